@@ -1,0 +1,216 @@
+//! What is kept: the records that the store holds, and the changes that a batch makes to them.
+//!
+//! A [`Change`] names the whole new value of the part it touches, so applying it twice is the same as once, and of two
+//! changes of one part in a batch the later one is enough.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use shared::id::{AttemptKey, ClusterId, ElementId, Epoch, TaskId, UserName, WorkerId};
+use shared::link::Outcome;
+use shared::ranges::RangeSet;
+use shared::task::{AttemptState, TaskSpec, TaskState, Verdict, VerdictKind};
+use shared::time::WallTime;
+use shared::view::{Role, Tally};
+use shared::worker::WorkerFacts;
+
+/// One durable change. All changes of a batch are committed together or not at all.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// The cluster's own facts.
+    Cluster(ClusterRecord),
+    /// A new submission. Never sent twice for one id.
+    NewTask(Arc<TaskRecord>),
+    /// Where a submission stands now.
+    Progress(TaskId, Progress),
+    /// A run, new or changed.
+    Attempt(AttemptRecord),
+    /// The end of an element. Never sent twice for one element.
+    Result(ResultRecord),
+    /// A worker, new or changed.
+    Worker(WorkerRecord),
+    /// An account, new or changed.
+    User(UserRecord),
+    /// The output files of one run, all of them.
+    Files(AttemptKey, Arc<[FileRecord]>),
+}
+
+/// The cluster's own facts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterRecord {
+    /// Made at the first start.
+    pub cluster: ClusterId,
+    /// Raised at every start.
+    pub epoch: Epoch,
+}
+
+/// A submission as it was accepted; nothing of it ever changes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRecord {
+    /// Its id.
+    pub id: TaskId,
+    /// Place in the order of submissions, over the whole life of the cluster.
+    pub sequence: u64,
+    /// Whose it is.
+    pub user: UserName,
+    /// What runs.
+    pub spec: Arc<TaskSpec>,
+    /// Elements.
+    pub count: u32,
+    /// The client's idempotency key and the digest of the request that it came with.
+    pub key: Option<IdempotencyKey>,
+    /// When it was accepted.
+    pub submitted_at: WallTime,
+}
+
+/// A client's promise that two requests with the same key are one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct IdempotencyKey {
+    /// As the client wrote it; unique per user.
+    pub key: Arc<str>,
+    /// Digest of the request, to tell a retry from a mistake.
+    pub digest: [u8; 16],
+}
+
+/// Where a submission stands: the part of it that changes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// Elements by state.
+    pub tally: Tally,
+    /// Elements that wait and were never given to a worker.
+    pub untouched: RangeSet,
+    /// Elements that wait for another run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requeued: Vec<Requeued>,
+    /// Elements that ended.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ended: BTreeMap<VerdictKind, RangeSet>,
+    /// Elements that someone asked to cancel and that a worker still has to stop.
+    #[serde(default, skip_serializing_if = "RangeSet::is_empty")]
+    pub cancelling: RangeSet,
+    /// When the first container started.
+    pub started_at: Option<WallTime>,
+    /// When the last element ended.
+    pub finished_at: Option<WallTime>,
+}
+
+impl Progress {
+    /// The state that stands for all elements.
+    #[must_use]
+    pub fn state(&self) -> TaskState {
+        self.tally.summary()
+    }
+}
+
+/// An element that waits for another run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Requeued {
+    /// Which.
+    pub index: u32,
+    /// Runs so far.
+    pub attempts: u32,
+    /// Those of them that the infrastructure ended.
+    pub infrastructure_failures: u32,
+}
+
+/// A run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRecord {
+    /// Which.
+    pub key: AttemptKey,
+    /// Where.
+    pub worker: WorkerId,
+    /// How far.
+    pub state: AttemptState,
+    /// How it ended; there if and only if `state` is ended.
+    pub verdict: Option<Verdict>,
+    /// Earlier runs of this element that the infrastructure ended.
+    pub infrastructure_failures: u32,
+    /// When it was placed.
+    pub placed_at: WallTime,
+    /// When its container started.
+    pub started_at: Option<WallTime>,
+    /// When it ended.
+    pub finished_at: Option<WallTime>,
+}
+
+/// The end of an element.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResultRecord {
+    /// Which.
+    pub element: ElementId,
+    /// How.
+    pub verdict: Verdict,
+    /// The last run; 0 if it was cancelled before the first.
+    pub attempt: u32,
+    /// Where the last run was.
+    pub worker: Option<WorkerId>,
+    /// When the last run's container started.
+    pub started_at: Option<WallTime>,
+    /// When it ended.
+    pub finished_at: WallTime,
+    /// What the worker reported of the last run.
+    pub outcome: Option<Outcome>,
+}
+
+/// A worker that has registered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerRecord {
+    /// Its name.
+    pub id: WorkerId,
+    /// What it last said of itself.
+    pub facts: WorkerFacts,
+    /// When it first registered.
+    pub registered_at: WallTime,
+    /// When it last registered.
+    pub seen_at: WallTime,
+}
+
+/// An account.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRecord {
+    /// Its name.
+    pub name: UserName,
+    /// Argon2id, as a PHC string.
+    pub password_hash: String,
+    /// What it may do.
+    pub role: Role,
+    /// When it was made.
+    pub created_at: WallTime,
+}
+
+impl std::fmt::Debug for UserRecord {
+    /// Without the password's hash.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UserRecord").field("name", &self.name).field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+/// An output file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// Relative to /output; any bytes but NUL. Data only, never part of a path on the master's disk.
+    pub path: Vec<u8>,
+    /// Bytes.
+    pub size: u64,
+    /// BLAKE3 of the content; also names the blob.
+    pub blake3: [u8; 32],
+}
+
+/// Everything that the core needs to go on after a restart: what has not ended.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Snapshot {
+    /// None at the very first start.
+    pub cluster: Option<ClusterRecord>,
+    /// The highest sequence ever given to a submission; 0 if there was none.
+    pub last_sequence: u64,
+    /// All accounts.
+    pub users: Vec<UserRecord>,
+    /// All workers.
+    pub workers: Vec<WorkerRecord>,
+    /// Submissions with at least one element that has not ended, by sequence.
+    pub tasks: Vec<(Arc<TaskRecord>, Progress)>,
+    /// Runs that have not ended.
+    pub attempts: Vec<AttemptRecord>,
+}

@@ -1,0 +1,155 @@
+//! What runs containers: one trait, and one conformance suite ([`contract`]) that every implementation passes.
+//!
+//! A container is named after its attempt, so that whatever is tried twice finds what the first try left. Nothing of an
+//! engine's own types crosses this trait.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::Stream;
+use shared::id::{AttemptKey, ClusterId, WorkerId};
+use shared::link::LogStream;
+use shared::resources::Resources;
+use shared::task::Command;
+use shared::time::WallTime;
+
+pub mod contract;
+pub mod docker;
+pub mod fake;
+
+/// Runs containers on one machine.
+#[async_trait]
+pub trait Runtime: Send + Sync + fmt::Debug + 'static {
+    /// Whether the engine answers, and what it is.
+    async fn info(&self) -> Result<RuntimeInfo, RuntimeError>;
+
+    /// Makes sure that the image is there: present, or pulled.
+    async fn prepare_image(&self, image: &str) -> Result<(), RuntimeError>;
+
+    /// Makes the container, or finds the one that an earlier try made for the same attempt.
+    async fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError>;
+
+    /// Starts it. Starting one that runs or has ended is no error and does not start it again.
+    async fn start(&self, key: &AttemptKey) -> Result<(), RuntimeError>;
+
+    /// Waits for its end, however long that takes.
+    async fn wait(&self, key: &AttemptKey) -> Result<Exit, RuntimeError>;
+
+    /// Sends TERM or KILL. One that does not run is no error.
+    async fn signal(&self, key: &AttemptKey, signal: StopSignal) -> Result<(), RuntimeError>;
+
+    /// Everything that it has written and will write, from the first byte until its end; each stream in its own order.
+    async fn logs(&self, key: &AttemptKey) -> Result<LogPieces, RuntimeError>;
+
+    /// All containers of this worker, whatever their state.
+    async fn inventory(&self, cluster: ClusterId, worker: &WorkerId) -> Result<Vec<Found>, RuntimeError>;
+
+    /// Kills it if it runs, and removes it. One that is gone is no error.
+    async fn remove(&self, key: &AttemptKey) -> Result<(), RuntimeError>;
+}
+
+/// See [`Runtime::logs`].
+pub type LogPieces = Pin<Box<dyn Stream<Item = Result<(LogStream, Bytes), RuntimeError>> + Send>>;
+
+/// What an engine says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeInfo {
+    /// Name and version, for people.
+    pub description: String,
+    /// CPUs that it can give, in thousandths of a core.
+    pub cpu_millis: u64,
+    /// Memory that it can give, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// A container to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ContainerSpec {
+    /// Names it.
+    pub key: AttemptKey,
+    /// Labels it.
+    pub cluster: ClusterId,
+    /// Labels it.
+    pub worker: WorkerId,
+    /// Labels it: the task's name, for people who look at the engine.
+    pub name: Option<String>,
+    /// Image reference.
+    pub image: String,
+    /// What runs.
+    pub command: Command,
+    /// Environment.
+    pub env: BTreeMap<String, String>,
+    /// Limits.
+    pub resources: Resources,
+    /// Directory of the host that the container sees as /output.
+    pub output: PathBuf,
+    /// Between TERM and KILL, for whoever stops it by hand.
+    pub stop_grace: Duration,
+}
+
+/// How a container ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// 0..=255; above 128 for a signal.
+    pub code: i32,
+    /// Whether the kernel killed something in it for want of memory.
+    pub oom: bool,
+    /// By the engine's clock, where it says.
+    pub started_at: Option<WallTime>,
+    /// By the engine's clock, where it says.
+    pub finished_at: Option<WallTime>,
+}
+
+/// A signal that stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopSignal {
+    /// Asks.
+    Term,
+    /// Does not ask.
+    Kill,
+}
+
+/// A container that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// From its labels.
+    pub key: AttemptKey,
+    /// Where it stands.
+    pub state: FoundState,
+}
+
+/// Where a container stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FoundState {
+    /// Made, never started.
+    Created,
+    /// Started, not ended.
+    Running,
+    /// Ended.
+    Exited,
+}
+
+/// Why the engine did not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RuntimeError {
+    /// No such image, or no right to it: trying again does not help.
+    #[error("{0}")]
+    ImageNotFound(String),
+    /// The image could not be fetched now.
+    #[error("{0}")]
+    ImageUnavailable(String),
+    /// The container cannot be made or started as it was asked for.
+    #[error("{0}")]
+    Setup(String),
+    /// There is no such container.
+    #[error("no such container")]
+    NotFound,
+    /// The engine does not answer, or failed for a reason of its own.
+    #[error("container engine: {0}")]
+    Engine(String),
+}

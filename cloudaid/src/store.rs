@@ -1,0 +1,170 @@
+//! Where facts are kept: one trait, and one conformance suite ([`contract`]) that every implementation passes.
+//!
+//! A commit is all or nothing and durable when it returns. It names the position that it builds on; if somebody else
+//! has written meanwhile, nothing is kept and the answer is [`CommitError::Fenced`].
+
+use std::fmt;
+
+use async_trait::async_trait;
+use cloudaid_core::record::{AttemptRecord, Change, FileRecord, Progress, ResultRecord, Snapshot, TaskRecord};
+use shared::id::{ElementId, TaskId, UserName, WorkerId};
+use shared::task::TaskState;
+use shared::time::WallTime;
+use shared::view::TaskCounts;
+use std::sync::Arc;
+
+pub mod contract;
+pub mod memory;
+pub mod sqlite;
+
+/// Counts the commits of a store. A commit at position n makes n + 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position(pub u64);
+
+/// The durable facts of a cluster.
+#[async_trait]
+pub trait Store: Send + Sync + fmt::Debug + 'static {
+    /// A name for people: `sqlite`, `memory`.
+    fn name(&self) -> &'static str;
+
+    /// Everything that has not ended, and the position to build the first commit on.
+    async fn load(&self) -> Result<(Snapshot, Position), StoreError>;
+
+    /// Makes all `changes` durable, or none. An empty list is a commit too.
+    async fn commit(&self, changes: Vec<Change>, expected: Position) -> Result<Position, CommitError>;
+
+    /// A page of submissions, newest first, and the cursor of the next page.
+    async fn list_tasks(&self, query: TaskQuery) -> Result<(Vec<StoredTask>, Option<TaskCursor>), StoreError>;
+
+    /// One submission.
+    async fn find_task(&self, id: TaskId) -> Result<Option<StoredTask>, StoreError>;
+
+    /// The runs of one element, oldest first.
+    async fn list_attempts(&self, element: ElementId) -> Result<Vec<AttemptRecord>, StoreError>;
+
+    /// How an element ended.
+    async fn find_result(&self, element: ElementId) -> Result<Option<ResultRecord>, StoreError>;
+
+    /// The submissions that were made with these keys, in the order of the keys.
+    async fn find_keys(&self, keys: Vec<(UserName, Arc<str>)>) -> Result<Vec<Option<Arc<TaskRecord>>>, StoreError>;
+
+    /// The output files of a submission, or of one element: of the last run that has any, by element and path.
+    async fn list_files(&self, task: TaskId, index: Option<u32>) -> Result<Vec<StoredFile>, StoreError>;
+
+    /// Elements in final states, over the whole life of the cluster (the other counts are zero).
+    async fn count_ended(&self) -> Result<TaskCounts, StoreError>;
+}
+
+/// A submission with what the store knows of its progress.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredTask {
+    /// As accepted.
+    pub record: Arc<TaskRecord>,
+    /// Where it stands.
+    pub progress: Progress,
+    /// The last run of element 0, where the submission has one element.
+    pub last_attempt: Option<AttemptRecord>,
+    /// The end of element 0, where the submission has one element.
+    pub result: Option<ResultRecord>,
+}
+
+/// An output file and the run that wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFile {
+    /// The element.
+    pub element: ElementId,
+    /// The run.
+    pub attempt: u32,
+    /// The file.
+    pub file: FileRecord,
+}
+
+/// Where a page ends: the sequence of its last submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TaskCursor(pub u64);
+
+/// Which submissions to list. All conditions hold together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskQuery {
+    /// In this state (as a whole).
+    pub state: Option<TaskState>,
+    /// Of this user.
+    pub user: Option<UserName>,
+    /// With all of these labels.
+    pub labels: Vec<(String, String)>,
+    /// With a run on this worker.
+    pub worker: Option<WorkerId>,
+    /// Submitted at this time or later.
+    pub since: Option<WallTime>,
+    /// After this page.
+    pub after: Option<TaskCursor>,
+    /// The most to return, 1 to 1,000.
+    pub limit: usize,
+}
+
+impl Default for TaskQuery {
+    fn default() -> Self {
+        Self { state: None, user: None, labels: Vec::new(), worker: None, since: None, after: None, limit: 100 }
+    }
+}
+
+/// Why a commit did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Another process has written: nothing was kept, and this one must stop.
+    #[error("another master has written to the store (it is at {found:?}, this one at {expected:?})")]
+    Fenced {
+        /// What this process believed.
+        expected: Position,
+        /// What the store says.
+        found: Position,
+    },
+    /// The store cannot be trusted any more in this process (for example a failed fsync): exit, and recover at the next
+    /// start.
+    #[error("the store failed: {0}")]
+    Fatal(#[source] StoreError),
+    /// Nothing was kept; the same commit may succeed later.
+    #[error("the store is not available: {0}")]
+    Unavailable(#[source] StoreError),
+    /// It is not known whether it was kept; the same commit, at the same position, is safe to repeat.
+    #[error("the outcome of the commit is not known: {0}")]
+    Unknown(#[source] StoreError),
+}
+
+/// A store that cannot be opened or read.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another process has it open.
+    #[error("the data directory {path} is in use by another process{holder}")]
+    InUse {
+        /// The directory.
+        path: String,
+        /// ` (process 123)` if it is known.
+        holder: String,
+    },
+    /// A newer version of CloudAI wrote it.
+    #[error("the store was written by a newer version of cloudaid (schema {found}, this one knows {known}): start that version")]
+    TooNew {
+        /// Schema in the store.
+        found: u32,
+        /// Newest schema known here.
+        known: u32,
+    },
+    /// The database said no.
+    #[error("database: {0}")]
+    Database(#[from] rusqlite::Error),
+    /// The operating system said no.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// What is stored cannot be understood.
+    #[error("the store holds something that cannot be read: {0}")]
+    Corrupt(String),
+    /// The store's thread is gone.
+    #[error("the store is closed")]
+    Closed,
+}

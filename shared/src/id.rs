@@ -1,0 +1,295 @@
+//! Ids. Each kind is a type of its own, made once at the edge and valid from then on.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use ulid::Ulid;
+
+/// A text that is not the id it should be. The message says what was expected.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is not {expected}")]
+pub struct InvalidId {
+    text: String,
+    expected: &'static str,
+}
+
+impl InvalidId {
+    fn new(text: &str, expected: &'static str) -> Self {
+        let text = text.chars().take(80).collect::<String>().escape_debug().to_string();
+        Self { text, expected }
+    }
+}
+
+macro_rules! serde_as_text {
+    ($type:ty) => {
+        impl Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+const TASK_PREFIX: &str = "task-";
+const TASK_FORM: &str = "a task id (`task-` and 26 letters and digits, `.` and an index for one element)";
+
+/// A submission: an array of 1..N elements with one specification. `task-<ulid in lower case>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(pub Ulid);
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut buffer = [0; ulid::ULID_LEN];
+        let text = self.0.array_to_str(&mut buffer);
+        text.make_ascii_lowercase();
+        f.write_str(TASK_PREFIX)?;
+        f.write_str(text)
+    }
+}
+
+impl FromStr for TaskId {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let invalid = || InvalidId::new(text, TASK_FORM);
+        let digits = text.strip_prefix(TASK_PREFIX).ok_or_else(invalid)?;
+        if digits.len() != ulid::ULID_LEN || digits.bytes().any(|b| b.is_ascii_uppercase()) {
+            return Err(invalid());
+        }
+        Ulid::from_string(&digits.to_ascii_uppercase()).map(Self).map_err(|_| invalid())
+    }
+}
+
+serde_as_text!(TaskId);
+
+/// One element of a submission: `task-<ulid>.<index>`. A plain task is element 0 of an array of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ElementId {
+    /// The submission.
+    pub task: TaskId,
+    /// 0-based.
+    pub index: u32,
+}
+
+impl fmt::Display for ElementId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.task, self.index)
+    }
+}
+
+/// What a person may write for a task: the whole submission, or one element of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TaskRef {
+    /// The submission.
+    pub task: TaskId,
+    /// The element, if one was named.
+    pub index: Option<u32>,
+}
+
+impl fmt::Display for TaskRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.index {
+            None => self.task.fmt(f),
+            Some(index) => ElementId { task: self.task, index }.fmt(f),
+        }
+    }
+}
+
+impl From<TaskId> for TaskRef {
+    fn from(task: TaskId) -> Self {
+        Self { task, index: None }
+    }
+}
+
+impl FromStr for TaskRef {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        match text.split_once('.') {
+            None => Ok(Self { task: text.parse()?, index: None }),
+            Some((task, index)) => {
+                let plain = !index.is_empty() && index.bytes().all(|b| b.is_ascii_digit());
+                let index = index.parse().ok().filter(|_| plain).ok_or_else(|| InvalidId::new(text, TASK_FORM))?;
+                Ok(Self { task: task.parse()?, index: Some(index) })
+            }
+        }
+    }
+}
+
+serde_as_text!(TaskRef);
+
+/// `fence = epoch << 32 | counter`: grows strictly over the whole life of a cluster, restarts included, because every
+/// start of a master raises the epoch. What carries an older fence changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Fence(pub u64);
+
+impl Fence {
+    /// The fence number `counter` of the master start number `epoch`.
+    #[must_use]
+    pub fn new(epoch: Epoch, counter: u32) -> Self {
+        Self((u64::from(epoch.0) << 32) | u64::from(counter))
+    }
+}
+
+impl fmt::Display for Fence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Counts the starts of masters of a cluster (and restores of its state). Starts at 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Epoch(pub u32);
+
+/// One run of one element, as every message, upload and container label names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AttemptKey {
+    /// The submission.
+    pub task: TaskId,
+    /// The element.
+    pub index: u32,
+    /// 1 for the first run of this element.
+    pub attempt: u32,
+    /// Given by the master with the assignment.
+    pub fence: Fence,
+}
+
+impl AttemptKey {
+    /// The element that this is a run of.
+    #[must_use]
+    pub fn element(&self) -> ElementId {
+        ElementId { task: self.task, index: self.index }
+    }
+}
+
+impl fmt::Display for AttemptKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} attempt {}", self.element(), self.attempt)
+    }
+}
+
+/// The longest name of a worker or user, in characters.
+pub const NAME_LIMIT: usize = 63;
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $type:ident, $form:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type(std::sync::Arc<str>);
+
+        impl $type {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                let first = text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+                let rest = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+                if first && rest && text.len() <= NAME_LIMIT {
+                    Ok(Self(text.into()))
+                } else {
+                    Err(InvalidId::new(text, $form))
+                }
+            }
+        }
+
+        serde_as_text!($type);
+    };
+}
+
+name_type!(
+    /// The name of a worker, unique in its cluster.
+    WorkerId,
+    "a worker name (a letter or digit, then up to 62 letters, digits, `.`, `_` or `-`)"
+);
+name_type!(
+    /// The name of a user, unique in its cluster.
+    UserName,
+    "a user name (a letter or digit, then up to 62 letters, digits, `.`, `_` or `-`)"
+);
+
+/// Names a cluster for ever; containers carry it, so that two clusters can share an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClusterId(pub Ulid);
+
+impl fmt::Display for ClusterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.to_string().to_ascii_lowercase())
+    }
+}
+
+impl FromStr for ClusterId {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let ulid = Ulid::from_string(&text.to_ascii_uppercase());
+        ulid.map(Self).map_err(|_| InvalidId::new(text, "a cluster id"))
+    }
+}
+
+serde_as_text!(ClusterId);
+
+/// Ties an answer to the caller who waits for it. The channel itself stays outside the core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// One connection of one worker. Grows, so of two sessions the larger is the newer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(pub u64);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TASK: &str = "task-01arz3ndektsv4rrffq69g5fav";
+
+    #[test]
+    fn task_ids_read_back_as_written() {
+        let id: TaskId = TASK.parse().expect("a valid id");
+        assert_eq!(id.to_string(), TASK);
+        let element: TaskRef = format!("{TASK}.7").parse().expect("a valid element");
+        assert_eq!(element, TaskRef { task: id, index: Some(7) });
+        assert_eq!(element.to_string(), format!("{TASK}.7"));
+    }
+
+    #[test]
+    fn what_is_not_a_task_id_is_refused() {
+        for text in ["", "task-", "task-1", "01arz3ndektsv4rrffq69g5fav", "task-01ARZ3NDEKTSV4RRFFQ69G5FAV", "../etc"] {
+            assert!(text.parse::<TaskRef>().is_err(), "{text}");
+        }
+        for suffix in [".", ".x", ".-1", ".+1", ".4294967296", ".1.2"] {
+            assert!(format!("{TASK}{suffix}").parse::<TaskRef>().is_err(), "{suffix}");
+        }
+    }
+
+    #[test]
+    fn names_are_checked() {
+        for good in ["worker-1", "a", "N1.example_x"] {
+            assert!(good.parse::<WorkerId>().is_ok(), "{good}");
+        }
+        let long = "x".repeat(NAME_LIMIT + 1);
+        for bad in ["", "-x", ".", "a b", "a/b", "ü", "a\n", long.as_str()] {
+            assert!(bad.parse::<WorkerId>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_later_epoch_gives_a_larger_fence() {
+        assert!(Fence::new(Epoch(2), 0) > Fence::new(Epoch(1), u32::MAX));
+    }
+}

@@ -1,0 +1,22 @@
+//! What both ends of every CloudAI wire agree on.
+//!
+//! Read in this order: [`id`], [`resources`], [`time`], [`task`], [`worker`], [`link`], [`error`], [`view`].
+//! With the feature `wire` also the generated protobuf ([`proto`]) and its conversions ([`mod@convert`]).
+//!
+//! Absent on purpose: anything that does IO, reads a clock or makes random numbers. The pure core builds on this crate.
+
+pub mod error;
+pub mod id;
+pub mod link;
+pub mod ranges;
+pub mod resources;
+pub mod submit;
+pub mod task;
+pub mod time;
+pub mod view;
+pub mod worker;
+
+#[cfg(feature = "wire")]
+pub mod convert;
+#[cfg(feature = "wire")]
+pub mod proto;

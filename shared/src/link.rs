@@ -1,0 +1,221 @@
+//! The messages between master and worker, as both cores see them. `proto/worker_session.proto` is their wire form.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{AttemptKey, ClusterId, Epoch, UserName, WorkerId};
+use crate::resources::Resources;
+use crate::task::{Command, Verdict};
+use crate::time::WallTime;
+use crate::worker::{Usage, WorkerFacts};
+
+/// Version of this protocol. Master and worker must agree on it.
+pub const PROTOCOL: u32 = 1;
+
+/// The largest piece of a log or file in one message, in bytes.
+pub const CHUNK_LIMIT: usize = 256 * 1024;
+
+/// The first message of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// The worker's name.
+    pub worker: WorkerId,
+    /// See [`PROTOCOL`].
+    pub protocol: u32,
+    /// What it is and has.
+    pub facts: WorkerFacts,
+    /// Changes with every boot of its host.
+    pub boot_id: String,
+    /// Changes with every start of its process.
+    pub incarnation: String,
+    /// The attempts that it holds, live or ended without acknowledgement.
+    pub inventory: Vec<Held>,
+}
+
+/// An attempt that a worker holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Which.
+    pub key: AttemptKey,
+    /// How far it is.
+    pub phase: Phase,
+}
+
+/// How far a worker is with an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Journaled; its container was not started yet.
+    Accepted,
+    /// Its container was started.
+    Running,
+    /// Its container ended; the report is not acknowledged yet.
+    Finished,
+}
+
+/// The master's answer to [`Hello`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Welcome {
+    /// The cluster that the worker has joined.
+    pub cluster: ClusterId,
+    /// The master's start number.
+    pub epoch: Epoch,
+    /// How often to send [`Heartbeat`].
+    pub heartbeat: Duration,
+    /// How long the worker may act on its own after the last heartbeat that was received.
+    pub lease: Duration,
+    /// What to do with each attempt of the inventory.
+    pub decisions: Vec<(AttemptKey, Decision)>,
+}
+
+/// What a worker shall do with an attempt it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// Go on.
+    Keep,
+    /// It was given up: stop its container, drop its outcome.
+    Stop,
+    /// Its outcome is known: remove what is left of it.
+    Forget,
+}
+
+/// Sent every few seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Heartbeat {
+    /// Of the whole machine.
+    pub usage: Usage,
+}
+
+/// A run that the master gives to a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// Which run.
+    pub key: AttemptKey,
+    /// Image reference.
+    pub image: String,
+    /// What runs.
+    pub command: Command,
+    /// Limits of the container.
+    pub resources: Resources,
+    /// Environment of the container.
+    pub env: BTreeMap<String, String>,
+    /// Whose task it is.
+    pub user: UserName,
+    /// The task's name, if it has one.
+    pub name: Option<String>,
+    /// Between TERM and KILL.
+    pub stop_grace: Duration,
+}
+
+/// Something that a worker says about an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Grows by one within a session.
+    pub sequence: u64,
+    /// Which attempt.
+    pub key: AttemptKey,
+    /// What happened.
+    pub change: AttemptChange,
+}
+
+/// What happened to an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AttemptChange {
+    /// The image is being fetched or the container made.
+    Preparing,
+    /// The container runs.
+    Started {
+        /// By the worker's clock.
+        at: WallTime,
+        /// As the engine names it.
+        container: String,
+    },
+    /// It is over, its log and its outputs are at the master.
+    Finished(Outcome),
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// How.
+    pub verdict: Verdict,
+    /// By the worker's clock; none if nothing was started.
+    pub started_at: Option<WallTime>,
+    /// By the worker's clock.
+    pub finished_at: WallTime,
+    /// Bytes written to stdout.
+    pub stdout_bytes: u64,
+    /// Bytes written to stderr.
+    pub stderr_bytes: u64,
+    /// Files collected from /output.
+    pub output_files: u32,
+    /// What of /output was not collected, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output_notes: Vec<String>,
+}
+
+/// An order to stop a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CancelOrder {
+    /// Which.
+    pub key: AttemptKey,
+    /// Between TERM and KILL.
+    pub grace: Duration,
+}
+
+/// What a worker sends on its control stream.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FromWorker {
+    /// First.
+    Hello(Hello),
+    /// Every few seconds.
+    Heartbeat(Heartbeat),
+    /// As they come, many in one message.
+    Reports(Vec<Report>),
+}
+
+/// What a master sends on the control stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ToWorker {
+    /// First.
+    Welcome(Welcome),
+    /// Runs to start.
+    Assign(Vec<Assignment>),
+    /// Runs to stop.
+    Cancel(Vec<CancelOrder>),
+    /// All reports up to and with this sequence are durable.
+    Ack {
+        /// The last one.
+        through: u64,
+    },
+    /// The stream is about to close.
+    Goodbye {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The two streams of a container. They are kept apart and raw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+impl LogStream {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Stdout, Self::Stderr];
+
+    /// The name used on every wire and in file names.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! A submission as a client writes it, and its validation: the one place where outside values become a [`TaskSpec`].
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ApiError, ErrorCode};
+use crate::id::WorkerId;
+use crate::resources::{Bytes, GIB, InvalidQuantity, MIB, Millis, Quantity, Resources};
+use crate::task::{Command, TaskSpec};
+
+/// The most elements of one array.
+pub const COUNT_LIMIT: u32 = 1_000_000;
+/// The longest command, all arguments together, in bytes.
+pub const COMMAND_LIMIT: usize = 64 * 1024;
+/// The most environment variables.
+pub const ENV_LIMIT: usize = 256;
+/// The longest environment variable, name and value together, in bytes.
+pub const ENV_VALUE_LIMIT: usize = 32 * 1024;
+/// The most labels.
+pub const LABEL_LIMIT: usize = 64;
+/// The longest task name, label name or label value, in characters.
+pub const TEXT_LIMIT: usize = 128;
+/// The longest image reference, in bytes (Docker's own limit of a name is 255, a tag 128, a digest 71).
+pub const IMAGE_LIMIT: usize = 512;
+/// The least and the most CPU of a task, in thousandths of a core. Docker refuses less than 0.01.
+pub const CPU_RANGE: (u64, u64) = (10, 1_024_000);
+/// The least and the most memory of a task, in bytes. Docker refuses less than 6 MiB.
+pub const MEMORY_RANGE: (u64, u64) = (6 * MIB, 64 * 1024 * GIB);
+/// The most storage of a task, in bytes.
+pub const STORAGE_MAX: u64 = 1024 * 1024 * GIB;
+/// The most GPU of a task, in thousandths.
+pub const GPU_MAX: u64 = 1_024_000;
+
+/// The body of `POST /api/tasks`, or one line of it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubmitRequest {
+    /// Image reference.
+    pub image: String,
+    /// A text is run by `/bin/sh -c`, a list is program and arguments; none: what the image says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandInput>,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Cores; 1 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_cores: Option<Quantity>,
+    /// GiB, or a text with a unit; 0.5 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mem: Option<Quantity>,
+    /// GiB, or a text with a unit; 1 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Quantity>,
+    /// GPUs; 0 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu_cores: Option<Quantity>,
+    /// Environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// For filters.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Elements of the array; 1 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    /// Dispatch to this worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker_id: Option<String>,
+}
+
+/// A command as a client writes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum CommandInput {
+    /// For `/bin/sh -c`.
+    Shell(String),
+    /// Program and arguments.
+    Argv(Vec<String>),
+}
+
+impl SubmitRequest {
+    /// Checks everything and returns the specification and the number of elements.
+    ///
+    /// # Errors
+    /// [`ErrorCode::InvalidArgument`], with the field's name in the message.
+    pub fn validate(self) -> Result<(TaskSpec, u32), ApiError> {
+        check_image(&self.image)?;
+        let count = self.count.unwrap_or(1);
+        if !(1..=COUNT_LIMIT).contains(&count) {
+            return Err(invalid(format!("count: {count} is out of range"), format!("give 1 to {COUNT_LIMIT}")));
+        }
+        let resources = self.resources()?;
+        if let Some(name) = &self.name {
+            check_text("name", name)?;
+        }
+        check_env(&self.env)?;
+        check_labels(&self.labels)?;
+        let worker = match self.worker_id {
+            None => None,
+            Some(text) => Some(
+                text.parse::<WorkerId>()
+                    .map_err(|error| invalid(format!("worker_id: {error}"), "`cloudctl workers` lists the workers"))?,
+            ),
+        };
+        let command = check_command(self.command)?;
+        let spec = TaskSpec {
+            name: self.name,
+            image: self.image,
+            command,
+            resources,
+            env: self.env,
+            labels: self.labels,
+            worker,
+        };
+        Ok((spec, count))
+    }
+
+    fn resources(&self) -> Result<Resources, ApiError> {
+        const HINT: &str = "`cloudctl workers` shows what the workers have";
+        type Parse = fn(&Quantity, &str) -> Result<u64, InvalidQuantity>;
+        let or = |quantity: &Option<Quantity>, default, parse: Parse, field: &str| match quantity {
+            None => Ok(default),
+            Some(quantity) => parse(quantity, field).map_err(|error| invalid(error.to_string(), HINT)),
+        };
+        let default = Resources::TASK_DEFAULT;
+        let resources = Resources {
+            cpu_millis: or(&self.cpu_cores, default.cpu_millis, Quantity::to_millis, "cpu_cores")?,
+            memory_bytes: or(&self.mem, default.memory_bytes, Quantity::to_bytes, "mem")?,
+            storage_bytes: or(&self.storage, default.storage_bytes, Quantity::to_bytes, "storage")?,
+            gpu_millis: or(&self.gpu_cores, default.gpu_millis, Quantity::to_millis, "gpu_cores")?,
+        };
+        let range = |field: &str, value: u64, (least, most): (u64, u64), show: fn(u64) -> String| {
+            if (least..=most).contains(&value) {
+                return Ok(());
+            }
+            let message = format!("{field}: {} is out of range", show(value));
+            Err(invalid(message, format!("give {} to {}", show(least), show(most))))
+        };
+        let millis = |value| Millis(value).to_string();
+        let bytes = |value| Bytes(value).to_string();
+        range("cpu_cores", resources.cpu_millis, CPU_RANGE, millis)?;
+        range("mem", resources.memory_bytes, MEMORY_RANGE, bytes)?;
+        range("storage", resources.storage_bytes, (0, STORAGE_MAX), bytes)?;
+        range("gpu_cores", resources.gpu_millis, (0, GPU_MAX), millis)?;
+        Ok(resources)
+    }
+}
+
+fn invalid(message: impl Into<String>, hint: impl Into<String>) -> ApiError {
+    ApiError::new(ErrorCode::InvalidArgument, message, hint)
+}
+
+/// The shape of an image reference; whether it exists is for the engine to find out.
+fn check_image(image: &str) -> Result<(), ApiError> {
+    const HINT: &str = "give a reference such as docker.io/library/alpine:3.20 or ubuntu@sha256:<64 hex digits>";
+    let shown: String = image.chars().take(80).collect::<String>().escape_debug().to_string();
+    let refuse = |why: &str| Err(invalid(format!("image: `{shown}` {why}"), HINT));
+    if image.is_empty() {
+        return refuse("is empty");
+    }
+    if image.len() > IMAGE_LIMIT {
+        return refuse("is too long");
+    }
+    let (name, digest) = match image.split_once('@') {
+        None => (image, None),
+        Some((name, digest)) => (name, Some(digest)),
+    };
+    if let Some(digest) = digest {
+        let hex = digest.strip_prefix("sha256:").unwrap_or("");
+        if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) {
+            return refuse("has a digest that is not sha256: and 64 hex digits");
+        }
+    }
+    // A colon after the last slash begins a tag, one before it a port.
+    let (path, tag) = match name.rsplit_once(':') {
+        Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
+        _ => (name, None),
+    };
+    if let Some(tag) = tag {
+        let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        let good = !tag.is_empty() && tag.len() <= 128 && tag.bytes().all(|b| word(b) || b".-".contains(&b));
+        if !good || !tag.bytes().next().is_some_and(word) {
+            return refuse("has a bad tag");
+        }
+    }
+    let mut parts = path.split('/').peekable();
+    let first = parts.peek().copied().unwrap_or_default();
+    let is_host = path.contains('/') && (first.contains(['.', ':']) || first == "localhost");
+    if is_host {
+        let host = parts.next().unwrap_or_default();
+        if !host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b)) {
+            return refuse("has a bad registry host");
+        }
+    }
+    for part in parts {
+        let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(&b);
+        let ends = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        if !part.bytes().all(good) || !ends(part.bytes().next()) || !ends(part.bytes().last()) {
+            return refuse("is not an image reference (names are lower case)");
+        }
+    }
+    Ok(())
+}
+
+fn check_text(field: &str, text: &str) -> Result<(), ApiError> {
+    if text.is_empty() || text.chars().count() > TEXT_LIMIT {
+        let message = format!("{field}: {} characters are out of range", text.chars().count());
+        return Err(invalid(message, format!("give 1 to {TEXT_LIMIT} characters")));
+    }
+    if let Some(bad) = text.chars().find(|c| c.is_control()) {
+        let message = format!("{field}: contains the control character {}", bad.escape_debug());
+        return Err(invalid(message, "use printable characters"));
+    }
+    Ok(())
+}
+
+fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), ApiError> {
+    if labels.len() > LABEL_LIMIT {
+        return Err(invalid(format!("labels: {} are too many", labels.len()), format!("give at most {LABEL_LIMIT}")));
+    }
+    for (name, value) in labels {
+        check_text("labels", name)?;
+        if !value.is_empty() {
+            check_text(&format!("labels.{}", name.escape_debug()), value)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_env(env: &BTreeMap<String, String>) -> Result<(), ApiError> {
+    if env.len() > ENV_LIMIT {
+        return Err(invalid(format!("env: {} variables are too many", env.len()), format!("give at most {ENV_LIMIT}")));
+    }
+    for (name, value) in env {
+        let shown = name.chars().take(40).collect::<String>().escape_debug().to_string();
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(invalid(
+                format!("env: `{shown}` is not a variable name"),
+                "a name is not empty and has no `=`",
+            ));
+        }
+        if value.contains('\0') || name.len() + value.len() > ENV_VALUE_LIMIT {
+            let message = format!("env.{shown}: the value is too long or contains NUL");
+            return Err(invalid(message, format!("give at most {ENV_VALUE_LIMIT} bytes; put more into a file")));
+        }
+    }
+    Ok(())
+}
+
+fn check_command(command: Option<CommandInput>) -> Result<Command, ApiError> {
+    let (command, size, nul) = match command {
+        None => return Ok(Command::ImageDefault),
+        Some(CommandInput::Shell(line)) => {
+            let (size, nul) = (line.len(), line.contains('\0'));
+            if line.trim().is_empty() {
+                return Err(invalid("command: is empty", "leave it out to run what the image says"));
+            }
+            (Command::Shell(line), size, nul)
+        }
+        Some(CommandInput::Argv(args)) => {
+            let size = args.iter().map(|arg| arg.len() + 1).sum();
+            let nul = args.iter().any(|arg| arg.contains('\0'));
+            if args.first().is_none_or(String::is_empty) {
+                return Err(invalid(
+                    "command: has no program",
+                    "give a list of program and arguments, or leave it out",
+                ));
+            }
+            (Command::Argv(args), size, nul)
+        }
+    };
+    if size > COMMAND_LIMIT || nul {
+        let message = format!("command: {size} bytes are too many, or it contains NUL");
+        return Err(invalid(message, format!("give at most {COMMAND_LIMIT} bytes; put more into the image or a file")));
+    }
+    Ok(command)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<(TaskSpec, u32), String> {
+        let request: SubmitRequest = serde_json::from_str(json).map_err(|error| error.to_string())?;
+        request.validate().map_err(|error| format!("{}: {}", error.message, error.hint))
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_specification() {
+        let (spec, count) = parse(r#"{"image":"ubuntu"}"#).expect("valid");
+        assert_eq!(count, 1);
+        assert_eq!(spec.resources, Resources::TASK_DEFAULT);
+        assert_eq!(spec.command, Command::ImageDefault);
+    }
+
+    #[test]
+    fn a_text_is_for_the_shell_and_a_list_is_argv() {
+        let (spec, _) = parse(r#"{"image":"a","command":"echo hi"}"#).expect("valid");
+        assert_eq!(spec.command, Command::Shell("echo hi".into()));
+        let (spec, _) = parse(r#"{"image":"a","command":["echo","hi"]}"#).expect("valid");
+        assert_eq!(spec.command, Command::Argv(vec!["echo".into(), "hi".into()]));
+    }
+
+    #[test]
+    fn unknown_fields_are_refused_by_name() {
+        assert!(parse(r#"{"image":"a","cpus":2}"#).expect_err("unknown").contains("cpus"));
+    }
+
+    #[test]
+    fn image_references() {
+        let digest = "a".repeat(64);
+        for good in ["ubuntu", "docker.io/u/sample-task:latest", "localhost:5000/x/y:1", "a.b/c", "x_y/z.w-v:T_1.0-x"] {
+            assert!(check_image(good).is_ok(), "{good}");
+            assert!(check_image(&format!("{good}@sha256:{digest}")).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            " ",
+            "Ubuntu",
+            "a b",
+            "-x",
+            "x:",
+            "x:-t",
+            "a//b",
+            "/a",
+            "a/",
+            "x@sha256:00",
+            "x\n",
+            "http://a/b",
+            "../x",
+        ] {
+            assert!(check_image(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn resources_out_of_range_are_refused_with_the_field_and_a_hint() {
+        for (field, value) in [
+            ("cpu_cores", "-1"),
+            ("cpu_cores", "0"),
+            ("cpu_cores", "0.001"),
+            ("cpu_cores", "1e12"),
+            ("cpu_cores", "\"NaN\""),
+            ("mem", "0"),
+            ("mem", "\"1MiB\""),
+            ("mem", "1e300"),
+            ("storage", "-0.5"),
+            ("gpu_cores", "\"inf\""),
+            ("gpu_cores", "5000"),
+        ] {
+            let error = parse(&format!(r#"{{"image":"a","{field}":{value}}}"#)).expect_err(value);
+            assert!(error.contains(field), "{error}");
+        }
+    }
+
+    #[test]
+    fn names_labels_env_and_counts_are_checked() {
+        for bad in [
+            r#"{"image":"a","name":""}"#,
+            r#"{"image":"a","name":"a\u001b[31m"}"#,
+            r#"{"image":"a","env":{"A=B":"x"}}"#,
+            r#"{"image":"a","env":{"":"x"}}"#,
+            r#"{"image":"a","env":{"A":"\u0000"}}"#,
+            r#"{"image":"a","labels":{"":"x"}}"#,
+            r#"{"image":"a","count":0}"#,
+            r#"{"image":"a","count":1000001}"#,
+            r#"{"image":"a","command":""}"#,
+            r#"{"image":"a","command":[]}"#,
+            r#"{"image":"a","worker_id":"../x"}"#,
+        ] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! What a task is, the states it passes through, and how it ends.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::WorkerId;
+use crate::resources::Resources;
+
+/// What a submission asks for, validated. One value serves all elements of an array.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskSpec {
+    /// Shown in listings; not unique.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Image reference, as `docker pull` takes it.
+    pub image: String,
+    /// What runs in the container.
+    #[serde(default, skip_serializing_if = "Command::is_image_default")]
+    pub command: Command,
+    /// Reserved on the worker and enforced on the container.
+    pub resources: Resources,
+    /// Environment of the container.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// For filters; no meaning to the system.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Dispatch: only this worker may run it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<WorkerId>,
+}
+
+/// What runs in the container.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// What the image itself says.
+    #[default]
+    ImageDefault,
+    /// Run by `/bin/sh -c`.
+    Shell(String),
+    /// Program and arguments, no shell.
+    Argv(Vec<String>),
+}
+
+impl Command {
+    /// Whether the image decides.
+    #[must_use]
+    pub fn is_image_default(&self) -> bool {
+        matches!(self, Self::ImageDefault)
+    }
+}
+
+/// Where a task stands. The last three are final.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskState {
+    /// Waits for room, or for what holds it back.
+    Queued,
+    /// Placed on a worker: image pull, container creation.
+    Pending,
+    /// Its container runs.
+    Running,
+    /// Ended with exit code 0.
+    Completed,
+    /// Ended otherwise; the verdict says how.
+    Failed,
+    /// Stopped by a person.
+    Cancelled,
+}
+
+impl TaskState {
+    /// All states, in the order of a task's life.
+    pub const ALL: [Self; 6] =
+        [Self::Queued, Self::Pending, Self::Running, Self::Completed, Self::Failed, Self::Cancelled];
+
+    /// Whether it never changes again.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::Queued | Self::Pending | Self::Running => false,
+            Self::Completed | Self::Failed | Self::Cancelled => true,
+        }
+    }
+
+    /// The name used on every wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for TaskState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Not the name of a state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a task state (queued, pending, running, completed, failed, cancelled)")]
+pub struct UnknownState(String);
+
+impl std::str::FromStr for TaskState {
+    type Err = UnknownState;
+    fn from_str(text: &str) -> Result<Self, UnknownState> {
+        let known = Self::ALL.into_iter().find(|state| state.as_str() == text);
+        known.ok_or_else(|| UnknownState(text.chars().take(40).collect::<String>().escape_debug().to_string()))
+    }
+}
+
+/// How a run, or a whole task, ended, with the evidence. JSON: `{"kind": ..., evidence}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Verdict {
+    /// Exit code 0.
+    Success,
+    /// The command ended by itself with another exit code (1..=255).
+    ExitCode {
+        /// As the kernel reported it.
+        exit_code: i32,
+    },
+    /// A signal that we did not send ended it.
+    Signal {
+        /// Signal number, for example 11 for SIGSEGV.
+        signal: i32,
+    },
+    /// The kernel killed it for using more memory than its limit.
+    Oom {
+        /// The limit in bytes.
+        limit_bytes: u64,
+    },
+    /// It ran longer than its time limit.
+    Timeout {
+        /// The limit in seconds.
+        limit_seconds: u64,
+    },
+    /// The image cannot be had.
+    Image {
+        /// What the engine or the registry said.
+        message: String,
+    },
+    /// The container could not be made or started (for example: no such command in the image).
+    Setup {
+        /// What the engine said.
+        message: String,
+    },
+    /// It wrote more than its storage allows.
+    Disk {
+        /// The limit in bytes.
+        limit_bytes: u64,
+    },
+    /// The worker, or the container on it, was lost; infrastructure, not the task's fault.
+    WorkerLost {
+        /// What is known about it.
+        message: String,
+    },
+    /// A person stopped it.
+    Cancelled,
+    /// The worker refused to run it.
+    Rejected {
+        /// Why.
+        message: String,
+    },
+}
+
+impl Verdict {
+    /// The state that a task with this verdict ends in.
+    #[must_use]
+    pub fn state(&self) -> TaskState {
+        self.kind().state()
+    }
+
+    /// Whether the system and not the task is to blame, so that the run does not count against the user.
+    #[must_use]
+    pub fn is_infrastructure(&self) -> bool {
+        matches!(self.kind(), VerdictKind::WorkerLost | VerdictKind::Rejected)
+    }
+
+    /// The exit code as a shell would show it: 128 + n for a signal, 137 for out of memory; none if nothing ran.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<i32> {
+        match self {
+            Self::Success => Some(0),
+            Self::ExitCode { exit_code } => Some(*exit_code),
+            Self::Signal { signal } => Some(128 + signal),
+            Self::Oom { .. } => Some(137),
+            Self::Timeout { .. }
+            | Self::Image { .. }
+            | Self::Setup { .. }
+            | Self::Disk { .. }
+            | Self::WorkerLost { .. }
+            | Self::Cancelled
+            | Self::Rejected { .. } => None,
+        }
+    }
+
+    /// The kind without the evidence.
+    #[must_use]
+    pub fn kind(&self) -> VerdictKind {
+        match self {
+            Self::Success => VerdictKind::Success,
+            Self::ExitCode { .. } => VerdictKind::ExitCode,
+            Self::Signal { .. } => VerdictKind::Signal,
+            Self::Oom { .. } => VerdictKind::Oom,
+            Self::Timeout { .. } => VerdictKind::Timeout,
+            Self::Image { .. } => VerdictKind::Image,
+            Self::Setup { .. } => VerdictKind::Setup,
+            Self::Disk { .. } => VerdictKind::Disk,
+            Self::WorkerLost { .. } => VerdictKind::WorkerLost,
+            Self::Cancelled => VerdictKind::Cancelled,
+            Self::Rejected { .. } => VerdictKind::Rejected,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Success => f.write_str("success"),
+            Self::ExitCode { exit_code } => write!(f, "exit code {exit_code}"),
+            Self::Signal { signal } => write!(f, "killed by signal {signal}"),
+            Self::Oom { limit_bytes } => write!(f, "out of memory (limit {})", crate::resources::Bytes(*limit_bytes)),
+            Self::Timeout { limit_seconds } => write!(f, "timed out after {limit_seconds} s"),
+            Self::Image { message } => write!(f, "image: {message}"),
+            Self::Setup { message } => write!(f, "setup: {message}"),
+            Self::Disk { limit_bytes } => write!(f, "out of disk (limit {})", crate::resources::Bytes(*limit_bytes)),
+            Self::WorkerLost { message } => write!(f, "worker lost: {message}"),
+            Self::Cancelled => f.write_str("cancelled"),
+            Self::Rejected { message } => write!(f, "rejected: {message}"),
+        }
+    }
+}
+
+/// The kinds of [`Verdict`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "each is documented at the verdict of the same name")]
+pub enum VerdictKind {
+    Success,
+    ExitCode,
+    Signal,
+    Oom,
+    Timeout,
+    Image,
+    Setup,
+    Disk,
+    WorkerLost,
+    Cancelled,
+    Rejected,
+}
+
+impl VerdictKind {
+    /// The state that a task with such a verdict ends in.
+    #[must_use]
+    pub fn state(self) -> TaskState {
+        match self {
+            Self::Success => TaskState::Completed,
+            Self::Cancelled => TaskState::Cancelled,
+            Self::ExitCode
+            | Self::Signal
+            | Self::Oom
+            | Self::Timeout
+            | Self::Image
+            | Self::Setup
+            | Self::Disk
+            | Self::WorkerLost
+            | Self::Rejected => TaskState::Failed,
+        }
+    }
+}
+
+/// Where one run stands, as `attempts[].state` shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptState {
+    /// Given to a worker; its container does not run yet.
+    Pending,
+    /// Its container runs.
+    Running,
+    /// Over; the verdict says how.
+    Ended,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_are_tagged_json() {
+        let verdict = Verdict::ExitCode { exit_code: 3 };
+        let json = serde_json::to_string(&verdict).expect("json");
+        assert_eq!(json, r#"{"kind":"exit_code","exit_code":3}"#);
+        assert_eq!(serde_json::from_str::<Verdict>(&json).expect("verdict"), verdict);
+        assert_eq!(serde_json::to_string(&Verdict::Success).expect("json"), r#"{"kind":"success"}"#);
+    }
+
+    #[test]
+    fn states_read_back_as_written() {
+        for state in TaskState::ALL {
+            assert_eq!(state.as_str().parse::<TaskState>(), Ok(state));
+        }
+        assert!("Running".parse::<TaskState>().is_err());
+    }
+}

@@ -1,0 +1,445 @@
+//! What the HTTP API answers: explicit types, so that nothing slips out that was not meant to. Names are contracts.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{UserName, WorkerId};
+use crate::resources::Resources;
+use crate::task::{AttemptState, Command, TaskState, Verdict};
+use crate::time::WallTime;
+use crate::worker::{Usage, WorkerState};
+
+/// The answer to a submission.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubmitView {
+    /// The id of the whole submission.
+    pub task_id: String,
+    /// Where it stands now.
+    pub state: TaskState,
+    /// Elements.
+    pub count: u32,
+    /// What the submitter should know, for example that it can never run on the present workers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// Whether an earlier request with the same `Idempotency-Key` made it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replayed: bool,
+}
+
+/// One line of the answer to an NDJSON submission: the `line` (1-based) and either the fields of [`SubmitView`] or
+/// `error`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SubmitLineView {
+    /// 1-based.
+    pub line: u64,
+    /// What became of it.
+    #[serde(flatten)]
+    pub result: SubmitLineResult,
+}
+
+/// See [`SubmitLineView`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum SubmitLineResult {
+    /// Accepted and durable.
+    Accepted(SubmitView),
+    /// Refused; nothing of it was kept.
+    Refused(crate::error::ErrorBody),
+}
+
+/// A task, or one element of an array.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskView {
+    /// `task-<ulid>`, or `task-<ulid>.<index>` for one element.
+    pub task_id: String,
+    /// For people.
+    pub name: Option<String>,
+    /// Where it stands. Of an array: the first of running, pending, queued that any element is in; after the end failed
+    /// or cancelled if any element is, else completed.
+    pub state: TaskState,
+    /// Of the last attempt that ended; 128 + n for a signal.
+    pub exit_code: Option<i32>,
+    /// How it ended.
+    pub verdict: Option<Verdict>,
+    /// Where it runs or ran last.
+    pub worker_id: Option<WorkerId>,
+    /// All runs, oldest first.
+    pub attempts: Vec<AttemptView>,
+    /// When it was accepted.
+    pub submitted_at: WallTime,
+    /// When its (first) container started.
+    pub started_at: Option<WallTime>,
+    /// When it ended.
+    pub finished_at: Option<WallTime>,
+    /// Whose it is.
+    pub user: UserName,
+    /// Image reference.
+    pub image: String,
+    /// What runs.
+    pub command: Command,
+    /// What it asked for.
+    pub resources: Resources,
+    /// For filters.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Only this worker may run it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dispatched_to: Option<WorkerId>,
+    /// Elements of the array.
+    pub count: u32,
+    /// Of an array: how many elements are in each state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elements: Option<Tally>,
+    /// Whether someone asked to cancel it and it has not ended yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cancelling: bool,
+    /// What of /output was not collected, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub output_notes: Vec<String>,
+}
+
+/// How many elements are in each state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "named as the states")]
+pub struct Tally {
+    pub queued: u32,
+    pub pending: u32,
+    pub running: u32,
+    pub completed: u32,
+    pub failed: u32,
+    pub cancelled: u32,
+}
+
+impl Tally {
+    /// The state that stands for all elements: see [`TaskView::state`].
+    #[must_use]
+    pub fn summary(&self) -> TaskState {
+        if self.running > 0 {
+            TaskState::Running
+        } else if self.pending > 0 {
+            TaskState::Pending
+        } else if self.queued > 0 {
+            TaskState::Queued
+        } else if self.failed > 0 {
+            TaskState::Failed
+        } else if self.cancelled > 0 {
+            TaskState::Cancelled
+        } else {
+            TaskState::Completed
+        }
+    }
+
+    /// How many elements are in `state`.
+    pub fn of(&mut self, state: TaskState) -> &mut u32 {
+        match state {
+            TaskState::Queued => &mut self.queued,
+            TaskState::Pending => &mut self.pending,
+            TaskState::Running => &mut self.running,
+            TaskState::Completed => &mut self.completed,
+            TaskState::Failed => &mut self.failed,
+            TaskState::Cancelled => &mut self.cancelled,
+        }
+    }
+}
+
+/// One run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptView {
+    /// 1 is the first.
+    pub attempt: u32,
+    /// Where.
+    pub worker_id: WorkerId,
+    /// How far.
+    pub state: AttemptState,
+    /// How it ended.
+    pub verdict: Option<Verdict>,
+    /// When it was placed on the worker.
+    pub placed_at: WallTime,
+    /// When its container started.
+    pub started_at: Option<WallTime>,
+    /// When it ended.
+    pub finished_at: Option<WallTime>,
+}
+
+/// A page of tasks, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskListView {
+    /// The page. `attempts` is empty here; ask for one task to see them.
+    pub tasks: Vec<TaskView>,
+    /// Give it as `cursor` to get the next page; none: this was the last.
+    pub next_cursor: Option<String>,
+}
+
+/// The answer to a cancel.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelView {
+    /// As it was asked for.
+    pub task_id: String,
+    /// Where it stands now; `running` with `cancelling` until its worker has stopped it.
+    pub state: TaskState,
+    /// Whether a worker still has to stop it.
+    pub cancelling: bool,
+}
+
+/// A worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerView {
+    /// Its name.
+    pub worker_id: WorkerId,
+    /// Whether it can be counted on.
+    pub state: WorkerState,
+    /// Host name or address.
+    pub address: String,
+    /// Version of its program.
+    pub version: String,
+    /// What it can give to tasks.
+    pub capacity: Resources,
+    /// What live attempts have reserved of it.
+    pub allocated: Resources,
+    /// As last reported.
+    pub usage: Option<Usage>,
+    /// Live attempts: their element ids.
+    pub running_tasks: Vec<String>,
+    /// When it was last heard of.
+    pub last_heartbeat: Option<WallTime>,
+    /// When it first registered.
+    pub registered_at: WallTime,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// All workers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerListView {
+    /// By name.
+    pub workers: Vec<WorkerView>,
+}
+
+/// What waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueView {
+    /// Elements that wait, all together.
+    pub waiting: u64,
+    /// The first of them, in the order in which they are considered.
+    pub tasks: Vec<QueuedView>,
+}
+
+/// A task that waits, or the waiting part of an array.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueuedView {
+    /// 1 is the first.
+    pub position: u64,
+    /// The submission.
+    pub task_id: String,
+    /// For people.
+    pub name: Option<String>,
+    /// Whose it is.
+    pub user: UserName,
+    /// Elements of it that wait.
+    pub waiting: u32,
+    /// What one element asks for.
+    pub resources: Resources,
+    /// When it was accepted.
+    pub submitted_at: WallTime,
+    /// Why, in one line.
+    pub reason: String,
+}
+
+/// The cluster in numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// Version of the master.
+    pub version: String,
+    /// The cluster's id.
+    pub cluster_id: String,
+    /// Starts of the master.
+    pub epoch: u32,
+    /// Registered workers.
+    pub total_workers: u32,
+    /// Those that get work.
+    pub active_workers: u32,
+    /// Elements by state; the final states count what the store holds.
+    pub tasks: TaskCounts,
+    /// What the active workers have.
+    pub capacity: Resources,
+    /// What is reserved of it.
+    pub allocated: Resources,
+    /// Which store keeps the facts.
+    pub store: String,
+    /// Whether the master takes on no new work because it is about to stop.
+    pub draining: bool,
+    /// When the master started.
+    pub started_at: WallTime,
+}
+
+/// Elements by state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "named as the states")]
+pub struct TaskCounts {
+    pub queued: u64,
+    pub pending: u64,
+    pub running: u64,
+    pub completed: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+}
+
+/// Why a task waits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WhyView {
+    /// As it was asked for.
+    pub task_id: String,
+    /// Where it stands.
+    pub state: TaskState,
+    /// The answer in one line.
+    pub summary: String,
+    /// Its place among all that waits; 1 is the first.
+    pub position: Option<u64>,
+    /// Whether no present worker could ever run it, even when idle.
+    pub can_never_run: bool,
+    /// What stands in the way, the most frequent first.
+    pub reasons: Vec<ReasonView>,
+    /// What would help, for a person.
+    pub hint: String,
+}
+
+/// One thing that stands in the way, and on how many workers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonView {
+    /// A word of a closed list: see the core's `explain`.
+    pub code: String,
+    /// Workers that it concerns.
+    pub workers: u32,
+    /// In words.
+    pub message: String,
+}
+
+/// An output file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileView {
+    /// Relative to /output. Bytes that are not UTF-8 are shown as U+FFFD here; `path_hex` has them.
+    pub path: String,
+    /// The exact bytes of the path in hex, where they are not UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_hex: Option<String>,
+    /// Bytes.
+    pub size: u64,
+    /// BLAKE3 of the content, in hex.
+    pub blake3: String,
+    /// The element that wrote it.
+    pub index: u32,
+    /// The run that wrote it.
+    pub attempt: u32,
+}
+
+/// The output files of a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileListView {
+    /// As it was asked for.
+    pub task_id: String,
+    /// By element and path; of the last attempt that has any.
+    pub files: Vec<FileView>,
+}
+
+/// The body of `POST /api/auth/setup`: makes the first admin.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetupRequest {
+    /// What the master printed at its first start.
+    pub setup_token: String,
+    /// The first admin's name.
+    pub username: String,
+    /// At least 12 characters.
+    pub password: String,
+}
+
+/// The body of `POST /api/auth/login`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginRequest {
+    /// Name.
+    pub username: String,
+    /// Password.
+    pub password: String,
+}
+
+/// The answer to setup and login.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct LoginView {
+    /// For `Authorization: Bearer`.
+    pub token: String,
+    /// When it stops to work.
+    pub expires_at: WallTime,
+    /// Who it stands for.
+    pub username: UserName,
+}
+
+/// The answer to `GET /api/auth/me`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeView {
+    /// Who the token stands for.
+    pub username: UserName,
+    /// What they may do.
+    pub role: Role,
+}
+
+/// What a user may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Everything.
+    Admin,
+    /// Their own tasks and files.
+    User,
+}
+
+/// The body of `POST /api/shutdown`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShutdownRequest {
+    /// Start nothing new and wait until what runs has ended.
+    #[serde(default)]
+    pub drain: bool,
+}
+
+/// The answer to a shutdown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShutdownView {
+    /// Attempts that are still live; they go on at their workers if the master does not wait for them.
+    pub live_attempts: u64,
+    /// Whether the master waits for them.
+    pub draining: bool,
+}
+
+/// A control frame (text) of `/ws/tasks/{id}/logs`. Log bytes come as binary frames: one byte for the stream (1 stdout,
+/// 2 stderr), eight for the offset of the first byte (big endian), then the bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum LogEvent {
+    /// What follows is the log of this run.
+    Attempt {
+        /// Its number.
+        attempt: u32,
+    },
+    /// Where the task stands has changed.
+    State {
+        /// Now.
+        state: TaskState,
+    },
+    /// The task has ended, and all of its log was sent. The last frame.
+    End {
+        /// How it ended.
+        state: TaskState,
+        /// As in [`TaskView`].
+        exit_code: Option<i32>,
+        /// As in [`TaskView`].
+        verdict: Option<Verdict>,
+    },
+    /// The log cannot be had. The last frame.
+    Error {
+        /// Why.
+        error: crate::error::ApiError,
+    },
+}

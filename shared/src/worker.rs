@@ -1,0 +1,67 @@
+//! What is known of a worker.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::resources::Resources;
+
+/// Whether a worker can be counted on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerState {
+    /// Connected and heard of lately.
+    Active,
+    /// Connected, but three heartbeats are missing: gets no new work.
+    Suspect,
+    /// Not connected. Its tasks are believed to run until its lease and the slack behind it are over.
+    Inactive,
+}
+
+impl WorkerState {
+    /// The name used on every wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspect => "suspect",
+            Self::Inactive => "inactive",
+        }
+    }
+}
+
+impl fmt::Display for WorkerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What a worker says of itself when it connects.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct WorkerFacts {
+    /// Host name or address, for people; nothing is ever dialled by it.
+    pub address: String,
+    /// Version of its program.
+    pub version: String,
+    /// What it can give to tasks.
+    pub capacity: Resources,
+    /// For constraints and filters.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What a worker measures of its whole machine.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Usage {
+    /// 0..=100, over all cores.
+    pub cpu_percent: f64,
+    /// Bytes in use.
+    pub memory_used_bytes: u64,
+    /// Bytes in use on the disk of the data directory.
+    pub storage_used_bytes: u64,
+    /// 0..=100, over all GPUs; 0 where there is none.
+    pub gpu_percent: f64,
+    /// Runs that it holds.
+    pub running: u32,
+}
