@@ -242,7 +242,7 @@ impl Quantity {
                 None => (parse_plain(text).ok_or_else(|| refuse("is not a number"))?, 1000.0),
             },
         };
-        to_integer(number, factor, 1e9).map_err(|why| refuse(why))
+        to_integer(number, factor, 1e9).map_err(refuse)
     }
 
     /// Bytes. A bare number counts GiB, as in the specification (`-mem 8.0`); units are B, K, M, G, T (or KiB, KB ...),
@@ -272,7 +272,7 @@ impl Quantity {
                 (parse_plain(number).ok_or_else(|| refuse("is not a size"))?, factor as f64)
             }
         };
-        to_integer(number, factor, (1u64 << 50) as f64).map_err(|why| refuse(why))
+        to_integer(number, factor, (1u64 << 50) as f64).map_err(refuse)
     }
 }
 

@@ -190,7 +190,8 @@ fn check_image(image: &str) -> Result<(), ApiError> {
     let is_host = path.contains('/') && (first.contains(['.', ':']) || first == "localhost");
     if is_host {
         let host = parts.next().unwrap_or_default();
-        if !host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b)) {
+        let begins = host.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'[');
+        if !begins || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b)) {
             return refuse("has a bad registry host");
         }
     }

@@ -2,10 +2,93 @@
 
 use std::sync::Arc;
 
-use shared::id::{TaskId, UserName};
+use shared::id::{AttemptKey, RequestId, SessionId, TaskId, TaskRef, UserName, WorkerId};
+use shared::link::{Hello, Report};
 use shared::task::TaskSpec;
+use shared::time::BootTime;
+use shared::worker::Usage;
 
-use crate::record::IdempotencyKey;
+use crate::record::{FileRecord, IdempotencyKey, TaskRecord, UserRecord};
+
+/// A command of a client, a fact from a worker, or time.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// A client hands in work. `known` is what the store says about its idempotency key.
+    SubmitTask {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// The work.
+        submission: Submission,
+        /// The submission that was made with the same key, if the store knows one.
+        known: Option<Arc<TaskRecord>>,
+    },
+    /// A client wants a task, or one element of it, stopped.
+    CancelTask {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// What to stop.
+        task: TaskRef,
+    },
+    /// Somebody makes the first account.
+    CreateFirstUser {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// The account.
+        user: UserRecord,
+    },
+    /// An operator wants to stop the master: nothing new is started from now on.
+    Drain {
+        /// Who waits for the answer.
+        request: RequestId,
+    },
+    /// All output files of a run have arrived and are durable.
+    FilesStored {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// Who sent them.
+        worker: WorkerId,
+        /// Whose they are.
+        key: AttemptKey,
+        /// The files.
+        files: Arc<[FileRecord]>,
+    },
+    /// A worker has connected.
+    WorkerConnected {
+        /// Its connection.
+        session: SessionId,
+        /// What it says of itself.
+        hello: Hello,
+    },
+    /// A worker's connection is closed.
+    WorkerDisconnected {
+        /// Which worker.
+        worker: WorkerId,
+        /// Which connection; an older one than the present changes nothing.
+        session: SessionId,
+    },
+    /// A worker was heard of. Stamped on arrival, before any queue.
+    WorkerHeard {
+        /// Which worker.
+        worker: WorkerId,
+        /// Over which connection.
+        session: SessionId,
+        /// When.
+        at: BootTime,
+        /// What it measured, if it said so.
+        usage: Option<Usage>,
+    },
+    /// A worker reports on its runs.
+    WorkerReported {
+        /// Which worker.
+        worker: WorkerId,
+        /// Over which connection.
+        session: SessionId,
+        /// In their order.
+        reports: Vec<Report>,
+    },
+    /// The time that [`crate::Cluster::next_wake`] asked for has come.
+    TimerFired,
+}
 
 /// A validated submission. The id was made outside, where randomness is allowed.
 #[derive(Debug, Clone, PartialEq)]

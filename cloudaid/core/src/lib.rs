@@ -1,3 +1,37 @@
-//! x
+//! Everything that CloudAI decides, as pure state machines.
+//!
+//! The master's side is [`Cluster`]: `step(now, input, &mut effects)` for each input of a batch, then once
+//! `settle(now, &mut effects)`, which runs the scheduler; [`Cluster::next_wake`] says when time alone will change
+//! something. The shell commits all [`effect::Effect::Save`]s of the batch in one commit, and only then carries out the
+//! rest. The worker's side, [`agent::Agent`], has the same shape.
+//!
+//! The contract: no async, IO, clock, randomness, environment, logging or hash-map order in this crate. Equal inputs
+//! give equal effects on every machine, so the whole cluster runs in one thread under a seeded simulator. What a peer or
+//! client says is checked and refused, never asserted.
+//!
+//! Read in this order: [`input`], [`effect`], [`event`], [`record`], `cluster`, `task`, `worker`, `queue`, `step`,
+//! [`scheduler`], [`explain`], [`recover`], [`invariant`].
+
+#![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::iter_over_hash_type)]
+
+pub mod effect;
+pub mod event;
+pub mod explain;
 pub mod input;
+pub mod invariant;
+pub mod queue;
 pub mod record;
+pub mod recover;
+pub mod reject;
+pub mod scheduler;
+pub mod settings;
+pub mod testkit;
+
+mod cluster;
+mod ledger;
+mod look;
+mod step;
+mod task;
+mod worker;
+
+pub use cluster::Cluster;

@@ -1,0 +1,285 @@
+//! The state of the cluster, and the two entry points that change it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use shared::id::{AttemptKey, Epoch, Fence, SessionId, TaskId, UserName, WorkerId};
+use shared::link::{Assignment, ToWorker};
+use shared::task::Verdict;
+use shared::time::{BootTime, Now};
+
+use crate::effect::Effect;
+use crate::event::Event;
+use crate::input::Input;
+use crate::ledger::Ledger;
+use crate::queue::Queue;
+use crate::record::{Change, ClusterRecord, Requeued, ResultRecord, UserRecord};
+use crate::scheduler::{ClassDemand, Demand, Room, Scheduler, WaitingCount};
+use crate::settings::Settings;
+use crate::step;
+use crate::task::{Run, RunPhase, Task};
+use crate::worker::Worker;
+
+/// Everything that is not over. What is over is only in the store.
+#[derive(Debug)]
+pub struct Cluster {
+    pub(crate) settings: Settings,
+    pub(crate) identity: ClusterRecord,
+    pub(crate) started: Now,
+    pub(crate) tasks: BTreeMap<TaskId, Task>,
+    pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    pub(crate) queue: Queue,
+    pub(crate) ledger: Ledger,
+    pub(crate) users: BTreeMap<UserName, UserRecord>,
+    /// Idempotency keys of the tasks above; the store knows the others.
+    pub(crate) keys: BTreeMap<(UserName, Arc<str>), TaskId>,
+    pub(crate) last_sequence: u64,
+    pub(crate) last_fence: u32,
+    pub(crate) draining: bool,
+    pub(crate) scheduler: Box<dyn Scheduler>,
+    /// Tasks whose progress is not saved yet in this batch.
+    pub(crate) dirty: BTreeSet<TaskId>,
+    /// Whether the last plan was cut off.
+    pub(crate) plan_unfinished: bool,
+    /// Whether something has changed that a plan depends on.
+    pub(crate) plan_stale: bool,
+}
+
+impl Cluster {
+    /// One thing happens. Call [`Cluster::settle`] once after the last input of a batch.
+    pub fn step(&mut self, now: Now, input: Input, effects: &mut Vec<Effect>) {
+        match input {
+            Input::SubmitTask { request, submission, known } => {
+                step::submit::on_submit(self, now, request, submission, known.as_deref(), effects);
+            }
+            Input::CancelTask { request, task } => step::cancel::on_cancel(self, now, request, task, effects),
+            Input::CreateFirstUser { request, user } => step::user::on_create_first(self, request, user, effects),
+            Input::Drain { request } => step::drain::on_drain(self, request, effects),
+            Input::FilesStored { request, worker, key, files } => {
+                step::files::on_stored(self, request, &worker, key, files, effects);
+            }
+            Input::WorkerConnected { session, hello } => {
+                step::connect::on_connected(self, now, session, hello, effects)
+            }
+            Input::WorkerDisconnected { worker, session } => {
+                step::connect::on_disconnected(self, &worker, session, effects);
+            }
+            Input::WorkerHeard { worker, session, at, usage } => {
+                step::lease::on_heard(self, now, &worker, session, at, usage, effects);
+            }
+            Input::WorkerReported { worker, session, reports } => {
+                step::report::on_reported(self, now, &worker, session, reports, effects);
+            }
+            Input::TimerFired => step::lease::on_timer(self, now, effects),
+        }
+    }
+
+    /// The end of a batch: places what waits, and saves the progress of every task that changed.
+    pub fn settle(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        if self.plan_stale && !self.draining && !self.queue.is_empty() {
+            self.place(now, effects);
+        }
+        self.plan_stale = self.plan_unfinished;
+        for id in std::mem::take(&mut self.dirty) {
+            self.save_progress(now, id, effects);
+        }
+    }
+
+    /// When the shell shall send [`Input::TimerFired`]; none: nothing changes by time alone.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<BootTime> {
+        if self.plan_unfinished {
+            return Some(BootTime(0));
+        }
+        self.workers.values().filter_map(|worker| worker.deadline(&self.settings, self.started.boot)).min()
+    }
+
+    /// Which cluster this is, and the number of this start.
+    #[must_use]
+    pub fn identity(&self) -> ClusterRecord {
+        self.identity
+    }
+
+    /// Runs that workers hold.
+    #[must_use]
+    pub fn live_attempts(&self) -> usize {
+        self.ledger.live()
+    }
+
+    /// Whether an idempotency key belongs to a task that is not over, so that the store need not be asked.
+    #[must_use]
+    pub fn knows_key(&self, user: &UserName, key: &Arc<str>) -> bool {
+        self.keys.contains_key(&(user.clone(), Arc::clone(key)))
+    }
+
+    /// An account.
+    #[must_use]
+    pub fn find_user(&self, name: &UserName) -> Option<&UserRecord> {
+        self.users.get(name)
+    }
+
+    /// Whether there is any account.
+    #[must_use]
+    pub fn has_users(&self) -> bool {
+        !self.users.is_empty()
+    }
+
+    /// The workers as a policy sees them, by name.
+    pub(crate) fn rooms(&self) -> Vec<Room> {
+        let room = |(id, worker): (&WorkerId, &Worker)| {
+            let capacity = worker.record.facts.capacity;
+            Room {
+                worker: id.clone(),
+                state: worker.state(),
+                capacity,
+                free: capacity.saturating_sub(self.ledger.reserved(id)),
+            }
+        };
+        self.workers.iter().map(room).collect()
+    }
+
+    fn place(&mut self, now: Now, effects: &mut Vec<Effect>) {
+        let rooms = self.rooms();
+        let classes = self.queue.classes().map(|(shape, tasks)| ClassDemand { shape, tasks }).collect();
+        let tasks = Tasks(&self.tasks);
+        let limit = self.settings.placements_per_pass;
+        let plan = self.scheduler.plan(&Demand::new(classes, &tasks), &rooms, limit);
+        self.plan_unfinished = plan.unfinished;
+        let mut orders: BTreeMap<SessionId, Vec<Assignment>> = BTreeMap::new();
+        for (task, worker) in plan.placements {
+            let Some(session) = self.workers.get(&worker).and_then(Worker::session) else { continue };
+            if let Some(assignment) = self.place_one(now, task, &worker, effects) {
+                orders.entry(session).or_default().push(assignment);
+            }
+        }
+        effects.extend(orders.into_iter().map(|(session, orders)| Effect::Send(session, ToWorker::Assign(orders))));
+    }
+
+    fn place_one(&mut self, now: Now, id: TaskId, worker: &WorkerId, effects: &mut Vec<Effect>) -> Option<Assignment> {
+        let task = self.tasks.get_mut(&id)?;
+        let waiting = task.take_waiting()?;
+        self.last_fence += 1;
+        let run = Run {
+            attempt: waiting.attempts + 1,
+            fence: Fence::new(self.identity.epoch, self.last_fence),
+            worker: worker.clone(),
+            infrastructure_failures: waiting.infrastructure_failures,
+            placed_at: now.wall,
+            phase: RunPhase::Pending,
+        };
+        let key = task.key(waiting.index, &run);
+        effects.push(Effect::Save(Change::Attempt(task.attempt_record(waiting.index, &run))));
+        effects.push(Effect::Publish(Event::AttemptPlaced { key, worker: worker.clone() }));
+        self.ledger.reserve(worker, key.element(), task.record.spec.resources);
+        task.live.insert(waiting.index, run);
+        if task.waiting() == 0 {
+            self.queue.remove(&task.shape, task.record.sequence);
+        }
+        self.dirty.insert(id);
+        Some(assignment(task, key, &self.settings))
+    }
+
+    fn save_progress(&mut self, now: Now, id: TaskId, effects: &mut Vec<Effect>) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        task.progress.tally = task.tally();
+        let over = task.is_over();
+        if over {
+            task.progress.finished_at = Some(now.wall);
+        }
+        effects.push(Effect::Save(Change::Progress(id, task.progress.clone())));
+        if over {
+            effects.push(Effect::Publish(Event::TaskEnded { task: id, state: task.progress.state() }));
+            if let Some(key) = &task.record.key {
+                self.keys.remove(&(task.record.user.clone(), Arc::clone(&key.key)));
+            }
+            self.tasks.remove(&id);
+        }
+    }
+
+    /// A run is over: frees its worker and decides whether the element is over too. `outcome` is what its worker said.
+    pub(crate) fn end_run(
+        &mut self,
+        now: Now,
+        key: AttemptKey,
+        verdict: Verdict,
+        outcome: Option<shared::link::Outcome>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(task) = self.tasks.get_mut(&key.task) else { return };
+        let Some(run) = task.live.remove(&key.index) else { return };
+        self.ledger.release(&run.worker, key.element());
+        self.dirty.insert(key.task);
+        self.plan_stale = true;
+        let failures = run.infrastructure_failures + u32::from(verdict.is_infrastructure());
+        let cancelling = task.progress.cancelling.remove(key.index);
+        let again = verdict.is_infrastructure() && !cancelling && failures < self.settings.infrastructure_attempts;
+        effects.push(Effect::Save(Change::Attempt(task.ended_record(key.index, &run, verdict.clone(), now.wall))));
+        effects.push(Effect::Publish(Event::AttemptEnded {
+            key,
+            worker: run.worker.clone(),
+            verdict: verdict.clone(),
+            again,
+        }));
+        if again {
+            task.requeue(Requeued { index: key.index, attempts: run.attempt, infrastructure_failures: failures });
+            self.queue.insert(&task.shape, task.record.sequence, key.task);
+            return;
+        }
+        // Who was lost while somebody wanted it cancelled is cancelled.
+        let verdict = if cancelling && verdict.is_infrastructure() { Verdict::Cancelled } else { verdict };
+        let started_at = match run.phase {
+            RunPhase::Pending => outcome.as_ref().and_then(|outcome| outcome.started_at),
+            RunPhase::Running { started_at } => Some(started_at),
+        };
+        let result = ResultRecord {
+            element: key.element(),
+            verdict,
+            attempt: run.attempt,
+            worker: Some(run.worker),
+            started_at,
+            finished_at: now.wall,
+            outcome,
+        };
+        end_element(task, result, effects);
+    }
+}
+
+/// An element is over, for ever.
+pub(crate) fn end_element(task: &mut Task, result: ResultRecord, effects: &mut Vec<Effect>) {
+    task.progress.ended.entry(result.verdict.kind()).or_default().insert(result.element.index);
+    effects.push(Effect::Publish(Event::ElementEnded { element: result.element, verdict: result.verdict.clone() }));
+    effects.push(Effect::Save(Change::Result(result)));
+}
+
+/// What a worker is told about a run.
+pub(crate) fn assignment(task: &Task, key: AttemptKey, settings: &Settings) -> Assignment {
+    let spec = &task.record.spec;
+    Assignment {
+        key,
+        image: spec.image.clone(),
+        command: spec.command.clone(),
+        resources: spec.resources,
+        env: spec.env.clone(),
+        user: task.record.user.clone(),
+        name: spec.name.clone(),
+        stop_grace: settings.stop_grace,
+    }
+}
+
+/// The counts that a policy asks for.
+#[derive(Debug)]
+struct Tasks<'a>(&'a BTreeMap<TaskId, Task>);
+
+impl WaitingCount for Tasks<'_> {
+    fn waiting(&self, task: TaskId) -> u32 {
+        self.0.get(&task).map_or(0, Task::waiting)
+    }
+}
+
+impl Cluster {
+    /// The number of this start of the master.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.identity.epoch
+    }
+}

@@ -1,0 +1,35 @@
+//! Everything that the core wants done. Plain data: it can be compared, printed and kept.
+
+use shared::id::{RequestId, SessionId};
+use shared::link::ToWorker;
+use shared::view::{CancelView, SubmitView};
+
+use crate::event::Event;
+use crate::record::Change;
+use crate::reject::Reject;
+
+/// One thing to do. All [`Effect::Save`]s of a batch are committed before anything else of it is done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Effect {
+    /// Make this durable.
+    Save(Change),
+    /// Send this to a worker. If the connection is gone it is dropped: the next one begins with an inventory.
+    Send(SessionId, ToWorker),
+    /// Close a connection and say why.
+    Close(SessionId, Reject),
+    /// Answer a caller.
+    Reply(RequestId, Result<Answer, Reject>),
+    /// Tell whoever listens: log, metrics, live streams.
+    Publish(Event),
+}
+
+/// What a caller gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The submission is durable.
+    Submitted(SubmitView),
+    /// The wish to cancel is durable.
+    Cancelled(CancelView),
+    /// It is done; there is nothing to say.
+    Done,
+}

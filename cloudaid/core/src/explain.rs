@@ -1,0 +1,237 @@
+//! Why a task waits: the scheduler's own filter, asked for every worker, and its answers counted.
+//!
+//! The codes are a closed list: `no_workers`, `draining`, `cancelling`, `other_worker_requested`, `worker_inactive`,
+//! `worker_suspect`, `insufficient_<kind>` (busy: it will fit when something ends), `too_small_<kind>` (never, on that
+//! worker), `behind_others` (it fits now, and is placed as soon as what stands before it is).
+
+use std::collections::BTreeMap;
+
+use shared::id::TaskRef;
+use shared::resources::Kind;
+use shared::task::TaskState;
+use shared::view::{ReasonView, WhyView};
+use shared::worker::WorkerState;
+
+use crate::cluster::Cluster;
+use crate::queue::Shape;
+use crate::scheduler::{Obstacle, Room};
+use crate::task::Task;
+
+/// A reason while it is counted. The order is that of the answers among equal counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Cause {
+    TooSmall(Kind),
+    Insufficient(Kind),
+    Suspect,
+    Inactive,
+    OtherWorkerRequested,
+}
+
+/// How many workers a cause concerns, and the best of them: most is available there.
+#[derive(Debug, Clone, Copy, Default)]
+struct Count {
+    workers: u32,
+    best: u64,
+    wanted: u64,
+}
+
+impl Cluster {
+    /// Why a task waits; none if it is not here, because it is over or never was.
+    #[must_use]
+    pub fn why(&self, target: TaskRef) -> Option<WhyView> {
+        let task = self.tasks.get(&target.task)?;
+        let state = match target.index {
+            None => task.tally().summary(),
+            Some(index) if index >= task.record.count => return None,
+            Some(index) => {
+                let ended = task.progress.ended.iter().find(|(_, ended)| ended.contains(index));
+                match ended {
+                    Some(_) => return None,
+                    None => task.live_state(index),
+                }
+            }
+        };
+        let waits = match target.index {
+            None => task.waiting() > 0,
+            Some(index) => !task.live.contains_key(&index),
+        };
+        Some(if waits { self.why_waiting(target, task, state) } else { why_held(target, task, state) })
+    }
+
+    /// What a submitter should know at once.
+    pub(crate) fn submit_warnings(&self, shape: &Shape) -> Vec<String> {
+        let rooms = self.present_rooms();
+        if rooms.is_empty() {
+            return vec!["no worker is connected: the task waits until one is".to_owned()];
+        }
+        if rooms.iter().any(|room| room.could_ever_fit(shape)) {
+            return Vec::new();
+        }
+        let (reasons, _) = causes(&rooms, shape);
+        let reasons: Vec<_> = reasons.into_iter().map(|reason| reason.message).collect();
+        vec![format!("can never run on the present workers: {}", reasons.join("; "))]
+    }
+
+    /// The workers that are connected.
+    fn present_rooms(&self) -> Vec<Room> {
+        self.rooms().into_iter().filter(|room| room.state != WorkerState::Inactive).collect()
+    }
+
+    fn why_waiting(&self, target: TaskRef, task: &Task, state: TaskState) -> WhyView {
+        let present = self.present_rooms();
+        let can_never_run = !present.is_empty() && !present.iter().any(|room| room.could_ever_fit(&task.shape));
+        let rooms = self.rooms();
+        let (mut reasons, fits) = causes(&rooms, &task.shape);
+        if self.draining {
+            reasons.insert(0, plain("draining", 0, "the master takes on no new work because it is about to stop"));
+        } else if rooms.is_empty() {
+            reasons.push(plain("no_workers", 0, "no worker has registered yet"));
+        } else if fits > 0 {
+            let message = "it fits, and is placed as soon as what stands before it is";
+            reasons = vec![plain("behind_others", fits, message)];
+        }
+        let all: Vec<_> = reasons.iter().map(|reason| reason.message.as_str()).collect();
+        let summary = match (can_never_run, all.join("; ")) {
+            (true, all) => format!("can never run on the present workers: {all}"),
+            (false, all) => all,
+        };
+        WhyView {
+            task_id: target.to_string(),
+            state,
+            summary,
+            position: self.position(task),
+            can_never_run,
+            hint: hint(&reasons, can_never_run),
+            reasons,
+        }
+    }
+
+    /// The place of a task's first waiting element among all that waits; 1 is the first.
+    fn position(&self, task: &Task) -> Option<u64> {
+        let before = |sequence: &u64| *sequence < task.record.sequence;
+        let ahead: u64 = self
+            .queue
+            .classes()
+            .flat_map(|(_, tasks)| tasks.iter().take_while(move |(sequence, _)| before(sequence)))
+            .filter_map(|(_, id)| self.tasks.get(id))
+            .map(|ahead| u64::from(ahead.waiting()))
+            .sum();
+        (task.waiting() > 0).then_some(ahead + 1)
+    }
+
+    /// The reason of a class in one line, for listings of the queue.
+    pub(crate) fn class_reason(&self, rooms: &[Room], shape: &Shape) -> String {
+        if self.draining {
+            return "the master is about to stop".to_owned();
+        }
+        if rooms.is_empty() {
+            return "no worker has registered yet".to_owned();
+        }
+        let (reasons, fits) = causes(rooms, shape);
+        if fits > 0 {
+            return "it is next".to_owned();
+        }
+        let all: Vec<_> = reasons.into_iter().map(|reason| reason.message).collect();
+        all.join("; ")
+    }
+}
+
+/// The obstacles of all workers, counted, the most frequent first, and on how many workers there is none.
+fn causes(rooms: &[Room], shape: &Shape) -> (Vec<ReasonView>, u32) {
+    let mut counts: BTreeMap<Cause, Count> = BTreeMap::new();
+    let mut fits = 0;
+    for room in rooms {
+        let mut free = true;
+        for obstacle in room.obstacles(shape) {
+            free = false;
+            let (cause, available, wanted) = match obstacle {
+                Obstacle::OtherWorkerRequested => (Cause::OtherWorkerRequested, 0, 0),
+                Obstacle::NotActive(WorkerState::Suspect) => (Cause::Suspect, 0, 0),
+                Obstacle::NotActive(WorkerState::Active | WorkerState::Inactive) => (Cause::Inactive, 0, 0),
+                Obstacle::Busy(shortage) => (Cause::Insufficient(shortage.kind), shortage.available, shortage.wanted),
+                Obstacle::TooSmall(shortage) => (Cause::TooSmall(shortage.kind), shortage.available, shortage.wanted),
+            };
+            let count = counts.entry(cause).or_default();
+            *count = Count { workers: count.workers + 1, best: count.best.max(available), wanted };
+        }
+        fits += u32::from(free);
+    }
+    let mut reasons: Vec<_> = counts.into_iter().map(|(cause, count)| reason(cause, count)).collect();
+    reasons.sort_by_key(|reason| std::cmp::Reverse(reason.workers));
+    (reasons, fits)
+}
+
+fn reason(cause: Cause, count: Count) -> ReasonView {
+    let workers = match count.workers {
+        1 => "1 worker".to_owned(),
+        many => format!("{many} workers"),
+    };
+    let verb = if count.workers == 1 { "has" } else { "have" };
+    let is = if count.workers == 1 { "is" } else { "are" };
+    let (code, message) = match cause {
+        Cause::TooSmall(kind) => (
+            format!("too_small_{}", name(kind)),
+            format!("{workers} {verb} at most {} of {} in all", kind.describe(count.best), kind.describe(count.wanted)),
+        ),
+        Cause::Insufficient(kind) => (
+            format!("insufficient_{}", name(kind)),
+            format!("{workers} {verb} at most {} of {} free", kind.describe(count.best), kind.describe(count.wanted)),
+        ),
+        Cause::Suspect => ("worker_suspect".to_owned(), format!("{workers} {is} suspect: heartbeats are missing")),
+        Cause::Inactive => ("worker_inactive".to_owned(), format!("{workers} {is} not connected")),
+        Cause::OtherWorkerRequested => {
+            ("other_worker_requested".to_owned(), format!("{workers} {is} not the one it was dispatched to"))
+        }
+    };
+    ReasonView { code, workers: count.workers, message }
+}
+
+fn name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Cpu => "cpu",
+        Kind::Memory => "memory",
+        Kind::Storage => "storage",
+        Kind::Gpu => "gpu",
+    }
+}
+
+fn plain(code: &str, workers: u32, message: &str) -> ReasonView {
+    ReasonView { code: code.to_owned(), workers, message: message.to_owned() }
+}
+
+fn hint(reasons: &[ReasonView], can_never_run: bool) -> String {
+    if can_never_run {
+        return "cancel it and ask for less, or add a worker that has as much (`cloudctl workers` shows what they have)"
+            .to_owned();
+    }
+    match reasons.first().map(|reason| reason.code.as_str()) {
+        Some("no_workers") => "start one: `cloudaid worker --master ADDR --name NAME --token-file FILE`".to_owned(),
+        Some("draining") => "it runs after the next start of the master".to_owned(),
+        Some("worker_inactive") => "see whether `cloudaid worker` runs there and reaches the master".to_owned(),
+        Some(_) | None => "it starts by itself as soon as there is room".to_owned(),
+    }
+}
+
+/// Why a task that a worker holds has not ended.
+fn why_held(target: TaskRef, task: &Task, state: TaskState) -> WhyView {
+    let run = match target.index {
+        Some(index) => task.live.get(&index),
+        None => task.live.values().next(),
+    };
+    let place = run.map_or_else(String::new, |run| format!(" on {}", run.worker));
+    let cancelling = !task.progress.cancelling.is_empty();
+    let (code, message) = match (cancelling, state) {
+        (true, _) => ("cancelling", format!("its worker was told to stop it{place}")),
+        (false, TaskState::Running) => ("running", format!("it does not wait: it runs{place}")),
+        (false, _) => ("pending", format!("it is placed{place}: its image is being fetched or its container made")),
+    };
+    WhyView {
+        task_id: target.to_string(),
+        state,
+        summary: message.clone(),
+        position: None,
+        can_never_run: false,
+        reasons: vec![ReasonView { code: code.to_owned(), workers: 1, message }],
+        hint: format!("`cloudctl monitor {target}` follows its log"),
+    }
+}

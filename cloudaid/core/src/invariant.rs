@@ -1,0 +1,17 @@
+//! What holds at the end of every batch. The same functions serve unit tests, the simulator and tests of real processes.
+
+use crate::cluster::Cluster;
+
+mod conservation;
+mod elements;
+mod queueing;
+
+/// Checks all invariants.
+///
+/// # Errors
+/// The first one that does not hold, in words.
+pub fn check(cluster: &Cluster) -> Result<(), String> {
+    elements::check(cluster)?;
+    conservation::check(cluster)?;
+    queueing::check(cluster)
+}

@@ -1,0 +1,42 @@
+//! Every element of a task is in exactly one place: waiting, held by a worker, or over.
+
+use std::collections::BTreeSet;
+
+use crate::cluster::Cluster;
+
+pub(super) fn check(cluster: &Cluster) -> Result<(), String> {
+    let mut fences = BTreeSet::new();
+    for (id, task) in &cluster.tasks {
+        let progress = &task.progress;
+        let mut seen = BTreeSet::new();
+        let places = progress
+            .untouched
+            .iter()
+            .chain(progress.requeued.iter().map(|waiting| waiting.index))
+            .chain(task.live.keys().copied())
+            .chain(progress.ended.values().flat_map(shared::ranges::RangeSet::iter));
+        for index in places {
+            if !seen.insert(index) {
+                return Err(format!("{id}.{index} is in two places"));
+            }
+        }
+        if seen.len() != task.record.count as usize || seen.last() != Some(&(task.record.count - 1)) {
+            return Err(format!("{id} has {} of {} elements", seen.len(), task.record.count));
+        }
+        if task.is_over() {
+            return Err(format!("{id} is over but was not put away"));
+        }
+        if let Some(stray) = progress.cancelling.iter().find(|index| !task.live.contains_key(index)) {
+            return Err(format!("{id}.{stray} is being cancelled but no worker holds it"));
+        }
+        for (index, run) in &task.live {
+            if !fences.insert(run.fence) {
+                return Err(format!("{id}.{index} shares its fence with another run"));
+            }
+            if run.infrastructure_failures >= run.attempt {
+                return Err(format!("{id}.{index} counts more failures than runs"));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,106 @@
+//! What the cluster shows of itself. Reading changes nothing.
+
+use shared::id::WorkerId;
+use shared::resources::Resources;
+use shared::view::{QueueView, QueuedView, StatusView, TaskCounts, WorkerView};
+use shared::worker::WorkerState;
+
+use crate::cluster::Cluster;
+use crate::scheduler::Room;
+use crate::worker::Worker;
+
+impl Cluster {
+    /// One worker.
+    #[must_use]
+    pub fn worker_view(&self, id: &WorkerId) -> Option<WorkerView> {
+        self.workers.get(id).map(|worker| self.view_of(id, worker))
+    }
+
+    /// All workers, by name.
+    #[must_use]
+    pub fn worker_views(&self) -> Vec<WorkerView> {
+        self.workers.iter().map(|(id, worker)| self.view_of(id, worker)).collect()
+    }
+
+    /// What waits: the count of all, and the first `limit` rows in the order in which they are considered.
+    #[must_use]
+    pub fn queue_view(&self, limit: usize) -> QueueView {
+        let rooms = self.rooms();
+        let mut rows: Vec<_> = self
+            .queue
+            .classes()
+            .flat_map(|(shape, tasks)| tasks.iter().map(move |(sequence, task)| (*sequence, *task, shape)))
+            .collect();
+        rows.sort_unstable_by_key(|(sequence, ..)| *sequence);
+        let mut waiting = 0;
+        let mut tasks = Vec::new();
+        let mut reasons: std::collections::BTreeMap<_, String> = Default::default();
+        for (_, id, shape) in rows {
+            let Some(task) = self.tasks.get(&id) else { continue };
+            if tasks.len() < limit {
+                let reason = reasons.entry(shape).or_insert_with(|| self.class_reason(&rooms, shape));
+                tasks.push(QueuedView {
+                    position: waiting + 1,
+                    task_id: id.to_string(),
+                    name: task.record.spec.name.clone(),
+                    user: task.record.user.clone(),
+                    waiting: task.waiting(),
+                    resources: task.record.spec.resources,
+                    submitted_at: task.record.submitted_at,
+                    reason: reason.clone(),
+                });
+            }
+            waiting += u64::from(task.waiting());
+        }
+        QueueView { waiting, tasks }
+    }
+
+    /// The cluster in numbers. `ended` is what the store counts, `version` and `store` are the shell's to say.
+    #[must_use]
+    pub fn status_view(&self, version: &str, store: &str, ended: TaskCounts) -> StatusView {
+        let active = |room: &&Room| room.state == WorkerState::Active;
+        let rooms = self.rooms();
+        let mut tasks = ended;
+        for task in self.tasks.values() {
+            let tally = task.tally();
+            tasks.queued += u64::from(tally.queued);
+            tasks.pending += u64::from(tally.pending);
+            tasks.running += u64::from(tally.running);
+        }
+        StatusView {
+            version: version.to_owned(),
+            cluster_id: self.identity.cluster.to_string(),
+            epoch: self.identity.epoch.0,
+            total_workers: self.workers.len() as u32,
+            active_workers: rooms.iter().filter(active).count() as u32,
+            tasks,
+            capacity: rooms.iter().filter(active).map(|room| room.capacity).sum(),
+            allocated: rooms.iter().filter(active).map(|room| self.ledger.reserved(&room.worker)).sum::<Resources>(),
+            store: store.to_owned(),
+            draining: self.draining,
+            started_at: self.started.wall,
+        }
+    }
+
+    fn view_of(&self, id: &WorkerId, worker: &Worker) -> WorkerView {
+        let facts = &worker.record.facts;
+        let plain = |task| self.tasks.get(task).is_some_and(|task| task.record.count == 1);
+        WorkerView {
+            worker_id: id.clone(),
+            state: worker.state(),
+            address: facts.address.clone(),
+            version: facts.version.clone(),
+            capacity: facts.capacity,
+            allocated: self.ledger.reserved(id),
+            usage: worker.usage,
+            running_tasks: self
+                .ledger
+                .runs(id)
+                .map(|(element, _)| if plain(&element.task) { element.task.to_string() } else { element.to_string() })
+                .collect(),
+            last_heartbeat: worker.heard_at,
+            registered_at: worker.record.registered_at,
+            labels: facts.labels.clone(),
+        }
+    }
+}

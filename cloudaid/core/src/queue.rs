@@ -1,0 +1,72 @@
+//! What waits, by class: tasks that ask for the same are considered together, so scheduling costs by classes and workers
+//! and not by tasks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use shared::id::{TaskId, UserName, WorkerId};
+use shared::resources::Resources;
+
+use crate::record::TaskRecord;
+
+/// What makes two tasks equal to a scheduler.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Shape {
+    /// What one element asks for.
+    pub resources: Resources,
+    /// Only this worker may run it.
+    pub worker: Option<WorkerId>,
+    /// Whose it is; fair policies look at it.
+    pub user: UserName,
+}
+
+impl Shape {
+    /// The class of a submission.
+    pub(crate) fn of(record: &TaskRecord) -> Self {
+        Self { resources: record.spec.resources, worker: record.spec.worker.clone(), user: record.user.clone() }
+    }
+}
+
+/// The classes, each first in, first out. How many elements of a task wait stands in the task.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Queue {
+    classes: BTreeMap<Arc<Shape>, BTreeMap<u64, TaskId>>,
+}
+
+impl Queue {
+    /// The task has elements that wait. `sequence` is its place in the order of submissions.
+    pub(crate) fn insert(&mut self, shape: &Arc<Shape>, sequence: u64, task: TaskId) {
+        match self.classes.get_mut(shape) {
+            Some(class) => {
+                class.insert(sequence, task);
+            }
+            None => {
+                self.classes.insert(Arc::clone(shape), BTreeMap::from([(sequence, task)]));
+            }
+        }
+    }
+
+    /// No element of the task waits any more.
+    pub(crate) fn remove(&mut self, shape: &Arc<Shape>, sequence: u64) {
+        if let Some(class) = self.classes.get_mut(shape) {
+            class.remove(&sequence);
+            if class.is_empty() {
+                self.classes.remove(shape);
+            }
+        }
+    }
+
+    /// One value per class, so that tasks share it.
+    pub(crate) fn intern(&self, shape: Shape) -> Arc<Shape> {
+        self.classes.get_key_value(&shape).map_or_else(|| Arc::new(shape), |(known, _)| Arc::clone(known))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.classes.is_empty()
+    }
+
+    /// The classes in the order of their shapes, each with its tasks in the order of their submission.
+    pub(crate) fn classes(&self) -> impl Iterator<Item = (&Arc<Shape>, &BTreeMap<u64, TaskId>)> {
+        self.classes.iter()
+    }
+}

@@ -1,0 +1,151 @@
+//! From what the store holds to a cluster that goes on: the same path at every start.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use shared::id::{AttemptKey, ClusterId, Epoch, TaskId};
+use shared::resources::Resources;
+use shared::task::AttemptState;
+use shared::time::Now;
+
+use crate::cluster::Cluster;
+use crate::effect::Effect;
+use crate::ledger::Ledger;
+use crate::queue::{Queue, Shape};
+use crate::record::{AttemptRecord, Change, ClusterRecord, Snapshot, WorkerRecord};
+use crate::scheduler::Scheduler;
+use crate::settings::Settings;
+use crate::task::{Run, RunPhase, Task};
+use crate::worker::{Link, Worker};
+
+/// What the store holds contradicts itself. Nothing is guessed: a person has to look.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RecoverError {
+    /// A run whose task is not there.
+    #[error("the store holds {0}, but not its task")]
+    OrphanAttempt(AttemptKey),
+    /// A run whose element also waits, or has ended.
+    #[error("the store holds {0} as live, but its element waits or has ended")]
+    Contradiction(AttemptKey),
+    /// Elements that are nowhere, or in two places.
+    #[error("of {task} the store holds {found} elements instead of {expected}")]
+    Elements {
+        /// The task.
+        task: TaskId,
+        /// Elements found.
+        found: u32,
+        /// Elements of the submission.
+        expected: u32,
+    },
+}
+
+impl Cluster {
+    /// The cluster as the store last saw it, at the beginning of a new epoch. `fresh` names the cluster if there was
+    /// none. The effects must be durable before anything else is done: they raise the epoch, and with it every fence.
+    ///
+    /// Workers are not connected at first, and none is given up before the start grace is over.
+    ///
+    /// # Errors
+    /// The snapshot contradicts itself.
+    pub fn recover(
+        settings: Settings,
+        scheduler: Box<dyn Scheduler>,
+        snapshot: Snapshot,
+        fresh: ClusterId,
+        now: Now,
+    ) -> Result<(Self, Vec<Effect>), RecoverError> {
+        let identity = match snapshot.cluster {
+            Some(last) => ClusterRecord { cluster: last.cluster, epoch: Epoch(last.epoch.0 + 1) },
+            None => ClusterRecord { cluster: fresh, epoch: Epoch(1) },
+        };
+        let mut cluster = Self {
+            settings,
+            identity,
+            started: now,
+            tasks: BTreeMap::new(),
+            workers: snapshot.workers.into_iter().map(|record| (record.id.clone(), absent(record, now))).collect(),
+            queue: Queue::default(),
+            ledger: Ledger::default(),
+            users: snapshot.users.into_iter().map(|user| (user.name.clone(), user)).collect(),
+            keys: BTreeMap::new(),
+            last_sequence: snapshot.last_sequence,
+            last_fence: 0,
+            draining: false,
+            scheduler,
+            dirty: Default::default(),
+            plan_unfinished: false,
+            plan_stale: true,
+        };
+        for (record, progress) in snapshot.tasks {
+            let shape = cluster.queue.intern(Shape::of(&record));
+            if let Some(key) = &record.key {
+                cluster.keys.insert((record.user.clone(), Arc::clone(&key.key)), record.id);
+            }
+            cluster.tasks.insert(record.id, Task { record, shape, progress, live: BTreeMap::new() });
+        }
+        for attempt in snapshot.attempts {
+            cluster.recover_run(attempt)?;
+        }
+        cluster.recover_queue()?;
+        for (id, worker) in &mut cluster.workers {
+            worker.reserved_at_registration = cluster.ledger.reserved(id);
+        }
+        Ok((cluster, vec![Effect::Save(Change::Cluster(identity))]))
+    }
+
+    fn recover_run(&mut self, attempt: AttemptRecord) -> Result<(), RecoverError> {
+        let key = attempt.key;
+        let task = self.tasks.get_mut(&key.task).ok_or(RecoverError::OrphanAttempt(key))?;
+        let progress = &task.progress;
+        let elsewhere = progress.untouched.contains(key.index)
+            || progress.requeued.iter().any(|waiting| waiting.index == key.index)
+            || progress.ended.values().any(|ended| ended.contains(key.index))
+            || key.index >= task.record.count;
+        let phase = match (attempt.state, attempt.started_at) {
+            (AttemptState::Running, Some(started_at)) => RunPhase::Running { started_at },
+            (AttemptState::Running | AttemptState::Pending, _) => RunPhase::Pending,
+            (AttemptState::Ended, _) => return Err(RecoverError::Contradiction(key)),
+        };
+        if elsewhere {
+            return Err(RecoverError::Contradiction(key));
+        }
+        self.ledger.reserve(&attempt.worker, key.element(), task.record.spec.resources);
+        let run = Run {
+            attempt: key.attempt,
+            fence: key.fence,
+            worker: attempt.worker,
+            infrastructure_failures: attempt.infrastructure_failures,
+            placed_at: attempt.placed_at,
+            phase,
+        };
+        match task.live.insert(key.index, run) {
+            None => Ok(()),
+            Some(_) => Err(RecoverError::Contradiction(key)),
+        }
+    }
+
+    fn recover_queue(&mut self) -> Result<(), RecoverError> {
+        for (id, task) in &self.tasks {
+            let tally = task.tally();
+            let found = tally.queued + tally.pending + tally.running + tally.completed + tally.failed + tally.cancelled;
+            if found != task.record.count {
+                return Err(RecoverError::Elements { task: *id, found, expected: task.record.count });
+            }
+            if task.waiting() > 0 {
+                self.queue.insert(&task.shape, task.record.sequence, *id);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn absent(record: WorkerRecord, now: Now) -> Worker {
+    Worker {
+        record,
+        link: Link::Down,
+        heard: now.boot,
+        heard_at: None,
+        usage: None,
+        reserved_at_registration: Resources::default(),
+    }
+}

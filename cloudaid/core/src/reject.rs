@@ -1,0 +1,89 @@
+//! Refusals: typed inside, words and codes at the edge.
+
+use shared::error::{ApiError, ErrorCode};
+use shared::id::{AttemptKey, TaskRef, WorkerId};
+use shared::task::TaskState;
+
+/// Why the core does not do what it was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reject {
+    /// No submission or element of this id.
+    TaskNotFound(TaskRef),
+    /// Dispatch to a worker that never registered.
+    WorkerNotFound {
+        /// As asked for.
+        worker: WorkerId,
+        /// The ones that have.
+        known: Vec<WorkerId>,
+    },
+    /// Cancel of something that has ended otherwise.
+    TaskEnded(TaskRef, TaskState),
+    /// The idempotency key came with another request before.
+    KeyReused,
+    /// There are accounts already.
+    AlreadySetUp,
+    /// An upload for a run that is not the present one of this worker.
+    NotCurrent(AttemptKey),
+    /// A worker that speaks another protocol.
+    Protocol {
+        /// The worker's.
+        theirs: u32,
+    },
+    /// A newer connection of the same worker has taken over.
+    Replaced(WorkerId),
+    /// The worker was silent for longer than its lease.
+    LeaseExpired(WorkerId),
+}
+
+impl From<Reject> for ApiError {
+    fn from(reject: Reject) -> Self {
+        match reject {
+            Reject::TaskNotFound(task) => Self::new(
+                ErrorCode::TaskNotFound,
+                format!("there is no task {task}"),
+                "`cloudctl list-tasks` lists the tasks",
+            ),
+            Reject::WorkerNotFound { worker, known } => {
+                let hint = match known.as_slice() {
+                    [] => "no worker has registered yet; `cloudaid worker` starts one".to_owned(),
+                    names => {
+                        let names: Vec<_> = names.iter().take(5).map(WorkerId::as_str).collect();
+                        format!("known workers: {}; `cloudctl workers` lists them all", names.join(", "))
+                    }
+                };
+                Self::new(ErrorCode::WorkerNotFound, format!("there is no worker {worker}"), hint)
+            }
+            Reject::TaskEnded(task, state) => Self::new(
+                ErrorCode::TaskEnded,
+                format!("{task} has ended already: it is {state}"),
+                format!("`cloudctl show {task}` tells how it ended"),
+            ),
+            Reject::KeyReused => Self::new(
+                ErrorCode::IdempotencyKeyReused,
+                "this Idempotency-Key was used for a different request",
+                "use a new key for new work, and the same body for a retry",
+            ),
+            Reject::AlreadySetUp => {
+                Self::new(ErrorCode::Conflict, "the first account exists already", "log in with it: `cloudctl login`")
+            }
+            Reject::NotCurrent(key) => Self::new(
+                ErrorCode::Conflict,
+                format!("{key} is not a live attempt of this worker"),
+                "it was given up: stop it and drop what it made",
+            ),
+            Reject::Protocol { theirs } => Self::new(
+                ErrorCode::Conflict,
+                format!("the worker speaks protocol {theirs}, this master {}", shared::link::PROTOCOL),
+                "install the same version of cloudaid on both",
+            ),
+            Reject::Replaced(worker) => Self::new(
+                ErrorCode::Conflict,
+                format!("another connection of {worker} has taken over"),
+                "if two processes use this name, give one of them another",
+            ),
+            Reject::LeaseExpired(worker) => {
+                Self::new(ErrorCode::Timeout, format!("{worker} was silent for longer than its lease"), "connect again")
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Where things run: policies are values behind one trait. A policy reads numbers and returns a plan; the core carries
+//! it out.
+//!
+//! The interface is made for more than one policy: a plan is made for the whole queue at once and not task by task, so a
+//! policy may reorder classes (priority, fair share), hold room back (backfill) or place several elements together
+//! (gangs).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use shared::id::{TaskId, WorkerId};
+use shared::resources::{Resources, Shortage};
+use shared::worker::WorkerState;
+
+use crate::queue::Shape;
+
+pub mod round_robin;
+
+/// A policy.
+pub trait Scheduler: fmt::Debug + Send {
+    /// Its name, for configuration and people.
+    fn name(&self) -> &'static str;
+
+    /// Decides, for at most `limit` waiting elements, where they run. Must be a function of its arguments and of what it
+    /// decided before: ties end on ids. Every placement must pass [`Room::obstacles`] with what earlier ones of the same
+    /// plan have taken.
+    fn plan(&mut self, demand: &Demand<'_>, rooms: &[Room], limit: usize) -> Plan;
+}
+
+/// What waits.
+#[derive(Debug)]
+pub struct Demand<'a> {
+    classes: Vec<ClassDemand<'a>>,
+    waiting: &'a dyn WaitingCount,
+}
+
+/// How many elements of a task wait.
+pub trait WaitingCount: fmt::Debug {
+    /// 0 for a task that is not there.
+    fn waiting(&self, task: TaskId) -> u32;
+}
+
+/// The tasks of one class.
+#[derive(Debug, Clone, Copy)]
+pub struct ClassDemand<'a> {
+    /// What they have in common.
+    pub shape: &'a Arc<Shape>,
+    /// By their place in the order of submissions.
+    pub tasks: &'a BTreeMap<u64, TaskId>,
+}
+
+impl<'a> Demand<'a> {
+    /// The demand of these classes.
+    pub fn new(classes: Vec<ClassDemand<'a>>, waiting: &'a dyn WaitingCount) -> Self {
+        Self { classes, waiting }
+    }
+
+    /// The classes, in the order of their shapes.
+    #[must_use]
+    pub fn classes(&self) -> &[ClassDemand<'a>] {
+        &self.classes
+    }
+
+    /// How many elements of a task wait.
+    #[must_use]
+    pub fn waiting(&self, task: TaskId) -> u32 {
+        self.waiting.waiting(task)
+    }
+}
+
+/// A worker as a policy sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Room {
+    /// Which worker.
+    pub worker: WorkerId,
+    /// Whether it gets work.
+    pub state: WorkerState,
+    /// All that it has.
+    pub capacity: Resources,
+    /// What is not reserved.
+    pub free: Resources,
+}
+
+/// What keeps a task of some shape off a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Obstacle {
+    /// The task is for another worker.
+    OtherWorkerRequested,
+    /// It is not active.
+    NotActive(WorkerState),
+    /// Too little is free, though it has enough in all.
+    Busy(Shortage),
+    /// It does not have that much in all.
+    TooSmall(Shortage),
+}
+
+impl Room {
+    /// Everything that keeps `shape` off this worker; nothing: it fits now. Policies and explanations both ask here.
+    pub fn obstacles(&self, shape: &Shape) -> impl Iterator<Item = Obstacle> {
+        let other = shape.worker.as_ref().is_some_and(|wanted| *wanted != self.worker);
+        let inactive = (self.state != WorkerState::Active).then_some(Obstacle::NotActive(self.state));
+        let capacity = self.capacity;
+        let lacking = self.free.lacking(shape.resources).map(move |shortage| {
+            let all = shortage.kind.of(&capacity);
+            if all < shortage.wanted {
+                Obstacle::TooSmall(Shortage { available: all, ..shortage })
+            } else {
+                Obstacle::Busy(shortage)
+            }
+        });
+        let other = other.then_some(Obstacle::OtherWorkerRequested);
+        // For a task that wants another worker nothing else matters here.
+        let rest = other.is_none().then(|| inactive.into_iter().chain(lacking));
+        other.into_iter().chain(rest.into_iter().flatten())
+    }
+
+    /// Whether `shape` fits now.
+    #[must_use]
+    pub fn fits(&self, shape: &Shape) -> bool {
+        self.obstacles(shape).next().is_none()
+    }
+
+    /// Whether `shape` would fit if nothing else ran here.
+    #[must_use]
+    pub fn could_ever_fit(&self, shape: &Shape) -> bool {
+        shape.worker.as_ref().is_none_or(|wanted| *wanted == self.worker) && self.capacity.fits(shape.resources)
+    }
+}
+
+/// What a policy decided. Which elements of a task run is not its business.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// One more element of the task on the worker, in this order.
+    pub placements: Vec<(TaskId, WorkerId)>,
+    /// Whether the limit cut it off, so that another pass would find more.
+    pub unfinished: bool,
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (task, worker) in &self.placements {
+            writeln!(f, "{task} -> {worker}")?;
+        }
+        if self.unfinished { writeln!(f, "...") } else { Ok(()) }
+    }
+}

@@ -1,0 +1,40 @@
+//! The numbers that the core decides by. All are configurable; the defaults are what the cluster promises.
+
+use std::time::Duration;
+
+/// See each field. Validated outside: `heartbeat < suspect < lease < reassign`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// How often a worker reports. 5 s in the specification.
+    pub heartbeat: Duration,
+    /// Silence after which a worker gets no new work: three heartbeats are missing.
+    pub suspect: Duration,
+    /// Silence after which a worker has to assume that it was given up.
+    pub lease: Duration,
+    /// Silence after which its runs are given to others: the lease, 10 s to stop what runs, 5 s of slack.
+    pub reassign: Duration,
+    /// After a start nothing is declared lost for this long, because all workers have to find their way back first.
+    pub start_grace: Duration,
+    /// Between TERM and KILL.
+    pub stop_grace: Duration,
+    /// How many runs of an element the infrastructure may end before the element fails.
+    pub infrastructure_attempts: u32,
+    /// The most placements of one scheduling pass. A bound in steps and not in time, so that equal inputs give equal
+    /// plans on every machine.
+    pub placements_per_pass: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_secs(5),
+            suspect: Duration::from_secs(15),
+            lease: Duration::from_secs(30),
+            reassign: Duration::from_secs(45),
+            start_grace: Duration::from_secs(60),
+            stop_grace: Duration::from_secs(30),
+            infrastructure_attempts: 3,
+            placements_per_pass: 4096,
+        }
+    }
+}

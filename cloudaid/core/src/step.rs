@@ -1,0 +1,10 @@
+//! One file per thing that can happen. Each checks everything first and changes everything then.
+
+pub(crate) mod cancel;
+pub(crate) mod connect;
+pub(crate) mod drain;
+pub(crate) mod files;
+pub(crate) mod lease;
+pub(crate) mod report;
+pub(crate) mod submit;
+pub(crate) mod user;

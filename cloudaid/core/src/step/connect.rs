@@ -1,0 +1,132 @@
+//! A worker connects, or its connection ends.
+
+use shared::id::{AttemptKey, SessionId, WorkerId};
+use shared::link::{Assignment, CancelOrder, Decision, Held, Hello, PROTOCOL, Phase, ToWorker, Welcome};
+use shared::task::Verdict;
+use shared::time::Now;
+
+use crate::cluster::{Cluster, assignment};
+use crate::effect::Effect;
+use crate::event::Event;
+use crate::record::{Change, WorkerRecord};
+use crate::reject::Reject;
+use crate::task::RunPhase;
+use crate::worker::{Link, Worker};
+
+/// The worker's inventory and the live runs are compared, and each difference is settled: what it holds and should not
+/// is stopped or forgotten, what it should hold and never got is sent again, what it held and has no more is lost.
+pub(crate) fn on_connected(
+    cluster: &mut Cluster,
+    now: Now,
+    session: SessionId,
+    hello: Hello,
+    effects: &mut Vec<Effect>,
+) {
+    if hello.protocol != PROTOCOL {
+        effects.push(Effect::Close(session, Reject::Protocol { theirs: hello.protocol }));
+        return;
+    }
+    let id = hello.worker;
+    if let Some(older) = cluster.workers.get(&id).and_then(Worker::session) {
+        effects.push(Effect::Close(older, Reject::Replaced(id.clone())));
+    }
+    let record = WorkerRecord {
+        id: id.clone(),
+        registered_at: cluster.workers.get(&id).map_or(now.wall, |worker| worker.record.registered_at),
+        facts: hello.facts,
+        seen_at: now.wall,
+    };
+    effects.push(Effect::Save(Change::Worker(record.clone())));
+    let decisions: Vec<_> = hello.inventory.iter().map(|held| (held.key, decide(cluster, &id, held))).collect();
+    let lost = missing(cluster, &id, &hello.inventory);
+    effects.push(Effect::Publish(Event::WorkerRegistered {
+        worker: id.clone(),
+        facts: record.facts.clone(),
+        kept: decisions.iter().filter(|(_, decision)| *decision == Decision::Keep).count(),
+        stopped: decisions.iter().filter(|(_, decision)| *decision == Decision::Stop).count(),
+    }));
+    let worker = Worker {
+        record,
+        link: Link::Up { session, suspect: false },
+        heard: now.boot,
+        heard_at: Some(now.wall),
+        usage: None,
+        reserved_at_registration: cluster.ledger.reserved(&id),
+    };
+    cluster.workers.insert(id.clone(), worker);
+    cluster.plan_stale = true;
+    for key in lost {
+        let message = "the worker no longer has its container".to_owned();
+        cluster.end_run(now, key, Verdict::WorkerLost { message }, None, effects);
+    }
+    effects.push(Effect::Send(
+        session,
+        ToWorker::Welcome(Welcome {
+            cluster: cluster.identity.cluster,
+            epoch: cluster.identity.epoch,
+            heartbeat: cluster.settings.heartbeat,
+            lease: cluster.settings.lease,
+            decisions,
+        }),
+    ));
+    send_again(cluster, &id, session, &hello.inventory, effects);
+}
+
+/// A connection has ended. Its runs are believed to go on until the worker's time is up.
+pub(crate) fn on_disconnected(cluster: &mut Cluster, id: &WorkerId, session: SessionId, effects: &mut Vec<Effect>) {
+    let live_attempts = cluster.ledger.runs(id).count();
+    let Some(worker) = cluster.workers.get_mut(id).filter(|worker| worker.session() == Some(session)) else { return };
+    worker.link = Link::Down;
+    effects.push(Effect::Publish(Event::WorkerDisconnected { worker: id.clone(), live_attempts }));
+}
+
+fn decide(cluster: &Cluster, worker: &WorkerId, held: &Held) -> Decision {
+    let run = cluster.tasks.get(&held.key.task).and_then(|task| task.live.get(&held.key.index));
+    let current =
+        run.is_some_and(|run| run.worker == *worker && run.attempt == held.key.attempt && run.fence == held.key.fence);
+    match (current, held.phase) {
+        (true, _) => Decision::Keep,
+        (false, Phase::Finished) => Decision::Forget,
+        (false, Phase::Accepted | Phase::Running) => Decision::Stop,
+    }
+}
+
+/// Runs whose container was started on this worker and that it does not hold any more.
+fn missing(cluster: &Cluster, worker: &WorkerId, inventory: &[Held]) -> Vec<AttemptKey> {
+    live_runs(cluster, worker)
+        .filter(|(key, phase)| {
+            let held = inventory.iter().any(|held| held.key == *key);
+            matches!(phase, RunPhase::Running { .. }) && !held
+        })
+        .map(|(key, _)| key)
+        .collect()
+}
+
+/// Assignments that never arrived, and wishes to cancel, which are repeated at every connection.
+fn send_again(cluster: &Cluster, worker: &WorkerId, session: SessionId, inventory: &[Held], effects: &mut Vec<Effect>) {
+    let mut assign: Vec<Assignment> = Vec::new();
+    let mut cancel: Vec<CancelOrder> = Vec::new();
+    for (key, _) in live_runs(cluster, worker) {
+        let Some(task) = cluster.tasks.get(&key.task) else { continue };
+        if !inventory.iter().any(|held| held.key == key) {
+            assign.push(assignment(task, key, &cluster.settings));
+        }
+        if task.progress.cancelling.contains(key.index) {
+            cancel.push(CancelOrder { key, grace: cluster.settings.stop_grace });
+        }
+    }
+    if !assign.is_empty() {
+        effects.push(Effect::Send(session, ToWorker::Assign(assign)));
+    }
+    if !cancel.is_empty() {
+        effects.push(Effect::Send(session, ToWorker::Cancel(cancel)));
+    }
+}
+
+fn live_runs<'a>(cluster: &'a Cluster, worker: &WorkerId) -> impl Iterator<Item = (AttemptKey, RunPhase)> + 'a {
+    cluster.ledger.runs(worker).map(|(element, _)| *element).collect::<Vec<_>>().into_iter().filter_map(|element| {
+        let task = cluster.tasks.get(&element.task)?;
+        let run = task.live.get(&element.index)?;
+        Some((task.key(element.index, run), run.phase))
+    })
+}

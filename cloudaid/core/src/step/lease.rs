@@ -1,0 +1,91 @@
+//! Time and silence: who was not heard of is suspected, then cut off, then given up.
+
+use shared::id::{AttemptKey, SessionId, WorkerId};
+use shared::task::Verdict;
+use shared::time::{BootTime, Now};
+use shared::worker::Usage;
+
+use crate::cluster::Cluster;
+use crate::effect::Effect;
+use crate::event::Event;
+use crate::reject::Reject;
+use crate::worker::Link;
+
+/// A sign of life. `at` is when it arrived, which may be before `now` if the master was busy.
+pub(crate) fn on_heard(
+    cluster: &mut Cluster,
+    now: Now,
+    id: &WorkerId,
+    session: SessionId,
+    at: BootTime,
+    usage: Option<Usage>,
+    effects: &mut Vec<Effect>,
+) {
+    let Some(worker) = cluster.workers.get_mut(id) else { return };
+    let Link::Up { session: current, suspect } = worker.link else { return };
+    if current != session {
+        return;
+    }
+    worker.heard = worker.heard.max(at);
+    worker.heard_at = Some(now.wall);
+    worker.usage = usage.or(worker.usage);
+    if suspect && now.boot.since(worker.heard) < cluster.settings.suspect {
+        worker.link = Link::Up { session, suspect: false };
+        cluster.plan_stale = true;
+        effects.push(Effect::Publish(Event::WorkerRecovered { worker: id.clone() }));
+    }
+}
+
+/// Applies every deadline that has passed.
+pub(crate) fn on_timer(cluster: &mut Cluster, now: Now, effects: &mut Vec<Effect>) {
+    cluster.plan_stale |= cluster.plan_unfinished;
+    let due = |cluster: &Cluster| {
+        let overdue = cluster.workers.iter().find(|(_, worker)| {
+            worker.deadline(&cluster.settings, cluster.started.boot).is_some_and(|deadline| deadline <= now.boot)
+        });
+        overdue.map(|(id, _)| id.clone())
+    };
+    // Each round moves one worker one step nearer to `Lost`, so this ends.
+    while let Some(id) = due(cluster) {
+        expire(cluster, now, &id, effects);
+    }
+}
+
+fn expire(cluster: &mut Cluster, now: Now, id: &WorkerId, effects: &mut Vec<Effect>) {
+    let Some(worker) = cluster.workers.get_mut(id) else { return };
+    match worker.link {
+        Link::Up { session, suspect: false } => {
+            worker.link = Link::Up { session, suspect: true };
+            effects.push(Effect::Publish(Event::WorkerSuspected { worker: id.clone() }));
+        }
+        Link::Up { session, suspect: true } => {
+            worker.link = Link::Down;
+            effects.push(Effect::Close(session, Reject::LeaseExpired(id.clone())));
+            let live_attempts = cluster.ledger.runs(id).count();
+            effects.push(Effect::Publish(Event::WorkerDisconnected { worker: id.clone(), live_attempts }));
+        }
+        Link::Down => {
+            worker.link = Link::Lost;
+            give_up_runs(cluster, now, id, effects);
+        }
+        Link::Lost => {}
+    }
+}
+
+fn give_up_runs(cluster: &mut Cluster, now: Now, id: &WorkerId, effects: &mut Vec<Effect>) {
+    let keys: Vec<AttemptKey> = cluster
+        .ledger
+        .runs(id)
+        .filter_map(|(element, _)| {
+            let task = cluster.tasks.get(&element.task)?;
+            task.live.get(&element.index).map(|run| task.key(element.index, run))
+        })
+        .collect();
+    if !keys.is_empty() {
+        effects.push(Effect::Publish(Event::WorkerLost { worker: id.clone(), attempts: keys.len() }));
+    }
+    for key in keys {
+        let message = format!("{id} was not heard of for longer than its lease");
+        cluster.end_run(now, key, Verdict::WorkerLost { message }, None, effects);
+    }
+}

@@ -1,0 +1,92 @@
+//! A worker reports on its runs.
+
+use shared::id::{AttemptKey, SessionId, WorkerId};
+use shared::link::{AttemptChange, Report, ToWorker};
+use shared::time::Now;
+
+use crate::cluster::Cluster;
+use crate::effect::Effect;
+use crate::event::{Event, RefusedReport};
+use crate::record::Change;
+use crate::task::RunPhase;
+
+/// Every report is acknowledged, refused ones too: a worker that repeats them for ever helps nobody. The
+/// acknowledgement is sent after the commit, like every effect.
+pub(crate) fn on_reported(
+    cluster: &mut Cluster,
+    now: Now,
+    worker: &WorkerId,
+    session: SessionId,
+    reports: Vec<Report>,
+    effects: &mut Vec<Effect>,
+) {
+    if cluster.workers.get(worker).and_then(crate::worker::Worker::session) != Some(session) {
+        return;
+    }
+    let through = reports.iter().map(|report| report.sequence).max();
+    for report in reports {
+        match check(cluster, worker, report.key) {
+            Ok(()) => apply(cluster, now, report.key, report.change, effects),
+            Err(reason) => {
+                effects.push(Effect::Publish(Event::ReportRefused { worker: worker.clone(), key: report.key, reason }))
+            }
+        }
+    }
+    effects.extend(through.map(|through| Effect::Send(session, ToWorker::Ack { through })));
+}
+
+/// Whether `key` is the present run of its element, and this worker's.
+pub(crate) fn check(cluster: &Cluster, worker: &WorkerId, key: AttemptKey) -> Result<(), RefusedReport> {
+    let Some(task) = cluster.tasks.get(&key.task) else { return Err(RefusedReport::Repeated) };
+    if key.index >= task.record.count {
+        return Err(RefusedReport::Unknown);
+    }
+    let Some(run) = task.live.get(&key.index) else {
+        let waits_again = task.progress.requeued.iter().any(|waiting| waiting.index == key.index);
+        let untouched = task.progress.untouched.contains(key.index);
+        return Err(match (waits_again, untouched) {
+            (true, _) => RefusedReport::Superseded,
+            (_, true) => RefusedReport::Unknown,
+            (false, false) => RefusedReport::Repeated,
+        });
+    };
+    if run.fence != key.fence || run.attempt != key.attempt {
+        return Err(if key.fence < run.fence { RefusedReport::Superseded } else { RefusedReport::Unknown });
+    }
+    if run.worker != *worker {
+        return Err(RefusedReport::ForeignWorker);
+    }
+    Ok(())
+}
+
+fn apply(cluster: &mut Cluster, now: Now, key: AttemptKey, change: AttemptChange, effects: &mut Vec<Effect>) {
+    match change {
+        AttemptChange::Preparing => {}
+        AttemptChange::Started { at, container: _ } => {
+            let Some(task) = cluster.tasks.get_mut(&key.task) else { return };
+            let Some(run) = task.live.get_mut(&key.index) else { return };
+            match run.phase {
+                // A repetition after a reconnect.
+                RunPhase::Running { .. } => return,
+                RunPhase::Pending => run.phase = RunPhase::Running { started_at: at },
+            }
+            let worker = run.worker.clone();
+            task.progress.started_at.get_or_insert(at);
+            if let Some(run) = task.live.get(&key.index) {
+                effects.push(Effect::Save(Change::Attempt(task.attempt_record(key.index, run))));
+            }
+            effects.push(Effect::Publish(Event::AttemptStarted { key, worker }));
+            cluster.dirty.insert(key.task);
+        }
+        AttemptChange::Finished(outcome) => {
+            if let (Some(task), Some(at)) = (cluster.tasks.get_mut(&key.task), outcome.started_at) {
+                task.progress.started_at.get_or_insert(at);
+                if let Some(run) = task.live.get_mut(&key.index) {
+                    run.phase = RunPhase::Running { started_at: at };
+                }
+            }
+            let verdict = outcome.verdict.clone();
+            cluster.end_run(now, key, verdict, Some(outcome), effects);
+        }
+    }
+}

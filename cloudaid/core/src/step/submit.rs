@@ -1,0 +1,112 @@
+//! A client hands in work.
+
+use std::sync::Arc;
+
+use shared::id::{RequestId, TaskId};
+use shared::ranges::RangeSet;
+use shared::time::Now;
+use shared::view::SubmitView;
+
+use crate::cluster::Cluster;
+use crate::effect::{Answer, Effect};
+use crate::event::Event;
+use crate::input::Submission;
+use crate::queue::Shape;
+use crate::record::{Change, IdempotencyKey, Progress, TaskRecord};
+use crate::reject::Reject;
+use crate::task::Task;
+
+pub(crate) fn on_submit(
+    cluster: &mut Cluster,
+    now: Now,
+    request: RequestId,
+    submission: Submission,
+    known: Option<&TaskRecord>,
+    effects: &mut Vec<Effect>,
+) {
+    let answer = match find_earlier(cluster, &submission, known) {
+        Some(Ok(view)) => Ok(Answer::Submitted(view)),
+        Some(Err(reject)) => Err(reject),
+        None => match check_worker(cluster, &submission) {
+            Err(reject) => Err(reject),
+            Ok(()) => Ok(Answer::Submitted(accept(cluster, now, submission, effects))),
+        },
+    };
+    effects.push(Effect::Reply(request, answer));
+}
+
+/// The answer to a repetition, if this is one.
+fn find_earlier(
+    cluster: &Cluster,
+    submission: &Submission,
+    known: Option<&TaskRecord>,
+) -> Option<Result<SubmitView, Reject>> {
+    let key = submission.key.as_ref()?;
+    let live = cluster.keys.get(&(submission.user.clone(), Arc::clone(&key.key)));
+    let live = live.and_then(|id| cluster.tasks.get(id));
+    let earlier = live.map(|task| &*task.record).or(known)?;
+    let same = |earlier: &IdempotencyKey| earlier.digest == key.digest;
+    if !earlier.key.as_ref().is_some_and(same) {
+        return Some(Err(Reject::KeyReused));
+    }
+    // A task that is over is only in the store; the shell fills its state in.
+    let state = live.map_or(shared::task::TaskState::Completed, |task| task.tally().summary());
+    Some(Ok(SubmitView {
+        task_id: earlier.id.to_string(),
+        state,
+        count: earlier.count,
+        warnings: Vec::new(),
+        replayed: true,
+    }))
+}
+
+fn check_worker(cluster: &Cluster, submission: &Submission) -> Result<(), Reject> {
+    match &submission.spec.worker {
+        Some(worker) if !cluster.workers.contains_key(worker) => {
+            Err(Reject::WorkerNotFound { worker: worker.clone(), known: cluster.workers.keys().cloned().collect() })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn accept(cluster: &mut Cluster, now: Now, submission: Submission, effects: &mut Vec<Effect>) -> SubmitView {
+    cluster.last_sequence += 1;
+    let record = Arc::new(TaskRecord {
+        id: submission.id,
+        sequence: cluster.last_sequence,
+        user: submission.user,
+        spec: submission.spec,
+        count: submission.count,
+        key: submission.key,
+        submitted_at: now.wall,
+    });
+    effects.push(Effect::Save(Change::NewTask(Arc::clone(&record))));
+    effects.push(Effect::Publish(Event::TaskSubmitted {
+        task: record.id,
+        user: record.user.clone(),
+        name: record.spec.name.clone(),
+        count: record.count,
+    }));
+    let progress = Progress { untouched: RangeSet::first(record.count), ..Progress::default() };
+    enqueue(cluster, record, progress)
+}
+
+fn enqueue(cluster: &mut Cluster, record: Arc<TaskRecord>, progress: Progress) -> SubmitView {
+    let id: TaskId = record.id;
+    let shape = cluster.queue.intern(Shape::of(&record));
+    cluster.queue.insert(&shape, record.sequence, id);
+    if let Some(key) = &record.key {
+        cluster.keys.insert((record.user.clone(), Arc::clone(&key.key)), id);
+    }
+    cluster.dirty.insert(id);
+    cluster.plan_stale = true;
+    let view = SubmitView {
+        task_id: id.to_string(),
+        state: shared::task::TaskState::Queued,
+        count: record.count,
+        warnings: cluster.submit_warnings(&shape),
+        replayed: false,
+    };
+    cluster.tasks.insert(id, Task { record, shape, progress, live: Default::default() });
+    view
+}

@@ -1,0 +1,142 @@
+//! A submission while any of its elements is not over.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use shared::id::{AttemptKey, ElementId, Fence, WorkerId};
+use shared::task::{AttemptState, Verdict};
+use shared::time::WallTime;
+use shared::view::Tally;
+
+use crate::queue::Shape;
+use crate::record::{AttemptRecord, Progress, Requeued, TaskRecord};
+
+/// Untouched elements are ranges, ended ones are ranges, and only what a worker holds is an element of its own.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Task {
+    pub(crate) record: Arc<TaskRecord>,
+    /// The class it queues in.
+    pub(crate) shape: Arc<Shape>,
+    /// All but the tally, which [`Task::tally`] derives.
+    pub(crate) progress: Progress,
+    pub(crate) live: BTreeMap<u32, Run>,
+}
+
+/// A run that a worker holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) attempt: u32,
+    pub(crate) fence: Fence,
+    pub(crate) worker: WorkerId,
+    pub(crate) infrastructure_failures: u32,
+    pub(crate) placed_at: WallTime,
+    pub(crate) phase: RunPhase,
+}
+
+/// How far a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RunPhase {
+    /// Given to its worker.
+    Pending,
+    /// Its container runs.
+    Running { started_at: WallTime },
+}
+
+impl Task {
+    pub(crate) fn element(&self, index: u32) -> ElementId {
+        ElementId { task: self.record.id, index }
+    }
+
+    pub(crate) fn key(&self, index: u32, run: &Run) -> AttemptKey {
+        AttemptKey { task: self.record.id, index, attempt: run.attempt, fence: run.fence }
+    }
+
+    /// Elements that wait for a worker.
+    pub(crate) fn waiting(&self) -> u32 {
+        self.progress.untouched.len() + self.progress.requeued.len() as u32
+    }
+
+    /// Whether every element is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.live.is_empty() && self.progress.untouched.is_empty() && self.progress.requeued.is_empty()
+    }
+
+    /// Elements by state, counted.
+    pub(crate) fn tally(&self) -> Tally {
+        let mut tally = Tally { queued: self.waiting(), ..Tally::default() };
+        for run in self.live.values() {
+            match run.phase {
+                RunPhase::Pending => tally.pending += 1,
+                RunPhase::Running { .. } => tally.running += 1,
+            }
+        }
+        for (kind, ended) in &self.progress.ended {
+            *tally.of(kind.state()) += ended.len();
+        }
+        tally
+    }
+
+    /// The next element to run and how often it ran before: those that wait for another run come first.
+    pub(crate) fn take_waiting(&mut self) -> Option<Requeued> {
+        if self.progress.requeued.is_empty() {
+            let index = self.progress.untouched.pop_first()?;
+            return Some(Requeued { index, attempts: 0, infrastructure_failures: 0 });
+        }
+        Some(self.progress.requeued.remove(0))
+    }
+
+    /// Takes one element out of the queue, if it waits there.
+    pub(crate) fn withdraw(&mut self, index: u32) -> Option<Requeued> {
+        if self.progress.untouched.remove(index) {
+            return Some(Requeued { index, attempts: 0, infrastructure_failures: 0 });
+        }
+        let at = self.progress.requeued.binary_search_by_key(&index, |waiting| waiting.index).ok()?;
+        Some(self.progress.requeued.remove(at))
+    }
+
+    /// Puts an element back for another run.
+    pub(crate) fn requeue(&mut self, waiting: Requeued) {
+        let requeued = &mut self.progress.requeued;
+        let at = requeued.partition_point(|other| other.index < waiting.index);
+        requeued.insert(at, waiting);
+    }
+
+    /// The record of a run that is live.
+    pub(crate) fn attempt_record(&self, index: u32, run: &Run) -> AttemptRecord {
+        let (state, started_at) = match run.phase {
+            RunPhase::Pending => (AttemptState::Pending, None),
+            RunPhase::Running { started_at } => (AttemptState::Running, Some(started_at)),
+        };
+        AttemptRecord {
+            key: self.key(index, run),
+            worker: run.worker.clone(),
+            state,
+            verdict: None,
+            infrastructure_failures: run.infrastructure_failures,
+            placed_at: run.placed_at,
+            started_at,
+            finished_at: None,
+        }
+    }
+
+    /// The record of a run that is over.
+    pub(crate) fn ended_record(&self, index: u32, run: &Run, verdict: Verdict, at: WallTime) -> AttemptRecord {
+        AttemptRecord {
+            state: AttemptState::Ended,
+            verdict: Some(verdict),
+            finished_at: Some(at),
+            ..self.attempt_record(index, run)
+        }
+    }
+}
+
+impl Task {
+    /// The state of an element that a worker holds; [`shared::task::TaskState::Queued`] if none does.
+    pub(crate) fn live_state(&self, index: u32) -> shared::task::TaskState {
+        match self.live.get(&index).map(|run| run.phase) {
+            Some(RunPhase::Pending) => shared::task::TaskState::Pending,
+            Some(RunPhase::Running { .. }) => shared::task::TaskState::Running,
+            None => shared::task::TaskState::Queued,
+        }
+    }
+}

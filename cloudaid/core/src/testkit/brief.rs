@@ -1,0 +1,79 @@
+//! Effects as short lines of text, so that a test can compare the whole list.
+
+use shared::id::{AttemptKey, ElementId, TaskId};
+use shared::link::ToWorker;
+
+use crate::effect::{Answer, Effect};
+use crate::record::Change;
+
+/// One line per effect. Tasks are numbers, sessions are `s<n>`, attempts `task.index#attempt`. Events are left out:
+/// nothing hangs on them.
+#[must_use]
+pub fn brief(effects: &[Effect]) -> Vec<String> {
+    effects.iter().filter_map(line).collect()
+}
+
+fn line(effect: &Effect) -> Option<String> {
+    Some(match effect {
+        Effect::Save(change) => format!("save {}", save(change)),
+        Effect::Send(session, message) => format!("s{} {}", session.0, send(message)),
+        Effect::Close(session, reject) => format!("close s{}: {reject:?}", session.0),
+        Effect::Reply(_, Ok(Answer::Submitted(view))) => {
+            let words: String = view.warnings.iter().map(|warning| format!(" ({warning})")).collect();
+            let again = if view.replayed { " again" } else { "" };
+            format!("reply submitted{again}{words}")
+        }
+        Effect::Reply(_, Ok(Answer::Cancelled(view))) => {
+            format!("reply {}{}", view.state, if view.cancelling { ", cancelling" } else { "" })
+        }
+        Effect::Reply(_, Ok(Answer::Done)) => "reply done".to_owned(),
+        Effect::Reply(_, Err(reject)) => format!("refuse {reject:?}"),
+        Effect::Publish(_) => return None,
+    })
+}
+
+fn save(change: &Change) -> String {
+    match change {
+        Change::Cluster(cluster) => format!("epoch {}", cluster.epoch.0),
+        Change::NewTask(record) => format!("task {} x{}", task(record.id), record.count),
+        Change::Progress(id, progress) => {
+            let over = if progress.finished_at.is_some() { ", over" } else { "" };
+            format!("progress {} {}{over}", task(*id), progress.state())
+        }
+        Change::Attempt(attempt) => {
+            let verdict = attempt.verdict.as_ref().map(|verdict| format!(" {verdict}")).unwrap_or_default();
+            format!("attempt {} on {} {:?}{verdict}", key(attempt.key), attempt.worker, attempt.state)
+        }
+        Change::Result(result) => format!("result {} {}", element(result.element), result.verdict),
+        Change::Worker(worker) => format!("worker {}", worker.id),
+        Change::User(user) => format!("user {}", user.name),
+        Change::Files(of, files) => format!("files {} x{}", key(*of), files.len()),
+    }
+}
+
+fn send(message: &ToWorker) -> String {
+    let keys = |keys: &mut dyn Iterator<Item = AttemptKey>| keys.map(key).collect::<Vec<_>>().join(" ");
+    match message {
+        ToWorker::Welcome(welcome) => {
+            let decisions: Vec<_> =
+                welcome.decisions.iter().map(|(of, decision)| format!(" {decision:?} {}", key(*of))).collect();
+            format!("welcome{}", decisions.concat())
+        }
+        ToWorker::Assign(orders) => format!("assign {}", keys(&mut orders.iter().map(|order| order.key))),
+        ToWorker::Cancel(orders) => format!("cancel {}", keys(&mut orders.iter().map(|order| order.key))),
+        ToWorker::Ack { through } => format!("ack {through}"),
+        ToWorker::Goodbye { reason } => format!("goodbye {reason}"),
+    }
+}
+
+fn task(id: TaskId) -> u128 {
+    id.0.0
+}
+
+fn element(id: ElementId) -> String {
+    format!("{}.{}", task(id.task), id.index)
+}
+
+fn key(key: AttemptKey) -> String {
+    format!("{}#{}", element(key.element()), key.attempt)
+}

@@ -1,0 +1,60 @@
+//! A worker as the master sees it.
+
+use shared::id::SessionId;
+use shared::resources::Resources;
+use shared::time::{BootTime, WallTime};
+use shared::worker::{Usage, WorkerState};
+
+use crate::record::WorkerRecord;
+use crate::settings::Settings;
+
+/// What it has reserved is not here: the ledger derives that from live runs.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Worker {
+    pub(crate) record: WorkerRecord,
+    pub(crate) link: Link,
+    /// When it was last heard of, or when this master started.
+    pub(crate) heard: BootTime,
+    pub(crate) heard_at: Option<WallTime>,
+    pub(crate) usage: Option<Usage>,
+    /// What was reserved when it registered. It may then have told of a smaller capacity than that.
+    pub(crate) reserved_at_registration: Resources,
+}
+
+/// Whether it is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// Over this connection. `suspect`: three heartbeats are missing.
+    Up { session: SessionId, suspect: bool },
+    /// Not connected; its runs are believed to go on.
+    Down,
+    /// Not connected for so long that its runs were given up.
+    Lost,
+}
+
+impl Worker {
+    pub(crate) fn state(&self) -> WorkerState {
+        match self.link {
+            Link::Up { suspect: false, .. } => WorkerState::Active,
+            Link::Up { suspect: true, .. } => WorkerState::Suspect,
+            Link::Down | Link::Lost => WorkerState::Inactive,
+        }
+    }
+
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        match self.link {
+            Link::Up { session, .. } => Some(session),
+            Link::Down | Link::Lost => None,
+        }
+    }
+
+    /// When time alone changes what it is, if nothing is heard of it.
+    pub(crate) fn deadline(&self, settings: &Settings, started: BootTime) -> Option<BootTime> {
+        match self.link {
+            Link::Up { suspect: false, .. } => Some(self.heard + settings.suspect),
+            Link::Up { suspect: true, .. } => Some(self.heard + settings.lease),
+            Link::Down => Some((self.heard + settings.reassign).max(started + settings.start_grace)),
+            Link::Lost => None,
+        }
+    }
+}

@@ -1,0 +1,59 @@
+use std::time::Duration;
+
+use cloudaid_core::input::Input;
+use cloudaid_core::testkit::{World, assigned};
+
+#[test]
+fn each_reason_comes_from_the_filter_that_the_scheduler_uses() {
+    let mut world = World::default();
+    let (first, _) = world.submit(1, 1);
+    let why = world.cluster.why(first.into()).expect("it waits");
+    assert_eq!((why.summary.as_str(), why.position), ("no worker has registered yet", Some(1)));
+
+    let (a, effects) = world.connect("a", 2, vec![]);
+    let key = assigned(&effects)[0].1.key;
+    let why = world.cluster.why(first.into()).expect("it is held");
+    assert_eq!(why.reasons[0].code, "pending");
+
+    let (busy, _) = world.submit(2, 1);
+    let why = world.cluster.why(busy.into()).expect("it waits");
+    assert_eq!(why.reasons[0].code, "insufficient_cpu");
+    assert_eq!(why.summary, "1 worker has at most 1 CPU of 2 CPU free");
+
+    let (large, _) = world.submit(3, 1);
+    let why = world.cluster.why(large.into()).expect("it waits");
+    assert!(why.can_never_run);
+    assert_eq!(why.summary, "can never run on the present workers: 1 worker has at most 2 CPU of 3 CPU in all");
+    assert_eq!(why.position, Some(2));
+
+    world.started(&a, key);
+    assert_eq!(world.cluster.why(first.into()).map(|why| why.reasons[0].code.clone()).as_deref(), Some("running"));
+    world.pass(Duration::from_secs(16));
+    let why = world.cluster.why(busy.into()).expect("it waits");
+    let codes: Vec<_> = why.reasons.iter().map(|reason| reason.code.as_str()).collect();
+    assert_eq!(codes, ["insufficient_cpu", "worker_suspect"]);
+    world.disconnect(&a);
+    let why = world.cluster.why(large.into()).expect("it waits");
+    assert!(!why.can_never_run, "nobody is present who could tell");
+
+    world.ask(|request| Input::Drain { request }).0.expect("accepted");
+    let why = world.cluster.why(busy.into()).expect("it waits");
+    assert_eq!(why.reasons[0].code, "draining");
+}
+
+#[test]
+fn the_queue_shows_the_same_reasons_in_the_order_of_submission() {
+    let mut world = World::default();
+    world.connect("a", 2, vec![]);
+    world.submit(2, 1);
+    world.submit(2, 3);
+    world.submit(8, 1);
+    let queue = world.cluster.queue_view(10);
+    assert_eq!(queue.waiting, 4);
+    let rows: Vec<_> = queue.tasks.iter().map(|row| (row.position, row.waiting, row.reason.as_str())).collect();
+    assert_eq!(
+        rows,
+        [(1, 3, "1 worker has at most 0 CPU of 2 CPU free"), (4, 1, "1 worker has at most 2 CPU of 8 CPU in all"),]
+    );
+    assert_eq!(world.cluster.queue_view(1).tasks.len(), 1);
+}

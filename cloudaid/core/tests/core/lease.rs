@@ -1,0 +1,118 @@
+use std::time::Duration;
+
+use cloudaid_core::input::Input;
+use cloudaid_core::testkit::{World, assigned, brief};
+use shared::task::Verdict;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Past the grace after the start, with a worker that was heard of just now.
+fn world() -> (World, cloudaid_core::testkit::Link) {
+    let mut world = World::default();
+    world.pass(60 * SECOND);
+    let (a, _) = world.connect("a", 4, vec![]);
+    (world, a)
+}
+
+#[test]
+fn heartbeats_keep_a_worker_for_ever() {
+    let (mut world, a) = world();
+    for _ in 0..100 {
+        assert_eq!(brief(&world.pass(5 * SECOND)), Vec::<String>::new());
+        world.heard(&a);
+    }
+}
+
+#[test]
+fn a_suspect_gets_no_new_work_until_it_is_heard_of() {
+    let (mut world, a) = world();
+    world.pass(15 * SECOND);
+    let (_, effects) = world.submit(1, 1);
+    assert_eq!(brief(&effects), ["save task 2 x1", "reply submitted", "save progress 2 queued"]);
+    let effects = world.heard(&a);
+    assert_eq!(brief(&effects), ["save attempt 2.0#1 on a Pending", "s2 assign 2.0#1", "save progress 2 pending"]);
+}
+
+#[test]
+fn silence_ends_the_lease_then_the_runs_are_given_to_others() {
+    let (mut world, a) = world();
+    let (_, effects) = world.submit(1, 1);
+    let key = assigned(&effects)[0].1.key;
+    world.started(&a, key);
+    assert_eq!(brief(&world.pass(29 * SECOND)), Vec::<String>::new());
+    assert_eq!(brief(&world.pass(SECOND)), ["close s2: LeaseExpired(WorkerId(\"a\"))"]);
+    let (b, _) = world.connect("b", 4, vec![]);
+    assert_eq!(brief(&world.pass(14 * SECOND)), Vec::<String>::new());
+    world.heard(&b);
+    assert_eq!(
+        brief(&world.pass(SECOND)),
+        [
+            "save attempt 2.0#1 on a Ended worker lost: a was not heard of for longer than its lease",
+            "save attempt 2.0#2 on b Pending",
+            "s3 assign 2.0#2",
+            "save progress 2 pending",
+        ]
+    );
+    // The first worker comes back: what it holds is stopped, what it says is refused.
+    let held = shared::link::Held { key, phase: shared::link::Phase::Running };
+    let (a, effects) = world.connect("a", 4, vec![held]);
+    assert_eq!(brief(&effects), ["save worker a", "s4 welcome Stop 2.0#1"]);
+    let effects = world.finished(&a, key, Verdict::Success);
+    assert_eq!(brief(&effects), ["s4 ack 1"]);
+    let second = shared::id::AttemptKey { attempt: 2, fence: shared::id::Fence(key.fence.0 + 1), ..key };
+    let effects = world.finished(&b, second, Verdict::Success);
+    assert!(brief(&effects).contains(&"save result 2.0 success".to_owned()));
+}
+
+#[test]
+fn the_infrastructure_may_end_three_runs_and_no_more() {
+    let (mut world, mut a) = world();
+    world.submit(1, 1);
+    for attempt in 1..=3 {
+        world.disconnect(&a);
+        let lines = brief(&world.pass(45 * SECOND));
+        let over = lines.iter().any(|line| line.ends_with("over"));
+        assert_eq!(over, attempt == 3, "{lines:?}");
+        a = world.connect("a", 4, vec![]).0;
+    }
+}
+
+#[test]
+fn nothing_is_lost_in_the_first_minute_of_a_master() {
+    let (mut world, a) = world();
+    let (_, effects) = world.submit(1, 1);
+    let key = assigned(&effects)[0].1.key;
+    world.started(&a, key);
+    world.restart();
+    assert_eq!(brief(&world.pass(59 * SECOND)), Vec::<String>::new());
+    let held = shared::link::Held { key, phase: shared::link::Phase::Running };
+    let (a, effects) = world.connect("a", 4, vec![held]);
+    assert_eq!(brief(&effects), ["save worker a", "s3 welcome Keep 2.0#1"]);
+    world.heard(&a);
+    assert_eq!(brief(&world.pass(5 * SECOND)), Vec::<String>::new());
+}
+
+#[test]
+fn a_heartbeat_counts_from_its_arrival_and_not_from_its_turn() {
+    let (mut world, a) = world();
+    let arrived = world.now.boot + 10 * SECOND;
+    // The master was busy for 20 s; the heartbeat waited, but it had arrived in time.
+    world.now.boot = world.now.boot + 20 * SECOND;
+    world.step(Input::WorkerHeard { worker: a.worker.clone(), session: a.session, at: arrived, usage: None });
+    world.step(Input::TimerFired);
+    let (_, effects) = world.submit(1, 1);
+    assert!(brief(&effects).contains(&"s2 assign 2.0#1".to_owned()), "{:?}", brief(&effects));
+}
+
+#[test]
+fn heartbeats_of_an_older_connection_change_nothing() {
+    let (mut world, a) = world();
+    let (_newer, effects) = world.connect("a", 4, vec![]);
+    assert_eq!(brief(&effects)[0], "close s2: Replaced(WorkerId(\"a\"))");
+    world.pass(14 * SECOND);
+    world.heard(&a);
+    world.disconnect(&a);
+    world.pass(SECOND);
+    let (_, effects) = world.submit(1, 1);
+    assert!(!brief(&effects).iter().any(|line| line.contains("assign")), "it is suspect, whatever the old one says");
+}

@@ -1,0 +1,164 @@
+//! Random histories: whatever comes in whatever order, every invariant holds after every step, no element ends twice, and
+//! a cluster whose faults stop finishes everything.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cloudaid_core::testkit::{Link, World, assigned};
+use proptest::prelude::*;
+use shared::id::{AttemptKey, TaskId};
+use shared::link::{Held, Phase};
+use shared::task::Verdict;
+
+#[derive(Debug, Clone)]
+enum Action {
+    Submit { cores: u64, count: u32 },
+    Connect { worker: usize, remembers: bool },
+    Disconnect { worker: usize },
+    Start { pick: usize },
+    Finish { pick: usize, verdict: Verdict },
+    Repeat { pick: usize, verdict: Verdict },
+    Cancel { pick: usize },
+    Pass { seconds: u64 },
+    Heard { worker: usize },
+    Restart,
+}
+
+fn verdict() -> impl Strategy<Value = Verdict> {
+    prop_oneof![
+        3 => Just(Verdict::Success),
+        1 => Just(Verdict::ExitCode { exit_code: 1 }),
+        1 => Just(Verdict::Cancelled),
+        1 => Just(Verdict::Rejected { message: String::new() }),
+    ]
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        4 => (1u64..4, 1u32..5).prop_map(|(cores, count)| Action::Submit { cores, count }),
+        3 => (0usize..3, any::<bool>()).prop_map(|(worker, remembers)| Action::Connect { worker, remembers }),
+        2 => (0usize..3).prop_map(|worker| Action::Disconnect { worker }),
+        4 => any::<usize>().prop_map(|pick| Action::Start { pick }),
+        4 => (any::<usize>(), verdict()).prop_map(|(pick, verdict)| Action::Finish { pick, verdict }),
+        2 => (any::<usize>(), verdict()).prop_map(|(pick, verdict)| Action::Repeat { pick, verdict }),
+        2 => any::<usize>().prop_map(|pick| Action::Cancel { pick }),
+        2 => (1u64..50).prop_map(|seconds| Action::Pass { seconds }),
+        2 => (0usize..3).prop_map(|worker| Action::Heard { worker }),
+        1 => Just(Action::Restart),
+    ]
+}
+
+/// What workers hold and what they were ever given.
+#[derive(Default)]
+struct Fleet {
+    links: BTreeMap<usize, Link>,
+    held: BTreeMap<AttemptKey, (usize, Phase)>,
+    ever: Vec<AttemptKey>,
+    tasks: Vec<TaskId>,
+}
+
+impl Fleet {
+    fn take(&mut self, effects: &[cloudaid_core::effect::Effect]) {
+        for (session, order) in assigned(effects) {
+            let worker = self.links.iter().find(|(_, link)| link.session == session).map(|(worker, _)| *worker);
+            let worker = worker.expect("nothing is assigned to a connection that is closed");
+            self.held.entry(order.key).or_insert((worker, Phase::Accepted));
+            self.ever.push(order.key);
+        }
+    }
+
+    fn inventory(&self, worker: usize) -> Vec<Held> {
+        let held = self.held.iter().filter(|(_, (at, _))| *at == worker);
+        held.map(|(key, (_, phase))| Held { key: *key, phase: *phase }).collect()
+    }
+}
+
+fn act(world: &mut World, fleet: &mut Fleet, action: Action) {
+    let effects = match action {
+        Action::Submit { cores, count } => {
+            let (id, effects) = world.submit(cores, count);
+            fleet.tasks.push(id);
+            effects
+        }
+        Action::Connect { worker, remembers } => {
+            if !remembers {
+                fleet.held.retain(|_, (at, _)| *at != worker);
+            }
+            let (link, effects) = world.connect(&format!("w{worker}"), 2 + worker as u64, fleet.inventory(worker));
+            fleet.links.insert(worker, link);
+            effects
+        }
+        Action::Disconnect { worker } => match fleet.links.remove(&worker) {
+            Some(link) => world.disconnect(&link),
+            None => return,
+        },
+        Action::Start { pick } | Action::Finish { pick, .. } | Action::Repeat { pick, .. } => {
+            let keys: Vec<_> = match action {
+                Action::Repeat { .. } => fleet.ever.clone(),
+                _ => fleet.held.keys().copied().collect(),
+            };
+            let Some(key) = keys.get(pick % keys.len().max(1)).copied() else { return };
+            let worker = fleet.held.get(&key).map_or(pick % 3, |(worker, _)| *worker);
+            let Some(link) = fleet.links.get(&worker).cloned() else { return };
+            match action {
+                Action::Start { .. } => {
+                    fleet.held.insert(key, (worker, Phase::Running));
+                    world.started(&link, key)
+                }
+                Action::Finish { verdict, .. } => {
+                    fleet.held.remove(&key);
+                    world.finished(&link, key, verdict)
+                }
+                Action::Repeat { verdict, .. } => world.finished(&link, key, verdict),
+                _ => return,
+            }
+        }
+        Action::Cancel { pick } => {
+            let Some(id) = fleet.tasks.get(pick % fleet.tasks.len().max(1)).copied() else { return };
+            world.cancel(id.into()).1
+        }
+        Action::Pass { seconds } => world.pass(Duration::from_secs(seconds)),
+        Action::Heard { worker } => match fleet.links.get(&worker).cloned() {
+            Some(link) => world.heard(&link),
+            None => return,
+        },
+        Action::Restart => {
+            fleet.links.clear();
+            world.restart();
+            return;
+        }
+    };
+    fleet.take(&effects);
+}
+
+/// No faults any more: everything has to end.
+fn heal(world: &mut World, fleet: &mut Fleet) {
+    fleet.held.clear();
+    for worker in 0..3 {
+        act(world, fleet, Action::Connect { worker, remembers: false });
+    }
+    for round in 0..10_000 {
+        let Some((key, (worker, _))) = fleet.held.pop_first() else { break };
+        let link = fleet.links[&worker].clone();
+        let effects = world.finished(&link, key, Verdict::Success);
+        fleet.take(&effects);
+        assert!(round < 9_999, "it does not come to an end");
+    }
+    let open: Vec<_> = world.saved.tasks.values().filter(|(_, progress)| progress.finished_at.is_none()).collect();
+    assert!(open.is_empty(), "{open:?}");
+    let elements: u32 = world.saved.tasks.values().map(|(record, _)| record.count).sum();
+    assert_eq!(world.saved.results.len(), elements as usize, "every element has exactly one end");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #[test]
+    fn any_history_keeps_every_invariant_and_ends(actions in prop::collection::vec(action(), 1..80)) {
+        let mut world = World::default();
+        let mut fleet = Fleet::default();
+        for action in actions {
+            act(&mut world, &mut fleet, action);
+        }
+        heal(&mut world, &mut fleet);
+    }
+}

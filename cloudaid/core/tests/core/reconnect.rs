@@ -1,0 +1,107 @@
+use cloudaid_core::reject::Reject;
+use cloudaid_core::testkit::{World, assigned, brief};
+use shared::id::{AttemptKey, Fence};
+use shared::link::{Held, Phase};
+use shared::task::Verdict;
+
+fn held(key: AttemptKey, phase: Phase) -> Held {
+    Held { key, phase }
+}
+
+#[test]
+fn an_assignment_that_never_arrived_is_sent_again_and_not_made_anew() {
+    let mut world = World::default();
+    let (a, _) = world.connect("a", 4, vec![]);
+    world.submit(1, 1);
+    world.disconnect(&a);
+    let (_, effects) = world.connect("a", 4, vec![]);
+    assert_eq!(brief(&effects), ["save worker a", "s3 welcome", "s3 assign 2.0#1"]);
+}
+
+#[test]
+fn what_the_worker_still_holds_goes_on() {
+    let mut world = World::default();
+    let (a, _) = world.connect("a", 4, vec![]);
+    let (_, effects) = world.submit(1, 1);
+    let key = assigned(&effects)[0].1.key;
+    world.started(&a, key);
+    for phase in [Phase::Accepted, Phase::Running, Phase::Finished] {
+        let (_, effects) = world.connect("a", 4, vec![held(key, phase)]);
+        assert!(brief(&effects).iter().any(|line| line.ends_with("welcome Keep 2.0#1")), "{phase:?}");
+    }
+}
+
+#[test]
+fn a_container_that_vanished_is_lost_and_run_again() {
+    let mut world = World::default();
+    let (a, _) = world.connect("a", 4, vec![]);
+    let (_, effects) = world.submit(1, 1);
+    world.started(&a, assigned(&effects)[0].1.key);
+    let (_, effects) = world.connect("a", 4, vec![]);
+    assert_eq!(
+        brief(&effects),
+        [
+            "close s2: Replaced(WorkerId(\"a\"))",
+            "save worker a",
+            "save attempt 2.0#1 on a Ended worker lost: the worker no longer has its container",
+            "s3 welcome",
+            "save attempt 2.0#2 on a Pending",
+            "s3 assign 2.0#2",
+            "save progress 2 pending",
+        ]
+    );
+}
+
+#[test]
+fn what_is_over_is_forgotten_and_what_is_unknown_is_stopped() {
+    let mut world = World::default();
+    let (a, _) = world.connect("a", 4, vec![]);
+    let (_, effects) = world.submit(1, 1);
+    let key = assigned(&effects)[0].1.key;
+    world.finished(&a, key, Verdict::Success);
+    let (_, effects) = world.connect("a", 4, vec![held(key, Phase::Finished)]);
+    assert!(brief(&effects).contains(&"s3 welcome Forget 2.0#1".to_owned()));
+    let stranger = AttemptKey { fence: Fence(99), ..key };
+    let (_, effects) = world.connect("a", 4, vec![held(stranger, Phase::Running)]);
+    assert!(brief(&effects).contains(&"s4 welcome Stop 2.0#1".to_owned()));
+}
+
+#[test]
+fn another_workers_run_is_not_kept() {
+    let mut world = World::default();
+    world.connect("a", 4, vec![]);
+    let (_, effects) = world.submit(1, 1);
+    let key = assigned(&effects)[0].1.key;
+    let (_, effects) = world.connect("b", 4, vec![held(key, Phase::Running)]);
+    assert_eq!(brief(&effects), ["save worker b", "s3 welcome Stop 2.0#1"]);
+}
+
+#[test]
+fn a_worker_of_another_protocol_is_refused() {
+    let mut world = World::default();
+    let hello = shared::link::Hello {
+        worker: "a".parse().expect("a name"),
+        protocol: 99,
+        facts: Default::default(),
+        boot_id: String::new(),
+        incarnation: String::new(),
+        inventory: vec![],
+    };
+    let session = shared::id::SessionId(1);
+    let effects = world.step(cloudaid_core::input::Input::WorkerConnected { session, hello });
+    assert_eq!(effects, [cloudaid_core::effect::Effect::Close(session, Reject::Protocol { theirs: 99 })]);
+}
+
+#[test]
+fn a_worker_that_comes_back_smaller_keeps_its_runs_and_gets_no_more() {
+    let mut world = World::default();
+    world.connect("a", 4, vec![]);
+    let (_, effects) = world.submit(4, 1);
+    let key = assigned(&effects)[0].1.key;
+    let (a, effects) = world.connect("a", 2, vec![held(key, Phase::Running)]);
+    assert!(brief(&effects).contains(&"s3 welcome Keep 2.0#1".to_owned()));
+    let (_, effects) = world.submit(1, 1);
+    assert!(!brief(&effects).iter().any(|line| line.contains("assign")));
+    let effects = world.finished(&a, key, Verdict::Success);
+    assert!(brief(&effects).contains(&"s3 assign 3.0#1".to_owned()));
+}

@@ -1,0 +1,141 @@
+use std::sync::Arc;
+
+use cloudaid_core::input::{Input, Submission};
+use cloudaid_core::record::{IdempotencyKey, TaskRecord};
+use cloudaid_core::reject::Reject;
+use cloudaid_core::testkit::{World, brief, spec};
+use shared::task::Verdict;
+use shared::time::WallTime;
+
+fn keyed(mut submission: Submission, key: &str, digest: u8) -> Submission {
+    submission.key = Some(IdempotencyKey { key: key.into(), digest: [digest; 16] });
+    submission
+}
+
+#[test]
+fn a_task_is_durable_placed_and_acknowledged_in_one_batch() {
+    let mut world = World::default();
+    world.connect("a", 4, vec![]);
+    let (_, effects) = world.submit(1, 1);
+    assert_eq!(
+        brief(&effects),
+        [
+            "save task 2 x1",
+            "reply submitted",
+            "save attempt 2.0#1 on a Pending",
+            "s2 assign 2.0#1",
+            "save progress 2 pending",
+        ]
+    );
+}
+
+#[test]
+fn without_a_worker_it_waits_and_says_so() {
+    let mut world = World::default();
+    let (_, effects) = world.submit(1, 1);
+    assert_eq!(
+        brief(&effects),
+        [
+            "save task 2 x1",
+            "reply submitted (no worker is connected: the task waits until one is)",
+            "save progress 2 queued",
+        ]
+    );
+    let (_, effects) = world.connect("a", 4, vec![]);
+    assert_eq!(
+        brief(&effects),
+        [
+            "save worker a",
+            "s2 welcome",
+            "save attempt 2.0#1 on a Pending",
+            "s2 assign 2.0#1",
+            "save progress 2 pending"
+        ]
+    );
+}
+
+#[test]
+fn what_can_never_run_is_accepted_and_flagged() {
+    let mut world = World::default();
+    world.connect("a", 4, vec![]);
+    let (_, effects) = world.submit(64, 1);
+    assert_eq!(
+        brief(&effects)[1],
+        "reply submitted (can never run on the present workers: 1 worker has at most 4 CPU of 64 CPU in all)"
+    );
+}
+
+#[test]
+fn an_array_is_placed_as_far_as_there_is_room_and_the_rest_follows() {
+    let mut world = World::default();
+    let (a, _) = world.connect("a", 2, vec![]);
+    let (_, effects) = world.submit(1, 1_000_000);
+    let placed = cloudaid_core::testkit::assigned(&effects);
+    assert_eq!(placed.len(), 2);
+    let effects = world.finished(&a, placed[0].1.key, Verdict::Success);
+    assert_eq!(
+        brief(&effects),
+        [
+            "save attempt 2.0#1 on a Ended success",
+            "save result 2.0 success",
+            "s2 ack 1",
+            "save attempt 2.2#1 on a Pending",
+            "s2 assign 2.2#1",
+            "save progress 2 pending",
+        ]
+    );
+}
+
+#[test]
+fn the_same_key_is_the_same_task() {
+    let mut world = World::default();
+    let first = keyed(world.submission(1, 1), "k", 1);
+    let (id, _) = world.submit_this(first);
+    let again = keyed(world.submission(1, 1), "k", 1);
+    let (answer, effects) = world.ask(|request| Input::SubmitTask { request, submission: again, known: None });
+    assert_eq!(brief(&effects), ["reply submitted again"]);
+    let Ok(cloudaid_core::effect::Answer::Submitted(view)) = answer else { panic!("{answer:?}") };
+    assert_eq!(view.task_id, id.to_string());
+    let other = keyed(world.submission(1, 1), "k", 2);
+    let (answer, _) = world.ask(|request| Input::SubmitTask { request, submission: other, known: None });
+    assert_eq!(answer, Err(Reject::KeyReused));
+}
+
+#[test]
+fn a_key_that_only_the_store_knows_is_the_same_task_too() {
+    let mut world = World::default();
+    let submission = keyed(world.submission(1, 1), "k", 1);
+    let known = Arc::new(TaskRecord {
+        id: "task-01arz3ndektsv4rrffq69g5fav".parse().expect("an id"),
+        sequence: 1,
+        user: submission.user.clone(),
+        spec: Arc::new(spec(1)),
+        count: 1,
+        key: submission.key.clone(),
+        submitted_at: WallTime(0),
+    });
+    let (_, effects) = world.ask(|request| Input::SubmitTask { request, submission, known: Some(known) });
+    assert_eq!(brief(&effects), ["reply submitted again"]);
+}
+
+#[test]
+fn dispatch_to_an_unknown_worker_is_refused_with_the_known_ones() {
+    let mut world = World::default();
+    world.connect("a", 4, vec![]);
+    let mut submission = world.submission(1, 1);
+    submission.spec = Arc::new(shared::task::TaskSpec { worker: Some("b".parse().expect("a name")), ..spec(1) });
+    let (answer, effects) = world.ask(|request| Input::SubmitTask { request, submission, known: None });
+    let expected =
+        Reject::WorkerNotFound { worker: "b".parse().expect("a name"), known: vec!["a".parse().expect("a name")] };
+    assert_eq!(answer, Err(expected));
+    assert_eq!(brief(&effects).len(), 1, "nothing is kept");
+}
+
+#[test]
+fn a_draining_master_accepts_but_places_nothing() {
+    let mut world = World::default();
+    world.connect("a", 4, vec![]);
+    world.ask(|request| Input::Drain { request }).0.expect("accepted");
+    let (_, effects) = world.submit(1, 1);
+    assert_eq!(brief(&effects), ["save task 2 x1", "reply submitted", "save progress 2 queued"]);
+}
