@@ -100,7 +100,12 @@ impl Cluster {
         self.identity
     }
 
-    /// Runs that workers hold.
+    /// The runs that workers hold, each with its worker.
+    pub fn live_runs(&self) -> impl Iterator<Item = (AttemptKey, &WorkerId)> {
+        self.tasks.values().flat_map(|task| task.live.iter().map(|(index, run)| (task.key(*index, run), &run.worker)))
+    }
+
+    /// How many runs workers hold.
     #[must_use]
     pub fn live_attempts(&self) -> usize {
         self.ledger.live()
@@ -169,7 +174,11 @@ impl Cluster {
         };
         let key = task.key(waiting.index, &run);
         effects.push(Effect::Save(Change::Attempt(task.attempt_record(waiting.index, &run))));
-        effects.push(Effect::Publish(Event::AttemptPlaced { key, worker: worker.clone() }));
+        effects.push(Effect::Publish(Event::AttemptPlaced {
+            task: task.shown(waiting.index),
+            key,
+            worker: worker.clone(),
+        }));
         self.ledger.reserve(worker, key.element(), task.record.spec.resources);
         task.live.insert(waiting.index, run);
         if task.waiting() == 0 {
@@ -215,6 +224,7 @@ impl Cluster {
         let again = verdict.is_infrastructure() && !cancelling && failures < self.settings.infrastructure_attempts;
         effects.push(Effect::Save(Change::Attempt(task.ended_record(key.index, &run, verdict.clone(), now.wall))));
         effects.push(Effect::Publish(Event::AttemptEnded {
+            task: task.shown(key.index),
             key,
             worker: run.worker.clone(),
             verdict: verdict.clone(),
@@ -247,7 +257,10 @@ impl Cluster {
 /// An element is over, for ever.
 pub(crate) fn end_element(task: &mut Task, result: ResultRecord, effects: &mut Vec<Effect>) {
     task.progress.ended.entry(result.verdict.kind()).or_default().insert(result.element.index);
-    effects.push(Effect::Publish(Event::ElementEnded { element: result.element, verdict: result.verdict.clone() }));
+    effects.push(Effect::Publish(Event::ElementEnded {
+        task: task.shown(result.element.index),
+        verdict: result.verdict.clone(),
+    }));
     effects.push(Effect::Save(Change::Result(result)));
 }
 

@@ -1,23 +1,24 @@
 //! What has happened, for people and machines that watch. Nothing is decided by an event.
 
-use shared::id::{AttemptKey, ElementId, TaskId, UserName, WorkerId};
+use shared::id::{AttemptKey, TaskId, TaskRef, UserName, WorkerId};
 use shared::task::{TaskState, Verdict};
 use shared::worker::WorkerFacts;
 
-/// A fact, published after it became durable.
+/// A fact, published after it became durable. `task` is how people know what it is about: a plain task by its own id, an
+/// element of an array with its index.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "the fields are named after what they hold")]
 pub enum Event {
     /// A submission was accepted.
     TaskSubmitted { task: TaskId, user: UserName, name: Option<String>, count: u32 },
     /// A run was given to a worker.
-    AttemptPlaced { key: AttemptKey, worker: WorkerId },
+    AttemptPlaced { task: TaskRef, key: AttemptKey, worker: WorkerId },
     /// Its container runs.
-    AttemptStarted { key: AttemptKey, worker: WorkerId },
+    AttemptStarted { task: TaskRef, key: AttemptKey, worker: WorkerId },
     /// It is over. `again`: the element waits for another run.
-    AttemptEnded { key: AttemptKey, worker: WorkerId, verdict: Verdict, again: bool },
+    AttemptEnded { task: TaskRef, key: AttemptKey, worker: WorkerId, verdict: Verdict, again: bool },
     /// An element is over.
-    ElementEnded { element: ElementId, verdict: Verdict },
+    ElementEnded { task: TaskRef, verdict: Verdict },
     /// All elements are over.
     TaskEnded { task: TaskId, state: TaskState },
     /// Someone asked to cancel.

@@ -84,7 +84,6 @@ impl Cluster {
 
     fn view_of(&self, id: &WorkerId, worker: &Worker) -> WorkerView {
         let facts = &worker.record.facts;
-        let plain = |task| self.tasks.get(task).is_some_and(|task| task.record.count == 1);
         WorkerView {
             worker_id: id.clone(),
             state: worker.state(),
@@ -96,7 +95,7 @@ impl Cluster {
             running_tasks: self
                 .ledger
                 .runs(id)
-                .map(|(element, _)| if plain(&element.task) { element.task.to_string() } else { element.to_string() })
+                .filter_map(|(element, _)| Some(self.tasks.get(&element.task)?.shown(element.index).to_string()))
                 .collect(),
             last_heartbeat: worker.heard_at,
             registered_at: worker.record.registered_at,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use shared::id::{AttemptKey, ElementId, Fence, WorkerId};
+use shared::id::{AttemptKey, ElementId, Fence, TaskRef, WorkerId};
 use shared::task::{AttemptState, Verdict};
 use shared::time::WallTime;
 use shared::view::Tally;
@@ -49,6 +49,11 @@ impl Task {
 
     pub(crate) fn key(&self, index: u32, run: &Run) -> AttemptKey {
         AttemptKey { task: self.record.id, index, attempt: run.attempt, fence: run.fence }
+    }
+
+    /// How people know an element: a plain task has no index.
+    pub(crate) fn shown(&self, index: u32) -> TaskRef {
+        TaskRef { task: self.record.id, index: (self.record.count > 1).then_some(index) }
     }
 
     /// Elements that wait for a worker.

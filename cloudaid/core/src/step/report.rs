@@ -75,7 +75,7 @@ fn apply(cluster: &mut Cluster, now: Now, key: AttemptKey, change: AttemptChange
             if let Some(run) = task.live.get(&key.index) {
                 effects.push(Effect::Save(Change::Attempt(task.attempt_record(key.index, run))));
             }
-            effects.push(Effect::Publish(Event::AttemptStarted { key, worker }));
+            effects.push(Effect::Publish(Event::AttemptStarted { task: task.shown(key.index), key, worker }));
             cluster.dirty.insert(key.task);
         }
         AttemptChange::Finished(outcome) => {
