@@ -1,2 +1,369 @@
-//! x
+//! The control plane: assembles store, core, driver and the two APIs, and runs until it is told to stop.
+//!
+//! The start is the recovery: there is no other path, so it is the tested one.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloudaid_core::Cluster;
+use cloudaid_core::effect::Effect;
+use cloudaid_core::recover::RecoverError;
+use cloudaid_core::scheduler::round_robin::RoundRobin;
+use cloudaid_core::settings::Settings;
+use shared::error::ApiError;
+use shared::id::{ClusterId, UserName};
+use shared::time::WallTime;
+use shared::view::{LoginView, Role};
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::config::MasterConfig;
+use crate::grpc::{self, GrpcState};
+use crate::http::{self, ApiState};
+use crate::store::sqlite::SqliteStore;
+use crate::store::{CommitError, Store, StoreError};
+
+pub mod auth;
+pub mod files;
 pub mod handle;
+pub mod live;
+pub mod logs;
+
+pub(crate) mod clock;
+pub(crate) mod links;
+pub(crate) mod narrate;
+
+mod driver;
+mod drain;
+mod execute;
+mod heard;
+mod reply;
+mod task_logs;
+mod view;
+
+use auth::{Auth, SecretError};
+use driver::{Driver, DriverError};
+use execute::Shell;
+use files::FileStore;
+use handle::ClusterHandle;
+use logs::LogStore;
+
+/// Messages that may wait for the driver. Each may carry many inputs; who sends more has to wait.
+const MAILBOX: usize = 1024;
+/// How long open requests may take to end when the master stops.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+/// Validity of the token that `dev` gives to cloudctl; it is made anew at every start.
+const DEV_TOKEN_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The account that `dev` makes.
+const DEV_ADMIN: &str = "admin";
+
+/// What a master that is ready tells whoever started it.
+#[derive(Debug)]
+pub struct Started {
+    /// Where the HTTP API listens.
+    pub http: SocketAddr,
+    /// Where workers connect.
+    pub grpc: SocketAddr,
+    /// The file with the workers' secret.
+    pub worker_token_file: PathBuf,
+    /// The file with the one-time token that makes the first account, while there is none.
+    pub setup_token_file: Option<PathBuf>,
+    /// A login, where the configuration asks for one.
+    pub admin: Option<AdminLogin>,
+}
+
+/// A token of an admin.
+#[derive(Clone)]
+pub struct AdminLogin {
+    /// Whose.
+    pub username: UserName,
+    /// For `Authorization: Bearer`.
+    pub token: String,
+    /// When it stops to work.
+    pub expires_at: WallTime,
+}
+
+impl std::fmt::Debug for AdminLogin {
+    /// Without the token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AdminLogin").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// Why a master does not start, or does not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum MasterError {
+    /// The store cannot be opened or read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The first commit of this start failed.
+    #[error("the store does not take a commit")]
+    Commit(#[from] CommitError),
+    /// What the store holds contradicts itself.
+    #[error("the store contradicts itself")]
+    Recover(#[from] RecoverError),
+    /// The driver had to stop.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// A secret cannot be made or used.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} for {purpose}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// `HTTP` or `gRPC`.
+        purpose: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A directory or file cannot be used.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The gRPC server failed.
+    #[error("the gRPC server failed")]
+    Grpc(#[from] tonic::transport::Error),
+    /// The first account of `dev` cannot be made.
+    #[error("the first account cannot be made: {0}")]
+    Account(ApiError),
+}
+
+impl MasterError {
+    /// The exit code of the process: 75 if the data directory is in use (EX_TEMPFAIL), 70 if the store failed
+    /// (EX_SOFTWARE), 1 otherwise.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Store(StoreError::InUse { .. }) => 75,
+            Self::Store(_) | Self::Commit(_) | Self::Recover(_) | Self::Driver(_) => 70,
+            Self::Secret(_) | Self::Listen { .. } | Self::Io { .. } | Self::Grpc(_) | Self::Account(_) => 1,
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Store(StoreError::InUse { .. }) => {
+                "stop the other process, or give this one a directory of its own with --data-dir".to_owned()
+            }
+            Self::Store(StoreError::TooNew { .. }) => {
+                "nothing was changed; install the version that wrote it, or a newer one".to_owned()
+            }
+            Self::Store(_) | Self::Recover(_) => {
+                "nothing was changed; restore the data directory from a backup, or give another with --data-dir".to_owned()
+            }
+            Self::Commit(_) | Self::Driver(_) => {
+                "look at the disk of the data directory (space, errors), then start again: nothing acknowledged is lost"
+                    .to_owned()
+            }
+            Self::Listen { purpose: "HTTP", .. } => "choose another address with --http, or stop who has it".to_owned(),
+            Self::Listen { .. } => "choose another address with --grpc, or stop who has it".to_owned(),
+            Self::Secret(error) => error.hint(),
+            Self::Io { .. } => "see that the directory exists and belongs to the user who runs cloudaid".to_owned(),
+            Self::Grpc(_) | Self::Account(_) => "the log above says more".to_owned(),
+        }
+    }
+}
+
+/// Runs a master on its own store. `started` is told when it is ready; it returns when `shutdown` is cancelled and
+/// everything is put away.
+///
+/// # Errors
+/// It cannot start, or has to stop.
+pub async fn run(
+    config: MasterConfig,
+    started: oneshot::Sender<Started>,
+    shutdown: CancellationToken,
+) -> Result<(), MasterError> {
+    let data_dir = config.data_dir.clone();
+    let store = tokio::task::spawn_blocking(move || SqliteStore::open(&data_dir)).await;
+    let store = store.map_err(|_| StoreError::Closed)??;
+    info!("✓ SQLite tables ensured ({})", config.data_dir.display());
+    run_with(Arc::new(store), config, started, shutdown).await
+}
+
+/// Runs a master on a store that is open already.
+///
+/// # Errors
+/// See [`run`].
+pub async fn run_with(
+    store: Arc<dyn Store>,
+    config: MasterConfig,
+    started: oneshot::Sender<Started>,
+    shutdown: CancellationToken,
+) -> Result<(), MasterError> {
+    // Both addresses are taken before anything is announced.
+    let http_listener = listen(config.http, "HTTP").await?;
+    let grpc_listener = listen(config.grpc, "gRPC").await?;
+    let http_address = http_listener.local_addr().unwrap_or(config.http);
+    let grpc_address = grpc_listener.local_addr().unwrap_or(config.grpc);
+
+    let logs = LogStore::open(&config.data_dir.join("logs")).map_err(|source| io(&config.data_dir, source))?;
+    let files = FileStore::open(&config.data_dir.join("files")).map_err(|source| io(&config.data_dir, source))?;
+    let driver = recover(&config, store, logs.clone()).await?;
+    let (cluster, driver) = driver.into_handle(shutdown.clone());
+    let driver = tokio::spawn(driver.run(shutdown.clone()));
+
+    let jwt_secret = Auth::ensure_jwt_secret(config.jwt_secret.as_deref(), &config.data_dir)?;
+    let auth = Auth::new(&jwt_secret, config.token_ttl, &config.data_dir, cluster.clone())?;
+    let worker_token_file = config.data_dir.join("worker.token");
+    let worker_token = auth::ensure_secret(&worker_token_file)?;
+
+    info!("Starting gRPC server on :{}...", grpc_address.port());
+    let state = GrpcState {
+        cluster: cluster.clone(),
+        logs: logs.clone(),
+        files: files.clone(),
+        worker_token: worker_token.into(),
+    };
+    let grpc = tokio::spawn(grpc::serve(grpc_listener, state, shutdown.clone()));
+    let admin = if config.bootstrap_admin { Some(bootstrap_admin(&auth, &cluster).await?) } else { None };
+    let setup_token_file = auth.ensure_setup_token().await.map_err(MasterError::Account)?;
+    let state = ApiState::new(cluster.clone(), auth, logs, files);
+    let http = tokio::spawn(http::serve::serve(http_listener, http::router(state), shutdown.clone()));
+    info!("✓ Master node started successfully");
+    info!("✓ gRPC server listening on :{} ({grpc_address})", grpc_address.port());
+    info!("✓ HTTP API listening on :{} (http://{http_address})", http_address.port());
+    if let Some(file) = &setup_token_file {
+        info!(
+            "No account yet. Make the first admin with: cloudctl login --server http://{http_address} --username admin \
+             --setup-token \"$(cat {})\"",
+            file.display()
+        );
+    }
+    let _nobody_waits =
+        started.send(Started { http: http_address, grpc: grpc_address, worker_token_file, setup_token_file, admin });
+    wait(cluster, driver, grpc, http, shutdown).await
+}
+
+/// Until the end: whichever part stops first stops all.
+async fn wait(
+    cluster: ClusterHandle,
+    mut driver: tokio::task::JoinHandle<Result<(), DriverError>>,
+    grpc: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
+    http: tokio::task::JoinHandle<()>,
+    shutdown: CancellationToken,
+) -> Result<(), MasterError> {
+    let failed = tokio::select! {
+        () = shutdown.cancelled() => None,
+        ended = &mut driver => Some(ended),
+    };
+    shutdown.cancel();
+    cluster.shell().links.close_all("the master is stopping");
+    drop(cluster);
+    if let Some(ended) = failed {
+        return match ended {
+            Ok(result) => result.map_err(Into::into),
+            Err(panicked) => {
+                warn!("The driver ended unexpectedly: {panicked}");
+                Err(MasterError::Store(StoreError::Closed))
+            }
+        };
+    }
+    for (part, ended) in [("HTTP", end(http).await), ("gRPC", end(grpc).await)] {
+        if !ended {
+            warn!("{part} requests were still open after {} s and are cut off", STOP_GRACE.as_secs());
+        }
+    }
+    match driver.await {
+        Ok(result) => result?,
+        Err(panicked) => warn!("The driver ended unexpectedly: {panicked}"),
+    }
+    info!("Master node stopped");
+    Ok(())
+}
+
+/// Whether a part has ended within the grace.
+async fn end<T>(part: tokio::task::JoinHandle<T>) -> bool {
+    let abort = part.abort_handle();
+    let ended = tokio::time::timeout(STOP_GRACE, part).await.is_ok();
+    abort.abort();
+    ended
+}
+
+/// A core that has been recovered, before anybody can reach it.
+struct Recovered {
+    cluster: Cluster,
+    store: Arc<dyn Store>,
+    position: crate::store::Position,
+    shell: Arc<Shell>,
+}
+
+/// Loads what the store holds, begins a new epoch, and makes that durable before anything else.
+async fn recover(config: &MasterConfig, store: Arc<dyn Store>, logs: LogStore) -> Result<Recovered, MasterError> {
+    let (snapshot, position) = store.load().await?;
+    let settings = Settings {
+        heartbeat: config.leases.heartbeat,
+        suspect: config.leases.suspect,
+        lease: config.leases.lease,
+        reassign: config.leases.reassign,
+        start_grace: config.leases.start_grace,
+        infrastructure_attempts: config.infrastructure_attempts,
+        ..Settings::default()
+    };
+    let fresh = ClusterId(ulid::Ulid::generate());
+    let policy = Box::new(RoundRobin::default());
+    let (cluster, effects) = Cluster::recover(settings, policy, snapshot, fresh, clock::now())?;
+    let changes: Vec<_> = effects
+        .into_iter()
+        .filter_map(|effect| match effect {
+            Effect::Save(change) => Some(change),
+            Effect::Send(..) | Effect::Close(..) | Effect::Reply(..) | Effect::Publish(_) => None,
+        })
+        .collect();
+    let position = store.commit(changes.into(), position).await?;
+    let shell = Shell {
+        replies: Default::default(),
+        links: Default::default(),
+        heard: Default::default(),
+        live: Default::default(),
+        watchers: Default::default(),
+        logs,
+        print_task_logs: config.print_task_logs,
+    };
+    for (key, worker) in cluster.live_runs() {
+        shell.live.insert(key, worker.clone());
+    }
+    let identity = cluster.identity();
+    info!("Cluster {} at start {}: {} attempts live", identity.cluster, identity.epoch.0, cluster.live_attempts());
+    Ok(Recovered { cluster, store, position, shell: Arc::new(shell) })
+}
+
+impl Recovered {
+    fn into_handle(self, shutdown: CancellationToken) -> (ClusterHandle, Driver) {
+        let Self { cluster, store, position, shell } = self;
+        let (sender, mailbox) = mpsc::channel(MAILBOX);
+        let handle = ClusterHandle::new(sender, Arc::clone(&shell), Arc::clone(&store), shutdown);
+        (handle, Driver { cluster, store, position, shell, mailbox })
+    }
+}
+
+/// The account of `dev`, with a password that nobody knows, and a token for it.
+async fn bootstrap_admin(auth: &Auth, cluster: &ClusterHandle) -> Result<AdminLogin, MasterError> {
+    let username: UserName = DEV_ADMIN.parse().map_err(|_| MasterError::Store(StoreError::Closed))?;
+    if !cluster.has_users().await.map_err(MasterError::Account)? {
+        auth.create_unguessable(&username).await.map_err(MasterError::Account)?;
+    }
+    let LoginView { token, expires_at, username } =
+        auth.issue(&username, Role::Admin, DEV_TOKEN_TTL).map_err(MasterError::Account)?;
+    Ok(AdminLogin { username, token, expires_at })
+}
+
+async fn listen(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, MasterError> {
+    TcpListener::bind(address).await.map_err(|source| MasterError::Listen { address, purpose, source })
+}
+
+fn io(path: &Path, source: std::io::Error) -> MasterError {
+    MasterError::Io { path: path.display().to_string(), source }
+}

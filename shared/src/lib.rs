@@ -12,6 +12,7 @@ pub mod ranges;
 pub mod resources;
 pub mod submit;
 pub mod task;
+pub mod text;
 pub mod time;
 pub mod view;
 pub mod worker;

@@ -1,83 +1,353 @@
 //! The one door to the cluster: everything that HTTP and gRPC do goes through here.
+//!
+//! What changes something goes to the driver and is durable when the answer is there. What is not over is asked of the
+//! core, what the store knows better of the store; both only ever show what is committed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use cloudaid_core::input::Submission;
-use cloudaid_core::record::UserRecord;
+use cloudaid_core::Cluster;
+use cloudaid_core::effect::Answer;
+use cloudaid_core::input::{Input, Submission};
+use cloudaid_core::record::{FileRecord, UserRecord};
+use cloudaid_core::reject::Reject;
 use shared::error::{ApiError, ErrorCode};
-use shared::id::{TaskRef, UserName, WorkerId};
+use shared::id::{AttemptKey, ElementId, RequestId, SessionId, TaskId, TaskRef, UserName, WorkerId};
+use shared::link::{Hello, Report};
+use shared::task::TaskState;
 use shared::view::{
-    CancelView, QueueView, ShutdownView, StatusView, SubmitView, TaskListView, TaskView, WhyView, WorkerListView,
-    WorkerView,
+    CancelView, QueueView, ReasonView, ShutdownView, StatusView, SubmitView, TaskListView, TaskView, WhyView,
+    WorkerListView, WorkerView,
 };
+use shared::worker::Usage;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
-use crate::store::{StoredFile, TaskQuery};
+use super::driver::Message;
+use super::execute::Shell;
+use super::live::LiveRuns;
+use super::{drain, view};
+use crate::store::{Store, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery};
+
+/// How long a caller waits for the driver before it is told that the outcome is not known.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct ClusterHandle {
-    inner: Arc<()>,
-}
-
-fn skeleton<T>() -> Result<T, ApiError> {
-    Err(ApiError::new(ErrorCode::Internal, "", ""))
+    mailbox: mpsc::Sender<Message>,
+    shell: Arc<Shell>,
+    store: Arc<dyn Store>,
+    shutdown: CancellationToken,
 }
 
 impl ClusterHandle {
+    pub(crate) fn new(
+        mailbox: mpsc::Sender<Message>,
+        shell: Arc<Shell>,
+        store: Arc<dyn Store>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { mailbox, shell, store, shutdown }
+    }
+
     /// Each is durable when its answer is there; one answer per submission, in their order.
     pub async fn submit(&self, submissions: Vec<Submission>) -> Vec<Result<SubmitView, ApiError>> {
-        submissions.iter().map(|_| skeleton()).collect()
+        let (inputs, answers): (Vec<_>, Vec<_>) = submissions
+            .into_iter()
+            .map(|submission| {
+                let (request, answer) = self.shell.replies.open();
+                (Input::SubmitTask { request, submission, known: None }, answer)
+            })
+            .unzip();
+        if self.mailbox.send(Message::Inputs(inputs)).await.is_err() {
+            return answers.iter().map(|_| Err(stopping())).collect();
+        }
+        let mut views = Vec::with_capacity(answers.len());
+        for answer in answers {
+            views.push(match receive(answer).await {
+                Ok(Answer::Submitted(view)) if view.replayed => self.with_present_state(view).await,
+                Ok(Answer::Submitted(view)) => Ok(view),
+                Ok(Answer::Cancelled(_) | Answer::Done) => Err(internal("a submission got another's answer")),
+                Err(error) => Err(error),
+            });
+        }
+        views
     }
-    /// Cancels a task or one element.
-    pub async fn cancel(&self, _task: TaskRef) -> Result<CancelView, ApiError> {
-        skeleton()
+
+    /// Cancels a task or one element. One that is cancelled already is no error.
+    ///
+    /// # Errors
+    /// Not found, or ended otherwise.
+    pub async fn cancel(&self, task: TaskRef) -> Result<CancelView, ApiError> {
+        match self.ask(|request| Input::CancelTask { request, task }).await {
+            Ok(Answer::Cancelled(view)) => Ok(view),
+            Ok(Answer::Submitted(_) | Answer::Done) => Err(internal("a cancel got another's answer")),
+            // What is over is only in the store.
+            Err(error) if error.code == ErrorCode::TaskNotFound => match self.task(task).await?.state {
+                TaskState::Cancelled => {
+                    Ok(CancelView { task_id: task.to_string(), state: TaskState::Cancelled, cancelling: false })
+                }
+                state => Err(Reject::TaskEnded(task, state).into()),
+            },
+            Err(error) => Err(error),
+        }
     }
-    /// Why it waits.
-    pub async fn why(&self, _task: TaskRef) -> Result<WhyView, ApiError> {
-        skeleton()
+
+    /// Why it waits, or that it does not.
+    ///
+    /// # Errors
+    /// Not found.
+    pub async fn why(&self, task: TaskRef) -> Result<WhyView, ApiError> {
+        if let Some(why) = self.read(move |cluster| cluster.why(task)).await? {
+            return Ok(why);
+        }
+        let ended = self.task(task).await?;
+        let summary = view::end_in_words(ended.state, ended.verdict.as_ref());
+        Ok(WhyView {
+            task_id: ended.task_id,
+            state: ended.state,
+            position: None,
+            can_never_run: false,
+            reasons: vec![ReasonView { code: "ended".to_owned(), workers: 0, message: summary.clone() }],
+            summary,
+            hint: format!("`cloudctl show {task}` tells more"),
+        })
     }
-    /// One task, with its attempts.
-    pub async fn task(&self, _task: TaskRef) -> Result<TaskView, ApiError> {
-        skeleton()
+
+    /// One task, or one element of it, with its attempts.
+    ///
+    /// # Errors
+    /// Not found, or the store cannot be read.
+    pub async fn task(&self, task: TaskRef) -> Result<TaskView, ApiError> {
+        let stored = self.stored(task).await?;
+        let element = ElementId { task: task.task, index: task.index.unwrap_or(0) };
+        match (task.index, stored.record.count) {
+            (None, 1) => {
+                let attempts = self.store.list_attempts(element).await.map_err(unreadable)?;
+                Ok(view::task(&stored, &attempts))
+            }
+            (None, _) => Ok(view::task(&stored, &[])),
+            (Some(_), _) => {
+                let attempts = self.store.list_attempts(element).await.map_err(unreadable)?;
+                let result = self.store.find_result(element).await.map_err(unreadable)?;
+                Ok(view::element(&stored, element, &attempts, result.as_ref()))
+            }
+        }
     }
-    /// A page.
-    pub async fn list_tasks(&self, _query: TaskQuery) -> Result<TaskListView, ApiError> {
-        skeleton()
+
+    /// A page of tasks, newest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn list_tasks(&self, query: TaskQuery) -> Result<TaskListView, ApiError> {
+        let (tasks, next) = self.store.list_tasks(query).await.map_err(unreadable)?;
+        Ok(TaskListView {
+            tasks: tasks.iter().map(|stored| view::task(stored, &[])).collect(),
+            next_cursor: next.map(|TaskCursor(sequence)| sequence.to_string()),
+        })
     }
-    /// Output files; TaskNotFound if there is no such task.
-    pub async fn files(&self, _task: TaskRef) -> Result<Vec<StoredFile>, ApiError> {
-        skeleton()
+
+    /// Output files.
+    ///
+    /// # Errors
+    /// Not found, or the store cannot be read.
+    pub async fn files(&self, task: TaskRef) -> Result<Vec<StoredFile>, ApiError> {
+        self.stored(task).await?;
+        self.store.list_files(task.task, task.index).await.map_err(unreadable)
     }
+
     /// All workers.
+    ///
+    /// # Errors
+    /// The master is stopping.
     pub async fn workers(&self) -> Result<WorkerListView, ApiError> {
-        skeleton()
+        Ok(WorkerListView { workers: self.read(Cluster::worker_views).await? })
     }
+
     /// One worker.
-    pub async fn worker(&self, _worker: WorkerId) -> Result<WorkerView, ApiError> {
-        skeleton()
+    ///
+    /// # Errors
+    /// Not found, with the known ones.
+    pub async fn worker(&self, worker: WorkerId) -> Result<WorkerView, ApiError> {
+        let workers = self.workers().await?.workers;
+        let known = workers.iter().map(|view| view.worker_id.clone()).collect();
+        let found = workers.into_iter().find(|view| view.worker_id == worker);
+        found.ok_or_else(|| Reject::WorkerNotFound { worker, known }.into())
     }
-    /// The first `limit` rows.
-    pub async fn queue(&self, _limit: usize) -> Result<QueueView, ApiError> {
-        skeleton()
+
+    /// The first `limit` rows of what waits.
+    ///
+    /// # Errors
+    /// The master is stopping.
+    pub async fn queue(&self, limit: usize) -> Result<QueueView, ApiError> {
+        self.read(move |cluster| cluster.queue_view(limit)).await
     }
+
     /// The cluster in numbers.
+    ///
+    /// # Errors
+    /// The store cannot be read.
     pub async fn status(&self) -> Result<StatusView, ApiError> {
-        skeleton()
+        let ended = self.store.count_ended().await.map_err(unreadable)?;
+        let store = self.store.name();
+        self.read(move |cluster| cluster.status_view(env!("CARGO_PKG_VERSION"), store, ended)).await
     }
-    /// Begins to stop.
-    pub async fn shutdown(&self, _drain: bool) -> Result<ShutdownView, ApiError> {
-        skeleton()
+
+    /// Begins to stop: at once, or with `drain` when nothing runs any more. What runs goes on at its worker in either
+    /// case, what waits stays queued.
+    ///
+    /// # Errors
+    /// The master is stopping already.
+    pub async fn shutdown(&self, drain: bool) -> Result<ShutdownView, ApiError> {
+        self.ask(|request| Input::Drain { request }).await?;
+        let live_attempts = self.read(Cluster::live_attempts).await? as u64;
+        tokio::spawn(drain::then_stop(self.clone(), drain, self.shutdown.clone()));
+        Ok(ShutdownView { live_attempts, draining: drain && live_attempts > 0 })
     }
+
+    /// Runs that workers hold.
+    ///
+    /// # Errors
+    /// The master is stopping.
+    pub async fn live_attempts(&self) -> Result<usize, ApiError> {
+        self.read(Cluster::live_attempts).await
+    }
+
     /// An account.
-    pub async fn find_user(&self, _name: UserName) -> Result<Option<UserRecord>, ApiError> {
-        skeleton()
+    ///
+    /// # Errors
+    /// The master is stopping.
+    pub async fn find_user(&self, name: UserName) -> Result<Option<UserRecord>, ApiError> {
+        self.read(move |cluster| cluster.find_user(&name).cloned()).await
     }
+
     /// Whether there is any account yet.
+    ///
+    /// # Errors
+    /// The master is stopping.
     pub async fn has_users(&self) -> Result<bool, ApiError> {
-        skeleton()
+        self.read(Cluster::has_users).await
     }
-    /// Makes the first account; Conflict if there is one already.
-    pub async fn create_first_user(&self, _user: UserRecord) -> Result<(), ApiError> {
-        skeleton()
+
+    /// Makes the first account.
+    ///
+    /// # Errors
+    /// Conflict if there is one already.
+    pub async fn create_first_user(&self, user: UserRecord) -> Result<(), ApiError> {
+        self.ask(|request| Input::CreateFirstUser { request, user }).await.map(|_done| ())
     }
+
+    /// Changes whenever the task has changed.
+    #[must_use]
+    pub fn subscribe(&self, task: TaskId) -> watch::Receiver<u64> {
+        self.shell.watchers.subscribe(task)
+    }
+
+    /// Which runs are live.
+    #[must_use]
+    pub fn live(&self) -> Arc<LiveRuns> {
+        Arc::clone(&self.shell.live)
+    }
+
+    /// All output files of a run have arrived and are durable on disk.
+    ///
+    /// # Errors
+    /// The run is not the present one of this worker.
+    pub async fn files_stored(
+        &self,
+        worker: WorkerId,
+        key: AttemptKey,
+        files: Arc<[FileRecord]>,
+    ) -> Result<(), ApiError> {
+        self.ask(|request| Input::FilesStored { request, worker, key, files }).await.map(|_done| ())
+    }
+
+    /// A worker has connected.
+    pub(crate) async fn worker_connected(&self, session: SessionId, hello: Hello) -> Result<(), ApiError> {
+        self.send(Input::WorkerConnected { session, hello }).await
+    }
+
+    /// A worker's connection has ended.
+    pub(crate) async fn worker_disconnected(&self, worker: WorkerId, session: SessionId) -> Result<(), ApiError> {
+        self.send(Input::WorkerDisconnected { worker, session }).await
+    }
+
+    /// A worker reports. Waits while the driver is busy, so that the worker does too.
+    pub(crate) async fn worker_reported(
+        &self,
+        worker: WorkerId,
+        session: SessionId,
+        reports: Vec<Report>,
+    ) -> Result<(), ApiError> {
+        self.send(Input::WorkerReported { worker, session, reports }).await
+    }
+
+    /// A sign of life; never waits.
+    pub(crate) fn worker_heard(&self, worker: &WorkerId, session: SessionId, usage: Option<Usage>) {
+        self.shell.heard.mark(worker, session, usage);
+    }
+
+    pub(crate) fn shell(&self) -> &Arc<Shell> {
+        &self.shell
+    }
+
+    async fn stored(&self, task: TaskRef) -> Result<StoredTask, ApiError> {
+        let stored = self.store.find_task(task.task).await.map_err(unreadable)?;
+        let exists = |stored: &StoredTask| task.index.is_none_or(|index| index < stored.record.count);
+        stored.filter(exists).ok_or_else(|| Reject::TaskNotFound(task).into())
+    }
+
+    /// The answer to a repetition carries the state of today.
+    async fn with_present_state(&self, view: SubmitView) -> Result<SubmitView, ApiError> {
+        let id: TaskId = view.task_id.parse().map_err(|_| internal("a task id that is none"))?;
+        let stored = self.stored(id.into()).await?;
+        Ok(SubmitView { state: stored.progress.state(), ..view })
+    }
+
+    async fn ask(&self, input: impl FnOnce(RequestId) -> Input) -> Result<Answer, ApiError> {
+        let (request, answer) = self.shell.replies.open();
+        self.send(input(request)).await?;
+        receive(answer).await
+    }
+
+    async fn send(&self, input: Input) -> Result<(), ApiError> {
+        self.mailbox.send(Message::Inputs(vec![input])).await.map_err(|_| stopping())
+    }
+
+    async fn read<T: Send + 'static>(&self, look: impl FnOnce(&Cluster) -> T + Send + 'static) -> Result<T, ApiError> {
+        let (sender, receiver) = oneshot::channel();
+        let look = move |cluster: &Cluster| {
+            let _gone = sender.send(look(cluster));
+        };
+        self.mailbox.send(Message::Read(Box::new(look))).await.map_err(|_| stopping())?;
+        receiver.await.map_err(|_| stopping())
+    }
+}
+
+async fn receive(answer: oneshot::Receiver<Result<Answer, ApiError>>) -> Result<Answer, ApiError> {
+    match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(_closed)) => Err(unknown("the master stopped before it could answer")),
+        Err(_elapsed) => Err(unknown("the master did not answer in time")),
+    }
+}
+
+fn unknown(message: &str) -> ApiError {
+    let hint = "try again with the same Idempotency-Key: it never makes a second task";
+    ApiError::new(ErrorCode::OutcomeUnknown, message, hint)
+}
+
+fn stopping() -> ApiError {
+    ApiError::new(ErrorCode::Unavailable, "the master is stopping", "try again when it has started again")
+}
+
+fn internal(what: &str) -> ApiError {
+    tracing::error!("internal error: {what}");
+    ApiError::new(ErrorCode::Internal, "internal error", "the log of the master says more")
+}
+
+fn unreadable(error: StoreError) -> ApiError {
+    tracing::error!("the store cannot be read: {error}");
+    ApiError::new(ErrorCode::Unavailable, "the store cannot be read at the moment", "the log of the master says more")
 }

@@ -1,0 +1,93 @@
+//! The control stream of one worker.
+
+use std::time::Duration;
+
+use shared::id::{SessionId, WorkerId};
+use shared::link::{FromWorker, Hello};
+use shared::proto;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tonic::{Status, Streaming};
+
+use super::Answers;
+use crate::grpc::status;
+use crate::master::handle::ClusterHandle;
+use crate::master::links::Outgoing;
+use crate::master::narrate::Heartbeats;
+
+/// How long a connection may take to say who it is.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Takes the hello and begins a session: one task reads, the returned stream is what the worker gets.
+pub(super) async fn open(
+    cluster: ClusterHandle,
+    worker: WorkerId,
+    mut inbound: Streaming<proto::FromWorker>,
+) -> Result<Answers<proto::ToWorker>, Status> {
+    let hello = first_message(&worker, &mut inbound).await?;
+    let (session, outgoing) = cluster.shell().links.open();
+    if let Err(error) = cluster.worker_connected(session, hello).await {
+        cluster.shell().links.forget(session);
+        return Err(status(&error));
+    }
+    tokio::spawn(read(cluster, worker, session, inbound));
+    Ok(Box::pin(answers(outgoing)))
+}
+
+async fn first_message(worker: &WorkerId, inbound: &mut Streaming<proto::FromWorker>) -> Result<Hello, Status> {
+    let first = tokio::time::timeout(HELLO_TIMEOUT, inbound.message()).await;
+    let first = first.map_err(|_| Status::deadline_exceeded("no hello within 10 s"))??;
+    let first = first.ok_or_else(|| Status::invalid_argument("the stream ended before its hello"))?;
+    match FromWorker::try_from(first) {
+        Ok(FromWorker::Hello(hello)) if hello.worker == *worker => Ok(hello),
+        Ok(FromWorker::Hello(_)) => Err(Status::permission_denied("the hello names another worker than the call")),
+        Ok(FromWorker::Heartbeat(_) | FromWorker::Reports(_)) => {
+            Err(Status::invalid_argument("the first message must be a hello"))
+        }
+        Err(error) => Err(Status::invalid_argument(error.to_string())),
+    }
+}
+
+/// Reads until the stream ends, however it ends.
+async fn read(
+    cluster: ClusterHandle,
+    worker: WorkerId,
+    session: SessionId,
+    mut inbound: Streaming<proto::FromWorker>,
+) {
+    let mut heartbeats = Heartbeats::new(worker.clone());
+    while let Ok(Some(message)) = inbound.message().await {
+        let sent = match FromWorker::try_from(message) {
+            Ok(FromWorker::Heartbeat(heartbeat)) => {
+                heartbeats.beat(&heartbeat.usage);
+                cluster.worker_heard(&worker, session, Some(heartbeat.usage));
+                Ok(())
+            }
+            Ok(FromWorker::Reports(reports)) => {
+                cluster.worker_heard(&worker, session, None);
+                cluster.worker_reported(worker.clone(), session, reports).await
+            }
+            Ok(FromWorker::Hello(_)) => {
+                tracing::warn!("Worker {worker} said hello twice on one stream");
+                break;
+            }
+            Err(error) => {
+                tracing::warn!("Worker {worker} sent a message that cannot be read: {error}");
+                break;
+            }
+        };
+        if sent.is_err() {
+            break;
+        }
+    }
+    cluster.shell().links.forget(session);
+    // The driver may be gone already, and then nobody needs to know.
+    let _stopping = cluster.worker_disconnected(worker, session).await;
+}
+
+fn answers(outgoing: UnboundedReceiver<Outgoing>) -> impl tokio_stream::Stream<Item = Result<proto::ToWorker, Status>> {
+    let outgoing = tokio_stream::wrappers::UnboundedReceiverStream::new(outgoing);
+    tokio_stream::StreamExt::map(outgoing, |outgoing| match outgoing {
+        Outgoing::Message(message) => Ok(message.into()),
+        Outgoing::Refuse(error) => Err(Status::failed_precondition(format!("{} ({})", error.message, error.hint))),
+    })
+}

@@ -1,0 +1,111 @@
+//! Log bytes of all runs of a worker: taken, made durable, acknowledged by offset.
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use shared::id::{AttemptKey, WorkerId};
+use shared::link::LogStream;
+use shared::proto;
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming};
+
+use super::Answers;
+use crate::grpc::GrpcState;
+use crate::master::logs::{LogOffsets, LogPiece};
+
+/// The most frames that are made durable together.
+const FRAMES_PER_SYNC: usize = 64;
+/// Acknowledgements that may wait to be sent; then the worker has to wait too.
+const ACKS_IN_FLIGHT: usize = 256;
+
+/// Begins to take frames; the returned stream is the acknowledgements.
+pub(super) fn take(state: &GrpcState, worker: WorkerId, inbound: Streaming<proto::LogFrame>) -> Answers<proto::LogAck> {
+    let (acks, receiver) = mpsc::channel(ACKS_IN_FLIGHT);
+    let intake = Intake { state: state.clone(), worker, acks };
+    tokio::spawn(intake.run(inbound));
+    Box::pin(tokio_stream::wrappers::ReceiverStream::new(receiver))
+}
+
+struct Intake {
+    state: GrpcState,
+    worker: WorkerId,
+    acks: mpsc::Sender<Result<proto::LogAck, Status>>,
+}
+
+impl Intake {
+    async fn run(self, mut inbound: Streaming<proto::LogFrame>) {
+        loop {
+            // One frame is waited for; what else is there by then is made durable with it.
+            let mut frames = match inbound.message().await {
+                Ok(Some(frame)) => vec![frame],
+                Ok(None) | Err(_) => return,
+            };
+            while frames.len() < FRAMES_PER_SYNC {
+                match inbound.message().now_or_never() {
+                    Some(Ok(Some(frame))) => frames.push(frame),
+                    Some(Ok(None) | Err(_)) | None => break,
+                }
+            }
+            if let Err(closed) = self.take_frames(frames).await {
+                let _gone = self.acks.send(Err(closed)).await;
+                return;
+            }
+        }
+    }
+
+    async fn take_frames(&self, frames: Vec<proto::LogFrame>) -> Result<(), Status> {
+        let live = self.state.cluster.live();
+        let mut pieces = Vec::with_capacity(frames.len());
+        for frame in frames {
+            let key = key_of(frame.attempt)?;
+            if let Err(refused) = live.check(key, &self.worker) {
+                tracing::warn!("Log of {key} from worker {} refused: {}", self.worker, refused.message);
+                self.ack(key, LogOffsets::default(), refused.message).await?;
+                continue;
+            }
+            match frame.content {
+                None => return Err(Status::invalid_argument("a log frame without content")),
+                Some(proto::log_frame::Content::Open(_)) => {
+                    let offsets = self.state.logs.offsets(&key).await.map_err(|error| failed(&error))?;
+                    self.ack(key, offsets, String::new()).await?;
+                }
+                Some(proto::log_frame::Content::Chunk(chunk)) => pieces.push(piece(key, chunk)?),
+            }
+        }
+        for (key, result) in self.state.logs.append(pieces).await {
+            match result {
+                Ok(offsets) => self.ack(key, offsets, String::new()).await?,
+                Err(refused) => self.ack(key, LogOffsets::default(), refused.to_string()).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn ack(&self, key: AttemptKey, offsets: LogOffsets, refused: String) -> Result<(), Status> {
+        let ack = proto::LogAck {
+            attempt: Some(key.into()),
+            stdout_offset: offsets.stdout,
+            stderr_offset: offsets.stderr,
+            refused,
+        };
+        self.acks.send(Ok(ack)).await.map_err(|_| Status::cancelled("the worker is gone"))
+    }
+}
+
+fn piece(key: AttemptKey, chunk: proto::LogChunk) -> Result<LogPiece, Status> {
+    let stream = match chunk.stream() {
+        proto::LogStream::Stdout => LogStream::Stdout,
+        proto::LogStream::Stderr => LogStream::Stderr,
+        proto::LogStream::Unspecified => return Err(Status::invalid_argument("a log chunk of no stream")),
+    };
+    Ok(LogPiece { key, stream, offset: chunk.offset, data: Bytes::from(chunk.data) })
+}
+
+fn key_of(attempt: Option<proto::Attempt>) -> Result<AttemptKey, Status> {
+    let attempt = attempt.ok_or_else(|| Status::invalid_argument("a log frame without its attempt"))?;
+    AttemptKey::try_from(attempt).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+fn failed(error: &std::io::Error) -> Status {
+    tracing::error!("The log store failed: {error}");
+    Status::unavailable("the log store failed; the master's log says more")
+}

@@ -1,0 +1,63 @@
+//! The output files of one run: all of them are recorded, or none.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use shared::error::ApiError;
+use shared::id::{AttemptKey, WorkerId};
+use shared::proto;
+use shared::proto::file_frame::Content;
+use tonic::{Status, Streaming};
+
+use crate::grpc::{GrpcState, status};
+use crate::master::files::Upload;
+
+/// Takes the whole stream. What was written before it broke off is removed.
+pub(super) async fn take(
+    state: &GrpcState,
+    worker: WorkerId,
+    mut inbound: Streaming<proto::FileFrame>,
+) -> Result<proto::FileReceipt, Status> {
+    let key = match inbound.message().await?.and_then(|frame| frame.content) {
+        Some(Content::Attempt(attempt)) => {
+            AttemptKey::try_from(attempt).map_err(|error| Status::invalid_argument(error.to_string()))?
+        }
+        Some(Content::Begin(_) | Content::Data(_) | Content::End(_)) | None => {
+            return Err(Status::invalid_argument("the first frame must name the attempt"));
+        }
+    };
+    state.cluster.live().check(key, &worker).map_err(|error| given_up(&worker, &error))?;
+    let mut upload = state.files.begin(key).await.map_err(|error| failed(&error))?;
+    while let Some(frame) = inbound.message().await? {
+        take_frame(&mut upload, frame).await?;
+    }
+    let files: Arc<[_]> = upload.finish().await.map_err(|error| refused(&error))?.into();
+    let receipt =
+        proto::FileReceipt { files: files.len() as u32, bytes: files.iter().map(|file| file.size).sum() };
+    state.cluster.files_stored(worker.clone(), key, files).await.map_err(|error| match error.code {
+        shared::error::ErrorCode::Conflict => given_up(&worker, &error),
+        _ => status(&error),
+    })?;
+    Ok(receipt)
+}
+
+async fn take_frame(upload: &mut Upload, frame: proto::FileFrame) -> Result<(), Status> {
+    let taken = match frame.content {
+        Some(Content::Begin(begin)) => upload.begin_file(begin.path.to_vec(), begin.size).await,
+        Some(Content::Data(data)) => upload.write(Bytes::from(data)).await,
+        Some(Content::End(end)) => {
+            let digest = <[u8; 32]>::try_from(&end.blake3[..]);
+            let digest = digest.map_err(|_| Status::invalid_argument("a BLAKE3 digest has 32 bytes"))?;
+            upload.end_file(digest).await
+        }
+        Some(Content::Attempt(_)) => return Err(Status::invalid_argument("one upload is for one attempt")),
+        None => return Err(Status::invalid_argument("a file frame without content")),
+    };
+    taken.map_err(|error| refused(&error))
+}
+
+/// The run is not live any more: the worker shall not try again.
+fn given_up(worker: &WorkerId, error: &ApiError) -> Status {
+    tracing::warn!("Upload from worker {worker} refused: {}", error.message);
+    Status::failed_precondition(format!("{} ({})", error.message, error.hint))
+}

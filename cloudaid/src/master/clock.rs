@@ -1,0 +1,42 @@
+//! The one place of the master and the worker that reads clocks.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
+use shared::time::{BootTime, Now, WallTime};
+
+/// Both clocks. Boot time counts suspend, which `std::time::Instant` does not: a lease must not stand still while a
+/// machine sleeps.
+#[must_use]
+pub fn now() -> Now {
+    Now { boot: boot(), wall: wall() }
+}
+
+/// Milliseconds since the host booted.
+#[must_use]
+pub fn boot() -> BootTime {
+    let time = clock_gettime(ClockId::Boottime);
+    BootTime(u64::try_from(time.tv_sec).unwrap_or(0) * 1000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000)
+}
+
+/// Milliseconds since 1970.
+#[must_use]
+pub fn wall() -> WallTime {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    WallTime(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Returns when `at` has come, or after a second: timers of the runtime stand still while the machine sleeps, so whoever
+/// waits looks at the clock again.
+pub async fn sleep_until(at: Option<BootTime>) {
+    const LOOK_AGAIN: Duration = Duration::from_secs(1);
+    match at {
+        None => std::future::pending().await,
+        Some(at) => {
+            let left = at.since(boot());
+            if !left.is_zero() {
+                tokio::time::sleep(left.min(LOOK_AGAIN)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! From effects to IO: one flat match. Nothing is decided here.
+
+use std::sync::Arc;
+
+use cloudaid_core::effect::Effect;
+use cloudaid_core::event::Event;
+
+use super::heard::Heard;
+use super::links::Links;
+use super::live::{LiveRuns, Watchers};
+use super::logs::LogStore;
+use super::reply::Replies;
+use super::{narrate, task_logs};
+
+/// What the driver, the handle and the links have in common.
+#[derive(Debug)]
+pub(crate) struct Shell {
+    pub(crate) replies: Replies,
+    pub(crate) links: Links,
+    pub(crate) heard: Heard,
+    pub(crate) live: Arc<LiveRuns>,
+    pub(crate) watchers: Watchers,
+    pub(crate) logs: LogStore,
+    /// Print the last lines of a task's log when it ends.
+    pub(crate) print_task_logs: bool,
+}
+
+impl Shell {
+    /// Carries out what is not a change. Everything that was to be saved is durable by now.
+    pub(crate) fn execute(&self, effect: Effect) {
+        match effect {
+            // Committed before, by the driver.
+            Effect::Save(_) => {}
+            Effect::Send(session, message) => self.links.send(session, message),
+            Effect::Close(session, reject) => self.links.refuse(session, reject.into()),
+            Effect::Reply(request, answer) => self.replies.answer(request, answer.map_err(Into::into)),
+            Effect::Publish(event) => self.publish(&event),
+        }
+    }
+
+    fn publish(&self, event: &Event) {
+        narrate::event(event);
+        match event {
+            Event::AttemptPlaced { task, key, worker } => {
+                self.live.insert(*key, worker.clone());
+                self.watchers.bump(task.task);
+            }
+            Event::AttemptEnded { task, key, .. } => {
+                self.live.remove(*key);
+                self.logs.seal(key.element(), key.attempt);
+                if self.print_task_logs {
+                    task_logs::print_tail(self.logs.clone(), *task, *key);
+                }
+                self.watchers.bump(task.task);
+            }
+            Event::AttemptStarted { task, .. } | Event::ElementEnded { task, .. } => self.watchers.bump(task.task),
+            Event::TaskEnded { task, .. } | Event::CancelRequested { task, .. } => self.watchers.bump(*task),
+            Event::TaskSubmitted { .. }
+            | Event::WorkerRegistered { .. }
+            | Event::WorkerSuspected { .. }
+            | Event::WorkerRecovered { .. }
+            | Event::WorkerDisconnected { .. }
+            | Event::WorkerLost { .. }
+            | Event::ReportRefused { .. } => {}
+        }
+    }
+}

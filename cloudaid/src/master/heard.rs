@@ -1,0 +1,48 @@
+//! Signs of life, stamped when they arrive. The driver collects them before it looks at any deadline, so a slow store
+//! never makes a worker look dead.
+
+use std::collections::BTreeMap;
+
+use cloudaid_core::input::Input;
+use parking_lot::Mutex;
+use shared::id::{SessionId, WorkerId};
+use shared::time::BootTime;
+use shared::worker::Usage;
+use tokio::sync::Notify;
+
+use super::clock;
+
+/// The latest sign of life of each connection.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    latest: Mutex<BTreeMap<SessionId, (WorkerId, BootTime, Option<Usage>)>>,
+    news: Notify,
+}
+
+impl Heard {
+    /// Something has arrived over this connection, now.
+    pub(crate) fn mark(&self, worker: &WorkerId, session: SessionId, usage: Option<Usage>) {
+        let at = clock::boot();
+        {
+            let mut latest = self.latest.lock();
+            let entry = latest.entry(session).or_insert_with(|| (worker.clone(), at, None));
+            entry.1 = at;
+            entry.2 = usage.or(entry.2);
+        }
+        // Only a heartbeat is worth waking for; everything else comes with an input of its own.
+        if usage.is_some() {
+            self.news.notify_one();
+        }
+    }
+
+    /// What has arrived since the last call.
+    pub(crate) fn take(&self) -> impl Iterator<Item = Input> {
+        let latest = std::mem::take(&mut *self.latest.lock());
+        latest.into_iter().map(|(session, (worker, at, usage))| Input::WorkerHeard { worker, session, at, usage })
+    }
+
+    /// Returns when a heartbeat has arrived.
+    pub(crate) async fn news(&self) {
+        self.news.notified().await;
+    }
+}

@@ -1,0 +1,112 @@
+//! What the master's log says, in the words of the specification.
+
+use std::time::Duration;
+
+use cloudaid_core::event::{Event, RefusedReport};
+use shared::id::WorkerId;
+use shared::resources::{GIB, MIB};
+use shared::task::{TaskState, Verdict};
+use shared::time::BootTime;
+use shared::worker::Usage;
+use tracing::{debug, info, warn};
+
+use super::clock;
+
+/// One line for what has happened.
+pub(crate) fn event(event: &Event) {
+    match event {
+        Event::TaskSubmitted { task, user, name, count } => {
+            let name = name.as_deref().map(|name| format!(" ({name})")).unwrap_or_default();
+            let elements = if *count > 1 { format!(", {count} elements") } else { String::new() };
+            info!("Task submission: {task}{name} by {user}{elements}");
+        }
+        Event::AttemptPlaced { task, key, worker } => {
+            let again = if key.attempt > 1 { format!(" (attempt {})", key.attempt) } else { String::new() };
+            info!("Task assignment: {task} to worker {worker}{again}");
+        }
+        Event::AttemptStarted { task, worker, .. } => debug!("Task started: {task} on worker {worker}"),
+        Event::AttemptEnded { task, key, worker, verdict, again } => {
+            let status = status(verdict);
+            if *again {
+                warn!("Task interrupted: {task} attempt {} on worker {worker}: {verdict}; it will run again", key.attempt);
+            } else if matches!(verdict, Verdict::Success | Verdict::Cancelled) {
+                info!("Task completion: {task} from worker {worker} [Status: {status}]");
+            } else {
+                info!("Task completion: {task} from worker {worker} [Status: {status}] ({verdict})");
+            }
+        }
+        Event::ElementEnded { task, verdict } => debug!("Task ended: {task} [Status: {}]", status(verdict)),
+        Event::TaskEnded { task, state } => debug!("Task over: {task} is {state}"),
+        Event::CancelRequested { task, elements } => info!("Task cancellation: {task}, elements: {elements}"),
+        Event::WorkerRegistered { worker, facts, kept, stopped } => {
+            let capacity = facts.capacity;
+            info!(
+                "Worker registration: {worker} (IP: {}, CPU: {:.2}, Memory: {:.2} GB)",
+                facts.address,
+                capacity.cpu_millis as f64 / 1e3,
+                capacity.memory_bytes as f64 / GIB as f64,
+            );
+            if kept + stopped > 0 {
+                info!("Worker {worker} brought {kept} attempts that go on and {stopped} that were given up");
+            }
+        }
+        Event::WorkerSuspected { worker } => warn!("Worker {worker} is suspect: heartbeats are missing"),
+        Event::WorkerRecovered { worker } => info!("Worker {worker} is heard of again"),
+        Event::WorkerDisconnected { worker, live_attempts } => {
+            warn!("Worker {worker} marked inactive: its connection is closed (live attempts: {live_attempts})");
+        }
+        Event::WorkerLost { worker, attempts } => {
+            warn!("Worker {worker} lost: not heard of for longer than its lease; {attempts} attempts are given up");
+        }
+        Event::ReportRefused { worker, key, reason: RefusedReport::Repeated } => {
+            debug!("Report of {worker} on {key} repeated: it had ended already");
+        }
+        Event::ReportRefused { worker, key, reason } => {
+            warn!("Report of {worker} on {key} refused: {}", reason.as_str());
+        }
+    }
+}
+
+/// The word of the specification for an end.
+fn status(verdict: &Verdict) -> &'static str {
+    match verdict.state() {
+        TaskState::Completed => "success",
+        TaskState::Cancelled => "cancelled",
+        TaskState::Queued | TaskState::Pending | TaskState::Running | TaskState::Failed => "failed",
+    }
+}
+
+/// The heartbeats of one connection: each at debug, a summary once a minute.
+#[derive(Debug)]
+pub(crate) struct Heartbeats {
+    worker: WorkerId,
+    last_summary: BootTime,
+    since_summary: u32,
+}
+
+impl Heartbeats {
+    const SUMMARY_EVERY: Duration = Duration::from_secs(60);
+
+    pub(crate) fn new(worker: WorkerId) -> Self {
+        Self { worker, last_summary: clock::boot(), since_summary: 0 }
+    }
+
+    /// A heartbeat has arrived.
+    pub(crate) fn beat(&mut self, usage: &Usage) {
+        self.since_summary += 1;
+        let line = format!(
+            "Heartbeat from {}: CPU={:.2}%, Memory={:.2}MB, Running Tasks={}",
+            self.worker,
+            usage.cpu_percent,
+            usage.memory_used_bytes as f64 / MIB as f64,
+            usage.running,
+        );
+        debug!("{line}");
+        let now = clock::boot();
+        if now.since(self.last_summary) >= Self::SUMMARY_EVERY {
+            info!("{line} ({} heartbeats in the last minute)", self.since_summary);
+            self.last_summary = now;
+            self.since_summary = 0;
+        }
+    }
+}

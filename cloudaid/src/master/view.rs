@@ -1,0 +1,116 @@
+//! From what the store holds to what the API shows.
+
+use cloudaid_core::record::{AttemptRecord, ResultRecord};
+use shared::id::{ElementId, TaskRef};
+use shared::task::{AttemptState, TaskState, Verdict};
+use shared::view::{AttemptView, FileView, TaskView};
+
+use crate::store::{StoredFile, StoredTask};
+
+/// A submission as a whole. Of an array the attempts and verdicts are those of its elements, so there are none here.
+pub(crate) fn task(stored: &StoredTask, attempts: &[AttemptRecord]) -> TaskView {
+    let count = stored.record.count;
+    let plain = count == 1;
+    let mut view = blank(stored, TaskRef::from(stored.record.id));
+    view.state = stored.progress.state();
+    view.started_at = stored.progress.started_at;
+    view.finished_at = stored.progress.finished_at;
+    view.cancelling = !stored.progress.cancelling.is_empty();
+    view.elements = (!plain).then_some(stored.progress.tally);
+    if plain {
+        fill_end(&mut view, stored.last_attempt.as_ref(), stored.result.as_ref());
+    }
+    view.attempts = attempts.iter().map(attempt).collect();
+    view
+}
+
+/// One element of an array.
+pub(crate) fn element(
+    stored: &StoredTask,
+    element: ElementId,
+    attempts: &[AttemptRecord],
+    result: Option<&ResultRecord>,
+) -> TaskView {
+    let mut view = blank(stored, TaskRef { task: element.task, index: Some(element.index) });
+    let last = attempts.last();
+    view.state = match (result, last.map(|attempt| attempt.state)) {
+        (Some(result), _) => result.verdict.state(),
+        (None, Some(AttemptState::Pending)) => TaskState::Pending,
+        (None, Some(AttemptState::Running)) => TaskState::Running,
+        (None, Some(AttemptState::Ended) | None) => TaskState::Queued,
+    };
+    view.started_at = attempts.iter().find_map(|attempt| attempt.started_at);
+    view.finished_at = result.map(|result| result.finished_at);
+    view.cancelling = stored.progress.cancelling.contains(element.index);
+    fill_end(&mut view, last, result);
+    view.attempts = attempts.iter().map(attempt).collect();
+    view
+}
+
+fn fill_end(view: &mut TaskView, last: Option<&AttemptRecord>, result: Option<&ResultRecord>) {
+    view.worker_id = last.map(|attempt| attempt.worker.clone());
+    let Some(result) = result else { return };
+    view.verdict = Some(result.verdict.clone());
+    view.exit_code = result.verdict.exit_code();
+    view.worker_id = result.worker.clone().or_else(|| view.worker_id.take());
+    view.output_notes = result.outcome.as_ref().map(|outcome| outcome.output_notes.clone()).unwrap_or_default();
+}
+
+fn blank(stored: &StoredTask, id: TaskRef) -> TaskView {
+    let record = &stored.record;
+    TaskView {
+        task_id: id.to_string(),
+        name: record.spec.name.clone(),
+        state: TaskState::Queued,
+        exit_code: None,
+        verdict: None,
+        worker_id: None,
+        attempts: Vec::new(),
+        submitted_at: record.submitted_at,
+        started_at: None,
+        finished_at: None,
+        user: record.user.clone(),
+        image: record.spec.image.clone(),
+        command: record.spec.command.clone(),
+        resources: record.spec.resources,
+        labels: record.spec.labels.clone(),
+        dispatched_to: record.spec.worker.clone(),
+        count: record.count,
+        elements: None,
+        cancelling: false,
+        output_notes: Vec::new(),
+    }
+}
+
+fn attempt(record: &AttemptRecord) -> AttemptView {
+    AttemptView {
+        attempt: record.key.attempt,
+        worker_id: record.worker.clone(),
+        state: record.state,
+        verdict: record.verdict.clone(),
+        placed_at: record.placed_at,
+        started_at: record.started_at,
+        finished_at: record.finished_at,
+    }
+}
+
+/// An output file.
+pub(crate) fn file(stored: &StoredFile) -> FileView {
+    let path = &stored.file.path;
+    FileView {
+        path: String::from_utf8_lossy(path).into_owned(),
+        path_hex: std::str::from_utf8(path).is_err().then(|| hex::encode(path)),
+        size: stored.file.size,
+        blake3: hex::encode(stored.file.blake3),
+        index: stored.element.index,
+        attempt: stored.attempt,
+    }
+}
+
+/// How a task that is over ended, in words.
+pub(crate) fn end_in_words(state: TaskState, verdict: Option<&Verdict>) -> String {
+    match verdict {
+        Some(verdict) if !matches!(verdict, Verdict::Success | Verdict::Cancelled) => format!("it is {state}: {verdict}"),
+        Some(_) | None => format!("it is {state}"),
+    }
+}
