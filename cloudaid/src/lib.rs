@@ -1,2 +1,4 @@
 //! x
+pub mod failpoint;
 pub mod master;
+pub mod store;
