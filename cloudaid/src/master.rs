@@ -322,7 +322,7 @@ async fn recover(config: &MasterConfig, store: Arc<dyn Store>, logs: LogStore) -
             Effect::Send(..) | Effect::Close(..) | Effect::Reply(..) | Effect::Publish(_) => None,
         })
         .collect();
-    let position = store.commit(changes.into(), position).await?;
+    let position = store.commit(changes, position).await?;
     let shell = Shell {
         replies: Default::default(),
         links: Default::default(),

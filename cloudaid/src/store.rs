@@ -13,6 +13,7 @@ use shared::time::WallTime;
 use shared::view::TaskCounts;
 use std::sync::Arc;
 
+pub mod coalesce;
 pub mod contract;
 pub mod memory;
 pub mod sqlite;
@@ -108,6 +109,20 @@ impl Default for TaskQuery {
     }
 }
 
+impl TaskQuery {
+    /// The most to return, within bounds.
+    pub(crate) fn page_size(&self) -> usize {
+        self.limit.clamp(1, 1000)
+    }
+
+    /// Cuts what was found, one more than the page if there are more, to the page. Returns the cursor of the next one.
+    pub(crate) fn end_page(&self, found: &mut Vec<StoredTask>) -> Option<TaskCursor> {
+        let more = found.len() > self.page_size();
+        found.truncate(self.page_size());
+        found.last().filter(|_| more).map(|last| TaskCursor(last.record.sequence))
+    }
+}
+
 /// Why a commit did not succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
@@ -143,7 +158,9 @@ pub enum StoreError {
         holder: String,
     },
     /// A newer version of CloudAI wrote it.
-    #[error("the store was written by a newer version of cloudaid (schema {found}, this one knows {known}): start that version")]
+    #[error(
+        "the store was written by a newer version of cloudaid (schema {found}, this one knows {known}): start that version"
+    )]
     TooNew {
         /// Schema in the store.
         found: u32,

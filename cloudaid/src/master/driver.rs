@@ -156,8 +156,8 @@ impl Driver {
         if changes.is_empty() {
             return Ok(effects);
         }
-        let changes: Arc<[Change]> = changes.into();
-        match self.store.commit(Arc::clone(&changes), self.position).await {
+        let copy = changes.clone();
+        match self.store.commit(changes, self.position).await {
             Ok(position) => {
                 self.position = position;
                 Ok(effects)
@@ -165,7 +165,7 @@ impl Driver {
             Err(error @ CommitError::Fenced { .. }) => Err(DriverError::Fenced(error)),
             Err(error @ CommitError::Fatal(_)) => Err(DriverError::Store(error)),
             Err(CommitError::Unavailable(error) | CommitError::Unknown(error)) => {
-                self.hold(&changes, effects, &error).await
+                self.hold(copy, effects, &error).await
             }
         }
     }
@@ -174,7 +174,7 @@ impl Driver {
     /// not known, later ones that the store is not available; reads go on.
     async fn hold(
         &mut self,
-        changes: &Arc<[Change]>,
+        changes: Vec<Change>,
         effects: Vec<Effect>,
         reason: &StoreError,
     ) -> Result<Vec<Effect>, DriverError> {
@@ -185,7 +185,7 @@ impl Driver {
         loop {
             self.serve_reads(delay, &mut kept).await;
             delay = (delay * 2).min(Duration::from_secs(5));
-            match self.store.commit(Arc::clone(changes), self.position).await {
+            match self.store.commit(changes.clone(), self.position).await {
                 Ok(position) => {
                     self.position = position;
                     break;

@@ -1,0 +1,181 @@
+//! What a batch of changes comes to: every part that it touches once, with its last value.
+//!
+//! A driver that steps a thousand inputs writes the progress of a busy array a thousand times; the store only has to
+//! write it once. Parts are sorted by key, so that a store writes neighbours together.
+
+use std::mem;
+use std::sync::Arc;
+
+use cloudaid_core::record::{
+    AttemptRecord, Change, ClusterRecord, FileRecord, Progress, ResultRecord, TaskRecord, UserRecord, WorkerRecord,
+};
+use shared::id::{AttemptKey, TaskId};
+use shared::ranges::RangeSet;
+use shared::view::Tally;
+
+/// The changes of one commit, by kind.
+#[derive(Debug, Default, PartialEq)]
+pub struct Batch {
+    /// The cluster's own facts.
+    pub cluster: Option<ClusterRecord>,
+    /// By name.
+    pub users: Vec<UserRecord>,
+    /// By name.
+    pub workers: Vec<WorkerRecord>,
+    /// By sequence.
+    pub tasks: Vec<NewTask>,
+    /// Of submissions that are not among `tasks`; by id.
+    pub progress: Vec<(TaskId, Progress)>,
+    /// By element and attempt.
+    pub attempts: Vec<AttemptRecord>,
+    /// By element.
+    pub results: Vec<ResultRecord>,
+    /// By element and attempt.
+    pub files: Vec<(AttemptKey, Arc<[FileRecord]>)>,
+}
+
+/// A submission of a batch.
+#[derive(Debug, PartialEq)]
+pub struct NewTask {
+    /// As accepted.
+    pub record: Arc<TaskRecord>,
+    /// Where it stands, if the batch says so; else nothing of it has started ([`initial_progress`]), unless the store
+    /// knows the submission already.
+    pub progress: Option<Progress>,
+}
+
+impl Batch {
+    /// What `changes` come to.
+    #[must_use]
+    pub fn of(changes: Vec<Change>) -> Self {
+        let mut batch = Self::default();
+        for change in changes {
+            match change {
+                Change::Cluster(record) => batch.cluster = Some(record),
+                Change::NewTask(record) => batch.tasks.push(NewTask { record, progress: None }),
+                Change::Progress(id, progress) => batch.progress.push((id, progress)),
+                Change::Attempt(record) => batch.attempts.push(record),
+                Change::Result(record) => batch.results.push(record),
+                Change::Worker(record) => batch.workers.push(record),
+                Change::User(record) => batch.users.push(record),
+                Change::Files(key, files) => batch.files.push((key, files)),
+            }
+        }
+        keep_last(&mut batch.users, |user| user.name.clone());
+        keep_last(&mut batch.workers, |worker| worker.id.clone());
+        keep_last(&mut batch.tasks, |task| (task.record.sequence, task.record.id));
+        keep_last(&mut batch.progress, |(id, _)| *id);
+        keep_last(&mut batch.attempts, |attempt| run(&attempt.key));
+        keep_last(&mut batch.results, |result| result.element);
+        keep_last(&mut batch.files, |(key, _)| run(key));
+        batch.merge_progress();
+        batch
+    }
+
+    /// How many records are written.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        let files: usize = self.files.iter().map(|(_, files)| files.len()).sum();
+        let people = self.users.len() + self.workers.len();
+        people + self.tasks.len() + self.progress.len() + self.attempts.len() + self.results.len() + files
+    }
+
+    /// Gives the progress of new submissions to them, so that they are written in one go.
+    fn merge_progress(&mut self) {
+        if self.tasks.is_empty() {
+            return;
+        }
+        let mut new: Vec<(TaskId, usize)> =
+            self.tasks.iter().enumerate().map(|(at, task)| (task.record.id, at)).collect();
+        new.sort_unstable();
+        for (id, progress) in mem::take(&mut self.progress) {
+            match new.binary_search_by_key(&id, |(id, _)| *id) {
+                Ok(found) => self.tasks[new[found].1].progress = Some(progress),
+                Err(_) => self.progress.push((id, progress)),
+            }
+        }
+    }
+}
+
+/// Where a submission of `count` elements stands before anything has happened to it.
+#[must_use]
+pub fn initial_progress(count: u32) -> Progress {
+    let tally = Tally { queued: count, ..Tally::default() };
+    Progress { tally, untouched: RangeSet::first(count), ..Progress::default() }
+}
+
+/// What names a run in the store: no two runs of an element have the same number.
+fn run(key: &AttemptKey) -> (TaskId, u32, u32) {
+    (key.task, key.index, key.attempt)
+}
+
+/// Sorts by key; of those with the same key only the last stays.
+fn keep_last<T, K: Ord>(all: &mut Vec<T>, key: impl Fn(&T) -> K) {
+    all.sort_by_key(&key);
+    all.dedup_by(|later, kept| {
+        let same = key(later) == key(kept);
+        if same {
+            mem::swap(later, kept);
+        }
+        same
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::contract::fixture;
+
+    #[test]
+    fn the_last_of_each_part_stays() {
+        let (early, late) = (fixture::running(1), fixture::completed(1));
+        let id = fixture::task_id(7);
+        let (first, second) = (fixture::attempt(7, 0, 1, "a"), fixture::attempt(7, 0, 2, "b"));
+        let ended = fixture::ended(first.clone());
+        let batch = Batch::of(vec![
+            Change::Progress(id, early.clone()),
+            Change::Attempt(second.clone()),
+            Change::Attempt(first),
+            Change::Worker(fixture::worker("b", 1)),
+            Change::Progress(id, late.clone()),
+            Change::Progress(fixture::task_id(3), early.clone()),
+            Change::Attempt(ended.clone()),
+            Change::Worker(fixture::worker("b", 2)),
+        ]);
+        assert_eq!(batch.progress, [(fixture::task_id(3), early), (id, late)]);
+        assert_eq!(batch.attempts, [ended, second]);
+        assert_eq!(batch.workers, [fixture::worker("b", 2)]);
+        assert_eq!(batch.rows(), 5);
+    }
+
+    #[test]
+    fn a_new_task_takes_its_progress_along() {
+        let progress = fixture::running(1);
+        let batch = Batch::of(vec![
+            Change::NewTask(fixture::task(2)),
+            Change::NewTask(fixture::task(1)),
+            Change::Progress(fixture::task_id(2), progress.clone()),
+            Change::Progress(fixture::task_id(9), progress.clone()),
+        ]);
+        let tasks = [
+            NewTask { record: fixture::task(1), progress: None },
+            NewTask { record: fixture::task(2), progress: Some(progress.clone()) },
+        ];
+        assert_eq!(batch.tasks, tasks);
+        assert_eq!(batch.progress, [(fixture::task_id(9), progress)]);
+    }
+
+    #[test]
+    fn a_fence_does_not_make_another_run() {
+        let (mut first, last) = (fixture::attempt(1, 0, 1, "a"), fixture::attempt(1, 0, 1, "a"));
+        first.key.fence.0 += 1;
+        assert_eq!(Batch::of(vec![Change::Attempt(first), Change::Attempt(last.clone())]).attempts, [last]);
+    }
+
+    #[test]
+    fn a_new_task_waits_as_a_whole() {
+        let progress = initial_progress(5);
+        assert_eq!(progress.untouched.len(), 5);
+        assert_eq!(progress.state(), shared::task::TaskState::Queued);
+    }
+}

@@ -1,0 +1,227 @@
+//! Commits are all or nothing, in order, and what was committed is loaded.
+#![allow(missing_docs, reason = "a check is named by what it checks")]
+
+use cloudaid_core::record::{Change, Snapshot};
+use shared::task::Verdict;
+use shared::view::{Role, TaskCounts};
+
+use super::StoreFactory;
+use super::fixture::{self, commit, load};
+use crate::store::{CommitError, Position};
+
+pub async fn an_empty_store_loads_as_nothing(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    assert_eq!(load(&*store).await.0, Snapshot::default());
+    assert_eq!(store.count_ended().await.expect("counts"), TaskCounts::default());
+}
+
+/// Changes of every kind, and the snapshot that they make.
+fn everything() -> (Vec<Change>, Snapshot) {
+    let array = fixture::task_with(2, |task| task.count = 5);
+    let (plain, progress) = (fixture::task(1), fixture::running(1));
+    let attempts = [fixture::started(fixture::attempt(1, 0, 1, "w1")), fixture::attempt(2, 4, 2, "w2")];
+    let changes = vec![
+        Change::Cluster(fixture::cluster(1)),
+        Change::User(fixture::user("ada", Role::Admin)),
+        Change::User(fixture::user("bob", Role::User)),
+        Change::Worker(fixture::worker("w1", 1)),
+        Change::NewTask(plain.clone()),
+        Change::Progress(plain.id, progress.clone()),
+        Change::NewTask(array.clone()),
+        Change::Attempt(attempts[0].clone()),
+        Change::Attempt(attempts[1].clone()),
+        Change::Result(fixture::result(2, 3, Verdict::Success)),
+        Change::Files(attempts[0].key, [fixture::file(b"model.bin", 9)].into()),
+    ];
+    let mut attempts = attempts.to_vec();
+    attempts.sort_by_key(|attempt| attempt.key);
+    let snapshot = Snapshot {
+        cluster: Some(fixture::cluster(1)),
+        last_sequence: 2,
+        users: vec![fixture::user("ada", Role::Admin), fixture::user("bob", Role::User)],
+        workers: vec![fixture::worker("w1", 1)],
+        tasks: vec![(plain, progress), (array, fixture::queued(5))],
+        attempts,
+    };
+    (changes, snapshot)
+}
+
+pub async fn what_was_committed_is_loaded(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let (changes, snapshot) = everything();
+    let position = commit(&*store, changes).await;
+    assert_eq!(load(&*store).await, (snapshot, position));
+}
+
+pub async fn what_has_ended_is_not_loaded(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let (first, second) = (fixture::attempt(1, 0, 1, "w1"), fixture::attempt(2, 0, 1, "w1"));
+    let new = [1, 2, 3].map(|number| Change::NewTask(fixture::task(number)));
+    let placed = [Change::Attempt(first.clone()), Change::Attempt(second.clone())];
+    commit(&*store, [new.to_vec(), placed.to_vec()].concat()).await;
+    let end = vec![
+        Change::Attempt(fixture::ended(first)),
+        Change::Progress(fixture::task_id(1), fixture::completed(1)),
+        Change::Progress(fixture::task_id(3), fixture::completed(1)),
+    ];
+    commit(&*store, end).await;
+    let snapshot = load(&*store).await.0;
+    assert_eq!(snapshot.tasks, [(fixture::task(2), fixture::queued(1))]);
+    assert_eq!(snapshot.attempts, [second]);
+    assert_eq!(snapshot.last_sequence, 3, "the sequence of what has ended is not given again");
+}
+
+pub async fn a_commit_at_another_position_keeps_nothing(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let position = commit(&*store, vec![Change::NewTask(fixture::task(1))]).await;
+    let before = load(&*store).await;
+    for wrong in [Position(position.0 - 1), Position(position.0 + 1)] {
+        match store.commit(everything().0, wrong).await {
+            Err(CommitError::Fenced { expected, found }) => assert_eq!((expected, found), (wrong, position)),
+            other => panic!("not fenced: {other:?}"),
+        }
+    }
+    assert_eq!(load(&*store).await, before);
+    assert_eq!(store.find_result(fixture::result(2, 3, Verdict::Success).element).await.expect("a look-up"), None);
+    assert_eq!(store.count_ended().await.expect("counts"), TaskCounts::default());
+    store.commit(everything().0, position).await.expect("a commit at the right position");
+}
+
+pub async fn a_commit_behind_another_handle_is_fenced(factory: &dyn StoreFactory) {
+    let old = factory.open().await;
+    let position = commit(&*old, vec![Change::NewTask(fixture::task(1))]).await;
+    let new = factory.open_beside().await;
+    assert_eq!(load(&*new).await.1, position);
+    let ahead = new.commit(vec![Change::Cluster(fixture::cluster(2))], position).await.expect("the first to write");
+    let behind = old.commit(vec![Change::Progress(fixture::task_id(1), fixture::running(1))], position).await;
+    assert!(matches!(behind, Err(CommitError::Fenced { found, .. }) if found == ahead), "{behind:?}");
+    let (snapshot, position) = load(&*new).await;
+    assert_eq!((snapshot.cluster, position), (Some(fixture::cluster(2)), ahead));
+    assert_eq!(snapshot.tasks, [(fixture::task(1), fixture::queued(1))]);
+}
+
+pub async fn an_empty_commit_counts(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let (_, position) = load(&*store).await;
+    let next = store.commit(Vec::new(), position).await.expect("an empty commit");
+    assert_eq!(next, Position(position.0 + 1));
+    assert!(matches!(store.commit(Vec::new(), position).await, Err(CommitError::Fenced { .. })));
+}
+
+pub async fn everything_survives_reopening(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let (changes, snapshot) = everything();
+    commit(&*store, changes).await;
+    let position = commit(&*store, Vec::new()).await;
+    drop(store);
+    let store = factory.open().await;
+    assert_eq!(load(&*store).await, (snapshot, position));
+    assert_eq!(store.list_files(fixture::task_id(1), None).await.expect("files").len(), 1);
+    assert_eq!(store.count_ended().await.expect("counts").completed, 1);
+    store.commit(Vec::new(), position).await.expect("a commit that goes on");
+}
+
+pub async fn the_same_changes_twice_are_as_once(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let (changes, snapshot) = everything();
+    commit(&*store, changes.clone()).await;
+    commit(&*store, changes).await;
+    assert_eq!(load(&*store).await.0, snapshot);
+    assert_eq!(store.count_ended().await.expect("counts").completed, 1);
+    assert_eq!(store.list_files(fixture::task_id(1), None).await.expect("files").len(), 1);
+}
+
+pub async fn a_repeated_submission_keeps_its_progress(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let task = fixture::task_with(1, |task| task.key = Some(fixture::key("k")));
+    commit(&*store, vec![Change::NewTask(task.clone())]).await;
+    commit(&*store, vec![Change::Progress(task.id, fixture::running(1))]).await;
+    commit(&*store, vec![Change::NewTask(task.clone())]).await;
+    assert_eq!(load(&*store).await.0.tasks, [(task.clone(), fixture::running(1))]);
+    commit(&*store, vec![Change::NewTask(task.clone()), Change::Progress(task.id, fixture::queued(1))]).await;
+    assert_eq!(load(&*store).await.0.tasks, [(task, fixture::queued(1))]);
+}
+
+pub async fn the_last_change_of_a_part_wins(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let (task, attempt) = (fixture::task(1), fixture::attempt(1, 0, 1, "w1"));
+    commit(&*store, vec![Change::NewTask(task.clone())]).await;
+    let changes = vec![
+        Change::Progress(task.id, fixture::queued(1)),
+        Change::Attempt(attempt.clone()),
+        Change::Worker(fixture::worker("w1", 1)),
+        Change::User(fixture::user("ada", Role::User)),
+        Change::Cluster(fixture::cluster(1)),
+        Change::Files(attempt.key, [fixture::file(b"a", 1)].into()),
+        Change::Progress(task.id, fixture::running(1)),
+        Change::Attempt(fixture::started(attempt.clone())),
+        Change::Worker(fixture::worker("w1", 2)),
+        Change::User(fixture::user("ada", Role::Admin)),
+        Change::Cluster(fixture::cluster(2)),
+        Change::Files(attempt.key, [fixture::file(b"b", 2)].into()),
+    ];
+    commit(&*store, changes).await;
+    let expected = Snapshot {
+        cluster: Some(fixture::cluster(2)),
+        last_sequence: 1,
+        users: vec![fixture::user("ada", Role::Admin)],
+        workers: vec![fixture::worker("w1", 2)],
+        tasks: vec![(task.clone(), fixture::running(1))],
+        attempts: vec![fixture::started(attempt)],
+    };
+    assert_eq!(load(&*store).await.0, expected);
+    let files = store.list_files(task.id, None).await.expect("files");
+    assert_eq!(files.into_iter().map(|file| file.file).collect::<Vec<_>>(), [fixture::file(b"b", 2)]);
+}
+
+pub async fn records_are_replaced(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let (changes, mut snapshot) = everything();
+    commit(&*store, changes).await;
+    // Every field of the run changes, the worker too.
+    let mut attempt = fixture::started(fixture::attempt(1, 0, 1, "w9"));
+    attempt.key.fence.0 += 1;
+    attempt.infrastructure_failures = 7;
+    attempt.placed_at = fixture::time(70);
+    let changes = vec![
+        Change::Cluster(fixture::cluster(2)),
+        Change::User(fixture::user("bob", Role::Admin)),
+        Change::Worker(fixture::worker("w1", 5)),
+        Change::Attempt(attempt.clone()),
+        Change::Result(fixture::result(2, 3, Verdict::Cancelled)),
+    ];
+    commit(&*store, changes).await;
+    snapshot.cluster = Some(fixture::cluster(2));
+    snapshot.users[1] = fixture::user("bob", Role::Admin);
+    snapshot.workers[0] = fixture::worker("w1", 5);
+    snapshot.attempts.iter_mut().filter(|old| old.key.task == attempt.key.task).for_each(|old| *old = attempt.clone());
+    assert_eq!(load(&*store).await.0, snapshot);
+    let counts = store.count_ended().await.expect("counts");
+    assert_eq!(counts, TaskCounts { cancelled: 1, ..TaskCounts::default() });
+}
+
+pub async fn a_change_of_an_unknown_task_keeps_nothing(factory: &dyn StoreFactory) {
+    let unknown =
+        [Change::Progress(fixture::task_id(9), fixture::running(1)), Change::Attempt(fixture::attempt(9, 0, 1, "w1"))];
+    for change in unknown {
+        refused(factory, vec![Change::NewTask(fixture::task(1)), change]).await;
+    }
+}
+
+pub async fn two_tasks_with_one_key_keep_nothing(factory: &dyn StoreFactory) {
+    let task = |number| Change::NewTask(fixture::task_with(number, |task| task.key = Some(fixture::key("k"))));
+    let store = factory.open().await;
+    commit(&*store, vec![task(8)]).await;
+    drop(store);
+    refused(factory, vec![Change::NewTask(fixture::task(9)), task(10)]).await;
+}
+
+/// A master that knows other tasks than the store does must stop; nothing of its commit is kept.
+async fn refused(factory: &dyn StoreFactory, changes: Vec<Change>) {
+    let store = factory.open().await;
+    let before = load(&*store).await;
+    let outcome = store.commit(changes, before.1).await;
+    assert!(matches!(outcome, Err(CommitError::Fatal(_))), "{outcome:?}");
+    drop(store);
+    assert_eq!(load(&*factory.open().await).await, before);
+}

@@ -1,0 +1,203 @@
+//! Records to fill a store with. Numbers make them differ; the same number makes the same record.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cloudaid_core::record::{
+    AttemptRecord, Change, ClusterRecord, FileRecord, IdempotencyKey, Progress, ResultRecord, Snapshot, TaskRecord,
+    UserRecord, WorkerRecord,
+};
+use shared::id::{AttemptKey, ClusterId, ElementId, Epoch, Fence, TaskId, UserName, WorkerId};
+use shared::link::Outcome;
+use shared::ranges::RangeSet;
+use shared::resources::Resources;
+use shared::task::{AttemptState, Command, TaskSpec, Verdict};
+use shared::time::WallTime;
+use shared::view::{Role, Tally};
+use shared::worker::WorkerFacts;
+
+use crate::store::{Position, Store};
+
+/// A fixed time, `seconds` later.
+#[must_use]
+pub fn time(seconds: u64) -> WallTime {
+    WallTime(1_700_000_000_123 + 1000 * i64::try_from(seconds).expect("a small number"))
+}
+
+/// The id of submission `number`. Ids do not sort as numbers do, because no store may count on that.
+#[must_use]
+pub fn task_id(number: u64) -> TaskId {
+    TaskId((u128::from(number.reverse_bits()) << 32).into())
+}
+
+/// A user's name.
+#[must_use]
+pub fn user_name(name: &str) -> UserName {
+    name.parse().expect("a user name")
+}
+
+/// A worker's name.
+#[must_use]
+pub fn worker_id(name: &str) -> WorkerId {
+    name.parse().expect("a worker name")
+}
+
+/// A specification.
+#[must_use]
+pub fn spec() -> TaskSpec {
+    TaskSpec {
+        name: Some("train".into()),
+        image: "docker.io/library/busybox:latest".into(),
+        command: Command::Shell("echo hello".into()),
+        resources: Resources::TASK_DEFAULT,
+        env: BTreeMap::from([("SEED".into(), "42".into())]),
+        labels: BTreeMap::from([("project".into(), "apollo".into())]),
+        worker: None,
+    }
+}
+
+/// The plain submission `number` of `ada`: its sequence is the number.
+#[must_use]
+pub fn task(number: u64) -> Arc<TaskRecord> {
+    task_with(number, |_| ())
+}
+
+/// The same, changed.
+#[must_use]
+pub fn task_with(number: u64, change: impl FnOnce(&mut TaskRecord)) -> Arc<TaskRecord> {
+    let mut task = TaskRecord {
+        id: task_id(number),
+        sequence: number,
+        user: user_name("ada"),
+        spec: Arc::new(spec()),
+        count: 1,
+        key: None,
+        submitted_at: time(number),
+    };
+    change(&mut task);
+    Arc::new(task)
+}
+
+/// An idempotency key.
+#[must_use]
+pub fn key(key: &str) -> IdempotencyKey {
+    IdempotencyKey { key: key.into(), digest: [7; 16] }
+}
+
+/// A submission of which all `count` elements wait.
+#[must_use]
+pub fn queued(count: u32) -> Progress {
+    let tally = Tally { queued: count, ..Tally::default() };
+    Progress { tally, untouched: RangeSet::first(count), ..Progress::default() }
+}
+
+/// A submission of which all `count` elements run.
+#[must_use]
+pub fn running(count: u32) -> Progress {
+    let tally = Tally { running: count, ..Tally::default() };
+    Progress { tally, started_at: Some(time(1)), ..Progress::default() }
+}
+
+/// A submission of which all `count` elements ended well.
+#[must_use]
+pub fn completed(count: u32) -> Progress {
+    let tally = Tally { completed: count, ..Tally::default() };
+    let ended = BTreeMap::from([(Verdict::Success.kind(), RangeSet::first(count))]);
+    let (started_at, finished_at) = (Some(time(1)), Some(time(2)));
+    Progress { tally, ended, started_at, finished_at, ..Progress::default() }
+}
+
+/// A run that was just placed.
+#[must_use]
+pub fn attempt(task: u64, index: u32, attempt: u32, worker: &str) -> AttemptRecord {
+    let fence = Fence::new(Epoch(3), attempt);
+    AttemptRecord {
+        key: AttemptKey { task: task_id(task), index, attempt, fence },
+        worker: worker_id(worker),
+        state: AttemptState::Pending,
+        verdict: None,
+        infrastructure_failures: attempt - 1,
+        placed_at: time(u64::from(attempt)),
+        started_at: None,
+        finished_at: None,
+    }
+}
+
+/// The run, started.
+#[must_use]
+pub fn started(attempt: AttemptRecord) -> AttemptRecord {
+    AttemptRecord { state: AttemptState::Running, started_at: Some(time(5)), ..attempt }
+}
+
+/// The run, ended with exit code 3.
+#[must_use]
+pub fn ended(attempt: AttemptRecord) -> AttemptRecord {
+    let verdict = Some(Verdict::ExitCode { exit_code: 3 });
+    AttemptRecord { state: AttemptState::Ended, verdict, finished_at: Some(time(9)), ..started(attempt) }
+}
+
+/// The end of an element, after one run.
+#[must_use]
+pub fn result(task: u64, index: u32, verdict: Verdict) -> ResultRecord {
+    let outcome = Outcome {
+        verdict: verdict.clone(),
+        started_at: Some(time(5)),
+        finished_at: time(9),
+        stdout_bytes: 12,
+        stderr_bytes: 0,
+        output_files: 1,
+        output_notes: vec!["link: not followed".into()],
+    };
+    ResultRecord {
+        element: ElementId { task: task_id(task), index },
+        verdict,
+        attempt: 1,
+        worker: Some(worker_id("w1")),
+        started_at: Some(time(5)),
+        finished_at: time(9),
+        outcome: Some(outcome),
+    }
+}
+
+/// A worker, last seen at `seen`.
+#[must_use]
+pub fn worker(name: &str, seen: u64) -> WorkerRecord {
+    let labels = BTreeMap::from([("zone".into(), "a".into())]);
+    let facts =
+        WorkerFacts { address: "10.0.0.7".into(), version: "0.1.0".into(), capacity: Resources::TASK_DEFAULT, labels };
+    WorkerRecord { id: worker_id(name), facts, registered_at: time(0), seen_at: time(seen) }
+}
+
+/// An account.
+#[must_use]
+pub fn user(name: &str, role: Role) -> UserRecord {
+    let password_hash = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA".into();
+    UserRecord { name: user_name(name), password_hash, role, created_at: time(0) }
+}
+
+/// The cluster at its `epoch`-th start.
+#[must_use]
+pub fn cluster(epoch: u32) -> ClusterRecord {
+    ClusterRecord { cluster: ClusterId(7u128.into()), epoch: Epoch(epoch) }
+}
+
+/// An output file.
+#[must_use]
+pub fn file(path: &[u8], size: u64) -> FileRecord {
+    FileRecord { path: path.to_vec(), size, blake3: [u8::try_from(size % 251).expect("small"); 32] }
+}
+
+/// Commits at the position that the store is at.
+pub async fn commit(store: &dyn Store, changes: Vec<Change>) -> Position {
+    let (_, position) = load(store).await;
+    store.commit(changes, position).await.expect("a commit at the right position")
+}
+
+/// Loads, with what has no order in order.
+pub async fn load(store: &dyn Store) -> (Snapshot, Position) {
+    let (mut snapshot, position) = store.load().await.expect("a load");
+    snapshot.users.sort_by(|a, b| a.name.cmp(&b.name));
+    snapshot.workers.sort_by(|a, b| a.id.cmp(&b.id));
+    snapshot.attempts.sort_by_key(|attempt| attempt.key);
+    (snapshot, position)
+}

@@ -1,0 +1,179 @@
+//! Submissions are listed newest first, filtered and in pages.
+#![allow(missing_docs, reason = "a check is named by what it checks")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cloudaid_core::record::Change;
+use shared::task::{TaskState, Verdict};
+
+use super::StoreFactory;
+use super::fixture::{self, commit, user_name, worker_id};
+use crate::store::{Store, StoredTask, TaskQuery};
+
+/// The sequences of the submissions that `query` finds, all pages together.
+async fn list(store: &dyn Store, mut query: TaskQuery) -> Vec<u64> {
+    let mut found = Vec::new();
+    loop {
+        let (page, next) = store.list_tasks(query.clone()).await.expect("a page");
+        assert!(page.len() <= query.limit, "a page of {}", page.len());
+        assert!(next.is_none() || page.len() == query.limit, "a short page in the middle");
+        found.extend(page.iter().map(|task| task.record.sequence));
+        match next {
+            Some(cursor) => query.after = Some(cursor),
+            None => return found,
+        }
+    }
+}
+
+/// Ten submissions that differ in everything that can be asked for.
+async fn fill(store: &dyn Store) {
+    for number in 1..=10u64 {
+        let task = fixture::task_with(number, |task| {
+            task.user = user_name(if number % 2 == 0 { "bob" } else { "ada" });
+            // The clock was set back between 5 and 6.
+            task.submitted_at = fixture::time(if number < 6 { number } else { number - 5 });
+            let labels = [("third".to_owned(), (number % 3).to_string()), ("all".to_owned(), "yes".to_owned())];
+            Arc::make_mut(&mut task.spec).labels = BTreeMap::from(labels);
+        });
+        let progress = match number {
+            1..=3 => fixture::completed(1),
+            4..=6 => fixture::running(1),
+            _ => fixture::queued(1),
+        };
+        let mut changes = vec![Change::Progress(task.id, progress), Change::NewTask(task)];
+        if number <= 6 {
+            let worker = if number % 2 == 0 { "even" } else { "odd" };
+            changes.push(Change::Attempt(fixture::attempt(number, 0, 1, worker)));
+        }
+        commit(store, changes).await;
+    }
+}
+
+pub async fn tasks_are_listed_newest_first(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    assert_eq!(list(&*store, TaskQuery::default()).await, [0; 0]);
+    fill(&*store).await;
+    assert_eq!(list(&*store, TaskQuery::default()).await, [10, 9, 8, 7, 6, 5, 4, 3, 2, 1]);
+}
+
+pub async fn pages_neither_skip_nor_repeat(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    fill(&*store).await;
+    for limit in 1..=11 {
+        let all = list(&*store, TaskQuery { limit, ..TaskQuery::default() }).await;
+        assert_eq!(all, [10, 9, 8, 7, 6, 5, 4, 3, 2, 1], "pages of {limit}");
+        let some = list(&*store, TaskQuery { limit, worker: Some(worker_id("odd")), ..TaskQuery::default() }).await;
+        assert_eq!(some, [5, 3, 1], "pages of {limit}");
+    }
+    let (page, next) = store.list_tasks(TaskQuery { limit: 4, ..TaskQuery::default() }).await.expect("a page");
+    assert_eq!(page.len(), 4);
+    commit(&*store, vec![Change::NewTask(fixture::task(11))]).await;
+    let rest = list(&*store, TaskQuery { limit: 4, after: next, ..TaskQuery::default() }).await;
+    assert_eq!(rest, [6, 5, 4, 3, 2, 1], "what is new meanwhile moves nothing");
+}
+
+pub async fn limits_are_kept_within_bounds(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let tasks = (1..=1001).map(|number| Change::NewTask(fixture::task(number)));
+    commit(&*store, tasks.collect()).await;
+    for (limit, expected) in [(0, 1), (1000, 1000), (usize::MAX, 1000)] {
+        let (page, next) = store.list_tasks(TaskQuery { limit, ..TaskQuery::default() }).await.expect("a page");
+        assert_eq!((page.len(), next.is_some()), (expected, true), "limit {limit}");
+    }
+}
+
+pub async fn each_filter_filters(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    fill(&*store).await;
+    let state = |state| TaskQuery { state: Some(state), ..TaskQuery::default() };
+    let user = |name| TaskQuery { user: Some(user_name(name)), ..TaskQuery::default() };
+    let worker = |name| TaskQuery { worker: Some(worker_id(name)), ..TaskQuery::default() };
+    let since = |seconds| TaskQuery { since: Some(fixture::time(seconds)), ..TaskQuery::default() };
+    let labels = |labels: &[(&str, &str)]| {
+        let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        TaskQuery { labels, ..TaskQuery::default() }
+    };
+    let cases = [
+        (state(TaskState::Completed), vec![3, 2, 1]),
+        (state(TaskState::Running), vec![6, 5, 4]),
+        (state(TaskState::Queued), vec![10, 9, 8, 7]),
+        (state(TaskState::Failed), vec![]),
+        (user("bob"), vec![10, 8, 6, 4, 2]),
+        (user("eve"), vec![]),
+        (worker("even"), vec![6, 4, 2]),
+        (worker("none"), vec![]),
+        (since(4), vec![10, 9, 5, 4]),
+        (since(6), vec![]),
+        (labels(&[("third", "0")]), vec![9, 6, 3]),
+        (labels(&[("third", "1"), ("all", "yes")]), vec![10, 7, 4, 1]),
+        (labels(&[("third", "1"), ("third", "2")]), vec![]),
+        (labels(&[("other", "1")]), vec![]),
+    ];
+    for (query, expected) in cases {
+        for limit in [1, 2, 100] {
+            let query = TaskQuery { limit, ..query.clone() };
+            assert_eq!(list(&*store, query.clone()).await, expected, "{query:?}");
+        }
+    }
+}
+
+pub async fn filters_hold_together(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    fill(&*store).await;
+    let query = TaskQuery {
+        state: Some(TaskState::Running),
+        user: Some(user_name("bob")),
+        labels: vec![("third".into(), "1".into())],
+        worker: Some(worker_id("even")),
+        since: Some(fixture::time(4)),
+        ..TaskQuery::default()
+    };
+    assert_eq!(list(&*store, query.clone()).await, [4]);
+    assert_eq!(list(&*store, TaskQuery { user: Some(user_name("ada")), ..query }).await, [0; 0]);
+}
+
+pub async fn a_worker_is_found_by_any_run(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let tasks = (1..=3).map(|number| Change::NewTask(fixture::task_with(number, |task| task.count = 9)));
+    let runs = [(1, 0, 1, "w1"), (1, 0, 2, "w2"), (2, 8, 1, "w2"), (3, 0, 1, "w1"), (3, 1, 1, "w1"), (3, 2, 1, "w1")];
+    let runs = runs.map(|(task, index, attempt, worker)| {
+        Change::Attempt(fixture::ended(fixture::attempt(task, index, attempt, worker)))
+    });
+    commit(&*store, tasks.chain(runs).collect()).await;
+    for (worker, expected) in [("w1", [3, 1]), ("w2", [2, 1])] {
+        for limit in [1, 2, 3] {
+            let query = TaskQuery { worker: Some(worker_id(worker)), limit, ..TaskQuery::default() };
+            assert_eq!(list(&*store, query).await, expected, "{worker}, pages of {limit}");
+        }
+    }
+}
+
+pub async fn plain_tasks_come_with_run_and_result(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let run = |task, index| fixture::ended(fixture::attempt(task, index, 2, "w1"));
+    let (result, array) = (fixture::result(2, 0, Verdict::Success), fixture::task_with(3, |task| task.count = 2));
+    let changes = vec![
+        Change::NewTask(fixture::task(1)),
+        Change::NewTask(fixture::task(2)),
+        Change::NewTask(array.clone()),
+        Change::Attempt(fixture::ended(fixture::attempt(2, 0, 1, "w0"))),
+        Change::Attempt(run(2, 0)),
+        Change::Attempt(run(3, 0)),
+        Change::Result(result.clone()),
+        Change::Result(fixture::result(3, 0, Verdict::Success)),
+    ];
+    commit(&*store, changes).await;
+    let stored = |record, count, last_attempt, result| StoredTask {
+        record,
+        progress: fixture::queued(count),
+        last_attempt,
+        result,
+    };
+    let expected = [
+        stored(array, 2, None, None),
+        stored(fixture::task(2), 1, Some(run(2, 0)), Some(result)),
+        stored(fixture::task(1), 1, None, None),
+    ];
+    assert_eq!(store.list_tasks(TaskQuery::default()).await.expect("a page").0, expected);
+}

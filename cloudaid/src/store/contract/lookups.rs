@@ -1,0 +1,135 @@
+//! What was committed is found again.
+#![allow(missing_docs, reason = "a check is named by what it checks")]
+
+use cloudaid_core::record::Change;
+use shared::id::ElementId;
+use shared::task::Verdict;
+use shared::view::TaskCounts;
+
+use super::StoreFactory;
+use super::fixture::{self, commit, user_name};
+use crate::store::{StoredFile, StoredTask};
+
+pub async fn a_task_is_found_with_its_run_and_result(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let (first, last) = (fixture::ended(fixture::attempt(1, 0, 1, "w1")), fixture::attempt(1, 0, 2, "w2"));
+    let (new, array) = (fixture::task(1), fixture::task_with(2, |task| task.count = 2));
+    let changes = vec![
+        Change::NewTask(new.clone()),
+        Change::NewTask(array.clone()),
+        Change::Attempt(last.clone()),
+        Change::Attempt(first),
+        Change::Attempt(fixture::attempt(2, 0, 1, "w1")),
+        Change::Result(fixture::result(2, 0, Verdict::Success)),
+    ];
+    commit(&*store, changes).await;
+    let mut expected =
+        StoredTask { record: new.clone(), progress: fixture::queued(1), last_attempt: Some(last), result: None };
+    assert_eq!(store.find_task(new.id).await.expect("a look-up"), Some(expected.clone()));
+
+    let result = fixture::result(1, 0, Verdict::Oom { limit_bytes: 5 });
+    commit(&*store, vec![Change::Result(result.clone())]).await;
+    expected.result = Some(result);
+    assert_eq!(store.find_task(new.id).await.expect("a look-up"), Some(expected));
+
+    let expected = StoredTask { record: array, progress: fixture::queued(2), last_attempt: None, result: None };
+    assert_eq!(store.find_task(fixture::task_id(2)).await.expect("a look-up"), Some(expected));
+    assert_eq!(store.find_task(fixture::task_id(3)).await.expect("a look-up"), None);
+}
+
+pub async fn keys_are_found_per_user(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let keyed = |number, user: &str, key: &str| {
+        fixture::task_with(number, |task| {
+            task.user = user_name(user);
+            task.key = Some(fixture::key(key));
+        })
+    };
+    let (ada, bob, other) = (keyed(1, "ada", "k"), keyed(2, "bob", "k"), keyed(3, "ada", "other"));
+    let tasks = [ada.clone(), bob.clone(), other.clone(), fixture::task(4)];
+    commit(&*store, tasks.map(Change::NewTask).to_vec()).await;
+    let asked = [("bob", "k"), ("ada", "none"), ("ada", "other"), ("eve", "k"), ("ada", "k"), ("bob", "k")];
+    let asked = asked.map(|(user, key)| (user_name(user), key.into())).to_vec();
+    let found = store.find_keys(asked).await.expect("a look-up");
+    assert_eq!(found, [Some(bob.clone()), None, Some(other), None, Some(ada), Some(bob)]);
+}
+
+pub async fn attempts_come_in_order(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let runs = [1, 2, 3, 10].map(|attempt| fixture::ended(fixture::attempt(1, 2, attempt, "w1")));
+    let others = [fixture::attempt(1, 1, 1, "w1"), fixture::attempt(1, 20, 1, "w1"), fixture::attempt(2, 2, 1, "w1")];
+    let tasks = [1, 2].map(|number| Change::NewTask(fixture::task_with(number, |task| task.count = 30)));
+    let attempts = runs.iter().rev().chain(&others).cloned().map(Change::Attempt);
+    commit(&*store, tasks.into_iter().chain(attempts).collect()).await;
+    let element = |index| ElementId { task: fixture::task_id(1), index };
+    assert_eq!(store.list_attempts(element(2)).await.expect("attempts"), runs);
+    assert_eq!(store.list_attempts(element(3)).await.expect("attempts"), []);
+}
+
+pub async fn results_are_found(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let full = fixture::result(1, 0, Verdict::Signal { signal: 11 });
+    let mut bare = fixture::result(1, 1, Verdict::Cancelled);
+    (bare.attempt, bare.worker, bare.started_at, bare.outcome) = (0, None, None, None);
+    let task = fixture::task_with(1, |task| task.count = 3);
+    let changes = vec![Change::NewTask(task), Change::Result(full.clone()), Change::Result(bare.clone())];
+    commit(&*store, changes).await;
+    for result in [full, bare] {
+        assert_eq!(store.find_result(result.element).await.expect("a look-up"), Some(result));
+    }
+    let missing = ElementId { task: fixture::task_id(1), index: 2 };
+    assert_eq!(store.find_result(missing).await.expect("a look-up"), None);
+}
+
+pub async fn files_are_those_of_the_last_run_that_has_any(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let key = |index, attempt| fixture::attempt(1, index, attempt, "w1").key;
+    let (a, b, c) = (fixture::file(b"a", 1), fixture::file(b"b/c", 2), fixture::file(b"c", 3));
+    let changes = vec![
+        Change::NewTask(fixture::task_with(1, |task| task.count = 3)),
+        Change::Files(key(0, 2), [c.clone(), a.clone()].into()),
+        Change::Files(key(0, 1), [b.clone()].into()),
+        Change::Files(key(0, 3), [].into()),
+        Change::Files(key(2, 1), [b.clone()].into()),
+        Change::Files(fixture::attempt(2, 0, 1, "w1").key, [a.clone()].into()),
+    ];
+    commit(&*store, changes).await;
+    let task = fixture::task_id(1);
+    let stored = |index, attempt, file| StoredFile { element: ElementId { task, index }, attempt, file };
+    let expected = [stored(0, 2, a), stored(0, 2, c), stored(2, 1, b)];
+    assert_eq!(store.list_files(task, None).await.expect("files"), expected);
+    assert_eq!(store.list_files(task, Some(0)).await.expect("files"), expected[..2]);
+    assert_eq!(store.list_files(task, Some(1)).await.expect("files"), []);
+    assert_eq!(store.list_files(task, Some(2)).await.expect("files"), expected[2..]);
+}
+
+pub async fn files_of_a_run_are_replaced(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let key = fixture::attempt(1, 0, 1, "w1").key;
+    let old = [fixture::file(b"a", 1), fixture::file(b"b", 2)];
+    commit(&*store, vec![Change::NewTask(fixture::task(1)), Change::Files(key, old.into())]).await;
+    let new = fixture::file(b"a", 3);
+    commit(&*store, vec![Change::Files(key, [new.clone()].into())]).await;
+    let files = store.list_files(key.task, None).await.expect("files");
+    assert_eq!(files, [StoredFile { element: key.element(), attempt: 1, file: new }]);
+    commit(&*store, vec![Change::Files(key, [].into())]).await;
+    assert_eq!(store.list_files(key.task, None).await.expect("files"), []);
+}
+
+pub async fn ended_elements_are_counted(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let ends = [
+        Verdict::Success,
+        Verdict::Success,
+        Verdict::ExitCode { exit_code: 1 },
+        Verdict::WorkerLost { message: "gone".into() },
+        Verdict::Timeout { limit_seconds: 9 },
+        Verdict::Cancelled,
+    ];
+    let results = (0..).zip(ends).map(|(index, verdict)| Change::Result(fixture::result(1, index, verdict)));
+    let task = fixture::task_with(1, |task| task.count = 100);
+    commit(&*store, [Change::NewTask(task)].into_iter().chain(results).collect()).await;
+    commit(&*store, vec![Change::Result(fixture::result(1, 50, Verdict::Success))]).await;
+    let expected = TaskCounts { completed: 3, failed: 3, cancelled: 1, ..TaskCounts::default() };
+    assert_eq!(store.count_ended().await.expect("counts"), expected);
+}

@@ -1,0 +1,163 @@
+//! Values at the edge of what is allowed come back as they were.
+#![allow(missing_docs, reason = "a check is named by what it checks")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cloudaid_core::record::{AttemptRecord, Change, Progress, Requeued};
+use shared::id::{AttemptKey, Fence};
+use shared::ranges::RangeSet;
+use shared::resources::Resources;
+use shared::task::{Command, Verdict, VerdictKind};
+use shared::view::Tally;
+
+use super::StoreFactory;
+use super::fixture::{self, commit, load, worker_id};
+use crate::store::TaskQuery;
+
+/// Text that is easy to get wrong.
+const ODD: [&str; 9] = [
+    "",
+    " ",
+    "it's \"quoted\" and \\slashed\\",
+    "line\nline\r\n\ttab",
+    "größe 大きさ 🦀 e\u{301}",
+    "'; DROP TABLE tasks; --",
+    "$.a[0].b %_*?",
+    "\u{1}\u{7f}\u{feff}\u{2028}\u{10ffff}",
+    "null",
+];
+
+pub async fn arrays_round_trip(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let task = fixture::task_with(1, |task| task.count = 1_000_000);
+    let indices = |first: u32, step: usize, count: usize| (first..).step_by(step).take(count).collect::<RangeSet>();
+    let progress = Progress {
+        tally: Tally { queued: 999_900, pending: 1, running: 2, completed: 90, failed: 6, cancelled: 1 },
+        untouched: indices(100_000, 1, 500).iter().chain(indices(700_000, 2, 50).iter()).collect(),
+        requeued: vec![
+            Requeued { index: 7, attempts: 2, infrastructure_failures: 1 },
+            Requeued { index: 999_999, attempts: u32::MAX, infrastructure_failures: 0 },
+        ],
+        ended: BTreeMap::from([
+            (VerdictKind::Success, indices(0, 3, 90)),
+            (VerdictKind::WorkerLost, indices(1, 3, 6)),
+            (VerdictKind::Cancelled, indices(2, 1, 1)),
+        ]),
+        cancelling: indices(500, 1, 2),
+        started_at: Some(fixture::time(3)),
+        finished_at: None,
+    };
+    commit(&*store, vec![Change::NewTask(task.clone())]).await;
+    commit(&*store, vec![Change::Progress(task.id, progress.clone())]).await;
+    assert_eq!(load(&*store).await.0.tasks, [(task.clone(), progress.clone())]);
+    let found = store.find_task(task.id).await.expect("a look-up").expect("the task");
+    assert_eq!(found.progress, progress);
+}
+
+pub async fn every_verdict_round_trips(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let message = || "it's\n\"odd\"".to_owned();
+    let verdicts = [
+        Verdict::Success,
+        Verdict::ExitCode { exit_code: 255 },
+        Verdict::Signal { signal: 9 },
+        Verdict::Oom { limit_bytes: u64::MAX },
+        Verdict::Timeout { limit_seconds: 1 },
+        Verdict::Image { message: message() },
+        Verdict::Setup { message: message() },
+        Verdict::Disk { limit_bytes: 0 },
+        Verdict::WorkerLost { message: message() },
+        Verdict::Cancelled,
+        Verdict::Rejected { message: message() },
+    ];
+    let mut changes = vec![Change::NewTask(fixture::task_with(1, |task| task.count = 20))];
+    for (index, verdict) in (0..).zip(verdicts.clone()) {
+        let attempt = fixture::ended(fixture::attempt(1, index, 1, "w1"));
+        changes.push(Change::Result(fixture::result(1, index, verdict.clone())));
+        changes.push(Change::Attempt(AttemptRecord { verdict: Some(verdict), ..attempt }));
+    }
+    commit(&*store, changes).await;
+    for (index, verdict) in (0..).zip(verdicts) {
+        let expected = fixture::result(1, index, verdict.clone());
+        let attempts = store.list_attempts(expected.element).await.expect("attempts");
+        assert_eq!(attempts.into_iter().map(|attempt| attempt.verdict).collect::<Vec<_>>(), [Some(verdict)]);
+        assert_eq!(store.find_result(expected.element).await.expect("a look-up"), Some(expected));
+    }
+}
+
+pub async fn odd_text_round_trips(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    for (number, text) in (1..).zip(ODD) {
+        let task = fixture::task_with(number, |task| {
+            task.key = Some(fixture::key(text));
+            let spec = Arc::make_mut(&mut task.spec);
+            spec.name = Some(text.into());
+            spec.command = Command::Argv(ODD.map(str::to_owned).to_vec());
+            spec.env = BTreeMap::from([(text.into(), text.into())]);
+            spec.labels = BTreeMap::from([(text.into(), text.into())]);
+            spec.worker = Some(worker_id("w1"));
+        });
+        let mut result = fixture::result(number, 0, Verdict::Setup { message: text.into() });
+        result.outcome.as_mut().expect("an outcome").output_notes = vec![text.into()];
+        commit(&*store, vec![Change::NewTask(task.clone()), Change::Result(result.clone())]).await;
+        let found = store.find_task(task.id).await.expect("a look-up").expect("the task");
+        assert_eq!((&found.record, found.result), (&task, Some(result)), "{text:?}");
+        let keys = vec![(task.user.clone(), text.into())];
+        assert_eq!(store.find_keys(keys).await.expect("a look-up"), [Some(task)], "{text:?}");
+    }
+}
+
+pub async fn odd_labels_are_found(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let labelled = |number, name: &str, value: &str| {
+        let labels = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        Change::NewTask(fixture::task_with(number, |task| Arc::make_mut(&mut task.spec).labels = labels))
+    };
+    let bare = fixture::task_with(1000, |task| Arc::make_mut(&mut task.spec).labels = BTreeMap::new());
+    let mut changes = vec![Change::NewTask(bare)];
+    for (number, text) in (1..).zip(ODD) {
+        changes.extend([labelled(number, text, "1"), labelled(100 + number, "name", text)]);
+    }
+    commit(&*store, changes).await;
+    for (number, text) in (1..).zip(ODD) {
+        for (name, value, sequence) in [(text, "1", number), ("name", text, 100 + number)] {
+            let labels = vec![(name.to_owned(), value.to_owned())];
+            let (found, _) = store.list_tasks(TaskQuery { labels, ..TaskQuery::default() }).await.expect("a page");
+            let found: Vec<u64> = found.iter().map(|task| task.record.sequence).collect();
+            assert_eq!(found, [sequence], "{name:?}={value:?}");
+        }
+    }
+}
+
+pub async fn file_paths_are_bytes(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let key = fixture::attempt(1, 0, 1, "w1").key;
+    let paths: [&[u8]; 6] = [b"\x01\xff\xfe", b"a", "größe".as_bytes(), b"line\nline", b"z/../etc", b"\xc3\x28"];
+    let files: Vec<_> = paths.iter().zip(1..).map(|(path, size)| fixture::file(path, size)).collect();
+    commit(&*store, vec![Change::NewTask(fixture::task(1)), Change::Files(key, files.clone().into())]).await;
+    let found = store.list_files(key.task, Some(0)).await.expect("files");
+    let mut expected = files;
+    expected.sort_by(|a, b| a.path.cmp(&b.path));
+    assert_eq!(found.into_iter().map(|stored| stored.file).collect::<Vec<_>>(), expected);
+}
+
+pub async fn large_numbers_round_trip(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let task = fixture::task_with(1, |task| {
+        task.count = u32::MAX;
+        let most = u64::MAX;
+        Arc::make_mut(&mut task.spec).resources =
+            Resources { cpu_millis: most, memory_bytes: most, storage_bytes: most, gpu_millis: most };
+    });
+    let mut attempt = fixture::attempt(1, u32::MAX, u32::MAX, "w1");
+    attempt.key = AttemptKey { fence: Fence(u64::MAX), ..attempt.key };
+    let file = fixture::file(b"huge", u64::MAX);
+    let files = Change::Files(attempt.key, [file.clone()].into());
+    commit(&*store, vec![Change::NewTask(task.clone()), Change::Attempt(attempt.clone()), files]).await;
+    let snapshot = load(&*store).await.0;
+    assert_eq!(snapshot.tasks, [(task, fixture::queued(u32::MAX))]);
+    assert_eq!(snapshot.attempts, [attempt.clone()]);
+    let found = store.list_files(attempt.key.task, Some(u32::MAX)).await.expect("files");
+    assert_eq!(found.into_iter().map(|stored| stored.file).collect::<Vec<_>>(), [file]);
+}

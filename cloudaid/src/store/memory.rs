@@ -1,0 +1,234 @@
+//! A store in memory, for tests and benches only: everything is gone with the process, so no master may run on it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cloudaid_core::record::{
+    AttemptRecord, Change, ClusterRecord, FileRecord, Progress, ResultRecord, Snapshot, TaskRecord, UserRecord,
+    WorkerRecord,
+};
+use parking_lot::Mutex;
+use shared::id::{ElementId, TaskId, UserName, WorkerId};
+use shared::task::{AttemptState, TaskState};
+use shared::view::TaskCounts;
+
+use crate::store::coalesce::{Batch, initial_progress};
+use crate::store::{CommitError, Position, Store, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery};
+
+/// A store in memory. Clones are handles on the same facts.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryStore {
+    facts: Arc<Mutex<Facts>>,
+}
+
+/// A run: submission, element, number.
+type Run = (TaskId, u32, u32);
+
+#[derive(Debug, Default)]
+struct Facts {
+    position: u64,
+    last_sequence: u64,
+    cluster: Option<ClusterRecord>,
+    users: BTreeMap<UserName, UserRecord>,
+    workers: BTreeMap<WorkerId, WorkerRecord>,
+    tasks: BTreeMap<u64, (Arc<TaskRecord>, Progress)>,
+    sequences: BTreeMap<TaskId, u64>,
+    keys: BTreeMap<(UserName, Arc<str>), u64>,
+    attempts: BTreeMap<Run, AttemptRecord>,
+    results: BTreeMap<ElementId, ResultRecord>,
+    files: BTreeMap<Run, BTreeMap<Vec<u8>, FileRecord>>,
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    async fn load(&self) -> Result<(Snapshot, Position), StoreError> {
+        let facts = self.facts.lock();
+        Ok((facts.snapshot(), Position(facts.position)))
+    }
+
+    async fn commit(&self, changes: Vec<Change>, expected: Position) -> Result<Position, CommitError> {
+        let batch = Batch::of(changes);
+        let mut facts = self.facts.lock();
+        if facts.position != expected.0 {
+            return Err(CommitError::Fenced { expected, found: Position(facts.position) });
+        }
+        facts.check(&batch).map_err(|what| CommitError::Fatal(StoreError::Corrupt(what)))?;
+        facts.apply(batch);
+        facts.position += 1;
+        Ok(Position(facts.position))
+    }
+
+    async fn list_tasks(&self, query: TaskQuery) -> Result<(Vec<StoredTask>, Option<TaskCursor>), StoreError> {
+        let facts = self.facts.lock();
+        let before = query.after.map_or(u64::MAX, |cursor| cursor.0);
+        let limit = query.page_size();
+        let matching =
+            facts.tasks.range(..before).rev().filter(|(_, (record, progress))| facts.matches(&query, record, progress));
+        let mut page: Vec<StoredTask> =
+            matching.take(limit + 1).map(|(_, (record, progress))| facts.stored(record, progress)).collect();
+        let cursor = query.end_page(&mut page);
+        Ok((page, cursor))
+    }
+
+    async fn find_task(&self, id: TaskId) -> Result<Option<StoredTask>, StoreError> {
+        let facts = self.facts.lock();
+        let found = facts.sequences.get(&id).and_then(|sequence| facts.tasks.get(sequence));
+        Ok(found.map(|(record, progress)| facts.stored(record, progress)))
+    }
+
+    async fn list_attempts(&self, element: ElementId) -> Result<Vec<AttemptRecord>, StoreError> {
+        Ok(self.facts.lock().attempts_of(element).cloned().collect())
+    }
+
+    async fn find_result(&self, element: ElementId) -> Result<Option<ResultRecord>, StoreError> {
+        Ok(self.facts.lock().results.get(&element).cloned())
+    }
+
+    async fn find_keys(&self, keys: Vec<(UserName, Arc<str>)>) -> Result<Vec<Option<Arc<TaskRecord>>>, StoreError> {
+        let facts = self.facts.lock();
+        let task = |sequence| facts.tasks.get(sequence).map(|(record, _)| Arc::clone(record));
+        Ok(keys.iter().map(|key| facts.keys.get(key).and_then(task)).collect())
+    }
+
+    async fn list_files(&self, task: TaskId, index: Option<u32>) -> Result<Vec<StoredFile>, StoreError> {
+        let facts = self.facts.lock();
+        let (first, last) = index.map_or((0, u32::MAX), |index| (index, index));
+        // The last run of an element comes last, and so replaces the earlier ones.
+        let runs = facts.files.range((task, first, 0)..=(task, last, u32::MAX)).filter(|(_, files)| !files.is_empty());
+        let by_element: BTreeMap<u32, _> =
+            runs.map(|((_, index, attempt), files)| (*index, (*attempt, files))).collect();
+        let files = by_element.into_iter().flat_map(|(index, (attempt, files))| {
+            let element = ElementId { task, index };
+            files.values().map(move |file| StoredFile { element, attempt, file: file.clone() })
+        });
+        Ok(files.collect())
+    }
+
+    async fn count_ended(&self) -> Result<TaskCounts, StoreError> {
+        let mut counts = TaskCounts::default();
+        for result in self.facts.lock().results.values() {
+            match result.verdict.state() {
+                TaskState::Completed => counts.completed += 1,
+                TaskState::Cancelled => counts.cancelled += 1,
+                _ => counts.failed += 1,
+            }
+        }
+        Ok(counts)
+    }
+}
+
+impl Facts {
+    fn snapshot(&self) -> Snapshot {
+        let open = self.tasks.values().filter(|(_, progress)| !progress.state().is_final());
+        let live = self.attempts.values().filter(|attempt| attempt.state != AttemptState::Ended);
+        Snapshot {
+            cluster: self.cluster,
+            last_sequence: self.last_sequence,
+            users: self.users.values().cloned().collect(),
+            workers: self.workers.values().cloned().collect(),
+            tasks: open.cloned().collect(),
+            attempts: live.cloned().collect(),
+        }
+    }
+
+    /// Whether the batch fits to what is known; asked before anything of it is applied.
+    fn check(&self, batch: &Batch) -> Result<(), String> {
+        let mut sequences: BTreeMap<TaskId, u64> = BTreeMap::new();
+        for task in &batch.tasks {
+            let (id, sequence) = (task.record.id, task.record.sequence);
+            let same = |known: &u64| *known == sequence;
+            let holder = self.tasks.get(&sequence).is_none_or(|(record, _)| record.id == id);
+            let key = key_of(&task.record).and_then(|key| self.keys.get(&key)).is_none_or(same);
+            if !holder || !key || !self.sequences.get(&id).is_none_or(same) {
+                return Err(format!("{id} has the sequence or key of another task"));
+            }
+            sequences.insert(id, sequence);
+        }
+        let known = |id: &TaskId| sequences.contains_key(id) || self.sequences.contains_key(id);
+        let named =
+            batch.progress.iter().map(|(id, _)| id).chain(batch.attempts.iter().map(|attempt| &attempt.key.task));
+        named.filter(|id| !known(id)).map(|id| Err(format!("{id} is not known"))).next().unwrap_or(Ok(()))
+    }
+
+    fn apply(&mut self, batch: Batch) {
+        self.cluster = batch.cluster.or(self.cluster);
+        self.users.extend(batch.users.into_iter().map(|user| (user.name.clone(), user)));
+        self.workers.extend(batch.workers.into_iter().map(|worker| (worker.id.clone(), worker)));
+        let mut progress = batch.progress;
+        for task in batch.tasks {
+            let record = task.record;
+            self.last_sequence = self.last_sequence.max(record.sequence);
+            self.sequences.insert(record.id, record.sequence);
+            self.keys.extend(key_of(&record).map(|key| (key, record.sequence)));
+            progress.extend(task.progress.map(|progress| (record.id, progress)));
+            let initial = initial_progress(record.count);
+            self.tasks.entry(record.sequence).or_insert((record, initial));
+        }
+        for (id, progress) in progress {
+            if let Some(task) = self.sequences.get(&id).and_then(|sequence| self.tasks.get_mut(sequence)) {
+                task.1 = progress;
+            }
+        }
+        let run = |key: shared::id::AttemptKey| (key.task, key.index, key.attempt);
+        self.attempts.extend(batch.attempts.into_iter().map(|attempt| (run(attempt.key), attempt)));
+        self.results.extend(batch.results.into_iter().map(|result| (result.element, result)));
+        for (key, files) in batch.files {
+            let files = files.iter().map(|file| (file.path.clone(), file.clone())).collect();
+            self.files.insert(run(key), files);
+        }
+    }
+
+    fn attempts_of(&self, element: ElementId) -> impl DoubleEndedIterator<Item = &AttemptRecord> {
+        let ElementId { task, index } = element;
+        self.attempts.range((task, index, 0)..=(task, index, u32::MAX)).map(|(_, attempt)| attempt)
+    }
+
+    fn matches(&self, query: &TaskQuery, record: &TaskRecord, progress: &Progress) -> bool {
+        let label = |(name, value): &(String, String)| record.spec.labels.get(name) == Some(value);
+        let ran_on = |worker: &WorkerId| {
+            let runs = self.attempts.range((record.id, 0, 0)..=(record.id, u32::MAX, u32::MAX));
+            runs.map(|(_, attempt)| attempt).any(|attempt| attempt.worker == *worker)
+        };
+        query.state.is_none_or(|state| progress.state() == state)
+            && query.user.as_ref().is_none_or(|user| record.user == *user)
+            && query.since.is_none_or(|since| record.submitted_at >= since)
+            && query.labels.iter().all(label)
+            && query.worker.as_ref().is_none_or(ran_on)
+    }
+
+    fn stored(&self, record: &Arc<TaskRecord>, progress: &Progress) -> StoredTask {
+        let only = (record.count == 1).then_some(ElementId { task: record.id, index: 0 });
+        StoredTask {
+            record: Arc::clone(record),
+            progress: progress.clone(),
+            last_attempt: only.and_then(|element| self.attempts_of(element).next_back().cloned()),
+            result: only.and_then(|element| self.results.get(&element).cloned()),
+        }
+    }
+}
+
+fn key_of(record: &TaskRecord) -> Option<(UserName, Arc<str>)> {
+    record.key.as_ref().map(|key| (record.user.clone(), Arc::clone(&key.key)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::contract::StoreFactory;
+
+    struct MemoryFactory(MemoryStore);
+
+    #[async_trait]
+    impl StoreFactory for MemoryFactory {
+        async fn open(&self) -> Arc<dyn Store> {
+            Arc::new(self.0.clone())
+        }
+    }
+
+    crate::store_contract!(MemoryFactory(MemoryStore::default()));
+}

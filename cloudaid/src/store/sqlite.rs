@@ -1,0 +1,104 @@
+//! The embedded store: one SQLite file, `cloudai.db`, in the data directory.
+//!
+//! One thread owns the connection that writes, so commits are in a row without a lock; a few read-only connections
+//! answer questions beside it, each from one consistent state (WAL). A lock on the directory keeps a second process
+//! out, and the position in the file detects one that got in all the same.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use cloudaid_core::record::{AttemptRecord, Change, ResultRecord, Snapshot, TaskRecord};
+use shared::id::{ElementId, TaskId, UserName};
+use shared::view::TaskCounts;
+
+use crate::store::coalesce::Batch;
+use crate::store::{CommitError, Position, Store, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery};
+
+mod connection;
+mod directory;
+mod list;
+mod load;
+mod lookup;
+mod readers;
+mod row;
+mod schema;
+mod write;
+mod writer;
+
+use directory::DirectoryLock;
+use readers::Readers;
+use writer::Writer;
+
+/// The embedded store. Dropping it waits for the commit in progress, if there is one.
+#[derive(Debug)]
+pub struct SqliteStore {
+    // In the order in which they are dropped: the last connection to close is the writer's, which can leave the file
+    // without a log, and the lock is given back when nothing writes any more.
+    readers: Readers,
+    writer: Writer,
+    _lock: Option<DirectoryLock>,
+}
+
+impl SqliteStore {
+    /// Opens the store in `data_dir`; makes both if they are not there, and brings an older store up to date. Blocks
+    /// for a moment; call it at the start.
+    pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        directory::create(data_dir)?;
+        let lock = DirectoryLock::acquire(data_dir)?;
+        Self::start(data_dir, Some(lock))
+    }
+
+    fn start(data_dir: &Path, lock: Option<DirectoryLock>) -> Result<Self, StoreError> {
+        let path = data_dir.join(connection::FILE);
+        let connection = connection::prepare(&path)?;
+        let writer = Writer::start(connection, &path)?;
+        Ok(Self { readers: Readers::new(path), writer, _lock: lock })
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn name(&self) -> &'static str {
+        "sqlite"
+    }
+
+    async fn load(&self) -> Result<(Snapshot, Position), StoreError> {
+        self.readers.read(load::load).await
+    }
+
+    async fn commit(&self, changes: Vec<Change>, expected: Position) -> Result<Position, CommitError> {
+        self.writer.commit(Batch::of(changes), expected).await
+    }
+
+    async fn list_tasks(&self, query: TaskQuery) -> Result<(Vec<StoredTask>, Option<TaskCursor>), StoreError> {
+        self.readers.read(move |connection| list::list_tasks(connection, &query)).await
+    }
+
+    async fn find_task(&self, id: TaskId) -> Result<Option<StoredTask>, StoreError> {
+        self.readers.read(move |connection| lookup::task(connection, id)).await
+    }
+
+    async fn list_attempts(&self, element: ElementId) -> Result<Vec<AttemptRecord>, StoreError> {
+        self.readers.read(move |connection| lookup::attempts(connection, element)).await
+    }
+
+    async fn find_result(&self, element: ElementId) -> Result<Option<ResultRecord>, StoreError> {
+        self.readers.read(move |connection| lookup::result(connection, element)).await
+    }
+
+    async fn find_keys(&self, keys: Vec<(UserName, Arc<str>)>) -> Result<Vec<Option<Arc<TaskRecord>>>, StoreError> {
+        self.readers.read(move |connection| lookup::keys(connection, &keys)).await
+    }
+
+    async fn list_files(&self, task: TaskId, index: Option<u32>) -> Result<Vec<StoredFile>, StoreError> {
+        self.readers.read(move |connection| lookup::files(connection, task, index)).await
+    }
+
+    async fn count_ended(&self) -> Result<TaskCounts, StoreError> {
+        self.readers.read(lookup::count_ended).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! Answers with a page of submissions.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+use super::lookup::all;
+use super::row;
+use crate::store::{StoreError, StoredTask, TaskCursor, TaskQuery};
+
+/// One page, and the cursor of the next.
+pub(super) fn list_tasks(
+    connection: &Connection,
+    query: &TaskQuery,
+) -> Result<(Vec<StoredTask>, Option<TaskCursor>), StoreError> {
+    let (sql, values) = statement(query);
+    let mut page = all(connection, &sql, params_from_iter(values), row::stored_task)?;
+    let cursor = query.end_page(&mut page);
+    Ok((page, cursor))
+}
+
+/// The statement and its values. The page is picked first, from indexes, and only then joined to runs and results. It
+/// asks for one more than the page, to know whether there are more.
+fn statement(query: &TaskQuery) -> (String, Vec<Value>) {
+    // In the order of the join, so that the index by worker gives the newest first; an array has many runs on one worker.
+    let (from, sequence) = match query.worker {
+        Some(_) => ("SELECT DISTINCT w.sequence FROM assignments w CROSS JOIN tasks t USING (sequence)", "w.sequence"),
+        None => ("SELECT t.sequence FROM tasks t", "t.sequence"),
+    };
+    let mut filter = Filter::default();
+    filter.and("w.worker = ", query.worker.as_ref().map(|worker| worker.as_str().to_owned()));
+    filter.and(&format!("{sequence} < "), query.after.map(|cursor| cursor.0.cast_signed()));
+    filter.and("t.state = ", query.state.map(|state| state.as_str().to_owned()));
+    filter.and("t.user = ", query.user.as_ref().map(|user| user.as_str().to_owned()));
+    if let Some(since) = query.since {
+        // Sequences follow the time nearly always: with the first that is recent enough, nothing older is read.
+        let since = filter.bind(since.0);
+        let first = format!("SELECT min(sequence) FROM tasks INDEXED BY tasks_by_time WHERE submitted_at >= {since}");
+        filter.conditions.push(format!("t.submitted_at >= {since} AND {sequence} >= ({first})"));
+    }
+    for (name, value) in &query.labels {
+        let (name, value) = (filter.bind(name.clone()), filter.bind(value.clone()));
+        let label = format!("SELECT 1 FROM json_each(t.spec, '$.labels') WHERE key = {name} AND value = {value}");
+        filter.conditions.push(format!("EXISTS ({label})"));
+    }
+    let limit = filter.bind(i64::try_from(query.page_size() + 1).unwrap_or(i64::MAX));
+    let picked = format!("{from} {} ORDER BY {sequence} DESC LIMIT {limit}", filter.to_sql());
+    let (task, attempt, result, joins) = (row::TASK, row::ATTEMPT, row::RESULT, row::ONLY_ELEMENT);
+    let sql = format!(
+        "WITH picked AS MATERIALIZED ({picked}) SELECT {task}, {attempt}, {result}
+         FROM picked JOIN tasks t ON t.sequence = picked.sequence {joins} ORDER BY t.sequence DESC"
+    );
+    (sql, filter.values)
+}
+
+/// Conditions that hold together. Values are only ever bound, never part of the text.
+#[derive(Default)]
+struct Filter {
+    conditions: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl Filter {
+    /// Binds a value; returns the name that it has in the text.
+    fn bind(&mut self, value: impl Into<Value>) -> String {
+        self.values.push(value.into());
+        format!("?{}", self.values.len())
+    }
+
+    /// Adds a condition that ends in the value, if there is one.
+    fn and(&mut self, condition: &str, value: Option<impl Into<Value>>) {
+        if let Some(value) = value {
+            let name = self.bind(value);
+            self.conditions.push(format!("{condition}{name}"));
+        }
+    }
+
+    fn to_sql(&self) -> String {
+        if self.conditions.is_empty() { String::new() } else { format!("WHERE {}", self.conditions.join(" AND ")) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::task::TaskState;
+
+    use super::*;
+    use crate::store::contract::fixture;
+    use crate::store::sqlite::schema;
+
+    /// How SQLite goes about picking the page.
+    fn plan(query: &TaskQuery) -> String {
+        let mut connection = Connection::open_in_memory().expect("a database");
+        schema::migrate(&mut connection, schema::MIGRATIONS).expect("the tables");
+        let (sql, values) = statement(query);
+        let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).expect("a statement");
+        let rows = explain.query_map(params_from_iter(values), |row| row.get::<_, String>(3)).expect("a plan");
+        rows.map(|row| row.expect("a step")).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn pages_are_picked_from_indexes() {
+        let after = Some(TaskCursor(7));
+        let cases = [
+            (TaskQuery { after, ..TaskQuery::default() }, "SEARCH t USING INTEGER PRIMARY KEY (rowid<?)"),
+            (
+                TaskQuery { state: Some(TaskState::Running), ..TaskQuery::default() },
+                "SEARCH t USING COVERING INDEX tasks_by_state (state=?)",
+            ),
+            (
+                TaskQuery { user: Some(fixture::user_name("ada")), after, ..TaskQuery::default() },
+                "SEARCH t USING COVERING INDEX tasks_by_user (user=? AND rowid<?)",
+            ),
+            (
+                TaskQuery { worker: Some(fixture::worker_id("w1")), after, ..TaskQuery::default() },
+                "SEARCH w USING COVERING INDEX assignments_by_worker (worker=? AND sequence<?)",
+            ),
+            (
+                TaskQuery { since: Some(fixture::time(1)), ..TaskQuery::default() },
+                "SEARCH tasks USING COVERING INDEX tasks_by_time (submitted_at>?)",
+            ),
+            (
+                TaskQuery { since: Some(fixture::time(1)), ..TaskQuery::default() },
+                "SEARCH t USING INTEGER PRIMARY KEY (rowid>?)",
+            ),
+        ];
+        for (query, step) in cases {
+            let plan = plan(&query);
+            assert!(plan.contains(step), "{query:?}:\n{plan}");
+            let picking = plan.split("SCAN picked").next().expect("the first part");
+            assert!(!picking.contains("TEMP B-TREE"), "sorts or collects all that it finds: {query:?}:\n{plan}");
+            assert!(!plan.contains("SCAN a\n") && !plan.contains("SCAN r\n"), "{plan}");
+        }
+    }
+}

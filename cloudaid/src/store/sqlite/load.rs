@@ -1,0 +1,39 @@
+//! Reads what has not ended.
+
+use cloudaid_core::record::{AttemptRecord, Snapshot};
+use rusqlite::{Connection, Row};
+use shared::id::ElementId;
+
+use super::lookup::all;
+use super::row;
+use crate::store::{Position, StoreError};
+
+/// The snapshot to start from, all of one state.
+pub(super) fn load(connection: &Connection) -> Result<(Snapshot, Position), StoreError> {
+    let open =
+        format!("SELECT {} FROM tasks t WHERE state IN ('queued', 'pending', 'running') ORDER BY sequence", row::TASK);
+    let live = format!(
+        "SELECT {}, a.task, a.idx FROM assignments a WHERE a.state <> 'ended' ORDER BY a.task, a.idx, a.attempt",
+        row::ATTEMPT
+    );
+    let counters = "SELECT cluster, epoch, position, last_sequence FROM cluster";
+    let counters = all(connection, counters, [], |row| {
+        Ok((row::cluster(row)?, row.get::<_, i64>(2)?.cast_unsigned(), row.get::<_, i64>(3)?.cast_unsigned()))
+    })?;
+    let Some((cluster, position, last_sequence)) = counters.into_iter().next() else {
+        return Err(StoreError::Corrupt("the table `cluster` is empty".into()));
+    };
+    let snapshot = Snapshot {
+        cluster,
+        last_sequence,
+        users: all(connection, "SELECT name, password_hash, role, created_at FROM users", [], row::user)?,
+        workers: all(connection, "SELECT id, facts, registered_at, seen_at FROM worker_registry", [], row::worker)?,
+        tasks: all(connection, &open, [], |row| Ok((row::task_record(row)?, row::progress(row)?)))?,
+        attempts: all(connection, &live, [], live_attempt)?,
+    };
+    Ok((snapshot, Position(position)))
+}
+
+fn live_attempt(row: &Row<'_>) -> Result<AttemptRecord, StoreError> {
+    row::attempt(row, 0, ElementId { task: row::parsed(row, 9)?, index: row.get(10)? })
+}

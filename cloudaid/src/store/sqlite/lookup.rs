@@ -1,0 +1,87 @@
+//! Answers about one submission or element.
+
+use std::sync::Arc;
+
+use cloudaid_core::record::{AttemptRecord, FileRecord, ResultRecord, TaskRecord};
+use rusqlite::{Connection, Params, Row, params};
+use shared::id::{ElementId, TaskId, UserName};
+use shared::view::TaskCounts;
+
+use super::row;
+use crate::store::{StoreError, StoredFile, StoredTask};
+
+pub(super) fn task(connection: &Connection, id: TaskId) -> Result<Option<StoredTask>, StoreError> {
+    let (task, attempt, result, joins) = (row::TASK, row::ATTEMPT, row::RESULT, row::ONLY_ELEMENT);
+    let sql = format!("SELECT {task}, {attempt}, {result} FROM tasks t {joins} WHERE t.id = ?1");
+    first(connection, &sql, params![id.to_string()], row::stored_task)
+}
+
+pub(super) fn attempts(connection: &Connection, element: ElementId) -> Result<Vec<AttemptRecord>, StoreError> {
+    let sql = format!("SELECT {} FROM assignments a WHERE task = ?1 AND idx = ?2 ORDER BY attempt", row::ATTEMPT);
+    let values = params![element.task.to_string(), element.index];
+    all(connection, &sql, values, |row| row::attempt(row, 0, element))
+}
+
+pub(super) fn result(connection: &Connection, element: ElementId) -> Result<Option<ResultRecord>, StoreError> {
+    let sql = format!("SELECT {} FROM results r WHERE task = ?1 AND idx = ?2", row::RESULT);
+    let values = params![element.task.to_string(), element.index];
+    first(connection, &sql, values, |row| row::result(row, 0, element))
+}
+
+pub(super) fn keys(
+    connection: &Connection,
+    keys: &[(UserName, Arc<str>)],
+) -> Result<Vec<Option<Arc<TaskRecord>>>, StoreError> {
+    let sql = format!("SELECT {} FROM tasks t WHERE user = ?1 AND key = ?2", row::TASK);
+    let find =
+        |(user, key): &(UserName, Arc<str>)| first(connection, &sql, params![user.as_str(), key], row::task_record);
+    keys.iter().map(find).collect()
+}
+
+pub(super) fn files(connection: &Connection, task: TaskId, index: Option<u32>) -> Result<Vec<StoredFile>, StoreError> {
+    let sql = "SELECT idx, attempt, path, size, blake3 FROM file_metadata f
+               WHERE task = ?1 AND idx BETWEEN ?2 AND ?3 AND attempt =
+                   (SELECT max(attempt) FROM file_metadata WHERE task = f.task AND idx = f.idx)
+               ORDER BY idx, path";
+    let (from, to) = index.map_or((0, u32::MAX), |index| (index, index));
+    all(connection, sql, params![task.to_string(), from, to], |row| {
+        let file = FileRecord { path: row.get(2)?, size: row.get::<_, i64>(3)?.cast_unsigned(), blake3: row.get(4)? };
+        Ok(StoredFile { element: ElementId { task, index: row.get(0)? }, attempt: row.get(1)?, file })
+    })
+}
+
+pub(super) fn count_ended(connection: &Connection) -> Result<TaskCounts, StoreError> {
+    let counts = first(connection, "SELECT completed, failed, cancelled FROM cluster", [], |row| {
+        let count = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+        Ok(TaskCounts { completed: count(0)?, failed: count(1)?, cancelled: count(2)?, ..TaskCounts::default() })
+    })?;
+    counts.ok_or_else(|| StoreError::Corrupt("the table `cluster` is empty".into()))
+}
+
+/// All rows of the answer.
+pub(super) fn all<T>(
+    connection: &Connection,
+    sql: &str,
+    values: impl Params,
+    read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let mut select = connection.prepare_cached(sql)?;
+    let mut rows = select.query(values)?;
+    let mut answer = Vec::new();
+    while let Some(row) = rows.next()? {
+        answer.push(read(row)?);
+    }
+    Ok(answer)
+}
+
+/// The first row of the answer.
+fn first<T>(
+    connection: &Connection,
+    sql: &str,
+    values: impl Params,
+    read: impl Fn(&Row<'_>) -> Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    let mut select = connection.prepare_cached(sql)?;
+    let mut rows = select.query(values)?;
+    rows.next()?.map(read).transpose()
+}

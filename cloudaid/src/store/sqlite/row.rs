@@ -1,0 +1,187 @@
+//! Rows to records. A value that is not what it should be names its column.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use cloudaid_core::record::{
+    AttemptRecord, ClusterRecord, IdempotencyKey, Progress, ResultRecord, TaskRecord, UserRecord, WorkerRecord,
+};
+use rusqlite::Row;
+use serde::de::DeserializeOwned;
+use shared::id::{AttemptKey, ElementId, Fence};
+use shared::task::AttemptState;
+use shared::time::WallTime;
+use shared::view::Role;
+
+use crate::store::{StoreError, StoredTask};
+
+/// What [`task_record`] and [`progress`] read, from column 0 on, of `tasks t`.
+pub(super) const TASK: &str = "t.sequence, t.id, t.user, t.count, t.key, t.digest, t.submitted_at, t.spec, t.progress,
+    t.started_at, t.finished_at";
+const AFTER_TASK: usize = 11;
+
+/// What [`attempt`] reads, of `assignments a`.
+pub(super) const ATTEMPT: &str = "a.attempt, a.fence, a.worker, a.state, a.verdict, a.infrastructure_failures,
+    a.placed_at, a.started_at, a.finished_at";
+const AFTER_ATTEMPT: usize = AFTER_TASK + 9;
+
+/// What [`result`] reads, of `results r`.
+pub(super) const RESULT: &str = "r.verdict, r.attempt, r.worker, r.started_at, r.finished_at, r.outcome";
+
+/// Joins to `tasks t` the last run and the result of a submission of one element.
+pub(super) const ONLY_ELEMENT: &str = "
+    LEFT JOIN assignments a ON t.count = 1 AND a.task = t.id AND a.idx = 0
+        AND a.attempt = (SELECT max(attempt) FROM assignments WHERE task = t.id AND idx = 0)
+    LEFT JOIN results r ON t.count = 1 AND r.task = t.id AND r.idx = 0";
+
+/// Reads [`TASK`], [`ATTEMPT`] and [`RESULT`], joined by [`ONLY_ELEMENT`].
+pub(super) fn stored_task(row: &Row<'_>) -> Result<StoredTask, StoreError> {
+    let record = task_record(row)?;
+    let element = ElementId { task: record.id, index: 0 };
+    let is_there = |column| row.get_ref(column).map(|value| value.as_i64_or_null().ok().flatten().is_some());
+    Ok(StoredTask {
+        progress: progress(row)?,
+        last_attempt: is_there(AFTER_TASK)?.then(|| attempt(row, AFTER_TASK, element)).transpose()?,
+        result: is_there(AFTER_ATTEMPT + 1)?.then(|| result(row, AFTER_ATTEMPT, element)).transpose()?,
+        record,
+    })
+}
+
+/// Reads [`TASK`].
+pub(super) fn task_record(row: &Row<'_>) -> Result<Arc<TaskRecord>, StoreError> {
+    let key = match (row.get::<_, Option<Arc<str>>>(4)?, row.get::<_, Option<[u8; 16]>>(5)?) {
+        (Some(key), Some(digest)) => Some(IdempotencyKey { key, digest }),
+        _ => None,
+    };
+    Ok(Arc::new(TaskRecord {
+        sequence: row.get::<_, i64>(0)?.cast_unsigned(),
+        id: parsed(row, 1)?,
+        user: parsed(row, 2)?,
+        count: row.get(3)?,
+        key,
+        submitted_at: WallTime(row.get(6)?),
+        spec: Arc::new(json(row, 7)?),
+    }))
+}
+
+/// Reads [`TASK`].
+pub(super) fn progress(row: &Row<'_>) -> Result<Progress, StoreError> {
+    let progress: Progress = json(row, 8)?;
+    Ok(Progress { started_at: time(row, 9)?, finished_at: time(row, 10)?, ..progress })
+}
+
+/// Reads [`ATTEMPT`] from column `first` on.
+pub(super) fn attempt(row: &Row<'_>, first: usize, element: ElementId) -> Result<AttemptRecord, StoreError> {
+    let fence = Fence(row.get::<_, i64>(first + 1)?.cast_unsigned());
+    Ok(AttemptRecord {
+        key: AttemptKey { task: element.task, index: element.index, attempt: row.get(first)?, fence },
+        worker: parsed(row, first + 2)?,
+        state: attempt_state(row, first + 3)?,
+        verdict: optional_json(row, first + 4)?,
+        infrastructure_failures: row.get(first + 5)?,
+        placed_at: WallTime(row.get(first + 6)?),
+        started_at: time(row, first + 7)?,
+        finished_at: time(row, first + 8)?,
+    })
+}
+
+/// Reads [`RESULT`] from column `first` on.
+pub(super) fn result(row: &Row<'_>, first: usize, element: ElementId) -> Result<ResultRecord, StoreError> {
+    let worker = row.get_ref(first + 2)?.as_str_or_null().map_err(|error| corrupt(row, first + 2, &error))?;
+    Ok(ResultRecord {
+        element,
+        verdict: json(row, first)?,
+        attempt: row.get(first + 1)?,
+        worker: worker.map(|_| parsed(row, first + 2)).transpose()?,
+        started_at: time(row, first + 3)?,
+        finished_at: WallTime(row.get(first + 4)?),
+        outcome: optional_json(row, first + 5)?,
+    })
+}
+
+/// Reads `cluster, epoch`, which are both there or both not.
+pub(super) fn cluster(row: &Row<'_>) -> Result<Option<ClusterRecord>, StoreError> {
+    let Some(epoch) = row.get::<_, Option<u32>>(1)? else {
+        return Ok(None);
+    };
+    Ok(Some(ClusterRecord { cluster: parsed(row, 0)?, epoch: shared::id::Epoch(epoch) }))
+}
+
+/// Reads `name, password_hash, role, created_at`.
+pub(super) fn user(row: &Row<'_>) -> Result<UserRecord, StoreError> {
+    let role = match text(row, 2)? {
+        "admin" => Role::Admin,
+        "user" => Role::User,
+        other => return Err(corrupt(row, 2, &format!("`{other}` is not a role"))),
+    };
+    Ok(UserRecord { name: parsed(row, 0)?, password_hash: row.get(1)?, role, created_at: WallTime(row.get(3)?) })
+}
+
+/// Reads `id, facts, registered_at, seen_at`.
+pub(super) fn worker(row: &Row<'_>) -> Result<WorkerRecord, StoreError> {
+    Ok(WorkerRecord {
+        id: parsed(row, 0)?,
+        facts: json(row, 1)?,
+        registered_at: WallTime(row.get(2)?),
+        seen_at: WallTime(row.get(3)?),
+    })
+}
+
+/// A role as it is stored.
+pub(super) fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Admin => "admin",
+        Role::User => "user",
+    }
+}
+
+/// The state of a run as it is stored; an index names `ended`.
+pub(super) fn attempt_state_name(state: AttemptState) -> &'static str {
+    match state {
+        AttemptState::Pending => "pending",
+        AttemptState::Running => "running",
+        AttemptState::Ended => "ended",
+    }
+}
+
+fn attempt_state(row: &Row<'_>, column: usize) -> Result<AttemptState, StoreError> {
+    match text(row, column)? {
+        "pending" => Ok(AttemptState::Pending),
+        "running" => Ok(AttemptState::Running),
+        "ended" => Ok(AttemptState::Ended),
+        other => Err(corrupt(row, column, &format!("`{other}` is not a state"))),
+    }
+}
+
+/// Reads a text that is an id or a name.
+pub(super) fn parsed<T: FromStr<Err: fmt::Display>>(row: &Row<'_>, column: usize) -> Result<T, StoreError> {
+    text(row, column)?.parse().map_err(|error| corrupt(row, column, &error))
+}
+
+/// Reads JSON from a text that came from `column`.
+pub(super) fn from_json<T: DeserializeOwned>(column: &str, text: &str) -> Result<T, StoreError> {
+    serde_json::from_str(text).map_err(|error| StoreError::Corrupt(format!("{column}: {error}")))
+}
+
+fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T, StoreError> {
+    serde_json::from_str(text(row, column)?).map_err(|error| corrupt(row, column, &error))
+}
+
+fn optional_json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<Option<T>, StoreError> {
+    let value = row.get_ref(column)?.as_str_or_null().map_err(|error| corrupt(row, column, &error))?;
+    value.map(serde_json::from_str).transpose().map_err(|error| corrupt(row, column, &error))
+}
+
+fn time(row: &Row<'_>, column: usize) -> Result<Option<WallTime>, StoreError> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(WallTime))
+}
+
+fn text<'a>(row: &'a Row<'_>, column: usize) -> Result<&'a str, StoreError> {
+    row.get_ref(column)?.as_str().map_err(|error| corrupt(row, column, &error))
+}
+
+fn corrupt(row: &Row<'_>, column: usize, what: &dyn fmt::Display) -> StoreError {
+    let name = row.as_ref().column_name(column).map(str::to_owned).unwrap_or_default();
+    StoreError::Corrupt(format!("{name}: {what}"))
+}

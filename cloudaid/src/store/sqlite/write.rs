@@ -1,0 +1,143 @@
+//! One commit: a transaction that checks the position, writes the batch and raises the position.
+
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
+use serde::Serialize;
+
+use super::row;
+use crate::failpoint;
+use crate::store::coalesce::Batch;
+use crate::store::{CommitError, Position, StoreError};
+
+mod elements;
+mod tasks;
+
+/// Makes `batch` durable, if the store is at `expected`.
+pub(super) fn commit(connection: &mut Connection, batch: &Batch, expected: Position) -> Result<Position, CommitError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(before_commit)?;
+    let found = position(&transaction).map_err(before_commit)?;
+    if found != expected {
+        return Err(CommitError::Fenced { expected, found });
+    }
+    let next = Position(found.0 + 1);
+    apply(&transaction, batch, next).map_err(before_commit)?;
+    // SQLite would write the pages only in COMMIT; a disk that is full is found here, where nothing is decided yet.
+    transaction.cache_flush().map_err(before_commit)?;
+    failpoint::hit("store.commit.before");
+    transaction.commit().map_err(|error| CommitError::Fatal(error.into()))?;
+    failpoint::hit("store.commit.after");
+    Ok(next)
+}
+
+/// What the counters of the cluster's row gain by a batch.
+#[derive(Debug, Default)]
+struct Gain {
+    last_sequence: u64,
+    completed: i64,
+    failed: i64,
+    cancelled: i64,
+}
+
+fn apply(transaction: &Transaction<'_>, batch: &Batch, next: Position) -> Result<(), StoreError> {
+    let mut gain = Gain::default();
+    write_cluster_and_people(transaction, batch)?;
+    tasks::insert(transaction, &batch.tasks, &mut gain)?;
+    tasks::update(transaction, &batch.progress)?;
+    elements::write_attempts(transaction, &batch.attempts)?;
+    elements::write_results(transaction, &batch.results, &mut gain)?;
+    elements::write_files(transaction, &batch.files)?;
+    let sql = "UPDATE cluster SET position = ?1, last_sequence = max(last_sequence, ?2), completed = completed + ?3,
+               failed = failed + ?4, cancelled = cancelled + ?5";
+    let Gain { last_sequence, completed, failed, cancelled } = gain;
+    let values = params![next.0.cast_signed(), last_sequence.cast_signed(), completed, failed, cancelled];
+    transaction.prepare_cached(sql)?.execute(values)?;
+    Ok(())
+}
+
+fn write_cluster_and_people(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
+    if let Some(record) = &batch.cluster {
+        let mut update = transaction.prepare_cached("UPDATE cluster SET cluster = ?1, epoch = ?2")?;
+        update.execute(params![record.cluster.to_string(), record.epoch.0])?;
+    }
+    let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO users VALUES (?1, ?2, ?3, ?4)")?;
+    for user in &batch.users {
+        let role = row::role_name(user.role);
+        insert.execute(params![user.name.as_str(), user.password_hash, role, user.created_at.0])?;
+    }
+    let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO worker_registry VALUES (?1, ?2, ?3, ?4)")?;
+    for worker in &batch.workers {
+        let facts = json(&worker.facts)?;
+        insert.execute(params![worker.id.as_str(), facts, worker.registered_at.0, worker.seen_at.0])?;
+    }
+    Ok(())
+}
+
+fn position(connection: &Connection) -> Result<Position, StoreError> {
+    let mut select = connection.prepare_cached("SELECT position FROM cluster")?;
+    Ok(Position(select.query_one([], |row| row.get::<_, i64>(0))?.cast_unsigned()))
+}
+
+fn json(value: &impl Serialize) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+/// What an error means while everything can still be rolled back. A full disk or a lock may pass; an I/O error, or a
+/// batch that does not fit to what is stored, means that this process and the store no longer agree.
+fn before_commit(error: impl Into<StoreError>) -> CommitError {
+    let error = error.into();
+    let code = match &error {
+        StoreError::Database(error) => error.sqlite_error_code(),
+        _ => None,
+    };
+    match code {
+        Some(ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            CommitError::Unavailable(error)
+        }
+        _ => CommitError::Fatal(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cloudaid_core::record::Change;
+
+    use super::*;
+    use crate::store::contract::fixture;
+    use crate::store::sqlite::{connection, lookup};
+
+    fn batch(numbers: std::ops::RangeInclusive<u64>) -> Batch {
+        Batch::of(numbers.map(|number| Change::NewTask(fixture::task(number))).collect())
+    }
+
+    #[test]
+    fn a_full_disk_is_survived() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut connection = connection::prepare(&dir.path().join(connection::FILE)).expect("a file");
+        let start = commit(&mut connection, &batch(1..=1), Position(0)).expect("a commit");
+        let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).expect("a number");
+        let limit = |connection: &Connection, pages: i64| {
+            connection
+                .pragma_update_and_check(None, "max_page_count", pages, |row| row.get::<_, i64>(0))
+                .expect("a limit")
+        };
+        limit(&connection, pages);
+        let outcome = commit(&mut connection, &batch(2..=500), start);
+        assert!(matches!(outcome, Err(CommitError::Unavailable(_))), "{outcome:?}");
+        assert_eq!(lookup::task(&connection, fixture::task_id(2)).expect("a look-up"), None);
+        limit(&connection, 1 << 30);
+        commit(&mut connection, &batch(2..=500), start).expect("the same commit, with room");
+    }
+
+    #[test]
+    fn a_lock_of_another_process_is_survived() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join(connection::FILE);
+        let mut connection = connection::prepare(&path).expect("a file");
+        connection.busy_timeout(std::time::Duration::ZERO).expect("no waiting");
+        let other = Connection::open(&path).expect("another connection");
+        other.execute_batch("BEGIN IMMEDIATE").expect("a lock");
+        let outcome = commit(&mut connection, &batch(1..=1), Position(0));
+        assert!(matches!(outcome, Err(CommitError::Unavailable(_))), "{outcome:?}");
+        other.execute_batch("ROLLBACK").expect("no lock");
+        assert_eq!(commit(&mut connection, &batch(1..=1), Position(0)).expect("a commit"), Position(1));
+    }
+}
