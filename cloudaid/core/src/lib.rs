@@ -1,3 +1,4 @@
 //! x
+pub mod agent;
 pub mod input;
 pub mod record;
