@@ -1,0 +1,217 @@
+//! The worker's side: every run that a worker holds, as state machines.
+//!
+//! A run goes Preparing (image) -> Creating -> Starting -> Running -> (Stopping) -> Harvesting (log and outputs) ->
+//! Reporting -> Removing, and is gone. Three rules hold everywhere:
+//!
+//! - What may not happen twice is journaled first: [`AgentEffect::Journal`] is durable before any later effect of the same
+//!   batch is carried out.
+//! - Once a start is journaled, the container is never made again. If it is gone, the run is lost, and said to be.
+//! - Nothing of a run is removed before the master has acknowledged its end, or has said that it does not want it.
+//!
+//! Reports are not queued: each session begins with a report of where every run stands, so nothing can be forgotten.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use shared::id::{AttemptKey, ElementId, Fence};
+use shared::link::{Assignment, Decision, Held, Welcome};
+use shared::time::{BootTime, Now};
+
+pub use effect::{AgentEffect, StopSignal};
+pub use input::{AgentInput, ContainerState, Ended, EngineError, FoundContainer, LogBytes};
+pub use journal::{JournalEntry, JournalRecord, StopOrder};
+pub use run::container_name;
+
+use out::{Out, Session};
+use run::Run;
+
+mod effect;
+mod finish;
+mod input;
+mod journal;
+mod out;
+mod pace;
+mod recover;
+mod run;
+mod start;
+mod stop;
+mod tick;
+mod verdict;
+
+#[cfg(test)]
+mod property_tests;
+#[cfg(test)]
+mod testkit;
+#[cfg(test)]
+mod tests;
+
+/// How many fences of runs that are gone are remembered, against assignments that come twice. Far more than can be on
+/// their way at once.
+const GONE_LIMIT: usize = 16 * 1024;
+
+/// All runs of one worker.
+#[derive(Debug, Default)]
+pub struct Agent {
+    runs: BTreeMap<AttemptKey, Run>,
+    session: Session,
+    /// Runs that were here and are over; an assignment of one of these is late.
+    gone: BTreeSet<Fence>,
+    shutting_down: bool,
+}
+
+impl Agent {
+    /// One that holds nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes one input; what follows from it is added to `effects`.
+    pub fn step(&mut self, now: Now, input: AgentInput, effects: &mut Vec<AgentEffect>) {
+        let mut out = Out::new(now, &mut self.session, effects);
+        match input {
+            AgentInput::Assigned(assignments) => {
+                let taken = if self.shutting_down { Vec::new() } else { assignments };
+                taken.into_iter().for_each(|assignment| self.on_assigned(now, assignment, effects));
+            }
+            AgentInput::Cancelled(orders) => {
+                for order in orders {
+                    self.on_run(now, order.key, effects, |run, out| run.cancel(order.grace, out));
+                }
+            }
+            AgentInput::Connected(welcome) => self.on_connected(now, welcome, effects),
+            AgentInput::Disconnected => self.session = Session::Down,
+            AgentInput::Recovered { journal, found } => recover::recover(&mut self.runs, journal, found, &mut out),
+            AgentInput::ImageReady(key) => self.on_run(now, key, effects, Run::image_ready),
+            AgentInput::ImageFailed(key, error) => {
+                self.on_run(now, key, effects, |run, out| run.image_failed(&error, out));
+            }
+            AgentInput::Created(key) => self.on_run(now, key, effects, Run::created),
+            AgentInput::CreateFailed(key, error) => {
+                self.on_run(now, key, effects, |run, out| run.create_failed(&error, out));
+            }
+            AgentInput::Started(key) => self.on_run(now, key, effects, Run::started),
+            AgentInput::StartFailed(key, error) => {
+                self.on_run(now, key, effects, |run, out| run.start_failed(&error, out));
+            }
+            AgentInput::Exited(key, ended) => self.on_run(now, key, effects, |run, out| run.exited(ended, out)),
+            AgentInput::WaitFailed(key, error) => {
+                self.on_run(now, key, effects, |run, out| run.wait_failed(&error, out));
+            }
+            AgentInput::LogsDrained(key, bytes) => {
+                self.on_run(now, key, effects, |run, out| run.logs_drained(bytes, out));
+            }
+            AgentInput::OutputsUploaded { key, files, notes } => {
+                self.on_run(now, key, effects, |run, out| run.outputs_collected(files, notes, out));
+            }
+            AgentInput::UploadFailed(key, reason) => {
+                self.on_run(now, key, effects, |run, out| run.outputs_collected(0, vec![reason], out));
+            }
+            AgentInput::Acked { through } => {
+                for key in out.acknowledged(through) {
+                    self.on_run(now, key, effects, Run::acknowledged);
+                }
+            }
+            AgentInput::Removed(key) => self.on_removed(key, effects),
+            AgentInput::RemoveFailed(key) => self.on_run(now, key, effects, Run::remove_failed),
+            AgentInput::Tick => self.runs.values_mut().for_each(|run| run.tick(&mut out)),
+            AgentInput::Shutdown => self.shutting_down = true,
+        }
+    }
+
+    /// When the next [`AgentInput::Tick`] is due.
+    #[must_use]
+    pub fn next_wake(&self) -> Option<BootTime> {
+        self.runs.values().filter_map(Run::next_wake).min()
+    }
+
+    /// What to say in the next hello. Runs that were given up are left out: nobody waits for them.
+    #[must_use]
+    pub fn inventory(&self) -> Vec<Held> {
+        let held = self.runs.values().filter_map(|run| run.phase().map(|phase| Held { key: run.key(), phase }));
+        held.collect()
+    }
+
+    /// Runs whose container may be running now.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.runs.values().filter(|run| run.may_run()).count()
+    }
+
+    /// Whether nothing is held, not even to be removed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// Inputs may come late: of a run that is gone, nothing more is to be done.
+    fn on_run(
+        &mut self,
+        now: Now,
+        key: AttemptKey,
+        effects: &mut Vec<AgentEffect>,
+        handle: impl FnOnce(&mut Run, &mut Out<'_>),
+    ) {
+        if let Some(run) = self.runs.get_mut(&key) {
+            handle(run, &mut Out::new(now, &mut self.session, effects));
+        }
+    }
+
+    fn on_removed(&mut self, key: AttemptKey, effects: &mut Vec<AgentEffect>) {
+        if self.runs.get(&key).is_some_and(Run::is_removing) {
+            self.runs.remove(&key);
+            self.gone.insert(key.fence);
+            if self.gone.len() > GONE_LIMIT {
+                self.gone.pop_first();
+            }
+            effects.push(AgentEffect::Journal(JournalRecord::Forgotten(key)));
+        }
+    }
+
+    fn on_assigned(&mut self, now: Now, assignment: Assignment, effects: &mut Vec<AgentEffect>) {
+        let key = assignment.key;
+        let mut out = Out::new(now, &mut self.session, effects);
+        if let Some(run) = self.runs.get(&key) {
+            // It came twice: the sender does not know where it stands.
+            run.report(&mut out);
+            return;
+        }
+        if self.gone.contains(&key.fence) || newest_fence(&self.runs, key.element()) >= Some(key.fence) {
+            return;
+        }
+        for (_, older) in self.runs.range_mut(runs_of(key.element())) {
+            older.give_up(&mut out);
+        }
+        self.runs.insert(key, Run::accept(assignment, &mut out));
+    }
+
+    fn on_connected(&mut self, now: Now, welcome: Welcome, effects: &mut Vec<AgentEffect>) {
+        self.session = Session::up();
+        let mut out = Out::new(now, &mut self.session, effects);
+        for (key, decision) in welcome.decisions {
+            if let Some(run) = self.runs.get_mut(&key) {
+                match decision {
+                    Decision::Keep => run.keep(&mut out),
+                    Decision::Stop => run.give_up(&mut out),
+                    Decision::Forget => run.forget(&mut out),
+                }
+            }
+        }
+        for run in self.runs.values() {
+            run.report(&mut out);
+        }
+    }
+}
+
+fn runs_of(element: ElementId) -> std::ops::RangeInclusive<AttemptKey> {
+    let ElementId { task, index } = element;
+    AttemptKey { task, index, attempt: 0, fence: Fence(0) }..=AttemptKey {
+        task,
+        index,
+        attempt: u32::MAX,
+        fence: Fence(u64::MAX),
+    }
+}
+
+fn newest_fence(runs: &BTreeMap<AttemptKey, Run>, element: ElementId) -> Option<Fence> {
+    runs.range(runs_of(element)).map(|(key, _)| key.fence).max()
+}

@@ -1,0 +1,52 @@
+//! Everything that a worker does.
+
+use std::sync::Arc;
+
+use shared::id::AttemptKey;
+use shared::link::{Assignment, Report};
+
+use super::journal::JournalRecord;
+
+/// An order to the driver. Each that can fail is answered by an input.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AgentEffect {
+    /// Make this durable before any later effect of the batch is carried out.
+    Journal(JournalRecord),
+    /// Have the image: answered by `ImageReady` or `ImageFailed`.
+    Prepare {
+        /// For which run.
+        key: AttemptKey,
+        /// Which image.
+        image: String,
+    },
+    /// Make the container: answered by `Created` or `CreateFailed`.
+    Create(Arc<Assignment>),
+    /// Start the container: answered by `Started` or `StartFailed`.
+    Start(AttemptKey),
+    /// Wait for its end: answered by `Exited` or `WaitFailed`.
+    Wait(AttemptKey),
+    /// Send a signal. Not answered: the end of the container is the answer.
+    Signal(AttemptKey, StopSignal),
+    /// Bring all that it writes to the master: answered by `LogsDrained`.
+    CollectLogs {
+        /// Of which run.
+        key: AttemptKey,
+        /// Whether the master cannot have any of it yet.
+        fresh: bool,
+    },
+    /// Bring what it left in /output to the master: answered by `OutputsUploaded` or `UploadFailed`.
+    UploadOutputs(AttemptKey),
+    /// Remove the container (killing it if it runs) and its output: answered by `Removed` or `RemoveFailed`.
+    Remove(AttemptKey),
+    /// Tell the master, in this session only.
+    Report(Report),
+}
+
+/// A signal that stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopSignal {
+    /// Asks.
+    Term,
+    /// Does not ask.
+    Kill,
+}

@@ -1,0 +1,142 @@
+//! From the end of the container to the last trace of it.
+
+use shared::link::{AttemptChange, Outcome};
+use shared::task::Verdict;
+
+use super::effect::AgentEffect;
+use super::input::{Ended, EngineError, LogBytes};
+use super::journal::JournalRecord;
+use super::out::Out;
+use super::pace::Pace;
+use super::run::{Harvest, Run, Stage, Stop};
+use super::verdict;
+
+impl Run {
+    pub(super) fn exited(&mut self, ended: Ended, out: &mut Out<'_>) {
+        let verdict = verdict::of(ended, self.memory_limit, self.stop);
+        self.started_at = ended.started_at.or(self.started_at);
+        let finished_at = ended.finished_at.unwrap_or(out.now.wall);
+        self.harvest(Harvest { verdict, finished_at, logs: None, outputs: None }, out);
+    }
+
+    pub(super) fn wait_failed(&mut self, error: &EngineError, out: &mut Out<'_>) {
+        let (Stage::Running(watch) | Stage::Stopping(watch, _)) = &mut self.stage else { return };
+        match error {
+            EngineError::NotFound => {
+                let verdict = match self.stop {
+                    None => verdict::container_gone(),
+                    Some(Stop::Cancel { .. } | Stop::Discard) => Verdict::Cancelled,
+                };
+                let finished_at = out.now.wall;
+                self.harvest(Harvest { verdict, finished_at, logs: None, outputs: None }, out);
+            }
+            EngineError::ImageNotFound(_)
+            | EngineError::ImageUnavailable(_)
+            | EngineError::Setup(_)
+            | EngineError::Engine(_) => watch.wait.failed(out.now.boot),
+        }
+    }
+
+    fn harvest(&mut self, mut harvest: Harvest, out: &mut Out<'_>) {
+        let (Stage::Running(watch) | Stage::Stopping(watch, _)) = &self.stage else { return };
+        if self.stop == Some(Stop::Discard) {
+            self.remove(out);
+            return;
+        }
+        harvest.logs = watch.logs;
+        self.stage = Stage::Harvesting(harvest);
+        out.emit(AgentEffect::UploadOutputs(self.key));
+    }
+
+    pub(super) fn logs_drained(&mut self, bytes: LogBytes, out: &mut Out<'_>) {
+        match &mut self.stage {
+            Stage::Running(watch) | Stage::Stopping(watch, _) => watch.logs = Some(bytes),
+            Stage::Harvesting(harvest) => {
+                harvest.logs = Some(bytes);
+                self.finish_harvest(out);
+            }
+            Stage::WaitsToPrepare(_)
+            | Stage::WaitsToStart
+            | Stage::Preparing { .. }
+            | Stage::Creating { .. }
+            | Stage::Starting(_)
+            | Stage::Reporting(_)
+            | Stage::Removing(_) => {}
+        }
+    }
+
+    pub(super) fn outputs_collected(&mut self, files: u32, notes: Vec<String>, out: &mut Out<'_>) {
+        let Stage::Harvesting(harvest) = &mut self.stage else { return };
+        harvest.outputs = Some((files, notes));
+        self.finish_harvest(out);
+    }
+
+    /// Both the log and the outputs must be at the master before it hears of the end.
+    fn finish_harvest(&mut self, out: &mut Out<'_>) {
+        let Stage::Harvesting(harvest) = &mut self.stage else { return };
+        let (Some(logs), Some((files, notes))) = (harvest.logs, harvest.outputs.take()) else { return };
+        let outcome = Outcome {
+            verdict: harvest.verdict.clone(),
+            started_at: self.started_at,
+            finished_at: harvest.finished_at,
+            stdout_bytes: logs.stdout,
+            stderr_bytes: logs.stderr,
+            output_files: files,
+            output_notes: notes,
+        };
+        self.finish(outcome, out);
+    }
+
+    /// Ends a run whose container never ran, or of which nothing is left.
+    pub(super) fn finish_unstarted(&mut self, verdict: Verdict, out: &mut Out<'_>) {
+        let started_at = match &verdict {
+            Verdict::WorkerLost { .. } => self.started_at,
+            Verdict::Success
+            | Verdict::ExitCode { .. }
+            | Verdict::Signal { .. }
+            | Verdict::Oom { .. }
+            | Verdict::Timeout { .. }
+            | Verdict::Image { .. }
+            | Verdict::Setup { .. }
+            | Verdict::Disk { .. }
+            | Verdict::Cancelled
+            | Verdict::Rejected { .. } => None,
+        };
+        let outcome = Outcome {
+            verdict,
+            started_at,
+            finished_at: out.now.wall,
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+            output_files: 0,
+            output_notes: Vec::new(),
+        };
+        self.finish(outcome, out);
+    }
+
+    fn finish(&mut self, outcome: Outcome, out: &mut Out<'_>) {
+        if self.stop == Some(Stop::Discard) {
+            self.remove(out);
+            return;
+        }
+        out.journal(JournalRecord::Finished { key: self.key, outcome: outcome.clone() });
+        out.report(self.key, AttemptChange::Finished(outcome.clone()));
+        self.stage = Stage::Reporting(outcome);
+    }
+
+    /// The master has recorded the end.
+    pub(super) fn acknowledged(&mut self, out: &mut Out<'_>) {
+        let Stage::Reporting(_) = &self.stage else { return };
+        self.remove(out);
+    }
+
+    pub(super) fn remove(&mut self, out: &mut Out<'_>) {
+        out.emit(AgentEffect::Remove(self.key));
+        self.stage = Stage::Removing(Pace::default());
+    }
+
+    pub(super) fn remove_failed(&mut self, out: &mut Out<'_>) {
+        let Stage::Removing(pace) = &mut self.stage else { return };
+        pace.failed(out.now.boot);
+    }
+}

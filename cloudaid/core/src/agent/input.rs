@@ -1,0 +1,126 @@
+//! Everything that can happen to a worker.
+
+use shared::id::AttemptKey;
+use shared::link::{Assignment, CancelOrder, Welcome};
+use shared::time::WallTime;
+
+use super::journal::JournalEntry;
+
+/// What the master says, what the engine answers, and the timer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum AgentInput {
+    /// The master gives runs.
+    Assigned(Vec<Assignment>),
+    /// The master wants runs stopped.
+    Cancelled(Vec<CancelOrder>),
+    /// A session began.
+    Connected(Welcome),
+    /// The session ended.
+    Disconnected,
+    /// First of all after a start: what the journal and the engine still know.
+    Recovered {
+        /// What the journal adds up to.
+        journal: Vec<JournalEntry>,
+        /// All containers of this worker.
+        found: Vec<FoundContainer>,
+    },
+    /// The image is there.
+    ImageReady(AttemptKey),
+    /// The image is not there.
+    ImageFailed(AttemptKey, EngineError),
+    /// The container is made.
+    Created(AttemptKey),
+    /// The container is not made, or nobody knows.
+    CreateFailed(AttemptKey, EngineError),
+    /// The container runs, or has already ended.
+    Started(AttemptKey),
+    /// The container was not started, or nobody knows.
+    StartFailed(AttemptKey, EngineError),
+    /// The container ended.
+    Exited(AttemptKey, Ended),
+    /// Waiting for its end failed.
+    WaitFailed(AttemptKey, EngineError),
+    /// All that it wrote is at the master.
+    LogsDrained(AttemptKey, LogBytes),
+    /// All that it left in /output is at the master.
+    OutputsUploaded {
+        /// Which.
+        key: AttemptKey,
+        /// How many files.
+        files: u32,
+        /// What was left out.
+        notes: Vec<String>,
+    },
+    /// Its outputs cannot be brought to the master, and trying again does not help.
+    UploadFailed(AttemptKey, String),
+    /// The master has made all reports up to this one durable.
+    Acked {
+        /// The last one.
+        through: u64,
+    },
+    /// Nothing is left of it.
+    Removed(AttemptKey),
+    /// Something may be left of it.
+    RemoveFailed(AttemptKey),
+    /// The time asked for by `next_wake` has come.
+    Tick,
+    /// The process is about to end; containers go on.
+    Shutdown,
+}
+
+/// How a container ended, as the engine says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// 0..=255; above 128 for a signal.
+    pub code: i32,
+    /// Whether the kernel killed something in it for want of memory.
+    pub oom: bool,
+    /// Where the engine says.
+    pub started_at: Option<WallTime>,
+    /// Where the engine says.
+    pub finished_at: Option<WallTime>,
+}
+
+/// Bytes of each stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogBytes {
+    /// Of stdout.
+    pub stdout: u64,
+    /// Of stderr.
+    pub stderr: u64,
+}
+
+/// A container that is there at the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FoundContainer {
+    /// From its labels.
+    pub key: AttemptKey,
+    /// Where it stands.
+    pub state: ContainerState,
+}
+
+/// Where a container stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContainerState {
+    /// Made, never started.
+    Created,
+    /// Started, not ended.
+    Running,
+    /// Ended.
+    Exited,
+}
+
+/// Why the engine did not do it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EngineError {
+    /// No such image: trying again does not help.
+    ImageNotFound(String),
+    /// The image could not be fetched now.
+    ImageUnavailable(String),
+    /// It cannot be done as it was asked for: trying again does not help.
+    Setup(String),
+    /// There is no such container.
+    NotFound,
+    /// The engine's own trouble: later it may work.
+    Engine(String),
+}

@@ -1,0 +1,138 @@
+//! What a worker must not forget when it dies.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use shared::id::AttemptKey;
+use shared::link::{Assignment, Outcome};
+use shared::time::WallTime;
+
+/// One durable fact about a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JournalRecord {
+    /// The run was given to this worker.
+    Accepted(Arc<Assignment>),
+    /// A container was found that no journal speaks of.
+    Adopted(AttemptKey),
+    /// The container is about to be started: from now on it is never made again.
+    Starting {
+        /// Which.
+        key: AttemptKey,
+        /// When.
+        at: WallTime,
+    },
+    /// The container is about to be stopped because a person wants it.
+    Stopping {
+        /// Which.
+        key: AttemptKey,
+        /// How.
+        order: StopOrder,
+    },
+    /// It is over; this is what the master is told, however often it takes.
+    Finished {
+        /// Which.
+        key: AttemptKey,
+        /// How it ended.
+        outcome: Outcome,
+    },
+    /// Nothing is left of it.
+    Forgotten(AttemptKey),
+}
+
+/// How to stop a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopOrder {
+    /// Between TERM and KILL.
+    pub grace: Duration,
+}
+
+/// What the records of one run add up to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalEntry {
+    /// Which run.
+    pub key: AttemptKey,
+    /// Unknown where the container was adopted.
+    pub assignment: Option<Arc<Assignment>>,
+    /// When its start was ordered.
+    pub starting_at: Option<WallTime>,
+    /// Whether a person stopped it.
+    pub stop: Option<StopOrder>,
+    /// How it ended.
+    pub outcome: Option<Outcome>,
+}
+
+impl JournalEntry {
+    fn new(key: AttemptKey) -> Self {
+        Self { key, assignment: None, starting_at: None, stop: None, outcome: None }
+    }
+
+    /// The fewest records that add up to this entry.
+    #[must_use]
+    pub fn to_records(&self) -> Vec<JournalRecord> {
+        let key = self.key;
+        let first = match &self.assignment {
+            Some(assignment) => JournalRecord::Accepted(Arc::clone(assignment)),
+            None => JournalRecord::Adopted(key),
+        };
+        let starting = self.starting_at.map(|at| JournalRecord::Starting { key, at });
+        let stopping = self.stop.map(|order| JournalRecord::Stopping { key, order });
+        let finished = self.outcome.clone().map(|outcome| JournalRecord::Finished { key, outcome });
+        [Some(first), starting, stopping, finished].into_iter().flatten().collect()
+    }
+}
+
+impl JournalRecord {
+    /// The run that it speaks of.
+    #[must_use]
+    pub fn key(&self) -> AttemptKey {
+        match self {
+            Self::Accepted(assignment) => assignment.key,
+            Self::Adopted(key)
+            | Self::Starting { key, .. }
+            | Self::Stopping { key, .. }
+            | Self::Finished { key, .. }
+            | Self::Forgotten(key) => *key,
+        }
+    }
+
+    /// Adds it to what is known. Taking one twice is the same as once.
+    pub fn apply(&self, entries: &mut BTreeMap<AttemptKey, JournalEntry>) {
+        let key = self.key();
+        if matches!(self, Self::Forgotten(_)) {
+            entries.remove(&key);
+            return;
+        }
+        let entry = entries.entry(key).or_insert_with(|| JournalEntry::new(key));
+        match self {
+            Self::Accepted(assignment) => entry.assignment = Some(Arc::clone(assignment)),
+            Self::Starting { at, .. } => entry.starting_at = Some(*at),
+            Self::Stopping { order, .. } => entry.stop = Some(*order),
+            Self::Finished { outcome, .. } => entry.outcome = Some(outcome.clone()),
+            Self::Adopted(_) | Self::Forgotten(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testkit::{assignment, key};
+    use super::*;
+
+    #[test]
+    fn an_entry_is_the_sum_of_its_records_and_back() {
+        let key = key(1);
+        let records = [
+            JournalRecord::Accepted(Arc::new(assignment(1))),
+            JournalRecord::Starting { key, at: WallTime(5) },
+            JournalRecord::Stopping { key, order: StopOrder { grace: Duration::from_secs(1) } },
+        ];
+        let mut entries = BTreeMap::new();
+        records.iter().for_each(|record| record.apply(&mut entries));
+        assert_eq!(entries[&key].to_records(), records);
+        JournalRecord::Forgotten(key).apply(&mut entries);
+        assert!(entries.is_empty());
+    }
+}

@@ -1,0 +1,66 @@
+//! After a restart: what the journal says, joined with the containers that are there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use shared::id::AttemptKey;
+use shared::task::Verdict;
+
+use super::effect::AgentEffect;
+use super::input::{ContainerState, FoundContainer};
+use super::journal::{JournalEntry, JournalRecord};
+use super::out::Out;
+use super::run::{Run, Stage, Stop, Watch};
+use super::verdict;
+
+/// Takes up every run again. What runs, or ran, is watched at once; what never started waits for the master, who may
+/// have given it to another worker meanwhile.
+pub(super) fn recover(
+    runs: &mut BTreeMap<AttemptKey, Run>,
+    journal: Vec<JournalEntry>,
+    found: Vec<FoundContainer>,
+    out: &mut Out<'_>,
+) {
+    let mut found: BTreeMap<_, _> = found.into_iter().map(|container| (container.key, container.state)).collect();
+    for entry in journal {
+        let state = found.remove(&entry.key);
+        runs.insert(entry.key, take_up(&entry, state, out));
+    }
+    for (key, state) in found {
+        out.journal(JournalRecord::Adopted(key));
+        let entry = JournalEntry { key, assignment: None, starting_at: None, stop: None, outcome: None };
+        runs.insert(key, take_up(&entry, Some(state), out));
+    }
+}
+
+fn take_up(entry: &JournalEntry, state: Option<ContainerState>, out: &mut Out<'_>) -> Run {
+    let mut run = Run::new(entry.key, entry.assignment.as_deref(), Stage::WaitsToStart);
+    run.started_at = entry.starting_at;
+    run.stop = entry.stop.map(|order| Stop::Cancel { grace: order.grace });
+    if let Some(outcome) = &entry.outcome {
+        run.stage = Stage::Reporting(outcome.clone());
+        return run;
+    }
+    match (state, run.stop) {
+        (Some(ContainerState::Running | ContainerState::Exited), _) => run.attach(out),
+        (None, None) => match (&entry.assignment, entry.starting_at) {
+            (Some(assignment), None) => run.stage = Stage::WaitsToPrepare(Arc::clone(assignment)),
+            (Some(_), Some(_)) | (None, _) => run.finish_unstarted(verdict::container_gone(), out),
+        },
+        (None | Some(ContainerState::Created), Some(_)) => run.finish_unstarted(Verdict::Cancelled, out),
+        (Some(ContainerState::Created), None) => {}
+    }
+    run
+}
+
+impl Run {
+    /// Watches a container that an earlier life has started.
+    fn attach(&mut self, out: &mut Out<'_>) {
+        self.stage = Stage::Running(Watch::default());
+        out.emit(AgentEffect::Wait(self.key));
+        out.emit(AgentEffect::CollectLogs { key: self.key, fresh: false });
+        if let Some(stop) = self.stop {
+            self.terminate(stop, out);
+        }
+    }
+}

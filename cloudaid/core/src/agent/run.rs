@@ -1,0 +1,165 @@
+//! One run: where it stands, and what it says of itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::id::AttemptKey;
+use shared::link::{Assignment, AttemptChange, Outcome, Phase};
+use shared::task::Verdict;
+use shared::time::{BootTime, WallTime};
+
+use super::input::LogBytes;
+use super::out::Out;
+use super::pace::Pace;
+
+/// Between TERM and KILL where the assignment is not known any more.
+pub(super) const DEFAULT_GRACE: Duration = Duration::from_secs(30);
+
+/// The container of a run, as people find it in the engine. Nothing is ever decided by it.
+#[must_use]
+pub fn container_name(key: &AttemptKey) -> String {
+    format!("cloudai-{}-{}", key.element(), key.attempt)
+}
+
+/// One run of one element.
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) key: AttemptKey,
+    /// 0 where it is not known.
+    pub(super) memory_limit: u64,
+    pub(super) stop_grace: Duration,
+    pub(super) started_at: Option<WallTime>,
+    pub(super) stop: Option<Stop>,
+    pub(super) stage: Stage,
+}
+
+/// Why it is being stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// A person wants it: ends as cancelled.
+    Cancel {
+        /// Between TERM and KILL.
+        grace: Duration,
+    },
+    /// The master has given it up: nobody wants to hear of its end.
+    Discard,
+}
+
+/// Where it stands.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// Accepted in an earlier life, without a container: goes on when the master says so.
+    WaitsToPrepare(Arc<Assignment>),
+    /// Its container was made in an earlier life: is started when the master says so.
+    WaitsToStart,
+    /// The image is being fetched.
+    Preparing {
+        assignment: Arc<Assignment>,
+        pace: Pace,
+        /// How often the registry was to blame.
+        unavailable: u32,
+    },
+    /// The container is being made.
+    Creating { assignment: Arc<Assignment>, pace: Pace },
+    /// The container is being started.
+    Starting(Pace),
+    /// The container runs.
+    Running(Watch),
+    /// The container runs and was asked to end; KILL is sent at this time, and again until it ends.
+    Stopping(Watch, BootTime),
+    /// The container ended; its log and its outputs are on their way.
+    Harvesting(Harvest),
+    /// Everything is at the master but the report, or its acknowledgement.
+    Reporting(Outcome),
+    /// Container and output are being removed.
+    Removing(Pace),
+}
+
+/// What is awaited while the container runs.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Watch {
+    pub(super) wait: Pace,
+    /// There when its streams ended, which may be before its end is known.
+    pub(super) logs: Option<LogBytes>,
+}
+
+/// What is awaited when the container has ended.
+#[derive(Debug)]
+pub(super) struct Harvest {
+    pub(super) verdict: Verdict,
+    pub(super) finished_at: WallTime,
+    pub(super) logs: Option<LogBytes>,
+    pub(super) outputs: Option<(u32, Vec<String>)>,
+}
+
+impl Run {
+    pub(super) fn new(key: AttemptKey, assignment: Option<&Assignment>, stage: Stage) -> Self {
+        Self {
+            key,
+            memory_limit: assignment.map_or(0, |assignment| assignment.resources.memory_bytes),
+            stop_grace: assignment.map_or(DEFAULT_GRACE, |assignment| assignment.stop_grace),
+            started_at: None,
+            stop: None,
+            stage,
+        }
+    }
+
+    pub(super) fn key(&self) -> AttemptKey {
+        self.key
+    }
+
+    pub(super) fn is_removing(&self) -> bool {
+        matches!(self.stage, Stage::Removing(_))
+    }
+
+    /// How far it is, for the master; none if nobody waits for it.
+    pub(super) fn phase(&self) -> Option<Phase> {
+        if self.stop == Some(Stop::Discard) {
+            return None;
+        }
+        match &self.stage {
+            Stage::WaitsToPrepare(_)
+            | Stage::WaitsToStart
+            | Stage::Preparing { .. }
+            | Stage::Creating { .. }
+            | Stage::Starting(_) => Some(Phase::Accepted),
+            Stage::Running(_) | Stage::Stopping(..) => Some(Phase::Running),
+            Stage::Harvesting(_) | Stage::Reporting(_) => Some(Phase::Finished),
+            Stage::Removing(_) => None,
+        }
+    }
+
+    /// Whether its container may be running.
+    pub(super) fn may_run(&self) -> bool {
+        match &self.stage {
+            Stage::Starting(_) | Stage::Running(_) | Stage::Stopping(..) => true,
+            Stage::WaitsToPrepare(_)
+            | Stage::WaitsToStart
+            | Stage::Preparing { .. }
+            | Stage::Creating { .. }
+            | Stage::Harvesting(_)
+            | Stage::Reporting(_)
+            | Stage::Removing(_) => false,
+        }
+    }
+
+    /// Says where it stands.
+    pub(super) fn report(&self, out: &mut Out<'_>) {
+        if self.stop == Some(Stop::Discard) {
+            return;
+        }
+        match &self.stage {
+            Stage::WaitsToPrepare(_)
+            | Stage::WaitsToStart
+            | Stage::Preparing { .. }
+            | Stage::Creating { .. }
+            | Stage::Starting(_)
+            | Stage::Removing(_) => {}
+            Stage::Running(_) | Stage::Stopping(..) | Stage::Harvesting(_) => {
+                let at = self.started_at.unwrap_or(out.now.wall);
+                out.report(self.key, AttemptChange::Started { at, container: container_name(&self.key) });
+            }
+            Stage::Reporting(outcome) => out.report(self.key, AttemptChange::Finished(outcome.clone())),
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! From the assignment to the running container.
+
+use std::sync::Arc;
+
+use shared::link::Assignment;
+use shared::task::Verdict;
+
+use super::effect::AgentEffect;
+use super::input::EngineError;
+use super::journal::JournalRecord;
+use super::out::Out;
+use super::pace::Pace;
+use super::run::{Run, Stage, Watch};
+
+/// How often a registry that does not answer is asked again.
+const IMAGE_RETRIES: u32 = 3;
+
+impl Run {
+    pub(super) fn accept(assignment: Assignment, out: &mut Out<'_>) -> Self {
+        let assignment = Arc::new(assignment);
+        out.journal(JournalRecord::Accepted(Arc::clone(&assignment)));
+        let mut run = Self::new(assignment.key, Some(&assignment), Stage::WaitsToPrepare(Arc::clone(&assignment)));
+        run.prepare(assignment, out);
+        run
+    }
+
+    /// The master wants it to go on.
+    pub(super) fn keep(&mut self, out: &mut Out<'_>) {
+        match &self.stage {
+            Stage::WaitsToPrepare(assignment) => {
+                let assignment = Arc::clone(assignment);
+                self.prepare(assignment, out);
+            }
+            Stage::WaitsToStart => self.start(out),
+            Stage::Preparing { .. }
+            | Stage::Creating { .. }
+            | Stage::Starting(_)
+            | Stage::Running(_)
+            | Stage::Stopping(..)
+            | Stage::Harvesting(_)
+            | Stage::Reporting(_)
+            | Stage::Removing(_) => {}
+        }
+    }
+
+    fn prepare(&mut self, assignment: Arc<Assignment>, out: &mut Out<'_>) {
+        out.emit(AgentEffect::Prepare { key: self.key, image: assignment.image.clone() });
+        self.stage = Stage::Preparing { assignment, pace: Pace::default(), unavailable: 0 };
+    }
+
+    pub(super) fn image_ready(&mut self, out: &mut Out<'_>) {
+        let Stage::Preparing { assignment, .. } = &self.stage else { return };
+        let assignment = Arc::clone(assignment);
+        out.emit(AgentEffect::Create(Arc::clone(&assignment)));
+        self.stage = Stage::Creating { assignment, pace: Pace::default() };
+    }
+
+    pub(super) fn image_failed(&mut self, error: &EngineError, out: &mut Out<'_>) {
+        let Stage::Preparing { pace, unavailable, .. } = &mut self.stage else { return };
+        match error {
+            EngineError::ImageUnavailable(_) if *unavailable < IMAGE_RETRIES => {
+                *unavailable += 1;
+                pace.failed(out.now.boot);
+            }
+            EngineError::ImageUnavailable(_) | EngineError::ImageNotFound(_) | EngineError::Setup(_) => {
+                self.finish_unstarted(lasting(error), out);
+            }
+            EngineError::NotFound | EngineError::Engine(_) => pace.failed(out.now.boot),
+        }
+    }
+
+    pub(super) fn created(&mut self, out: &mut Out<'_>) {
+        let Stage::Creating { .. } = &self.stage else { return };
+        match self.stop {
+            None => self.start(out),
+            Some(_) => self.finish_unstarted(Verdict::Cancelled, out),
+        }
+    }
+
+    pub(super) fn create_failed(&mut self, error: &EngineError, out: &mut Out<'_>) {
+        let Stage::Creating { pace, .. } = &mut self.stage else { return };
+        if self.stop.is_some() {
+            self.finish_unstarted(Verdict::Cancelled, out);
+            return;
+        }
+        match error {
+            EngineError::ImageNotFound(_) | EngineError::ImageUnavailable(_) | EngineError::Setup(_) => {
+                self.finish_unstarted(lasting(error), out);
+            }
+            EngineError::NotFound | EngineError::Engine(_) => pace.failed(out.now.boot),
+        }
+    }
+
+    fn start(&mut self, out: &mut Out<'_>) {
+        out.journal(JournalRecord::Starting { key: self.key, at: out.now.wall });
+        out.emit(AgentEffect::Start(self.key));
+        self.started_at = Some(out.now.wall);
+        self.stage = Stage::Starting(Pace::default());
+    }
+
+    pub(super) fn started(&mut self, out: &mut Out<'_>) {
+        let Stage::Starting(_) = &self.stage else { return };
+        self.stage = Stage::Running(Watch::default());
+        out.emit(AgentEffect::Wait(self.key));
+        out.emit(AgentEffect::CollectLogs { key: self.key, fresh: true });
+        self.report(out);
+        if let Some(stop) = self.stop {
+            self.terminate(stop, out);
+        }
+    }
+
+    pub(super) fn start_failed(&mut self, error: &EngineError, out: &mut Out<'_>) {
+        let Stage::Starting(pace) = &mut self.stage else { return };
+        if self.stop.is_some() {
+            self.abandon_start(out);
+            return;
+        }
+        match error {
+            EngineError::ImageNotFound(_) | EngineError::ImageUnavailable(_) | EngineError::Setup(_) => {
+                self.finish_unstarted(lasting(error), out);
+            }
+            EngineError::NotFound => self.finish_unstarted(super::verdict::container_gone(), out),
+            EngineError::Engine(_) => pace.failed(out.now.boot),
+        }
+    }
+}
+
+/// The verdict of an error that stays.
+fn lasting(error: &EngineError) -> Verdict {
+    match error {
+        EngineError::ImageNotFound(message) | EngineError::ImageUnavailable(message) => {
+            Verdict::Image { message: message.clone() }
+        }
+        EngineError::Setup(message) | EngineError::Engine(message) => Verdict::Setup { message: message.clone() },
+        EngineError::NotFound => super::verdict::container_gone(),
+    }
+}

@@ -1,0 +1,68 @@
+//! What is done because time has passed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::time::BootTime;
+
+use super::effect::{AgentEffect, StopSignal};
+use super::out::Out;
+use super::run::{Run, Stage};
+
+/// KILL is sent again after this time: the first may have met an engine that did not answer.
+const KILL_AGAIN: Duration = Duration::from_secs(7);
+
+impl Run {
+    pub(super) fn tick(&mut self, out: &mut Out<'_>) {
+        let (key, now) = (self.key, out.now.boot);
+        match &mut self.stage {
+            Stage::Preparing { assignment, pace, .. } => {
+                if pace.take_due(now) {
+                    out.emit(AgentEffect::Prepare { key, image: assignment.image.clone() });
+                }
+            }
+            Stage::Creating { assignment, pace } => {
+                if pace.take_due(now) {
+                    out.emit(AgentEffect::Create(Arc::clone(assignment)));
+                }
+            }
+            Stage::Starting(pace) => {
+                if pace.take_due(now) {
+                    out.emit(AgentEffect::Start(key));
+                }
+            }
+            Stage::Running(watch) => {
+                if watch.wait.take_due(now) {
+                    out.emit(AgentEffect::Wait(key));
+                }
+            }
+            Stage::Stopping(watch, kill_at) => {
+                if watch.wait.take_due(now) {
+                    out.emit(AgentEffect::Wait(key));
+                }
+                if *kill_at <= now {
+                    *kill_at = now + KILL_AGAIN;
+                    out.emit(AgentEffect::Signal(key, StopSignal::Kill));
+                }
+            }
+            Stage::Removing(pace) => {
+                if pace.take_due(now) {
+                    out.emit(AgentEffect::Remove(key));
+                }
+            }
+            Stage::WaitsToPrepare(_) | Stage::WaitsToStart | Stage::Harvesting(_) | Stage::Reporting(_) => {}
+        }
+    }
+
+    pub(super) fn next_wake(&self) -> Option<BootTime> {
+        match &self.stage {
+            Stage::Preparing { pace, .. }
+            | Stage::Creating { pace, .. }
+            | Stage::Starting(pace)
+            | Stage::Removing(pace) => pace.next_wake(),
+            Stage::Running(watch) => watch.wait.next_wake(),
+            Stage::Stopping(watch, kill_at) => Some(watch.wait.next_wake().map_or(*kill_at, |wait| wait.min(*kill_at))),
+            Stage::WaitsToPrepare(_) | Stage::WaitsToStart | Stage::Harvesting(_) | Stage::Reporting(_) => None,
+        }
+    }
+}

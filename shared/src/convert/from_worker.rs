@@ -1,0 +1,315 @@
+//! What workers send.
+
+use super::{InvalidMessage, attempt_key, each, plain_text, required, sorted, variant, wall_time};
+use crate::link::{AttemptChange, FromWorker, Heartbeat, Held, Hello, Outcome, Phase, Report};
+use crate::proto::{self, from_worker::Message, report::Change};
+use crate::worker::{Usage, WorkerFacts};
+
+/// The most labels a worker may have, and the longest text of one.
+const LABEL_LIMIT: usize = 64;
+const TEXT_LIMIT: usize = 255;
+/// The longest verdict: its message is what an engine said.
+const VERDICT_LIMIT: usize = 64 * 1024;
+/// The most notes about output entries, and the longest.
+const NOTE_LIMIT: usize = 1000;
+const NOTE_LENGTH_LIMIT: usize = 8 * 1024;
+
+impl From<FromWorker> for proto::FromWorker {
+    fn from(message: FromWorker) -> Self {
+        let message = match message {
+            FromWorker::Hello(hello) => Message::Hello(hello.into()),
+            FromWorker::Heartbeat(heartbeat) => Message::Heartbeat(heartbeat.into()),
+            FromWorker::Reports(reports) => {
+                Message::Reports(proto::Reports { reports: reports.into_iter().map(Into::into).collect() })
+            }
+        };
+        Self { message: Some(message) }
+    }
+}
+
+impl TryFrom<proto::FromWorker> for FromWorker {
+    type Error = InvalidMessage;
+    fn try_from(wire: proto::FromWorker) -> Result<Self, InvalidMessage> {
+        Ok(match required("message", wire.message)? {
+            Message::Hello(hello) => Self::Hello(hello.try_into()?),
+            Message::Heartbeat(heartbeat) => Self::Heartbeat(heartbeat.try_into()?),
+            Message::Reports(reports) => Self::Reports(each(reports.reports)?),
+        })
+    }
+}
+
+impl From<Hello> for proto::Hello {
+    fn from(hello: Hello) -> Self {
+        Self {
+            protocol: hello.protocol,
+            version: hello.facts.version,
+            worker_id: hello.worker.to_string(),
+            address: hello.facts.address,
+            capacity: Some(hello.facts.capacity.into()),
+            labels: hello.facts.labels.into_iter().collect(),
+            boot_id: hello.boot_id,
+            incarnation: hello.incarnation,
+            inventory: hello.inventory.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl TryFrom<proto::Hello> for Hello {
+    type Error = InvalidMessage;
+    fn try_from(wire: proto::Hello) -> Result<Self, InvalidMessage> {
+        if wire.labels.len() > LABEL_LIMIT {
+            return Err(InvalidMessage::new("labels", format_args!("are more than {LABEL_LIMIT}")));
+        }
+        let labels = sorted(wire.labels).into_iter();
+        let labels = labels
+            .map(|(key, value)| Ok((plain_text("labels", key, TEXT_LIMIT)?, plain_text("labels", value, TEXT_LIMIT)?)));
+        Ok(Self {
+            worker: wire.worker_id.parse().map_err(|error| InvalidMessage::new("worker_id", error))?,
+            protocol: wire.protocol,
+            facts: WorkerFacts {
+                address: plain_text("address", wire.address, TEXT_LIMIT)?,
+                version: plain_text("version", wire.version, TEXT_LIMIT)?,
+                capacity: required("capacity", wire.capacity)?.into(),
+                labels: labels.collect::<Result<_, InvalidMessage>>()?,
+            },
+            boot_id: plain_text("boot_id", wire.boot_id, TEXT_LIMIT)?,
+            incarnation: plain_text("incarnation", wire.incarnation, TEXT_LIMIT)?,
+            inventory: each(wire.inventory)?,
+        })
+    }
+}
+
+impl From<Held> for proto::Held {
+    fn from(held: Held) -> Self {
+        let phase = match held.phase {
+            Phase::Accepted => proto::Phase::Accepted,
+            Phase::Running => proto::Phase::Running,
+            Phase::Finished => proto::Phase::Finished,
+        };
+        Self { attempt: Some(held.key.into()), phase: phase.into() }
+    }
+}
+
+impl TryFrom<proto::Held> for Held {
+    type Error = InvalidMessage;
+    fn try_from(wire: proto::Held) -> Result<Self, InvalidMessage> {
+        let phase = match variant("phase", wire.phase)? {
+            proto::Phase::Unspecified => return Err(InvalidMessage::missing("phase")),
+            proto::Phase::Accepted => Phase::Accepted,
+            proto::Phase::Running => Phase::Running,
+            proto::Phase::Finished => Phase::Finished,
+        };
+        Ok(Self { key: attempt_key(wire.attempt)?, phase })
+    }
+}
+
+impl From<Heartbeat> for proto::Heartbeat {
+    fn from(heartbeat: Heartbeat) -> Self {
+        let usage = heartbeat.usage;
+        Self {
+            cpu_percent: usage.cpu_percent,
+            memory_used_bytes: usage.memory_used_bytes,
+            storage_used_bytes: usage.storage_used_bytes,
+            gpu_percent: usage.gpu_percent,
+            running: usage.running,
+        }
+    }
+}
+
+impl TryFrom<proto::Heartbeat> for Heartbeat {
+    type Error = InvalidMessage;
+    fn try_from(wire: proto::Heartbeat) -> Result<Self, InvalidMessage> {
+        let usage = Usage {
+            cpu_percent: percent("cpu_percent", wire.cpu_percent)?,
+            memory_used_bytes: wire.memory_used_bytes,
+            storage_used_bytes: wire.storage_used_bytes,
+            gpu_percent: percent("gpu_percent", wire.gpu_percent)?,
+            running: wire.running,
+        };
+        Ok(Self { usage })
+    }
+}
+
+/// Measured values may lie a little above 100; what is no number at all is refused.
+fn percent(field: &'static str, value: f64) -> Result<f64, InvalidMessage> {
+    if value.is_finite() && value >= 0.0 {
+        Ok(value.min(100.0))
+    } else {
+        Err(InvalidMessage::new(field, format_args!("{value} is not a percentage")))
+    }
+}
+
+impl From<Report> for proto::Report {
+    fn from(report: Report) -> Self {
+        let change = match report.change {
+            AttemptChange::Preparing => Change::Preparing(proto::Preparing {}),
+            AttemptChange::Started { at, container } => {
+                Change::Started(proto::Started { at_unix_ms: at.0, container_id: container })
+            }
+            AttemptChange::Finished(outcome) => Change::Finished(outcome.into()),
+        };
+        Self { sequence: report.sequence, attempt: Some(report.key.into()), change: Some(change) }
+    }
+}
+
+impl TryFrom<proto::Report> for Report {
+    type Error = InvalidMessage;
+    fn try_from(wire: proto::Report) -> Result<Self, InvalidMessage> {
+        let change = match required("change", wire.change)? {
+            Change::Preparing(proto::Preparing {}) => AttemptChange::Preparing,
+            Change::Started(started) => AttemptChange::Started {
+                at: wall_time("at_unix_ms", started.at_unix_ms)?,
+                container: plain_text("container_id", started.container_id, TEXT_LIMIT)?,
+            },
+            Change::Finished(finished) => AttemptChange::Finished(finished.try_into()?),
+        };
+        Ok(Self { sequence: wire.sequence, key: attempt_key(wire.attempt)?, change })
+    }
+}
+
+impl From<Outcome> for proto::Finished {
+    fn from(outcome: Outcome) -> Self {
+        Self {
+            // Texts and integers only: this cannot fail.
+            verdict_json: serde_json::to_string(&outcome.verdict).unwrap_or_default(),
+            started_unix_ms: outcome.started_at.map(|time| time.0),
+            finished_unix_ms: outcome.finished_at.0,
+            stdout_bytes: outcome.stdout_bytes,
+            stderr_bytes: outcome.stderr_bytes,
+            output_files: outcome.output_files,
+            output_notes: outcome.output_notes,
+        }
+    }
+}
+
+impl TryFrom<proto::Finished> for Outcome {
+    type Error = InvalidMessage;
+    fn try_from(wire: proto::Finished) -> Result<Self, InvalidMessage> {
+        if wire.verdict_json.len() > VERDICT_LIMIT {
+            return Err(InvalidMessage::new("verdict_json", "is too long"));
+        }
+        let notes = &wire.output_notes;
+        if notes.len() > NOTE_LIMIT || notes.iter().any(|note| note.len() > NOTE_LENGTH_LIMIT) {
+            return Err(InvalidMessage::new("output_notes", "are too many or too long"));
+        }
+        Ok(Self {
+            verdict: serde_json::from_str(&wire.verdict_json)
+                .map_err(|error| InvalidMessage::new("verdict_json", error))?,
+            started_at: wire.started_unix_ms.map(|millis| wall_time("started_unix_ms", millis)).transpose()?,
+            finished_at: wall_time("finished_unix_ms", wire.finished_unix_ms)?,
+            stdout_bytes: wire.stdout_bytes,
+            stderr_bytes: wire.stderr_bytes,
+            output_files: wire.output_files,
+            output_notes: wire.output_notes,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{AttemptKey, Fence};
+    use crate::resources::Resources;
+    use crate::task::Verdict;
+    use crate::time::WallTime;
+
+    fn key() -> AttemptKey {
+        let task = "task-01arz3ndektsv4rrffq69g5fav".parse().expect("an id");
+        AttemptKey { task, index: 3, attempt: 1, fence: Fence(9) }
+    }
+
+    fn outcome(verdict: Verdict) -> Outcome {
+        Outcome {
+            verdict,
+            started_at: Some(WallTime(1)),
+            finished_at: WallTime(2),
+            stdout_bytes: 3,
+            stderr_bytes: 4,
+            output_files: 5,
+            output_notes: vec!["a link was left out".to_owned()],
+        }
+    }
+
+    fn round_trip(message: FromWorker) {
+        assert_eq!(FromWorker::try_from(proto::FromWorker::from(message.clone())), Ok(message));
+    }
+
+    fn hello() -> Hello {
+        Hello {
+            worker: "w1".parse().expect("a name"),
+            protocol: 1,
+            facts: WorkerFacts {
+                address: "host".to_owned(),
+                version: "0.1.0".to_owned(),
+                capacity: Resources::TASK_DEFAULT,
+                labels: [("zone".to_owned(), "a".to_owned())].into(),
+            },
+            boot_id: "b".to_owned(),
+            incarnation: "i".to_owned(),
+            inventory: [Phase::Accepted, Phase::Running, Phase::Finished]
+                .map(|phase| Held { key: key(), phase })
+                .into(),
+        }
+    }
+
+    #[test]
+    fn every_message_reads_back_as_written() {
+        round_trip(FromWorker::Hello(hello()));
+        let usage =
+            Usage { cpu_percent: 99.5, memory_used_bytes: 1, storage_used_bytes: 2, gpu_percent: 0.0, running: 3 };
+        round_trip(FromWorker::Heartbeat(Heartbeat { usage }));
+        let changes = [
+            AttemptChange::Preparing,
+            AttemptChange::Started { at: WallTime(7), container: "c".to_owned() },
+            AttemptChange::Finished(outcome(Verdict::ExitCode { exit_code: 3 })),
+            AttemptChange::Finished(outcome(Verdict::Image { message: "\u{1F4A5} no \"such\"\nimage".to_owned() })),
+        ];
+        let reports = changes.into_iter().zip(1..).map(|(change, sequence)| Report { sequence, key: key(), change });
+        round_trip(FromWorker::Reports(reports.collect()));
+    }
+
+    #[test]
+    fn hostile_hellos_are_refused_by_field() {
+        let hostile = |change: fn(&mut proto::Hello)| {
+            let mut wire = proto::Hello::from(hello());
+            change(&mut wire);
+            Hello::try_from(wire).expect_err("refused").field()
+        };
+        assert_eq!(hostile(|wire| wire.worker_id = "../w".to_owned()), "worker_id");
+        assert_eq!(hostile(|wire| wire.capacity = None), "capacity");
+        assert_eq!(hostile(|wire| wire.address = "x".repeat(1000)), "address");
+        assert_eq!(hostile(|wire| wire.version = "\u{1b}[2J".to_owned()), "version");
+        assert_eq!(hostile(|wire| wire.inventory[0].phase = 0), "phase");
+        assert_eq!(hostile(|wire| wire.inventory[0].phase = 99), "phase");
+        assert_eq!(hostile(|wire| wire.inventory[0].attempt = None), "attempt");
+        assert_eq!(hostile(|wire| wire.labels = (0..100).map(|n| (n.to_string(), String::new())).collect()), "labels");
+    }
+
+    #[test]
+    fn hostile_reports_are_refused_by_field() {
+        let hostile = |change: fn(&mut proto::Finished)| {
+            let mut wire = proto::Finished::from(outcome(Verdict::Success));
+            change(&mut wire);
+            Outcome::try_from(wire).expect_err("refused").field()
+        };
+        for json in ["", "{", "null", r#"{"kind":"won"}"#, r#"{"kind":"exit_code"}"#] {
+            let mut wire = proto::Finished::from(outcome(Verdict::Success));
+            wire.verdict_json = json.to_owned();
+            assert_eq!(Outcome::try_from(wire).expect_err(json).field(), "verdict_json");
+        }
+        assert_eq!(hostile(|wire| wire.verdict_json = "[".repeat(VERDICT_LIMIT + 1)), "verdict_json");
+        assert_eq!(hostile(|wire| wire.verdict_json = "[".repeat(10_000)), "verdict_json");
+        assert_eq!(hostile(|wire| wire.finished_unix_ms = i64::MAX), "finished_unix_ms");
+        assert_eq!(hostile(|wire| wire.started_unix_ms = Some(-1)), "started_unix_ms");
+        assert_eq!(hostile(|wire| wire.output_notes = vec![String::new(); NOTE_LIMIT + 1]), "output_notes");
+        assert_eq!(FromWorker::try_from(proto::FromWorker { message: None }).expect_err("refused").field(), "message");
+    }
+
+    #[test]
+    fn what_is_no_percentage_is_refused() {
+        for value in [f64::NAN, f64::INFINITY, -1.0] {
+            let wire = proto::Heartbeat { cpu_percent: value, ..proto::Heartbeat::default() };
+            assert_eq!(Heartbeat::try_from(wire).expect_err("refused").field(), "cpu_percent");
+        }
+    }
+}

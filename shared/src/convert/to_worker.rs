@@ -1,0 +1,233 @@
+//! What masters send.
+
+use super::{InvalidMessage, attempt_key, each, from_millis, plain_text, required, sorted, to_millis, variant};
+use crate::id::{AttemptKey, Epoch};
+use crate::link::{Assignment, CancelOrder, Decision, ToWorker, Welcome};
+use crate::proto::{self, assignment::Command as WireCommand, to_worker::Message};
+use crate::task::Command;
+
+/// The longest reason of a goodbye.
+const REASON_LIMIT: usize = 1024;
+
+impl From<ToWorker> for proto::ToWorker {
+    fn from(message: ToWorker) -> Self {
+        let message = match message {
+            ToWorker::Welcome(welcome) => Message::Welcome(welcome.into()),
+            ToWorker::Assign(assignments) => Message::Assignments(proto::Assignments {
+                assignments: assignments.into_iter().map(Into::into).collect(),
+            }),
+            ToWorker::Cancel(orders) => {
+                Message::Cancels(proto::Cancels { cancels: orders.into_iter().map(Into::into).collect() })
+            }
+            ToWorker::Ack { through } => Message::Ack(proto::Ack { through }),
+            ToWorker::Goodbye { reason } => Message::Goodbye(proto::Goodbye { reason }),
+        };
+        Self { message: Some(message) }
+    }
+}
+
+impl TryFrom<proto::ToWorker> for ToWorker {
+    type Error = InvalidMessage;
+    fn try_from(wire: proto::ToWorker) -> Result<Self, InvalidMessage> {
+        Ok(match required("message", wire.message)? {
+            Message::Welcome(welcome) => Self::Welcome(welcome.try_into()?),
+            Message::Assignments(assignments) => Self::Assign(each(assignments.assignments)?),
+            Message::Cancels(cancels) => Self::Cancel(each(cancels.cancels)?),
+            Message::Ack(proto::Ack { through }) => Self::Ack { through },
+            Message::Goodbye(goodbye) => Self::Goodbye { reason: plain_text("reason", goodbye.reason, REASON_LIMIT)? },
+        })
+    }
+}
+
+impl From<Welcome> for proto::Welcome {
+    fn from(welcome: Welcome) -> Self {
+        let decisions = welcome.decisions.into_iter();
+        Self {
+            cluster_id: welcome.cluster.to_string(),
+            epoch: welcome.epoch.0,
+            heartbeat_ms: to_millis(welcome.heartbeat),
+            lease_ms: to_millis(welcome.lease),
+            decisions: decisions.map(decision_to_wire).collect(),
+        }
+    }
+}
+
+impl TryFrom<proto::Welcome> for Welcome {
+    type Error = InvalidMessage;
+    fn try_from(wire: proto::Welcome) -> Result<Self, InvalidMessage> {
+        // A heartbeat of zero would be a busy loop.
+        if wire.heartbeat_ms == 0 {
+            return Err(InvalidMessage::missing("heartbeat_ms"));
+        }
+        Ok(Self {
+            cluster: wire.cluster_id.parse().map_err(|error| InvalidMessage::new("cluster_id", error))?,
+            epoch: Epoch(wire.epoch),
+            heartbeat: from_millis(wire.heartbeat_ms),
+            lease: from_millis(wire.lease_ms),
+            decisions: wire.decisions.into_iter().map(decision_from_wire).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn decision_to_wire((key, decision): (AttemptKey, Decision)) -> proto::Decision {
+    let verb = match decision {
+        Decision::Keep => proto::Verb::Keep,
+        Decision::Stop => proto::Verb::Stop,
+        Decision::Forget => proto::Verb::Forget,
+    };
+    proto::Decision { attempt: Some(key.into()), verb: verb.into() }
+}
+
+fn decision_from_wire(wire: proto::Decision) -> Result<(AttemptKey, Decision), InvalidMessage> {
+    let decision = match variant("verb", wire.verb)? {
+        proto::Verb::Unspecified => return Err(InvalidMessage::missing("verb")),
+        proto::Verb::Keep => Decision::Keep,
+        proto::Verb::Stop => Decision::Stop,
+        proto::Verb::Forget => Decision::Forget,
+    };
+    Ok((attempt_key(wire.attempt)?, decision))
+}
+
+impl From<Assignment> for proto::Assignment {
+    fn from(assignment: Assignment) -> Self {
+        let command = match assignment.command {
+            Command::ImageDefault => None,
+            Command::Shell(line) => Some(WireCommand::Shell(line)),
+            Command::Argv(args) => Some(WireCommand::Argv(proto::Argv { args })),
+        };
+        Self {
+            attempt: Some(assignment.key.into()),
+            image: assignment.image,
+            command,
+            resources: Some(assignment.resources.into()),
+            env: assignment.env.into_iter().collect(),
+            user: assignment.user.to_string(),
+            name: assignment.name.unwrap_or_default(),
+            stop_grace_ms: to_millis(assignment.stop_grace),
+        }
+    }
+}
+
+impl TryFrom<proto::Assignment> for Assignment {
+    type Error = InvalidMessage;
+    fn try_from(wire: proto::Assignment) -> Result<Self, InvalidMessage> {
+        if wire.image.is_empty() {
+            return Err(InvalidMessage::missing("image"));
+        }
+        let command = match wire.command {
+            None => Command::ImageDefault,
+            Some(WireCommand::Shell(line)) => Command::Shell(line),
+            Some(WireCommand::Argv(argv)) => Command::Argv(argv.args),
+        };
+        Ok(Self {
+            key: attempt_key(wire.attempt)?,
+            image: wire.image,
+            command,
+            resources: required("resources", wire.resources)?.into(),
+            env: sorted(wire.env),
+            user: wire.user.parse().map_err(|error| InvalidMessage::new("user", error))?,
+            name: (!wire.name.is_empty()).then_some(wire.name),
+            stop_grace: from_millis(wire.stop_grace_ms),
+        })
+    }
+}
+
+impl From<CancelOrder> for proto::Cancel {
+    fn from(order: CancelOrder) -> Self {
+        Self { attempt: Some(order.key.into()), grace_ms: to_millis(order.grace) }
+    }
+}
+
+impl TryFrom<proto::Cancel> for CancelOrder {
+    type Error = InvalidMessage;
+    fn try_from(wire: proto::Cancel) -> Result<Self, InvalidMessage> {
+        Ok(Self { key: attempt_key(wire.attempt)?, grace: from_millis(wire.grace_ms) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::id::Fence;
+    use crate::resources::Resources;
+
+    fn key() -> AttemptKey {
+        let task = "task-01arz3ndektsv4rrffq69g5fav".parse().expect("an id");
+        AttemptKey { task, index: 3, attempt: 1, fence: Fence(9) }
+    }
+
+    fn assignment(command: Command, name: Option<&str>) -> Assignment {
+        Assignment {
+            key: key(),
+            image: "busybox".to_owned(),
+            command,
+            resources: Resources::TASK_DEFAULT,
+            env: [("A".to_owned(), "1".to_owned())].into(),
+            user: "ada".parse().expect("a name"),
+            name: name.map(str::to_owned),
+            stop_grace: Duration::from_secs(30),
+        }
+    }
+
+    fn welcome() -> Welcome {
+        Welcome {
+            cluster: "01arz3ndektsv4rrffq69g5fav".parse().expect("an id"),
+            epoch: Epoch(4),
+            heartbeat: Duration::from_secs(5),
+            lease: Duration::from_secs(30),
+            decisions: [Decision::Keep, Decision::Stop, Decision::Forget].map(|decision| (key(), decision)).into(),
+        }
+    }
+
+    #[test]
+    fn every_message_reads_back_as_written() {
+        let messages = [
+            ToWorker::Welcome(welcome()),
+            ToWorker::Assign(vec![
+                assignment(Command::ImageDefault, None),
+                assignment(Command::Shell("echo hi".to_owned()), Some("n")),
+                assignment(Command::Argv(vec!["a".to_owned(), String::new()]), None),
+            ]),
+            ToWorker::Cancel(vec![CancelOrder { key: key(), grace: Duration::from_millis(1) }]),
+            ToWorker::Ack { through: u64::MAX },
+            ToWorker::Goodbye { reason: "the master stops".to_owned() },
+        ];
+        for message in messages {
+            assert_eq!(ToWorker::try_from(proto::ToWorker::from(message.clone())), Ok(message));
+        }
+    }
+
+    #[test]
+    fn hostile_messages_are_refused_by_field() {
+        let hostile = |change: fn(&mut proto::Assignment)| {
+            let mut wire = proto::Assignment::from(assignment(Command::ImageDefault, None));
+            change(&mut wire);
+            Assignment::try_from(wire).expect_err("refused").field()
+        };
+        assert_eq!(hostile(|wire| wire.attempt = None), "attempt");
+        assert_eq!(hostile(|wire| wire.image.clear()), "image");
+        assert_eq!(hostile(|wire| wire.resources = None), "resources");
+        assert_eq!(hostile(|wire| wire.user = "a/b".to_owned()), "user");
+
+        let hostile = |change: fn(&mut proto::Welcome)| {
+            let mut wire = proto::Welcome::from(welcome());
+            change(&mut wire);
+            Welcome::try_from(wire).expect_err("refused").field()
+        };
+        assert_eq!(hostile(|wire| wire.cluster_id.clear()), "cluster_id");
+        assert_eq!(hostile(|wire| wire.heartbeat_ms = 0), "heartbeat_ms");
+        assert_eq!(hostile(|wire| wire.decisions[0].verb = 0), "verb");
+        assert_eq!(hostile(|wire| wire.decisions[0].verb = -7), "verb");
+        assert_eq!(hostile(|wire| wire.decisions[0].attempt = None), "attempt");
+
+        let refused = ToWorker::try_from(proto::ToWorker { message: None }).expect_err("refused");
+        assert_eq!(refused.to_string(), "`message`: is missing");
+    }
+
+    #[test]
+    fn a_duration_that_the_wire_cannot_hold_is_the_longest_it_can() {
+        assert_eq!(to_millis(Duration::MAX), u32::MAX);
+    }
+}
