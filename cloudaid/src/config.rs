@@ -18,14 +18,15 @@ mod machine;
 mod parse;
 mod problem;
 mod secret;
+mod settings;
 pub mod show;
 pub mod table;
 
-pub use check::Settings;
 pub use layers::{Layers, Origin, Value};
 pub use machine::Machine;
 pub use problem::{ConfigError, Problem};
 pub use secret::Secret;
+pub use settings::Settings;
 pub use table::Role;
 
 /// What a master is started with.

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -25,11 +25,12 @@ const LAST_CALLS: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    let file = args.config.as_deref();
     let result = match args.command {
-        Command::Master(flags) => run_master(flags, args.config),
-        Command::Worker(flags) => run_worker(flags, args.config),
-        Command::Dev(flags) => run_dev(flags, args.config),
-        Command::Config(ConfigCommand::Show(show)) => print_config(show, args.config),
+        Command::Master(flags) => run_master(flags, file),
+        Command::Worker(flags) => run_worker(flags, file),
+        Command::Dev(flags) => run_dev(flags, file),
+        Command::Config(ConfigCommand::Show(show)) => print_config(show, file),
     };
     match result {
         Ok(code) => code,
@@ -70,46 +71,46 @@ impl From<ConfigError> for Failure {
     }
 }
 
-fn run_master<const ROLES: u8>(flags: Flags<ROLES>, file: Option<PathBuf>) -> Result<ExitCode, Failure> {
+fn run_master<const ROLES: u8>(flags: Flags<ROLES>, file: Option<&Path>) -> Result<ExitCode, Failure> {
     let settings = read(flags, file);
     let (log, config) = settings.master()?;
     let notice = config.plaintext_notice();
-    run(&log, &settings, notice, |shutdown| async move {
+    run(&log, &settings, notice.as_deref(), |shutdown| async move {
         let (started, _) = tokio::sync::oneshot::channel();
         let result = Box::pin(master::run(config, started, shutdown)).await;
         result.map_err(|error| Failure::new(&error, error.hint(), error.exit_code()))
     })
 }
 
-fn run_worker<const ROLES: u8>(flags: Flags<ROLES>, file: Option<PathBuf>) -> Result<ExitCode, Failure> {
+fn run_worker<const ROLES: u8>(flags: Flags<ROLES>, file: Option<&Path>) -> Result<ExitCode, Failure> {
     let settings = read(flags, file);
     let (log, config) = settings.worker()?;
     let notice = config.plaintext_notice();
-    run(&log, &settings, notice, |shutdown| async move {
+    run(&log, &settings, notice.as_deref(), |shutdown| async move {
         let result = Box::pin(worker::run(config, shutdown)).await;
         result.map_err(|error| Failure::new(&error, error.hint(), error.exit_code()))
     })
 }
 
-fn run_dev<const ROLES: u8>(flags: Flags<ROLES>, file: Option<PathBuf>) -> Result<ExitCode, Failure> {
+fn run_dev<const ROLES: u8>(flags: Flags<ROLES>, file: Option<&Path>) -> Result<ExitCode, Failure> {
     let settings = read(flags, file);
     let (log, config) = settings.dev()?;
     let notice = config.master.plaintext_notice();
-    run(&log, &settings, notice, |shutdown| async move {
+    run(&log, &settings, notice.as_deref(), |shutdown| async move {
         let result = Box::pin(dev::run(config, shutdown)).await;
         result.map_err(|error| Failure::new(&error, error.hint(), error.exit_code()))
     })
 }
 
-fn read<const ROLES: u8>(flags: Flags<ROLES>, file: Option<PathBuf>) -> Settings {
-    Settings::new(Layers::read(flags.0, file.as_deref()))
+fn read<const ROLES: u8>(flags: Flags<ROLES>, file: Option<&Path>) -> Settings {
+    Settings::new(Layers::read(flags.0, file))
 }
 
 /// Starts the log and the runtime, and runs a role until it ends or a signal comes.
 fn run<F>(
     log: &LogSettings,
     settings: &Settings,
-    notice: Option<String>,
+    notice: Option<&str>,
     role: impl FnOnce(CancellationToken) -> F,
 ) -> Result<ExitCode, Failure>
 where
@@ -117,7 +118,7 @@ where
 {
     let failed = |error: &dyn std::error::Error| Failure::new(error, "see the system's log".to_owned(), EXIT_FAILURE);
     observe::start(log).map_err(|error| failed(&error))?;
-    for warning in settings.warnings().iter().chain(&notice) {
+    for warning in settings.warnings().iter().map(String::as_str).chain(notice) {
         tracing::warn!("{warning}");
     }
     let runtime = Runtime::new().map_err(|error| failed(&error))?;
@@ -151,15 +152,20 @@ async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
     }
 }
 
-fn print_config(args: ShowArgs, file: Option<PathBuf>) -> Result<ExitCode, Failure> {
+fn print_config(args: ShowArgs, file: Option<&Path>) -> Result<ExitCode, Failure> {
     let settings = read(args.flags, file);
     let rows = show::list(&settings, args.role);
     let text = match args.output {
         Output::Table => show::as_table(&rows),
         Output::Json => serde_json::to_string_pretty(&rows).unwrap_or_default() + "\n",
     };
-    // A reader that closes the pipe early has read enough.
-    let _ = io::stdout().lock().write_all(text.as_bytes());
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // A reader that closes the pipe early has read enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            return Err(Failure::new(&error, "stdout cannot be written; is its disk full?".to_owned(), EXIT_FAILURE));
+        }
+        _ => {}
+    }
     for warning in settings.warnings() {
         let _ = writeln!(io::stderr(), "warning: {warning}");
     }

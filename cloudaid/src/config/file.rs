@@ -89,14 +89,14 @@ fn scalar(value: &toml::Value) -> Option<String> {
 fn unknown(name: &str) -> String {
     let names = table::ALL.iter().filter(|row| row.in_file()).map(|row| row.name);
     let sections = names.clone().filter_map(|name| Some(name.split_once('.')?.0));
-    match nearest(name, names.chain(sections)) {
+    match nearest(name, &names.chain(sections)) {
         Some(known) => format!("there is no such setting; did you mean `{known}`?"),
         None => "there is no such setting; `cloudaid config show` lists them".to_owned(),
     }
 }
 
 /// The known name that a typing error, or the wrong section, can have turned into `name`.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Option<&'a str> {
+pub(super) fn nearest<'a>(name: &str, known: &(impl Iterator<Item = &'a str> + Clone)) -> Option<&'a str> {
     let same_key = |candidate: &&str| candidate.rsplit('.').next() == name.rsplit('.').next();
     let near = (name.len() / 3).clamp(1, 3);
     let close = known.clone().map(|candidate| (distance(name, candidate), candidate)).min();
@@ -154,8 +154,8 @@ mod tests {
         assert_eq!(
             problems("[master]\nhtpp = 1\n[maser]\nx = 1\n[worker]\nheartbeat = \"1s\"\n[zzz]\ncolour = 1"),
             [
-                "master.htpp: there is no such setting; did you mean `master.http`?",
                 "maser: there is no such setting; did you mean `master`?",
+                "master.htpp: there is no such setting; did you mean `master.http`?",
                 "worker.heartbeat: there is no such setting; did you mean `leases.heartbeat`?",
                 "zzz: there is no such setting; `cloudaid config show` lists them",
             ]

@@ -131,7 +131,7 @@ impl Layers {
             if name == "CONFIG" || known.clone().any(|known| known == name) {
                 continue;
             }
-            if let Some(near) = nearest(name, known.clone()) {
+            if let Some(near) = nearest(name, &known) {
                 let warning = format!("{PREFIX}{name} is no setting and is ignored; did you mean {PREFIX}{near}?");
                 self.warnings.push(warning);
             }

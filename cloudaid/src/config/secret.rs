@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// The least length of a signing secret, in bytes.
-pub const SECRET_MIN: usize = 32;
+const SECRET_MIN: usize = 32;
 
 /// Secrets that stand in documentation and examples: everybody knows them.
 const SAMPLES: [&str; 12] = [

@@ -4,8 +4,8 @@ use std::fmt::Write;
 
 use serde::Serialize;
 
-use super::check::Settings;
 use super::problem::Problem;
+use super::settings::Settings;
 use super::table::{self, Role, Setting};
 use crate::observe;
 
@@ -35,7 +35,7 @@ pub struct Shown {
 #[must_use]
 pub fn list(settings: &Settings, role: Option<Role>) -> Vec<Shown> {
     let rows = table::ALL.iter().filter(|row| role.is_none_or(|role| row.is_for(role)));
-    rows.map(|row| shown(settings, row, role.unwrap_or(row.first_role()))).collect()
+    rows.map(|row| shown(settings, row, role.unwrap_or_else(|| row.first_role()))).collect()
 }
 
 fn shown(settings: &Settings, row: &'static Setting, role: Role) -> Shown {

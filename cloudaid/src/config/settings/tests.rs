@@ -1,6 +1,10 @@
+use std::path::Path;
+use std::time::Duration;
+
 use super::super::dotenv::DotEnv;
 use super::super::file::FileLayer;
 use super::super::machine::Machine;
+use super::super::{CapacityOverrides, LogFormat, Secret};
 use super::*;
 
 fn layers() -> Layers {
