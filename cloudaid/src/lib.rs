@@ -3,8 +3,14 @@
 //! Read in this order: [`config`], [`master`] (with [`store`], [`mod@http`] and [`mod@grpc`]), [`worker`] (with
 //! [`runtime`]), [`dev`].
 
+pub mod args;
+pub mod config;
+pub mod dev;
 pub mod failpoint;
-pub mod master;
-pub mod store;
-
 pub mod grpc;
+pub mod http;
+pub mod master;
+pub mod observe;
+pub mod runtime;
+pub mod store;
+pub mod worker;

@@ -215,7 +215,7 @@ pub async fn run_with(
     let (cluster, driver) = driver.into_handle(shutdown.clone());
     let driver = tokio::spawn(driver.run(shutdown.clone()));
 
-    let jwt_secret = Auth::ensure_jwt_secret(config.jwt_secret.as_deref(), &config.data_dir)?;
+    let jwt_secret = Auth::ensure_jwt_secret(config.jwt_secret.as_ref().map(crate::config::Secret::expose), &config.data_dir)?;
     let auth = Auth::new(&jwt_secret, config.token_ttl, &config.data_dir, cluster.clone())?;
     let worker_token_file = config.data_dir.join("worker.token");
     let worker_token = auth::ensure_secret(&worker_token_file)?;

@@ -1,0 +1,169 @@
+//! Settings: what each role is started with, typed and checked as a whole before anything is opened.
+//!
+//! [`table`] lists every setting in one row; [`Layers`] holds what was found, [`Settings`] turns it into the values below.
+//! Built-in defaults < file < `.env` < environment < flags.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use shared::id::WorkerId;
+
+mod check;
+mod dotenv;
+mod file;
+mod layers;
+mod machine;
+mod parse;
+mod problem;
+mod secret;
+mod settings;
+pub mod show;
+pub mod table;
+
+pub use layers::{Layers, Origin, Value};
+pub use machine::Machine;
+pub use problem::{ConfigError, Problem};
+pub use secret::Secret;
+pub use settings::Settings;
+pub use table::Role;
+
+/// What a master is started with.
+#[derive(Debug, Clone)]
+pub struct MasterConfig {
+    /// Everything it knows is below this directory.
+    pub data_dir: PathBuf,
+    /// Where the admin API listens.
+    pub http: SocketAddr,
+    /// Where workers connect.
+    pub grpc: SocketAddr,
+    /// Signs logins; if none, the master makes one and keeps it.
+    pub jwt_secret: Option<Secret>,
+    /// How long a login lasts.
+    pub token_ttl: Duration,
+    /// Whether the last lines of a task's log are logged when it ends.
+    pub print_task_logs: bool,
+    /// How long silence is borne.
+    pub leases: LeaseSettings,
+    /// How often a task is tried when it fails through no fault of its own.
+    pub infrastructure_attempts: u32,
+    /// Make an account for the person at this machine if there is none, and log in. Only `dev` wants that.
+    pub bootstrap_admin: bool,
+}
+
+/// How long silence is borne. `heartbeat < suspect < lease < reassign` always holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseSettings {
+    /// Between two reports of a worker.
+    pub heartbeat: Duration,
+    /// Then it gets no new tasks.
+    pub suspect: Duration,
+    /// Then it stops its tasks by itself.
+    pub lease: Duration,
+    /// Then they run elsewhere.
+    pub reassign: Duration,
+    /// For this long after a start nothing is declared lost.
+    pub start_grace: Duration,
+}
+
+/// What a worker is started with.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// As `http://host:port`, in the order in which they are tried. At least one.
+    pub masters: Vec<String>,
+    /// Unique in its cluster.
+    pub name: WorkerId,
+    /// Its journal, logs and outputs are below this directory.
+    pub data_dir: PathBuf,
+    /// What lets it join.
+    pub token: WorkerToken,
+    /// The engine's socket as `unix:///path`.
+    pub docker_host: Option<String>,
+    /// What it offers, where that is not all there is.
+    pub overrides: CapacityOverrides,
+    /// For filters.
+    pub labels: BTreeMap<String, String>,
+    /// Shown in lists; the host name if none.
+    pub advertise: Option<String>,
+}
+
+/// Where the secret is that lets a worker join.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkerToken {
+    /// In a file, read when it connects.
+    File(PathBuf),
+    /// Here.
+    Inline(Secret),
+}
+
+/// What a worker offers, where that is not all there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CapacityOverrides {
+    /// Thousandths of a core.
+    pub cpu_millis: Option<u64>,
+    /// Bytes.
+    pub memory_bytes: Option<u64>,
+    /// Bytes.
+    pub storage_bytes: Option<u64>,
+    /// Thousandths of a GPU.
+    pub gpu_millis: Option<u64>,
+}
+
+/// What `cloudaid dev` is started with.
+#[derive(Debug, Clone)]
+pub struct DevConfig {
+    /// The master's half.
+    pub master: MasterConfig,
+    /// The worker's half. Its master and its token are set once the master has started.
+    pub worker: WorkerConfig,
+    /// Where cloudctl keeps its contexts, if this person has a home directory.
+    pub contexts_file: Option<PathBuf>,
+}
+
+/// How and what is logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// For people or for machines.
+    pub format: LogFormat,
+    /// As `tracing-subscriber` reads it; known to be readable.
+    pub filter: String,
+}
+
+/// For whom log lines are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// People.
+    Text,
+    /// Machines: a JSON object per line.
+    Json,
+}
+
+impl MasterConfig {
+    /// What the log has to say if others can read along.
+    #[must_use]
+    pub fn plaintext_notice(&self) -> Option<String> {
+        let open = [self.http, self.grpc].into_iter().filter(|address| !parse::is_loopback(address.ip()));
+        let open: Vec<_> = open.map(|address| address.to_string()).collect();
+        (!open.is_empty()).then(|| {
+            format!(
+                "Listening on {} without encryption: whoever can read that network can read tokens",
+                open.join(" and ")
+            )
+        })
+    }
+}
+
+impl WorkerConfig {
+    /// What the log has to say if others can read along.
+    #[must_use]
+    pub fn plaintext_notice(&self) -> Option<String> {
+        let is_near = |url: &&String| {
+            let host = url.trim_start_matches("http://").rsplit_once(':').map_or("", |(host, _)| host);
+            let address = host.trim_matches(['[', ']']).parse();
+            host == "localhost" || address.is_ok_and(parse::is_loopback)
+        };
+        let far = self.masters.iter().find(|url| !is_near(url))?;
+        Some(format!("The link to {far} is not encrypted: whoever can read that network can read the worker's token"))
+    }
+}

@@ -1,0 +1,84 @@
+//! The worker's settings.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use shared::id::WorkerId;
+use shared::resources::{InvalidQuantity, Quantity};
+
+use super::{Check, absolute};
+use crate::config::table::{self, Setting};
+use crate::config::{CapacityOverrides, Secret, WorkerConfig, WorkerToken, parse};
+
+impl Check<'_> {
+    pub(in crate::config) fn worker(
+        &mut self,
+        data_dir: Option<PathBuf>,
+        masters: Option<Vec<String>>,
+        token: Option<WorkerToken>,
+    ) -> Option<WorkerConfig> {
+        let name =
+            self.required(&table::WORKER_NAME, "the host name is no valid worker name; give --name NAME", |text| {
+                text.trim().parse::<WorkerId>().map_err(|error| error.to_string())
+            });
+        let docker_host = self.optional(&table::DOCKER_HOST, parse::docker_host);
+        let overrides = CapacityOverrides {
+            cpu_millis: self.amount(&table::CPU, Quantity::to_millis, 1),
+            memory_bytes: self.amount(&table::MEMORY, Quantity::to_bytes, 1),
+            storage_bytes: self.amount(&table::STORAGE, Quantity::to_bytes, 0),
+            gpu_millis: self.amount(&table::GPU, Quantity::to_millis, 0),
+        };
+        let labels: BTreeMap<_, _> = self.optional(&table::LABELS, parse::labels).unwrap_or_default();
+        let advertise = self.optional(&table::ADVERTISE, parse::advertise);
+        Some(WorkerConfig {
+            masters: masters?,
+            name: name?,
+            data_dir: data_dir?,
+            token: token?,
+            docker_host,
+            overrides,
+            labels,
+            advertise,
+        })
+    }
+
+    /// The token that stands on the higher layer; two on one layer are a contradiction.
+    pub(in crate::config) fn token(&mut self) -> Option<WorkerToken> {
+        let file = self.layers.value(&table::TOKEN_FILE, self.role);
+        let inline = self.layers.value(&table::WORKER_TOKEN, self.role);
+        match (file, inline) {
+            (None, None) => {
+                let message = "a worker proves itself with a secret; give --token-file FILE or CLOUDAI_WORKER_TOKEN. The \
+                               master keeps it as `worker.token` in its data directory";
+                self.push(&table::TOKEN_FILE, message.to_owned(), None, true);
+                None
+            }
+            (Some(file), Some(inline)) if file.origin.layer() == inline.origin.layer() => {
+                let message = format!("it is set, and so is {}; keep one of the two", inline.origin);
+                self.push(&table::TOKEN_FILE, message, Some(file.origin.to_string()), false);
+                None
+            }
+            (Some(file), inline) if inline.as_ref().is_none_or(|inline| inline.origin < file.origin) => {
+                Some(WorkerToken::File(absolute(&self.layers.machine.expand(&file.text))))
+            }
+            (_, inline) => inline.map(|inline| WorkerToken::Inline(Secret::new(inline.text.trim()))),
+        }
+    }
+
+    fn amount(
+        &mut self,
+        row: &'static Setting,
+        convert: fn(&Quantity, &str) -> Result<u64, InvalidQuantity>,
+        least: u64,
+    ) -> Option<u64> {
+        let key = row.name.rsplit('.').next().unwrap_or(row.name);
+        self.optional(row, |text| match convert(&Quantity::Text(text.to_owned()), key) {
+            Ok(amount) if amount < least => {
+                Err("a worker without it can run nothing; leave it unset to offer all".into())
+            }
+            Ok(amount) => Ok(amount),
+            // The message begins with the setting's name anyway.
+            Err(error) => Err(error.to_string().trim_start_matches(&format!("{key}: ")).to_owned()),
+        })
+    }
+}

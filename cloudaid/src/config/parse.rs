@@ -1,0 +1,224 @@
+//! Texts to values. Each refusal says what to write instead.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use shared::submit::{LABEL_LIMIT, TEXT_LIMIT};
+
+/// The longest advertised address, in characters.
+const ADVERTISE_LIMIT: usize = 255;
+/// The port of a master when none is given.
+const GRPC_PORT: u16 = 50051;
+
+/// `text` for a message: short and without control characters.
+pub(super) fn shown(text: &str) -> String {
+    let mut short: String = text.chars().take(80).flat_map(char::escape_debug).collect();
+    if text.chars().nth(80).is_some() {
+        short.push_str("...");
+    }
+    short
+}
+
+/// `true` or `false`.
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => Ok(true),
+        "false" | "0" | "no" | "off" => Ok(false),
+        _ => Err(format!("`{}` is neither `true` nor `false`", shown(text))),
+    }
+}
+
+/// An address to listen at.
+pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
+    let text = text.trim();
+    if let Some(port) = text.strip_prefix("localhost:").and_then(|port| port.parse().ok()) {
+        return Ok(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port));
+    }
+    let hint = "give ADDRESS:PORT such as 127.0.0.1:8080";
+    text.parse().map_err(|_| format!("`{}` is not an address to listen at; {hint}", shown(text)))
+}
+
+/// Whether only this machine can reach it.
+pub(super) fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+/// A number and a unit: `500ms`, `5s`, `2m`, `12h`, `7d`; within `least..=most`.
+pub(super) fn duration(text: &str, least: Duration, most: Duration) -> Result<Duration, String> {
+    let trimmed = text.trim();
+    let digits = trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len());
+    let (number, unit) = trimmed.split_at(digits);
+    let millis = match unit.trim() {
+        "ms" => Some(1),
+        "s" => Some(1000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        "d" => Some(86_400_000),
+        _ => None,
+    };
+    let total = millis.zip(number.parse::<u64>().ok()).and_then(|(factor, number)| number.checked_mul(factor));
+    let Some(total) = total else {
+        return Err(format!("`{}` is not a time; give a whole number and ms, s, m, h or d, such as 30s", shown(text)));
+    };
+    let duration = Duration::from_millis(total);
+    if duration < least || duration > most {
+        return Err(format!("`{trimmed}` is not between {} and {}", in_words(least), in_words(most)));
+    }
+    Ok(duration)
+}
+
+/// A time as [`duration`] reads it.
+pub(super) fn in_words(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+    let unit = units.into_iter().find(|(factor, _)| millis >= *factor && millis.is_multiple_of(*factor));
+    let (factor, unit) = unit.unwrap_or((1, "ms"));
+    format!("{}{unit}", millis / factor)
+}
+
+/// Addresses of masters, as `http://host:port`.
+pub(super) fn masters(text: &str) -> Result<Vec<String>, String> {
+    let masters: Vec<_> = parts(text).map(master).collect::<Result<_, _>>()?;
+    if masters.is_empty() {
+        return Err("it names no master; give HOST:PORT such as 10.0.0.1:50051".to_owned());
+    }
+    Ok(masters)
+}
+
+fn master(text: &str) -> Result<String, String> {
+    let hint = "give HOST:PORT such as 10.0.0.1:50051";
+    if text.starts_with("https://") {
+        return Err(format!("`{}`: masters do not speak TLS yet; {hint}", shown(text)));
+    }
+    let plain = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    let refuse = || format!("`{}` is not the address of a master; {hint}", shown(text));
+    let authority: http::uri::Authority = plain.parse().map_err(|_| refuse())?;
+    let port_is_wrong = authority.port_u16().is_none() && plain.len() > authority.host().len();
+    if authority.host().is_empty() || plain.contains('@') || port_is_wrong || authority.port_u16() == Some(0) {
+        return Err(refuse());
+    }
+    Ok(format!("http://{}:{}", authority.host(), authority.port_u16().unwrap_or(GRPC_PORT)))
+}
+
+/// The socket of the engine, as `unix:///path`.
+pub(super) fn docker_host(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let path = text.strip_prefix("unix://").unwrap_or(text);
+    if path.starts_with('/') {
+        return Ok(format!("unix://{path}"));
+    }
+    let why = if text.starts_with("tcp://") || text.starts_with("http") {
+        "is open to the network, and whoever reaches an engine owns its machine"
+    } else {
+        "is not a unix socket"
+    };
+    Err(format!("`{}` {why}; give one such as unix:///var/run/docker.sock", shown(text)))
+}
+
+/// `a=b,c=d`.
+pub(super) fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let mut labels = BTreeMap::new();
+    for part in parts(text) {
+        let hint = "give NAME=VALUE such as disk=ssd";
+        let (name, value) = part.split_once('=').ok_or_else(|| format!("`{}` has no `=`; {hint}", shown(part)))?;
+        let bad = |text: &str| text.chars().count() > TEXT_LIMIT || text.chars().any(char::is_control);
+        if name.is_empty() || bad(name) || bad(value) {
+            return Err(format!("`{}` is not a label; {hint}, at most {TEXT_LIMIT} characters each", shown(part)));
+        }
+        if labels.insert(name.to_owned(), value.to_owned()).is_some() {
+            return Err(format!("`{}` is there twice; keep one", shown(name)));
+        }
+    }
+    if labels.len() > LABEL_LIMIT {
+        return Err(format!("{} labels are too many; give at most {LABEL_LIMIT}", labels.len()));
+    }
+    Ok(labels)
+}
+
+/// A host, or a host and a port; only shown.
+pub(super) fn advertise(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.chars().count() > ADVERTISE_LIMIT || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        return Err(format!("`{}` is not an address; give a host name or HOST:PORT", shown(text)));
+    }
+    Ok(text.to_owned())
+}
+
+/// A whole number in a range.
+pub(super) fn whole(text: &str, range: std::ops::RangeInclusive<u32>) -> Result<u32, String> {
+    let number = text.trim().parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("`{}` is not a whole number from {} to {}", shown(text), range.start(), range.end()))
+}
+
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|part| !part.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_a_unit_and_a_range() {
+        let read = |text| duration(text, Duration::from_millis(10), Duration::from_secs(86_400));
+        for (text, millis) in [("500ms", 500), ("5s", 5000), ("2m", 120_000), ("12h", 43_200_000), ("1d", 86_400_000)] {
+            assert_eq!(read(text), Ok(Duration::from_millis(millis)), "{text}");
+            assert_eq!(in_words(Duration::from_millis(millis)), text);
+        }
+        for bad in ["", "5", "s", "-5s", "1.5s", "5 parsecs", "99999999999999999999s", "9999999999999999d", "9ms", "2d"]
+        {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+        assert_eq!(read("2d"), Err("`2d` is not between 10ms and 1d".to_owned()));
+    }
+
+    #[test]
+    fn addresses_of_masters_are_brought_into_one_form() {
+        for (text, expected) in [
+            ("10.0.0.1:50051", "http://10.0.0.1:50051"),
+            ("http://m1:7/", "http://m1:7"),
+            ("m1", "http://m1:50051"),
+            ("[::1]:9", "http://[::1]:9"),
+        ] {
+            assert_eq!(masters(text), Ok(vec![expected.to_owned()]), "{text}");
+        }
+        assert_eq!(masters(" a:1, b:2 ,"), Ok(vec!["http://a:1".to_owned(), "http://b:2".to_owned()]));
+        for bad in ["", ",", "https://m:1", "m:x", "m:", "m:0", "m:70000", "user@m:1", "ftp://m:1", "a b:1", "m:1/path"]
+        {
+            assert!(masters(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_unix_sockets_lead_to_an_engine() {
+        assert_eq!(docker_host("/run/d.sock"), Ok("unix:///run/d.sock".to_owned()));
+        assert_eq!(docker_host("unix:///run/d.sock"), Ok("unix:///run/d.sock".to_owned()));
+        for bad in ["tcp://10.0.0.1:2375", "ssh://host", "unix://relative", ""] {
+            assert!(docker_host(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn addresses_to_listen_at() {
+        assert_eq!(listen("localhost:7").map(|a| a.to_string()), Ok("127.0.0.1:7".to_owned()));
+        assert_eq!(listen("[::1]:7").map(|a| is_loopback(a.ip())), Ok(true));
+        assert_eq!(listen("[::ffff:127.0.0.1]:7").map(|a| is_loopback(a.ip())), Ok(true));
+        assert_eq!(listen("0.0.0.0:7").map(|a| is_loopback(a.ip())), Ok(false));
+        for bad in ["8080", ":8080", "host:1", "127.0.0.1", "127.0.0.1:70000", ""] {
+            assert!(listen(bad).expect_err(bad).contains("127.0.0.1:8080"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn labels_and_small_values() {
+        assert_eq!(labels("a=b, c=").map(|labels| labels.len()), Ok(2));
+        for bad in ["a", "=b", "a=1,a=2", "a=\u{7}"] {
+            assert!(labels(bad).is_err(), "{bad}");
+        }
+        assert_eq!((switch("TRUE"), switch("off")), (Ok(true), Ok(false)));
+        assert!(switch("maybe").is_err() && advertise("a b").is_err());
+        assert_eq!(whole("3", 1..=100), Ok(3));
+        assert!(whole("0", 1..=100).is_err() && whole("101", 1..=100).is_err() && whole("x", 1..=100).is_err());
+    }
+}

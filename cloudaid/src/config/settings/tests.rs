@@ -1,0 +1,182 @@
+use std::path::Path;
+use std::time::Duration;
+
+use super::super::dotenv::DotEnv;
+use super::super::file::FileLayer;
+use super::super::machine::Machine;
+use super::super::{CapacityOverrides, LogFormat, Secret};
+use super::*;
+
+fn layers() -> Layers {
+    let machine = Machine {
+        home: Some("/home/ada".into()),
+        data_home: Some("/home/ada/.local/share".into()),
+        config_home: Some("/home/ada/.config".into()),
+        host: "node-7".to_owned(),
+    };
+    Layers { machine, ..Layers::default() }
+}
+
+fn with_file(text: &str) -> Settings {
+    let file = FileLayer::parse(text);
+    assert_eq!(file.problems, []);
+    Settings::new(Layers { file: Some(("c.toml".into(), file)), ..layers() })
+}
+
+fn with_env<const N: usize>(pairs: [(&str, &str); N]) -> Settings {
+    let env = pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    Settings::new(Layers { env, ..layers() })
+}
+
+fn problems<T>(result: Result<T, ConfigError>) -> Vec<String> {
+    result.err().map(|error| error.problems.iter().map(ToString::to_string).collect()).unwrap_or_default()
+}
+
+#[test]
+fn a_master_starts_without_any_setting() {
+    let (log, master) = Settings::new(layers()).master().expect("the defaults are valid");
+    assert_eq!(log.format, LogFormat::Text);
+    assert_eq!(master.data_dir, Path::new("/home/ada/.local/share/cloudai/master"));
+    assert_eq!((master.http.to_string(), master.grpc.port()), ("127.0.0.1:8080".to_owned(), 50051));
+    assert_eq!(master.leases.start_grace, Duration::from_secs(60));
+    assert_eq!((master.print_task_logs, master.bootstrap_admin, master.infrastructure_attempts), (false, false, 3));
+    assert_eq!(master.token_ttl, Duration::from_secs(43_200));
+    assert_eq!((master.jwt_secret.clone(), master.plaintext_notice()), (None, None));
+}
+
+#[test]
+fn dev_is_both_below_one_directory() {
+    let settings = with_env([("CLOUDAI_DATA_DIR", "/data"), ("CLOUDAI_MASTER", "nonsense://")]);
+    let (_, dev) = settings.dev().expect("valid");
+    assert_eq!(dev.master.data_dir, Path::new("/data/master"));
+    assert_eq!(dev.worker.data_dir, Path::new("/data/worker"));
+    assert_eq!(dev.worker.token, WorkerToken::File("/data/master/worker.token".into()));
+    assert_eq!(dev.worker.masters, ["http://127.0.0.1:50051"]);
+    assert_eq!(
+        (dev.worker.name.as_str(), dev.master.print_task_logs, dev.master.bootstrap_admin),
+        ("worker-1", true, true)
+    );
+    assert_eq!(dev.contexts_file.as_deref(), Some(Path::new("/home/ada/.config/cloudctl/contexts.toml")));
+}
+
+#[test]
+fn a_worker_takes_everything_from_its_section() {
+    let settings = with_file(
+        "[worker]\nmaster = [\"m1:1\", \"m2:2\"]\nname = \"w\"\ndata_dir = \"~/w\"\ntoken_file = \"/t\"\n\
+         docker_host = \"/d.sock\"\ncpu = 2.5\nmemory = 8\nstorage = \"100GiB\"\ngpu = 0\nadvertise = \"w.example\"\n\
+         labels = { disk = \"ssd\" }",
+    );
+    let (_, worker) = settings.worker().expect("valid");
+    assert_eq!(worker.masters, ["http://m1:1", "http://m2:2"]);
+    assert_eq!((worker.name.as_str(), worker.data_dir.as_path()), ("w", Path::new("/home/ada/w")));
+    assert_eq!(worker.token, WorkerToken::File("/t".into()));
+    assert_eq!(worker.docker_host.as_deref(), Some("unix:///d.sock"));
+    let expected = CapacityOverrides {
+        cpu_millis: Some(2500),
+        memory_bytes: Some(8 << 30),
+        storage_bytes: Some(100 << 30),
+        gpu_millis: Some(0),
+    };
+    assert_eq!(worker.overrides, expected);
+    assert_eq!((worker.labels["disk"].as_str(), worker.advertise.as_deref()), ("ssd", Some("w.example")));
+    assert!(worker.plaintext_notice().expect("another machine").contains("http://m1:1"));
+}
+
+#[test]
+fn a_worker_never_starts_with_no_token() {
+    let found = problems(Settings::new(layers()).worker());
+    assert!(
+        matches!(found.as_slice(), [one] if one.contains("--token-file FILE or CLOUDAI_WORKER_TOKEN")),
+        "{found:?}"
+    );
+    let (_, worker) = with_env([("CLOUDAI_WORKER_TOKEN", " abc\n")]).worker().expect("valid");
+    assert_eq!(worker.token, WorkerToken::Inline(Secret::new("abc")));
+    assert!(!format!("{worker:?}").contains("abc"));
+    assert_eq!(worker.plaintext_notice(), None);
+}
+
+#[test]
+fn the_token_on_the_higher_layer_counts() {
+    let inline = [("CLOUDAI_WORKER_TOKEN", "abc")];
+    let mut settings = with_env(inline);
+    settings.layers.flags.insert("token-file", "/flag".into());
+    assert_eq!(settings.worker().expect("valid").1.token, WorkerToken::File("/flag".into()));
+    let mut settings = with_env(inline);
+    settings.layers.dotenv = DotEnv::parse("CLOUDAI_TOKEN_FILE=/dotenv");
+    assert_eq!(settings.worker().expect("valid").1.token, WorkerToken::Inline(Secret::new("abc")));
+    let both = with_env([("CLOUDAI_WORKER_TOKEN", "abc"), ("CLOUDAI_TOKEN_FILE", "/t")]);
+    assert!(problems(both.worker())[0].contains("so is env CLOUDAI_WORKER_TOKEN; keep one"));
+}
+
+#[test]
+fn all_problems_come_at_once_each_with_its_origin() {
+    let mut settings =
+        with_file("[master]\nhttp = 8080\n[limits]\ninfrastructure_attempts = 0\n[log]\nformat = \"xml\"");
+    settings.layers.env =
+        [("JWT_SECRET", "your-secret-key"), ("CLOUDAI_LOG", "cloudaid=loud")].map(|(a, b)| (a.into(), b.into())).into();
+    settings.layers.flags.insert("print-task-logs", "maybe".into());
+    let found = problems(settings.master());
+    let expected = [
+        ("log.format: `xml`", "(from file c.toml)"),
+        ("log.level: ", "(from env CLOUDAI_LOG)"),
+        ("master.http: `8080`", "(from file c.toml)"),
+        ("auth.jwt_secret: `your-secret-key` is a sample", "(from env JWT_SECRET)"),
+        ("master.print_task_logs: `maybe`", "(from flag --print-task-logs)"),
+        ("limits.infrastructure_attempts: `0`", "(from file c.toml)"),
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, (start, end)) in found.iter().zip(expected) {
+        assert!(found.starts_with(start) && found.ends_with(end), "{found}");
+    }
+}
+
+#[test]
+fn beyond_this_machine_only_with_plaintext() {
+    let found = problems(with_env([("CLOUDAI_HTTP", "0.0.0.0:80"), ("CLOUDAI_GRPC", "10.0.0.1:81")]).master());
+    assert!(found.len() == 2 && found.iter().all(|problem| problem.contains("--plaintext")), "{found:?}");
+    let (_, master) =
+        with_env([("CLOUDAI_HTTP", "0.0.0.0:80"), ("CLOUDAI_PLAINTEXT", "true")]).master().expect("valid");
+    assert!(master.plaintext_notice().expect("a notice").contains("0.0.0.0:80"));
+}
+
+#[test]
+fn two_ports_are_needed() {
+    let same = [("CLOUDAI_HTTP", "127.0.0.1:7"), ("CLOUDAI_GRPC", "127.0.0.1:7")];
+    assert_eq!(problems(with_env(same).master()).len(), 1);
+    let free = [("CLOUDAI_HTTP", "127.0.0.1:0"), ("CLOUDAI_GRPC", "127.0.0.1:0")];
+    assert!(with_env(free).master().is_ok());
+}
+
+#[test]
+fn lease_times_keep_their_order() {
+    let found = problems(with_file("[leases]\nheartbeat = \"15s\"\nreassign = \"10s\"").master());
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(
+        found[0].starts_with("leases.suspect: `15s` is not longer than leases.heartbeat, which is 15s;"),
+        "{found:?}"
+    );
+    assert!(found[1].starts_with("leases.reassign: `10s` is not longer than leases.lease, which is 30s;"), "{found:?}");
+    let quick =
+        "[leases]\nheartbeat=\"50ms\"\nsuspect=\"150ms\"\nlease=\"300ms\"\nreassign=\"450ms\"\nstart_grace=\"1s\"";
+    let (_, master) = with_file(quick).master().expect("valid");
+    assert_eq!(master.leases.reassign, Duration::from_millis(450));
+}
+
+#[test]
+fn amounts_are_checked() {
+    for (variable, value) in
+        [("CLOUDAI_CPU", "0"), ("CLOUDAI_CPU", "-1"), ("CLOUDAI_MEMORY", "lots"), ("CLOUDAI_GPU", "NaN")]
+    {
+        let found = problems(with_env([("CLOUDAI_WORKER_TOKEN", "x"), (variable, value)]).worker());
+        assert!(found.len() == 1 && found[0].contains(&format!("(from env {variable})")), "{found:?}");
+    }
+}
+
+#[test]
+fn without_a_home_directory_a_data_directory_must_be_named() {
+    let mut settings = Settings::new(Layers { machine: Machine::default(), ..Layers::default() });
+    let found = problems(settings.master());
+    assert!(matches!(found.as_slice(), [one] if one.contains("give --data-dir DIR")), "{found:?}");
+    settings.layers.flags.insert("data-dir", "/d".into());
+    assert!(settings.master().is_ok());
+}

@@ -1,0 +1,238 @@
+//! Every setting there is, one row each.
+//!
+//! The flags of the command line, the names in the file and in the environment, the defaults, `cloudaid config show` and
+//! the help text all come from here, so none of them can know a setting that another does not.
+
+use std::fmt;
+
+use super::machine::Machine;
+
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    /// The control plane.
+    Master,
+    /// Runs tasks.
+    Worker,
+    /// Both.
+    Dev,
+}
+
+impl Role {
+    /// The bit of this role in [`Setting::roles`].
+    #[must_use]
+    pub const fn bit(self) -> u8 {
+        match self {
+            Self::Master => MASTER,
+            Self::Worker => WORKER,
+            Self::Dev => DEV,
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Master => "master",
+            Self::Worker => "worker",
+            Self::Dev => "dev",
+        })
+    }
+}
+
+/// Bit of [`Role::Master`].
+pub const MASTER: u8 = 1;
+/// Bit of [`Role::Worker`].
+pub const WORKER: u8 = 2;
+/// Bit of [`Role::Dev`].
+pub const DEV: u8 = 4;
+/// All roles.
+pub const EVERY: u8 = MASTER | WORKER | DEV;
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its name, and its path in the configuration file.
+    pub name: &'static str,
+    /// Environment variable; also read from `.env`.
+    pub env: &'static str,
+    /// Long flag without the dashes; none for what is seldom changed or secret.
+    pub flag: Option<&'static str>,
+    /// How its value is written.
+    pub shape: Shape,
+    /// Who reads it: bits of [`Role`].
+    pub roles: u8,
+    /// What it is when nobody says.
+    pub default: Fallback,
+    /// What it is for, in words for a person.
+    pub doc: &'static str,
+}
+
+/// How a value is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    /// One value; its name in the help text.
+    One(&'static str),
+    /// Several with commas between them, or the flag several times.
+    Many(&'static str),
+    /// `true` or `false`; the bare flag means `true`.
+    Switch,
+    /// Never shown, and never taken from the command line or the configuration file, which others may read.
+    Secret,
+}
+
+/// What a setting is when nobody says.
+#[derive(Debug, Clone, Copy)]
+pub enum Fallback {
+    /// Nothing.
+    Unset,
+    /// Always this.
+    Text(&'static str),
+    /// Depends on the machine or the role.
+    Computed(fn(&Machine, Role) -> Option<String>),
+    /// What another program's variable says, or else this.
+    Borrowed(&'static str, &'static str),
+}
+
+impl Setting {
+    /// Whether `role` reads it.
+    #[must_use]
+    pub fn is_for(&self, role: Role) -> bool {
+        self.roles & role.bit() != 0
+    }
+
+    /// Whether it must not be shown.
+    #[must_use]
+    pub fn is_secret(&self) -> bool {
+        self.shape == Shape::Secret
+    }
+
+    /// Whether the configuration file may hold it.
+    #[must_use]
+    pub fn in_file(&self) -> bool {
+        !self.is_secret()
+    }
+
+    /// The role whose default stands in a list of everybody's settings.
+    #[must_use]
+    pub fn first_role(&self) -> Role {
+        [Role::Master, Role::Worker].into_iter().find(|role| self.is_for(*role)).unwrap_or(Role::Dev)
+    }
+}
+
+/// Name, variable, flag, shape, roles, default, purpose.
+const fn row(
+    name: &'static str,
+    env: &'static str,
+    flag: &'static str,
+    shape: Shape,
+    roles: u8,
+    default: Fallback,
+    doc: &'static str,
+) -> Setting {
+    let flag = if flag.is_empty() { None } else { Some(flag) };
+    Setting { name, env, flag, shape, roles, default, doc }
+}
+
+macro_rules! settings {
+    ($($id:ident: $row:expr;)*) => {
+        $(#[doc = concat!("See [`Setting::doc`] of `", stringify!($id), "`.")] pub static $id: Setting = $row;)*
+        /// All rows, in the order in which they are shown.
+        pub static ALL: &[&Setting] = &[$(&$id),*];
+    };
+}
+
+use Fallback::{Borrowed, Computed, Text, Unset};
+use Shape::{Many, One, Secret, Switch};
+
+settings! {
+    LOG_FORMAT: row("log.format", "CLOUDAI_LOG_FORMAT", "log-format", One("text|json"), EVERY, Text("text"),
+        "How log lines are written to stderr: for people or for machines");
+    LOG_LEVEL: row("log.level", "CLOUDAI_LOG", "log", One("FILTER"), EVERY, Text("info"),
+        "What is logged: error, warn, info, debug, trace, or a filter such as `info,cloudaid::http=debug`");
+
+    MASTER_DATA_DIR: row("master.data_dir", "CLOUDAI_DATA_DIR", "data-dir", One("DIR"), MASTER,
+        Computed(|machine, _| machine.data_dir("master")), "Where the master keeps everything it knows");
+    DEV_DATA_DIR: row("dev.data_dir", "CLOUDAI_DATA_DIR", "data-dir", One("DIR"), DEV,
+        Computed(|machine, _| machine.data_dir("dev")), "Where master and worker keep their data, each in a directory of its own");
+    HTTP: row("master.http", "CLOUDAI_HTTP", "http", One("ADDR"), MASTER | DEV, Text("127.0.0.1:8080"),
+        "Where the admin API listens; port 0 takes any free one");
+    GRPC: row("master.grpc", "CLOUDAI_GRPC", "grpc", One("ADDR"), MASTER | DEV, Text("127.0.0.1:50051"),
+        "Where workers connect; port 0 takes any free one");
+    PLAINTEXT: row("master.plaintext", "CLOUDAI_PLAINTEXT", "plaintext", Switch, MASTER | DEV, Text("false"),
+        "Listen beyond this machine although nothing is encrypted");
+    PRINT_TASK_LOGS: row("master.print_task_logs", "CLOUDAI_PRINT_TASK_LOGS", "print-task-logs", Switch, MASTER | DEV,
+        Computed(|_, role| Some((role == Role::Dev).to_string())), "Log the last 20 lines of each task that ends");
+
+    HEARTBEAT: row("leases.heartbeat", "CLOUDAI_LEASES_HEARTBEAT", "", One("TIME"), MASTER | DEV, Text("5s"),
+        "How often a worker reports");
+    SUSPECT: row("leases.suspect", "CLOUDAI_LEASES_SUSPECT", "", One("TIME"), MASTER | DEV, Text("15s"),
+        "After this silence a worker gets no new tasks");
+    LEASE: row("leases.lease", "CLOUDAI_LEASES_LEASE", "", One("TIME"), MASTER | DEV, Text("30s"),
+        "After this silence a worker stops its tasks by itself");
+    REASSIGN: row("leases.reassign", "CLOUDAI_LEASES_REASSIGN", "", One("TIME"), MASTER | DEV, Text("45s"),
+        "After this silence the tasks of a worker run elsewhere");
+    START_GRACE: row("leases.start_grace", "CLOUDAI_LEASES_START_GRACE", "", One("TIME"), MASTER | DEV, Text("60s"),
+        "For this long after a start of the master no worker is declared lost");
+    INFRASTRUCTURE_ATTEMPTS: row("limits.infrastructure_attempts", "CLOUDAI_LIMITS_INFRASTRUCTURE_ATTEMPTS", "",
+        One("1..100"), MASTER | DEV, Text("3"),
+        "How often a task is tried when it fails through no fault of its own");
+
+    JWT_SECRET: row("auth.jwt_secret", "JWT_SECRET", "", Secret, MASTER | DEV, Unset,
+        "Signs logins; if unset the master makes one and keeps it in its data directory");
+    TOKEN_TTL: row("auth.token_ttl", "CLOUDAI_AUTH_TOKEN_TTL", "", One("TIME"), MASTER | DEV, Text("12h"),
+        "How long a login lasts");
+
+    WORKER_MASTER: row("worker.master", "CLOUDAI_MASTER", "master", Many("HOST:PORT"), WORKER, Text("127.0.0.1:50051"),
+        "The master to work for; of several addresses the first is tried first");
+    WORKER_NAME: row("worker.name", "CLOUDAI_NAME", "name", One("NAME"), WORKER | DEV,
+        Computed(Machine::worker_name), "The worker's name, unique in its cluster");
+    WORKER_DATA_DIR: row("worker.data_dir", "CLOUDAI_DATA_DIR", "data-dir", One("DIR"), WORKER,
+        Computed(|machine, _| machine.data_dir("worker")), "Where the worker keeps its journal, logs and outputs until the master has them");
+    TOKEN_FILE: row("worker.token_file", "CLOUDAI_TOKEN_FILE", "token-file", One("FILE"), WORKER, Unset,
+        "The master's `worker.token`, which lets a worker join");
+    WORKER_TOKEN: row("worker.token", "CLOUDAI_WORKER_TOKEN", "", Secret, WORKER, Unset,
+        "What stands in the token file, where there is no file");
+    DOCKER_HOST: row("worker.docker_host", "CLOUDAI_DOCKER_HOST", "docker-host", One("URL"), WORKER | DEV,
+        Borrowed("DOCKER_HOST", "unix:///var/run/docker.sock"), "The socket of the container engine");
+    CPU: row("worker.cpu", "CLOUDAI_CPU", "cpu", One("CORES"), WORKER | DEV, Unset,
+        "Cores to offer, if not all: `4`, `2.5`, `500m`");
+    MEMORY: row("worker.memory", "CLOUDAI_MEMORY", "memory", One("SIZE"), WORKER | DEV, Unset,
+        "Memory to offer, if not all: GiB or with a unit, `8`, `512MiB`");
+    STORAGE: row("worker.storage", "CLOUDAI_STORAGE", "storage", One("SIZE"), WORKER | DEV, Unset,
+        "Disk to offer, if not all: GiB or with a unit");
+    GPU: row("worker.gpu", "CLOUDAI_GPU", "gpu", One("GPUS"), WORKER | DEV, Unset,
+        "GPUs to offer: `1`, `0.5`");
+    LABELS: row("worker.labels", "CLOUDAI_LABELS", "label", Many("NAME=VALUE"), WORKER | DEV, Unset,
+        "Labels of the worker, for filters");
+    ADVERTISE: row("worker.advertise", "CLOUDAI_ADVERTISE", "advertise", One("ADDR"), WORKER | DEV, Unset,
+        "The address shown in lists of workers; nothing is dialled by it");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn within_a_role_no_name_variable_or_flag_stands_for_two_settings() {
+        for role in [Role::Master, Role::Worker, Role::Dev] {
+            let rows: Vec<_> = ALL.iter().filter(|row| row.is_for(role)).collect();
+            let names: BTreeSet<_> = rows.iter().map(|row| row.name).collect();
+            let variables: BTreeSet<_> = rows.iter().map(|row| row.env).collect();
+            let flags: Vec<_> = rows.iter().filter_map(|row| row.flag).collect();
+            assert_eq!((names.len(), variables.len()), (rows.len(), rows.len()), "{role}");
+            assert_eq!(flags.iter().collect::<BTreeSet<_>>().len(), flags.len(), "{role}");
+        }
+    }
+
+    #[test]
+    fn every_row_can_be_explained_and_secrets_are_on_no_command_line() {
+        for row in ALL {
+            assert!(row.roles != 0 && !row.doc.is_empty() && !row.doc.ends_with('.'), "{}", row.name);
+            assert!(row.env.starts_with("CLOUDAI_") || row.env == "JWT_SECRET", "{}", row.env);
+            assert!(!row.is_secret() || row.flag.is_none(), "{}", row.name);
+        }
+    }
+}
