@@ -30,7 +30,7 @@ pub trait StoreFactory: Send + Sync {
     }
 }
 
-/// Makes one test of each check of the contract. The argument makes a [`StoreFactory`](crate::store::contract::StoreFactory)
+/// Makes one test of each check of the contract. The argument makes a [`StoreFactory`]
 /// with an empty store; it is evaluated once for each test.
 #[macro_export]
 macro_rules! store_contract {
