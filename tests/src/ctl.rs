@@ -91,7 +91,7 @@ impl Ctl {
     /// When it does not end in time.
     pub async fn shell(&self, line: &str) -> Output {
         let cloudctl = program("cloudctl");
-        let bin = cloudctl.parent().unwrap_or(Path::new("/")).as_os_str();
+        let bin = cloudctl.parent().unwrap_or_else(|| Path::new("/")).as_os_str();
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut command = Command::new("/bin/sh");
         command

@@ -62,7 +62,7 @@ fn hide_measures(line: &str) -> String {
     while let Some(first) = rest.chars().next() {
         let starts_word = !out.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-');
         let found = if starts_word { measure(rest) } else { None };
-        let (text, length) = found.unwrap_or((&rest[..first.len_utf8()], first.len_utf8()));
+        let (text, length) = found.unwrap_or_else(|| (&rest[..first.len_utf8()], first.len_utf8()));
         out.push_str(text);
         rest = &rest[length..];
     }
