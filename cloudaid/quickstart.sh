@@ -4,6 +4,7 @@
 # Installs what is missing, starts a Docker engine if none answers, builds, starts `cloudaid dev` (a master and a worker
 # in one process), runs a task and downloads its output. A second call uses what is there. It may be told:
 #   CLOUDAI_HTTP, CLOUDAI_GRPC   addresses to listen on (127.0.0.1:8080 and 127.0.0.1:50051)
+#   CLOUDAI_DATA_DIR             where cloudaid dev keeps its data (~/.local/share/cloudai/dev)
 #   CLOUDAI_QUICKSTART_IMAGE     the image to run
 #   DOCKER_HOST                  the engine to use, as unix:///path/to/socket
 set -euo pipefail
@@ -15,11 +16,15 @@ cd "$root"
 http=${CLOUDAI_HTTP:-127.0.0.1:8080}
 grpc=${CLOUDAI_GRPC:-127.0.0.1:50051}
 state="${XDG_DATA_HOME:-$HOME/.local/share}/cloudai"
+data=${CLOUDAI_DATA_DIR:-$state/dev}
 bin="${CARGO_TARGET_DIR:-$root/target}/debug"
 log="$state/quickstart.log"
-pid_file="$state/quickstart.pid"
+# Process id and addresses of the cloudaid dev that this script started.
+dev_file="$state/quickstart.dev"
 sample_image=cloudai-sample/busybox:1
 started=()
+# They would send cloudctl to another cluster.
+unset CLOUDCTL_SERVER CLOUDCTL_TOKEN CLOUDCTL_CONTEXT
 
 main() {
     mkdir -p "$state"
@@ -74,13 +79,13 @@ start_engine() {
         say "starting the Docker engine: systemctl start docker"
         as_root systemctl start docker || die "see: journalctl -u docker"
         wait_for 60 find_access || die "the Docker engine does not answer; see: journalctl -u docker"
-        started+=("the Docker engine; stop it with: systemctl stop docker")
+        started+=("the Docker engine; stop it, as root, with: systemctl stop docker")
         return
     fi
     if have service; then
         say "starting the Docker engine: service docker start"
         if as_root service docker start >&2 && wait_for 20 find_access; then
-            started+=("the Docker engine; stop it with: service docker stop")
+            started+=("the Docker engine; stop it, as root, with: service docker stop")
             return
         fi
         as_root service docker stop >/dev/null 2>&1 || true
@@ -93,7 +98,7 @@ start_engine() {
         tail -n 20 "$state/dockerd.log" >&2
         die "the Docker engine does not start; the end of its log is above"
     fi
-    started+=("the Docker engine; stop it with: kill \$(cat /var/run/docker.pid)")
+    started+=("the Docker engine; stop it, as root, with: kill \$(cat /var/run/docker.pid)")
 }
 
 # --- the compiler
@@ -117,9 +122,10 @@ ensure_compiler() {
             PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
         fi
     fi
-    # Beside the toolchains that are there; none is changed unless it is too old.
-    rustup toolchain install --profile minimal "$toolchain" || die "rustup could not install Rust $needed or newer"
+    # The user's default stays what it is.
     export RUSTUP_TOOLCHAIN=$toolchain
+    rust_is "$needed" || rustup toolchain install --profile minimal "$toolchain" ||
+        die "rustup could not install Rust $needed or newer"
     rust_is "$needed" || die "Rust $needed or newer is needed, and $(rustc --version) was found"
 }
 
@@ -144,12 +150,12 @@ ensure_dev() {
     check_free "$http" HTTP CLOUDAI_HTTP
     check_free "$grpc" gRPC CLOUDAI_GRPC
     say "starting cloudaid dev, its log is $log"
-    local command=("$bin/cloudaid" dev --http "$http" --grpc "$grpc" --docker-host "$engine")
-    local own_environment=(env "PATH=$PATH" "XDG_DATA_HOME=${state%/cloudai}")
-    [ -z "${XDG_CONFIG_HOME:-}" ] || own_environment+=("XDG_CONFIG_HOME=$XDG_CONFIG_HOME")
-    setsid nohup "${in_docker_group[@]}" "${own_environment[@]}" "${command[@]}" >>"$log" 2>&1 </dev/null &
+    local command=("$bin/cloudaid" dev --data-dir "$data" --http "$http" --grpc "$grpc" --docker-host "$engine")
+    # sudo would drop it, and the context would be written elsewhere.
+    command=(env "XDG_CONFIG_HOME=${XDG_CONFIG_HOME:-$HOME/.config}" "${command[@]}")
+    setsid nohup "${in_docker_group[@]}" "${command[@]}" >>"$log" 2>&1 </dev/null &
     local pid=$!
-    printf '%s\n' "$pid" >"$pid_file"
+    printf '%s\n' "$pid $http $grpc" >"$dev_file"
     dev_settled() { dev_answers || [ ! -d "/proc/$pid" ]; }
     if ! wait_for 60 dev_settled || ! dev_answers; then
         tail -n 20 "$log" >&2
@@ -188,6 +194,7 @@ choose_image() {
 }
 
 run_task() {
+    # shellcheck disable=SC2016 # The shell of the container expands it.
     local script='echo "hello from $(hostname)"
 for n in 1 2 3; do echo "step $n of 3"; sleep 1; done
 echo "made in a container, $(date -u +%FT%TZ)" > /output/hello.txt'
@@ -205,9 +212,11 @@ echo "made in a container, $(date -u +%FT%TZ)" > /output/hello.txt'
 }
 
 report() {
-    local pid=unknown what
-    [ ! -s "$pid_file" ] || read -r pid <"$pid_file"
-    tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q 'cloudaid dev' || pid=unknown
+    local dev="cloudaid dev   not started by this script" pid address_http address_grpc what
+    if read -r pid address_http address_grpc 2>/dev/null <"$dev_file" &&
+        tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q 'cloudaid dev'; then
+        dev="cloudaid dev   process $pid, HTTP $address_http, gRPC $address_grpc, data $data, log $log"
+    fi
     printf '\n%s\n' "Done: a container ran as task $task, and its output is in $results."
     if [ ${#started[@]} -gt 0 ]; then
         printf '%s\n' "Started by this script:"
@@ -215,8 +224,7 @@ report() {
     fi
     cat <<END
 Still running:
-  cloudaid dev   process $pid, HTTP $http, gRPC $grpc
-                 data $state/dev, log $log
+  $dev
   Docker engine  $engine
 Go on:
   export PATH="$bin:\$PATH"
@@ -224,9 +232,9 @@ Go on:
   cloudctl --context dev task $image --wait -- sh -c 'echo hi; echo data > /output/r.txt'
   cloudctl --help
 Stop it:
-  cloudctl --context dev shutdown
-Remove it all: stop it, then
-  rm -r $state/dev $log $pid_file
+  cloudctl --context dev shutdown --yes
+Remove it: stop it, then
+  rm -r $data $log $dev_file
 END
 }
 
