@@ -213,8 +213,7 @@ echo "made in a container, $(date -u +%FT%TZ)" > /output/hello.txt'
 
 report() {
     local dev="cloudaid dev   not started by this script" pid address_http address_grpc what
-    if read -r pid address_http address_grpc 2>/dev/null <"$dev_file" &&
-        tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q 'cloudaid dev'; then
+    if [ -s "$dev_file" ] && read -r pid address_http address_grpc <"$dev_file" && runs "$pid" "cloudaid dev"; then
         dev="cloudaid dev   process $pid, HTTP $address_http, gRPC $address_grpc, data $data, log $log"
     fi
     printf '\n%s\n' "Done: a container ran as task $task, and its output is in $results."

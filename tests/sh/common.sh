@@ -54,3 +54,9 @@ wait_for() {
         sleep 0.1
     done
 }
+
+# runs PID TEXT: whether the process is there and has the text in its command line. Ids are used again, so an id alone
+# says nothing.
+runs() {
+    { tr '\0' ' ' <"/proc/$1/cmdline" | grep -qF -- "$2"; } 2>/dev/null
+}

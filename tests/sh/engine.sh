@@ -79,7 +79,7 @@ engine_remove_stale() {
 engine_remove() {
     local dir=$1 pid=
     [ ! -s "$dir/pid" ] || read -r pid <"$dir/pid"
-    if [ -n "$pid" ] && tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -qF "$dir"; then
+    if [ -n "$pid" ] && runs "$pid" "$dir"; then
         as_root kill -KILL "$pid" 2>/dev/null || true
         wait "$pid" 2>/dev/null || true
     fi

