@@ -45,13 +45,9 @@ impl Containers {
     /// # Panics
     /// When the engine does not answer.
     pub async fn list(&self) -> Vec<ContainerSummary> {
-        let named = HashMap::from([("name".to_owned(), vec!["cloudai-".to_owned()])]);
-        let options = ListContainersOptionsBuilder::default().all(true).filters(&named).build();
-        let all = connect().list_containers(Some(options)).await.expect("the containers of the engine");
-        let of_ours = |container: &ContainerSummary| {
-            container.labels.as_ref().is_some_and(|labels| labels.values().any(|value| *value == self.cluster))
-        };
-        all.into_iter().filter(of_ours).collect()
+        let ours = HashMap::from([("label".to_owned(), vec![format!("cloudai.cluster={}", self.cluster)])]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&ours).build();
+        connect().list_containers(Some(options)).await.expect("the containers of the engine")
     }
 
     async fn remove_all(&self) {
