@@ -13,7 +13,6 @@ engine_pid=
 # Starts the engine and sets engine_dir; its socket is $engine_dir/docker.sock.
 engine_start() {
     install_docker
-    have busybox || apt_install busybox-static
     (umask 077 && mkdir -p "$engine_base")
     [ -O "$engine_base" ] || die "$engine_base belongs to somebody else: remove it and start again"
 
@@ -46,7 +45,6 @@ engine_start() {
 engine_main() {
     local dir=$1 group=$2
     mount -t tmpfs tmpfs /run
-    busybox ip link set lo up
     exec dockerd --config-file "$dir/daemon.json" --data-root "$dir/data" --exec-root "$dir/exec" \
         --pidfile "$dir/docker.pid" --host "unix://$dir/docker.sock" --group "$group" \
         --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/cloudai-tests-${dir##*.}"
