@@ -1,1 +1,17 @@
-//! x
+//! The harness of the whole-system tests: real masters and workers as processes, with real Docker.
+//!
+//! A test makes a [`Cluster`](cluster::Cluster) and talks to it as a client does, through [`Api`](api::Api) or through
+//! `cloudctl` ([`Ctl`](ctl::Ctl)). Each cluster has its own directory, ports, workers and cluster id, so tests run side by
+//! side; they share only the Docker engine that `tests/run.sh` starts for them. Whatever a cluster started ends with it.
+#![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+pub mod api;
+pub mod cluster;
+pub mod ctl;
+pub mod docker;
+pub mod golden;
+pub mod master;
+pub mod port;
+pub mod process;
+pub mod wait;
+pub mod worker;

@@ -1,0 +1,55 @@
+#!/usr/bin/env bash
+# run.sh [ARGUMENTS OF cargo nextest run]: installs what the tests need, starts it, runs the whole suite, cleans up.
+#
+# The tests that need Docker get an engine of their own (tests/sh/engine.sh): no engine, container or image of this
+# machine is touched, and two runs side by side do not disturb each other. Without that engine nothing is run, and the
+# script fails.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+cd "$root"
+# shellcheck source=tests/sh/common.sh
+. tests/sh/common.sh
+# shellcheck source=tests/sh/tools.sh
+. tests/sh/tools.sh
+# shellcheck source=tests/sh/engine.sh
+. tests/sh/engine.sh
+
+runner_pid=
+
+clean_up() {
+    # Only once, and not interrupted by a second Ctrl-C.
+    trap '' INT TERM
+    trap - EXIT
+    if [ -n "$runner_pid" ]; then
+        kill -TERM "$runner_pid" 2>/dev/null || true
+        wait "$runner_pid" 2>/dev/null || true
+    fi
+    engine_stop
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# In the background and waited for: bash runs no trap while it waits for a program in the foreground.
+run() {
+    "$@" 7>&- 8>&- 9>&- &
+    runner_pid=$!
+    local code=0
+    wait "$runner_pid" || code=$?
+    runner_pid=
+    return "$code"
+}
+
+have cc || apt_install build-essential
+have cargo || die "cargo is missing: install Rust from https://rustup.rs (Debian's own is too old)"
+cargo_nextest
+
+# What the tests start is built first, with the features that the tests are built with.
+run cargo build --workspace --bins --locked
+
+engine_start
+export CLOUDAI_TEST_DOCKER="unix://$engine_dir/docker.sock"
+export CLOUDAI_TEST_IMAGE="cloudai-test/busybox:1"
+run env DOCKER_HOST="$CLOUDAI_TEST_DOCKER" tests/sh/busybox-image.sh "$CLOUDAI_TEST_IMAGE"
+
+run cargo nextest run --workspace --locked "$@"

@@ -1,0 +1,87 @@
+//! The Docker engine of the tests: what a cluster left on it, and its removal.
+
+use std::collections::HashMap;
+
+use bollard::Docker;
+use bollard::models::ContainerSummary;
+use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
+
+/// Seconds that the engine may take for one answer.
+const TIMEOUT: u64 = 120;
+
+/// The engine's address.
+///
+/// # Panics
+/// When there is none: a test that needs Docker fails without it, it is not skipped.
+#[must_use]
+pub fn host() -> String {
+    std::env::var("CLOUDAI_TEST_DOCKER").expect("CLOUDAI_TEST_DOCKER is not set: run ./tests/run.sh")
+}
+
+/// The image that every test uses: busybox, and a command of its own that prints `the command of the image`.
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn image() -> String {
+    std::env::var("CLOUDAI_TEST_IMAGE").expect("CLOUDAI_TEST_IMAGE is not set: run ./tests/run.sh")
+}
+
+/// The containers of one cluster. Dropped, it removes them all.
+#[derive(Debug)]
+pub struct Containers {
+    cluster: String,
+}
+
+impl Containers {
+    /// Those of the cluster with this id.
+    #[must_use]
+    pub fn of(cluster: String) -> Self {
+        Self { cluster }
+    }
+
+    /// All of them, whatever their state.
+    ///
+    /// # Panics
+    /// When the engine does not answer.
+    pub async fn list(&self) -> Vec<ContainerSummary> {
+        let ours = HashMap::from([("label".to_owned(), vec![format!("cloudai.cluster={}", self.cluster)])]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&ours).build();
+        connect().list_containers(Some(options)).await.expect("the containers of the engine")
+    }
+
+    async fn remove_all(&self) {
+        let docker = connect();
+        for container in self.list().await {
+            let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+            // One that is removed by somebody else just now is as good.
+            let _ = docker.remove_container(&container.id.unwrap_or_default(), Some(options)).await;
+        }
+    }
+}
+
+impl Drop for Containers {
+    fn drop(&mut self) {
+        // A runtime of its own: the one of the test cannot be waited for here.
+        std::thread::scope(|scope| {
+            let removal = scope.spawn(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                runtime.expect("a runtime").block_on(self.remove_all());
+            });
+            if removal.join().is_err() {
+                eprintln!("the containers of cluster {} could not be removed", self.cluster);
+            }
+        });
+    }
+}
+
+/// A connection to the engine of the tests.
+///
+/// # Panics
+/// When its address is none.
+#[must_use]
+pub fn connect() -> Docker {
+    let host = host();
+    let path = host.strip_prefix("unix://").expect("CLOUDAI_TEST_DOCKER is a unix:// address");
+    Docker::connect_with_unix(path, TIMEOUT, bollard::API_DEFAULT_VERSION).expect("the engine of the tests")
+}

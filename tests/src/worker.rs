@@ -1,0 +1,100 @@
+//! A worker as a process.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+
+use crate::docker;
+use crate::master::Master;
+use crate::process::{Process, Recipe, program};
+
+/// What a test changes about a worker. By default it offers a fixed size, whatever machine it is on.
+#[derive(Debug, Clone)]
+pub struct WorkerOptions {
+    /// Cores to offer.
+    pub cpu: String,
+    /// Memory to offer.
+    pub memory: String,
+    /// Disk to offer.
+    pub storage: String,
+    /// More arguments.
+    pub args: Vec<String>,
+    /// Environment.
+    pub env: Vec<(String, String)>,
+}
+
+impl Default for WorkerOptions {
+    fn default() -> Self {
+        Self {
+            cpu: "2".to_owned(),
+            memory: "2GiB".to_owned(),
+            storage: "10GiB".to_owned(),
+            args: Vec::new(),
+            env: Vec::new(),
+        }
+    }
+}
+
+/// A worker.
+#[derive(Debug)]
+pub struct Worker {
+    /// The process.
+    pub process: Process,
+    name: String,
+    data_dir: PathBuf,
+}
+
+impl Worker {
+    /// Starts a worker for `master` with its data below `dir`. Does not wait until it is registered.
+    #[must_use]
+    pub fn start(master: &Master, dir: &Path, name: &str, options: &WorkerOptions) -> Self {
+        let data_dir = dir.join("data");
+        let flags = [
+            ("--master", master.grpc_address()),
+            ("--name", name.to_owned()),
+            ("--data-dir", data_dir.display().to_string()),
+            ("--token-file", master.worker_token_file().display().to_string()),
+            ("--docker-host", docker::host()),
+            ("--cpu", options.cpu.clone()),
+            ("--memory", options.memory.clone()),
+            ("--storage", options.storage.clone()),
+        ];
+        let mut args = vec!["worker".to_owned()];
+        args.extend(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
+        args.extend(options.args.iter().cloned());
+        let recipe = Recipe {
+            name: name.to_owned(),
+            program: program("cloudaid"),
+            args,
+            env: options.env.clone(),
+            dir: dir.to_owned(),
+        };
+        Self { process: Process::start(recipe), name: name.to_owned(), data_dir }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it keeps its data.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// Kills it.
+    pub fn kill9(&mut self) {
+        self.process.kill9();
+    }
+
+    /// Starts it again on the same data.
+    pub fn restart(&mut self) {
+        self.process.start_again();
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub async fn term(&mut self) -> ExitStatus {
+        self.process.term().await
+    }
+}
