@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cloudaid_core::input::Submission;
 use cloudaid_core::record::UserRecord;
 use shared::error::{ApiError, ErrorCode};
-use shared::id::{TaskRef, UserName, WorkerId};
+use shared::id::{TaskId, TaskRef, UserName, WorkerId};
 use shared::view::{
     CancelView, QueueView, ShutdownView, StatusView, SubmitView, TaskListView, TaskView, WhyView, WorkerListView,
     WorkerView,
@@ -24,6 +24,15 @@ fn skeleton<T>() -> Result<T, ApiError> {
 }
 
 impl ClusterHandle {
+    /// A handle with no cluster behind it: every call fails.
+    #[cfg(test)]
+    pub(crate) fn detached() -> Self {
+        Self { inner: Arc::new(()) }
+    }
+    /// A number that changes whenever anything of the task changes.
+    pub fn subscribe(&self, _task: TaskId) -> tokio::sync::watch::Receiver<u64> {
+        tokio::sync::watch::Sender::new(0).subscribe()
+    }
     /// Each is durable when its answer is there; one answer per submission, in their order.
     pub async fn submit(&self, submissions: Vec<Submission>) -> Vec<Result<SubmitView, ApiError>> {
         submissions.iter().map(|_| skeleton()).collect()
