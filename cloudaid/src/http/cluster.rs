@@ -1,0 +1,51 @@
+//! `/api/queue`, `/api/status`, `/api/shutdown`: the cluster as a whole.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use shared::view::{QueueView, ShutdownRequest, ShutdownView, StatusView};
+
+use super::Shared;
+use super::error::Failure;
+use super::extract::{Caller, Params, read_body};
+use super::json;
+use super::visible::require_admin;
+use crate::master::auth::may_see;
+
+/// The most rows of the queue in one answer.
+const QUEUE_LIMIT: usize = 1000;
+/// Rows if the client does not say.
+const QUEUE_DEFAULT: usize = 100;
+
+/// `GET /api/queue`: users see their own rows, with their places among all.
+pub(super) async fn queue(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+    mut params: Params,
+) -> Result<Json<QueueView>, Failure> {
+    let limit = params.number("limit", 1, QUEUE_LIMIT)?.unwrap_or(QUEUE_DEFAULT);
+    params.finish()?;
+    let looked_at = if principal.is_admin() { limit } else { QUEUE_LIMIT };
+    let mut view = state.cluster.queue(looked_at).await?;
+    view.tasks.retain(|row| may_see(&principal, &row.user));
+    view.tasks.truncate(limit);
+    Ok(Json(view))
+}
+
+/// `GET /api/status`
+pub(super) async fn status(State(state): State<Shared>) -> Result<Json<StatusView>, Failure> {
+    Ok(Json(state.cluster.status().await?))
+}
+
+/// `POST /api/shutdown`: the body may be left out.
+pub(super) async fn shutdown(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+    body: Body,
+) -> Result<Json<ShutdownView>, Failure> {
+    require_admin(&principal, "shutdown")?;
+    let body = read_body(body).await?;
+    let request = if body.is_empty() { ShutdownRequest::default() } else { json::parse(&body)? };
+    tracing::info!(user = %principal.user, drain = request.drain, "shutdown was asked for");
+    Ok(Json(state.cluster.shutdown(request.drain).await?))
+}

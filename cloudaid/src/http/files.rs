@@ -1,0 +1,258 @@
+//! `/api/files`: what tasks left in /output.
+
+use std::fmt::Write as _;
+use std::io::SeekFrom;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::{
+    ACCEPT_RANGES, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
+    IF_NONE_MATCH, IF_RANGE, RANGE,
+};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::{IntoResponse, Response};
+use shared::error::{ApiError, ErrorCode};
+use shared::id::TaskRef;
+use shared::view::{FileListView, FileView};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio_util::io::ReaderStream;
+
+use super::Shared;
+use super::error::{Failure, internal, invalid};
+use super::extract::{Caller, FilePath, Params, TaskPath};
+use super::range::{self, Part};
+use super::visible::find_visible;
+use crate::master::auth::Principal;
+use crate::store::StoredFile;
+
+/// How much of a file is read at a time.
+const READ_AHEAD: usize = 256 * 1024;
+
+/// `GET /api/tasks/{id}/files`
+pub(super) async fn list(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+    TaskPath(task): TaskPath,
+    params: Params,
+) -> Result<Json<FileListView>, Failure> {
+    params.finish()?;
+    let files = files_of(&state, &principal, task).await?;
+    Ok(Json(FileListView { task_id: task.to_string(), files: files.iter().map(file_view).collect() }))
+}
+
+/// `GET /api/files/{id}`: the list; with `path_hex` a download, for names that cannot stand in a path.
+pub(super) async fn list_or_download(
+    state: State<Shared>,
+    Caller(principal): Caller,
+    path: TaskPath,
+    headers: HeaderMap,
+    mut params: Params,
+) -> Result<Response, Failure> {
+    match path_hex(&mut params)? {
+        None => Ok(list(state, Caller(principal), path, params).await?.into_response()),
+        Some(name) => send(&state, &principal, Wanted::parse(path.0, name, params)?, &headers).await,
+    }
+}
+
+/// `GET /api/files/{id}/{*path}`
+pub(super) async fn download(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+    FilePath { task, path }: FilePath,
+    headers: HeaderMap,
+    mut params: Params,
+) -> Result<Response, Failure> {
+    let path = path_hex(&mut params)?.unwrap_or(path);
+    send(&state, &principal, Wanted::parse(task, path, params)?, &headers).await
+}
+
+/// A file as the client names it.
+struct Wanted {
+    task: TaskRef,
+    path: Vec<u8>,
+    attempt: Option<u32>,
+}
+
+impl Wanted {
+    fn parse(mut task: TaskRef, path: Vec<u8>, mut params: Params) -> Result<Self, ApiError> {
+        let attempt = params.one("attempt")?;
+        if let Some(index) = params.one("index")? {
+            if task.index.is_some_and(|named| named != index) {
+                return Err(invalid("index: is not the element of the path", "give one of the two"));
+            }
+            task.index = Some(index);
+        }
+        params.finish()?;
+        Ok(Self { task, path, attempt })
+    }
+
+    /// The file among those of the task.
+    fn find(&self, files: Vec<StoredFile>) -> Result<StoredFile, ApiError> {
+        let is_wanted = |file: &StoredFile| {
+            file.file.path == self.path && self.attempt.is_none_or(|attempt| attempt == file.attempt)
+        };
+        let mut found = files.into_iter().filter(is_wanted);
+        let shown: String = String::from_utf8_lossy(&self.path).chars().take(200).collect();
+        let shown = shown.escape_debug();
+        let Some(file) = found.next() else {
+            let hint = format!("`cloudctl task-files {}` lists its files", self.task);
+            let message = format!("{} has no output file `{shown}`", self.task);
+            return Err(ApiError::new(ErrorCode::FileNotFound, message, hint));
+        };
+        match found.next() {
+            None => Ok(file),
+            Some(_) => {
+                let hint = format!("name the element: {}, or index={}", file.element, file.element.index);
+                Err(invalid(format!("several elements of {} have a file `{shown}`", self.task), hint))
+            }
+        }
+    }
+}
+
+fn path_hex(params: &mut Params) -> Result<Option<Vec<u8>>, ApiError> {
+    let text = params.one::<String>("path_hex")?;
+    let bad = |_| invalid("path_hex: is not hex", "take it from the list of files");
+    text.map(|text| hex::decode(text).map_err(bad)).transpose()
+}
+
+async fn files_of(state: &Shared, principal: &Principal, task: TaskRef) -> Result<Vec<StoredFile>, ApiError> {
+    find_visible(state, principal, task).await?;
+    state.cluster.files(task).await
+}
+
+fn file_view(stored: &StoredFile) -> FileView {
+    let path = String::from_utf8_lossy(&stored.file.path);
+    let path_hex = std::str::from_utf8(&stored.file.path).is_err().then(|| hex::encode(&stored.file.path));
+    FileView {
+        path: path.into_owned(),
+        path_hex,
+        size: stored.file.size,
+        blake3: hex::encode(stored.file.blake3),
+        index: stored.element.index,
+        attempt: stored.attempt,
+    }
+}
+
+async fn send(state: &Shared, principal: &Principal, wanted: Wanted, headers: &HeaderMap) -> Result<Response, Failure> {
+    let stored = wanted.find(files_of(state, principal, wanted.task).await?)?;
+    let size = stored.file.size;
+    let etag = format!("\"{}\"", hex::encode(stored.file.blake3));
+    let says = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let knows =
+        |tags: &str| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag || tag.trim() == "*");
+    if says(IF_NONE_MATCH).is_some_and(knows) {
+        return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag)]).into_response());
+    }
+    let is_same = says(IF_RANGE).is_none_or(|tag| tag == etag);
+    let (first, length, status) = match range::parse(headers.get(RANGE).filter(|_| is_same), size) {
+        Part::Whole => (0, size, StatusCode::OK),
+        Part::Range { first, last } => (first, last - first + 1, StatusCode::PARTIAL_CONTENT),
+        Part::Unsatisfiable => return Ok(unsatisfiable(size)),
+    };
+    let body = content(state, &stored, first, length).await?;
+    let mut response = (status, common_headers(&stored.file.path, etag, length), body).into_response();
+    if status == StatusCode::PARTIAL_CONTENT
+        && let Ok(range) = format!("bytes {first}-{}/{size}", first + length - 1).parse()
+    {
+        response.headers_mut().insert(CONTENT_RANGE, range);
+    }
+    Ok(response)
+}
+
+/// The bytes, read as they are sent.
+async fn content(state: &Shared, stored: &StoredFile, first: u64, length: u64) -> Result<Body, ApiError> {
+    let failed = |error: std::io::Error| internal("the file cannot be read", &error);
+    let mut file = state.files.open_file(stored.element, stored.attempt, &stored.file).await.map_err(failed)?;
+    let found = file.metadata().await.map_err(failed)?.len();
+    if found != stored.file.size {
+        let cause = format!("{found} bytes on the disk, {} recorded", stored.file.size);
+        return Err(internal("the file is damaged", &cause));
+    }
+    file.seek(SeekFrom::Start(first)).await.map_err(failed)?;
+    Ok(Body::from_stream(ReaderStream::with_capacity(file.take(length), READ_AHEAD)))
+}
+
+/// A file is bytes to keep and never a page to show, whatever it claims to be.
+fn common_headers(path: &[u8], etag: String, length: u64) -> [(HeaderName, String); 6] {
+    [
+        (CONTENT_TYPE, "application/octet-stream".to_owned()),
+        (CONTENT_LENGTH, length.to_string()),
+        (CONTENT_DISPOSITION, disposition(path)),
+        (CONTENT_SECURITY_POLICY, "sandbox".to_owned()),
+        (ACCEPT_RANGES, "bytes".to_owned()),
+        (ETAG, etag),
+    ]
+}
+
+fn unsatisfiable(size: u64) -> Response {
+    let error = ApiError::new(
+        ErrorCode::RangeNotSatisfiable,
+        "the range is outside of the file",
+        format!("it has {size} bytes"),
+    );
+    ([(CONTENT_RANGE, format!("bytes */{size}"))], Failure::from(error)).into_response()
+}
+
+/// The last part of the path, in ASCII for old clients and exactly (RFC 8187) for the others.
+fn disposition(path: &[u8]) -> String {
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    let name = String::from_utf8_lossy(name);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._- ".contains(c);
+    let plain: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+    let mut exact = String::new();
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"._-".contains(&byte) {
+            exact.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(exact, "%{byte:02X}");
+        }
+    }
+    format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}")
+}
+
+#[cfg(test)]
+mod tests {
+    use cloudaid_core::record::FileRecord;
+    use shared::id::{ElementId, TaskId};
+    use ulid::Ulid;
+
+    use super::*;
+
+    fn stored(index: u32, attempt: u32, path: &[u8]) -> StoredFile {
+        let element = ElementId { task: TaskId(Ulid::nil()), index };
+        StoredFile { element, attempt, file: FileRecord { path: path.to_vec(), size: 1, blake3: [0; 32] } }
+    }
+
+    fn wanted(path: &[u8], attempt: Option<u32>) -> Wanted {
+        Wanted { task: TaskId(Ulid::nil()).into(), path: path.to_vec(), attempt }
+    }
+
+    #[test]
+    fn a_file_is_found_by_its_exact_bytes() {
+        let files = || vec![stored(0, 2, b"a"), stored(0, 2, b"b\xff"), stored(1, 1, b"a")];
+        assert_eq!(wanted(b"b\xff", None).find(files()).expect("there").file.path, b"b\xff");
+        assert_eq!(wanted(b"a", Some(1)).find(files()).expect("there").element.index, 1);
+        assert_eq!(wanted(b"a", None).find(files()).expect_err("twice").code, ErrorCode::InvalidArgument);
+        for absent in [wanted(b"A", None), wanted(b"b", None), wanted(b"b\xff", Some(1))] {
+            assert_eq!(absent.find(files()).expect_err("absent").code, ErrorCode::FileNotFound);
+        }
+    }
+
+    #[test]
+    fn names_that_are_not_utf_8_are_listed_in_hex_too() {
+        assert_eq!(file_view(&stored(0, 1, b"a\xff")).path_hex.as_deref(), Some("61ff"));
+        assert_eq!(file_view(&stored(0, 1, "ä".as_bytes())).path_hex, None);
+    }
+
+    #[test]
+    fn no_name_breaks_out_of_the_header() {
+        assert_eq!(disposition(b"d/r.txt"), "attachment; filename=\"r.txt\"; filename*=UTF-8''r.txt");
+        assert_eq!(
+            disposition("a\"; x=\"\r\nB: ä".as_bytes()),
+            "attachment; filename=\"a__ x____B_ _\"; filename*=UTF-8''a%22%3B%20x%3D%22%0D%0AB%3A%20%C3%A4"
+        );
+        assert!(disposition(b"\xff\xfe").parse::<axum::http::HeaderValue>().is_ok());
+    }
+}

@@ -1,0 +1,135 @@
+//! Serves the API on a listener: hyper directly, because its limits are ours to set.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+/// Connections at a time; more wait in the kernel. Leaves room below the usual 20,000 open files.
+const CONNECTIONS: usize = 12_000;
+/// How long a client may take for the head of a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const HEADERS: usize = 64;
+/// Bounds the head of a request on HTTP/1, and what is read ahead of a body.
+const BUFFER_LIMIT: usize = 64 * 1024;
+/// The head of a request on HTTP/2.
+const HEADER_BYTES: u32 = 16 * 1024;
+/// Requests at a time on one HTTP/2 connection.
+const STREAMS: u32 = 128;
+const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(20);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is under way at a shutdown gets this long to end.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// When accepting fails, for example for want of file descriptors, others must close first.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves `router` until `shutdown` is cancelled and what was under way has ended, or had its time.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &room) => accepted,
+            () = shutdown.cancelled() => break,
+        };
+        let Some((stream, place)) = accepted else { continue };
+        let connection = serve_connection(stream, router.clone(), shutdown.clone());
+        connections.spawn(async move {
+            connection.await;
+            drop(place);
+        });
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+/// The next connection, when there is room for it. Never fails for good.
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+    let place = room.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, _)) => Some((stream, place)),
+        Err(error) => {
+            tracing::warn!(%error, "a connection could not be accepted");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+async fn serve_connection(stream: TcpStream, router: Router, shutdown: CancellationToken) {
+    // Without it small answers wait for the acknowledgement of the last one. It fails only if the peer is gone.
+    let _ = stream.set_nodelay(true);
+    let has_asked = Arc::new(AtomicBool::new(false));
+    let asked = has_asked.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        asked.store(true, Ordering::Relaxed);
+        let router = router.clone();
+        async move {
+            let answer: Result<_, Infallible> = router.oneshot(request.map(Body::new)).await;
+            answer
+        }
+    });
+    let builder = builder();
+    let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    // hyper's own timer starts only when it knows the version of HTTP.
+    let silence = tokio::time::sleep(HEADER_TIMEOUT);
+    tokio::pin!(silence);
+    let mut checked = false;
+    let result = loop {
+        tokio::select! {
+            result = connection.as_mut() => break result,
+            () = &mut silence, if !checked => {
+                if !has_asked.load(Ordering::Relaxed) {
+                    return;
+                }
+                checked = true;
+            }
+            () = shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                match tokio::time::timeout(SHUTDOWN_GRACE, connection.as_mut()).await {
+                    Ok(result) => break result,
+                    Err(_) => return,
+                }
+            }
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection ended");
+    }
+}
+
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_headers(HEADERS)
+        .max_buf_size(BUFFER_LIMIT)
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEADER_BYTES)
+        .max_pending_accept_reset_streams(20)
+        .max_local_error_reset_streams(1024)
+        .keep_alive_interval(KEEP_ALIVE_EVERY)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+    builder
+}

@@ -1,0 +1,147 @@
+//! `/api/tasks`: list, show, cancel, why.
+
+use axum::Json;
+use axum::extract::State;
+use shared::error::{ApiError, ErrorCode};
+use shared::id::UserName;
+use shared::view::{CancelView, TaskListView, TaskView, WhyView};
+
+use super::Shared;
+use super::error::{Failure, invalid};
+use super::extract::{Caller, Params, TaskPath};
+use super::visible::find_visible;
+use crate::master::auth::Principal;
+use crate::store::{TaskCursor, TaskQuery};
+
+/// The most tasks of a page.
+const PAGE_LIMIT: usize = 1000;
+
+/// `GET /api/tasks`
+pub(super) async fn list(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+    params: Params,
+) -> Result<Json<TaskListView>, Failure> {
+    let query = task_query(params, &principal)?;
+    Ok(Json(state.cluster.list_tasks(query).await?))
+}
+
+/// `GET /api/tasks/{id}`
+pub(super) async fn show(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+    TaskPath(task): TaskPath,
+) -> Result<Json<TaskView>, Failure> {
+    Ok(Json(find_visible(&state, &principal, task).await?))
+}
+
+/// `POST /api/tasks/{id}/cancel`
+pub(super) async fn cancel(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+    TaskPath(task): TaskPath,
+) -> Result<Json<CancelView>, Failure> {
+    find_visible(&state, &principal, task).await?;
+    Ok(Json(state.cluster.cancel(task).await?))
+}
+
+/// `GET /api/tasks/{id}/why`
+pub(super) async fn why(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+    TaskPath(task): TaskPath,
+) -> Result<Json<WhyView>, Failure> {
+    find_visible(&state, &principal, task).await?;
+    Ok(Json(state.cluster.why(task).await?))
+}
+
+/// The filters of a list. Users get their own tasks, whatever they ask for.
+fn task_query(mut params: Params, principal: &Principal) -> Result<TaskQuery, ApiError> {
+    let user = params.one::<UserName>("user")?;
+    let user = if principal.is_admin() { user } else { Some(own(user, principal)?) };
+    let limit = params.number("limit", 1, PAGE_LIMIT)?;
+    let labels = params.all("label").into_iter().map(|text| label(&text)).collect::<Result<_, _>>()?;
+    let query = TaskQuery {
+        state: params.one("state")?,
+        user,
+        labels,
+        worker: params.one("worker")?,
+        since: params.one("since")?,
+        after: params.one("cursor")?.map(TaskCursor),
+        limit: limit.unwrap_or_else(|| TaskQuery::default().limit),
+    };
+    params.finish()?;
+    Ok(query)
+}
+
+fn own(wanted: Option<UserName>, principal: &Principal) -> Result<UserName, ApiError> {
+    match wanted {
+        Some(other) if other != principal.user => {
+            let hint = "leave `user` out to see your own";
+            Err(ApiError::new(ErrorCode::PermissionDenied, "tasks of others are for admins only", hint))
+        }
+        _ => Ok(principal.user.clone()),
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), ApiError> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(invalid("label: is not name=value", "write label=name=value, as often as needed")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::extract::FromRequestParts;
+    use axum::http::Request;
+    use shared::task::TaskState;
+    use shared::view::Role;
+
+    use super::*;
+
+    async fn query(text: &str, user: &str, role: Role) -> Result<TaskQuery, ApiError> {
+        let (mut parts, ()) = Request::get(format!("/api/tasks?{text}")).body(()).expect("a request").into_parts();
+        let params = Params::from_request_parts(&mut parts, &()).await.expect("parameters");
+        task_query(params, &Principal { user: user.parse().expect("a name"), role })
+    }
+
+    #[tokio::test]
+    async fn all_filters_are_understood() {
+        let text =
+            "state=running&user=bob&label=a%3D1&label=b%3D&worker=w1&since=2026-01-02T03:04:05Z&cursor=7&limit=9";
+        let query = query(text, "root", Role::Admin).await.expect("valid");
+        assert_eq!(query.state, Some(TaskState::Running));
+        assert_eq!(query.user.expect("a user").as_str(), "bob");
+        assert_eq!(query.labels, [("a".into(), "1".into()), ("b".into(), String::new())]);
+        assert_eq!(query.worker.expect("a worker").as_str(), "w1");
+        assert_eq!(query.since.expect("a time").to_string(), "2026-01-02T03:04:05.000Z");
+        assert_eq!((query.after, query.limit), (Some(TaskCursor(7)), 9));
+    }
+
+    #[tokio::test]
+    async fn users_list_only_their_own() {
+        for text in ["", "user=ann"] {
+            assert_eq!(query(text, "ann", Role::User).await.expect("valid").user.expect("a user").as_str(), "ann");
+        }
+        assert_eq!(query("user=bob", "ann", Role::User).await.expect_err("bob").code, ErrorCode::PermissionDenied);
+        assert_eq!(query("", "root", Role::Admin).await.expect("valid").user, None);
+    }
+
+    #[tokio::test]
+    async fn bad_filters_are_refused_by_name() {
+        for (text, name) in [
+            ("state=Running", "state"),
+            ("limit=0", "limit"),
+            ("limit=1001", "limit"),
+            ("label=x", "label"),
+            ("since=yesterday", "since"),
+            ("cursor=x", "cursor"),
+            ("user=../x", "user"),
+            ("sort=name", "sort"),
+        ] {
+            let error = query(text, "root", Role::Admin).await.expect_err(text);
+            assert!(error.code == ErrorCode::InvalidArgument && error.message.contains(name), "{error:?}");
+        }
+    }
+}

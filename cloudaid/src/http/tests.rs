@@ -1,0 +1,218 @@
+//! The router as a client sees it, without a cluster behind it.
+
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{Method, Request, StatusCode};
+use serde_json::Value;
+use shared::error::ErrorBody;
+use shared::view::{MeView, Role};
+use tower::ServiceExt;
+
+use super::*;
+
+const TASK: &str = "task-01arz3ndektsv4rrffq69g5fav";
+
+struct Bench {
+    router: Router,
+    auth: Auth,
+    _directory: tempfile::TempDir,
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: axum::http::HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    /// The code of an error, which must have our shape and say what to do.
+    fn code(&self) -> &'static str {
+        let body: ErrorBody = serde_json::from_slice(&self.body).expect("the error shape");
+        assert_eq!(self.status.as_u16(), body.error.code.http());
+        body.error.code.as_str()
+    }
+}
+
+impl Bench {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let cluster = ClusterHandle::detached();
+        let secret = "0123456789abcdef0123456789abcdef";
+        let auth = Auth::new(secret, Duration::from_secs(60), directory.path(), cluster.clone()).expect("auth");
+        let state = ApiState {
+            cluster,
+            auth: auth.clone(),
+            logs: LogStore::open(&directory.path().join("logs")).expect("logs"),
+            files: FileStore::open(&directory.path().join("files")).expect("files"),
+            shutdown: CancellationToken::new(),
+        };
+        Self { router: router(state), auth, _directory: directory }
+    }
+
+    fn token(&self, role: Role) -> String {
+        let view = self.auth.issue(&"ann".parse().expect("a name"), role, Duration::from_secs(60));
+        format!("Bearer {}", view.expect("a token").token)
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.expect("an answer");
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = to_bytes(response.into_body(), usize::MAX).await.expect("a body").to_vec();
+        Answer { status, headers, body }
+    }
+
+    /// As an admin.
+    async fn call(&self, method: Method, path: &str, kind: &str, body: impl Into<Body>) -> Answer {
+        let request = Request::builder().method(method).uri(path).header(AUTHORIZATION, self.token(Role::Admin));
+        let request = if kind.is_empty() { request } else { request.header(CONTENT_TYPE, kind) };
+        self.send(request.body(body.into()).expect("a request")).await
+    }
+}
+
+#[tokio::test]
+async fn everything_but_health_login_and_setup_needs_a_token() {
+    let bench = Bench::new();
+    let paths = [
+        "/api/auth/me",
+        "/api/tasks",
+        "/api/tasks/x",
+        "/api/tasks/x/cancel",
+        "/api/tasks/x/why",
+        "/api/tasks/x/logs",
+        "/api/tasks/x/files",
+        "/api/files/x",
+        "/api/files/x/y/z",
+        "/api/workers",
+        "/api/workers/x",
+        "/api/queue",
+        "/api/status",
+        "/api/shutdown",
+        "/ws/tasks/x/logs",
+    ];
+    for path in paths {
+        for method in [Method::GET, Method::POST, Method::DELETE] {
+            for token in [None, Some("Bearer forged"), Some("Basic YTpi")] {
+                let request = Request::builder().method(&method).uri(path);
+                let request = token.into_iter().fold(request, |request, token| request.header(AUTHORIZATION, token));
+                let answer = bench.send(request.body(Body::empty()).expect("a request")).await;
+                assert_eq!(answer.code(), "unauthenticated", "{method} {path} {token:?}");
+                assert_eq!(answer.headers["www-authenticate"], "Bearer");
+            }
+        }
+    }
+    let live = bench.send(Request::get("/health/live").body(Body::empty()).expect("a request")).await;
+    assert_eq!(live.status, StatusCode::OK);
+    let ready = bench.send(Request::get("/health/ready").body(Body::empty()).expect("a request")).await;
+    assert_eq!(ready.code(), "unavailable");
+    assert_eq!(ready.headers["retry-after"], "1");
+}
+
+#[tokio::test]
+async fn a_token_tells_who_one_is() {
+    let bench = Bench::new();
+    let answer = bench.call(Method::GET, "/api/auth/me", "", "").await;
+    let me: MeView = serde_json::from_slice(&answer.body).expect("a view");
+    assert_eq!((me.username.as_str(), me.role), ("ann", Role::Admin));
+    assert_eq!(answer.headers["x-content-type-options"], "nosniff");
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_have_our_shape() {
+    let bench = Bench::new();
+    for path in ["/", "/api", "/api/nope", "/api/tasks/", "/favicon.ico"] {
+        assert_eq!(bench.call(Method::GET, path, "", "").await.code(), "not_found", "{path}");
+    }
+    let answer = bench.call(Method::DELETE, "/api/tasks", "", "").await;
+    assert_eq!(answer.code(), "method_not_allowed");
+    assert!(answer.headers["allow"].to_str().expect("text").contains("POST"));
+    assert_eq!(bench.call(Method::GET, "/api/shutdown", "", "").await.code(), "method_not_allowed");
+}
+
+#[tokio::test]
+async fn bad_ids_and_parameters_are_refused() {
+    let bench = Bench::new();
+    for path in [
+        "/api/tasks/task-1".to_owned(),
+        "/api/tasks/%ff".to_owned(),
+        "/api/tasks?limit=0".to_owned(),
+        "/api/queue?limit=x".to_owned(),
+        format!("/api/tasks/{TASK}/logs?stream=stdin"),
+        format!("/api/tasks/{TASK}/files?x=1"),
+        format!("/api/files/{TASK}?path_hex=zz"),
+        format!("/api/files/{TASK}.0/a?index=1"),
+        "/api/workers/a%20b".to_owned(),
+    ] {
+        assert_eq!(bench.call(Method::GET, &path, "", "").await.code(), "invalid_argument", "{path}");
+    }
+}
+
+#[tokio::test]
+async fn bodies_are_limited_and_typed() {
+    let bench = Bench::new();
+    let post = |kind: &'static str, body: Vec<u8>| bench.call(Method::POST, "/api/tasks", kind, body);
+    assert_eq!(post("text/plain", b"{}".to_vec()).await.code(), "invalid_argument");
+    assert_eq!(post("", b"{}".to_vec()).await.code(), "invalid_argument");
+    assert_eq!(post("application/json", b"{".to_vec()).await.code(), "invalid_argument");
+    let padded = |size: usize| {
+        let mut body = br#"{"image":"A"}"#.to_vec();
+        body.resize(size, b' ');
+        body
+    };
+    let limit = extract::BODY_LIMIT;
+    assert_eq!(post("application/json", padded(limit)).await.code(), "invalid_argument");
+    assert_eq!(post("application/json", padded(limit + 1)).await.code(), "too_large");
+    let login = bench.call(Method::POST, "/api/auth/login", "application/json", r#"{"username":"ann"}"#).await;
+    assert!(String::from_utf8_lossy(&login.body).contains("password"));
+    let form = bench.call(Method::POST, "/api/auth/login", "application/x-www-form-urlencoded", "username=ann").await;
+    assert_eq!(form.code(), "invalid_argument");
+}
+
+#[tokio::test]
+async fn ndjson_gets_one_answer_per_line_in_order() {
+    let bench = Bench::new();
+    let mut body = String::new();
+    for number in 1..=3000 {
+        body.push_str(match number % 3 {
+            0 => "{\"image\":\"A B\"}\n",
+            1 => "{\"image\":\"a\"}\n",
+            _ => "not json\n",
+        });
+    }
+    let answer = bench.call(Method::POST, "/api/tasks", "application/x-ndjson; charset=utf-8", body).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.headers[CONTENT_TYPE], "application/x-ndjson");
+    let lines: Vec<Value> = serde_json::Deserializer::from_slice(&answer.body)
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .expect("one value per line");
+    assert_eq!(lines.len(), 3000);
+    for (number, line) in (1..).zip(&lines) {
+        assert_eq!(line["line"], number);
+        // What is good reaches the cluster, which is not there.
+        let is_refused_here = line["error"]["code"] == "invalid_argument";
+        assert_eq!(is_refused_here, number % 3 != 1, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn shutdown_is_for_admins() {
+    let bench = Bench::new();
+    let request = Request::post("/api/shutdown").header(AUTHORIZATION, bench.token(Role::User));
+    let answer = bench.send(request.body(Body::empty()).expect("a request")).await;
+    assert_eq!(answer.code(), "permission_denied");
+}
+
+#[tokio::test]
+async fn a_log_is_followed_by_websocket_only() {
+    let bench = Bench::new();
+    let answer = bench.call(Method::GET, &format!("/ws/tasks/{TASK}/logs?stdout_offset=1"), "", "").await;
+    assert_eq!(answer.code(), "invalid_argument");
+}
+
+#[test]
+fn a_panic_is_an_answer() {
+    let response = error::panicked(Box::new("boom"));
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+}

@@ -1,0 +1,61 @@
+//! Finds a task for a caller. What belongs to others does not exist.
+
+use shared::error::{ApiError, ErrorCode};
+use shared::id::{ElementId, TaskRef};
+use shared::view::TaskView;
+
+use super::Shared;
+use super::error::invalid;
+use crate::master::auth::{Principal, may_see};
+
+/// The task, if there is one and the caller may see it. The two refusals read the same.
+pub(super) async fn find_visible(state: &Shared, principal: &Principal, task: TaskRef) -> Result<TaskView, ApiError> {
+    match state.cluster.task(task).await {
+        Ok(view) if may_see(principal, &view.user) => Ok(view),
+        Ok(_) => Err(task_not_found(task)),
+        Err(error) if error.code == ErrorCode::TaskNotFound => Err(task_not_found(task)),
+        Err(error) => Err(error),
+    }
+}
+
+fn task_not_found(task: TaskRef) -> ApiError {
+    let hint = "`cloudctl list-tasks` shows your tasks";
+    ApiError::new(ErrorCode::TaskNotFound, format!("there is no task {task}"), hint)
+}
+
+/// The one element that is meant.
+pub(super) fn single_element(task: TaskRef, view: &TaskView) -> Result<ElementId, ApiError> {
+    match task.index {
+        Some(index) => Ok(ElementId { task: task.task, index }),
+        None if view.count == 1 => Ok(ElementId { task: task.task, index: 0 }),
+        None => {
+            let hint = format!("name one of them: {task}.0 to {task}.{}", view.count.saturating_sub(1));
+            Err(invalid(format!("{task} is an array of {} elements", view.count), hint))
+        }
+    }
+}
+
+/// The run that is meant: the one that was named, or the last one. None if there was no run yet.
+pub(super) fn find_attempt(view: &TaskView, attempt: Option<u32>) -> Result<Option<u32>, ApiError> {
+    let last = view.attempts.last().map(|run| run.attempt);
+    match attempt {
+        None => Ok(last),
+        Some(wanted) if view.attempts.iter().any(|run| run.attempt == wanted) => Ok(Some(wanted)),
+        Some(wanted) => {
+            let message = format!("{} has no attempt {wanted}", view.task_id);
+            let hint = match last {
+                None => "it has not run yet".to_owned(),
+                Some(last) => format!("the last one is {last}"),
+            };
+            Err(ApiError::new(ErrorCode::NotFound, message, hint))
+        }
+    }
+}
+
+/// Refuses everybody but admins.
+pub(super) fn require_admin(principal: &Principal, what: &str) -> Result<(), ApiError> {
+    if principal.is_admin() {
+        return Ok(());
+    }
+    Err(ApiError::new(ErrorCode::PermissionDenied, format!("{what} is for admins only"), "ask an admin to do it"))
+}

@@ -1,0 +1,257 @@
+//! Who calls: passwords, tokens, and the one rule about whose things a caller may see.
+//!
+//! The only ways in are a password and the setup token of the very first start. What a caller may do is read from the
+//! verified token and from nothing else.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cloudaid_core::record::UserRecord;
+use shared::error::{ApiError, ErrorCode};
+use shared::id::UserName;
+use shared::time::WallTime;
+use shared::view::{LoginRequest, LoginView, Role, SetupRequest};
+
+use crate::master::handle::ClusterHandle;
+
+mod password;
+mod secret;
+mod throttle;
+mod token;
+
+pub use secret::{SECRET_MIN, SecretError, check_secret, constant_time_eq, ensure_secret};
+
+use password::{Passwords, dummy_hash};
+use throttle::Throttle;
+use token::Tokens;
+
+/// Where the setup token is kept, below the data directory.
+const SETUP_FILE: &str = "setup.token";
+/// Where a generated signing secret is kept, below the data directory.
+const JWT_FILE: &str = "jwt.secret";
+
+/// A caller, as its token proves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// Whose token it is.
+    pub user: UserName,
+    /// What it allows.
+    pub role: Role,
+}
+
+impl Principal {
+    /// Whether this caller may do everything.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        self.role == Role::Admin
+    }
+}
+
+/// Whether `principal` may see and change what belongs to `owner`: the one place where that is decided.
+#[must_use]
+pub fn may_see(principal: &Principal, owner: &UserName) -> bool {
+    principal.is_admin() || principal.user == *owner
+}
+
+/// Why a login or setup did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginError {
+    /// Refused; the error says why.
+    #[error("{0}")]
+    Refused(#[from] ApiError),
+    /// Too many wrong passwords for this account.
+    #[error("too many failed logins for this account")]
+    Throttled(Duration),
+    /// Too many logins at once.
+    #[error("too many logins at once")]
+    Busy,
+}
+
+/// Checks passwords, makes and checks tokens. Cheap to clone.
+#[derive(Clone)]
+pub struct Auth {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    passwords: Passwords,
+    tokens: Tokens,
+    throttle: Throttle,
+    ttl: Duration,
+    setup_file: PathBuf,
+    cluster: ClusterHandle,
+}
+
+impl std::fmt::Debug for Auth {
+    /// Without the keys.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Auth").field("ttl", &self.inner.ttl).finish_non_exhaustive()
+    }
+}
+
+impl Auth {
+    /// `secret` signs the tokens, which live for `ttl`. The setup token is kept in `data_dir`.
+    ///
+    /// # Errors
+    /// The secret is too short or a known sample, or it cannot sign.
+    pub fn new(secret: &str, ttl: Duration, data_dir: &Path, cluster: ClusterHandle) -> Result<Self, SecretError> {
+        check_secret(secret)?;
+        let inner = Inner {
+            passwords: Passwords::new(),
+            tokens: Tokens::new(secret.as_bytes()),
+            throttle: Throttle::default(),
+            ttl,
+            setup_file: data_dir.join(SETUP_FILE),
+            cluster,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The secret of `configured`, or the one that was generated for this data directory.
+    ///
+    /// # Errors
+    /// It is too short, a known sample, readable by others, or cannot be read or made.
+    pub fn ensure_jwt_secret(configured: Option<&str>, data_dir: &Path) -> Result<String, SecretError> {
+        match configured {
+            Some(secret) => check_secret(secret).map(|()| secret.to_owned()),
+            None => ensure_secret(&data_dir.join(JWT_FILE)),
+        }
+    }
+
+    /// Makes the setup token if there is no account yet, and returns where it is; removes it otherwise.
+    ///
+    /// # Errors
+    /// The accounts cannot be read, or the file cannot be made.
+    pub async fn ensure_setup_token(&self) -> Result<Option<PathBuf>, ApiError> {
+        let file = self.inner.setup_file.clone();
+        if self.inner.cluster.has_users().await? {
+            self.remove_setup_token().map_err(|error| file_failed(&file, &error))?;
+            return Ok(None);
+        }
+        ensure_secret(&file).map_err(|error| file_failed(&file, &error))?;
+        Ok(Some(file))
+    }
+
+    /// Makes the first account, an admin, for whoever holds the setup token.
+    ///
+    /// # Errors
+    /// Wrong token, bad name or password, or there is an account already.
+    pub async fn setup(&self, request: SetupRequest) -> Result<LoginView, LoginError> {
+        let expected = match std::fs::read_to_string(&self.inner.setup_file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(setup_done().into()),
+            Err(error) => return Err(file_failed(&self.inner.setup_file, &error).into()),
+        };
+        if !constant_time_eq(expected.trim().as_bytes(), request.setup_token.trim().as_bytes()) {
+            return Err(wrong_setup_token().into());
+        }
+        let name: UserName = request.username.parse().map_err(|error| {
+            ApiError::new(ErrorCode::InvalidArgument, format!("username: {error}"), "choose another name")
+        })?;
+        password::check_new(&request.password)?;
+        let password_hash = self.inner.passwords.hash(request.password).await?;
+        let created_at = WallTime(jiff::Timestamp::now().as_millisecond());
+        let user = UserRecord { name: name.clone(), password_hash, role: Role::Admin, created_at };
+        self.inner.cluster.create_first_user(user).await?;
+        if let Err(error) = self.remove_setup_token() {
+            // Harmless: the account exists, and the next start removes it.
+            tracing::warn!(file = %self.inner.setup_file.display(), %error, "the used setup token could not be removed");
+        }
+        Ok(self.issue(&name, Role::Admin, self.inner.ttl)?)
+    }
+
+    /// A token for whoever knows the password. Unknown names take as long and read the same as wrong passwords.
+    ///
+    /// # Errors
+    /// Wrong name or password, or too many tries.
+    pub async fn login(&self, request: LoginRequest) -> Result<LoginView, LoginError> {
+        password::check_length(&request.password)?;
+        let name = request.username.parse::<UserName>().ok();
+        if let Some(name) = &name {
+            self.inner.throttle.check(name, Instant::now()).map_err(LoginError::Throttled)?;
+        }
+        let user = match &name {
+            Some(name) => self.inner.cluster.find_user(name.clone()).await?,
+            None => None,
+        };
+        let hash = user.as_ref().map_or_else(|| dummy_hash().to_owned(), |user| user.password_hash.clone());
+        let matches = self.inner.passwords.verify(request.password, hash).await?;
+        match user {
+            Some(user) if matches => {
+                self.inner.throttle.succeeded(&user.name);
+                Ok(self.issue(&user.name, user.role, self.inner.ttl)?)
+            }
+            _ => {
+                if let Some(name) = &name {
+                    self.inner.throttle.failed(name, Instant::now());
+                }
+                Err(wrong_password().into())
+            }
+        }
+    }
+
+    /// A token without a password, for this process itself (the context that `dev` writes).
+    ///
+    /// # Errors
+    /// The token cannot be signed.
+    pub fn issue(&self, user: &UserName, role: Role, ttl: Duration) -> Result<LoginView, ApiError> {
+        let (token, expires_at) = self.inner.tokens.sign(user, role, ttl).map_err(|error| {
+            tracing::error!(%error, "a token could not be signed");
+            ApiError::new(ErrorCode::Internal, "the token could not be made", "see the master's log")
+        })?;
+        Ok(LoginView { token, expires_at, username: user.clone() })
+    }
+
+    /// Who stands behind a bearer token.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Unauthenticated`]: expired, forged, or not ours.
+    pub fn verify(&self, bearer: &str) -> Result<Principal, ApiError> {
+        self.inner.tokens.verify(bearer)
+    }
+
+    fn remove_setup_token(&self) -> io::Result<()> {
+        match std::fs::remove_file(&self.inner.setup_file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn wrong_password() -> ApiError {
+    ApiError::new(ErrorCode::Unauthenticated, "wrong user name or password", "check both, then log in again")
+}
+
+fn wrong_setup_token() -> ApiError {
+    let hint = format!("it is in {SETUP_FILE} in the master's data directory");
+    ApiError::new(ErrorCode::Unauthenticated, "wrong setup token", hint)
+}
+
+fn setup_done() -> ApiError {
+    let hint = "log in with an account; without one, look for setup.token in the master's data directory";
+    ApiError::new(ErrorCode::Conflict, "the first account was made already", hint)
+}
+
+/// The client learns no path of ours; the log does.
+fn file_failed(file: &Path, error: &dyn std::fmt::Display) -> ApiError {
+    tracing::error!(file = %file.display(), %error, "the setup token cannot be used");
+    ApiError::new(ErrorCode::Internal, "the setup token cannot be read or made", "see the master's log")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_see_their_own_and_admins_see_all() {
+        let name = |text: &str| text.parse::<UserName>().expect("a name");
+        let user = Principal { user: name("ann"), role: Role::User };
+        assert!(may_see(&user, &name("ann")));
+        for other in ["an", "anne", "Ann", "bob"] {
+            assert!(!may_see(&user, &name(other)), "{other}");
+        }
+        assert!(may_see(&Principal { user: name("root"), role: Role::Admin }, &name("ann")));
+    }
+}
