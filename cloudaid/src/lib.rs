@@ -1,2 +1,4 @@
 //! x
-pub mod master;
+pub mod failpoint;
+pub mod runtime;
+pub mod worker;
