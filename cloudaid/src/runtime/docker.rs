@@ -1,0 +1,301 @@
+//! Containers by a Docker engine, over its unix socket.
+//!
+//! The engine is what limits the rate of short tasks, so the way of a task that goes well is few calls: create, start,
+//! wait, inspect, logs, remove. Everything that may be tried twice is keyed by the container's name, and a container is
+//! acted on by the engine's own id once its labels have been seen to be those of the attempt.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bollard::models::{ContainerInspectResponse, ContainerSummaryStateEnum};
+use bollard::query_parameters::{
+    InspectContainerOptions, KillContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+};
+use bollard::{API_DEFAULT_VERSION, Docker};
+use parking_lot::Mutex;
+use shared::id::{AttemptKey, ClusterId, WorkerId};
+use tokio::sync::OnceCell;
+
+use self::errors::{Failure, within};
+use self::image::Images;
+use self::labels::{Owner, container_name};
+use self::network::Network;
+use self::start::Starts;
+use super::{ContainerSpec, Exit, Found, FoundState, LogPieces, Runtime, RuntimeError, RuntimeInfo, StopSignal};
+use crate::failpoint;
+
+mod create;
+mod errors;
+mod image;
+mod labels;
+mod logs;
+mod network;
+mod spec;
+mod start;
+mod wait;
+
+/// Where Docker's socket is if nothing else is said.
+const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
+/// For calls that only ask or signal.
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+/// For calls that make, start or remove a container, which wait for the kernel and the disk.
+const WORK_LIMIT: Duration = Duration::from_secs(60);
+/// The client's own limit, to the first byte of an answer. What follows logs or waits has an answer at once.
+const CLIENT_LIMIT: Duration = WORK_LIMIT;
+/// The same for what may take long or must not be given up; our own limits are inside it.
+const PATIENT_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// One Docker engine.
+#[derive(Debug)]
+pub struct DockerRuntime {
+    engine: Docker,
+    patient: Docker,
+    facts: OnceCell<Facts>,
+    network: Arc<Network>,
+    images: Images,
+    known: Mutex<HashMap<AttemptKey, Known>>,
+    starts: Starts,
+}
+
+/// What does not change while an engine runs.
+#[derive(Debug, Clone)]
+struct Facts {
+    engine_id: String,
+    cpus: u64,
+}
+
+/// A container whose labels have been seen.
+#[derive(Debug, Clone)]
+struct Known {
+    /// The engine's id: a later container of the same name has another.
+    id: String,
+    /// Made by this process and not started yet, so that it need not be looked at before its start.
+    fresh: bool,
+}
+
+impl DockerRuntime {
+    /// The engine at `host` (`unix:///path`), else at `DOCKER_HOST`, else at Docker's usual socket.
+    ///
+    /// # Errors
+    /// It is no unix socket, or there is none. Whether the engine answers is not asked yet.
+    pub fn connect(host: Option<&str>) -> Result<Self, RuntimeError> {
+        let from_environment = std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty());
+        let host = host.or(from_environment.as_deref());
+        let path = socket_path(host)?;
+        // The version is not sent by this client, so engines of any age answer.
+        let engine = Docker::connect_with_unix(path, CLIENT_LIMIT.as_secs(), API_DEFAULT_VERSION)
+            .map_err(|error| Failure::from(error).of_engine())?;
+        Ok(Self {
+            patient: engine.clone().with_timeout(PATIENT_LIMIT),
+            engine,
+            facts: OnceCell::new(),
+            network: Arc::new(Network::new()),
+            images: Images::default(),
+            known: Mutex::default(),
+            starts: Starts::default(),
+        })
+    }
+
+    async fn facts(&self) -> Result<&Facts, RuntimeError> {
+        let ask = || async {
+            let info = within(CALL_LIMIT, self.engine.info()).await.map_err(Failure::of_engine)?;
+            let cpus = info.ncpu.and_then(|cpus| u64::try_from(cpus).ok()).unwrap_or(1);
+            Ok(Facts { engine_id: info.id.unwrap_or_default(), cpus })
+        };
+        self.facts.get_or_try_init(ask).await
+    }
+
+    async fn inspect(&self, name_or_id: &str) -> Result<ContainerInspectResponse, Failure> {
+        within(CALL_LIMIT, self.engine.inspect_container(name_or_id, None::<InspectContainerOptions>)).await
+    }
+
+    /// The engine's id of the container of this attempt, once its labels have been seen.
+    async fn resolve(&self, key: &AttemptKey) -> Result<String, RuntimeError> {
+        if let Some(known) = self.known.lock().get(key) {
+            return Ok(known.id.clone());
+        }
+        let name = container_name(key);
+        let found = self.inspect(&name).await.map_err(Failure::of_container)?;
+        let id = found.id.clone().unwrap_or_default();
+        match owner(&found) {
+            Some(owner) if owner.key == *key && !id.is_empty() => {
+                self.known.lock().insert(*key, Known { id: id.clone(), fresh: false });
+                Ok(id)
+            }
+            _ => {
+                tracing::warn!("container {name} is not that of {key} (its labels differ): left alone");
+                Err(RuntimeError::NotFound)
+            }
+        }
+    }
+
+    /// What is known of a container of which the engine says that it is gone is worth nothing.
+    fn forget_if_gone<T>(&self, key: &AttemptKey, result: Result<T, RuntimeError>) -> Result<T, RuntimeError> {
+        if matches!(result, Err(RuntimeError::NotFound)) {
+            self.known.lock().remove(key);
+        }
+        result
+    }
+}
+
+#[async_trait]
+impl Runtime for DockerRuntime {
+    async fn info(&self) -> Result<RuntimeInfo, RuntimeError> {
+        let info = within(CALL_LIMIT, self.engine.info()).await.map_err(Failure::of_engine)?;
+        let number = |number: Option<i64>| number.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
+        Ok(RuntimeInfo {
+            description: format!("Docker {}", info.server_version.unwrap_or_else(|| "of unknown version".to_owned())),
+            cpu_millis: number(info.ncpu) * 1000,
+            memory_bytes: number(info.mem_total),
+        })
+    }
+
+    async fn prepare_image(&self, image: &str) -> Result<(), RuntimeError> {
+        self.images.prepare(&self.patient, image).await
+    }
+
+    async fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
+        failpoint::hit("docker.create.before");
+        let result = self.create_or_adopt(spec).await;
+        failpoint::hit("docker.create.after");
+        result
+    }
+
+    async fn start(&self, key: &AttemptKey) -> Result<(), RuntimeError> {
+        failpoint::hit("docker.start.before");
+        let result = self.start_once(key).await;
+        failpoint::hit("docker.start.after");
+        self.forget_if_gone(key, result)
+    }
+
+    async fn wait(&self, key: &AttemptKey) -> Result<Exit, RuntimeError> {
+        failpoint::hit("docker.wait.before");
+        let result = self.wait_for_end(key).await;
+        failpoint::hit("docker.wait.after");
+        self.forget_if_gone(key, result)
+    }
+
+    async fn signal(&self, key: &AttemptKey, signal: StopSignal) -> Result<(), RuntimeError> {
+        let name = match signal {
+            StopSignal::Term => "SIGTERM",
+            StopSignal::Kill => "SIGKILL",
+        };
+        let id = match self.resolve(key).await {
+            Ok(id) => id,
+            Err(RuntimeError::NotFound) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        failpoint::hit("docker.signal.before");
+        let options = KillContainerOptionsBuilder::default().signal(name).build();
+        let result = within(CALL_LIMIT, self.engine.kill_container(&id, Some(options))).await;
+        failpoint::hit("docker.signal.after");
+        match result {
+            // Gone, or not running: nothing is left to signal.
+            Err(failure) if failure.is(404) || failure.is(409) || failure.mentions("is not running") => Ok(()),
+            other => other.map_err(Failure::of_engine),
+        }
+    }
+
+    async fn logs(&self, key: &AttemptKey) -> Result<LogPieces, RuntimeError> {
+        let id = self.resolve(key).await?;
+        Ok(logs::follow(&self.engine, &id))
+    }
+
+    async fn inventory(&self, cluster: ClusterId, worker: &WorkerId) -> Result<Vec<Found>, RuntimeError> {
+        let wanted = vec![format!("{}={cluster}", labels::CLUSTER), format!("{}={worker}", labels::WORKER)];
+        let filters = HashMap::from([("label".to_owned(), wanted)]);
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
+        let listed =
+            within(WORK_LIMIT, self.engine.list_containers(Some(options))).await.map_err(Failure::of_engine)?;
+        let mut all = Vec::with_capacity(listed.len());
+        for container in listed {
+            let names = container.names.unwrap_or_default();
+            let owner = container.labels.as_ref().and_then(Owner::parse);
+            let Some(owner) = owner.filter(|owner| is_named(&names, &owner.key)) else {
+                tracing::warn!("container {names:?} has labels of this worker that it did not write: left alone");
+                continue;
+            };
+            all.push(Found { key: owner.key, state: found_state(container.state) });
+        }
+        Ok(all)
+    }
+
+    async fn remove(&self, key: &AttemptKey) -> Result<(), RuntimeError> {
+        let id = match self.resolve(key).await {
+            Ok(id) => id,
+            Err(RuntimeError::NotFound) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        failpoint::hit("docker.remove.before");
+        let result = self.remove_id(&id).await;
+        failpoint::hit("docker.remove.after");
+        result?;
+        self.known.lock().remove(key);
+        self.starts.forget(key);
+        Ok(())
+    }
+}
+
+impl DockerRuntime {
+    /// With its anonymous volumes: nobody else can name them.
+    async fn remove_id(&self, id: &str) -> Result<(), RuntimeError> {
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        match within(WORK_LIMIT, self.engine.remove_container(id, Some(options))).await {
+            Err(failure) if failure.is(404) || (failure.is(409) && failure.mentions("already in progress")) => Ok(()),
+            other => other.map_err(Failure::of_engine),
+        }
+    }
+}
+
+/// The path of the socket that `host` names.
+fn socket_path(host: Option<&str>) -> Result<&str, RuntimeError> {
+    let Some(host) = host else { return Ok(DEFAULT_SOCKET) };
+    match host.strip_prefix("unix://") {
+        Some(path) if path.starts_with('/') => Ok(path),
+        _ => Err(RuntimeError::Engine(format!(
+            "the engine's address is `{}`, but only a unix socket such as `unix://{DEFAULT_SOCKET}` is used: whoever reaches \
+             an engine over the network owns its machine; run the worker on the engine's machine",
+            host.escape_debug()
+        ))),
+    }
+}
+
+fn owner(container: &ContainerInspectResponse) -> Option<Owner> {
+    Owner::parse(container.config.as_ref()?.labels.as_ref()?)
+}
+
+/// The engine puts a slash before its names.
+fn is_named(names: &[String], key: &AttemptKey) -> bool {
+    names.iter().any(|name| name.trim_start_matches('/') == container_name(key))
+}
+
+fn found_state(state: Option<ContainerSummaryStateEnum>) -> FoundState {
+    use ContainerSummaryStateEnum as State;
+    match state {
+        Some(State::CREATED) => FoundState::Created,
+        Some(State::RUNNING | State::PAUSED | State::RESTARTING | State::STOPPING) => FoundState::Running,
+        Some(State::EXITED | State::DEAD | State::REMOVING | State::EMPTY) | None => FoundState::Exited,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_unix_sockets_are_engines() {
+        assert_eq!(socket_path(None), Ok(DEFAULT_SOCKET));
+        assert_eq!(socket_path(Some("unix:///run/x.sock")), Ok("/run/x.sock"));
+        for host in ["tcp://1.2.3.4:2375", "ssh://a", "http://a", "unix://", "unix://x", "/run/x.sock", ""] {
+            assert!(matches!(socket_path(Some(host)), Err(RuntimeError::Engine(_))), "{host}");
+        }
+    }
+
+    #[test]
+    fn an_engine_without_a_socket_is_said_at_once() {
+        let error = DockerRuntime::connect(Some("unix:///nowhere/docker.sock")).map(|_| ());
+        assert!(matches!(error, Err(RuntimeError::Engine(text)) if text.contains("/nowhere/docker.sock")));
+    }
+}

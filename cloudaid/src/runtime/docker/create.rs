@@ -1,0 +1,121 @@
+//! Making the container of an attempt, or finding the one that an earlier try made.
+
+use std::time::Duration;
+
+use bollard::query_parameters::CreateContainerOptionsBuilder;
+
+use super::errors::{Failure, short, within};
+use super::labels::container_name;
+use super::{DockerRuntime, Known, WORK_LIMIT, owner, spec};
+use crate::runtime::{ContainerSpec, RuntimeError};
+
+/// How often a refused name is looked at again: its container may be half made, or half removed.
+const TRIES: u32 = 50;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What stands under the name.
+enum Standing {
+    /// The attempt's own.
+    Ours(String),
+    /// An earlier life of the same attempt.
+    Stale(String),
+    /// Somebody else's.
+    Foreign,
+    /// Nothing.
+    Nothing,
+}
+
+impl DockerRuntime {
+    pub(super) async fn create_or_adopt(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
+        let facts = self.facts().await?;
+        self.network.ensure(&self.engine, &facts.engine_id).await?;
+        let body = spec::body(spec, facts.cpus)?;
+        let name = container_name(&spec.key);
+        let mut image_again = true;
+        for _ in 0..TRIES {
+            let options = CreateContainerOptionsBuilder::default().name(&name).build();
+            match within(WORK_LIMIT, self.engine.create_container(Some(options), body.clone())).await {
+                Ok(made) => {
+                    self.known.lock().insert(spec.key, Known { id: made.id, fresh: true });
+                    return Ok(());
+                }
+                Err(failure) if failure.is(409) => {
+                    if self.settle(spec, &name).await? {
+                        return Ok(());
+                    }
+                }
+                Err(failure) if failure.is(404) && failure.mentions("no such image") => {
+                    self.images.forget(&spec.image);
+                    if !std::mem::take(&mut image_again) {
+                        return Err(image_gone(spec, failure));
+                    }
+                    self.images.prepare(&self.patient, &spec.image).await?;
+                }
+                // The answer is lost, which says nothing about the container.
+                Err(Failure::Lost(reason)) => return self.adopt_after(spec, &name, reason).await,
+                Err(failure) => return Err(failure.of_setup()),
+            }
+        }
+        Err(RuntimeError::Engine(format!("the name {name} is taken by a container that the engine does not show")))
+    }
+
+    /// Deals with what has the name; whether it is ours.
+    async fn settle(&self, spec: &ContainerSpec, name: &str) -> Result<bool, RuntimeError> {
+        match self.standing(spec, name).await? {
+            Standing::Ours(id) => {
+                self.adopt(spec, id);
+                return Ok(true);
+            }
+            Standing::Stale(id) => {
+                tracing::info!("removing container {name} of an earlier life of {}", spec.key);
+                self.remove_id(&id).await?;
+            }
+            Standing::Foreign => {
+                return Err(RuntimeError::Setup(format!(
+                    "another container has the name {name} and labels that are not those of this run: remove it by hand"
+                )));
+            }
+            Standing::Nothing => tokio::time::sleep(PAUSE).await,
+        }
+        Ok(false)
+    }
+
+    async fn adopt_after(&self, spec: &ContainerSpec, name: &str, reason: String) -> Result<(), RuntimeError> {
+        match self.standing(spec, name).await {
+            Ok(Standing::Ours(id)) => {
+                self.adopt(spec, id);
+                Ok(())
+            }
+            _ => Err(RuntimeError::Engine(reason)),
+        }
+    }
+
+    async fn standing(&self, spec: &ContainerSpec, name: &str) -> Result<Standing, RuntimeError> {
+        let found = match self.inspect(name).await {
+            Ok(found) => found,
+            Err(failure) if failure.is(404) => return Ok(Standing::Nothing),
+            Err(failure) => return Err(failure.of_engine()),
+        };
+        Ok(match (owner(&found), found.id) {
+            (Some(owner), Some(id)) if owner.cluster == spec.cluster && owner.key == spec.key => Standing::Ours(id),
+            (Some(owner), Some(id)) if owner.is_stale(spec) => Standing::Stale(id),
+            _ => Standing::Foreign,
+        })
+    }
+
+    /// It may have been started by an earlier life of this process, so it is not fresh.
+    fn adopt(&self, spec: &ContainerSpec, id: String) {
+        self.known.lock().insert(spec.key, Known { id, fresh: false });
+    }
+}
+
+fn image_gone(spec: &ContainerSpec, failure: Failure) -> RuntimeError {
+    match failure {
+        Failure::Answer { message, .. } => RuntimeError::ImageUnavailable(format!(
+            "{} is removed as soon as it is there: {}",
+            spec.image,
+            short(&message)
+        )),
+        Failure::Lost(reason) => RuntimeError::Engine(reason),
+    }
+}

@@ -1,0 +1,125 @@
+//! Images: there already, or pulled once however many tasks wait for them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::query_parameters::{CreateImageOptions, CreateImageOptionsBuilder};
+use futures_util::StreamExt;
+use parking_lot::Mutex;
+
+use super::errors::within;
+use crate::failpoint;
+use crate::runtime::RuntimeError;
+
+const CALL_LIMIT: Duration = Duration::from_secs(30);
+const PULL_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// The longest image reference.
+const REFERENCE_LIMIT: usize = 512;
+
+/// The images that are known to be there, and the pulls under way.
+#[derive(Debug, Default)]
+pub(super) struct Images {
+    /// Seen at the engine in the life of this process. One that is gone is noticed when a container is made of it.
+    present: Mutex<HashSet<String>>,
+    pulls: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Images {
+    /// The image is not there any more.
+    pub(super) fn forget(&self, image: &str) {
+        self.present.lock().remove(image);
+    }
+
+    /// Makes sure that the image is there.
+    pub(super) async fn prepare(&self, engine: &Docker, image: &str) -> Result<(), RuntimeError> {
+        if self.present.lock().contains(image) {
+            return Ok(());
+        }
+        let reference = full_reference(image)?;
+        let pull = Arc::clone(self.pulls.lock().entry(reference.clone()).or_default());
+        let one_at_a_time = pull.lock().await;
+        let result = ensure(engine, &reference).await;
+        drop(one_at_a_time);
+        self.drop_idle(&reference, &pull);
+        result?;
+        self.present.lock().insert(image.to_owned());
+        Ok(())
+    }
+
+    /// Forgets the lock of a pull that nobody else waits for: two owners are the table and the caller.
+    fn drop_idle(&self, reference: &str, pull: &Arc<tokio::sync::Mutex<()>>) {
+        let mut pulls = self.pulls.lock();
+        if Arc::strong_count(pull) <= 2 {
+            pulls.remove(reference);
+        }
+    }
+}
+
+async fn ensure(engine: &Docker, reference: &str) -> Result<(), RuntimeError> {
+    match within(CALL_LIMIT, engine.inspect_image(reference)).await {
+        Ok(_) => return Ok(()),
+        Err(failure) if failure.is(404) => {}
+        Err(failure) if failure.is(400) => return Err(failure.of_pull(reference)),
+        Err(failure) => return Err(failure.of_engine()),
+    }
+    tracing::info!("pulling image {reference}");
+    failpoint::hit("docker.pull.before");
+    let pulled = within(PULL_LIMIT, pull(engine, reference)).await.map_err(|failure| failure.of_pull(reference));
+    failpoint::hit("docker.pull.after");
+    pulled
+}
+
+/// Reads the engine's progress to its end: it stops pulling when nobody listens, and an error comes last.
+async fn pull(engine: &Docker, reference: &str) -> Result<(), bollard::errors::Error> {
+    let options: CreateImageOptions = CreateImageOptionsBuilder::default().from_image(reference).build();
+    let mut progress = engine.create_image(Some(options), None, None);
+    while let Some(step) = progress.next().await {
+        step?;
+    }
+    Ok(())
+}
+
+/// The reference with its tag: without one the engine would pull every tag there is. It becomes part of a request's
+/// path, so nothing else than the characters of references passes; the rest of the grammar is the engine's to judge.
+fn full_reference(image: &str) -> Result<String, RuntimeError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/:@[]".contains(c);
+    let plain = !image.is_empty() && image.len() <= REFERENCE_LIMIT && image.chars().all(allowed);
+    if !plain || image.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
+        let image: String = image.chars().take(80).collect();
+        return Err(RuntimeError::ImageNotFound(format!(
+            "`{}` is not an image reference: write it as for `docker pull`, for example `python:3.13-slim`",
+            image.escape_debug()
+        )));
+    }
+    let last = image.rsplit('/').next().unwrap_or(image);
+    let named = last.contains(':') || last.contains('@');
+    Ok(if named { image.to_owned() } else { format!("{image}:latest") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_tag_is_latest() {
+        let cases = [
+            ("busybox", "busybox:latest"),
+            ("busybox:1.36", "busybox:1.36"),
+            ("localhost:5000/a/b", "localhost:5000/a/b:latest"),
+            ("localhost:5000/a/b:c", "localhost:5000/a/b:c"),
+            ("a@sha256:00", "a@sha256:00"),
+        ];
+        for (image, full) in cases {
+            assert_eq!(full_reference(image), Ok(full.to_owned()));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_an_image_never_reaches_the_engine() {
+        for image in ["", "a b", "a?x=1", "a#b", "../containers", "a/../b", "/a", "a/", "ü", "a\n", "a%2fb", "./a"] {
+            assert!(matches!(full_reference(image), Err(RuntimeError::ImageNotFound(_))), "{image:?}");
+        }
+    }
+}

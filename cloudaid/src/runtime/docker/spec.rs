@@ -1,0 +1,183 @@
+//! A [`ContainerSpec`] as the engine's create request: the `standard` profile.
+//!
+//! Whatever runs under a plain `docker run IMAGE` runs here too, less what no batch job needs. Fields that would give a
+//! task the host (privileged, host namespaces, devices, volumes) are never set, so no request can ask for them.
+
+use std::collections::HashMap;
+
+use bollard::models::{
+    ContainerCreateBody, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountType, ResourcesUlimits,
+    RestartPolicy, RestartPolicyNameEnum,
+};
+use shared::resources::{MIB, Resources};
+use shared::task::Command;
+
+use super::labels::labels;
+use super::network::NETWORK;
+use crate::runtime::{ContainerSpec, RuntimeError};
+
+/// Where a container sees its output directory.
+const OUTPUT: &str = "/output";
+/// Capabilities of Docker's default set that no batch job needs.
+const DROPPED: [&str; 3] = ["NET_RAW", "MKNOD", "AUDIT_WRITE"];
+/// Processes and threads in one container.
+const PIDS: i64 = 4096;
+/// The least shared memory, which is also Docker's own default.
+const SHM_FLOOR: u64 = 64 * MIB;
+/// One log file; just above 1 GiB, which is the most that is kept of a task's log. Two of them, because a single file
+/// would start again from nothing at its end while the reader is still in it.
+const LOG_FILE: &str = "1100m";
+const LOG_FILES: &str = "2";
+
+/// The create request for `spec` on a host with `host_cpus` CPUs.
+pub(super) fn body(spec: &ContainerSpec, host_cpus: u64) -> Result<ContainerCreateBody, RuntimeError> {
+    let (entrypoint, cmd) = command(&spec.command)?;
+    Ok(ContainerCreateBody {
+        image: Some(spec.image.clone()),
+        entrypoint,
+        cmd,
+        env: Some(spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+        labels: Some(labels(spec)),
+        stop_timeout: Some(i64::try_from(spec.stop_grace.as_secs()).unwrap_or(i64::MAX)),
+        host_config: Some(host_config(spec, host_cpus)?),
+        ..ContainerCreateBody::default()
+    })
+}
+
+/// Entrypoint and command. Both are given whenever the task says what runs, so that nothing of the image's remains.
+#[allow(clippy::type_complexity, reason = "the two optional lists of the engine's request")]
+fn command(command: &Command) -> Result<(Option<Vec<String>>, Option<Vec<String>>), RuntimeError> {
+    match command {
+        Command::ImageDefault => Ok((None, None)),
+        Command::Shell(line) => Ok((Some(vec!["/bin/sh".to_owned(), "-c".to_owned()]), Some(vec![line.clone()]))),
+        Command::Argv(argv) => match argv.split_first() {
+            Some((program, arguments)) if !program.is_empty() => {
+                Ok((Some(vec![program.clone()]), Some(arguments.to_vec())))
+            }
+            _ => Err(RuntimeError::Setup("the command is empty: name a program, or leave the command out".to_owned())),
+        },
+    }
+}
+
+fn host_config(spec: &ContainerSpec, host_cpus: u64) -> Result<HostConfig, RuntimeError> {
+    let Resources { cpu_millis, memory_bytes, gpu_millis, .. } = spec.resources;
+    let memory = Some(signed(memory_bytes)).filter(|bytes| *bytes > 0);
+    Ok(HostConfig {
+        // Equal: none of it is swap.
+        memory,
+        memory_swap: memory,
+        // The engine refuses more CPUs than the host has.
+        nano_cpus: Some(signed(cpu_millis.min(host_cpus * 1000)) * 1_000_000).filter(|nanos| *nanos > 0),
+        shm_size: Some(signed((memory_bytes / 4).max(SHM_FLOOR))),
+        pids_limit: Some(PIDS),
+        ulimits: Some(vec![ResourcesUlimits { name: Some("core".to_owned()), soft: Some(0), hard: Some(0) }]),
+        cap_drop: Some(DROPPED.map(str::to_owned).to_vec()),
+        privileged: Some(false),
+        // Without it, TERM does nothing to a shell that is process 1.
+        init: Some(true),
+        restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
+        auto_remove: Some(false),
+        network_mode: Some(NETWORK.to_owned()),
+        mounts: Some(vec![output_mount(spec)?]),
+        log_config: Some(log_config()),
+        device_requests: (gpu_millis > 0).then(|| vec![gpus(gpu_millis)]),
+        ..HostConfig::default()
+    })
+}
+
+/// A mount and not a bind string: a colon in the path would end a bind string, and a missing directory would be made.
+fn output_mount(spec: &ContainerSpec) -> Result<Mount, RuntimeError> {
+    let source = spec.output.to_str().ok_or_else(|| {
+        RuntimeError::Setup(format!("{} is not UTF-8: give the worker another data directory", spec.output.display()))
+    })?;
+    Ok(Mount {
+        typ: Some(MountType::BIND),
+        source: Some(source.to_owned()),
+        target: Some(OUTPUT.to_owned()),
+        read_only: Some(false),
+        ..Mount::default()
+    })
+}
+
+/// The `local` driver keeps every byte as it was; `json-file` replaces those that are not UTF-8.
+fn log_config() -> HostConfigLogConfig {
+    let config = [("max-size", LOG_FILE), ("max-file", LOG_FILES), ("compress", "false")];
+    let config = config.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    HostConfigLogConfig { typ: Some("local".to_owned()), config: Some(HashMap::from(config)) }
+}
+
+/// Whole GPUs: the engine cannot split one.
+fn gpus(millis: u64) -> DeviceRequest {
+    DeviceRequest {
+        count: Some(signed(millis.div_ceil(1000))),
+        capabilities: Some(vec![vec!["gpu".to_owned()]]),
+        ..DeviceRequest::default()
+    }
+}
+
+fn signed(amount: u64) -> i64 {
+    i64::try_from(amount).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::resources::GIB;
+
+    use super::super::labels::tests::spec;
+    use super::*;
+
+    fn host(change: impl FnOnce(&mut ContainerSpec)) -> HostConfig {
+        let mut spec = spec();
+        change(&mut spec);
+        body(&spec, 2).expect("a body").host_config.expect("a host configuration")
+    }
+
+    #[test]
+    fn the_standard_profile() {
+        let config = host(|spec| spec.resources.memory_bytes = GIB);
+        assert_eq!((config.memory, config.memory_swap), (Some(1 << 30), Some(1 << 30)));
+        assert_eq!(config.shm_size, Some(1 << 28));
+        assert_eq!(config.nano_cpus, Some(1_000_000_000));
+        assert_eq!(config.pids_limit, Some(4096));
+        assert_eq!(config.init, Some(true));
+        assert_eq!(config.privileged, Some(false));
+        assert_eq!(config.auto_remove, Some(false));
+        assert_eq!(config.network_mode.as_deref(), Some("cloudai"));
+        assert_eq!(config.cap_drop.as_deref(), Some(&DROPPED.map(str::to_owned)[..]));
+        assert_eq!(config.security_opt, None);
+        assert_eq!(config.binds, None);
+        assert_eq!(config.device_requests, None);
+    }
+
+    #[test]
+    fn small_memory_keeps_the_usual_shared_memory() {
+        assert_eq!(host(|spec| spec.resources.memory_bytes = 6 * MIB).shm_size, Some(64 << 20));
+    }
+
+    #[test]
+    fn cpus_stop_at_those_of_the_host() {
+        assert_eq!(host(|spec| spec.resources.cpu_millis = 50).nano_cpus, Some(50_000_000));
+        assert_eq!(host(|spec| spec.resources.cpu_millis = 64_000).nano_cpus, Some(2_000_000_000));
+        assert_eq!(host(|spec| spec.resources.cpu_millis = u64::MAX).nano_cpus, Some(2_000_000_000));
+    }
+
+    #[test]
+    fn part_of_a_gpu_takes_a_whole_one() {
+        let requests = host(|spec| spec.resources.gpu_millis = 1001).device_requests.expect("a request");
+        assert_eq!(requests.iter().map(|request| request.count).collect::<Vec<_>>(), [Some(2)]);
+    }
+
+    #[test]
+    fn what_runs_replaces_all_of_the_image() {
+        let list = |items: &[&str]| Some(items.iter().map(|item| (*item).to_owned()).collect::<Vec<_>>());
+        let argv = |items: &[&str]| Command::Argv(items.iter().map(|item| (*item).to_owned()).collect());
+        assert_eq!(command(&Command::ImageDefault), Ok((None, None)));
+        let shell = Command::Shell("exit 3".to_owned());
+        assert_eq!(command(&shell), Ok((list(&["/bin/sh", "-c"]), list(&["exit 3"]))));
+        assert_eq!(command(&argv(&["ls", "-l"])), Ok((list(&["ls"]), list(&["-l"]))));
+        assert_eq!(command(&argv(&["ls"])), Ok((list(&["ls"]), list(&[]))));
+        for empty in [argv(&[]), argv(&[""])] {
+            assert!(matches!(command(&empty), Err(RuntimeError::Setup(_))));
+        }
+    }
+}

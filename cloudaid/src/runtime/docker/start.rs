@@ -1,0 +1,98 @@
+//! Starting a container at most once.
+//!
+//! The engine starts an exited container again without a word, so only one that has never run may be started. A start
+//! whose answer is late is not given up: it goes on in the background and a second try waits for the same one, because
+//! an engine that hung may still carry it out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bollard::Docker;
+use bollard::models::ContainerStateStatusEnum;
+use bollard::query_parameters::{InspectContainerOptions, StartContainerOptions};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
+use shared::id::AttemptKey;
+
+use super::errors::{Failure, within};
+use super::network::Network;
+use super::{CALL_LIMIT, DockerRuntime, Facts, WORK_LIMIT};
+use crate::runtime::RuntimeError;
+
+type Start = Shared<BoxFuture<'static, Result<(), RuntimeError>>>;
+
+/// The starts under way.
+#[derive(Debug, Default)]
+pub(super) struct Starts(Mutex<HashMap<AttemptKey, Start>>);
+
+impl Starts {
+    /// The container is removed: a start of it that is still under way finds nothing.
+    pub(super) fn forget(&self, key: &AttemptKey) {
+        self.0.lock().remove(key);
+    }
+}
+
+/// What one start needs; it outlives the call.
+struct Request {
+    engine: Docker,
+    network: Arc<Network>,
+    facts: Facts,
+    id: String,
+    fresh: bool,
+}
+
+impl DockerRuntime {
+    pub(super) async fn start_once(&self, key: &AttemptKey) -> Result<(), RuntimeError> {
+        let id = self.resolve(key).await?;
+        let facts = self.facts().await?.clone();
+        let start = self.starts.0.lock().entry(*key).or_insert_with(|| self.begin(key, id, facts)).clone();
+        match tokio::time::timeout(WORK_LIMIT, start).await {
+            Ok(result) => {
+                self.starts.forget(key);
+                result
+            }
+            Err(_) => Err(RuntimeError::Engine(format!("the start of {key} has no answer yet"))),
+        }
+    }
+
+    /// Sends the request from a task of its own.
+    fn begin(&self, key: &AttemptKey, id: String, facts: Facts) -> Start {
+        let fresh = self.known.lock().get_mut(key).is_some_and(|known| std::mem::take(&mut known.fresh));
+        let (engine, network) = (self.patient.clone(), Arc::clone(&self.network));
+        let task = tokio::spawn(Request { engine, network, facts, id, fresh }.run());
+        let outcome = async {
+            task.await.unwrap_or_else(|error| Err(RuntimeError::Engine(format!("the start broke off: {error}"))))
+        };
+        outcome.boxed().shared()
+    }
+}
+
+impl Request {
+    async fn run(self) -> Result<(), RuntimeError> {
+        if !self.fresh && self.has_run().await? {
+            return Ok(());
+        }
+        match self.send().await {
+            // The network is looked up at the start; somebody may have removed it since the container was made.
+            Err(failure) if failure.is(404) && failure.mentions("network") => {
+                self.network.forget();
+                self.network.ensure(&self.engine, &self.facts.engine_id).await?;
+                self.send().await.map_err(Failure::of_setup)
+            }
+            other => other.map_err(Failure::of_setup),
+        }
+    }
+
+    async fn send(&self) -> Result<(), Failure> {
+        self.engine.start_container(&self.id, None::<StartContainerOptions>).await.map_err(Failure::from)
+    }
+
+    /// The engine answers this only when no start of the same container is half done.
+    async fn has_run(&self) -> Result<bool, RuntimeError> {
+        let inspect = self.engine.inspect_container(&self.id, None::<InspectContainerOptions>);
+        let found = within(CALL_LIMIT, inspect).await.map_err(Failure::of_container)?;
+        let status = found.state.and_then(|state| state.status);
+        Ok(status != Some(ContainerStateStatusEnum::CREATED))
+    }
+}

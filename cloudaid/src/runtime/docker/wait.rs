@@ -1,0 +1,121 @@
+//! Waiting for the end of a container, and what can be known of it.
+
+use bollard::container::LogOutput;
+use bollard::errors::Error;
+use bollard::models::{ContainerState, ContainerStateStatusEnum};
+use bollard::query_parameters::WaitContainerOptionsBuilder;
+use futures_util::{StreamExt, TryStreamExt};
+use shared::id::AttemptKey;
+use shared::time::WallTime;
+
+use super::errors::{Failure, short, within};
+use super::{CALL_LIMIT, DockerRuntime, logs};
+use crate::runtime::{Exit, RuntimeError};
+
+/// The exit codes of the engine's init when it cannot run the command.
+const INIT_FAILED: [i32; 2] = [126, 127];
+
+impl DockerRuntime {
+    pub(super) async fn wait_for_end(&self, key: &AttemptKey) -> Result<Exit, RuntimeError> {
+        let id = self.resolve(key).await?;
+        self.wait_until_stopped(&id).await?;
+        let state = self.inspect(&id).await.map_err(Failure::of_container)?.state.unwrap_or_default();
+        let exit = exit_of(&state)?;
+        if INIT_FAILED.contains(&exit.code) {
+            self.check_it_ran(&id).await?;
+        }
+        Ok(exit)
+    }
+
+    async fn wait_until_stopped(&self, id: &str) -> Result<(), RuntimeError> {
+        let options = WaitContainerOptionsBuilder::default().condition("not-running").build();
+        match self.engine.wait_container(id, Some(options)).next().await {
+            // The client makes an error of every exit code but 0.
+            Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => Ok(()),
+            Some(Err(error)) => Err(Failure::from(error).of_container()),
+            None => Err(RuntimeError::Engine("the engine has stopped waiting: it may be restarting".to_owned())),
+        }
+    }
+
+    /// The engine starts its init, and the init the command: if there is no such command, the init says so in the log
+    /// and nothing of the task's has run.
+    async fn check_it_ran(&self, id: &str) -> Result<(), RuntimeError> {
+        let log = within(CALL_LIMIT, logs::last_lines(&self.engine, id, 2).try_collect::<Vec<_>>());
+        match complaint_of_init(&log.await.map_err(Failure::of_container)?) {
+            Some(complaint) => Err(RuntimeError::Setup(complaint)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The exit as the engine recorded it.
+fn exit_of(state: &ContainerState) -> Result<Exit, RuntimeError> {
+    let (started_at, finished_at) = (time(state.started_at.as_deref()), time(state.finished_at.as_deref()));
+    match state.status {
+        Some(ContainerStateStatusEnum::CREATED) => Err(RuntimeError::Engine("it was never started".to_owned())),
+        // A host that went down takes the exit code with it, and the engine shows 0 for want of a better one.
+        Some(ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD) if finished_at.is_none() => {
+            Err(RuntimeError::NotFound)
+        }
+        Some(ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD) => Ok(Exit {
+            code: state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(255),
+            oom: state.oom_killed.unwrap_or(false),
+            started_at,
+            finished_at,
+        }),
+        _ => Err(RuntimeError::Engine("it runs again, and nobody here has started it".to_owned())),
+    }
+}
+
+/// The engine writes the year 1 for never.
+fn time(text: Option<&str>) -> Option<WallTime> {
+    text?.parse::<WallTime>().ok().filter(|time| time.0 > 0)
+}
+
+/// `[FATAL tini (7)] exec nosuch failed: No such file or directory`, if that is all there is.
+fn complaint_of_init(log: &[LogOutput]) -> Option<String> {
+    let [LogOutput::StdErr { message }] = log else { return None };
+    let text = String::from_utf8_lossy(message);
+    let (program, complaint) = text.strip_prefix("[FATAL ")?.split_once(")] ")?;
+    let plain = program.starts_with("tini (") && complaint.starts_with("exec ") && complaint.contains(" failed: ");
+    plain.then(|| short(complaint))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn state(status: ContainerStateStatusEnum, finished: &str) -> ContainerState {
+        ContainerState {
+            status: Some(status),
+            exit_code: Some(0),
+            started_at: Some("2026-11-23T17:42:39.120123456Z".to_owned()),
+            finished_at: Some(finished.to_owned()),
+            ..ContainerState::default()
+        }
+    }
+
+    #[test]
+    fn an_end_that_the_engine_did_not_see_is_no_success() {
+        let never = "0001-01-01T00:00:00Z";
+        let good = exit_of(&state(ContainerStateStatusEnum::EXITED, "2026-11-23T17:42:40.5Z"));
+        assert!(matches!(good, Ok(Exit { code: 0, finished_at: Some(WallTime(1_795_455_760_500)), .. })), "{good:?}");
+        assert_eq!(exit_of(&state(ContainerStateStatusEnum::EXITED, never)), Err(RuntimeError::NotFound));
+        for status in [ContainerStateStatusEnum::CREATED, ContainerStateStatusEnum::RUNNING] {
+            assert!(matches!(exit_of(&state(status, never)), Err(RuntimeError::Engine(_))));
+        }
+    }
+
+    #[test]
+    fn only_the_inits_own_complaint_is_one() {
+        let stderr = |text: &'static str| LogOutput::StdErr { message: Bytes::from_static(text.as_bytes()) };
+        let complaint = stderr("[FATAL tini (7)] exec nosuch failed: No such file or directory\n");
+        let found = complaint_of_init(std::slice::from_ref(&complaint));
+        assert_eq!(found.as_deref(), Some("exec nosuch failed: No such file or directory"));
+        assert_eq!(complaint_of_init(&[stderr("sh: nosuch: not found\n")]), None);
+        assert_eq!(complaint_of_init(&[stderr("hello\n"), complaint]), None);
+        assert_eq!(complaint_of_init(&[]), None);
+    }
+}
