@@ -37,8 +37,8 @@ pub(crate) mod clock;
 pub(crate) mod links;
 pub(crate) mod narrate;
 
-mod driver;
 mod drain;
+mod driver;
 mod execute;
 mod heard;
 mod reply;
@@ -161,7 +161,8 @@ impl MasterError {
                 "nothing was changed; install the version that wrote it, or a newer one".to_owned()
             }
             Self::Store(_) | Self::Recover(_) => {
-                "nothing was changed; restore the data directory from a backup, or give another with --data-dir".to_owned()
+                "nothing was changed; restore the data directory from a backup, or give another with --data-dir"
+                    .to_owned()
             }
             Self::Commit(_) | Self::Driver(_) => {
                 "look at the disk of the data directory (space, errors), then start again: nothing acknowledged is lost"
@@ -169,7 +170,9 @@ impl MasterError {
             }
             Self::Listen { purpose: "HTTP", .. } => "choose another address with --http, or stop who has it".to_owned(),
             Self::Listen { .. } => "choose another address with --grpc, or stop who has it".to_owned(),
-            Self::Secret(error) => error.hint(),
+            Self::Secret(_) => {
+                "give another secret, or remove the file: a new one is made at the next start".to_owned()
+            }
             Self::Io { .. } => "see that the directory exists and belongs to the user who runs cloudaid".to_owned(),
             Self::Grpc(_) | Self::Account(_) => "the log above says more".to_owned(),
         }
@@ -215,7 +218,8 @@ pub async fn run_with(
     let (cluster, driver) = driver.into_handle(shutdown.clone());
     let driver = tokio::spawn(driver.run(shutdown.clone()));
 
-    let jwt_secret = Auth::ensure_jwt_secret(config.jwt_secret.as_ref().map(crate::config::Secret::expose), &config.data_dir)?;
+    let jwt_secret =
+        Auth::ensure_jwt_secret(config.jwt_secret.as_ref().map(crate::config::Secret::expose), &config.data_dir)?;
     let auth = Auth::new(&jwt_secret, config.token_ttl, &config.data_dir, cluster.clone())?;
     let worker_token_file = config.data_dir.join("worker.token");
     let worker_token = auth::ensure_secret(&worker_token_file)?;
@@ -230,8 +234,8 @@ pub async fn run_with(
     let grpc = tokio::spawn(grpc::serve(grpc_listener, state, shutdown.clone()));
     let admin = if config.bootstrap_admin { Some(bootstrap_admin(&auth, &cluster).await?) } else { None };
     let setup_token_file = auth.ensure_setup_token().await.map_err(MasterError::Account)?;
-    let state = ApiState::new(cluster.clone(), auth, logs, files);
-    let http = tokio::spawn(http::serve::serve(http_listener, http::router(state), shutdown.clone()));
+    let state = ApiState { cluster: cluster.clone(), auth, logs, files, shutdown: shutdown.clone() };
+    let http = tokio::spawn(http::serve(http_listener, http::router(state), shutdown.clone()));
     info!("✓ Master node started successfully");
     info!("✓ gRPC server listening on :{} ({grpc_address})", grpc_address.port());
     info!("✓ HTTP API listening on :{} (http://{http_address})", http_address.port());

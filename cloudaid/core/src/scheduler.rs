@@ -18,7 +18,7 @@ use crate::queue::Shape;
 pub mod round_robin;
 
 /// A policy.
-pub trait Scheduler: fmt::Debug + Send {
+pub trait Scheduler: fmt::Debug + Send + Sync {
     /// Its name, for configuration and people.
     fn name(&self) -> &'static str;
 

@@ -4,9 +4,7 @@ use std::pin::Pin;
 
 use shared::id::WorkerId;
 use shared::proto::worker_session_server::WorkerSession;
-use shared::proto::{
-    DescribeReply, DescribeRequest, FileFrame, FileReceipt, FromWorker, LogAck, LogFrame, ToWorker,
-};
+use shared::proto::{DescribeReply, DescribeRequest, FileFrame, FileReceipt, FromWorker, LogAck, LogFrame, ToWorker};
 use tokio_stream::Stream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
@@ -34,7 +32,7 @@ impl Service {
     fn authenticate(&self, metadata: &MetadataMap) -> Result<WorkerId, Status> {
         let bearer = metadata.get("authorization").and_then(|value| value.to_str().ok());
         let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-        if !constant_time_eq(token, &self.state.worker_token) {
+        if !constant_time_eq(token.as_bytes(), self.state.worker_token.as_bytes()) {
             return Err(Status::unauthenticated(
                 "the worker's token is missing or wrong (give the content of the master's worker.token file)",
             ));
@@ -73,10 +71,7 @@ impl WorkerSession for Service {
         Ok(Response::new(logs::take(&self.state, worker, request.into_inner())))
     }
 
-    async fn upload_task_files(
-        &self,
-        request: Request<Streaming<FileFrame>>,
-    ) -> Result<Response<FileReceipt>, Status> {
+    async fn upload_task_files(&self, request: Request<Streaming<FileFrame>>) -> Result<Response<FileReceipt>, Status> {
         let worker = self.authenticate(request.metadata())?;
         upload::take(&self.state, worker, request.into_inner()).await.map(Response::new)
     }

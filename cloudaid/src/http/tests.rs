@@ -38,13 +38,14 @@ impl Answer {
 impl Bench {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("a directory");
-        let cluster = ClusterHandle::detached();
+        let logs = LogStore::open(&directory.path().join("logs")).expect("logs");
+        let cluster = ClusterHandle::detached(logs.clone());
         let secret = "0123456789abcdef0123456789abcdef";
         let auth = Auth::new(secret, Duration::from_secs(60), directory.path(), cluster.clone()).expect("auth");
         let state = ApiState {
             cluster,
             auth: auth.clone(),
-            logs: LogStore::open(&directory.path().join("logs")).expect("logs"),
+            logs,
             files: FileStore::open(&directory.path().join("files")).expect("files"),
             shutdown: CancellationToken::new(),
         };

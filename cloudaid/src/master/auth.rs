@@ -162,6 +162,23 @@ impl Auth {
         Ok(self.issue(&name, Role::Admin, self.inner.ttl)?)
     }
 
+    /// Makes the first account, an admin, with a password that nobody knows: for `dev`, which gives out tokens by itself.
+    ///
+    /// # Errors
+    /// There is an account already.
+    pub async fn create_unguessable(&self, name: &UserName) -> Result<(), ApiError> {
+        let password = hex::encode(rand::random::<[u8; 32]>());
+        let password_hash = self
+            .inner
+            .passwords
+            .hash(password)
+            .await
+            .map_err(|error| ApiError::new(ErrorCode::Unavailable, error.to_string(), "start again"))?;
+        let created_at = WallTime(jiff::Timestamp::now().as_millisecond());
+        let user = UserRecord { name: name.clone(), password_hash, role: Role::Admin, created_at };
+        self.inner.cluster.create_first_user(user).await
+    }
+
     /// A token for whoever knows the password. Unknown names take as long and read the same as wrong passwords.
     ///
     /// # Errors

@@ -289,4 +289,3 @@ fn outcome_unknown() -> ApiError {
         "try again with the same Idempotency-Key: it never makes a second task",
     )
 }
-

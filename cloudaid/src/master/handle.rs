@@ -51,6 +51,22 @@ impl ClusterHandle {
         Self { mailbox, shell, store, shutdown }
     }
 
+    /// The handle of a master that has stopped: every call fails.
+    #[cfg(test)]
+    pub(crate) fn detached(logs: super::logs::LogStore) -> Self {
+        let shell = Shell {
+            replies: Default::default(),
+            links: Default::default(),
+            heard: Default::default(),
+            live: Default::default(),
+            watchers: Default::default(),
+            logs,
+            print_task_logs: false,
+        };
+        let store = Arc::new(crate::store::memory::MemoryStore::default());
+        Self::new(mpsc::channel(1).0, Arc::new(shell), store, CancellationToken::new())
+    }
+
     /// Each is durable when its answer is there; one answer per submission, in their order.
     pub async fn submit(&self, submissions: Vec<Submission>) -> Vec<Result<SubmitView, ApiError>> {
         let (inputs, answers): (Vec<_>, Vec<_>) = submissions

@@ -28,7 +28,10 @@ pub(crate) fn event(event: &Event) {
         Event::AttemptEnded { task, key, worker, verdict, again } => {
             let status = status(verdict);
             if *again {
-                warn!("Task interrupted: {task} attempt {} on worker {worker}: {verdict}; it will run again", key.attempt);
+                warn!(
+                    "Task interrupted: {task} attempt {} on worker {worker}: {verdict}; it will run again",
+                    key.attempt
+                );
             } else if matches!(verdict, Verdict::Success | Verdict::Cancelled) {
                 info!("Task completion: {task} from worker {worker} [Status: {status}]");
             } else {

@@ -110,7 +110,9 @@ pub(crate) fn file(stored: &StoredFile) -> FileView {
 /// How a task that is over ended, in words.
 pub(crate) fn end_in_words(state: TaskState, verdict: Option<&Verdict>) -> String {
     match verdict {
-        Some(verdict) if !matches!(verdict, Verdict::Success | Verdict::Cancelled) => format!("it is {state}: {verdict}"),
+        Some(verdict) if !matches!(verdict, Verdict::Success | Verdict::Cancelled) => {
+            format!("it is {state}: {verdict}")
+        }
         Some(_) | None => format!("it is {state}"),
     }
 }

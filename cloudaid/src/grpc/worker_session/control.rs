@@ -48,12 +48,7 @@ async fn first_message(worker: &WorkerId, inbound: &mut Streaming<proto::FromWor
 }
 
 /// Reads until the stream ends, however it ends.
-async fn read(
-    cluster: ClusterHandle,
-    worker: WorkerId,
-    session: SessionId,
-    mut inbound: Streaming<proto::FromWorker>,
-) {
+async fn read(cluster: ClusterHandle, worker: WorkerId, session: SessionId, mut inbound: Streaming<proto::FromWorker>) {
     let mut heartbeats = Heartbeats::new(worker.clone());
     while let Ok(Some(message)) = inbound.message().await {
         let sent = match FromWorker::try_from(message) {

@@ -10,7 +10,7 @@ use shared::proto::file_frame::Content;
 use tonic::{Status, Streaming};
 
 use crate::grpc::{GrpcState, status};
-use crate::master::files::Upload;
+use crate::master::files::{Upload, UploadError};
 
 /// Takes the whole stream. What was written before it broke off is removed.
 pub(super) async fn take(
@@ -27,13 +27,12 @@ pub(super) async fn take(
         }
     };
     state.cluster.live().check(key, &worker).map_err(|error| given_up(&worker, &error))?;
-    let mut upload = state.files.begin(key).await.map_err(|error| failed(&error))?;
+    let mut upload = state.files.begin(key);
     while let Some(frame) = inbound.message().await? {
         take_frame(&mut upload, frame).await?;
     }
     let files: Arc<[_]> = upload.finish().await.map_err(|error| refused(&error))?.into();
-    let receipt =
-        proto::FileReceipt { files: files.len() as u32, bytes: files.iter().map(|file| file.size).sum() };
+    let receipt = proto::FileReceipt { files: files.len() as u32, bytes: files.iter().map(|file| file.size).sum() };
     state.cluster.files_stored(worker.clone(), key, files).await.map_err(|error| match error.code {
         shared::error::ErrorCode::Conflict => given_up(&worker, &error),
         _ => status(&error),
@@ -54,6 +53,17 @@ async fn take_frame(upload: &mut Upload, frame: proto::FileFrame) -> Result<(), 
         None => return Err(Status::invalid_argument("a file frame without content")),
     };
     taken.map_err(|error| refused(&error))
+}
+
+/// What arrived is not what was announced, or cannot be kept.
+fn refused(error: &UploadError) -> Status {
+    match error {
+        UploadError::Io(error) => {
+            tracing::error!("The file store failed: {error}");
+            Status::unavailable("the file store failed; the master's log says more")
+        }
+        refused => Status::invalid_argument(refused.to_string()),
+    }
 }
 
 /// The run is not live any more: the worker shall not try again.
