@@ -107,9 +107,11 @@ pub(crate) enum Verb {
     #[command(after_help = "Example:\n  cloudctl task-files task-01arz3ndektsv4rrffq69g5fav")]
     TaskFiles(TaskFilesArgs),
     /// Download the output files of a task.
-    #[command(after_help = "Examples:\n  cloudctl download task-01arz3ndektsv4rrffq69g5fav        (into ./<task id>/)\n  \
+    #[command(
+        after_help = "Examples:\n  cloudctl download task-01arz3ndektsv4rrffq69g5fav        (into ./<task id>/)\n  \
         cloudctl download task-01arz3ndektsv4rrffq69g5fav results\n  \
-        cloudctl download task-01arz3ndektsv4rrffq69g5fav alice results")]
+        cloudctl download task-01arz3ndektsv4rrffq69g5fav alice results"
+    )]
     Download(DownloadArgs),
     /// Stop the master. Running tasks go on at their workers.
     #[command(after_help = "Example:\n  cloudctl shutdown --drain --yes")]

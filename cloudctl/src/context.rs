@@ -52,7 +52,7 @@ pub(crate) fn save(path: &Path, file: &ContextFile) -> Result<(), CtlError> {
 }
 
 fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
+    let directory = path.parent().unwrap_or_else(|| Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let temporary = directory.join(format!(".contexts-{}", Ulid::generate()));
     let written = OpenOptions::new()

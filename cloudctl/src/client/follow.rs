@@ -78,10 +78,17 @@ pub(crate) struct Follower<'a> {
 }
 
 enum Link {
-    Up { socket: Box<Socket>, since: Instant, pause: Duration },
+    Up {
+        socket: Box<Socket>,
+        since: Instant,
+        pause: Duration,
+    },
     /// Not connected yet.
     Fresh,
-    Down { since: Instant, pause: Duration },
+    Down {
+        since: Instant,
+        pause: Duration,
+    },
 }
 
 impl<'a> Follower<'a> {
@@ -159,9 +166,9 @@ impl<'a> Follower<'a> {
                 let event = parse_event(&text).map_err(|cause| self.client.not_understood(&cause))?;
                 Ok(event.and_then(|event| self.on_event(event)))
             }
-            Some(Ok(Message::Close(_))) | None => Ok(Some(self.lost(self.gone("the server closed the connection")))),
+            Some(Ok(Message::Close(_))) | None => Ok(Some(self.lost(self.gone(&"the server closed the connection")))),
             Some(Ok(_)) => Ok(None),
-            Some(Err(error)) => Ok(Some(self.lost(self.gone(error)))),
+            Some(Err(error)) => Ok(Some(self.lost(self.gone(&error)))),
         }
     }
 
@@ -181,7 +188,7 @@ impl<'a> Follower<'a> {
         }
     }
 
-    fn gone(&self, cause: impl ToString) -> CtlError {
+    fn gone(&self, cause: &dyn std::fmt::Display) -> CtlError {
         CtlError::Unreachable { server: self.client.server().to_owned(), cause: cause.to_string() }
     }
 
@@ -208,8 +215,10 @@ impl<'a> Follower<'a> {
             }
             response.upgrade().await.map_err(|error| self.client.broken(&error))
         };
-        let upgraded = timeout(CONNECT_TIMEOUT, handshake).await.unwrap_or_else(|_| Err(self.gone("no answer in time")))?;
-        let config = WebSocketConfig::default().max_message_size(Some(MESSAGE_LIMIT)).max_frame_size(Some(MESSAGE_LIMIT));
+        let upgraded =
+            timeout(CONNECT_TIMEOUT, handshake).await.unwrap_or_else(|_| Err(self.gone(&"no answer in time")))?;
+        let config =
+            WebSocketConfig::default().max_message_size(Some(MESSAGE_LIMIT)).max_frame_size(Some(MESSAGE_LIMIT));
         Ok(WebSocketStream::from_raw_socket(upgraded, Role::Client, Some(config)).await)
     }
 }
@@ -266,7 +275,8 @@ mod tests {
             vec![attempt(), chunk(6, "world"), chunk(11, "!"), event(END)],
         ])
         .await;
-        const END: &str = r#"{"type":"end","state":"failed","exit_code":3,"verdict":{"kind":"exit_code","exit_code":3}}"#;
+        const END: &str =
+            r#"{"type":"end","state":"failed","exit_code":3,"verdict":{"kind":"exit_code","exit_code":3}}"#;
         let mut follower = Follower::new(&client, TASK.parse().expect("an id"), None).expect("a follower");
         let (mut log, mut outages) = (Vec::new(), 0);
         let outcome = loop {

@@ -55,7 +55,10 @@ pub(super) async fn follow(
             Followed::Back => terminal.note("connected again"),
         }
     };
-    printer.finish().await.or_else(|error| if matches!(error, CtlError::OutputClosed) { Ok(()) } else { Err(error) })?;
+    printer
+        .finish()
+        .await
+        .or_else(|error| if matches!(error, CtlError::OutputClosed) { Ok(()) } else { Err(error) })?;
     Ok(ended)
 }
 

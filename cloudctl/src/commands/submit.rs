@@ -107,8 +107,28 @@ mod tests {
     #[test]
     fn everything_that_was_given_is_sent() {
         let request = parse(&[
-            "cloudctl", "dispatch", "worker-1", "ubuntu", "-name", "n", "-cpu_cores", "500m", "-mem", "8.0", "--env",
-            "A=x=y", "--env", "B=", "--label", "k=v", "--count", "3", "--", "sh", "-c", "echo -mem",
+            "cloudctl",
+            "dispatch",
+            "worker-1",
+            "ubuntu",
+            "-name",
+            "n",
+            "-cpu_cores",
+            "500m",
+            "-mem",
+            "8.0",
+            "--env",
+            "A=x=y",
+            "--env",
+            "B=",
+            "--label",
+            "k=v",
+            "--count",
+            "3",
+            "--",
+            "sh",
+            "-c",
+            "echo -mem",
         ]);
         let expected = serde_json::json!({
             "image": "ubuntu", "worker_id": "worker-1", "name": "n", "cpu_cores": "500m", "mem": "8.0",

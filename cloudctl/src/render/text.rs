@@ -72,7 +72,10 @@ mod tests {
     #[test]
     fn times_are_in_one_unit() {
         let at = |seconds: i64| ago(WallTime(seconds * 1000), WallTime(0));
-        assert_eq!([at(-5), at(0), at(59), at(60), at(7200), at(200_000)].join(" "), "now now 59s ago 1m ago 2h ago 2d ago");
+        assert_eq!(
+            [at(-5), at(0), at(59), at(60), at(7200), at(200_000)].join(" "),
+            "now now 59s ago 1m ago 2h ago 2d ago"
+        );
         assert_eq!(span(WallTime(0), WallTime(1234)), "1.2s");
         assert_eq!(span(WallTime(0), WallTime(90_000)), "1m");
     }

@@ -54,7 +54,9 @@ mod tests {
 
     #[test]
     fn plain_paths_of_any_bytes_are_taken() {
-        for path in [&b"r.txt"[..], b"a/b/c", b"report..v2.csv", b"...", b"-rf", b"a b\n", b"\xff\xfe", b"a\\..\\b", b"%2e%2e"] {
+        for path in
+            [&b"r.txt"[..], b"a/b/c", b"report..v2.csv", b"...", b"-rf", b"a b\n", b"\xff\xfe", b"a\\..\\b", b"%2e%2e"]
+        {
             assert!(components(path).is_ok(), "{path:?}");
         }
         assert_eq!(components(b"a/b").expect("plain"), [b"a", b"b"]);
@@ -65,8 +67,20 @@ mod tests {
         let long = [b'x'; 256];
         let deep = [b"a/".repeat(2048), b"a".to_vec()].concat();
         for path in [
-            &b""[..], b"/etc/passwd", b"..", b"../x", b"a/../../x", b"a/..", b".", b"./a", b"a/./b", b"a//b", b"a/", b"a\0b",
-            &long, &deep,
+            &b""[..],
+            b"/etc/passwd",
+            b"..",
+            b"../x",
+            b"a/../../x",
+            b"a/..",
+            b".",
+            b"./a",
+            b"a/./b",
+            b"a//b",
+            b"a/",
+            b"a\0b",
+            &long,
+            &deep,
         ] {
             assert!(components(path).is_err(), "{path:?}");
         }

@@ -84,8 +84,8 @@ mod tests {
         (array.verdict, array.finished_at, array.worker_id) = (None, None, None);
         let view = TaskListView { tasks: vec![sample::task(), array], next_cursor: None };
         let expected = "\
-TASK                             NAME          STATE         USER   WORKER    SUBMITTED  TOOK  RESULT
-task-01arz3ndektsv4rrffq69g5fav  sample        failed        alice  worker-1  2h ago     4.5s  exit code 3
+TASK                             NAME         STATE         USER   WORKER    SUBMITTED  TOOK  RESULT
+task-01arz3ndektsv4rrffq69g5fav  sample       failed        alice  worker-1  2h ago     4.5s  exit code 3
 task-01arz3ndektsv4rrffq69g5fav  a\\u{1b}[31m  running 7/10  alice  -         2h ago     1h    -
 ";
         assert_eq!(tasks(&view, &Style::default(), sample::NOW), expected);
@@ -102,10 +102,13 @@ task-01arz3ndektsv4rrffq69g5fav  a\\u{1b}[31m  running 7/10  alice  -         2h
     fn the_queue_in_order() {
         let text = queue(&sample::queue(5), &Style::default(), sample::NOW);
         let expected = "\
-TASK                             POSITION  NAME  USER   WAITING  ASKS FOR                          SUBMITTED  REASON
+TASK                             POSITION  NAME  USER   WAITING  ASKS FOR                         SUBMITTED  REASON
 task-01arz3ndektsv4rrffq69g5fav         1  -     alice        3  CPU=1.0, Memory=0.50GB, GPU=0.0  2h ago     2 workers lack 1 CPU
 and 2 more
 ";
-        assert_eq!(text, expected.replace("ASKS FOR                          SUB", "ASKS FOR                         SUB"));
+        assert_eq!(
+            text,
+            expected.replace("ASKS FOR                          SUB", "ASKS FOR                         SUB")
+        );
     }
 }

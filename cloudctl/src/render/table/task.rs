@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use comfy_table::Cell;
 use shared::task::{AttemptState, TaskState};
 use shared::time::WallTime;
-use shared::view::{AttemptView, TaskView, Tally, WhyView};
+use shared::view::{AttemptView, Tally, TaskView, WhyView};
 
 use super::grid::{Grid, optional};
 use super::listing::progress;
@@ -15,7 +15,8 @@ use crate::render::{Style, escape_line};
 /// `show`
 pub(super) fn show(view: &TaskView, style: &Style, now: WallTime) -> String {
     let mut out = String::new();
-    let mut line = |name: &str, value: &str| out.push_str(&format!("{:<11} {}\n", format!("{name}:"), escape_line(value)));
+    let mut line =
+        |name: &str, value: &str| out.push_str(&format!("{:<11} {}\n", format!("{name}:"), escape_line(value)));
     line("Task", &view.task_id);
     if let Some(name) = &view.name {
         line("Name", name);
