@@ -17,15 +17,18 @@ Exit codes:
   1  other fault   5  not allowed     8  a deadline passed
   2  wrong call    6  conflict      130  interrupted
   3  not found
-  `task --wait` and `dispatch --wait` end with the code of the task: its own exit code, 128+n for signal n,
-  137 out of memory, 124 timed out, 130 cancelled, 125 if it could not be run.
+  `task --wait` and `dispatch --wait` end with the code of the task: its own
+  exit code, 128+n for signal n, 137 out of memory, 124 timed out,
+  130 cancelled, 125 if it could not be run.
 
-Where the server and the token come from: --server and --token, then CLOUDCTL_SERVER and CLOUDCTL_TOKEN, then the
-context: $XDG_CONFIG_HOME/cloudctl/contexts.toml (else ~/.config/...), written by `cloudctl login` and `cloudaid dev`.";
+Where the server and the token come from: --server and --token, then
+CLOUDCTL_SERVER and CLOUDCTL_TOKEN, then the context in
+$XDG_CONFIG_HOME/cloudctl/contexts.toml (else ~/.config/...), which
+`cloudctl login` and `cloudaid dev` write.";
 
 /// The remote admin client of CloudAI.
 #[derive(Debug, Parser)]
-#[command(name = "cloudctl", version, after_help = EXIT_CODES, propagate_version = false)]
+#[command(name = "cloudctl", bin_name = "cloudctl", version, after_help = EXIT_CODES, propagate_version = false)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: GlobalArgs,
@@ -77,7 +80,8 @@ pub(crate) enum Verb {
     Workers,
     /// Submit a task; the scheduler chooses the worker.
     #[command(after_help = "Examples:\n  cloudctl task docker.io/username/sample-task:latest\n  \
-        cloudctl task docker.io/username/gpu-task:latest -name ml-training -cpu_cores 4.0 -mem 8.0 -gpu_cores 1.0\n  \
+        cloudctl task docker.io/username/gpu-task:latest -name ml-training \\\n    \
+        -cpu_cores 4.0 -mem 8.0 -gpu_cores 1.0\n  \
         cloudctl task alpine --wait -- sh -c 'echo hi; exit 3'")]
     Task(TaskArgs),
     /// Submit a task to one worker, past the scheduler.

@@ -19,6 +19,7 @@ use crate::exit::CtlError;
 pub(crate) use escape::escape_line;
 pub(crate) use log::{LogPrinter, LogTarget};
 pub(crate) use progress::Progress;
+pub(crate) use text::outcome;
 pub(crate) use view::{Done, Downloaded, DownloadedFile, FailedFile, LoggedIn, VersionView, View};
 
 /// What stdout can show.
@@ -48,7 +49,8 @@ impl Terminal {
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let colour = !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let terminal = io::stdout().is_terminal();
-        let width = if terminal { comfy_table::Table::new().width() } else { None };
+        // A terminal that does not know its width says 0.
+        let width = comfy_table::Table::new().width().filter(|&width| terminal && width > 0);
         let errors_seen = io::stderr().is_terminal();
         let style = Style { width, colour: colour && terminal, terminal };
         Self { format, style, errors_seen, errors_coloured: colour && errors_seen }

@@ -44,7 +44,7 @@ pub(crate) enum Followed {
     },
     /// What follows is the log of this run, which is another one than before.
     Attempt(u32),
-    /// Where the task stands.
+    /// Where the task stands now.
     State(TaskState),
     /// The task has ended, and all of its log was seen.
     End(Outcome),
@@ -74,6 +74,8 @@ pub(crate) struct Follower<'a> {
     http: reqwest::Client,
     task: TaskRef,
     cursor: LogCursor,
+    /// As last said, because the server says it again after each reconnect.
+    state: Option<TaskState>,
     link: Link,
 }
 
@@ -96,7 +98,7 @@ impl<'a> Follower<'a> {
     pub(crate) fn new(client: &'a Client, task: TaskRef, attempt: Option<u32>) -> Result<Self, CtlError> {
         let http = build(transport(&client.server).http1_only())?;
         let cursor = LogCursor { attempt, ..LogCursor::default() };
-        Ok(Self { client, http, task, cursor, link: Link::Fresh })
+        Ok(Self { client, http, task, cursor, state: None, link: Link::Fresh })
     }
 
     /// Waits for what comes next.
@@ -175,7 +177,7 @@ impl<'a> Follower<'a> {
     fn on_event(&mut self, event: LogEvent) -> Option<Followed> {
         match event {
             LogEvent::Attempt { attempt } => self.cursor.begin(attempt).then_some(Followed::Attempt(attempt)),
-            LogEvent::State { state } => Some(Followed::State(state)),
+            LogEvent::State { state } => (self.state.replace(state) != Some(state)).then_some(Followed::State(state)),
             LogEvent::End { state, verdict, .. } => Some(Followed::End(Outcome { state, verdict })),
             LogEvent::Error { error } => {
                 let error = CtlError::Api(error);

@@ -38,7 +38,8 @@ pub(super) async fn follow(
                 }
                 match printer.write(stream, &data).await {
                     Err(CtlError::OutputClosed) => break Ended::Unread,
-                    result => result?,
+                    Err(error) => return Err(error),
+                    Ok(()) => {}
                 }
             }
             Followed::Attempt(number) if attempt.is_some_and(|only| only != number) => break Ended::Attempt,
@@ -51,7 +52,9 @@ pub(super) async fn follow(
             Followed::State(state) => terminal.remark(format!("{task} is {state}")),
             Followed::End(outcome) => break Ended::Task(outcome),
             Followed::NoLog(error) => break Ended::NoLog(error),
-            Followed::Lost(error) => terminal.warn(format!("{error}; trying again for up to 5 minutes")),
+            Followed::Lost(error) => {
+                terminal.warn(format!("the log is interrupted: {error}; trying again for 5 minutes"))
+            }
             Followed::Back => terminal.note("connected again"),
         }
     };

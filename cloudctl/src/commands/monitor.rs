@@ -3,8 +3,9 @@
 use super::Session;
 use super::follow::{Ended, elements, follow};
 use crate::args::MonitorArgs;
+use crate::client::Outcome;
 use crate::exit::CtlError;
-use crate::render::{Done, LogPrinter, LogTarget};
+use crate::render::{Done, LogPrinter, LogTarget, outcome};
 
 /// Prints the log until the task ends; of an array, one element after the other.
 pub(super) async fn run(args: &MonitorArgs, session: &Session<'_>) -> Result<Done, CtlError> {
@@ -12,9 +13,8 @@ pub(super) async fn run(args: &MonitorArgs, session: &Session<'_>) -> Result<Don
     let mut printer = LogPrinter::new(LogTarget::Split, args.raw);
     for element in elements(args.id, task.count) {
         match follow(element, args.attempt, &mut printer, session).await? {
-            Ended::Task(outcome) => {
-                let verdict = outcome.verdict.map(|verdict| format!(": {verdict}")).unwrap_or_default();
-                session.terminal.remark(format!("{element} {}{verdict}", outcome.state));
+            Ended::Task(Outcome { state, verdict }) => {
+                session.terminal.remark(format!("{element} {}", outcome(state, verdict.as_ref())));
             }
             Ended::Attempt => {}
             Ended::NoLog(error) => return Err(error.into()),

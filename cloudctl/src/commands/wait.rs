@@ -13,7 +13,7 @@ use super::follow::{Ended, elements, follow};
 use crate::args::OutputFormat;
 use crate::client::{Outcome, PATIENCE, with_retries};
 use crate::exit::{CtlError, of_task};
-use crate::render::{LogPrinter, LogTarget};
+use crate::render::{LogPrinter, LogTarget, outcome};
 
 /// How often a task is looked at whose log cannot be followed.
 const POLL: Duration = Duration::from_secs(1);
@@ -58,11 +58,10 @@ async fn see_through(task: TaskRef, count: u32, session: &Session<'_>) -> Result
     let mut printer = Some(LogPrinter::new(target, true));
     let mut exit = 0;
     for element in elements(task, count) {
-        let outcome = outcome_of(element, &mut printer, session).await?;
-        let code = of_task(outcome.state, outcome.verdict.as_ref());
+        let Outcome { state, verdict } = outcome_of(element, &mut printer, session).await?;
+        let code = of_task(state, verdict.as_ref());
         if code != 0 {
-            let verdict = outcome.verdict.map(|verdict| format!(": {verdict}")).unwrap_or_default();
-            session.terminal.note(format!("✗ Task {element} {}{verdict}", outcome.state));
+            session.terminal.note(format!("✗ Task {element} {}", outcome(state, verdict.as_ref())));
         }
         exit = if exit == 0 { code } else { exit };
     }

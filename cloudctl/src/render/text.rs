@@ -1,7 +1,7 @@
 //! Times, amounts and commands as people read them.
 
 use shared::resources::{GIB, Millis, Resources};
-use shared::task::Command;
+use shared::task::{Command, TaskState, Verdict};
 use shared::time::WallTime;
 
 /// How long ago, in one unit: `42s ago`.
@@ -26,6 +26,14 @@ fn seconds_in_words(seconds: i64) -> String {
         60..3600 => format!("{}m", seconds / 60),
         3600..86_400 => format!("{}h", seconds / 3600),
         _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// How a task ended, or where it stands: `failed: exit code 3`. What the state says already is not said twice.
+pub(crate) fn outcome(state: TaskState, verdict: Option<&Verdict>) -> String {
+    match verdict {
+        None | Some(Verdict::Success | Verdict::Cancelled) => state.to_string(),
+        Some(verdict) => format!("{state}: {verdict}"),
     }
 }
 
@@ -78,6 +86,13 @@ mod tests {
         );
         assert_eq!(span(WallTime(0), WallTime(1234)), "1.2s");
         assert_eq!(span(WallTime(0), WallTime(90_000)), "1m");
+    }
+
+    #[test]
+    fn an_outcome_is_said_once() {
+        assert_eq!(outcome(TaskState::Cancelled, Some(&Verdict::Cancelled)), "cancelled");
+        assert_eq!(outcome(TaskState::Failed, Some(&Verdict::Signal { signal: 11 })), "failed: killed by signal 11");
+        assert_eq!(outcome(TaskState::Running, None), "running");
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub(super) fn list(view: &FileListView, style: &Style) -> String {
     if view.files.is_empty() {
         return format!("{} has no output files.\n", escape_line(&view.task_id));
     }
-    let mut grid = Grid::new(style, ["ELEMENT", "ATTEMPT", "SIZE", "BLAKE3", "PATH"]);
+    let mut grid = Grid::new(style, ["ELEMENT", "ATTEMPT", "SIZE", "BLAKE3", "PATH"], &[4]);
     for file in &view.files {
         grid.row([
             Cell::new(file.index),
@@ -41,6 +41,13 @@ pub(super) fn downloaded(view: &Downloaded) -> String {
         1 => "1 file".to_owned(),
         count => format!("{count} files"),
     };
+    if !view.failed.is_empty() {
+        out.push_str(&format!(
+            "✗ {} of {} were not downloaded\n",
+            view.failed.len(),
+            view.failed.len() + view.files.len()
+        ));
+    }
     out.push_str(&format!("✓ Downloaded {count} ({}) to {}\n", Bytes(bytes), escape_line(&view.directory)));
     out
 }

@@ -1,10 +1,15 @@
 //! Columns.
 
 use comfy_table::presets::NOTHING;
-use comfy_table::{Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, Table};
+use comfy_table::{Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, Table, Width};
 use shared::task::TaskState;
 
 use crate::render::{Style, escape_line};
+
+/// Columns of a terminal that shows everything.
+const WIDE: u16 = 110;
+/// A wrapped column is at least as wide as a short word and its blanks.
+const ELASTIC_LEAST: u16 = 10;
 
 /// A table without lines, so that `awk` and eyes both read it. It fits the terminal by wrapping its long columns; where
 /// there is no terminal, every row is one line.
@@ -14,21 +19,37 @@ pub(super) struct Grid {
 }
 
 impl Grid {
-    /// With these headings.
-    pub(super) fn new<const N: usize>(style: &Style, headings: [&str; N]) -> Self {
+    /// With these headings. Where there is too little room, the `elastic` columns are wrapped; the others stay whole.
+    pub(super) fn new<const N: usize>(style: &Style, headings: [&str; N], elastic: &[usize]) -> Self {
         let mut table = Table::new();
         table.load_style(NOTHING).set_header(headings).force_no_tty();
         if let Some(width) = style.width {
             table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+            for (index, column) in table.column_iter_mut().enumerate() {
+                let least = ColumnConstraint::LowerBoundary(Width::Fixed(ELASTIC_LEAST));
+                column.set_constraint(if elastic.contains(&index) { least } else { ColumnConstraint::ContentWidth });
+            }
         }
         if style.colour {
-            table.enforce_styling();
+            table.enforce_styling().style_text_only();
         }
         // No blank before the first column.
         if let Some(first) = table.column_mut(0) {
-            first.set_padding((0, 1)).set_constraint(ColumnConstraint::ContentWidth);
+            first.set_padding((0, 1));
         }
         Self { table, colour: style.colour }
+    }
+
+    /// Leaves out these columns on a narrow terminal.
+    pub(super) fn hide_if_narrow(mut self, columns: &[usize]) -> Self {
+        if self.table.width().is_some_and(|width| width < WIDE) {
+            for &column in columns {
+                if let Some(column) = self.table.column_mut(column) {
+                    column.set_constraint(ColumnConstraint::Hidden);
+                }
+            }
+        }
+        self
     }
 
     /// Numbers stand right.
@@ -83,7 +104,7 @@ mod tests {
     use super::*;
 
     fn sample(style: &Style) -> String {
-        let mut grid = Grid::new(style, ["ID", "SIZE", "TEXT"]).align_right(&[1]);
+        let mut grid = Grid::new(style, ["ID", "SIZE", "TEXT"], &[2]).align_right(&[1]);
         grid.row([text("task-1"), text("7"), text("a rather long text that wraps")]);
         grid.row([text("task-2"), text("1234"), optional(None::<&str>)]);
         grid.finish()
@@ -107,10 +128,20 @@ task-2  1234  -
     }
 
     #[test]
+    fn a_narrow_terminal_gets_fewer_columns() {
+        for (width, expected) in [(Some(40), "A\na\n"), (Some(200), "A  B\na  b\n"), (None, "A  B\na  b\n")] {
+            let style = Style { width, ..Style::default() };
+            let mut grid = Grid::new(&style, ["A", "B"], &[]).hide_if_narrow(&[1]);
+            grid.row([text("a"), text("b")]);
+            assert_eq!(grid.finish(), expected);
+        }
+    }
+
+    #[test]
     fn colour_comes_only_when_wanted() {
         for colour in [false, true] {
             let style = Style { colour, ..Style::default() };
-            let mut grid = Grid::new(&style, ["STATE"]);
+            let mut grid = Grid::new(&style, ["STATE"], &[]);
             let state = grid.state(TaskState::Failed, "");
             grid.row([state]);
             assert_eq!(grid.finish().contains('\x1b'), colour);

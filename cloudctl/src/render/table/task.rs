@@ -10,7 +10,7 @@ use shared::view::{AttemptView, Tally, TaskView, WhyView};
 use super::grid::{Grid, optional};
 use super::listing::progress;
 use crate::render::text::{ago, command, gigabytes, resources, span};
-use crate::render::{Style, escape_line};
+use crate::render::{Style, escape_line, outcome};
 
 /// `show`
 pub(super) fn show(view: &TaskView, style: &Style, now: WallTime) -> String {
@@ -21,8 +21,7 @@ pub(super) fn show(view: &TaskView, style: &Style, now: WallTime) -> String {
     if let Some(name) = &view.name {
         line("Name", name);
     }
-    let verdict = view.verdict.as_ref().map(|verdict| format!(": {verdict}")).unwrap_or_default();
-    line("State", &format!("{}{}{verdict}", view.state, progress(view)));
+    line("State", &format!("{}{}", outcome(view.state, view.verdict.as_ref()), progress(view)));
     if let Some(exit_code) = view.exit_code {
         line("Exit code", &exit_code.to_string());
     }
@@ -71,7 +70,7 @@ fn attempts(attempts: &[AttemptView], style: &Style, now: WallTime) -> String {
     if attempts.is_empty() {
         return String::new();
     }
-    let mut grid = Grid::new(style, ["ATTEMPT", "WORKER", "STATE", "PLACED", "TOOK", "RESULT"]);
+    let mut grid = Grid::new(style, ["ATTEMPT", "WORKER", "STATE", "PLACED", "TOOK", "RESULT"], &[5]);
     for attempt in attempts {
         let state = match attempt.state {
             AttemptState::Pending => "pending",
