@@ -53,7 +53,7 @@ pub(super) async fn follow(
             Followed::End(outcome) => break Ended::Task(outcome),
             Followed::NoLog(error) => break Ended::NoLog(error),
             Followed::Lost(error) => {
-                terminal.warn(format!("the log is interrupted: {error}; trying again for 5 minutes"))
+                terminal.warn(format!("the log is interrupted: {error}; trying again for 5 minutes"));
             }
             Followed::Back => terminal.note("connected again"),
         }
