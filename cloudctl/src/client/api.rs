@@ -1,0 +1,153 @@
+//! Every request of the admin API that cloudctl makes, in one list.
+
+use shared::id::TaskRef;
+use shared::submit::SubmitRequest;
+use shared::task::TaskState;
+use shared::view::{
+    CancelView, FileListView, FileView, LoginRequest, LoginView, QueueView, SetupRequest, ShutdownRequest,
+    ShutdownView, StatusView, SubmitView, TaskListView, TaskView, WhyView, WorkerListView,
+};
+
+use super::Client;
+use crate::exit::CtlError;
+
+/// Which tasks to list.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TaskFilter {
+    /// In this state.
+    pub(crate) state: Option<TaskState>,
+    /// Of this user.
+    pub(crate) user: Option<String>,
+    /// Run on this worker.
+    pub(crate) worker: Option<String>,
+    /// With all of these labels.
+    pub(crate) labels: Vec<(String, String)>,
+    /// Submitted since; RFC 3339.
+    pub(crate) since: Option<String>,
+}
+
+impl TaskFilter {
+    fn query(&self) -> Vec<(&'static str, String)> {
+        let mut query = Vec::new();
+        query.extend(self.state.map(|state| ("state", state.to_string())));
+        query.extend(self.user.clone().map(|user| ("user", user)));
+        query.extend(self.worker.clone().map(|worker| ("worker", worker)));
+        query.extend(self.labels.iter().map(|(name, value)| ("label", format!("{name}={value}"))));
+        query.extend(self.since.clone().map(|since| ("since", since)));
+        query
+    }
+}
+
+impl Client {
+    /// Makes the first admin and logs in.
+    pub(crate) async fn setup(&self, request: &SetupRequest) -> Result<LoginView, CtlError> {
+        self.post("api/auth/setup", request).await
+    }
+
+    /// Logs in.
+    pub(crate) async fn login(&self, request: &LoginRequest) -> Result<LoginView, CtlError> {
+        self.post("api/auth/login", request).await
+    }
+
+    /// Submits a task. The same key never makes two.
+    pub(crate) async fn submit(&self, request: &SubmitRequest, key: &str) -> Result<SubmitView, CtlError> {
+        let request = self.http.post(self.url("api/tasks")?).header("idempotency-key", key).json(request);
+        let response = self.send(request).await?;
+        self.read(response).await
+    }
+
+    /// One page of tasks, newest first.
+    pub(crate) async fn tasks(
+        &self,
+        filter: &TaskFilter,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<TaskListView, CtlError> {
+        let mut query = filter.query();
+        query.push(("limit", limit.to_string()));
+        query.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
+        self.get("api/tasks", &query).await
+    }
+
+    /// One task, with its runs.
+    pub(crate) async fn task(&self, id: TaskRef) -> Result<TaskView, CtlError> {
+        self.get(&format!("api/tasks/{id}"), &[]).await
+    }
+
+    /// Cancels a task, or one element of it.
+    pub(crate) async fn cancel(&self, id: TaskRef) -> Result<CancelView, CtlError> {
+        self.post(&format!("api/tasks/{id}/cancel"), &serde_json::json!({})).await
+    }
+
+    /// Why it waits.
+    pub(crate) async fn why(&self, id: TaskRef) -> Result<WhyView, CtlError> {
+        self.get(&format!("api/tasks/{id}/why"), &[]).await
+    }
+
+    /// Its output files.
+    pub(crate) async fn files(&self, id: TaskRef) -> Result<FileListView, CtlError> {
+        self.get(&format!("api/tasks/{id}/files"), &[]).await
+    }
+
+    /// The content of one of its output files; `path` is the exact path.
+    pub(crate) async fn file(&self, id: TaskRef, file: &FileView, path: &[u8]) -> Result<reqwest::Response, CtlError> {
+        let url = self.url(&format!("api/files/{}/{}", id.task, encode_path(path)))?;
+        let query = [("index", file.index), ("attempt", file.attempt)];
+        self.send(self.http.get(url).query(&query)).await
+    }
+
+    /// All workers.
+    pub(crate) async fn workers(&self) -> Result<WorkerListView, CtlError> {
+        self.get("api/workers", &[]).await
+    }
+
+    /// What waits.
+    pub(crate) async fn queue(&self) -> Result<QueueView, CtlError> {
+        self.get("api/queue", &[]).await
+    }
+
+    /// The cluster in numbers.
+    pub(crate) async fn status(&self) -> Result<StatusView, CtlError> {
+        self.get("api/status", &[]).await
+    }
+
+    /// Stops the master.
+    pub(crate) async fn shutdown(&self, drain: bool) -> Result<ShutdownView, CtlError> {
+        self.post("api/shutdown", &ShutdownRequest { drain }).await
+    }
+}
+
+/// Every byte that is not plainly harmless in a URL as `%XX`. A slash stays: it separates.
+fn encode_path(path: &[u8]) -> String {
+    let mut encoded = String::with_capacity(path.len());
+    for &byte in path {
+        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_any_bytes_become_urls() {
+        assert_eq!(encode_path(b"a/b-1._~"), "a/b-1._~");
+        assert_eq!(encode_path(b"a b?#%\xff\n"), "a%20b%3F%23%25%FF%0A");
+    }
+
+    #[test]
+    fn filters_become_a_query() {
+        let filter = TaskFilter {
+            state: Some(TaskState::Running),
+            labels: vec![("a".into(), "1".into()), ("b".into(), "x=y".into())],
+            ..TaskFilter::default()
+        };
+        let expected = [("state", "running"), ("label", "a=1"), ("label", "b=x=y")];
+        assert_eq!(filter.query(), expected.map(|(name, value)| (name, value.to_owned())));
+    }
+}

@@ -1,0 +1,92 @@
+//! What `monitor` and `--wait` share: printing the log of a task until the task ends.
+
+use shared::error::ApiError;
+use shared::id::{ElementId, TaskRef};
+
+use super::Session;
+use crate::client::{Followed, Follower, Outcome};
+use crate::exit::CtlError;
+use crate::render::LogPrinter;
+
+/// Why the log is over.
+#[derive(Debug)]
+pub(super) enum Ended {
+    /// The task has ended.
+    Task(Outcome),
+    /// The run that was asked for has ended, and another one has begun.
+    Attempt,
+    /// The server cannot give the log.
+    NoLog(ApiError),
+    /// Whoever read the log has gone.
+    Unread,
+}
+
+/// Prints the log of one task or element from its start, or only of the run `attempt`.
+pub(super) async fn follow(
+    task: TaskRef,
+    attempt: Option<u32>,
+    printer: &mut LogPrinter,
+    session: &Session<'_>,
+) -> Result<Ended, CtlError> {
+    let terminal = session.terminal;
+    let mut follower = Follower::new(&session.client, task, attempt)?;
+    let ended = loop {
+        match follower.next().await? {
+            Followed::Bytes { stream, gap, data } => {
+                if gap > 0 {
+                    terminal.warn(format!("{gap} bytes of {} are missing in the log", stream.as_str()));
+                }
+                match printer.write(stream, &data).await {
+                    Err(CtlError::OutputClosed) => break Ended::Unread,
+                    Err(error) => return Err(error),
+                    Ok(()) => {}
+                }
+            }
+            Followed::Attempt(number) if attempt.is_some_and(|only| only != number) => break Ended::Attempt,
+            Followed::Attempt(number) => {
+                printer.finish().await?;
+                if number > 1 {
+                    terminal.note(format!("{task}: attempt {number} begins"));
+                }
+            }
+            Followed::State(state) => terminal.remark(format!("{task} is {state}")),
+            Followed::End(outcome) => break Ended::Task(outcome),
+            Followed::NoLog(error) => break Ended::NoLog(error),
+            Followed::Lost(error) => {
+                terminal.warn(format!("the log is interrupted: {error}; trying again for 5 minutes"));
+            }
+            Followed::Back => terminal.note("connected again"),
+        }
+    };
+    printer
+        .finish()
+        .await
+        .or_else(|error| if matches!(error, CtlError::OutputClosed) { Ok(()) } else { Err(error) })?;
+    Ok(ended)
+}
+
+/// The elements of a submission, each of which has a log of its own. A plain task goes by its own id.
+pub(super) fn elements(task: TaskRef, count: u32) -> impl Iterator<Item = TaskRef> {
+    let whole = task.index.is_some() || count <= 1;
+    let count = if whole { 1 } else { count };
+    (0..count).map(move |index| if whole { task } else { element(ElementId { task: task.task, index }) })
+}
+
+fn element(id: ElementId) -> TaskRef {
+    TaskRef { task: id.task, index: Some(id.index) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_array_is_followed_element_by_element() {
+        let task: TaskRef = "task-01arz3ndektsv4rrffq69g5fav".parse().expect("an id");
+        let ids = |task, count| elements(task, count).map(|id| id.to_string()).collect::<Vec<_>>();
+        assert_eq!(ids(task, 1), [task.to_string()]);
+        assert_eq!(ids(task, 2), [format!("{task}.0"), format!("{task}.1")]);
+        let one = TaskRef { index: Some(7), ..task };
+        assert_eq!(ids(one, 9), [format!("{task}.7")]);
+    }
+}

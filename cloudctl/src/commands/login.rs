@@ -1,0 +1,138 @@
+//! `cloudctl login`
+
+use std::io;
+
+use shared::context::{Context, ContextFile};
+use shared::view::{LoginRequest, LoginView, SetupRequest};
+use url::Url;
+
+use crate::args::{GlobalArgs, LoginArgs};
+use crate::client::Client;
+use crate::context::{self, Target, given, is_local, parse_server};
+use crate::exit::CtlError;
+use crate::render::{Done, LoggedIn, Terminal, View};
+
+/// Logs in and stores the context, which becomes the current one: who logs in wants to work there.
+pub(super) async fn run(args: &LoginArgs, global: &GlobalArgs, terminal: &Terminal) -> Result<Done, CtlError> {
+    let path = context::path()?;
+    let mut file = context::load(&path)?;
+    let server = server(global, &file)?;
+    warn_if_readable(&server, terminal);
+    let name = context_name(args, global, &file, &server);
+    let username = username(args, file.contexts.get(&name), terminal)?;
+    let password = password(args, terminal)?;
+
+    let client = Client::new(&Target { server, token: None })?;
+    let login = log_in(&client, args, username, password).await?;
+    let username = login.username.to_string();
+    let stored =
+        Context { server: client.server().to_owned(), token: Some(login.token), username: Some(username.clone()) };
+    file.upsert(name.clone(), stored);
+    file.current = Some(name.clone());
+    context::save(&path, &file)?;
+    let server = client.server().to_owned();
+    Ok(View::LoggedIn(LoggedIn { context: name, server, username, expires_at: login.expires_at }).into())
+}
+
+async fn log_in(client: &Client, args: &LoginArgs, username: String, password: String) -> Result<LoginView, CtlError> {
+    match &args.setup_token {
+        Some(token) => client.setup(&SetupRequest { setup_token: token.clone(), username, password }).await,
+        None => client.login(&LoginRequest { username, password }).await,
+    }
+}
+
+/// The server that was named, or that of the selected context.
+fn server(global: &GlobalArgs, file: &ContextFile) -> Result<Url, CtlError> {
+    if let Some(server) = given(global.server.as_deref()) {
+        return parse_server(server);
+    }
+    match context::select(global, file)? {
+        Some((_, context)) => parse_server(&context.server),
+        None => Err(CtlError::usage("it is not known where to log in", "give --server, such as http://127.0.0.1:8080")),
+    }
+}
+
+/// The name that was given, that of the context of the same server, or the server's host.
+fn context_name(args: &LoginArgs, global: &GlobalArgs, file: &ContextFile, server: &Url) -> String {
+    if let Some(name) = given(args.name.as_deref()).or_else(|| given(global.context.as_deref())) {
+        return name.to_owned();
+    }
+    let same = |context: &Context| parse_server(&context.server).is_ok_and(|known| known == *server);
+    let known = file.contexts.iter().find(|(_, context)| same(context)).map(|(name, _)| name.clone());
+    known.unwrap_or_else(|| {
+        let host = server.host_str().unwrap_or("default");
+        let taken = file.contexts.contains_key(host);
+        match server.port() {
+            Some(port) if taken => format!("{host}:{port}"),
+            _ => host.to_owned(),
+        }
+    })
+}
+
+fn username(args: &LoginArgs, known: Option<&Context>, terminal: &Terminal) -> Result<String, CtlError> {
+    if let Some(username) = &args.username {
+        return Ok(username.clone());
+    }
+    let known = known.and_then(|context| context.username.as_deref());
+    if !terminal.can_ask() {
+        return known.map(str::to_owned).ok_or_else(|| {
+            CtlError::usage("it is not known who logs in, and there is no terminal to ask at", "give --username")
+        });
+    }
+    let answer = match known {
+        Some(known) => terminal.ask(&format!("Username [{known}]: "))?,
+        None => terminal.ask("Username: ")?,
+    };
+    Ok(match (answer.trim(), known) {
+        ("", Some(known)) => known.to_owned(),
+        (answer, _) => answer.to_owned(),
+    })
+}
+
+fn password(args: &LoginArgs, terminal: &Terminal) -> Result<String, CtlError> {
+    if args.password_stdin {
+        let mut line = String::new();
+        io::stdin().read_line(&mut line).map_err(CtlError::local("cannot read the password from stdin"))?;
+        return Ok(line.trim_end_matches(['\n', '\r']).to_owned());
+    }
+    if !terminal.can_ask() {
+        return Err(CtlError::usage("there is no terminal to ask for the password at", "give --password-stdin"));
+    }
+    let ask = |prompt: &str| rpassword::prompt_password(prompt).map_err(CtlError::local("cannot read the password"));
+    let password = ask("Password: ")?;
+    if args.setup_token.is_some() && ask("Password again: ")? != password {
+        return Err(CtlError::usage("the two passwords are not the same", "try again"));
+    }
+    Ok(password)
+}
+
+/// A password should not cross a network in the clear without a word.
+fn warn_if_readable(server: &Url, terminal: &Terminal) {
+    if server.scheme() == "http" && !is_local(server) {
+        terminal.warn("the connection is not encrypted: the password can be read on the network");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::OutputFormat;
+
+    fn name(given: Option<&str>, server: &str, file: &ContextFile) -> String {
+        let args =
+            LoginArgs { username: None, password_stdin: true, setup_token: None, name: given.map(str::to_owned) };
+        let global = GlobalArgs { server: None, token: None, context: None, output: OutputFormat::Table };
+        context_name(&args, &global, file, &parse_server(server).expect("a server"))
+    }
+
+    #[test]
+    fn a_context_is_named_after_its_server_unless_it_has_a_name() {
+        let mut file = ContextFile::default();
+        assert_eq!(name(None, "http://h:1", &file), "h");
+        assert_eq!(name(Some("prod"), "http://h:1", &file), "prod");
+        file.upsert("dev", Context { server: "http://h:1".into(), ..Context::default() });
+        assert_eq!(name(None, "http://h:1", &file), "dev");
+        file.upsert("h", Context { server: "http://h:2".into(), ..Context::default() });
+        assert_eq!(name(None, "http://h:3", &file), "h:3");
+    }
+}

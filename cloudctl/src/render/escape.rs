@@ -1,0 +1,107 @@
+//! Text and logs from elsewhere, made harmless for a terminal.
+
+/// Whether a terminal would act on the character, or shows the line other than it is.
+fn is_active(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A text for one line: line ends and whatever else a terminal acts on are written as `\n`, `\u{1b}` ...
+pub(crate) fn escape_line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_active(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+/// Escapes a log that comes in pieces. Line ends and tabs stay; a character cut in two by a piece's end is put together
+/// again.
+#[derive(Debug, Default)]
+pub(crate) struct LogEscaper {
+    /// The beginning of a character whose end has not come yet: at most 3 bytes.
+    pending: Vec<u8>,
+}
+
+impl LogEscaper {
+    /// What of the log can be shown after this piece.
+    pub(crate) fn push(&mut self, piece: &[u8]) -> String {
+        let bytes = [std::mem::take(&mut self.pending), piece.to_vec()].concat();
+        let mut out = String::with_capacity(bytes.len());
+        let mut rest = bytes.as_slice();
+        while !rest.is_empty() {
+            let (valid, invalid) = match std::str::from_utf8(rest) {
+                Ok(text) => (text, None),
+                Err(error) => {
+                    let (valid, _) = rest.split_at(error.valid_up_to());
+                    (std::str::from_utf8(valid).unwrap_or_default(), Some(error.error_len()))
+                }
+            };
+            escape_log(valid, &mut out);
+            rest = &rest[valid.len()..];
+            match invalid {
+                None => {}
+                // Cut off at the end of the piece.
+                Some(None) => {
+                    self.pending = rest.to_vec();
+                    break;
+                }
+                Some(Some(length)) => {
+                    let (bad, after) = rest.split_at(length);
+                    escape_bytes(bad, &mut out);
+                    rest = after;
+                }
+            }
+        }
+        out
+    }
+
+    /// What is left when the log has ended.
+    pub(crate) fn finish(&mut self) -> String {
+        let mut out = String::new();
+        escape_bytes(&std::mem::take(&mut self.pending), &mut out);
+        out
+    }
+}
+
+fn escape_log(text: &str, out: &mut String) {
+    for c in text.chars() {
+        if is_active(c) && c != '\n' && c != '\t' { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+}
+
+fn escape_bytes(bytes: &[u8], out: &mut String) {
+    out.extend(bytes.iter().map(|byte| format!("\\x{byte:02x}")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_stays_a_line() {
+        assert_eq!(escape_line("naïve ✓ 'x'"), "naïve ✓ 'x'");
+        assert_eq!(escape_line("a\n\x1b[31m\u{9b}\u{202e}"), "a\\n\\u{1b}[31m\\u{9b}\\u{202e}");
+    }
+
+    #[test]
+    fn a_log_keeps_its_lines_but_cannot_command_the_terminal() {
+        let mut escaper = LogEscaper::default();
+        assert_eq!(escaper.push(b"a\tb\n\x1b]0;x\x07\r\n"), "a\tb\n\\u{1b}]0;x\\u{7}\\r\n");
+    }
+
+    #[test]
+    fn a_character_cut_in_two_is_put_together() {
+        let mut escaper = LogEscaper::default();
+        let (head, tail) = "✓".as_bytes().split_at(2);
+        assert_eq!(escaper.push(head), "");
+        assert_eq!(escaper.push(tail), "✓");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_shown_as_numbers() {
+        let mut escaper = LogEscaper::default();
+        assert_eq!(escaper.push(b"a\xffb\xe2\x9c"), "a\\xffb");
+        assert_eq!(escaper.finish(), "\\xe2\\x9c");
+        assert_eq!(escaper.finish(), "");
+    }
+}

@@ -1,0 +1,145 @@
+//! The cluster and its workers, in the boxes of the specification.
+
+use shared::resources::{Bytes, Resources};
+use shared::time::WallTime;
+use shared::view::{StatusView, WorkerListView, WorkerView};
+use shared::worker::WorkerState;
+
+use crate::render::escape_line;
+use crate::render::text::{ago, decimal, gigabytes, resources};
+
+/// `status`
+pub(super) fn status(view: &StatusView, now: WallTime) -> String {
+    let mut lines = vec!["╔═══ Cluster Status ═══".to_owned()];
+    let mut line = |name: &str, value: String| lines.push(format!("║ {name}: {value}"));
+    line("Total Workers", view.total_workers.to_string());
+    line("Active Workers", view.active_workers.to_string());
+    line("Running Tasks", view.tasks.running.to_string());
+    line("Pending Tasks", view.tasks.pending.to_string());
+    line("Queued Tasks", view.tasks.queued.to_string());
+    line("Completed Tasks", view.tasks.completed.to_string());
+    line("Failed Tasks", view.tasks.failed.to_string());
+    line("Cancelled Tasks", view.tasks.cancelled.to_string());
+    for (name, value) in shares(&view.allocated, &view.capacity) {
+        line(name, value);
+    }
+    line("Store", escape_line(&view.store));
+    line("Master", format!("{} (started {})", escape_line(&view.version), ago(now, view.started_at)));
+    if view.draining {
+        line("Draining", "yes, it starts nothing new".to_owned());
+    }
+    lines.push("╚══════════════════════".to_owned());
+    lines.join("\n") + "\n"
+}
+
+/// How much of each resource is taken; no line for what nobody has.
+fn shares(taken: &Resources, of: &Resources) -> impl Iterator<Item = (&'static str, String)> {
+    let share = |taken: String, of: String| format!("{taken} of {of} allocated");
+    let rows = [
+        ("CPU", of.cpu_millis, share(decimal(taken.cpu_millis), decimal(of.cpu_millis))),
+        ("Memory", of.memory_bytes, share(Bytes(taken.memory_bytes).to_string(), Bytes(of.memory_bytes).to_string())),
+        ("GPU", of.gpu_millis, share(decimal(taken.gpu_millis), decimal(of.gpu_millis))),
+    ];
+    rows.into_iter().filter(|(_, of, _)| *of > 0).map(|(name, _, text)| (name, text))
+}
+
+/// `workers`
+pub(super) fn workers(view: &WorkerListView, now: WallTime) -> String {
+    let mut lines = vec!["╔═══ Registered Workers ═══".to_owned()];
+    if view.workers.is_empty() {
+        lines.push("║ none; start one with `cloudaid worker`".to_owned());
+    }
+    for (index, view) in view.workers.iter().enumerate() {
+        if index > 0 {
+            lines.push("║".to_owned());
+        }
+        lines.extend(worker(view, now).into_iter().map(|line| format!("║ {line}")));
+    }
+    lines.push("╚═══════════════════════".to_owned());
+    lines.join("\n") + "\n"
+}
+
+fn worker(view: &WorkerView, now: WallTime) -> Vec<String> {
+    let status = match view.state {
+        WorkerState::Active => "🟢 Active",
+        WorkerState::Suspect => "🟡 Suspect",
+        WorkerState::Inactive => "🔴 Inactive",
+    };
+    let heartbeat = view.last_heartbeat.map_or_else(|| "never".to_owned(), |at| ago(now, at));
+    let mut lines = vec![
+        view.worker_id.to_string(),
+        format!("  Status: {status}"),
+        format!("  IP: {}", escape_line(&view.address)),
+        format!("  Resources: {}", resources(&view.capacity)),
+        format!("  Allocated: {}", resources(&view.allocated)),
+        format!("  Running Tasks: {}", view.running_tasks.len()),
+    ];
+    if let Some(usage) = &view.usage {
+        lines.push(format!("  Usage: CPU={:.0}%, Memory={}", usage.cpu_percent, gigabytes(usage.memory_used_bytes)));
+    }
+    if !view.labels.is_empty() {
+        let labels = view.labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
+        lines.push(format!("  Labels: {}", escape_line(&labels.join(", "))));
+    }
+    lines.push(format!("  Last Heartbeat: {heartbeat}"));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::table::sample;
+
+    #[test]
+    fn status_is_the_box_of_the_specification() {
+        let expected = "\
+╔═══ Cluster Status ═══
+║ Total Workers: 2
+║ Active Workers: 2
+║ Running Tasks: 1
+║ Pending Tasks: 0
+║ Queued Tasks: 3
+║ Completed Tasks: 7
+║ Failed Tasks: 1
+║ Cancelled Tasks: 0
+║ CPU: 1.0 of 12.0 allocated
+║ Memory: 512 MiB of 24 GiB allocated
+║ Store: sqlite
+║ Master: 0.1.0 (started 2h ago)
+╚══════════════════════
+";
+        assert_eq!(status(&sample::status(), sample::NOW), expected);
+    }
+
+    #[test]
+    fn workers_are_the_box_of_the_specification() {
+        let expected = "\
+╔═══ Registered Workers ═══
+║ worker-1
+║   Status: 🟢 Active
+║   IP: 192.168.1.100
+║   Resources: CPU=4.0, Memory=8.0GB, GPU=0.0
+║   Allocated: CPU=1.0, Memory=0.50GB, GPU=0.0
+║   Running Tasks: 1
+║   Usage: CPU=45%, Memory=1.5GB
+║   Last Heartbeat: 3s ago
+║
+║ worker-2
+║   Status: 🔴 Inactive
+║   IP: evil\\u{1b}[2J
+║   Resources: CPU=8.0, Memory=16.0GB, GPU=1.0
+║   Allocated: CPU=0.0, Memory=0.0GB, GPU=0.0
+║   Running Tasks: 0
+║   Labels: zone=a
+║   Last Heartbeat: never
+╚═══════════════════════
+";
+        assert_eq!(workers(&sample::workers(), sample::NOW), expected);
+    }
+
+    #[test]
+    fn a_cluster_without_workers_says_what_to_do() {
+        let text = workers(&WorkerListView { workers: vec![] }, sample::NOW);
+        assert!(text.contains("cloudaid worker"), "{text}");
+    }
+}

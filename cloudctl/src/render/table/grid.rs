@@ -1,0 +1,150 @@
+//! Columns.
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, Table, Width};
+use shared::task::TaskState;
+
+use crate::render::{Style, escape_line};
+
+/// Columns of a terminal that shows everything.
+const WIDE: u16 = 110;
+/// A wrapped column is at least as wide as a short word and its blanks.
+const ELASTIC_LEAST: u16 = 10;
+
+/// A table without lines, so that `awk` and eyes both read it. It fits the terminal by wrapping its long columns; where
+/// there is no terminal, every row is one line.
+pub(super) struct Grid {
+    table: Table,
+    colour: bool,
+}
+
+impl Grid {
+    /// With these headings. Where there is too little room, the `elastic` columns are wrapped; the others stay whole.
+    pub(super) fn new<const N: usize>(style: &Style, headings: [&str; N], elastic: &[usize]) -> Self {
+        let mut table = Table::new();
+        table.load_style(NOTHING).set_header(headings).force_no_tty();
+        if let Some(width) = style.width {
+            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+            for (index, column) in table.column_iter_mut().enumerate() {
+                let least = ColumnConstraint::LowerBoundary(Width::Fixed(ELASTIC_LEAST));
+                column.set_constraint(if elastic.contains(&index) { least } else { ColumnConstraint::ContentWidth });
+            }
+        }
+        if style.colour {
+            table.enforce_styling().style_text_only();
+        }
+        // No blank before the first column.
+        if let Some(first) = table.column_mut(0) {
+            first.set_padding((0, 1));
+        }
+        Self { table, colour: style.colour }
+    }
+
+    /// Leaves out these columns on a narrow terminal.
+    pub(super) fn hide_if_narrow(mut self, columns: &[usize]) -> Self {
+        if self.table.width().is_some_and(|width| width < WIDE) {
+            for &column in columns {
+                if let Some(column) = self.table.column_mut(column) {
+                    column.set_constraint(ColumnConstraint::Hidden);
+                }
+            }
+        }
+        self
+    }
+
+    /// Numbers stand right.
+    pub(super) fn align_right(mut self, columns: &[usize]) -> Self {
+        for &column in columns {
+            if let Some(column) = self.table.column_mut(column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        self
+    }
+
+    /// One row. Texts from the server are escaped by [`text`].
+    pub(super) fn row(&mut self, cells: impl Into<Row>) {
+        self.table.add_row(cells);
+    }
+
+    /// The state of a task, coloured, with more words behind it. It is a word first: colour alone says nothing.
+    pub(super) fn state(&self, state: TaskState, more: &str) -> Cell {
+        let cell = Cell::new(format!("{state}{more}"));
+        if !self.colour {
+            return cell;
+        }
+        match state {
+            TaskState::Queued => cell,
+            TaskState::Pending => cell.fg(Color::Yellow),
+            TaskState::Running => cell.fg(Color::Cyan),
+            TaskState::Completed => cell.fg(Color::Green),
+            TaskState::Failed => cell.fg(Color::Red),
+            TaskState::Cancelled => cell.fg(Color::Magenta),
+        }
+    }
+
+    /// The whole, without blanks at line ends.
+    pub(super) fn finish(self) -> String {
+        self.table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+    }
+}
+
+/// A cell with text from elsewhere.
+pub(super) fn text(text: &str) -> Cell {
+    Cell::new_owned(escape_line(text))
+}
+
+/// The same where there may be none.
+pub(super) fn optional(value: Option<impl AsRef<str>>) -> Cell {
+    value.map_or_else(|| Cell::new("-"), |value| text(value.as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(style: &Style) -> String {
+        let mut grid = Grid::new(style, ["ID", "SIZE", "TEXT"], &[2]).align_right(&[1]);
+        grid.row([text("task-1"), text("7"), text("a rather long text that wraps")]);
+        grid.row([text("task-2"), text("1234"), optional(None::<&str>)]);
+        grid.finish()
+    }
+
+    #[test]
+    fn without_a_terminal_every_row_is_one_line() {
+        let expected = "\
+ID      SIZE  TEXT
+task-1     7  a rather long text that wraps
+task-2  1234  -
+";
+        assert_eq!(sample(&Style::default()), expected);
+    }
+
+    #[test]
+    fn on_a_terminal_the_lines_fit_and_ids_stay_whole() {
+        let text = sample(&Style { width: Some(30), ..Style::default() });
+        assert!(text.lines().all(|line| line.chars().count() <= 30), "{text}");
+        assert!(text.contains("task-1 ") && text.lines().count() > 3, "{text}");
+    }
+
+    #[test]
+    fn a_narrow_terminal_gets_fewer_columns() {
+        for (width, expected) in [(Some(40), "A\na\n"), (Some(200), "A  B\na  b\n"), (None, "A  B\na  b\n")] {
+            let style = Style { width, ..Style::default() };
+            let mut grid = Grid::new(&style, ["A", "B"], &[]).hide_if_narrow(&[1]);
+            grid.row([text("a"), text("b")]);
+            assert_eq!(grid.finish(), expected);
+        }
+    }
+
+    #[test]
+    fn colour_comes_only_when_wanted() {
+        for colour in [false, true] {
+            let style = Style { colour, ..Style::default() };
+            let mut grid = Grid::new(&style, ["STATE"], &[]);
+            let state = grid.state(TaskState::Failed, "");
+            grid.row([state]);
+            assert_eq!(grid.finish().contains('\x1b'), colour);
+        }
+    }
+}

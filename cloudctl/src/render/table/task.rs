@@ -1,0 +1,173 @@
+//! One task in full.
+
+use std::collections::BTreeMap;
+
+use comfy_table::Cell;
+use shared::task::{AttemptState, TaskState};
+use shared::time::WallTime;
+use shared::view::{AttemptView, Tally, TaskView, WhyView};
+
+use super::grid::{Grid, optional};
+use super::listing::progress;
+use crate::render::text::{ago, command, gigabytes, resources, span};
+use crate::render::{Style, escape_line, outcome};
+
+/// `show`
+pub(super) fn show(view: &TaskView, style: &Style, now: WallTime) -> String {
+    let mut out = String::new();
+    let mut line =
+        |name: &str, value: &str| out.push_str(&format!("{:<11} {}\n", format!("{name}:"), escape_line(value)));
+    line("Task", &view.task_id);
+    if let Some(name) = &view.name {
+        line("Name", name);
+    }
+    line("State", &format!("{}{}", outcome(view.state, view.verdict.as_ref()), progress(view)));
+    if let Some(exit_code) = view.exit_code {
+        line("Exit code", &exit_code.to_string());
+    }
+    line("User", view.user.as_str());
+    line("Image", &view.image);
+    line("Command", &command(&view.command));
+    line("Resources", &format!("{}, Storage={}", resources(&view.resources), gigabytes(view.resources.storage_bytes)));
+    if !view.labels.is_empty() {
+        line("Labels", &labels(&view.labels));
+    }
+    if let Some(worker) = &view.dispatched_to {
+        line("Dispatched", &format!("to {worker}"));
+    }
+    if let Some(worker) = &view.worker_id {
+        line("Worker", worker.as_str());
+    }
+    if let Some(elements) = &view.elements {
+        line("Elements", &tally(*elements));
+    }
+    line("Submitted", &format!("{} ({})", view.submitted_at, ago(now, view.submitted_at)));
+    if let Some(started) = view.started_at {
+        line("Started", &format!("{started} (waited {})", span(view.submitted_at, started)));
+    }
+    if let Some(finished) = view.finished_at {
+        let ran = view.started_at.map(|started| format!(" (ran {})", span(started, finished))).unwrap_or_default();
+        line("Finished", &format!("{finished}{ran}"));
+    }
+    for note in &view.output_notes {
+        line("Output", note);
+    }
+    out + &attempts(&view.attempts, style, now)
+}
+
+fn labels(labels: &BTreeMap<String, String>) -> String {
+    labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(", ")
+}
+
+/// The states that any element is in.
+fn tally(mut elements: Tally) -> String {
+    let counts = TaskState::ALL.map(|state| (*elements.of(state), state));
+    let parts = counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, state)| format!("{count} {state}"));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+fn attempts(attempts: &[AttemptView], style: &Style, now: WallTime) -> String {
+    if attempts.is_empty() {
+        return String::new();
+    }
+    let mut grid = Grid::new(style, ["ATTEMPT", "WORKER", "STATE", "PLACED", "TOOK", "RESULT"], &[5]);
+    for attempt in attempts {
+        let state = match attempt.state {
+            AttemptState::Pending => "pending",
+            AttemptState::Running => "running",
+            AttemptState::Ended => "ended",
+        };
+        let took = attempt.started_at.map(|started| span(started, attempt.finished_at.unwrap_or(now)));
+        grid.row([
+            Cell::new(attempt.attempt),
+            Cell::new(&attempt.worker_id),
+            Cell::new(state),
+            Cell::new(ago(now, attempt.placed_at)),
+            optional(took),
+            optional(attempt.verdict.as_ref().map(ToString::to_string)),
+        ]);
+    }
+    format!("\n{}", grid.finish())
+}
+
+/// `why`
+pub(super) fn why(view: &WhyView) -> String {
+    let mut lines = vec![format!("{} is {}: {}", view.task_id, view.state, view.summary)];
+    if let Some(position) = view.position {
+        lines.push(format!("Position: {position}"));
+    }
+    for reason in &view.reasons {
+        let workers = match reason.workers {
+            0 => String::new(),
+            1 => "1 worker: ".to_owned(),
+            many => format!("{many} workers: "),
+        };
+        lines.push(format!("  - {workers}{}", reason.message));
+    }
+    if view.can_never_run {
+        lines.push("It can never run on the present workers.".to_owned());
+    }
+    if !view.hint.is_empty() {
+        lines.push(format!("Hint: {}", view.hint));
+    }
+    lines.iter().map(|line| format!("{}\n", escape_line(line))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::view::ReasonView;
+
+    use super::*;
+    use crate::render::table::sample;
+
+    #[test]
+    fn a_task_in_full() {
+        let expected = "\
+Task:       task-01arz3ndektsv4rrffq69g5fav
+Name:       sample
+State:      failed: exit code 3
+Exit code:  3
+User:       alice
+Image:      alpine:3.20
+Command:    sh -c 'exit 3'
+Resources:  CPU=1.0, Memory=0.50GB, GPU=0.0, Storage=1.0GB
+Worker:     worker-1
+Submitted:  2023-11-14T22:13:20.000Z (2h ago)
+Started:    2023-11-14T22:13:21.500Z (waited 1.5s)
+Finished:   2023-11-14T22:13:26.000Z (ran 4.5s)
+Output:     link\\u{1b} was not collected
+
+ATTEMPT  WORKER    STATE  PLACED  TOOK  RESULT
+1        worker-1  ended  2h ago  4.5s  exit code 3
+";
+        assert_eq!(show(&sample::task(), &Style::default(), sample::NOW), expected);
+    }
+
+    #[test]
+    fn an_array_says_where_its_elements_are() {
+        let task = TaskView { count: 10, elements: Some(sample::tally()), ..sample::task() };
+        let text = show(&task, &Style::default(), sample::NOW);
+        assert!(text.contains("Elements:   3 running, 5 completed, 2 failed\n"), "{text}");
+    }
+
+    #[test]
+    fn why_names_what_stands_in_the_way() {
+        let view = WhyView {
+            task_id: "task-x".into(),
+            state: TaskState::Queued,
+            summary: "no worker has 64 CPU".into(),
+            position: Some(1),
+            can_never_run: true,
+            reasons: vec![ReasonView { code: "cpu".into(), workers: 2, message: "have\n4 CPU".into() }],
+            hint: "ask for 4 CPU".into(),
+        };
+        let expected = "\
+task-x is queued: no worker has 64 CPU
+Position: 1
+  - 2 workers: have\\n4 CPU
+It can never run on the present workers.
+Hint: ask for 4 CPU
+";
+        assert_eq!(why(&view), expected);
+    }
+}
