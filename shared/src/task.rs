@@ -32,9 +32,9 @@ pub struct TaskSpec {
     pub worker: Option<WorkerId>,
 }
 
-/// What runs in the container.
+/// What runs in the container. In JSON as in a submission: nothing, a text, or a list.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(untagged)]
 pub enum Command {
     /// What the image itself says.
     #[default]
