@@ -98,9 +98,11 @@ impl Auth {
     /// The secret is too short or a known sample, or it cannot sign.
     pub fn new(secret: &str, ttl: Duration, data_dir: &Path, cluster: ClusterHandle) -> Result<Self, SecretError> {
         check_secret(secret)?;
+        let tokens = Tokens::new(secret.as_bytes());
+        tokens.self_test().map_err(SecretError::Unusable)?;
         let inner = Inner {
             passwords: Passwords::new(),
-            tokens: Tokens::new(secret.as_bytes()),
+            tokens,
             throttle: Throttle::default(),
             ttl,
             setup_file: data_dir.join(SETUP_FILE),
@@ -185,6 +187,7 @@ impl Auth {
             }
             _ => {
                 if let Some(name) = &name {
+                    tracing::info!(user = %name, "a login was refused");
                     self.inner.throttle.failed(name, Instant::now());
                 }
                 Err(wrong_password().into())
