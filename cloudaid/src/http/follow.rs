@@ -172,7 +172,11 @@ impl<'a> Follower<'a> {
         tokio::select! {
             () = grown => Ok(()),
             changed = self.changes.changed() => match changed {
-                Ok(()) => Ok(()),
+                Ok(()) => {
+                    // For `refresh`, which looks at the task.
+                    self.changes.mark_changed();
+                    Ok(())
+                }
                 // Nobody tells of changes any more; at the end of the task that is right.
                 Err(_) if self.view.state.is_final() => Ok(()),
                 Err(_) => Err(stopping().into()),
