@@ -13,8 +13,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-
-
 use cloudai_tests::bench::{AMPLE, Bench, Stamped, percentile};
 
 const WORKERS: usize = 2;

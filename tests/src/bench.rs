@@ -128,7 +128,9 @@ impl Bench {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(300), wait).await.unwrap_or_else(|_| panic!("waited in vain for {what}"));
+        tokio::time::timeout(Duration::from_secs(300), wait)
+            .await
+            .unwrap_or_else(|_| panic!("waited in vain for {what}"));
     }
 }
 

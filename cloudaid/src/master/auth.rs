@@ -280,7 +280,8 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let secret = "0123456789abcdef0123456789abcdef";
         let ttl = Duration::from_secs(60);
-        let auth = Auth::new(secret, ttl, directory.path(), ClusterHandle::detached()).expect("auth");
+        let logs = crate::master::logs::LogStore::open(&directory.path().join("logs")).expect("logs");
+        let auth = Auth::new(secret, ttl, directory.path(), ClusterHandle::detached(logs)).expect("auth");
         let setup = async |setup_token: &str, username: &str, password: &str| {
             let (username, password) = (username.to_owned(), password.to_owned());
             let request = SetupRequest { setup_token: setup_token.to_owned(), username, password };

@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use cloudaid::runtime::fake::{Behaviour, FakeRuntime};
-use cloudaid::runtime::{
-    ContainerSpec, Exit, Found, LogPieces, Runtime, RuntimeError, RuntimeInfo, StopSignal,
-};
+use cloudaid::runtime::{ContainerSpec, Exit, Found, LogPieces, Runtime, RuntimeError, RuntimeInfo, StopSignal};
 use shared::id::{AttemptKey, ClusterId, TaskId, WorkerId};
 use tokio::sync::Notify;
 
@@ -22,11 +20,7 @@ pub struct Stamped {
 
 impl Default for Stamped {
     fn default() -> Self {
-        Self {
-            engine: FakeRuntime::with(|_| Behaviour::exit(0)),
-            starts: Mutex::default(),
-            news: Notify::new(),
-        }
+        Self { engine: FakeRuntime::with(|_| Behaviour::exit(0)), starts: Mutex::default(), news: Notify::new() }
     }
 }
 

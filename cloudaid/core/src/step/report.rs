@@ -28,7 +28,7 @@ pub(crate) fn on_reported(
         match check(cluster, worker, report.key) {
             Ok(()) => apply(cluster, now, report.key, report.change, effects),
             Err(reason) => {
-                effects.push(Effect::Publish(Event::ReportRefused { worker: worker.clone(), key: report.key, reason }))
+                effects.push(Effect::Publish(Event::ReportRefused { worker: worker.clone(), key: report.key, reason }));
             }
         }
     }
