@@ -102,7 +102,7 @@ impl Run {
         let Stage::Starting(_) = &self.stage else { return };
         self.stage = Stage::Running(Watch::default());
         out.emit(AgentEffect::Wait(self.key));
-        out.emit(AgentEffect::CollectLogs { key: self.key, fresh: true });
+        out.emit(AgentEffect::CollectLogs(self.key));
         self.report(out);
         if let Some(stop) = self.stop {
             self.terminate(stop, out);
