@@ -24,7 +24,6 @@ use link::{Link, Offer};
 pub use error::WorkerError;
 
 mod capacity;
-mod clock;
 mod data_dir;
 pub mod driver;
 mod engine;

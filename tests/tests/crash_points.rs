@@ -102,10 +102,9 @@ async fn a_master_may_die_around_every_commit_of_a_tasks_life() {
                 }
             };
             assert_eq!((ended.verdict, ended.attempts.len()), (Some(Verdict::Success), 1), "{key}");
-            let seen = eventually(PATIENCE, &key, || async {
-                api.get_bytes(&format!("/api/files/{id}/witness")).await.ok()
-            })
-            .await;
+            let seen =
+                eventually(PATIENCE, &key, || async { api.get_bytes(&format!("/api/files/{id}/witness")).await.ok() })
+                    .await;
             assert_eq!(String::from_utf8_lossy(&seen), "start\nend\n", "{key}: it ran once");
         }
     }

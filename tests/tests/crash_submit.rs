@@ -3,12 +3,14 @@
 #![allow(missing_docs)]
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cloudai_tests::api::Api;
 use cloudai_tests::cluster::{Cluster, shell_task};
+use cloudai_tests::process::Process;
+use cloudai_tests::wait::PATIENCE;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use shared::view::TaskListView;
@@ -24,16 +26,17 @@ struct Known {
 }
 
 impl Known {
-    /// Submits one task after the other until the master is gone.
-    async fn submit_until_down(self, api: Api) {
-        loop {
+    /// Submits one task after the other, from when the master takes requests until it is gone.
+    async fn submit_until_down(self, api: Api, down: Arc<AtomicBool>) {
+        while !down.load(Ordering::Relaxed) {
+            if !api.is_ready().await {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                continue;
+            }
             let key = format!("key-{}", self.next.fetch_add(1, Ordering::Relaxed));
             self.ids.lock().expect("no panics").insert(key.clone(), None);
-            match api.submit_with_key(&key, &shell_task(&key)).await {
-                Ok(view) => {
-                    self.ids.lock().expect("no panics").insert(key, Some(view.task_id));
-                }
-                Err(_gone) => return,
+            if let Ok(view) = api.submit_with_key(&key, &shell_task(&key)).await {
+                self.ids.lock().expect("no panics").insert(key, Some(view.task_id));
             }
         }
     }
@@ -67,13 +70,16 @@ async fn nothing_acknowledged_is_missing_after_two_hundred_kills() {
         env.retain(|(name, _)| name != "CLOUDAI_FAILPOINTS");
         env.extend(point.iter().map(|point| ("CLOUDAI_FAILPOINTS".to_owned(), point.clone())));
         cluster.master.process.start_again();
-        let api = cluster.api();
-        let clients: Vec<_> = (0..CLIENTS).map(|_| tokio::spawn(wait_then_submit(known.clone(), api.clone()))).collect();
+        let down = Arc::new(AtomicBool::new(false));
+        let clients: Vec<_> = (0..CLIENTS)
+            .map(|_| tokio::spawn(known.clone().submit_until_down(cluster.api(), Arc::clone(&down))))
+            .collect();
         if point.is_none() {
-            let instant = Duration::from_micros(dice.random_range(60_000..260_000));
-            tokio::time::sleep(instant).await;
+            tokio::time::sleep(Duration::from_micros(dice.random_range(60_000..260_000))).await;
             cluster.master.process.signal(rustix::process::Signal::KILL);
         }
+        eventually_dead(&mut cluster.master.process).await;
+        down.store(true, Ordering::Relaxed);
         for client in clients {
             client.await.unwrap_or_else(|error| panic!("round {round}: {error}"));
         }
@@ -88,16 +94,12 @@ async fn nothing_acknowledged_is_missing_after_two_hundred_kills() {
     check(&cluster.api(), &tried).await;
 }
 
-/// Submits as soon as the master takes requests; returns when it is gone, or did not come up because it was killed.
-async fn wait_then_submit(known: Known, api: Api) {
-    for _ in 0..2_000 {
-        if api.is_ready().await {
-            return known.submit_until_down(api).await;
-        }
+/// Returns when the process has ended.
+async fn eventually_dead(process: &mut Process) {
+    let deadline = Instant::now() + PATIENCE;
+    while process.exit_status().is_none() {
+        assert!(Instant::now() < deadline, "the master did not reach the point");
         tokio::time::sleep(Duration::from_millis(2)).await;
-        if known.next.load(Ordering::Relaxed) == u64::MAX {
-            return;
-        }
     }
 }
 

@@ -90,8 +90,7 @@ async fn one_bad_line_of_many_does_not_spoil_the_others() {
     let request = api.request(Method::POST, "/api/tasks").header("content-type", "application/x-ndjson");
     let answer = api.send(request.header("Idempotency-Key", "batch").body(body)).await.expect("an answer");
     let answer = String::from_utf8(answer).expect("text");
-    let lines: Vec<serde_json::Value> =
-        answer.lines().map(|line| serde_json::from_str(line).expect("json")).collect();
+    let lines: Vec<serde_json::Value> = answer.lines().map(|line| serde_json::from_str(line).expect("json")).collect();
     let shape: Vec<_> = lines.iter().map(|line| (line["line"].as_u64(), line["task_id"].is_string())).collect();
     assert_eq!(shape, [(Some(1), true), (Some(2), false), (Some(3), false), (Some(4), true)]);
     assert_eq!(lines[1]["error"]["code"], "invalid_argument");

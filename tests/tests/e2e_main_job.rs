@@ -114,7 +114,8 @@ async fn the_image_decides_where_no_command_is_given_and_env_arrives() {
     let ctl = cluster.ctl();
     let run = ctl.run(&["task", &image(), "--wait"]).await;
     assert_eq!((run.code, run.stdout.as_str()), (0, "the command of the image\n"), "{run:?}");
-    let run = ctl.run(&["task", &image(), "--env", "WHO=me and you", "--wait", "--command", "echo $WHO | tr a-z A-Z"]).await;
+    let run =
+        ctl.run(&["task", &image(), "--env", "WHO=me and you", "--wait", "--command", "echo $WHO | tr a-z A-Z"]).await;
     assert_eq!((run.code, run.stdout.as_str()), (0, "ME AND YOU\n"), "{run:?}");
 }
 

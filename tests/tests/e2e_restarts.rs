@@ -81,10 +81,8 @@ async fn a_hundred_tasks_survive_kill_9_of_the_master_and_of_a_worker() {
     let distinct: BTreeSet<_> = ids.iter().collect();
     assert_eq!(distinct.len(), TASKS);
     let containers = cluster.containers.as_ref().expect("containers");
-    eventually(PATIENCE, "all containers are removed", || async {
-        containers.list().await.is_empty().then_some(())
-    })
-    .await;
+    eventually(PATIENCE, "all containers are removed", || async { containers.list().await.is_empty().then_some(()) })
+        .await;
 }
 
 #[tokio::test]
@@ -112,7 +110,8 @@ async fn a_worker_killed_for_good_is_replaced_and_its_late_word_refused() {
     cluster.workers[0].restart();
     api.worker_is(PATIENCE, "worker-1", WorkerState::Active).await;
     let containers = cluster.containers.as_ref().expect("containers");
-    eventually(PATIENCE, "what it held is removed", || async { containers.list().await.is_empty().then_some(()) }).await;
+    eventually(PATIENCE, "what it held is removed", || async { containers.list().await.is_empty().then_some(()) })
+        .await;
     let after = api.task(&task).await.expect("the task");
     assert_eq!(after, ended, "the late word changed nothing");
 }
@@ -163,7 +162,8 @@ async fn following_goes_on_over_a_restart_of_the_master_and_repeats_nothing() {
     let line = "for i in $(seq 1 40); do echo line $i; sleep 0.1; done; exit 5";
     let run = tokio::spawn(async move { ctl.run(&["task", &image, "--wait", "--", "sh", "-c", line]).await });
     let api = cluster.api();
-    eventually(PATIENCE, "it runs", || async { api.status().await.ok().filter(|status| status.tasks.running == 1) }).await;
+    eventually(PATIENCE, "it runs", || async { api.status().await.ok().filter(|status| status.tasks.running == 1) })
+        .await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     cluster.master.kill9();
     cluster.master.restart().await;

@@ -10,11 +10,11 @@ use shared::link::{Held, Report, Welcome};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::clock;
 use super::error::WorkerError;
 use super::execute::Executor;
 use super::journal::Journal;
 use super::pause::Pauses;
+use crate::clock;
 
 /// The most inputs that share one sync.
 const BATCH_LIMIT: usize = 1024;
