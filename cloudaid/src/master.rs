@@ -327,15 +327,7 @@ async fn recover(config: &MasterConfig, store: Arc<dyn Store>, logs: LogStore) -
         })
         .collect();
     let position = store.commit(changes, position).await?;
-    let shell = Shell {
-        replies: Default::default(),
-        links: Default::default(),
-        heard: Default::default(),
-        live: Default::default(),
-        watchers: Default::default(),
-        logs,
-        print_task_logs: config.print_task_logs,
-    };
+    let shell = Shell::new(logs, config.print_task_logs);
     for (key, worker) in cluster.live_runs() {
         shell.live.insert(key, worker.clone());
     }

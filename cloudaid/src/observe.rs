@@ -11,10 +11,9 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::{LogFormat, LogSettings};
 
-mod escape;
 mod text;
 
-pub use escape::printable;
+use shared::text::printable;
 
 /// Our own crates; all others are heard from `warn` on.
 const OURS: [&str; 2] = ["cloudaid", "cloudaid_core"];

@@ -26,7 +26,8 @@ use crate::args::{Cli, Verb};
 use crate::client::Client;
 use crate::context::resolve;
 use crate::exit::CtlError;
-use crate::render::{Done, Terminal, escape_line};
+use crate::render::{Done, Terminal};
+use shared::text::printable;
 
 /// What every verb works with.
 struct Session<'a> {
@@ -65,7 +66,7 @@ pub(crate) async fn run(cli: &Cli, terminal: &Terminal) -> Result<Done, CtlError
 fn check_owner(task: &TaskView, user: Option<&str>) -> Result<(), CtlError> {
     match user {
         Some(user) if user != task.user.as_str() => {
-            let message = format!("{} is not a task of {}", task.task_id, escape_line(user));
+            let message = format!("{} is not a task of {}", task.task_id, printable(user));
             let hint = format!("it belongs to {}; the user may be left out", task.user);
             Err(ApiError::new(ErrorCode::TaskNotFound, message, hint).into())
         }

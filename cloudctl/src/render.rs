@@ -11,12 +11,12 @@ mod view;
 
 use std::io::{self, IsTerminal, Write};
 
+use shared::text::printable;
 use shared::time::WallTime;
 
 use crate::args::OutputFormat;
 use crate::exit::CtlError;
 
-pub(crate) use escape::escape_line;
 pub(crate) use log::{LogPrinter, LogTarget};
 pub(crate) use progress::Progress;
 pub(crate) use text::outcome;
@@ -71,7 +71,7 @@ impl Terminal {
     /// Tells the person something that is not the result.
     pub(crate) fn note(&self, text: impl AsRef<str>) {
         // Who closed stderr does not want to hear it.
-        let _ = writeln!(io::stderr(), "{}", escape_line(text.as_ref()));
+        let _ = writeln!(io::stderr(), "{}", printable(text.as_ref()));
     }
 
     /// The same, only if a person looks at it.
@@ -96,7 +96,7 @@ impl Terminal {
     }
 
     fn labelled(&self, label: &str, colour: &str, text: &str) {
-        let text = escape_line(text);
+        let text = printable(text);
         let _ = if self.errors_coloured {
             writeln!(io::stderr(), "\x1b[{colour}m{label}:\x1b[0m {text}")
         } else {
@@ -126,7 +126,7 @@ impl Terminal {
 
     /// Asks for a line.
     pub(crate) fn ask(&self, question: &str) -> Result<String, CtlError> {
-        let _ = write!(io::stderr(), "{}", escape_line(question));
+        let _ = write!(io::stderr(), "{}", printable(question));
         let mut answer = String::new();
         io::stdin().read_line(&mut answer).map_err(CtlError::local("cannot read the answer"))?;
         Ok(answer.trim_end_matches(['\n', '\r']).to_owned())

@@ -1,28 +1,26 @@
 //! Text from strangers, made safe to show.
 
-use std::borrow::Cow;
-
 /// `text` with every control character (terminal escapes begin with one) written as `\n`, `\t` or `\u{1b}`. Letters of
 /// any script stay as they are.
 #[must_use]
-pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_unsafe) {
-        return Cow::Borrowed(text);
-    }
+pub fn printable(text: &str) -> String {
     let mut safe = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        if is_unsafe(c) {
+        if is_active(c) {
             safe.extend(c.escape_default());
         } else {
             safe.push(c);
         }
     }
-    Cow::Owned(safe)
+    safe
 }
 
-/// Control characters, and those that turn the direction of text around.
-fn is_unsafe(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Whether a terminal would act on the character, or would show the line other than it is: control characters, line and
+/// paragraph separators, marks and overrides of the direction of writing, the invisible joiner.
+#[must_use]
+pub fn is_active(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::problem::Problem;
 use super::settings::Settings;
 use super::table::{self, Role, Setting};
-use crate::observe;
 
 /// What stands for a secret.
 const MASK: &str = "********";
@@ -72,7 +71,7 @@ pub fn problems(settings: &Settings, role: Option<Role>) -> Vec<Problem> {
 /// As aligned columns.
 #[must_use]
 pub fn as_table(rows: &[Shown]) -> String {
-    let value = |row: &Shown| row.value.as_deref().map_or_else(|| NOTHING.to_owned(), observe::printable);
+    let value = |row: &Shown| row.value.as_deref().map_or_else(|| NOTHING.to_owned(), shared::text::printable);
     let width = |of: &dyn Fn(&Shown) -> usize| rows.iter().map(of).max().unwrap_or(0);
     let names = width(&|row| row.setting.len()).max("SETTING".len());
     let values = width(&|row| value(row).chars().count()).max("VALUE".len());

@@ -26,6 +26,19 @@ pub(crate) struct Shell {
 }
 
 impl Shell {
+    /// One without callers, connections or runs.
+    pub(crate) fn new(logs: LogStore, print_task_logs: bool) -> Self {
+        Self {
+            replies: Replies::default(),
+            links: Links::default(),
+            heard: Heard::default(),
+            live: Arc::default(),
+            watchers: Watchers::default(),
+            logs,
+            print_task_logs,
+        }
+    }
+
     /// Carries out what is not a change. Everything that was to be saved is durable by now.
     pub(crate) fn execute(&self, effect: Effect) {
         match effect {

@@ -54,15 +54,7 @@ impl ClusterHandle {
     /// The handle of a master that has stopped: every call fails.
     #[cfg(test)]
     pub(crate) fn detached(logs: super::logs::LogStore) -> Self {
-        let shell = Shell {
-            replies: Default::default(),
-            links: Default::default(),
-            heard: Default::default(),
-            live: Default::default(),
-            watchers: Default::default(),
-            logs,
-            print_task_logs: false,
-        };
+        let shell = Shell::new(logs, false);
         let store = Arc::new(crate::store::memory::MemoryStore::default());
         Self::new(mpsc::channel(1).0, Arc::new(shell), store, CancellationToken::new())
     }

@@ -96,10 +96,6 @@ fn attempt(record: &AttemptRecord) -> AttemptView {
 
 /// How a task that is over ended, in words.
 pub(crate) fn end_in_words(state: TaskState, verdict: Option<&Verdict>) -> String {
-    match verdict {
-        Some(verdict) if !matches!(verdict, Verdict::Success | Verdict::Cancelled) => {
-            format!("it is {state}: {verdict}")
-        }
-        Some(_) | None => format!("it is {state}"),
-    }
+    let how = verdict.map_or_else(|| state.to_string(), ToString::to_string);
+    format!("it does not wait: it has ended ({how})")
 }

@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use super::escape::printable;
+use shared::text::printable;
 
 /// `2026-11-23T17:42:39.120Z INFO Worker registration: worker-1 attempt=2`, then the fields of the spans around it.
 #[derive(Debug)]

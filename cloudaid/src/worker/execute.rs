@@ -237,9 +237,9 @@ async fn create(
 fn note(report: &Report) {
     match &report.change {
         AttemptChange::Preparing => {}
-        AttemptChange::Started { .. } => tracing::info!("Task started: {}", report.key),
+        AttemptChange::Started { .. } => tracing::info!("Run started: {}", report.key),
         AttemptChange::Finished(outcome) => {
-            tracing::info!("Task completion: {} [Status: {}]", report.key, outcome.verdict);
+            tracing::info!("Run ended: {} ({})", report.key, outcome.verdict);
         }
     }
 }

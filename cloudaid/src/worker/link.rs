@@ -222,7 +222,7 @@ impl Link {
             ToWorker::Welcome(_) => return Err("the master sent a second welcome".to_owned()),
             ToWorker::Assign(assignments) => {
                 for assignment in &assignments {
-                    tracing::info!("Task assignment: {} ({})", assignment.key, assignment.image);
+                    tracing::info!("Run accepted: {} ({})", assignment.key, assignment.image);
                 }
                 AgentInput::Assigned(assignments)
             }

@@ -1,18 +1,6 @@
 //! Text and logs from elsewhere, made harmless for a terminal.
 
-/// Whether a terminal would act on the character, or shows the line other than it is.
-fn is_active(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// A text for one line: line ends and whatever else a terminal acts on are written as `\n`, `\u{1b}` ...
-pub(crate) fn escape_line(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_active(c) { out.extend(c.escape_default()) } else { out.push(c) }
-    }
-    out
-}
+use shared::text::is_active;
 
 /// Escapes a log that comes in pieces. Line ends and tabs stay; a character cut in two by a piece's end is put together
 /// again.
@@ -76,12 +64,6 @@ fn escape_bytes(bytes: &[u8], out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_line_stays_a_line() {
-        assert_eq!(escape_line("naïve ✓ 'x'"), "naïve ✓ 'x'");
-        assert_eq!(escape_line("a\n\x1b[31m\u{9b}\u{202e}"), "a\\n\\u{1b}[31m\\u{9b}\\u{202e}");
-    }
 
     #[test]
     fn a_log_keeps_its_lines_but_cannot_command_the_terminal() {

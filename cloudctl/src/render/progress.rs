@@ -2,7 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::escape_line;
+use shared::text::printable;
 
 /// Shows itself only on a terminal, and is gone when it is dropped.
 pub(crate) struct Progress {
@@ -21,7 +21,7 @@ impl Progress {
 
     /// This file is under way.
     pub(crate) fn file(&self, path: &str) {
-        self.bar.set_message(escape_line(path));
+        self.bar.set_message(printable(path));
     }
 
     /// So many more bytes have come.

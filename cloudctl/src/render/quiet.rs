@@ -1,12 +1,13 @@
 //! Results as ids only, one a line, for `xargs`.
 
-use super::{Style, View, escape_line};
+use super::{Style, View};
+use shared::text::printable;
 
 /// Paths are written as they are, unless a terminal would take them for commands.
 pub(super) fn render(view: &View, style: &Style) -> Vec<u8> {
     let mut out = Vec::new();
     for id in ids(view) {
-        let shown = if style.terminal { escape_line(id) } else { id.to_owned() };
+        let shown = if style.terminal { printable(id) } else { id.to_owned() };
         out.extend_from_slice(shown.as_bytes());
         out.push(b'\n');
     }

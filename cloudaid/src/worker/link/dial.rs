@@ -132,7 +132,7 @@ impl Dialer {
             Err(_) => return Err(lost("no answer".to_owned())),
         };
         if reply.protocol != PROTOCOL {
-            let (version, theirs) = (printable(&reply.version), reply.protocol);
+            let (version, theirs) = (shown(&reply.version), reply.protocol);
             let error = WorkerError::Protocol { master: master.clone(), version, theirs, ours: PROTOCOL };
             return Err(LinkError::Refused(error));
         }
@@ -230,7 +230,7 @@ fn failed(master: &str, status: &Status) -> LinkError {
     match status.code() {
         Code::Unauthenticated | Code::PermissionDenied => LinkError::Refused(WorkerError::Unauthenticated {
             master: master.to_owned(),
-            message: printable(status.message()),
+            message: shown(status.message()),
         }),
         _ => LinkError::Lost { master: master.to_owned(), reason: describe_status(status) },
     }
@@ -240,7 +240,7 @@ fn failed(master: &str, status: &Status) -> LinkError {
 pub(in crate::worker) fn describe_status(status: &Status) -> String {
     match status.message() {
         "" => status.code().description().to_owned(),
-        message => printable(message),
+        message => shown(message),
     }
 }
 
@@ -259,8 +259,8 @@ fn describe(error: &dyn std::error::Error) -> String {
 }
 
 /// What a peer says goes to a terminal.
-fn printable(text: &str) -> String {
-    text.chars().take(500).collect::<String>().escape_debug().to_string()
+fn shown(text: &str) -> String {
+    shared::text::printable(&text.chars().take(500).collect::<String>())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use shared::view::FileView;
 
 use crate::exit::CtlError;
-use crate::render::escape_line;
+use shared::text::printable;
 
 /// The limits of Linux.
 const PATH_LIMIT: usize = 4096;
@@ -44,7 +44,7 @@ pub(super) fn components(path: &[u8]) -> Result<Vec<&[u8]>, CtlError> {
 }
 
 fn refuse(path: &[u8], why: &str) -> CtlError {
-    let shown: String = escape_line(&String::from_utf8_lossy(path)).chars().take(80).collect();
+    let shown: String = printable(&String::from_utf8_lossy(path)).chars().take(80).collect();
     CtlError::Refused { message: format!("the path `{shown}` {why}"), hint: String::new() }
 }
 

@@ -11,7 +11,7 @@ use shared::view::FileView;
 use ulid::Ulid;
 
 use crate::exit::CtlError;
-use crate::render::escape_line;
+use shared::text::printable;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC);
 
@@ -67,7 +67,7 @@ fn enter(at: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
 }
 
 fn local(what: &str, name: &[u8], error: Errno) -> CtlError {
-    let name = escape_line(&String::from_utf8_lossy(name));
+    let name = printable(&String::from_utf8_lossy(name));
     match error {
         Errno::LOOP | Errno::NOTDIR => CtlError::Refused {
             message: format!("{what} `{name}`: it is a link or no directory, and links are not followed"),
@@ -115,7 +115,7 @@ impl NewFile {
     }
 
     fn differs(&self, how: String) -> CtlError {
-        let name = escape_line(&String::from_utf8_lossy(&self.name));
+        let name = printable(&String::from_utf8_lossy(&self.name));
         let source = io::Error::new(io::ErrorKind::InvalidData, how);
         CtlError::Local { what: format!("`{name}` did not come as it was listed"), source }
     }

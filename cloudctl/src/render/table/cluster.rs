@@ -5,8 +5,8 @@ use shared::time::WallTime;
 use shared::view::{StatusView, WorkerListView, WorkerView};
 use shared::worker::WorkerState;
 
-use crate::render::escape_line;
 use crate::render::text::{ago, decimal, gigabytes, resources};
+use shared::text::printable;
 
 /// `status`
 pub(super) fn status(view: &StatusView, now: WallTime) -> String {
@@ -23,8 +23,8 @@ pub(super) fn status(view: &StatusView, now: WallTime) -> String {
     for (name, value) in shares(&view.allocated, &view.capacity) {
         line(name, value);
     }
-    line("Store", escape_line(&view.store));
-    line("Master", format!("{} (started {})", escape_line(&view.version), ago(now, view.started_at)));
+    line("Store", printable(&view.store));
+    line("Master", format!("{} (started {})", printable(&view.version), ago(now, view.started_at)));
     if view.draining {
         line("Draining", "yes, it starts nothing new".to_owned());
     }
@@ -69,7 +69,7 @@ fn worker(view: &WorkerView, now: WallTime) -> Vec<String> {
     let mut lines = vec![
         view.worker_id.to_string(),
         format!("  Status: {status}"),
-        format!("  IP: {}", escape_line(&view.address)),
+        format!("  IP: {}", printable(&view.address)),
         format!("  Resources: {}", resources(&view.capacity)),
         format!("  Allocated: {}", resources(&view.allocated)),
         format!("  Running Tasks: {}", view.running_tasks.len()),
@@ -79,7 +79,7 @@ fn worker(view: &WorkerView, now: WallTime) -> Vec<String> {
     }
     if !view.labels.is_empty() {
         let labels = view.labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
-        lines.push(format!("  Labels: {}", escape_line(&labels.join(", "))));
+        lines.push(format!("  Labels: {}", printable(&labels.join(", "))));
     }
     lines.push(format!("  Last Heartbeat: {heartbeat}"));
     lines

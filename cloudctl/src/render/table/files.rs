@@ -5,12 +5,13 @@ use shared::resources::Bytes;
 use shared::view::FileListView;
 
 use super::grid::{Grid, text};
-use crate::render::{Downloaded, Style, escape_line};
+use crate::render::{Downloaded, Style};
+use shared::text::printable;
 
 /// `task-files`
 pub(super) fn list(view: &FileListView, style: &Style) -> String {
     if view.files.is_empty() {
-        return format!("{} has no output files.\n", escape_line(&view.task_id));
+        return format!("{} has no output files.\n", printable(&view.task_id));
     }
     let mut grid = Grid::new(style, ["ELEMENT", "ATTEMPT", "SIZE", "BLAKE3", "PATH"], &[4]);
     for file in &view.files {
@@ -29,12 +30,12 @@ pub(super) fn list(view: &FileListView, style: &Style) -> String {
 /// `download`
 pub(super) fn downloaded(view: &Downloaded) -> String {
     if view.files.is_empty() && view.failed.is_empty() {
-        return format!("{} has no output files.\n", escape_line(&view.task_id));
+        return format!("{} has no output files.\n", printable(&view.task_id));
     }
     let mut out: String = view
         .files
         .iter()
-        .map(|file| format!("{} ({})\n", escape_line(&file.written_to), Bytes(file.file.size)))
+        .map(|file| format!("{} ({})\n", printable(&file.written_to), Bytes(file.file.size)))
         .collect();
     let bytes = view.files.iter().map(|file| file.file.size).sum();
     let count = match view.files.len() {
@@ -48,7 +49,7 @@ pub(super) fn downloaded(view: &Downloaded) -> String {
             view.failed.len() + view.files.len()
         ));
     }
-    out.push_str(&format!("✓ Downloaded {count} ({}) to {}\n", Bytes(bytes), escape_line(&view.directory)));
+    out.push_str(&format!("✓ Downloaded {count} ({}) to {}\n", Bytes(bytes), printable(&view.directory)));
     out
 }
 

@@ -4,7 +4,8 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Color, ColumnConstraint, ContentArrangement, Row, Table, Width};
 use shared::task::TaskState;
 
-use crate::render::{Style, escape_line};
+use crate::render::Style;
+use shared::text::printable;
 
 /// Columns of a terminal that shows everything.
 const WIDE: u16 = 110;
@@ -91,7 +92,7 @@ impl Grid {
 
 /// A cell with text from elsewhere.
 pub(super) fn text(text: &str) -> Cell {
-    Cell::new_owned(escape_line(text))
+    Cell::new_owned(printable(text))
 }
 
 /// The same where there may be none.

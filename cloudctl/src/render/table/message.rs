@@ -2,24 +2,25 @@
 
 use shared::view::{CancelView, ShutdownView, SubmitView};
 
-use crate::render::{LoggedIn, escape_line};
+use crate::render::LoggedIn;
+use shared::text::printable;
 
 /// `login`
 pub(super) fn logged_in(view: &LoggedIn) -> String {
     let LoggedIn { context, server, username, expires_at } = view;
-    escape_line(&format!("✓ Logged in to {server} as {username} until {expires_at} (context {context})")) + "\n"
+    printable(&format!("✓ Logged in to {server} as {username} until {expires_at} (context {context})")) + "\n"
 }
 
 /// `task`, `dispatch`
 pub(super) fn submitted(view: &SubmitView) -> String {
     let elements = if view.count > 1 { format!(" ({} elements)", view.count) } else { String::new() };
     let how = if view.replayed { "was submitted before with this key" } else { "submitted successfully" };
-    format!("✓ Task {}{elements} {how}\n", escape_line(&view.task_id))
+    format!("✓ Task {}{elements} {how}\n", printable(&view.task_id))
 }
 
 /// `cancel`
 pub(super) fn cancelled(view: &CancelView) -> String {
-    let id = escape_line(&view.task_id);
+    let id = printable(&view.task_id);
     if view.cancelling {
         format!("✓ Task {id} is being stopped by its worker\n")
     } else {

@@ -10,13 +10,14 @@ use shared::view::{AttemptView, Tally, TaskView, WhyView};
 use super::grid::{Grid, optional};
 use super::listing::progress;
 use crate::render::text::{ago, command, gigabytes, resources, span};
-use crate::render::{Style, escape_line, outcome};
+use crate::render::{Style, outcome};
+use shared::text::printable;
 
 /// `show`
 pub(super) fn show(view: &TaskView, style: &Style, now: WallTime) -> String {
     let mut out = String::new();
     let mut line =
-        |name: &str, value: &str| out.push_str(&format!("{:<11} {}\n", format!("{name}:"), escape_line(value)));
+        |name: &str, value: &str| out.push_str(&format!("{:<11} {}\n", format!("{name}:"), printable(value)));
     line("Task", &view.task_id);
     if let Some(name) = &view.name {
         line("Name", name);
@@ -110,7 +111,7 @@ pub(super) fn why(view: &WhyView) -> String {
     if !view.hint.is_empty() {
         lines.push(format!("Hint: {}", view.hint));
     }
-    lines.iter().map(|line| format!("{}\n", escape_line(line))).collect()
+    lines.iter().map(|line| format!("{}\n", printable(line))).collect()
 }
 
 #[cfg(test)]
