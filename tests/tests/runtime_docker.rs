@@ -3,6 +3,8 @@
 //! `CLOUDAI_TEST_DOCKER` is the engine's socket (`unix:///path`), `CLOUDAI_TEST_IMAGE` an image with busybox; run.sh
 //! sets both. Without them these tests fail.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -182,6 +184,9 @@ async fn logs_are_exact() {
     let (_, stdout, _) = bench.run(&bench.shell("head -c 3000000 /dev/zero")).await;
     assert_eq!(stdout.len(), 3_000_000);
     assert!(stdout.iter().all(|byte| *byte == 0));
+    // What is written last of all, while somebody reads along.
+    let (_, stdout, stderr) = bench.run(&bench.shell("echo a; sleep 1; echo -n b >&2; echo -n tail")).await;
+    assert_eq!((text(&stdout).as_str(), text(&stderr).as_str()), ("a\ntail", "b"));
     let (_, stdout, _) = bench.run(&bench.shell("yes 0123456789 | head -n 200000")).await;
     assert_eq!(stdout, b"0123456789\n".repeat(200_000));
 }
@@ -265,8 +270,9 @@ async fn an_older_fence_is_replaced_and_a_newer_one_is_not() {
     other.runtime.create(&newer).await.expect("made");
     let refused = Bench::new().runtime.create(&old).await;
     assert!(matches!(refused, Err(RuntimeError::Setup(_))), "{refused:?}");
-    let foreign = Bench::new().runtime.create(&ContainerSpec { cluster: ClusterId(Ulid::generate()), ..newer.clone() });
-    assert!(matches!(foreign.await, Err(RuntimeError::Setup(_))));
+    let foreign = ContainerSpec { cluster: ClusterId(Ulid::generate()), ..newer.clone() };
+    let refused = Bench::new().runtime.create(&foreign).await;
+    assert!(matches!(refused, Err(RuntimeError::Setup(_))), "{refused:?}");
     other.runtime.remove(&newer.key).await.expect("removed");
 }
 
@@ -328,19 +334,22 @@ impl Registry {
             }
         }
         let path = text(&request).split(' ').nth(1).unwrap_or_default().to_owned();
-        let (status, kind, body) = self.find(&path);
+        let head_only = request.starts_with(b"HEAD");
+        if path == "/v2/empty/manifests/1" && !head_only {
+            self.pulls.fetch_add(1, Ordering::SeqCst);
+        }
+        let (status, kind, body) = Self::find(&path);
         let head = format!(
             "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
             body.len()
         );
-        let head_only = request.starts_with(b"HEAD");
         let _gone = connection.write_all(head.as_bytes()).await;
         if !head_only {
             let _gone = connection.write_all(&body).await;
         }
     }
 
-    fn find(&self, path: &str) -> (&'static str, &'static str, Vec<u8>) {
+    fn find(path: &str) -> (&'static str, &'static str, Vec<u8>) {
         let trouble = |status, code: &str| {
             (
                 status,
