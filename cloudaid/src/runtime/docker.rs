@@ -32,6 +32,7 @@ mod image;
 mod labels;
 mod logs;
 mod network;
+mod oom;
 mod spec;
 mod start;
 mod wait;
@@ -73,6 +74,14 @@ struct Known {
     id: String,
     /// Made by this process and not started yet, so that it need not be looked at before its start.
     fresh: bool,
+    /// Seen to have ended, so that its log need not be followed.
+    ended: bool,
+}
+
+impl Known {
+    fn new(id: String, fresh: bool) -> Self {
+        Self { id, fresh, ended: false }
+    }
 }
 
 impl DockerRuntime {
@@ -121,7 +130,7 @@ impl DockerRuntime {
         let id = found.id.clone().unwrap_or_default();
         match owner(&found) {
             Some(owner) if owner.key == *key && !id.is_empty() => {
-                self.known.lock().insert(*key, Known { id: id.clone(), fresh: false });
+                self.known.lock().insert(*key, Known::new(id.clone(), false));
                 Ok(id)
             }
             _ => {
@@ -200,7 +209,8 @@ impl Runtime for DockerRuntime {
 
     async fn logs(&self, key: &AttemptKey) -> Result<LogPieces, RuntimeError> {
         let id = self.resolve(key).await?;
-        Ok(logs::follow(&self.engine, &id))
+        let ended = self.known.lock().get(key).is_some_and(|known| known.ended);
+        Ok(logs::read(&self.engine, id, ended))
     }
 
     async fn inventory(&self, cluster: ClusterId, worker: &WorkerId) -> Result<Vec<Found>, RuntimeError> {

@@ -36,7 +36,7 @@ impl DockerRuntime {
             let options = CreateContainerOptionsBuilder::default().name(&name).build();
             match within(WORK_LIMIT, self.engine.create_container(Some(options), body.clone())).await {
                 Ok(made) => {
-                    self.known.lock().insert(spec.key, Known { id: made.id, fresh: true });
+                    self.known.lock().insert(spec.key, Known::new(made.id, true));
                     return Ok(());
                 }
                 Err(failure) if failure.is(409) => {
@@ -105,7 +105,7 @@ impl DockerRuntime {
 
     /// It may have been started by an earlier life of this process, so it is not fresh.
     fn adopt(&self, spec: &ContainerSpec, id: String) {
-        self.known.lock().insert(spec.key, Known { id, fresh: false });
+        self.known.lock().insert(spec.key, Known::new(id, false));
     }
 }
 

@@ -1,19 +1,41 @@
-//! The log of a container as the engine kept it.
+//! The log of a container as the engine kept it, complete.
+//!
+//! A followed log can lack its end: the engine stops following when the container has ended, and what was written last,
+//! such as a line without a newline, may still be unread. So what follows a container is read a second time when it
+//! has ended, without following, and given out from where the first reading stopped.
+
+use std::time::Duration;
 
 use bollard::Docker;
 use bollard::container::LogOutput;
-use bollard::query_parameters::LogsOptionsBuilder;
-use futures_util::{Stream, StreamExt, future};
+use bollard::errors::Error;
+use bollard::query_parameters::{InspectContainerOptions, LogsOptionsBuilder};
+use bytes::{Buf, Bytes};
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt};
 use shared::link::LogStream;
 
-use super::errors::Failure;
+use super::CALL_LIMIT;
+use super::errors::{Failure, short, within};
 use crate::runtime::{LogPieces, RuntimeError};
 
-/// Everything from the first byte, until the container has ended and all is read.
-pub(super) fn follow(engine: &Docker, id: &str) -> LogPieces {
-    let options = LogsOptionsBuilder::default().follow(true).stdout(true).stderr(true).tail("all").build();
-    let output = engine.logs(id, Some(options));
-    Box::pin(output.filter_map(|item| future::ready(piece(item).transpose())))
+/// Before following again what has stopped though the container runs.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Everything from the first byte, until the container has ended and all is read. One that is known to have ended is
+/// read once.
+pub(super) fn read(engine: &Docker, id: String, ended: bool) -> LogPieces {
+    let source = open(engine, &id, !ended, "all").boxed();
+    let reader = Reader { engine: engine.clone(), id, source, follows: !ended, given: [0; 2], skip: [0; 2] };
+    let pieces = stream::unfold(Some(reader), |reader| async {
+        let mut reader = reader?;
+        match reader.next().await {
+            Ok(Some(piece)) => Some((Ok(piece), Some(reader))),
+            Ok(None) => None,
+            Err(error) => Some((Err(error), None)),
+        }
+    });
+    pieces.boxed()
 }
 
 /// The last lines of both streams, without waiting for more.
@@ -21,27 +43,91 @@ pub(super) fn last_lines(
     engine: &Docker,
     id: &str,
     lines: u32,
-) -> impl Stream<Item = Result<LogOutput, bollard::errors::Error>> + use<> {
-    let options = LogsOptionsBuilder::default().stdout(true).stderr(true).tail(&lines.to_string()).build();
+) -> impl Stream<Item = Result<LogOutput, Error>> + use<> {
+    open(engine, id, false, &lines.to_string())
+}
+
+fn open(engine: &Docker, id: &str, follow: bool, tail: &str) -> impl Stream<Item = Result<LogOutput, Error>> + use<> {
+    let options = LogsOptionsBuilder::default().follow(follow).stdout(true).stderr(true).tail(tail).build();
     engine.logs(id, Some(options))
 }
 
-fn piece(item: Result<LogOutput, bollard::errors::Error>) -> Result<Option<(LogStream, bytes::Bytes)>, RuntimeError> {
+/// A reading under way.
+struct Reader {
+    engine: Docker,
+    id: String,
+    source: BoxStream<'static, Result<LogOutput, Error>>,
+    /// Whether `source` follows; what does not is the last.
+    follows: bool,
+    /// Bytes given out, of each stream.
+    given: [u64; 2],
+    /// Bytes of `source` that an earlier one has given out.
+    skip: [u64; 2],
+}
+
+impl Reader {
+    async fn next(&mut self) -> Result<Option<(LogStream, Bytes)>, RuntimeError> {
+        loop {
+            match self.source.next().await {
+                Some(item) => {
+                    let piece = piece(item)?.and_then(|(stream, bytes)| self.new_part(stream, bytes));
+                    if piece.is_some() {
+                        return Ok(piece);
+                    }
+                }
+                None if self.follows => self.reopen().await?,
+                None => {
+                    if self.skip != [0; 2] {
+                        tracing::warn!(
+                            "the log of container {} is so long that the engine has dropped its start",
+                            self.id
+                        );
+                    }
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// What of a piece has not been given out.
+    fn new_part(&mut self, stream: LogStream, mut bytes: Bytes) -> Option<(LogStream, Bytes)> {
+        let (skip, given) = (&mut self.skip[stream as usize], &mut self.given[stream as usize]);
+        let known = usize::try_from(*skip).unwrap_or(usize::MAX).min(bytes.len());
+        bytes.advance(known);
+        *skip -= known as u64;
+        *given += bytes.len() as u64;
+        (!bytes.is_empty()).then_some((stream, bytes))
+    }
+
+    async fn reopen(&mut self) -> Result<(), RuntimeError> {
+        let inspect = self.engine.inspect_container(&self.id, None::<InspectContainerOptions>);
+        let state = within(CALL_LIMIT, inspect).await.map_err(Failure::of_container)?.state;
+        self.follows = state.and_then(|state| state.running).unwrap_or(false);
+        if self.follows {
+            tokio::time::sleep(PAUSE).await;
+        }
+        self.source = open(&self.engine, &self.id, self.follows, "all").boxed();
+        self.skip = self.given;
+        Ok(())
+    }
+}
+
+fn piece(item: Result<LogOutput, Error>) -> Result<Option<(LogStream, Bytes)>, RuntimeError> {
     match item.map_err(|error| Failure::from(error).of_container())? {
         LogOutput::StdOut { message } => Ok(Some((LogStream::Stdout, message))),
         LogOutput::StdErr { message } => Ok(Some((LogStream::Stderr, message))),
         LogOutput::StdIn { .. } => Ok(None),
         // No frame of ours: the engine broke off inside one, or puts an error of its own into the stream.
-        LogOutput::Console { message } => Err(RuntimeError::Engine(format!(
-            "the log breaks off: {}",
-            super::errors::short(&String::from_utf8_lossy(&message))
-        ))),
+        LogOutput::Console { message } => {
+            let text = String::from_utf8_lossy(&message);
+            Err(RuntimeError::Engine(format!("the log breaks off: {}", short(&text))))
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
+    use bollard::API_DEFAULT_VERSION;
 
     use super::*;
 
@@ -54,5 +140,22 @@ mod tests {
         let stderr = piece(LogOutput::StdErr { message: message.clone() });
         assert_eq!(stderr, Ok(Some((LogStream::Stderr, message.clone()))));
         assert!(matches!(piece(LogOutput::Console { message }), Err(RuntimeError::Engine(_))));
+    }
+
+    #[tokio::test]
+    async fn a_second_reading_goes_on_where_the_first_stopped() {
+        let engine = Docker::connect_with_http("http://127.0.0.1:1", 1, API_DEFAULT_VERSION).expect("a client");
+        let source = stream::empty().boxed();
+        let mut reader = Reader { engine, id: "x".to_owned(), source, follows: true, given: [0; 2], skip: [0; 2] };
+        let part = |reader: &mut Reader, stream, text: &'static str| {
+            reader.new_part(stream, Bytes::from_static(text.as_bytes())).map(|(_, bytes)| bytes)
+        };
+        assert_eq!(part(&mut reader, LogStream::Stdout, "one"), Some(Bytes::from_static(b"one")));
+        assert_eq!(part(&mut reader, LogStream::Stderr, "e"), Some(Bytes::from_static(b"e")));
+        reader.skip = reader.given;
+        assert_eq!(part(&mut reader, LogStream::Stdout, "o"), None);
+        assert_eq!(part(&mut reader, LogStream::Stderr, "e!"), Some(Bytes::from_static(b"!")));
+        assert_eq!(part(&mut reader, LogStream::Stdout, "netwo"), Some(Bytes::from_static(b"two")));
+        assert_eq!(reader.given, [6, 2]);
     }
 }

@@ -20,6 +20,11 @@ use crate::runtime::{ContainerSpec, RuntimeError};
 const OUTPUT: &str = "/output";
 /// Capabilities of Docker's default set that no batch job needs.
 const DROPPED: [&str; 3] = ["NET_RAW", "MKNOD", "AUDIT_WRITE"];
+/// CPU time that the start of a container takes, with room to spare; the kernel's usual period, and its longest. All in
+/// microseconds.
+const START_QUOTA: u64 = 25_000;
+const USUAL_PERIOD: u64 = 100_000;
+const LONGEST_PERIOD: u64 = 1_000_000;
 /// Processes and threads in one container.
 const PIDS: i64 = 4096;
 /// The least shared memory, which is also Docker's own default.
@@ -62,12 +67,15 @@ fn command(command: &Command) -> Result<(Option<Vec<String>>, Option<Vec<String>
 fn host_config(spec: &ContainerSpec, host_cpus: u64) -> Result<HostConfig, RuntimeError> {
     let Resources { cpu_millis, memory_bytes, gpu_millis, .. } = spec.resources;
     let memory = Some(signed(memory_bytes)).filter(|bytes| *bytes > 0);
+    // The engine refuses more CPUs than the host has.
+    let share = CpuShare::of(cpu_millis.min(host_cpus * 1000));
     Ok(HostConfig {
         // Equal: none of it is swap.
         memory,
         memory_swap: memory,
-        // The engine refuses more CPUs than the host has.
-        nano_cpus: Some(signed(cpu_millis.min(host_cpus * 1000)) * 1_000_000).filter(|nanos| *nanos > 0),
+        nano_cpus: share.nanos,
+        cpu_period: share.period,
+        cpu_quota: share.quota,
         shm_size: Some(signed((memory_bytes / 4).max(SHM_FLOOR))),
         pids_limit: Some(PIDS),
         ulimits: Some(vec![ResourcesUlimits { name: Some("core".to_owned()), soft: Some(0), hard: Some(0) }]),
@@ -83,6 +91,27 @@ fn host_config(spec: &ContainerSpec, host_cpus: u64) -> Result<HostConfig, Runti
         device_requests: (gpu_millis > 0).then(|| vec![gpus(gpu_millis)]),
         ..HostConfig::default()
     })
+}
+
+/// How a share of the CPU is asked for.
+#[derive(Debug, PartialEq, Eq, Default)]
+struct CpuShare {
+    nanos: Option<i64>,
+    /// In microseconds, both.
+    period: Option<i64>,
+    quota: Option<i64>,
+}
+
+impl CpuShare {
+    /// By default the kernel deals CPU time out every 100 ms, and a small share is so short then that the container's own
+    /// start has to wait for the next, and the next. The same share of a longer period lets it start in one go.
+    fn of(millis: u64) -> Self {
+        let period = (START_QUOTA * 1000).checked_div(millis).unwrap_or(0).min(LONGEST_PERIOD);
+        if period <= USUAL_PERIOD {
+            return Self { nanos: Some(signed(millis) * 1_000_000).filter(|nanos| *nanos > 0), ..Self::default() };
+        }
+        Self { nanos: None, period: Some(signed(period)), quota: Some(signed(period * millis / 1000)) }
+    }
 }
 
 /// A mount and not a bind string: a colon in the path would end a bind string, and a missing directory would be made.
@@ -156,9 +185,17 @@ mod tests {
 
     #[test]
     fn cpus_stop_at_those_of_the_host() {
-        assert_eq!(host(|spec| spec.resources.cpu_millis = 50).nano_cpus, Some(50_000_000));
         assert_eq!(host(|spec| spec.resources.cpu_millis = 64_000).nano_cpus, Some(2_000_000_000));
         assert_eq!(host(|spec| spec.resources.cpu_millis = u64::MAX).nano_cpus, Some(2_000_000_000));
+        assert_eq!(CpuShare::of(0), CpuShare::default());
+    }
+
+    #[test]
+    fn small_shares_have_longer_periods() {
+        let long = |period, quota| CpuShare { nanos: None, period: Some(period), quota: Some(quota) };
+        assert_eq!(CpuShare::of(250), CpuShare { nanos: Some(250_000_000), period: None, quota: None });
+        assert_eq!(CpuShare::of(50), long(500_000, 25_000));
+        assert_eq!(CpuShare::of(10), long(1_000_000, 10_000));
     }
 
     #[test]

@@ -9,18 +9,26 @@ use shared::id::AttemptKey;
 use shared::time::WallTime;
 
 use super::errors::{Failure, short, within};
-use super::{CALL_LIMIT, DockerRuntime, logs};
+use super::{CALL_LIMIT, DockerRuntime, logs, oom};
 use crate::runtime::{Exit, RuntimeError};
 
 /// The exit codes of the engine's init when it cannot run the command.
 const INIT_FAILED: [i32; 2] = [126, 127];
+/// The exit code of KILL, whoever sent it.
+const KILLED: i32 = 128 + 9;
 
 impl DockerRuntime {
     pub(super) async fn wait_for_end(&self, key: &AttemptKey) -> Result<Exit, RuntimeError> {
         let id = self.resolve(key).await?;
         self.wait_until_stopped(&id).await?;
         let state = self.inspect(&id).await.map_err(Failure::of_container)?.state.unwrap_or_default();
-        let exit = exit_of(&state)?;
+        let mut exit = exit_of(&state)?;
+        if let Some(known) = self.known.lock().get_mut(key) {
+            known.ended = true;
+        }
+        if exit.code == KILLED && !exit.oom {
+            exit.oom = oom::was_killed(&id).await;
+        }
         if INIT_FAILED.contains(&exit.code) {
             self.check_it_ran(&id).await?;
         }
