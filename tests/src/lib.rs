@@ -13,5 +13,6 @@ pub mod golden;
 pub mod master;
 pub mod port;
 pub mod process;
+pub mod sim;
 pub mod wait;
 pub mod worker;
