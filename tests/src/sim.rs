@@ -66,12 +66,13 @@ pub fn run(seed: u64, watch: Watch) -> Result<Passed, Box<Failed>> {
     }
 }
 
-/// Runs one seed; if it fails, runs it again and watches it, so that the failure can be told.
+/// Runs one seed; if it fails, runs it again and watches it, so that the failure can be told with its last
+/// lines.
 ///
 /// # Errors
 /// Something did not hold.
-pub fn explain(seed: u64) -> Result<Passed, Box<Failed>> {
-    run(seed, Watch::Nothing).or_else(|_| run(seed, Watch::Lines))
+pub fn explain(seed: u64, lines: usize) -> Result<Passed, Box<Failed>> {
+    run(seed, Watch::Nothing).or_else(|_| run(seed, Watch::Lines(lines)))
 }
 
 /// What holds or is broken, in words.

@@ -1,6 +1,7 @@
 //! The whole cluster under seeds: see [`cloudai_tests::sim`].
 //!
-//! `CLOUDAI_SIM_SEEDS` says how many seeds, `CLOUDAI_SIM_FIRST` where they begin.
+//! `CLOUDAI_SIM_SEEDS` says how many seeds, `CLOUDAI_SIM_FIRST` where they begin, `CLOUDAI_SIM_LINES` how many lines of
+//! a failure to print.
 #![allow(clippy::panic, clippy::expect_used, clippy::print_stdout, reason = "a test fails by panicking and tells why")]
 
 use std::time::Instant;
@@ -28,12 +29,13 @@ fn tell(failed: &Failed) -> String {
 #[test]
 fn everything_holds_whatever_goes_wrong() {
     let (first, count) = (number("CLOUDAI_SIM_FIRST"), number("CLOUDAI_SIM_SEEDS"));
+    let lines = number("CLOUDAI_SIM_LINES").unwrap_or(60) as usize;
     let start = first.unwrap_or(1);
     let seeds = start..start + count.unwrap_or(DEFAULT_SEEDS);
     let regressions = REGRESSIONS.iter().copied().filter(|_| first.is_none());
     let (mut reach, mut events, began) = (Reach::default(), 0, Instant::now());
     for seed in regressions.chain(seeds) {
-        match sim::explain(seed) {
+        match sim::explain(seed, lines) {
             Ok(passed) => {
                 reach.add(&passed.reach);
                 events += passed.events;

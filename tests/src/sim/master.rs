@@ -145,7 +145,9 @@ impl World {
         let mut effects = Vec::new();
         for mut input in batch {
             self.look_up_key(&mut input);
-            self.trace.note(self.schedule.now, format_args!("master <-"), &input);
+            if !matches!(input, Input::WorkerHeard { .. }) {
+                self.trace.note(self.schedule.now, format_args!("master <-"), &input);
+            }
             cluster.step(now, input, &mut effects);
         }
         cluster.settle(now, &mut effects);

@@ -4,8 +4,6 @@
 use std::collections::VecDeque;
 use std::fmt::{self, Write};
 
-/// How many lines are kept.
-const LINES: usize = 60;
 /// The longest line, in characters.
 const WIDTH: usize = 400;
 
@@ -16,8 +14,8 @@ pub enum Watch {
     Nothing,
     /// A hash of all inputs and effects.
     Hash,
-    /// The last lines too.
-    Lines,
+    /// This many of the last lines too.
+    Lines(usize),
 }
 
 /// See the module.
@@ -52,8 +50,8 @@ impl Trace {
             return;
         }
         let _ = write!(self.hash, "{now} {who} {what:?}\n");
-        if self.watch == Watch::Lines {
-            if self.lines.len() == LINES {
+        if let Watch::Lines(most) = self.watch {
+            if self.lines.len() >= most {
                 self.lines.pop_front();
             }
             let line = format!("{:>9.3} {who}: {what:?}", now as f64 / 1000.0);
