@@ -1,7 +1,7 @@
 //! The HTTP API: every path in one list, one file per noun behind it.
 //!
 //! A handler parses, makes one call and converts. Whoever adds a path here needs no thought about tokens: all paths
-//! need one but those in [`authenticate::PUBLIC`].
+//! need one but those that `authenticate.rs` names.
 
 use std::sync::Arc;
 

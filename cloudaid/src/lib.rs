@@ -4,6 +4,7 @@
 //! [`runtime`]), [`dev`].
 
 pub mod args;
+pub mod clock;
 pub mod config;
 pub mod dev;
 pub mod failpoint;

@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::clock;
 use crate::config::MasterConfig;
 use crate::grpc::{self, GrpcState};
 use crate::http::{self, ApiState};
@@ -33,7 +34,6 @@ pub mod handle;
 pub mod live;
 pub mod logs;
 
-pub(crate) mod clock;
 pub(crate) mod links;
 pub(crate) mod narrate;
 

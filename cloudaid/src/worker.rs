@@ -1,33 +1,107 @@
-//! Runs tasks on one machine.
+//! Runs tasks on one machine: the pure [`cloudaid_core::agent`] between a container engine and a master.
+//!
+//! Read in this order: [`mod@driver`] (the loop), `execute` (each effect as a call), `journal` (what outlives the
+//! process), `link` (the control stream), `logs` and `uploads` (bulk data on connections of their own).
+//!
+//! A worker that stops leaves its containers running; the next one with the same data directory finds them.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::WorkerConfig;
+use crate::runtime::docker::DockerRuntime;
+use crate::runtime::{Runtime, RuntimeError};
+use data_dir::DataDir;
+use driver::{Driver, EVENT_LIMIT};
+use execute::Executor;
+use journal::Journal;
+use link::dial::Dialer;
+use link::{Link, Offer};
 
-/// Why a worker stopped.
-#[derive(Debug, thiserror::Error)]
-#[error("the worker stopped")]
-pub struct WorkerError;
+pub use error::WorkerError;
 
-impl WorkerError {
-    /// For the process.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        1
-    }
+mod capacity;
+mod data_dir;
+pub mod driver;
+mod engine;
+mod error;
+mod execute;
+mod journal;
+mod link;
+mod logs;
+pub mod outputs;
+mod pause;
+mod telemetry;
+mod uploads;
 
-    /// What to do next.
-    #[must_use]
-    pub fn hint(&self) -> String {
-        "read the log".to_owned()
-    }
-}
+#[cfg(test)]
+mod tests;
 
-/// Runs until `shutdown`.
+/// Runs on the Docker engine of this machine until `shutdown`.
 ///
 /// # Errors
-/// It stopped for another reason.
-pub async fn run(_config: WorkerConfig, shutdown: CancellationToken) -> Result<(), WorkerError> {
-    shutdown.cancelled().await;
-    Ok(())
+/// It cannot start (data directory, token, another cluster), or can no longer keep its journal.
+pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<(), WorkerError> {
+    let host = config.docker_host.clone();
+    let connect =
+        move || -> Result<Arc<dyn Runtime>, RuntimeError> { Ok(Arc::new(DockerRuntime::connect(host.as_deref())?)) };
+    run_on(connect, config, shutdown).await
+}
+
+/// The same on any engine, for tests and benches.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    runtime: Arc<dyn Runtime>,
+    config: WorkerConfig,
+    shutdown: CancellationToken,
+) -> Result<(), WorkerError> {
+    run_on(move || Ok(Arc::clone(&runtime)), config, shutdown).await
+}
+
+async fn run_on(
+    connect: impl Fn() -> Result<Arc<dyn Runtime>, RuntimeError>,
+    config: WorkerConfig,
+    shutdown: CancellationToken,
+) -> Result<(), WorkerError> {
+    let data = DataDir::open(&config.data_dir, &config.name)?;
+    let journal = Journal::open(data.path())?;
+    let Some((runtime, info)) = engine::wait_until_ready(connect, &shutdown).await else { return Ok(()) };
+    let offer = Offer::measure(&config, &info)?;
+    let dialer = Dialer::new(&config, data.cluster())?;
+
+    // Containers carry the cluster's id, so without one there is nothing to look for.
+    let cluster = match data.cluster() {
+        Some(cluster) => cluster,
+        None => match dialer.find_cluster(&shutdown).await? {
+            Some(cluster) => cluster,
+            None => return Ok(()),
+        },
+    };
+    let data = Arc::new(data.join(cluster)?);
+
+    // Everything below ends when this does: on shutdown, and when the driver gives up.
+    let life = CancellationToken::new();
+    let end_of_life = life.clone().drop_guard();
+    let (events, inbox) = mpsc::channel(EVENT_LIMIT);
+    let (uplinks, uplink) = watch::channel(None);
+    let running = Arc::new(AtomicU32::new(0));
+    let usage = telemetry::watch_usage(data.path(), life.clone());
+    let executor = Executor::new(runtime, cluster, Arc::clone(&data), events.clone(), uplink, life.clone());
+    let link = Link { dialer: dialer.of(cluster), offer, events, uplinks, usage, running: Arc::clone(&running), life };
+
+    let mut driver = Driver::new(executor, journal, inbox, running);
+    if !driver.recover(&shutdown).await? {
+        return Ok(());
+    }
+    let link = tokio::spawn(link.run());
+    let result = driver.run(shutdown).await;
+    drop(end_of_life);
+    // It says goodbye to the master; nothing is lost if it cannot.
+    let _ = tokio::time::timeout(link::FAREWELL_LIMIT, link).await;
+    result
 }

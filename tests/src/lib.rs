@@ -6,6 +6,7 @@
 #![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 pub mod api;
+pub mod bench;
 pub mod cluster;
 pub mod ctl;
 pub mod docker;

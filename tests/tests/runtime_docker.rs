@@ -265,8 +265,9 @@ async fn an_older_fence_is_replaced_and_a_newer_one_is_not() {
     other.runtime.create(&newer).await.expect("made");
     let refused = Bench::new().runtime.create(&old).await;
     assert!(matches!(refused, Err(RuntimeError::Setup(_))), "{refused:?}");
-    let foreign = Bench::new().runtime.create(&ContainerSpec { cluster: ClusterId(Ulid::generate()), ..newer.clone() });
-    assert!(matches!(foreign.await, Err(RuntimeError::Setup(_))));
+    let foreign = ContainerSpec { cluster: ClusterId(Ulid::generate()), ..newer.clone() };
+    let refused = Bench::new().runtime.create(&foreign).await;
+    assert!(matches!(refused, Err(RuntimeError::Setup(_))), "{refused:?}");
     other.runtime.remove(&newer.key).await.expect("removed");
 }
 

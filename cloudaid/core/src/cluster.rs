@@ -59,7 +59,7 @@ impl Cluster {
                 step::files::on_stored(self, request, &worker, key, files, effects);
             }
             Input::WorkerConnected { session, hello } => {
-                step::connect::on_connected(self, now, session, hello, effects)
+                step::connect::on_connected(self, now, session, hello, effects);
             }
             Input::WorkerDisconnected { worker, session } => {
                 step::connect::on_disconnected(self, &worker, session, effects);

@@ -56,7 +56,7 @@ mod tests {
             http: "0.0.0.0:8080".parse().expect("an address"),
             grpc: "127.0.0.1:50051".parse().expect("an address"),
             worker_token_file: "/d/master/worker.token".into(),
-            setup_token: None,
+            setup_token_file: None,
             admin: None,
         }
     }

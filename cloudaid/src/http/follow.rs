@@ -2,20 +2,16 @@
 //!
 //! The log store keeps everything, so a slow client only falls behind; it holds up neither the task nor anybody else.
 
-use std::time::Duration;
-
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::response::Response;
-use futures_util::FutureExt;
 use shared::error::{ApiError, ErrorCode};
 use shared::id::{ElementId, TaskRef};
 use shared::link::LogStream;
-use shared::task::{AttemptState, TaskState};
+use shared::task::TaskState;
 use shared::view::{LogEvent, TaskView};
 use tokio::sync::watch;
-use tokio::time::{Interval, MissedTickBehavior};
 
 use super::Shared;
 use super::error::{Failure, internal, invalid};
@@ -23,14 +19,16 @@ use super::extract::{Caller, Params, TaskPath};
 use super::visible::{find_visible, single_element};
 use crate::master::logs::{LogChunk, LogChunks, LogOffsets};
 
+mod client;
+mod plan;
+
+use client::{Client, Stop};
+use plan::{Plan, Step, has_ended};
+
 /// Clients have nothing to say here but pongs and goodbye.
 const INBOUND_LIMIT: usize = 4 * 1024;
 /// The most that waits for a slow client in memory: a few frames of the log store.
 const WRITE_BUFFER_LIMIT: usize = 4 * 1024 * 1024;
-const PING_EVERY: Duration = Duration::from_secs(20);
-/// A client that answers none of this many pings is gone.
-const PINGS_UNANSWERED: u32 = 3;
-const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `GET /ws/tasks/{id}/logs`
 pub(super) async fn follow(
@@ -71,20 +69,6 @@ impl Start {
         }
         let offsets = LogOffsets { stdout: stdout.unwrap_or(0), stderr: stderr.unwrap_or(0) };
         Ok(Self { attempt: attempt.unwrap_or(0), offsets })
-    }
-}
-
-/// Why a conversation stops before the end of the task.
-enum Stop {
-    /// Nobody listens any more.
-    Gone,
-    /// The client is told why.
-    Refused(ApiError),
-}
-
-impl From<ApiError> for Stop {
-    fn from(error: ApiError) -> Self {
-        Self::Refused(error)
     }
 }
 
@@ -188,7 +172,11 @@ impl<'a> Follower<'a> {
         tokio::select! {
             () = grown => Ok(()),
             changed = self.changes.changed() => match changed {
-                Ok(()) => Ok(()),
+                Ok(()) => {
+                    // For `refresh`, which looks at the task.
+                    self.changes.mark_changed();
+                    Ok(())
+                }
                 // Nobody tells of changes any more; at the end of the task that is right.
                 Err(_) if self.view.state.is_final() => Ok(()),
                 Err(_) => Err(stopping().into()),
@@ -204,40 +192,6 @@ fn stopping() -> ApiError {
     ApiError::new(ErrorCode::Unavailable, "the master is about to stop", hint)
 }
 
-/// Whether a run is over. The worker says so only when all of the log has arrived.
-fn has_ended(view: &TaskView, attempt: u32) -> bool {
-    let run = view.attempts.iter().find(|run| run.attempt == attempt);
-    run.is_none_or(|run| run.state == AttemptState::Ended)
-}
-
-/// Which runs were sent.
-struct Plan {
-    /// The first that was not.
-    next: u32,
-}
-
-/// What to do next.
-#[derive(Debug, PartialEq, Eq)]
-enum Step {
-    Send(u32),
-    Wait,
-    End,
-}
-
-impl Plan {
-    fn step(&mut self, view: &TaskView) -> Step {
-        let attempts = view.attempts.iter().map(|run| run.attempt);
-        match attempts.filter(|attempt| *attempt >= self.next).min() {
-            Some(attempt) => {
-                self.next = attempt.saturating_add(1);
-                Step::Send(attempt)
-            }
-            None if view.state.is_final() => Step::End,
-            None => Step::Wait,
-        }
-    }
-}
-
 /// One byte for the stream, eight for the offset, the bytes.
 fn frame(chunk: &LogChunk) -> Message {
     let mut bytes = Vec::with_capacity(9 + chunk.data.len());
@@ -250,66 +204,31 @@ fn frame(chunk: &LogChunk) -> Message {
     Message::Binary(bytes.into())
 }
 
-/// The other end of the connection.
-struct Client {
-    socket: WebSocket,
-    pings: Interval,
-    unanswered: u32,
-}
+#[cfg(test)]
+mod tests {
+    use axum::extract::FromRequestParts;
+    use axum::http::Request;
 
-impl Client {
-    fn new(socket: WebSocket) -> Self {
-        let mut pings = tokio::time::interval(PING_EVERY);
-        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { socket, pings, unanswered: 0 }
+    use super::*;
+
+    async fn start(query: &str) -> Result<Start, ApiError> {
+        let (mut parts, ()) = Request::get(format!("/x?{query}")).body(()).expect("a request").into_parts();
+        Start::parse(Params::from_request_parts(&mut parts, &()).await.expect("parameters"))
     }
 
-    async fn tell(&mut self, event: &LogEvent) -> Result<(), Stop> {
-        let text = serde_json::to_string(event).map_err(|error| internal("an event cannot be written", &error))?;
-        self.send(Message::Text(text.into())).await
-    }
-
-    async fn send(&mut self, message: Message) -> Result<(), Stop> {
-        match tokio::time::timeout(SEND_TIMEOUT, self.socket.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Stop::Gone),
+    #[tokio::test]
+    async fn offsets_belong_to_an_attempt() {
+        assert_eq!(start("").await.expect("valid"), Start::default());
+        let offsets = LogOffsets { stdout: 5, stderr: 0 };
+        assert_eq!(start("attempt=2&stdout_offset=5").await.expect("valid"), Start { attempt: 2, offsets });
+        for bad in ["stderr_offset=1", "attempt=-1", "attempt=1&stdout_offset=x", "follow=1"] {
+            assert!(start(bad).await.is_err(), "{bad}");
         }
     }
 
-    /// Hears what the client has said, without waiting.
-    fn listen(&mut self) -> Result<(), Stop> {
-        while let Some(message) = self.socket.recv().now_or_never() {
-            self.heard(message.as_ref())?;
-        }
-        Ok(())
-    }
-
-    /// Waits for a sign of life, or asks for one. Returns now and then.
-    async fn stay(&mut self) -> Result<(), Stop> {
-        tokio::select! {
-            message = self.socket.recv() => self.heard(message.as_ref()),
-            _ = self.pings.tick() => {
-                if self.unanswered >= PINGS_UNANSWERED {
-                    return Err(Stop::Gone);
-                }
-                self.unanswered += 1;
-                self.send(Message::Ping(bytes::Bytes::new())).await
-            }
-        }
-    }
-
-    fn heard(&mut self, message: Option<&Result<Message, axum::Error>>) -> Result<(), Stop> {
-        match message {
-            None | Some(Err(_) | Ok(Message::Close(_))) => Err(Stop::Gone),
-            Some(Ok(_)) => {
-                self.unanswered = 0;
-                Ok(())
-            }
-        }
-    }
-
-    async fn close(&mut self) {
-        // A client that is gone needs no goodbye.
-        let _ = self.send(Message::Close(None)).await;
+    #[test]
+    fn a_frame_is_stream_offset_and_bytes() {
+        let chunk = LogChunk { stream: LogStream::Stderr, offset: 258, data: bytes::Bytes::from_static(b"hi") };
+        assert_eq!(frame(&chunk).into_data()[..], [2, 0, 0, 0, 0, 0, 0, 1, 2, b'h', b'i']);
     }
 }

@@ -107,6 +107,6 @@ mod tests {
             assert!(!message(broken).is_empty());
         }
         let deep = "[".repeat(100_000);
-        assert!(message(&format!("{{\"image\":\"a\",\"env\":{deep}")).contains("JSON"));
+        assert!(message(&format!("{{\"image\":\"a\",\"command\":{deep}")).contains("JSON"));
     }
 }

@@ -133,3 +133,60 @@ fn builder() -> auto::Builder<TokioExecutor> {
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
     builder
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    struct Bench {
+        address: std::net::SocketAddr,
+        shutdown: CancellationToken,
+        server: tokio::task::JoinHandle<()>,
+    }
+
+    async fn start() -> Bench {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let shutdown = CancellationToken::new();
+        let router = Router::new().route("/", get(|| async { "hello" }));
+        let server = tokio::spawn(serve(listener, router, shutdown.clone()));
+        Bench { address, shutdown, server }
+    }
+
+    impl Bench {
+        /// Sends `request`, which must make the server close, and returns all that it answered.
+        async fn exchange(&self, request: &str) -> String {
+            let mut stream = TcpStream::connect(self.address).await.expect("connect");
+            stream.write_all(request.as_bytes()).await.expect("send");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("an answer");
+            answer
+        }
+    }
+
+    #[tokio::test]
+    async fn serves_and_stops_in_good_order() {
+        let bench = start().await;
+        let two = "GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        assert_eq!(bench.exchange(two).await.matches("hello").count(), 2);
+        let idle = TcpStream::connect(bench.address).await.expect("connect");
+        bench.shutdown.cancel();
+        tokio::time::timeout(SHUTDOWN_GRACE / 2, bench.server).await.expect("in time").expect("no panic");
+        drop(idle);
+        assert!(TcpStream::connect(bench.address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn more_headers_than_the_limit_are_refused() {
+        let bench = start().await;
+        for (count, status) in [(HEADERS, "200"), (HEADERS + 1, "431")] {
+            // `Host` and `Connection` are headers too.
+            let more: String = (0..count - 2).map(|number| format!("X-{number}: x\r\n")).collect();
+            let request = format!("GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{more}\r\n");
+            assert!(bench.exchange(&request).await.starts_with(&format!("HTTP/1.1 {status}")), "{count}");
+        }
+    }
+}

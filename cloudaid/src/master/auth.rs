@@ -98,9 +98,11 @@ impl Auth {
     /// The secret is too short or a known sample, or it cannot sign.
     pub fn new(secret: &str, ttl: Duration, data_dir: &Path, cluster: ClusterHandle) -> Result<Self, SecretError> {
         check_secret(secret)?;
+        let tokens = Tokens::new(secret.as_bytes());
+        tokens.self_test().map_err(SecretError::Unusable)?;
         let inner = Inner {
             passwords: Passwords::new(),
-            tokens: Tokens::new(secret.as_bytes()),
+            tokens,
             throttle: Throttle::default(),
             ttl,
             setup_file: data_dir.join(SETUP_FILE),
@@ -202,6 +204,7 @@ impl Auth {
             }
             _ => {
                 if let Some(name) = &name {
+                    tracing::info!(user = %name, "a login was refused");
                     self.inner.throttle.failed(name, Instant::now());
                 }
                 Err(wrong_password().into())
@@ -270,5 +273,30 @@ mod tests {
             assert!(!may_see(&user, &name(other)), "{other}");
         }
         assert!(may_see(&Principal { user: name("root"), role: Role::Admin }, &name("ann")));
+    }
+
+    #[tokio::test]
+    async fn setup_needs_the_token_a_good_name_and_a_good_password() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let secret = "0123456789abcdef0123456789abcdef";
+        let ttl = Duration::from_secs(60);
+        let logs = crate::master::logs::LogStore::open(&directory.path().join("logs")).expect("logs");
+        let auth = Auth::new(secret, ttl, directory.path(), ClusterHandle::detached(logs)).expect("auth");
+        let setup = async |setup_token: &str, username: &str, password: &str| {
+            let (username, password) = (username.to_owned(), password.to_owned());
+            let request = SetupRequest { setup_token: setup_token.to_owned(), username, password };
+            match auth.setup(request).await {
+                Err(LoginError::Refused(error)) => error.code,
+                _ => panic!("not refused"),
+            }
+        };
+        assert_eq!(setup("", "ann", "a long password").await, ErrorCode::Conflict, "there is no setup token");
+        let token = ensure_secret(&directory.path().join(SETUP_FILE)).expect("made");
+        for wrong in ["", "x", &token[1..], &format!("{token}0")] {
+            assert_eq!(setup(wrong, "ann", "a long password").await, ErrorCode::Unauthenticated, "{wrong}");
+        }
+        assert_eq!(setup(&token, "../ann", "a long password").await, ErrorCode::InvalidArgument);
+        assert_eq!(setup(&token, "ann", "short").await, ErrorCode::InvalidArgument);
+        assert!(directory.path().join(SETUP_FILE).exists(), "a failure does not use it up");
     }
 }

@@ -15,16 +15,19 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Stops now, or when no worker holds a run any more.
 pub(crate) async fn then_stop(cluster: ClusterHandle, drain: bool, shutdown: CancellationToken) {
     tokio::time::sleep(ANSWER_GRACE).await;
-    while drain {
-        match cluster.live_attempts().await {
-            Ok(0) | Err(_) => break,
-            Ok(live) => tracing::debug!("Draining: {live} attempts still run"),
-        }
+    if drain {
         tokio::select! {
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
+            () = nothing_runs(&cluster) => {}
             () = shutdown.cancelled() => return,
         }
     }
     info!("Shutdown was requested");
     shutdown.cancel();
+}
+
+/// Returns when no worker holds a run any more, or nobody can tell.
+async fn nothing_runs(cluster: &ClusterHandle) {
+    while cluster.live_attempts().await.is_ok_and(|live| live > 0) {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
 }

@@ -17,8 +17,8 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::clock;
 use super::execute::Shell;
+use crate::clock;
 use crate::store::{CommitError, Position, Store, StoreError};
 
 /// The most inputs of one batch. Larger batches cost fewer commits and make each caller wait longer.
@@ -29,8 +29,11 @@ pub(crate) enum Message {
     /// Things that happen, in their order.
     Inputs(Vec<Input>),
     /// A look at the state after everything that was sent before.
-    Read(Box<dyn FnOnce(&Cluster) + Send>),
+    Read(Look),
 }
+
+/// What a caller wants to know of the state.
+pub(crate) type Look = Box<dyn FnOnce(&Cluster) + Send>;
 
 /// Owns the core.
 pub(crate) struct Driver {
@@ -77,7 +80,7 @@ impl Driver {
     }
 
     /// The first message and whatever else is there already.
-    fn collect(&mut self, first: Option<Message>) -> (Vec<Input>, Vec<Box<dyn FnOnce(&Cluster) + Send>>) {
+    fn collect(&mut self, first: Option<Message>) -> (Vec<Input>, Vec<Look>) {
         let (mut inputs, mut reads) = (Vec::new(), Vec::new());
         let mut next = first;
         while let Some(message) = next {

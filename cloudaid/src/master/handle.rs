@@ -140,13 +140,13 @@ impl ClusterHandle {
         let element = ElementId { task: task.task, index: task.index.unwrap_or(0) };
         match (task.index, stored.record.count) {
             (None, 1) => {
-                let attempts = self.store.list_attempts(element).await.map_err(unreadable)?;
+                let attempts = self.store.list_attempts(element).await.map_err(|error| unreadable(&error))?;
                 Ok(view::task(&stored, &attempts))
             }
             (None, _) => Ok(view::task(&stored, &[])),
             (Some(_), _) => {
-                let attempts = self.store.list_attempts(element).await.map_err(unreadable)?;
-                let result = self.store.find_result(element).await.map_err(unreadable)?;
+                let attempts = self.store.list_attempts(element).await.map_err(|error| unreadable(&error))?;
+                let result = self.store.find_result(element).await.map_err(|error| unreadable(&error))?;
                 Ok(view::element(&stored, element, &attempts, result.as_ref()))
             }
         }
@@ -157,7 +157,7 @@ impl ClusterHandle {
     /// # Errors
     /// The store cannot be read.
     pub async fn list_tasks(&self, query: TaskQuery) -> Result<TaskListView, ApiError> {
-        let (tasks, next) = self.store.list_tasks(query).await.map_err(unreadable)?;
+        let (tasks, next) = self.store.list_tasks(query).await.map_err(|error| unreadable(&error))?;
         Ok(TaskListView {
             tasks: tasks.iter().map(|stored| view::task(stored, &[])).collect(),
             next_cursor: next.map(|TaskCursor(sequence)| sequence.to_string()),
@@ -170,7 +170,7 @@ impl ClusterHandle {
     /// Not found, or the store cannot be read.
     pub async fn files(&self, task: TaskRef) -> Result<Vec<StoredFile>, ApiError> {
         self.stored(task).await?;
-        self.store.list_files(task.task, task.index).await.map_err(unreadable)
+        self.store.list_files(task.task, task.index).await.map_err(|error| unreadable(&error))
     }
 
     /// All workers.
@@ -205,7 +205,7 @@ impl ClusterHandle {
     /// # Errors
     /// The store cannot be read.
     pub async fn status(&self) -> Result<StatusView, ApiError> {
-        let ended = self.store.count_ended().await.map_err(unreadable)?;
+        let ended = self.store.count_ended().await.map_err(|error| unreadable(&error))?;
         let store = self.store.name();
         self.read(move |cluster| cluster.status_view(env!("CARGO_PKG_VERSION"), store, ended)).await
     }
@@ -309,7 +309,7 @@ impl ClusterHandle {
     }
 
     async fn stored(&self, task: TaskRef) -> Result<StoredTask, ApiError> {
-        let stored = self.store.find_task(task.task).await.map_err(unreadable)?;
+        let stored = self.store.find_task(task.task).await.map_err(|error| unreadable(&error))?;
         let exists = |stored: &StoredTask| task.index.is_none_or(|index| index < stored.record.count);
         stored.filter(exists).ok_or_else(|| Reject::TaskNotFound(task).into())
     }
@@ -363,7 +363,7 @@ fn internal(what: &str) -> ApiError {
     ApiError::new(ErrorCode::Internal, "internal error", "the log of the master says more")
 }
 
-fn unreadable(error: StoreError) -> ApiError {
+fn unreadable(error: &StoreError) -> ApiError {
     tracing::error!("the store cannot be read: {error}");
     ApiError::new(ErrorCode::Unavailable, "the store cannot be read at the moment", "the log of the master says more")
 }

@@ -10,13 +10,20 @@ use shared::time::BootTime;
 use shared::worker::Usage;
 use tokio::sync::Notify;
 
-use super::clock;
+use crate::clock;
 
 /// The latest sign of life of each connection.
 #[derive(Debug, Default)]
 pub(crate) struct Heard {
-    latest: Mutex<BTreeMap<SessionId, (WorkerId, BootTime, Option<Usage>)>>,
+    latest: Mutex<BTreeMap<SessionId, Sign>>,
     news: Notify,
+}
+
+#[derive(Debug)]
+struct Sign {
+    worker: WorkerId,
+    at: BootTime,
+    usage: Option<Usage>,
 }
 
 impl Heard {
@@ -25,9 +32,9 @@ impl Heard {
         let at = clock::boot();
         {
             let mut latest = self.latest.lock();
-            let entry = latest.entry(session).or_insert_with(|| (worker.clone(), at, None));
-            entry.1 = at;
-            entry.2 = usage.or(entry.2);
+            let entry = latest.entry(session).or_insert_with(|| Sign { worker: worker.clone(), at, usage });
+            entry.at = at;
+            entry.usage = usage.or(entry.usage);
         }
         // Only a heartbeat is worth waking for; everything else comes with an input of its own.
         if usage.is_some() {
@@ -38,7 +45,12 @@ impl Heard {
     /// What has arrived since the last call.
     pub(crate) fn take(&self) -> impl Iterator<Item = Input> {
         let latest = std::mem::take(&mut *self.latest.lock());
-        latest.into_iter().map(|(session, (worker, at, usage))| Input::WorkerHeard { worker, session, at, usage })
+        latest.into_iter().map(|(session, Sign { worker, at, usage })| Input::WorkerHeard {
+            worker,
+            session,
+            at,
+            usage,
+        })
     }
 
     /// Returns when a heartbeat has arrived.

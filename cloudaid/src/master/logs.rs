@@ -1,6 +1,6 @@
 //! Keeps what tasks write: one append-only file per run, both streams in the order of arrival.
 //!
-//! A file is a row of frames ([`frame`]), each with its stream, its offset in that stream, the time and a checksum. So
+//! A file is a row of frames (see `frame.rs`), each with its stream, its offset in that stream, the time and a checksum. So
 //! the interleaving and the times are kept, a worker may send a chunk again after any failure, and what a crash tore
 //! off is found and cut when the file is next used. Nothing but a small index is in memory, and no file stays open.
 //!

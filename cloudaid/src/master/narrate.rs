@@ -10,7 +10,7 @@ use shared::time::BootTime;
 use shared::worker::Usage;
 use tracing::{debug, info, warn};
 
-use super::clock;
+use crate::clock;
 
 /// One line for what has happened.
 pub(crate) fn event(event: &Event) {

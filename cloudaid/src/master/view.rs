@@ -3,9 +3,9 @@
 use cloudaid_core::record::{AttemptRecord, ResultRecord};
 use shared::id::{ElementId, TaskRef};
 use shared::task::{AttemptState, TaskState, Verdict};
-use shared::view::{AttemptView, FileView, TaskView};
+use shared::view::{AttemptView, TaskView};
 
-use crate::store::{StoredFile, StoredTask};
+use crate::store::StoredTask;
 
 /// A submission as a whole. Of an array the attempts and verdicts are those of its elements, so there are none here.
 pub(crate) fn task(stored: &StoredTask, attempts: &[AttemptRecord]) -> TaskView {
@@ -91,19 +91,6 @@ fn attempt(record: &AttemptRecord) -> AttemptView {
         placed_at: record.placed_at,
         started_at: record.started_at,
         finished_at: record.finished_at,
-    }
-}
-
-/// An output file.
-pub(crate) fn file(stored: &StoredFile) -> FileView {
-    let path = &stored.file.path;
-    FileView {
-        path: String::from_utf8_lossy(path).into_owned(),
-        path_hex: std::str::from_utf8(path).is_err().then(|| hex::encode(path)),
-        size: stored.file.size,
-        blake3: hex::encode(stored.file.blake3),
-        index: stored.element.index,
-        attempt: stored.attempt,
     }
 }
 

@@ -197,8 +197,15 @@ impl<'a> Follower<'a> {
     /// The handshake is an ordinary request of the same client library, so that proxies, TLS and refusals are as
     /// everywhere else.
     async fn connect(&self) -> Result<Socket, CtlError> {
-        let mut query = vec![("stdout_offset", self.cursor.stdout), ("stderr_offset", self.cursor.stderr)];
-        query.extend(self.cursor.attempt.map(|attempt| ("attempt", u64::from(attempt))));
+        // Offsets mean something within one attempt only.
+        let query = self.cursor.attempt.map(|attempt| {
+            [
+                ("attempt", u64::from(attempt)),
+                ("stdout_offset", self.cursor.stdout),
+                ("stderr_offset", self.cursor.stderr),
+            ]
+        });
+        let query: Vec<_> = query.into_iter().flatten().collect();
         let key = generate_key();
         let request = self
             .http
@@ -297,8 +304,8 @@ mod tests {
         let verdict = Some(Verdict::ExitCode { exit_code: 3 });
         assert_eq!(outcome, Outcome { state: TaskState::Failed, verdict });
         let asked = asked.await.expect("the server ran");
-        assert_eq!(asked[0], format!("/ws/tasks/{TASK}/logs?stdout_offset=0&stderr_offset=0"));
-        assert_eq!(asked[1], format!("/ws/tasks/{TASK}/logs?stdout_offset=9&stderr_offset=0&attempt=1"));
+        assert_eq!(asked[0], format!("/ws/tasks/{TASK}/logs"));
+        assert_eq!(asked[1], format!("/ws/tasks/{TASK}/logs?attempt=1&stdout_offset=9&stderr_offset=0"));
     }
 
     #[tokio::test]

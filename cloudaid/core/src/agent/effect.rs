@@ -28,12 +28,7 @@ pub enum AgentEffect {
     /// Send a signal. Not answered: the end of the container is the answer.
     Signal(AttemptKey, StopSignal),
     /// Bring all that it writes to the master: answered by `LogsDrained`.
-    CollectLogs {
-        /// Of which run.
-        key: AttemptKey,
-        /// Whether the master cannot have any of it yet.
-        fresh: bool,
-    },
+    CollectLogs(AttemptKey),
     /// Bring what it left in /output to the master: answered by `OutputsUploaded` or `UploadFailed`.
     UploadOutputs(AttemptKey),
     /// Remove the container (killing it if it runs) and its output: answered by `Removed` or `RemoveFailed`.

@@ -74,7 +74,8 @@ impl Run {
     /// Both the log and the outputs must be at the master before it hears of the end.
     fn finish_harvest(&mut self, out: &mut Out<'_>) {
         let Stage::Harvesting(harvest) = &mut self.stage else { return };
-        let (Some(logs), Some((files, notes))) = (harvest.logs, harvest.outputs.take()) else { return };
+        let Some(logs) = harvest.logs else { return };
+        let Some((files, notes)) = harvest.outputs.take() else { return };
         let outcome = Outcome {
             verdict: harvest.verdict.clone(),
             started_at: self.started_at,

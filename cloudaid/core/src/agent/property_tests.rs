@@ -102,7 +102,7 @@ impl World {
             }
             AgentEffect::Prepare { .. }
             | AgentEffect::Wait(_)
-            | AgentEffect::CollectLogs { .. }
+            | AgentEffect::CollectLogs(_)
             | AgentEffect::UploadOutputs(_)
             | AgentEffect::Remove(_) => self.orders.push(effect),
         }
@@ -216,7 +216,7 @@ impl World {
                     return;
                 }
             },
-            AgentEffect::CollectLogs { key, .. } => AgentInput::LogsDrained(key, LogBytes::default()),
+            AgentEffect::CollectLogs(key) => AgentInput::LogsDrained(key, LogBytes::default()),
             AgentEffect::UploadOutputs(key) if fails => AgentInput::UploadFailed(key, "refused".to_owned()),
             AgentEffect::UploadOutputs(key) => AgentInput::OutputsUploaded { key, files: 1, notes: Vec::new() },
             AgentEffect::Remove(key) => {

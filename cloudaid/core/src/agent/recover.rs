@@ -58,7 +58,7 @@ impl Run {
     fn attach(&mut self, out: &mut Out<'_>) {
         self.stage = Stage::Running(Watch::default());
         out.emit(AgentEffect::Wait(self.key));
-        out.emit(AgentEffect::CollectLogs { key: self.key, fresh: false });
+        out.emit(AgentEffect::CollectLogs(self.key));
         if let Some(stop) = self.stop {
             self.terminate(stop, out);
         }

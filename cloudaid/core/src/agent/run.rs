@@ -18,7 +18,7 @@ pub(super) const DEFAULT_GRACE: Duration = Duration::from_secs(30);
 /// The container of a run, as people find it in the engine. Nothing is ever decided by it.
 #[must_use]
 pub fn container_name(key: &AttemptKey) -> String {
-    format!("cloudai-{}-{}", key.element(), key.attempt)
+    format!("cloudai-{}.{}-{}", key.task.0.to_string().to_ascii_lowercase(), key.index, key.attempt)
 }
 
 /// One run of one element.

@@ -101,8 +101,10 @@ impl Run {
     pub(super) fn started(&mut self, out: &mut Out<'_>) {
         let Stage::Starting(_) = &self.stage else { return };
         self.stage = Stage::Running(Watch::default());
+        // The engine may have taken a while since it was asked.
+        self.started_at = Some(out.now.wall);
         out.emit(AgentEffect::Wait(self.key));
-        out.emit(AgentEffect::CollectLogs { key: self.key, fresh: true });
+        out.emit(AgentEffect::CollectLogs(self.key));
         self.report(out);
         if let Some(stop) = self.stop {
             self.terminate(stop, out);

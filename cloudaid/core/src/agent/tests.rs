@@ -100,7 +100,7 @@ fn prepare(key: AttemptKey) -> AgentEffect {
 }
 
 fn attached(key: AttemptKey) -> Vec<AgentEffect> {
-    vec![AgentEffect::Wait(key), AgentEffect::CollectLogs { key, fresh: false }]
+    vec![AgentEffect::Wait(key), AgentEffect::CollectLogs(key)]
 }
 
 fn stopping(key: AttemptKey, grace: Duration) -> AgentEffect {
@@ -130,7 +130,7 @@ fn a_run_goes_from_assignment_to_nothing_left() {
     assert_eq!(scene.step(AgentInput::Created(key)), starting(key, 5));
     assert_eq!(
         scene.step(AgentInput::Started(key)),
-        [AgentEffect::Wait(key), AgentEffect::CollectLogs { key, fresh: true }, started(key, 1, 5)]
+        [AgentEffect::Wait(key), AgentEffect::CollectLogs(key), started(key, 1, 5)]
     );
     assert_eq!(scene.agent.running(), 1);
     scene.now = 9;
@@ -162,6 +162,16 @@ fn logs_that_end_before_the_exit_is_known_count() {
     let outcome =
         Outcome { output_notes: vec!["the disk is full".to_owned()], ..outcome(Verdict::Success, Some(0), 0) };
     assert_eq!(scene.step(refused), finished(key(0), 2, &outcome));
+}
+
+#[test]
+fn outputs_that_are_there_before_the_log_count() {
+    let mut scene = Scene::connected();
+    scene.assign_and_start(0);
+    scene.step(AgentInput::Exited(key(0), exit(0)));
+    assert_eq!(scene.step(AgentInput::OutputsUploaded { key: key(0), files: 4, notes: Vec::new() }), []);
+    let outcome = Outcome { output_files: 4, ..outcome(Verdict::Success, Some(0), 0) };
+    assert_eq!(scene.step(AgentInput::LogsDrained(key(0), LogBytes::default())), finished(key(0), 2, &outcome));
 }
 
 #[test]
@@ -316,7 +326,7 @@ fn cancelling_during_the_start_stops_it_when_it_runs() {
         scene.step(AgentInput::Started(key(0))),
         [
             AgentEffect::Wait(key(0)),
-            AgentEffect::CollectLogs { key: key(0), fresh: true },
+            AgentEffect::CollectLogs(key(0)),
             started(key(0), 1, 0),
             AgentEffect::Signal(key(0), StopSignal::Term),
         ]
@@ -345,7 +355,7 @@ fn cancelling_what_runs_asks_then_kills() {
     assert_eq!(scene.agent.next_wake(), Some(BootTime(10_000)));
     assert_eq!(scene.cancel(0, Duration::from_secs(2)), [], "less patience is heard");
     assert_eq!(scene.agent.next_wake(), Some(BootTime(2_000)));
-    assert_eq!(scene.wake(), [kill.clone()]);
+    assert_eq!(scene.wake(), std::slice::from_ref(&kill));
     assert_eq!(scene.wake(), [kill], "an engine may have missed it");
     scene.step(AgentInput::Exited(key(0), exit(137)));
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));

@@ -28,7 +28,7 @@ pub(crate) fn on_reported(
         match check(cluster, worker, report.key) {
             Ok(()) => apply(cluster, now, report.key, report.change, effects),
             Err(reason) => {
-                effects.push(Effect::Publish(Event::ReportRefused { worker: worker.clone(), key: report.key, reason }))
+                effects.push(Effect::Publish(Event::ReportRefused { worker: worker.clone(), key: report.key, reason }));
             }
         }
     }
@@ -81,8 +81,10 @@ fn apply(cluster: &mut Cluster, now: Now, key: AttemptKey, change: AttemptChange
         AttemptChange::Finished(outcome) => {
             if let (Some(task), Some(at)) = (cluster.tasks.get_mut(&key.task), outcome.started_at) {
                 task.progress.started_at.get_or_insert(at);
-                if let Some(run) = task.live.get_mut(&key.index) {
-                    run.phase = RunPhase::Running { started_at: at };
+                match task.live.get_mut(&key.index).map(|run| &mut run.phase) {
+                    Some(phase @ RunPhase::Pending) => *phase = RunPhase::Running { started_at: at },
+                    // What was shown once is not changed by a more exact clock.
+                    Some(RunPhase::Running { .. }) | None => {}
                 }
             }
             let verdict = outcome.verdict.clone();

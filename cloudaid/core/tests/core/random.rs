@@ -61,7 +61,7 @@ impl Fleet {
     fn take(&mut self, effects: &[cloudaid_core::effect::Effect]) {
         for (session, order) in assigned(effects) {
             let worker = self.links.iter().find(|(_, link)| link.session == session).map(|(worker, _)| *worker);
-            let worker = worker.expect("nothing is assigned to a connection that is closed");
+            let Some(worker) = worker else { panic!("something is assigned to a connection that is closed") };
             self.held.entry(order.key).or_insert((worker, Phase::Accepted));
             self.ever.push(order.key);
         }

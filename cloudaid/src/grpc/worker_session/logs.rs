@@ -1,6 +1,5 @@
 //! Log bytes of all runs of a worker: taken, made durable, acknowledged by offset.
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use shared::id::{AttemptKey, WorkerId};
 use shared::link::LogStream;
@@ -97,7 +96,7 @@ fn piece(key: AttemptKey, chunk: proto::LogChunk) -> Result<LogPiece, Status> {
         proto::LogStream::Stderr => LogStream::Stderr,
         proto::LogStream::Unspecified => return Err(Status::invalid_argument("a log chunk of no stream")),
     };
-    Ok(LogPiece { key, stream, offset: chunk.offset, data: Bytes::from(chunk.data) })
+    Ok(LogPiece { key, stream, offset: chunk.offset, data: chunk.data })
 }
 
 fn key_of(attempt: Option<proto::Attempt>) -> Result<AttemptKey, Status> {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use shared::error::ApiError;
 use shared::id::{AttemptKey, WorkerId};
 use shared::proto;
@@ -43,7 +42,7 @@ pub(super) async fn take(
 async fn take_frame(upload: &mut Upload, frame: proto::FileFrame) -> Result<(), Status> {
     let taken = match frame.content {
         Some(Content::Begin(begin)) => upload.begin_file(begin.path.to_vec(), begin.size).await,
-        Some(Content::Data(data)) => upload.write(Bytes::from(data)).await,
+        Some(Content::Data(data)) => upload.write(data).await,
         Some(Content::End(end)) => {
             let digest = <[u8; 32]>::try_from(&end.blake3[..]);
             let digest = digest.map_err(|_| Status::invalid_argument("a BLAKE3 digest has 32 bytes"))?;

@@ -47,6 +47,9 @@ pub enum SecretError {
     /// It stands in somebody's documentation.
     #[error("the secret is a known sample: make one with `openssl rand -hex 32`")]
     Sample,
+    /// Nothing can be signed with it.
+    #[error("tokens cannot be signed: {0}")]
+    Unusable(String),
     /// The operating system said no.
     #[error("{path}: {source}")]
     Io {

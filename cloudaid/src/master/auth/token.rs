@@ -49,6 +49,13 @@ impl Tokens {
         Self { signing: EncodingKey::from_secret(secret), verifying: DecodingKey::from_secret(secret), validation }
     }
 
+    /// Signs and verifies once, so that what cannot work says so at the start.
+    pub(super) fn self_test(&self) -> Result<(), String> {
+        let user: UserName = "self-test".parse().map_err(|error| format!("{error}"))?;
+        let (token, _) = self.sign(&user, Role::User, Duration::from_secs(60)).map_err(|error| error.to_string())?;
+        self.verify(&token).map(|_| ()).map_err(|error| error.message)
+    }
+
     /// A token for `user`, and when it expires.
     pub(super) fn sign(
         &self,

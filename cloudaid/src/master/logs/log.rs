@@ -108,7 +108,7 @@ impl Log {
             // The file may hold what was written before a crash of this process and never synced.
             if end.position > 0 {
                 File::open(&self.path)?.sync_data()?;
-                self.sync_directories()?;
+                self.sync_directories(2)?;
             }
             writer.synced = true;
         }
@@ -152,30 +152,35 @@ impl Log {
     }
 
     fn write(&self, writer: &mut Writer, end: u64, bytes: &[u8]) -> io::Result<()> {
-        let mut file = match OpenOptions::new().append(true).open(&self.path) {
+        let (mut file, new_names) = match OpenOptions::new().append(true).open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => self.create()?,
-            opened => opened?,
+            opened => (opened?, 0),
         };
         if let Err(error) = file.write_all(bytes) {
             // A full disk: take back the part that was written, so that the next try begins at a frame.
             writer.failed = file.set_len(end).is_err();
             return Err(error);
         }
-        let synced = file.sync_data().and_then(|()| if end == 0 { self.sync_directories() } else { Ok(()) });
+        let synced = file.sync_data().and_then(|()| self.sync_directories(new_names));
         writer.failed = synced.is_err();
         synced
     }
 
-    fn create(&self) -> io::Result<File> {
-        if let Some(directory) = self.path.parent() {
-            fs::create_dir_all(directory)?;
-        }
-        OpenOptions::new().append(true).create(true).open(&self.path)
+    /// Makes the file, and tells how many directories have a new name in them.
+    fn create(&self) -> io::Result<(File, usize)> {
+        let made = self.path.parent().map_or(Ok(()), fs::create_dir);
+        let new_names = match made {
+            Ok(()) => 2,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => 1,
+            Err(error) => return Err(error),
+        };
+        let file = OpenOptions::new().append(true).create(true).open(&self.path)?;
+        Ok((file, new_names))
     }
 
-    /// Makes the names of the file and of its directory durable.
-    fn sync_directories(&self) -> io::Result<()> {
-        for directory in self.path.ancestors().skip(1).take(2) {
+    /// Makes the name of the file durable, and with 2 that of its directory too.
+    fn sync_directories(&self, count: usize) -> io::Result<()> {
+        for directory in self.path.ancestors().skip(1).take(count) {
             File::open(directory)?.sync_all()?;
         }
         Ok(())

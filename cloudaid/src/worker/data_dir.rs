@@ -1,0 +1,242 @@
+//! The worker's directory: who owns it, and the output directories of its runs.
+//!
+//!     lock        held by the one worker that uses the directory
+//!     identity    the cluster and the worker that it belongs to
+//!     journal     see `journal.rs`
+//!     runs/<task>.<index>-<attempt>/output
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use shared::id::{AttemptKey, ClusterId, WorkerId};
+
+use super::error::WorkerError;
+
+/// Whoever the container runs as must be able to write, and nobody to delete what others wrote.
+const OUTPUT_MODE: u32 = 0o1777;
+
+/// A directory that is ours alone.
+#[derive(Debug)]
+pub(super) struct DataDir {
+    path: PathBuf,
+    name: WorkerId,
+    cluster: Option<ClusterId>,
+    /// Keeps the lock.
+    _lock: File,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Identity {
+    cluster: ClusterId,
+    worker: WorkerId,
+}
+
+impl DataDir {
+    /// Makes it if it is not there, and locks it.
+    pub(super) fn open(path: &Path, name: &WorkerId) -> Result<Self, WorkerError> {
+        make_private(path).map_err(|source| failed(path, source))?;
+        let lock_path = path.join("lock");
+        let lock = File::options().create(true).append(true).open(&lock_path);
+        let lock = lock.map_err(|source| failed(&lock_path, source))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(WorkerError::InUse { path: path.to_owned() }),
+            Err(TryLockError::Error(source)) => return Err(failed(&lock_path, source)),
+        }
+        let identity = read_identity(&path.join("identity"))?;
+        if let Some(identity) = &identity
+            && identity.worker != *name
+        {
+            let owner = identity.worker.clone();
+            return Err(WorkerError::OtherWorker { path: path.to_owned(), owner, name: name.clone() });
+        }
+        let cluster = identity.map(|identity| identity.cluster);
+        Ok(Self { path: path.to_owned(), name: name.clone(), cluster, _lock: lock })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn name(&self) -> &WorkerId {
+        &self.name
+    }
+
+    /// The cluster that it belongs to, if it was ever used.
+    pub(super) fn cluster(&self) -> Option<ClusterId> {
+        self.cluster
+    }
+
+    /// From now on it belongs to this cluster.
+    pub(super) fn join(mut self, cluster: ClusterId) -> Result<Self, WorkerError> {
+        if self.cluster.is_none() {
+            let identity = Identity { cluster, worker: self.name.clone() };
+            let path = self.path.join("identity");
+            let json = serde_json::to_vec(&identity).map_err(io::Error::from);
+            json.and_then(|json| replace(&path, &json)).map_err(|source| failed(&path, source))?;
+            self.cluster = Some(cluster);
+        }
+        Ok(self)
+    }
+
+    /// What the container of a run sees as /output.
+    pub(super) fn output(&self, key: &AttemptKey) -> PathBuf {
+        self.run(key).join("output")
+    }
+
+    /// Makes the output directory of a run, or finds the one of an earlier try.
+    pub(super) fn ensure_output(&self, key: &AttemptKey) -> io::Result<PathBuf> {
+        let output = self.output(key);
+        DirBuilder::new().recursive(true).mode(0o700).create(&output)?;
+        fs::set_permissions(&output, Permissions::from_mode(OUTPUT_MODE))?;
+        Ok(output)
+    }
+
+    /// Removes all that a run has written. What containers wrote as root stays if this process is not root: it is in
+    /// nobody's way, and said.
+    pub(super) fn remove_run(&self, key: &AttemptKey) -> io::Result<()> {
+        remove_tree(&self.run(key))
+    }
+
+    /// Removes what is left of runs that nobody holds any more.
+    pub(super) fn sweep(&self, held: &BTreeSet<AttemptKey>) -> io::Result<()> {
+        let keep: BTreeSet<_> = held.iter().map(|key| self.run(key)).collect();
+        let entries = match fs::read_dir(self.path.join("runs")) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        for entry in entries {
+            let path = entry?.path();
+            if !keep.contains(&path) {
+                remove_tree(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn run(&self, key: &AttemptKey) -> PathBuf {
+        self.path.join("runs").join(format!("{}-{}", key.element(), key.attempt))
+    }
+}
+
+/// Writes the whole file durably, or leaves the old one.
+pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    sync_parent(path)
+}
+
+/// A name is durable when its directory is.
+pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())
+}
+
+fn make_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+    fs::set_permissions(path, Permissions::from_mode(0o700))
+}
+
+fn read_identity(path: &Path) -> Result<Option<Identity>, WorkerError> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(failed(path, source)),
+    };
+    let identity = serde_json::from_slice(&text);
+    identity.map(Some).map_err(|error| WorkerError::Unreadable { path: path.to_owned(), problem: error.to_string() })
+}
+
+fn remove_tree(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            tracing::warn!(path = %path.display(), %error, "Outputs of a container are left: it ran as another user. Run the worker as root, or remove them by hand");
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+pub(super) fn failed(path: &Path, source: io::Error) -> WorkerError {
+    WorkerError::Data { path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> WorkerId {
+        text.parse().expect("a name")
+    }
+
+    fn cluster() -> ClusterId {
+        "01arz3ndektsv4rrffq69g5fav".parse().expect("an id")
+    }
+
+    fn key(attempt: u32) -> AttemptKey {
+        let task = "task-01arz3ndektsv4rrffq69g5fav".parse().expect("an id");
+        AttemptKey { task, index: 3, attempt, fence: shared::id::Fence(1) }
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).expect("metadata").permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn a_second_worker_is_refused_until_the_first_is_gone() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let path = scratch.path().join("a/b");
+        let first = DataDir::open(&path, &name("w1")).expect("ours");
+        assert_eq!(mode(&path), 0o700);
+        assert!(matches!(DataDir::open(&path, &name("w1")), Err(WorkerError::InUse { .. })));
+        drop(first);
+        assert!(DataDir::open(&path, &name("w1")).is_ok());
+    }
+
+    #[test]
+    fn it_remembers_whose_it_is() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let data = DataDir::open(scratch.path(), &name("w1")).expect("ours");
+        assert_eq!(data.cluster(), None);
+        drop(data.join(cluster()).expect("joined"));
+        let data = DataDir::open(scratch.path(), &name("w1")).expect("ours");
+        assert_eq!(data.cluster(), Some(cluster()));
+        drop(data);
+        let error = DataDir::open(scratch.path(), &name("w2")).expect_err("another's");
+        assert!(matches!(error, WorkerError::OtherWorker { .. }));
+        assert!(error.hint().contains("--name w1"), "{}", error.hint());
+    }
+
+    #[test]
+    fn an_identity_that_cannot_be_read_is_not_taken_for_none() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        fs::write(scratch.path().join("identity"), "{").expect("written");
+        assert!(matches!(DataDir::open(scratch.path(), &name("w1")), Err(WorkerError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn outputs_can_be_written_by_anybody_and_go_with_their_run() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let data = DataDir::open(scratch.path(), &name("w1")).expect("ours");
+        let output = data.ensure_output(&key(1)).expect("made");
+        assert_eq!(mode(&output), 0o1777);
+        fs::write(output.join("r.txt"), "data").expect("written");
+        assert_eq!(data.ensure_output(&key(1)).expect("found"), output);
+        assert!(output.join("r.txt").exists(), "a second try keeps what is there");
+        data.ensure_output(&key(2)).expect("made");
+        data.sweep(&BTreeSet::from([key(1)])).expect("swept");
+        assert!(output.exists() && !data.output(&key(2)).exists());
+        data.remove_run(&key(1)).expect("removed");
+        data.remove_run(&key(1)).expect("removed twice");
+        assert!(!output.exists());
+    }
+}

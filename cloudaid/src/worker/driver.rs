@@ -1,0 +1,163 @@
+//! The loop: take what has come, step the core, make its journal records durable with one sync, carry the rest out.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use cloudaid_core::agent::{Agent, AgentEffect, AgentInput, JournalRecord};
+use parking_lot::Mutex;
+use shared::link::{Held, Report, Welcome};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::error::WorkerError;
+use super::execute::Executor;
+use super::journal::Journal;
+use super::pause::Pauses;
+use crate::clock;
+
+/// The most inputs that share one sync.
+const BATCH_LIMIT: usize = 1024;
+/// The most events that wait; whoever sends one more waits too.
+pub(super) const EVENT_LIMIT: usize = 4096;
+
+/// What reaches the driver.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// For the core.
+    Input(AgentInput),
+    /// The link wants to say hello.
+    Inventory(oneshot::Sender<Vec<Held>>),
+    /// A session began; its reports go there.
+    Connected(Welcome, mpsc::UnboundedSender<Report>),
+    /// It cannot go on.
+    Fatal(WorkerError),
+}
+
+/// Owns the core.
+#[derive(Debug)]
+pub(super) struct Driver {
+    agent: Agent,
+    executor: Executor,
+    journal: Arc<Mutex<Journal>>,
+    inbox: mpsc::Receiver<Event>,
+    /// Of the session that there is. Bounded by the runs that there are, a few reports each.
+    reports: Option<mpsc::UnboundedSender<Report>>,
+    running: Arc<AtomicU32>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        executor: Executor,
+        journal: Journal,
+        inbox: mpsc::Receiver<Event>,
+        running: Arc<AtomicU32>,
+    ) -> Self {
+        let journal = Arc::new(Mutex::new(journal));
+        Self { agent: Agent::new(), executor, journal, inbox, reports: None, running }
+    }
+
+    /// Takes up the runs of an earlier life. Returns false if `shutdown` came first.
+    pub(super) async fn recover(&mut self, shutdown: &CancellationToken) -> Result<bool, WorkerError> {
+        let mut pauses = Pauses::default();
+        let found = loop {
+            match self.executor.inventory().await {
+                Ok(found) => break found,
+                Err(error) => tracing::warn!(%error, "Containers cannot be listed; trying again"),
+            }
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(false),
+                () = tokio::time::sleep(pauses.next()) => {}
+            }
+        };
+        let journal = self.journal.lock().entries();
+        let held: BTreeSet<_> =
+            journal.iter().map(|entry| entry.key).chain(found.iter().map(|found| found.key)).collect();
+        self.executor.sweep(&held);
+        if !held.is_empty() {
+            tracing::info!(runs = held.len(), containers = found.len(), "Taking up the tasks of an earlier start");
+        }
+        self.step_all(vec![Event::Input(AgentInput::Recovered { journal, found })]).await?;
+        Ok(true)
+    }
+
+    /// Runs until `shutdown`, or until the journal cannot be kept.
+    pub(super) async fn run(mut self, shutdown: CancellationToken) -> Result<(), WorkerError> {
+        loop {
+            let mut batch = Vec::new();
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                _ = self.inbox.recv_many(&mut batch, BATCH_LIMIT) => {}
+                () = clock::sleep_until(self.agent.next_wake()) => batch.push(Event::Input(AgentInput::Tick)),
+            }
+            self.step_all(batch).await?;
+        }
+        self.step_all(vec![Event::Input(AgentInput::Shutdown)]).await?;
+        match self.agent.running() {
+            0 => tracing::info!("Worker stopped"),
+            running => tracing::info!(
+                running,
+                "Worker stopped; its containers go on and are taken up again at the next start with this data directory"
+            ),
+        }
+        Ok(())
+    }
+
+    async fn step_all(&mut self, batch: Vec<Event>) -> Result<(), WorkerError> {
+        let now = clock::now();
+        let mut effects = Vec::new();
+        for event in batch {
+            match event {
+                Event::Input(AgentInput::Disconnected) => {
+                    self.agent.step(now, AgentInput::Disconnected, &mut effects);
+                    // Reports of the old session must not go to the next.
+                    self.carry_out(std::mem::take(&mut effects)).await?;
+                    self.reports = None;
+                }
+                Event::Input(input) => self.agent.step(now, input, &mut effects),
+                Event::Connected(welcome, reports) => {
+                    self.carry_out(std::mem::take(&mut effects)).await?;
+                    self.reports = Some(reports);
+                    self.agent.step(now, AgentInput::Connected(welcome), &mut effects);
+                }
+                Event::Inventory(answer) => drop(answer.send(self.agent.inventory())),
+                Event::Fatal(error) => {
+                    self.carry_out(effects).await?;
+                    return Err(error);
+                }
+            }
+        }
+        self.carry_out(effects).await?;
+        self.running.store(u32::try_from(self.agent.running()).unwrap_or(u32::MAX), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Durable first, then everything else.
+    async fn carry_out(&mut self, effects: Vec<AgentEffect>) -> Result<(), WorkerError> {
+        let mut records = Vec::new();
+        let mut others = Vec::with_capacity(effects.len());
+        for effect in effects {
+            match effect {
+                AgentEffect::Journal(record) => records.push(record),
+                other => others.push(other),
+            }
+        }
+        if !records.is_empty() {
+            self.write(records).await?;
+        }
+        for effect in others {
+            self.executor.execute(effect, self.reports.as_ref());
+        }
+        Ok(())
+    }
+
+    async fn write(&self, records: Vec<JournalRecord>) -> Result<(), WorkerError> {
+        let journal = Arc::clone(&self.journal);
+        let written = tokio::task::spawn_blocking(move || journal.lock().append(&records)).await;
+        // Cancelled only when the process ends anyway; a panic is as good as a failed disk.
+        written.unwrap_or_else(|error| {
+            Err(WorkerError::Data { path: "journal".into(), source: std::io::Error::other(error) })
+        })
+    }
+}

@@ -1,0 +1,134 @@
+//! Why a worker stops, and what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+use shared::id::{ClusterId, WorkerId};
+
+/// Why a worker cannot start, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The data directory, or something in it, cannot be read or written.
+    #[error("{path}: {source}")]
+    Data {
+        /// Which file or directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another process has the data directory.
+    #[error("the data directory {path} is in use by another worker")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// What is in the data directory cannot be read by this version.
+    #[error("{path} was not written by this version of cloudaid: {problem}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The data directory is that of another worker.
+    #[error("the data directory {path} belongs to worker {owner}, not to {name}")]
+    OtherWorker {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is.
+        owner: WorkerId,
+        /// Who wants it.
+        name: WorkerId,
+    },
+    /// The master is of another cluster than the data directory.
+    #[error("the master at {master} is of cluster {theirs}; this worker belongs to cluster {ours}")]
+    OtherCluster {
+        /// Where the master is.
+        master: String,
+        /// The cluster of the data directory.
+        ours: ClusterId,
+        /// The cluster of the master.
+        theirs: ClusterId,
+    },
+    /// The worker's secret cannot be used.
+    #[error("the worker token {source_name}: {problem}")]
+    Token {
+        /// Where it is from.
+        source_name: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The master's address cannot be one.
+    #[error("`{address}` is not the address of a master: {problem}")]
+    Address {
+        /// As given.
+        address: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The master does not take the worker's secret.
+    #[error("the master at {master} refused this worker: {message}")]
+    Unauthenticated {
+        /// Where the master is.
+        master: String,
+        /// What it said.
+        message: String,
+    },
+    /// Master and worker do not speak the same protocol.
+    #[error("the master at {master} runs version {version}, which speaks protocol {theirs}; this worker speaks {ours}")]
+    Protocol {
+        /// Where the master is.
+        master: String,
+        /// Its version.
+        version: String,
+        /// Its protocol.
+        theirs: u32,
+        /// Ours.
+        ours: u32,
+    },
+}
+
+impl WorkerError {
+    /// The exit code of the process, from the same list as that of cloudctl.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Data { .. } | Self::Unreadable { .. } => 1,
+            Self::Token { .. } | Self::Address { .. } => 2,
+            Self::Unauthenticated { .. } => 4,
+            Self::InUse { .. } | Self::OtherWorker { .. } | Self::OtherCluster { .. } | Self::Protocol { .. } => 6,
+        }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Data { .. } => "check that the disk is there, has room and may be written by this user".to_owned(),
+            Self::InUse { .. } => {
+                "stop the other worker first, or give this one a directory of its own with --data-dir".to_owned()
+            }
+            Self::Unreadable { .. } => "start the version of cloudaid that wrote it, or give a new --data-dir \
+                                        (containers that still run are found by their labels)"
+                .to_owned(),
+            Self::OtherWorker { owner, .. } => {
+                format!("start it with --name {owner}, or give this worker a directory of its own with --data-dir")
+            }
+            Self::OtherCluster { .. } => {
+                "check --master, or give this worker a new directory for that cluster with --data-dir".to_owned()
+            }
+            Self::Token { .. } => {
+                "give the file `worker.token` of the master's data directory as --token-file, or its \
+                                   content as CLOUDAI_WORKER_TOKEN"
+                    .to_owned()
+            }
+            Self::Address { .. } => "give --master as HOST:PORT of the master's gRPC address".to_owned(),
+            Self::Unauthenticated { .. } => {
+                "copy `worker.token` from the data directory of this master and give it as \
+                                             --token-file or CLOUDAI_WORKER_TOKEN"
+                    .to_owned()
+            }
+            Self::Protocol { .. } => "run the same version of cloudaid on master and worker".to_owned(),
+        }
+    }
+}

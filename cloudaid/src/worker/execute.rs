@@ -1,0 +1,245 @@
+//! Each effect as the call that it is. Nothing is decided here; what takes time runs by itself and answers by an input.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::sync::Arc;
+
+use cloudaid_core::agent::{AgentEffect, AgentInput, FoundContainer, StopSignal};
+use shared::id::{AttemptKey, ClusterId};
+use shared::link::{Assignment, AttemptChange, Report};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::data_dir::DataDir;
+use super::driver::Event;
+use super::engine;
+use super::link::dial::Uplink;
+use super::logs::{Lanes, Pump};
+use super::uploads::Uploads;
+use crate::runtime::{ContainerSpec, Runtime, RuntimeError};
+
+/// Engine calls at a time, waits and log streams not counted: more only queue inside the engine.
+const ENGINE_CALLS: usize = 32;
+
+/// Carries effects out.
+#[derive(Debug)]
+pub(super) struct Executor {
+    runtime: Arc<dyn Runtime>,
+    cluster: ClusterId,
+    data: Arc<DataDir>,
+    events: mpsc::Sender<Event>,
+    calls: Arc<Semaphore>,
+    lanes: Arc<Lanes>,
+    uploads: Arc<Uploads>,
+    /// What is going on for each run and ends when the run is removed.
+    runs: BTreeMap<AttemptKey, CancellationToken>,
+    life: CancellationToken,
+}
+
+impl Executor {
+    pub(super) fn new(
+        runtime: Arc<dyn Runtime>,
+        cluster: ClusterId,
+        data: Arc<DataDir>,
+        events: mpsc::Sender<Event>,
+        uplink: watch::Receiver<Option<Uplink>>,
+        life: CancellationToken,
+    ) -> Self {
+        let lanes = Arc::new(Lanes::new(uplink.clone()));
+        let uploads = Arc::new(Uploads::new(uplink));
+        let calls = Arc::new(Semaphore::new(ENGINE_CALLS));
+        Self { runtime, cluster, data, events, calls, lanes, uploads, runs: BTreeMap::new(), life }
+    }
+
+    /// All containers of this worker.
+    pub(super) async fn inventory(&self) -> Result<Vec<FoundContainer>, RuntimeError> {
+        let found = self.runtime.inventory(self.cluster, self.data.name()).await?;
+        Ok(found.into_iter().map(engine::found).collect())
+    }
+
+    /// Removes output directories that belong to no run.
+    pub(super) fn sweep(&self, held: &BTreeSet<AttemptKey>) {
+        if let Err(error) = self.data.sweep(held) {
+            tracing::warn!(%error, "Old output directories cannot be removed");
+        }
+    }
+
+    pub(super) fn execute(&mut self, effect: AgentEffect, reports: Option<&mpsc::UnboundedSender<Report>>) {
+        match effect {
+            // The driver has made it durable.
+            AgentEffect::Journal(_) => {}
+            AgentEffect::Prepare { key, image } => self.prepare(key, image),
+            AgentEffect::Create(assignment) => self.create(assignment),
+            AgentEffect::Start(key) => self.start(key),
+            AgentEffect::Wait(key) => self.wait(key),
+            AgentEffect::Signal(key, signal) => self.signal(key, signal),
+            AgentEffect::CollectLogs(key) => self.collect_logs(key),
+            AgentEffect::UploadOutputs(key) => self.upload_outputs(key),
+            AgentEffect::Remove(key) => self.remove(key),
+            AgentEffect::Report(report) => {
+                note(&report);
+                if let Some(reports) = reports {
+                    // A session that has just ended takes no more; the next one begins with everything.
+                    let _ = reports.send(report);
+                }
+            }
+        }
+    }
+
+    fn prepare(&self, key: AttemptKey, image: String) {
+        let runtime = Arc::clone(&self.runtime);
+        self.call(async move {
+            match runtime.prepare_image(&image).await {
+                Ok(()) => AgentInput::ImageReady(key),
+                Err(error) => {
+                    tracing::warn!(task = %key, %image, %error, "Image is not available");
+                    AgentInput::ImageFailed(key, engine::error(error))
+                }
+            }
+        });
+    }
+
+    fn create(&self, assignment: Arc<Assignment>) {
+        let (runtime, data, cluster) = (Arc::clone(&self.runtime), Arc::clone(&self.data), self.cluster);
+        self.call(async move {
+            let key = assignment.key;
+            match create(&*runtime, &data, cluster, &assignment).await {
+                Ok(()) => AgentInput::Created(key),
+                Err(error) => {
+                    tracing::warn!(task = %key, %error, "Container was not made");
+                    AgentInput::CreateFailed(key, engine::error(error))
+                }
+            }
+        });
+    }
+
+    fn start(&self, key: AttemptKey) {
+        let runtime = Arc::clone(&self.runtime);
+        self.call(async move {
+            match runtime.start(&key).await {
+                Ok(()) => AgentInput::Started(key),
+                Err(error) => {
+                    tracing::warn!(task = %key, %error, "Container was not started");
+                    AgentInput::StartFailed(key, engine::error(error))
+                }
+            }
+        });
+    }
+
+    fn wait(&mut self, key: AttemptKey) {
+        let runtime = Arc::clone(&self.runtime);
+        self.follow(key, async move {
+            match runtime.wait(&key).await {
+                Ok(exit) => AgentInput::Exited(key, engine::ended(exit)),
+                Err(error) => {
+                    tracing::warn!(task = %key, %error, "Waiting for the container failed");
+                    AgentInput::WaitFailed(key, engine::error(error))
+                }
+            }
+        });
+    }
+
+    fn signal(&self, key: AttemptKey, signal: StopSignal) {
+        tracing::info!(task = %key, ?signal, "Stopping");
+        let (runtime, life) = (Arc::clone(&self.runtime), self.life.clone());
+        tokio::spawn(life.run_until_cancelled_owned(async move {
+            if let Err(error) = runtime.signal(&key, engine::signal(signal)).await {
+                tracing::warn!(task = %key, %error, "The container could not be signalled");
+            }
+        }));
+    }
+
+    fn collect_logs(&mut self, key: AttemptKey) {
+        let pump = Pump { key, runtime: Arc::clone(&self.runtime), lanes: Arc::clone(&self.lanes) };
+        self.follow(key, async move { AgentInput::LogsDrained(key, pump.drain().await) });
+    }
+
+    fn upload_outputs(&mut self, key: AttemptKey) {
+        let (uploads, root) = (Arc::clone(&self.uploads), self.data.output(&key));
+        self.follow(key, async move { uploads.upload(key, root).await });
+    }
+
+    fn remove(&mut self, key: AttemptKey) {
+        if let Some(token) = self.runs.remove(&key) {
+            token.cancel();
+        }
+        let (runtime, data) = (Arc::clone(&self.runtime), Arc::clone(&self.data));
+        self.call(async move {
+            let removed = async {
+                runtime.remove(&key).await.map_err(|error| error.to_string())?;
+                let files = tokio::task::spawn_blocking(move || data.remove_run(&key)).await;
+                files.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+            };
+            match removed.await {
+                Ok(()) => AgentInput::Removed(key),
+                Err(error) => {
+                    tracing::warn!(task = %key, error, "Something of the container is left; trying again");
+                    AgentInput::RemoveFailed(key)
+                }
+            }
+        });
+    }
+
+    /// A short call to the engine, of which only so many run at a time.
+    fn call(&self, order: impl Future<Output = AgentInput> + Send + 'static) {
+        let calls = Arc::clone(&self.calls);
+        let order = async move {
+            // The semaphore is never closed.
+            let _slot = calls.acquire_owned().await;
+            order.await
+        };
+        self.spawn(self.life.clone(), order);
+    }
+
+    /// Something that goes on until it is done or the run is removed.
+    fn follow(&mut self, key: AttemptKey, order: impl Future<Output = AgentInput> + Send + 'static) {
+        let life = &self.life;
+        let token = self.runs.entry(key).or_insert_with(|| life.child_token()).clone();
+        self.spawn(token, order);
+    }
+
+    fn spawn(&self, until: CancellationToken, order: impl Future<Output = AgentInput> + Send + 'static) {
+        let events = self.events.clone();
+        tokio::spawn(until.run_until_cancelled_owned(async move {
+            let input = order.await;
+            // Nobody listens when the worker has stopped.
+            let _ = events.send(Event::Input(input)).await;
+        }));
+    }
+}
+
+async fn create(
+    runtime: &dyn Runtime,
+    data: &DataDir,
+    cluster: ClusterId,
+    assignment: &Assignment,
+) -> Result<(), RuntimeError> {
+    let key = assignment.key;
+    let output = data
+        .ensure_output(&key)
+        .map_err(|error| RuntimeError::Engine(format!("the output directory cannot be made: {error}")))?;
+    let spec = ContainerSpec {
+        key,
+        cluster,
+        worker: data.name().clone(),
+        name: assignment.name.clone(),
+        image: assignment.image.clone(),
+        command: assignment.command.clone(),
+        env: assignment.env.clone(),
+        resources: assignment.resources,
+        output,
+        stop_grace: assignment.stop_grace,
+    };
+    runtime.create(&spec).await
+}
+
+/// What a person who watches the worker's log wants to see.
+fn note(report: &Report) {
+    match &report.change {
+        AttemptChange::Preparing => {}
+        AttemptChange::Started { .. } => tracing::info!("Task started: {}", report.key),
+        AttemptChange::Finished(outcome) => {
+            tracing::info!("Task completion: {} [Status: {}]", report.key, outcome.verdict);
+        }
+    }
+}

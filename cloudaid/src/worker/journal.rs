@@ -1,0 +1,292 @@
+//! What a worker must not forget: an append-only file of checked frames.
+//!
+//! `length u32, checksum u32, JSON` each, little-endian, behind a header. A batch of records is one write and one
+//! fdatasync. A tail that was torn by a crash was never durable and is cut. When most of the file speaks of runs that
+//! are gone it is rewritten.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use cloudaid_core::agent::{JournalEntry, JournalRecord};
+use shared::id::AttemptKey;
+
+use super::data_dir::{failed, replace, sync_parent};
+use super::error::WorkerError;
+use crate::failpoint;
+
+/// The first bytes of the file; the last but one counts versions.
+const HEADER: &[u8; 8] = b"CLAIJ\0\x01\n";
+const FRAME_HEAD: usize = 8;
+/// No record is longer: what says so is no record.
+const FRAME_LIMIT: usize = 64 << 20;
+/// A file with fewer records is not worth rewriting.
+const COMPACT_FROM: usize = 8192;
+/// It is rewritten when it holds this many times the records that are still needed.
+const COMPACT_FACTOR: usize = 8;
+
+/// The open journal.
+#[derive(Debug)]
+pub(super) struct Journal {
+    path: PathBuf,
+    file: File,
+    /// What all records add up to.
+    entries: BTreeMap<AttemptKey, JournalEntry>,
+    /// Records in the file.
+    records: usize,
+}
+
+impl Journal {
+    /// Reads what is there; makes it if there is none.
+    pub(super) fn open(directory: &Path) -> Result<Self, WorkerError> {
+        let path = directory.join("journal");
+        let content = match fs::read(&path) {
+            Ok(content) => content,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(source) => return Err(failed(&path, source)),
+        };
+        // A crash may have left less than a header, but never something else.
+        if !content.starts_with(HEADER) && !HEADER.starts_with(&content) {
+            let problem = "it does not begin like a journal of this version".to_owned();
+            return Err(WorkerError::Unreadable { path, problem });
+        }
+        let mut entries = BTreeMap::new();
+        let (records, good) = match content.get(HEADER.len()..) {
+            Some(frames) => replay(frames, &mut entries),
+            None => (0, 0),
+        };
+        let file = Self::prepare(&path, &content, HEADER.len() + good).map_err(|source| failed(&path, source))?;
+        Ok(Self { path, file, entries, records })
+    }
+
+    /// Opens the file to append behind its good part.
+    fn prepare(path: &Path, content: &[u8], good: usize) -> io::Result<File> {
+        let file = File::options().create(true).append(true).open(path)?;
+        if content.len() > good {
+            let bytes = content.len() - good;
+            tracing::warn!(path = %path.display(), bytes, "The end of the journal was torn by a crash and is cut");
+            file.set_len(good as u64)?;
+            file.sync_all()?;
+        } else if content.len() < HEADER.len() {
+            file.set_len(0)?;
+            (&file).write_all(HEADER)?;
+            file.sync_all()?;
+            sync_parent(path)?;
+        }
+        Ok(file)
+    }
+
+    /// What is known of each run.
+    pub(super) fn entries(&self) -> Vec<JournalEntry> {
+        self.entries.values().cloned().collect()
+    }
+
+    /// Makes all records durable. After an error the file cannot be trusted any more: the process must end, and the
+    /// next one reads what is there.
+    pub(super) fn append(&mut self, records: &[JournalRecord]) -> Result<(), WorkerError> {
+        let write = |file: &mut File| -> io::Result<()> {
+            let mut frames = Vec::with_capacity(records.len() * 256);
+            records.iter().try_for_each(|record| encode(record, &mut frames))?;
+            file.write_all(&frames)?;
+            failpoint::hit("worker.journal.before");
+            file.sync_data()?;
+            failpoint::hit("worker.journal.after");
+            Ok(())
+        };
+        write(&mut self.file).map_err(|source| failed(&self.path, source))?;
+        records.iter().for_each(|record| record.apply(&mut self.entries));
+        self.records += records.len();
+        if self.records >= COMPACT_FROM && self.records > COMPACT_FACTOR * 4 * self.entries.len() {
+            self.compact().map_err(|source| failed(&self.path, source))?;
+        }
+        Ok(())
+    }
+
+    /// Rewrites the file with what is still needed.
+    fn compact(&mut self) -> io::Result<()> {
+        let records: Vec<_> = self.entries.values().flat_map(JournalEntry::to_records).collect();
+        let mut content = HEADER.to_vec();
+        records.iter().try_for_each(|record| encode(record, &mut content))?;
+        replace(&self.path, &content)?;
+        self.file = File::options().append(true).open(&self.path)?;
+        tracing::debug!(before = self.records, after = records.len(), "Journal rewritten");
+        self.records = records.len();
+        Ok(())
+    }
+}
+
+fn encode(record: &JournalRecord, frames: &mut Vec<u8>) -> io::Result<()> {
+    let start = frames.len();
+    frames.extend_from_slice(&[0; FRAME_HEAD]);
+    serde_json::to_writer(&mut *frames, record)?;
+    let body = start + FRAME_HEAD;
+    let length = u32::try_from(frames.len() - body).map_err(io::Error::other)?;
+    let checksum = checksum(&frames[body..]);
+    frames[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    frames[start + 4..body].copy_from_slice(&checksum);
+    Ok(())
+}
+
+fn checksum(body: &[u8]) -> [u8; 4] {
+    let hash = blake3::hash(body);
+    let [a, b, c, d, ..] = *hash.as_bytes();
+    [a, b, c, d]
+}
+
+/// Applies frame after frame; returns how many were good, and their bytes.
+fn replay(mut frames: &[u8], entries: &mut BTreeMap<AttemptKey, JournalEntry>) -> (usize, usize) {
+    let (mut records, mut good) = (0, 0);
+    while let Some((record, length)) = decode(frames) {
+        record.apply(entries);
+        records += 1;
+        good += length;
+        frames = &frames[length..];
+    }
+    (records, good)
+}
+
+fn decode(frames: &[u8]) -> Option<(JournalRecord, usize)> {
+    let (length, rest) = frames.split_first_chunk::<4>()?;
+    let (expected, rest) = rest.split_first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok().filter(|length| *length <= FRAME_LIMIT)?;
+    let body = rest.get(..length)?;
+    if checksum(body) != *expected {
+        return None;
+    }
+    Some((serde_json::from_slice(body).ok()?, FRAME_HEAD + length))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use shared::id::Fence;
+    use shared::link::{Assignment, Outcome};
+    use shared::resources::Resources;
+    use shared::task::{Command, Verdict};
+    use shared::time::WallTime;
+
+    use super::*;
+
+    fn key(index: u32) -> AttemptKey {
+        let task = "task-01arz3ndektsv4rrffq69g5fav".parse().expect("an id");
+        AttemptKey { task, index, attempt: 1, fence: Fence(1) }
+    }
+
+    fn accepted(index: u32) -> JournalRecord {
+        JournalRecord::Accepted(Arc::new(Assignment {
+            key: key(index),
+            image: "busybox".to_owned(),
+            command: Command::Argv(vec!["echo".to_owned(), "\"\n\u{1F4A5}".to_owned()]),
+            resources: Resources::TASK_DEFAULT,
+            env: BTreeMap::from([("A".to_owned(), "1".to_owned())]),
+            user: "ada".parse().expect("a name"),
+            name: Some("n".to_owned()),
+            stop_grace: Duration::from_millis(1500),
+        }))
+    }
+
+    fn starting(index: u32) -> JournalRecord {
+        JournalRecord::Starting { key: key(index), at: WallTime(1_700_000_000_123) }
+    }
+
+    fn finished(index: u32) -> JournalRecord {
+        let outcome = Outcome {
+            verdict: Verdict::Success,
+            started_at: None,
+            finished_at: WallTime(5),
+            stdout_bytes: 1,
+            stderr_bytes: 2,
+            output_files: 3,
+            output_notes: vec!["x".to_owned()],
+        };
+        JournalRecord::Finished { key: key(index), outcome }
+    }
+
+    fn sum(records: &[JournalRecord]) -> Vec<JournalEntry> {
+        let mut entries = BTreeMap::new();
+        records.iter().for_each(|record| record.apply(&mut entries));
+        entries.into_values().collect()
+    }
+
+    #[test]
+    fn what_was_appended_is_there_at_the_next_start() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let batches = [vec![accepted(0), accepted(1)], vec![starting(0), finished(0)]];
+        let mut journal = Journal::open(scratch.path()).expect("a new journal");
+        assert_eq!(journal.entries(), []);
+        batches.iter().for_each(|batch| journal.append(batch).expect("appended"));
+        drop(journal);
+        let mut journal = Journal::open(scratch.path()).expect("the same journal");
+        assert_eq!(journal.entries(), sum(&batches.concat()));
+        journal.append(&[JournalRecord::Forgotten(key(0))]).expect("appended");
+        drop(journal);
+        let journal = Journal::open(scratch.path()).expect("the same journal");
+        assert_eq!(journal.entries(), sum(&[accepted(1)]));
+    }
+
+    #[test]
+    fn a_tail_torn_at_any_byte_is_cut_and_the_rest_stays() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let path = scratch.path().join("journal");
+        let mut journal = Journal::open(scratch.path()).expect("a new journal");
+        journal.append(&[accepted(0)]).expect("appended");
+        let first = fs::metadata(&path).expect("metadata").len() as usize;
+        journal.append(&[starting(0)]).expect("appended");
+        drop(journal);
+        let whole = fs::read(&path).expect("read");
+        for end in 0..whole.len() {
+            fs::write(&path, &whole[..end]).expect("written");
+            let mut journal = Journal::open(scratch.path()).expect("a journal");
+            let kept = if end >= first { sum(&[accepted(0)]) } else { Vec::new() };
+            assert_eq!(journal.entries(), kept, "cut at {end}");
+            journal.append(&[accepted(7)]).expect("appended behind the good part");
+            drop(journal);
+            let journal = Journal::open(scratch.path()).expect("a journal");
+            assert_eq!(journal.entries().len(), kept.len() + 1, "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn a_changed_byte_is_found() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let path = scratch.path().join("journal");
+        Journal::open(scratch.path()).expect("a new journal").append(&[accepted(0), starting(0)]).expect("appended");
+        let whole = fs::read(&path).expect("read");
+        for position in HEADER.len()..whole.len() {
+            let mut changed = whole.clone();
+            changed[position] ^= 1;
+            let mut entries = BTreeMap::new();
+            let (records, _) = replay(&changed[HEADER.len()..], &mut entries);
+            assert!(records < 2, "byte {position}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_journal_is_refused_and_left_alone() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let path = scratch.path().join("journal");
+        fs::write(&path, b"CLAIJ\0\x02\nsomething newer").expect("written");
+        assert!(matches!(Journal::open(scratch.path()), Err(WorkerError::Unreadable { .. })));
+        assert!(fs::read(&path).expect("read").ends_with(b"newer"));
+    }
+
+    #[test]
+    fn it_is_rewritten_when_most_of_it_is_gone() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let path = scratch.path().join("journal");
+        let mut journal = Journal::open(scratch.path()).expect("a new journal");
+        journal.append(&[accepted(0), starting(0), finished(0)]).expect("appended");
+        let small = fs::metadata(&path).expect("metadata").len();
+        let batch: Vec<_> =
+            (1..=1000).flat_map(|index| [accepted(index), JournalRecord::Forgotten(key(index))]).collect();
+        (0..COMPACT_FROM / batch.len() + 1).for_each(|_| journal.append(&batch).expect("appended"));
+        assert_eq!(fs::metadata(&path).expect("metadata").len(), small);
+        journal.append(&[accepted(1)]).expect("appended to the new file");
+        drop(journal);
+        let journal = Journal::open(scratch.path()).expect("the same journal");
+        assert_eq!(journal.entries(), sum(&[accepted(0), starting(0), finished(0), accepted(1)]));
+    }
+}

@@ -1,0 +1,260 @@
+//! The control stream to the master: hello, heartbeats and reports out; assignments, cancels and acknowledgements in.
+//! When it is lost the containers go on, and it is dialled again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use cloudaid_core::agent::AgentInput;
+use shared::id::ClusterId;
+use shared::link::{FromWorker, Heartbeat, Hello, PROTOCOL, Report, ToWorker, Welcome};
+use shared::proto;
+use shared::worker::{Usage, WorkerFacts};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{MissedTickBehavior, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
+
+use super::capacity;
+use super::data_dir::failed;
+use super::driver::Event;
+use super::error::WorkerError;
+use super::pause::Pauses;
+use crate::config::WorkerConfig;
+use crate::runtime::RuntimeInfo;
+use dial::{Dialer, Line, LinkError, Uplink};
+
+pub(super) mod dial;
+
+/// For the end of a session at shutdown.
+pub(super) const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
+/// A master that says nothing for this long after a hello is not one.
+const WELCOME_LIMIT: Duration = Duration::from_secs(15);
+/// After a refusal that only a person can end.
+const REFUSED_PAUSE: Duration = Duration::from_secs(30);
+/// Reports in one message; each is small, and all together stay far below the limit of a message.
+const REPORTS_LIMIT: usize = 128;
+/// Messages between this end of the stream and the network.
+const OUTBOUND_LIMIT: usize = 16;
+
+/// What this worker says of itself.
+#[derive(Debug, Clone)]
+pub(super) struct Offer {
+    facts: WorkerFacts,
+    boot_id: String,
+    incarnation: String,
+}
+
+impl Offer {
+    pub(super) fn measure(config: &WorkerConfig, info: &RuntimeInfo) -> Result<Self, WorkerError> {
+        let path = std::path::Path::new("/proc/sys/kernel/random/boot_id");
+        let boot_id = std::fs::read_to_string(path).map_err(|source| failed(path, source))?;
+        let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+        Ok(Self {
+            facts: WorkerFacts {
+                address: config.advertise.clone().unwrap_or_else(host),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                capacity: capacity::measure(info, config.overrides, &config.data_dir),
+                labels: config.labels.clone(),
+            },
+            boot_id: boot_id.trim().to_owned(),
+            incarnation: format!("{:032x}", rand::random::<u128>()),
+        })
+    }
+}
+
+/// Keeps a session with the master.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) dialer: Dialer,
+    pub(super) offer: Offer,
+    pub(super) events: mpsc::Sender<Event>,
+    /// Where bulk data goes while there is a session.
+    pub(super) uplinks: watch::Sender<Option<Uplink>>,
+    pub(super) usage: watch::Receiver<Usage>,
+    pub(super) running: Arc<AtomicU32>,
+    pub(super) life: CancellationToken,
+}
+
+impl Link {
+    /// Dials, talks, and dials again, until the worker stops.
+    pub(super) async fn run(self) {
+        let mut pauses = Pauses::default();
+        let mut welcomed = false;
+        for turn in 0_usize.. {
+            let life = self.life.clone();
+            let dialled = life.run_until_cancelled(self.dialer.dial(turn)).await;
+            let ended = match dialled {
+                None => return,
+                Some(Err(error)) => Err(error),
+                Some(Ok(line)) => self.converse(line, &mut welcomed, &mut pauses).await,
+            };
+            let pause = match ended {
+                Ok(()) => return,
+                Err(LinkError::Refused(error)) if !welcomed => {
+                    // The driver is there as long as this is.
+                    let _ = self.events.send(Event::Fatal(error)).await;
+                    return;
+                }
+                Err(LinkError::Refused(error)) => {
+                    tracing::error!("Worker connection refused: {error}; {}", error.hint());
+                    REFUSED_PAUSE
+                }
+                Err(LinkError::Lost { master, reason }) => {
+                    let pause = pauses.next();
+                    tracing::warn!(%master, reason, "Master connection lost; containers go on, trying again in {pause:.1?}");
+                    pause
+                }
+            };
+            if life.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// One session, from hello to its end. Returns `Ok` if it is the worker that stops.
+    async fn converse(&self, line: Line, welcomed: &mut bool, pauses: &mut Pauses) -> Result<(), LinkError> {
+        let master = line.master.clone();
+        let life = self.life.clone();
+        let Some(greeted) = life.run_until_cancelled(self.greet(line)).await else { return Ok(()) };
+        let Session { welcome, inbound, outbound, uplink } = greeted?;
+        tracing::info!(
+            "Worker registration: {} accepted by master {master} (cluster {}, epoch {})",
+            self.dialer.name(),
+            welcome.cluster,
+            welcome.epoch.0
+        );
+        *welcomed = true;
+        pauses.reset();
+        let heartbeat = welcome.heartbeat;
+        let (reports, outbox) = mpsc::unbounded_channel();
+        let closed = uplink.closed.clone();
+        self.uplinks.send_replace(Some(uplink));
+        let _ = self.events.send(Event::Connected(welcome, reports)).await;
+        let ended = self.talk(inbound, outbound, outbox, heartbeat).await;
+        self.uplinks.send_replace(None);
+        closed.cancel();
+        // At shutdown the driver is not there any more.
+        let _ = self.events.send(Event::Input(AgentInput::Disconnected)).await;
+        ended.map_err(|reason| LinkError::Lost { master, reason })
+    }
+
+    async fn greet(&self, mut line: Line) -> Result<Session, LinkError> {
+        let lost = |reason: &str| LinkError::Lost { master: line.master.clone(), reason: reason.to_owned() };
+        let (asked, answer) = oneshot::channel();
+        let _ = self.events.send(Event::Inventory(asked)).await;
+        let inventory = answer.await.map_err(|_| lost("the worker stops"))?;
+        let hello = Hello {
+            worker: self.dialer.name().clone(),
+            protocol: PROTOCOL,
+            facts: self.offer.facts.clone(),
+            boot_id: self.offer.boot_id.clone(),
+            incarnation: self.offer.incarnation.clone(),
+            inventory,
+        };
+        let (outbound, stream) = mpsc::channel(OUTBOUND_LIMIT);
+        let _ = outbound.send(FromWorker::Hello(hello).into()).await;
+        let opened = timeout(WELCOME_LIMIT, async {
+            let mut inbound = line.control.open(ReceiverStream::new(stream)).await?.into_inner();
+            let first = inbound.message().await?;
+            Ok::<_, tonic::Status>((inbound, first))
+        });
+        let (inbound, first) = match opened.await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(status)) => return Err(line.failed(&status)),
+            Err(_) => return Err(lost("no welcome came")),
+        };
+        let first = first.ok_or_else(|| lost("the master closed the connection"))?;
+        match ToWorker::try_from(first) {
+            Ok(ToWorker::Welcome(welcome)) => {
+                line.check_cluster(welcome.cluster)?;
+                Ok(Session { welcome, inbound, outbound, uplink: Uplink::new(line.bulk) })
+            }
+            Ok(ToWorker::Goodbye { reason }) => Err(lost(&reason)),
+            Ok(ToWorker::Assign(_) | ToWorker::Cancel(_) | ToWorker::Ack { .. }) => Err(lost("no welcome came first")),
+            Err(error) => Err(lost(&error.to_string())),
+        }
+    }
+
+    /// Both directions until one ends; says why.
+    async fn talk(
+        &self,
+        mut inbound: Streaming<proto::ToWorker>,
+        outbound: mpsc::Sender<proto::FromWorker>,
+        mut outbox: mpsc::UnboundedReceiver<Report>,
+        heartbeat: Duration,
+    ) -> Result<(), String> {
+        let mut beats = tokio::time::interval(heartbeat);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut reports = Vec::new();
+        loop {
+            let message = tokio::select! {
+                () = self.life.cancelled() => {
+                    while let Ok(report) = outbox.try_recv() {
+                        reports.push(report);
+                    }
+                    // Only if there is room: who stops does not wait for a slow master.
+                    let _ = outbound.try_send(FromWorker::Reports(reports).into());
+                    return Ok(());
+                }
+                received = inbound.message() => {
+                    self.receive(received.map_err(|status| dial::describe_status(&status))?).await?;
+                    continue;
+                }
+                _ = beats.tick() => self.heartbeat(),
+                count = outbox.recv_many(&mut reports, REPORTS_LIMIT) => match count {
+                    0 => return Ok(()),
+                    _ => FromWorker::Reports(std::mem::take(&mut reports)),
+                },
+            };
+            match self.life.run_until_cancelled(outbound.send(message.into())).await {
+                Some(Ok(())) => {}
+                Some(Err(_)) => return Err("the connection is closed".to_owned()),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn receive(&self, message: Option<proto::ToWorker>) -> Result<(), String> {
+        let message = message.ok_or_else(|| "the master closed the connection".to_owned())?;
+        let input = match ToWorker::try_from(message).map_err(|error| format!("the master sent nonsense: {error}"))? {
+            ToWorker::Welcome(_) => return Err("the master sent a second welcome".to_owned()),
+            ToWorker::Assign(assignments) => {
+                for assignment in &assignments {
+                    tracing::info!("Task assignment: {} ({})", assignment.key, assignment.image);
+                }
+                AgentInput::Assigned(assignments)
+            }
+            ToWorker::Cancel(orders) => AgentInput::Cancelled(orders),
+            ToWorker::Ack { through } => AgentInput::Acked { through },
+            ToWorker::Goodbye { reason } => return Err(format!("the master says goodbye: {reason}")),
+        };
+        let sent = self.events.send(Event::Input(input)).await;
+        sent.map_err(|_| "the worker stops".to_owned())
+    }
+
+    fn heartbeat(&self) -> FromWorker {
+        let usage = Usage { running: self.running.load(Ordering::Relaxed), ..*self.usage.borrow() };
+        tracing::debug!(?usage, "Heartbeat");
+        FromWorker::Heartbeat(Heartbeat { usage })
+    }
+}
+
+/// A session that has begun.
+#[derive(Debug)]
+struct Session {
+    welcome: Welcome,
+    inbound: Streaming<proto::ToWorker>,
+    outbound: mpsc::Sender<proto::FromWorker>,
+    uplink: Uplink,
+}
+
+impl Line {
+    fn check_cluster(&self, theirs: ClusterId) -> Result<(), LinkError> {
+        match self.cluster {
+            ours if ours == theirs => Ok(()),
+            ours => Err(LinkError::Refused(WorkerError::OtherCluster { master: self.master.clone(), ours, theirs })),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Forty containers that do nothing, 0.05 CPU each, four at a time: through a worker, submitted at once, until all ends
+//! are recorded with their logs; and through `xargs -P4 docker run --rm`. In turns, in one run. Prints figures.
+//!
+//! ```text
+//! CLOUDAI_TEST_DOCKER=unix:///var/run/docker.sock CLOUDAI_TEST_IMAGE=busybox cargo bench --bench docker
+//! ```
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cloudai_tests::bench::Bench;
+use cloudaid::config::CapacityOverrides;
+use cloudaid::runtime::docker::DockerRuntime;
+use shared::resources::GIB;
+
+const CONTAINERS: usize = 40;
+const ROUNDS: usize = 3;
+/// Four times 0.05 CPU: the worker's own capacity keeps it at four at a time.
+const FOUR_AT_A_TIME: CapacityOverrides = CapacityOverrides {
+    cpu_millis: Some(200),
+    memory_bytes: Some(64 * GIB),
+    storage_bytes: Some(64 * GIB),
+    gpu_millis: Some(0),
+};
+
+fn main() {
+    let (Ok(host), Ok(image)) = (std::env::var("CLOUDAI_TEST_DOCKER"), std::env::var("CLOUDAI_TEST_IMAGE")) else {
+        println!("docker: set CLOUDAI_TEST_DOCKER and CLOUDAI_TEST_IMAGE to run this bench (see its first lines)");
+        return;
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    for round in 1..=ROUNDS {
+        let plain = docker_run(&host, &image);
+        let ours = runtime.block_on(through_a_worker(&host, &image));
+        println!(
+            "round {round}: {CONTAINERS} containers, 4 at a time: docker run --rm {:.2} s, cloudaid {:.2} s ({:.0} %)",
+            plain.as_secs_f64(),
+            ours.as_secs_f64(),
+            100.0 * ours.as_secs_f64() / plain.as_secs_f64()
+        );
+    }
+}
+
+fn docker_run(host: &str, image: &str) -> Duration {
+    let line = format!("seq {CONTAINERS} | xargs -P4 -I{{}} docker -H {host} run --rm --cpus 0.05 {image} true");
+    let begin = Instant::now();
+    let status = Command::new("sh").args(["-c", &line]).stdout(Stdio::null()).status().expect("sh");
+    assert!(status.success(), "{line}");
+    begin.elapsed()
+}
+
+async fn through_a_worker(host: &str, image: &str) -> Duration {
+    let engine = Arc::new(DockerRuntime::connect(Some(host)).expect("an engine"));
+    let bench = Bench::start(1, &engine, FOUR_AT_A_TIME).await;
+    let line = format!("{{\"image\":\"{image}\",\"command\":[\"true\"],\"cpu_cores\":0.05,\"mem\":\"64MiB\"}}\n");
+    let begin = Instant::now();
+    assert_eq!(bench.submit_ndjson(line.repeat(CONTAINERS)).await, CONTAINERS);
+    bench.wait_completed(CONTAINERS as u64).await;
+    let time = begin.elapsed();
+    bench.stop().await;
+    time
+}

@@ -1,0 +1,173 @@
+//! Processes die at the worst time: nothing is lost, doubled or forgotten.
+#![allow(missing_docs)]
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use cloudai_tests::cluster::{Cluster, shell_task};
+use cloudai_tests::master::MasterOptions;
+use cloudai_tests::wait::{PATIENCE, eventually};
+use cloudai_tests::worker::WorkerOptions;
+use shared::resources::Quantity;
+use shared::submit::SubmitRequest;
+use shared::task::{TaskState, Verdict};
+use shared::view::SubmitLineResult;
+use shared::worker::WorkerState;
+
+const TASKS: usize = 100;
+const THREE_MINUTES: Duration = Duration::from_secs(180);
+
+/// Writes its witness: one line per start of the container, and a log whose every byte is known.
+fn witness(number: usize) -> SubmitRequest {
+    let line = format!(
+        "echo start >> /output/witness; for i in $(seq 1 20); do echo {number}-$i; echo {number}-err-$i >&2; sleep 0.02; done; \
+         echo end >> /output/witness; : > /output/empty"
+    );
+    let mut task = shell_task(&line);
+    task.cpu_cores = Some(Quantity::Text("200m".to_owned()));
+    task.mem = Some(Quantity::Text("16MiB".to_owned()));
+    task
+}
+
+async fn check_witness(cluster: &Cluster, number: usize, id: &str) {
+    let api = cluster.api();
+    let task = api.ended(THREE_MINUTES, id).await;
+    assert_eq!(task.verdict, Some(Verdict::Success), "{task:?}");
+    assert_eq!(task.attempts.len(), 1, "no container was given up: {task:?}");
+    let file = |name: &str| format!("/api/files/{id}/{name}");
+    let seen = api.get_bytes(&file("witness")).await.expect("the witness");
+    assert_eq!(String::from_utf8_lossy(&seen), "start\nend\n", "{id} ran once");
+    assert_eq!(api.get_bytes(&file("empty")).await.expect("the empty file"), b"");
+    for (stream, mark) in [("stdout", ""), ("stderr", "err-")] {
+        let expected: String = (1..=20).map(|line| format!("{number}-{mark}{line}\n")).collect();
+        let log = api.get_bytes(&format!("/api/tasks/{id}/logs?stream={stream}")).await.expect("a log");
+        assert_eq!(String::from_utf8_lossy(&log), expected, "{stream} of {id}");
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_tasks_survive_kill_9_of_the_master_and_of_a_worker() {
+    let mut cluster = Cluster::start(2).await;
+    let api = cluster.api();
+    let tasks: Vec<_> = (0..TASKS).map(witness).collect();
+    let accepted = api.submit_many(&tasks).await.expect("accepted");
+    let ids: Vec<String> = accepted
+        .into_iter()
+        .map(|line| match line.result {
+            SubmitLineResult::Accepted(view) => view.task_id,
+            SubmitLineResult::Refused(error) => panic!("{error:?}"),
+        })
+        .collect();
+    let some_done = |share: u64| {
+        let api = api.clone();
+        async move {
+            eventually(THREE_MINUTES, "some tasks are done", || async {
+                api.status().await.ok().filter(|status| status.tasks.completed >= share)
+            })
+            .await
+        }
+    };
+    some_done(10).await;
+    cluster.master.kill9();
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    cluster.master.restart().await;
+    some_done(40).await;
+    cluster.workers[0].kill9();
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    cluster.workers[0].restart();
+    for (number, id) in ids.iter().enumerate() {
+        check_witness(&cluster, number, id).await;
+    }
+    let distinct: BTreeSet<_> = ids.iter().collect();
+    assert_eq!(distinct.len(), TASKS);
+    let containers = cluster.containers.as_ref().expect("containers");
+    eventually(PATIENCE, "all containers are removed", || async { containers.list().await.is_empty().then_some(()) })
+        .await;
+}
+
+#[tokio::test]
+async fn a_worker_killed_for_good_is_replaced_and_its_late_word_refused() {
+    // The same order of deadlines as in production, shorter.
+    let env = [("HEARTBEAT", "300ms"), ("SUSPECT", "1s"), ("LEASE", "2s"), ("REASSIGN", "4s"), ("START_GRACE", "1s")];
+    let env = env.map(|(name, value)| (format!("CLOUDAI_LEASES_{name}"), value.to_owned()));
+    let options = MasterOptions { env: env.to_vec(), ..MasterOptions::default() };
+    let mut cluster = Cluster::start_with(&options, 1, &WorkerOptions::default()).await;
+    let api = cluster.api();
+    // The first run ends while its worker is away; the second one is told from it by what it finds.
+    let task = api.submit(&shell_task("echo run; sleep 3; echo done > /output/done")).await.expect("accepted").task_id;
+    eventually(PATIENCE, "it runs", || async {
+        api.task(&task).await.ok().filter(|task| task.state == TaskState::Running)
+    })
+    .await;
+    cluster.workers[0].kill9();
+    cluster.add_worker("worker-2", &WorkerOptions::default()).await;
+    let ended = api.ended(THREE_MINUTES, &task).await;
+    assert_eq!(ended.verdict, Some(Verdict::Success), "{ended:?}");
+    let runs: Vec<_> = ended.attempts.iter().map(|run| (run.attempt, run.worker_id.as_str())).collect();
+    assert_eq!(runs, [(1, "worker-1"), (2, "worker-2")]);
+    assert!(matches!(ended.attempts[0].verdict, Some(Verdict::WorkerLost { .. })), "{ended:?}");
+    // The dead one comes back with its finished container: nothing of it counts, and it is put away.
+    cluster.workers[0].restart();
+    api.worker_is(PATIENCE, "worker-1", WorkerState::Active).await;
+    let containers = cluster.containers.as_ref().expect("containers");
+    eventually(PATIENCE, "what it held is removed", || async { containers.list().await.is_empty().then_some(()) })
+        .await;
+    let after = api.task(&task).await.expect("the task");
+    assert_eq!(after, ended, "the late word changed nothing");
+}
+
+#[tokio::test]
+async fn a_worker_that_is_stopped_in_good_order_leaves_its_containers_running() {
+    let mut cluster = Cluster::start(1).await;
+    let api = cluster.api();
+    let task = api.submit(&shell_task("echo start >> /output/witness; sleep 3; echo end >> /output/witness")).await;
+    let task = task.expect("accepted").task_id;
+    eventually(PATIENCE, "it runs", || async {
+        api.task(&task).await.ok().filter(|task| task.state == TaskState::Running)
+    })
+    .await;
+    assert!(cluster.workers[0].term().await.success());
+    assert!(cluster.master.term().await.success());
+    cluster.master.restart().await;
+    cluster.workers[0].restart();
+    let ended = api.ended(THREE_MINUTES, &task).await;
+    assert_eq!((ended.verdict, ended.attempts.len()), (Some(Verdict::Success), 1));
+    let seen = api.get_bytes(&format!("/api/files/{task}/witness")).await.expect("the witness");
+    assert_eq!(String::from_utf8_lossy(&seen), "start\nend\n");
+}
+
+#[tokio::test]
+async fn a_worker_that_lost_its_journal_finds_its_containers_by_their_labels() {
+    let mut cluster = Cluster::start(1).await;
+    let api = cluster.api();
+    let task = api.submit(&shell_task("echo one; sleep 3; echo two")).await.expect("accepted").task_id;
+    eventually(PATIENCE, "it runs", || async {
+        api.task(&task).await.ok().filter(|task| task.state == TaskState::Running)
+    })
+    .await;
+    cluster.workers[0].kill9();
+    std::fs::remove_file(cluster.workers[0].data_dir().join("journal")).expect("the journal");
+    cluster.workers[0].restart();
+    let ended = api.ended(THREE_MINUTES, &task).await;
+    assert_eq!((ended.verdict, ended.attempts.len()), (Some(Verdict::Success), 1));
+    let log = api.get_bytes(&format!("/api/tasks/{task}/logs?stream=stdout")).await.expect("a log");
+    assert_eq!(String::from_utf8_lossy(&log), "one\ntwo\n");
+}
+
+#[tokio::test]
+async fn following_goes_on_over_a_restart_of_the_master_and_repeats_nothing() {
+    let mut cluster = Cluster::start(1).await;
+    let ctl = cluster.ctl();
+    let image = cloudai_tests::docker::image();
+    let line = "for i in $(seq 1 40); do echo line $i; sleep 0.1; done; exit 5";
+    let run = tokio::spawn(async move { ctl.run(&["task", &image, "--wait", "--", "sh", "-c", line]).await });
+    let api = cluster.api();
+    eventually(PATIENCE, "it runs", || async { api.status().await.ok().filter(|status| status.tasks.running == 1) })
+        .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    cluster.master.kill9();
+    cluster.master.restart().await;
+    let run = run.await.expect("cloudctl ends");
+    let expected: String = (1..=40).map(|line| format!("line {line}\n")).collect();
+    assert_eq!((run.code, run.stdout), (5, expected));
+}
