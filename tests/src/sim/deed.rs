@@ -43,8 +43,7 @@ impl World {
     pub(crate) fn deed(&mut self, worker: usize, life: u32, order: u64) -> Check {
         let this = &mut self.workers[worker];
         // What the process does itself waits while it is paused; the engine goes on.
-        let own =
-            matches!(this.orders.get(&order), Some(AgentEffect::CollectLogs { .. } | AgentEffect::UploadOutputs(_)));
+        let own = matches!(this.orders.get(&order), Some(AgentEffect::CollectLogs(_) | AgentEffect::UploadOutputs(_)));
         if this.life != life || (own && self.defer(worker, life, Event::Deed { worker, life, order })) {
             return Ok(());
         }
@@ -79,7 +78,7 @@ impl World {
                 self.kill(worker, key);
                 None
             }
-            AgentEffect::CollectLogs { key, fresh } => self.collect_logs(worker, key, fresh),
+            AgentEffect::CollectLogs(key) => self.collect_logs(worker, key),
             AgentEffect::UploadOutputs(key) => {
                 self.begin_upload(worker, key);
                 None
@@ -166,9 +165,9 @@ impl World {
     }
 
     /// The log is complete when the container has ended, and is at the master only over a connection.
-    fn collect_logs(&mut self, worker: usize, key: AttemptKey, fresh: bool) -> Option<AgentInput> {
+    fn collect_logs(&mut self, worker: usize, key: AttemptKey) -> Option<AgentInput> {
         let this = &mut self.workers[worker];
-        let order = AgentEffect::CollectLogs { key, fresh };
+        let order = AgentEffect::CollectLogs(key);
         match this.engine.get_mut(&key) {
             Some(container) if container.ended.is_none() => container.waiting.push(order),
             _ if !this.connected => this.parked.push(order),

@@ -54,7 +54,7 @@ impl Trace {
             if self.lines.len() >= most {
                 self.lines.pop_front();
             }
-            let line = format!("{:>9.3} {who}: {what:?}", now as f64 / 1000.0);
+            let line = format!("{:>9.3} {who}: {}", now as f64 / 1000.0, brief(&format!("{what:?}")));
             self.lines.push_back(line.chars().take(WIDTH).collect());
         }
     }
@@ -65,5 +65,28 @@ impl Trace {
 
     pub(crate) fn into_lines(self) -> Vec<String> {
         self.lines.into()
+    }
+}
+
+/// Keys of attempts as `<task.element#attempt>`, with the last digits of the task's id, and assignments without what
+/// does not matter here.
+fn brief(text: &str) -> String {
+    const KEY: &str = "AttemptKey { task: TaskId(Ulid(";
+    let mut parts = text.split(KEY);
+    let mut short = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let mut numbers = part.split(|c: char| !c.is_ascii_digit()).filter(|number| !number.is_empty());
+        let [task, index, attempt] = [(); 3].map(|()| numbers.next().unwrap_or_default());
+        let rest = part.find(" }").map_or("", |end| &part[end + 2..]);
+        let digits = &task[task.len().saturating_sub(4)..];
+        let _ = write!(short, "<{digits}.{index}#{attempt}>{}", without_details(rest));
+    }
+    short
+}
+
+fn without_details(text: &str) -> String {
+    match (text.find(", image: "), text.find("stop_grace: ")) {
+        (Some(from), Some(to)) if from < to => format!("{}, ...{}", &text[..from], &text[to..]),
+        _ => text.to_owned(),
     }
 }
