@@ -61,7 +61,7 @@ impl Swarm {
             submissions: between(rng, 1, 14) as usize,
             cancels: if rng.random_bool(0.6) { between(rng, 1, 12) as usize } else { 0 },
             chaos,
-            longest_run: between(rng, 500, 60_000),
+            longest_run: between(rng, 500, 120_000),
             means,
             master_crash: rate(rng, 0.03),
             master_stall: rate(rng, 0.01),
