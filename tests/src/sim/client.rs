@@ -1,4 +1,5 @@
-//! Clients: they submit, retry with the same key, and cancel.
+//! Clients: they submit, retry with the same key, and cancel. What would run for ever is always cancelled, so a cancel
+//! that was forgotten shows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use ulid::Ulid;
 
 use super::reach::Probe;
 use super::schedule::Event;
-use super::script::{BROKEN_IMAGE, MISSING_IMAGE, Script};
+use super::script::{BROKEN_IMAGE, ENDLESS, MISSING_IMAGE, Script};
 use super::swarm::Swarm;
 use super::world::World;
 use super::{Check, between};
@@ -38,6 +39,8 @@ pub(crate) struct Plan {
     spec: Arc<TaskSpec>,
     pub(crate) count: u32,
     key: Option<IdempotencyKey>,
+    /// Runs until it is cancelled, so its client does that.
+    endless: bool,
     answered: bool,
 }
 
@@ -50,7 +53,11 @@ pub(crate) enum Asked {
     },
     /// With the key of an earlier submission, but for something else.
     Misuse,
-    Cancel(TaskRef),
+    /// `insists`: asks until it is answered.
+    Cancel {
+        target: TaskRef,
+        insists: bool,
+    },
     Upload {
         worker: usize,
         life: u32,
@@ -70,7 +77,12 @@ impl Plan {
         let mut spec = testkit::spec(between(rng, 1, 4));
         let large = rng.random_bool(0.03);
         let longest = if large { 500 } else { swarm.longest_run };
-        spec.command = Script::draw(rng, longest).to_command();
+        let mut script = Script::draw(rng, longest);
+        let endless = rng.random_bool(0.07);
+        if endless {
+            script.duration = ENDLESS;
+        }
+        spec.command = script.to_command();
         match between(rng, 0, 30) {
             0 => spec.image = MISSING_IMAGE.to_owned(),
             1 => spec.image = BROKEN_IMAGE.to_owned(),
@@ -83,8 +95,10 @@ impl Plan {
             _ => 1,
         };
         let digest = [index as u8; 16];
-        let key = rng.random_bool(0.5).then(|| IdempotencyKey { key: format!("key {index}").into(), digest });
-        Self { spec: Arc::new(spec), count, key, answered: false }
+        // Who has to cancel it must come to know its id.
+        let key =
+            (endless || rng.random_bool(0.5)).then(|| IdempotencyKey { key: format!("key {index}").into(), digest });
+        Self { spec: Arc::new(spec), count, key, endless, answered: false }
     }
 }
 
@@ -133,21 +147,39 @@ impl World {
         }
     }
 
-    pub(crate) fn cancel(&mut self) {
+    pub(crate) fn cancel_any(&mut self) {
         let known = self.oracle.submissions.known();
         if known.is_empty() || self.master.cluster.is_none() {
             return;
         }
         let (task, count) = known[self.between(0, known.len() as u64 - 1) as usize];
         let index = if self.chance(0.5) { None } else { Some(self.between(0, u64::from(count) - 1) as u32) };
-        let target = TaskRef { task, index };
+        self.cancel(TaskRef { task, index }, false);
+    }
+
+    pub(crate) fn insist_on_cancel(&mut self, target: TaskRef) {
+        if self.master.cluster.is_none() {
+            let pause = self.between(500, 5_000);
+            self.schedule.after(pause, Event::Cancel { target: Some(target) });
+            return;
+        }
+        let request = self.cancel(target, true);
+        self.schedule.after(PATIENCE, Event::ClientGivesUp { request });
+    }
+
+    fn cancel(&mut self, target: TaskRef, insists: bool) -> RequestId {
         self.oracle.cancels.requested(target);
-        let request = self.ask(Asked::Cancel(target));
+        let request = self.ask(Asked::Cancel { target, insists });
         self.tell_master(Input::CancelTask { request, task: target });
+        request
     }
 
     pub(crate) fn give_up_request(&mut self, request: RequestId) {
-        let Some(Asked::Submit { index, waits: true }) = self.clients.asked.get(&request).copied() else { return };
+        let index = match self.clients.asked.get(&request).copied() {
+            Some(Asked::Cancel { target, insists: true }) => return self.insist_on_cancel(target),
+            Some(Asked::Submit { index, waits: true }) => index,
+            _ => return,
+        };
         self.hit(Probe::SubmitUnanswered);
         self.clients.asked.insert(request, Asked::Submit { index, waits: false });
         let plan = &self.clients.plans[index];
@@ -168,9 +200,13 @@ impl World {
                 let id: TaskId = view.task_id.parse().map_err(|error| format!("{error}"))?;
                 let plan = &mut self.clients.plans[index];
                 plan.answered = true;
-                let key = plan.key.as_ref().map(|key| Arc::clone(&key.key));
+                let (key, endless) = (plan.key.as_ref().map(|key| Arc::clone(&key.key)), plan.endless);
                 if view.replayed {
                     self.hit(Probe::SubmitReplayed);
+                }
+                if endless {
+                    let pause = self.between(0, 60_000);
+                    self.schedule.after(pause, Event::Cancel { target: Some(id.into()) });
                 }
                 // Some clients ask once more although they have their answer.
                 if key.is_some() && self.goes_wrong(0.1) {
@@ -184,11 +220,14 @@ impl World {
                 self.hit(Probe::KeyReused);
                 Ok(())
             }
-            (Asked::Cancel(target), Ok(Answer::Cancelled(view))) => {
+            (Asked::Cancel { target, insists }, Ok(Answer::Cancelled(view))) => {
+                if insists {
+                    self.hit(Probe::EndlessCancelled);
+                }
                 self.hit(if view.cancelling { Probe::CancelLive } else { Probe::CancelWaiting });
                 self.oracle.cancels.acknowledged(&self.master.saved, target)
             }
-            (Asked::Cancel(target), Err(Reject::TaskNotFound(_) | Reject::TaskEnded(..))) => {
+            (Asked::Cancel { target, .. }, Err(Reject::TaskNotFound(_) | Reject::TaskEnded(..))) => {
                 self.oracle.cancels.refused(&self.master.saved, target)
             }
             (asked, answer) => Err(format!("{asked:?} was answered with {answer:?}")),

@@ -68,6 +68,7 @@ probes! {
     SubmitUnanswered,
     SubmitReplayed,
     KeyReused,
+    EndlessCancelled,
     CancelWaiting,
     CancelLive,
     CancelledAfterAll,

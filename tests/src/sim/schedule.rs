@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cloudaid_core::agent::AgentInput;
-use shared::id::{AttemptKey, RequestId};
+use shared::id::{AttemptKey, RequestId, TaskRef};
 use shared::link::{FromWorker, ToWorker};
 
 /// Events by time in milliseconds and the order of planning.
@@ -83,7 +83,10 @@ pub(crate) enum Event {
     Submit {
         index: usize,
     },
-    Cancel,
+    /// Somebody cancels this, or anything.
+    Cancel {
+        target: Option<TaskRef>,
+    },
     ClientGivesUp {
         request: RequestId,
     },

@@ -12,6 +12,9 @@ pub(crate) const MISSING_IMAGE: &str = "missing";
 /// The image of which no container can be started.
 pub(crate) const BROKEN_IMAGE: &str = "broken";
 
+/// What ends only if somebody ends it: longer than any run of the simulator, in milliseconds.
+pub(crate) const ENDLESS: u64 = 1 << 40;
+
 /// See the module.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Script {

@@ -77,7 +77,7 @@ impl World {
         }
         for _ in 0..self.swarm.cancels {
             let at = between(&mut self.rng, 0, self.swarm.chaos);
-            self.schedule.at(at, Event::Cancel);
+            self.schedule.at(at, Event::Cancel { target: None });
         }
         self.schedule.at(self.swarm.chaos, Event::Heal);
     }
@@ -113,7 +113,8 @@ impl World {
             Event::MasterLosesLink { link } => self.master_loses(link),
             Event::WorkerLosesLink { link } => return self.worker_loses(link),
             Event::Submit { index } => self.submit(index),
-            Event::Cancel => self.cancel(),
+            Event::Cancel { target: None } => self.cancel_any(),
+            Event::Cancel { target: Some(target) } => self.insist_on_cancel(target),
             Event::ClientGivesUp { request } => self.give_up_request(request),
             Event::Fault(fault) => return self.fault(fault),
             Event::Heal => self.heal(),
