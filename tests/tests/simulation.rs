@@ -10,7 +10,7 @@ use cloudai_tests::sim::{self, Failed, Reach, Watch};
 
 /// Seeds that once found something.
 const REGRESSIONS: &[u64] = &[];
-const DEFAULT_SEEDS: u64 = 2000;
+const DEFAULT_SEEDS: u64 = 1800;
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;

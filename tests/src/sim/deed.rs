@@ -9,7 +9,7 @@ use shared::link::Assignment;
 use super::Check;
 use super::engine::Container;
 use super::reach::Probe;
-use super::schedule::Event;
+use super::schedule::{Cause, Event};
 use super::script::{BROKEN_IMAGE, MISSING_IMAGE, Script};
 use super::world::World;
 
@@ -146,7 +146,7 @@ impl World {
             let duration = container.script.duration;
             self.trace.note(self.schedule.now, format_args!("{key} starts"), &duration);
             self.oracle.containers.started(key)?;
-            self.schedule.after(duration, Event::ContainerEnds { worker, key, killed: None });
+            self.schedule.after(duration, Event::ContainerEnds { worker, key, cause: Cause::Script });
         }
         Ok(if luck == Luck::Good { AgentInput::Started(key) } else { trouble() })
     }

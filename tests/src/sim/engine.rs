@@ -5,7 +5,7 @@ use shared::id::AttemptKey;
 use shared::time::WallTime;
 
 use super::reach::Probe;
-use super::schedule::Event;
+use super::schedule::{Cause, Event};
 use super::script::Script;
 use super::world::World;
 
@@ -28,15 +28,19 @@ impl Container {
 
 impl World {
     /// It ends by its script, or by a signal.
-    pub(crate) fn container_ends(&mut self, worker: usize, key: AttemptKey, killed: Option<i32>) {
+    pub(crate) fn container_ends(&mut self, worker: usize, key: AttemptKey, cause: Cause) {
         let finished_at = self.now(self.workers[worker].skew).wall;
         let Some(container) = self.workers[worker].engine.get_mut(&key) else { return };
         if container.state != ContainerState::Running {
             return;
         }
         let ended = Ended {
-            code: killed.unwrap_or(container.script.code),
-            oom: killed.is_none() && container.script.oom,
+            code: match cause {
+                Cause::Script => container.script.code,
+                Cause::Stopped(signal) => 128 + signal,
+                Cause::Killed => 137,
+            },
+            oom: cause == Cause::Script && container.script.oom,
             started_at: container.started_at,
             finished_at: Some(finished_at),
         };
@@ -44,7 +48,7 @@ impl World {
         container.ended = Some(ended);
         let waiting = std::mem::take(&mut container.waiting);
         self.trace.note(self.schedule.now, format_args!("{key} ends"), &ended.code);
-        self.oracle.containers.ended(key, ended);
+        self.oracle.containers.ended(key, ended, cause);
         for order in waiting {
             self.order(worker, order);
         }
@@ -52,7 +56,7 @@ impl World {
 
     /// Nothing is left of it.
     pub(crate) fn remove_container(&mut self, worker: usize, key: AttemptKey) {
-        self.container_ends(worker, key, Some(137));
+        self.container_ends(worker, key, Cause::Killed);
         if let Some(container) = self.workers[worker].engine.remove(&key) {
             self.trace.note(self.schedule.now, format_args!("{key}"), &"is removed");
             for order in container.waiting {
@@ -65,7 +69,7 @@ impl World {
         let stubborn = self.workers[worker].engine.get(&key).is_none_or(|container| container.script.stubborn);
         if !stubborn {
             let delay = self.between(0, 500);
-            self.schedule.after(delay, Event::ContainerEnds { worker, key, killed: Some(143) });
+            self.schedule.after(delay, Event::ContainerEnds { worker, key, cause: Cause::Stopped(15) });
         }
     }
 
@@ -74,6 +78,6 @@ impl World {
         if self.workers[worker].engine.get(&key).is_some_and(runs) {
             self.hit(Probe::KilledAfterGrace);
         }
-        self.container_ends(worker, key, Some(137));
+        self.container_ends(worker, key, Cause::Stopped(9));
     }
 }

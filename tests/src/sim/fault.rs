@@ -7,7 +7,7 @@ use rand::seq::IndexedRandom;
 use super::Check;
 use super::process::Worker;
 use super::reach::Probe;
-use super::schedule::{Event, Fault};
+use super::schedule::{Cause, Event, Fault};
 use super::world::World;
 
 /// The most workers, those that left included.
@@ -66,7 +66,9 @@ impl World {
         });
         if complete && !this.journal.is_empty() {
             self.hit(Probe::JournalLoss);
-            self.workers[worker].journal.clear();
+            for key in std::mem::take(&mut self.workers[worker].journal).into_keys() {
+                self.oracle.containers.forgotten(key);
+            }
         }
         Ok(())
     }
@@ -80,7 +82,7 @@ impl World {
         };
         let killed: Vec<_> = self.workers[worker].engine.iter().filter_map(running).collect();
         for key in killed {
-            self.container_ends(worker, key, Some(137));
+            self.container_ends(worker, key, Cause::Killed);
             if self.chance(0.3) {
                 self.hit(Probe::ContainerLostInReboot);
                 self.remove_container(worker, key);

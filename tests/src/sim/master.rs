@@ -14,9 +14,11 @@ use cloudaid_core::scheduler::round_robin::RoundRobin;
 use cloudaid_core::settings::Settings;
 use cloudaid_core::testkit::Saved;
 use shared::id::{ClusterId, SessionId, TaskId};
+use shared::time::BootTime;
 use ulid::Ulid;
 
 use super::Check;
+use super::oracle::patience;
 use super::reach::Probe;
 use super::schedule::Event;
 use super::world::World;
@@ -27,6 +29,7 @@ pub(crate) struct Master {
     pub(crate) cluster: Option<Cluster>,
     pub(crate) saved: Saved,
     pub(crate) life: u32,
+    started: BootTime,
     /// Which link each session is.
     pub(crate) sessions: BTreeMap<SessionId, usize>,
     pub(crate) last_session: u64,
@@ -70,6 +73,7 @@ impl World {
         invariant::check(&cluster)?;
         self.oracle.submissions.check_all(&self.master.saved)?;
         self.master.cluster = Some(cluster);
+        self.master.started = now.boot;
         self.set_master_timer();
         Ok(())
     }
@@ -214,16 +218,19 @@ impl World {
                 }
             }
             Effect::Reply(request, answer) => return self.reply(request, answer),
-            Effect::Publish(fact) => self.count(&fact),
+            Effect::Publish(fact) => return self.learn(&fact),
         }
         Ok(())
     }
 
-    fn count(&mut self, fact: &Fact) {
+    fn learn(&mut self, fact: &Fact) -> Check {
         match fact {
             Fact::WorkerSuspected { .. } => self.hit(Probe::WorkerSuspected),
             Fact::WorkerRecovered { .. } => self.hit(Probe::WorkerRecovered),
-            Fact::WorkerLost { .. } => self.hit(Probe::WorkerLost),
+            Fact::WorkerLost { worker, .. } => {
+                self.hit(Probe::WorkerLost);
+                return patience::check(worker, self.master.started, self.now(0).boot);
+            }
             Fact::AttemptEnded { again: true, .. } => self.hit(Probe::AttemptAgain),
             Fact::ReportRefused { reason: RefusedReport::Repeated, .. } => self.hit(Probe::ReportRepeated),
             Fact::ReportRefused { reason: RefusedReport::Superseded, .. } => self.hit(Probe::ReportSuperseded),
@@ -237,6 +244,7 @@ impl World {
             }
             _ => {}
         }
+        Ok(())
     }
 
     /// The process dies; what it has sent already is on its way.

@@ -10,6 +10,7 @@ pub(crate) mod attempts;
 pub(crate) mod cancels;
 pub(crate) mod containers;
 pub(crate) mod convergence;
+pub(crate) mod patience;
 pub(crate) mod results;
 pub(crate) mod submissions;
 
@@ -27,7 +28,7 @@ impl Oracle {
     pub(crate) fn check_change(&mut self, saved: &Saved, change: &Change, reach: &mut Reach) -> Check {
         match change {
             Change::Attempt(attempt) => {
-                self.attempts.check(saved, attempt)?;
+                self.attempts.check(saved, &self.containers, attempt)?;
                 self.cancels.check(attempt)
             }
             Change::Result(result) => results::check(saved, result, &self.containers, &self.cancels, reach),

@@ -58,7 +58,7 @@ pub(crate) enum Event {
     ContainerEnds {
         worker: usize,
         key: AttemptKey,
-        killed: Option<i32>,
+        cause: Cause,
     },
     Upload {
         worker: usize,
@@ -108,6 +108,16 @@ pub(crate) enum Fault {
     Leave,
     Cut,
     Vanish,
+}
+
+/// What ends a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    Script,
+    /// The agent sent this signal.
+    Stopped(i32),
+    /// The host went down, or somebody removed it.
+    Killed,
 }
 
 impl Fault {

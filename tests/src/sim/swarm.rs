@@ -47,9 +47,9 @@ impl Swarm {
         let mut means = [0; Fault::ALL.len()];
         for (fault, mean) in Fault::ALL.into_iter().zip(&mut means) {
             let rare = match fault {
-                Fault::WorkerCrash | Fault::Cut => 1,
+                Fault::WorkerCrash | Fault::Cut | Fault::Vanish => 1,
                 Fault::MasterCrash | Fault::Pause => 2,
-                Fault::JournalLoss | Fault::Reboot | Fault::Vanish => 3,
+                Fault::JournalLoss | Fault::Reboot => 3,
                 Fault::Leave => 8,
             };
             if rng.random_bool(0.5) {

@@ -106,7 +106,7 @@ impl World {
             Event::Heartbeat { link } => self.heartbeat(link),
             Event::Deed { worker, life, order } => return self.deed(worker, life, order),
             Event::Answer { worker, life, input } => return self.answer(worker, life, input),
-            Event::ContainerEnds { worker, key, killed } => self.container_ends(worker, key, killed),
+            Event::ContainerEnds { worker, key, cause } => self.container_ends(worker, key, cause),
             Event::Upload { worker, life, key } => self.upload(worker, life, key),
             Event::ToMaster { link, message } => self.arrive_at_master(link, message),
             Event::ToWorker { link, message } => return self.arrive_at_worker(link, message),

@@ -1,12 +1,13 @@
 //! Attempts of an element follow each other one by one, each after the end of the one before, and the infrastructure may
-//! end only so many; what has ended does not change; fences grow.
+//! end only so many; what has ended does not change; what is said to run was started; fences grow.
 
 use cloudaid_core::record::AttemptRecord;
 use cloudaid_core::settings::Settings;
 use cloudaid_core::testkit::Saved;
 use shared::id::Fence;
-use shared::task::Verdict;
+use shared::task::{AttemptState, Verdict};
 
+use super::containers::Containers;
 use crate::sim::Check;
 
 /// The largest fence so far.
@@ -16,8 +17,11 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
-    pub(crate) fn check(&mut self, saved: &Saved, new: &AttemptRecord) -> Check {
+    pub(crate) fn check(&mut self, saved: &Saved, containers: &Containers, new: &AttemptRecord) -> Check {
         let key = new.key;
+        if new.state == AttemptState::Running && !containers.was_started(key) {
+            return Err(format!("{key} is recorded as running, but was never started"));
+        }
         match saved.attempts.get(&(key.task, key.index, key.attempt)) {
             Some(old) if old.key != key || old.worker != new.worker => Err(format!("{key} became another run")),
             Some(old) if old.verdict.is_some() && old != new => Err(format!("{key} had ended and was changed")),

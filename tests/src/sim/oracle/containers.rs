@@ -8,6 +8,7 @@ use cloudaid_core::testkit::Saved;
 use shared::id::{AttemptKey, WorkerId};
 
 use crate::sim::Check;
+use crate::sim::schedule::Cause;
 
 /// All containers that ever were.
 #[derive(Debug, Default)]
@@ -18,6 +19,10 @@ struct Witness {
     worker: WorkerId,
     starts: u32,
     ended: Option<Ended>,
+    /// Whether the agent's signal ended it.
+    stopped: bool,
+    /// Whether its host has lost all records of it, and with them why it was stopped.
+    forgotten: bool,
 }
 
 impl Containers {
@@ -32,7 +37,10 @@ impl Containers {
             }
             Some(other) if other.starts > 0 => Err(format!("the container of {key} was started and is made again")),
             _ => {
-                self.0.insert(key, Witness { worker: worker.clone(), starts: 0, ended: None });
+                self.0.insert(
+                    key,
+                    Witness { worker: worker.clone(), starts: 0, ended: None, stopped: false, forgotten: false },
+                );
                 Ok(())
             }
         }
@@ -44,10 +52,22 @@ impl Containers {
         if witness.starts > 1 { Err(format!("{key} was started {} times", witness.starts)) } else { Ok(()) }
     }
 
-    pub(crate) fn ended(&mut self, key: AttemptKey, ended: Ended) {
+    pub(crate) fn ended(&mut self, key: AttemptKey, ended: Ended, cause: Cause) {
         if let Some(witness) = self.0.get_mut(&key) {
             witness.ended = Some(ended);
+            witness.stopped = matches!(cause, Cause::Stopped(_));
         }
+    }
+
+    pub(crate) fn forgotten(&mut self, key: AttemptKey) {
+        if let Some(witness) = self.0.get_mut(&key) {
+            witness.forgotten = true;
+        }
+    }
+
+    /// Whether it was stopped from outside and its host knows that.
+    pub(crate) fn was_stopped(&self, key: AttemptKey) -> bool {
+        self.0.get(&key).is_some_and(|witness| witness.stopped && !witness.forgotten)
     }
 
     /// The agent has it removed, or believes that there is something to remove.

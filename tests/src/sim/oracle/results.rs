@@ -47,6 +47,13 @@ pub(crate) fn check(
     if image == MISSING_IMAGE && ended.is_some() {
         return Err(format!("{element} ran without its image"));
     }
+    let own = matches!(
+        result.verdict,
+        Verdict::Success | Verdict::ExitCode { .. } | Verdict::Signal { .. } | Verdict::Oom { .. }
+    );
+    if own && attempt.is_some_and(|attempt| containers.was_stopped(attempt.key)) {
+        return Err(format!("{element} was stopped from outside and is recorded with `{}`", result.verdict));
+    }
     if !agrees {
         return Err(format!("{element} is recorded with `{}`, but its container ended with {ended:?}", result.verdict));
     }
