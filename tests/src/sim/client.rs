@@ -193,7 +193,7 @@ impl World {
         let asked = self.clients.asked.remove(&request).ok_or("an answer that nobody asked for")?;
         match (asked, answer) {
             (Asked::Upload { worker, life, key }, answer) => {
-                self.upload_answered(request, (worker, life, key), answer.err());
+                self.upload_answered((worker, life, key), answer.err());
                 Ok(())
             }
             (Asked::Submit { index, .. }, Ok(Answer::Submitted(view))) => {

@@ -49,7 +49,7 @@ impl Trace {
         if self.watch == Watch::Nothing {
             return;
         }
-        let _ = write!(self.hash, "{now} {who} {what:?}\n");
+        let _ = writeln!(self.hash, "{now} {who} {what:?}");
         if let Watch::Lines(most) = self.watch {
             if self.lines.len() >= most {
                 self.lines.pop_front();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cloudaid_core::agent::{AgentEffect, AgentInput};
 use cloudaid_core::input::Input;
 use cloudaid_core::reject::Reject;
-use shared::id::{AttemptKey, RequestId};
+use shared::id::AttemptKey;
 
 use super::client::Asked;
 use super::reach::Probe;
@@ -43,7 +43,7 @@ impl World {
         }
     }
 
-    pub(crate) fn upload_answered(&mut self, _: RequestId, to: (usize, u32, AttemptKey), refused: Option<Reject>) {
+    pub(crate) fn upload_answered(&mut self, to: (usize, u32, AttemptKey), refused: Option<Reject>) {
         let (worker, life, key) = to;
         if self.goes_wrong(self.swarm.upload_lost) {
             self.hit(Probe::UploadAnswerLost);
