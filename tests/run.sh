@@ -46,10 +46,11 @@ cargo_nextest
 
 # What the tests start is built first, with the features that the tests are built with.
 run cargo build --workspace --bins --locked
+run cargo nextest run --workspace --locked --no-run
 
 engine_start
 export CLOUDAI_TEST_DOCKER="unix://$engine_dir/docker.sock"
 export CLOUDAI_TEST_IMAGE="cloudai-test/busybox:1"
 run env DOCKER_HOST="$CLOUDAI_TEST_DOCKER" tests/sh/busybox-image.sh "$CLOUDAI_TEST_IMAGE"
 
-run cargo nextest run --workspace --locked "$@"
+run engine_net cargo nextest run --workspace --locked --offline "$@"

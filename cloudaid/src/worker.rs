@@ -1,6 +1,6 @@
 //! Runs tasks on one machine: the pure [`cloudaid_core::agent`] between a container engine and a master.
 //!
-//! Read in this order: [`mod@driver`] (the loop), `execute` (each effect as a call), `journal` (what outlives the
+//! Read in this order: `driver` (the loop), `execute` (each effect as a call), `journal` (what outlives the
 //! process), `link` (the control stream), `logs` and `uploads` (bulk data on connections of their own).
 //!
 //! A worker that stops leaves its containers running; the next one with the same data directory finds them.
@@ -25,7 +25,7 @@ pub use error::WorkerError;
 
 mod capacity;
 mod data_dir;
-pub mod driver;
+mod driver;
 mod engine;
 mod error;
 mod execute;

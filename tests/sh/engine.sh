@@ -13,6 +13,7 @@ engine_pid=
 # Starts the engine and sets engine_dir; its socket is $engine_dir/docker.sock.
 engine_start() {
     install_docker
+    have ip || apt_install iproute2
     (umask 077 && mkdir -p "$engine_base")
     [ -O "$engine_base" ] || die "$engine_base belongs to somebody else: remove it and start again"
 
@@ -45,9 +46,22 @@ engine_start() {
 engine_main() {
     local dir=$1 group=$2
     mount -t tmpfs tmpfs /run
+    ip link set lo up
     exec dockerd --config-file "$dir/daemon.json" --data-root "$dir/data" --exec-root "$dir/exec" \
         --pidfile "$dir/docker.pid" --host "unix://$dir/docker.sock" --group "$group" \
         --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "/cloudai-tests-${dir##*.}"
+}
+
+# engine_net COMMAND...: runs it in the network of the engine, so that the tests' registries can be reached from there,
+# and the ports of two runs side by side are two different ports. There is no way out of it.
+engine_net() {
+    local command=(nsenter --net="/proc/$engine_pid/ns/net" --)
+    if [ "$(id -u)" = 0 ]; then
+        "${command[@]}" "$@"
+    else
+        sudo --preserve-env -- "${command[@]}" setpriv --reuid "$(id -u)" --regid "$(id -g)" --init-groups \
+            env PATH="$PATH" HOME="$HOME" "$@"
+    fi
 }
 
 engine_answers() {

@@ -1,9 +1,11 @@
 //! The worker's directory: who owns it, and the output directories of its runs.
 //!
-//!     lock        held by the one worker that uses the directory
-//!     identity    the cluster and the worker that it belongs to
-//!     journal     see `journal.rs`
-//!     runs/<task>.<index>-<attempt>/output
+//! ```text
+//! lock        held by the one worker that uses the directory
+//! identity    the cluster and the worker that it belongs to
+//! journal     see `journal.rs`
+//! runs/<task>.<index>-<attempt>/output
+//! ```
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};

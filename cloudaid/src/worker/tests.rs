@@ -1,1 +1,300 @@
-//! placeholder
+//! The whole worker on a fake engine, against a master over a real connection.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::id::{AttemptKey, Epoch, Fence};
+use shared::link::{
+    Assignment, AttemptChange, CancelOrder, Decision, FromWorker, Held, LogStream, Outcome, Phase, Report, ToWorker,
+    Welcome,
+};
+use shared::resources::Resources;
+use shared::task::{Command, Verdict};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::{WorkerError, run_with};
+use crate::config::{CapacityOverrides, Secret, WorkerConfig, WorkerToken};
+use crate::runtime::fake::{Behaviour, FakeRuntime};
+use master::{CLUSTER, Master, TOKEN, Talk};
+
+mod master;
+
+/// No wait for a condition is longer.
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn key(index: u32) -> AttemptKey {
+    let task = "task-01arz3ndektsv4rrffq69g5fav".parse().expect("an id");
+    AttemptKey { task, index, attempt: 1, fence: Fence(100 + u64::from(index)) }
+}
+
+fn assignment(index: u32) -> Assignment {
+    Assignment {
+        key: key(index),
+        image: "test".to_owned(),
+        command: Command::ImageDefault,
+        resources: Resources::TASK_DEFAULT,
+        env: BTreeMap::new(),
+        user: "ada".parse().expect("a name"),
+        name: None,
+        stop_grace: Duration::from_secs(10),
+    }
+}
+
+fn welcome(decisions: Vec<(AttemptKey, Decision)>) -> ToWorker {
+    ToWorker::Welcome(Welcome {
+        cluster: CLUSTER.parse().expect("an id"),
+        epoch: Epoch(1),
+        heartbeat: Duration::from_millis(50),
+        lease: Duration::from_secs(30),
+        decisions,
+    })
+}
+
+/// A worker that can be stopped and started again on the same engine and directory.
+struct Running {
+    shutdown: CancellationToken,
+    task: JoinHandle<Result<(), WorkerError>>,
+}
+
+impl Running {
+    fn start(master: &Master, data_dir: &Path, runtime: &Arc<FakeRuntime>, token: &str) -> Self {
+        let config = WorkerConfig {
+            masters: vec![master.address.clone()],
+            name: "w1".parse().expect("a name"),
+            data_dir: data_dir.to_owned(),
+            token: WorkerToken::Inline(Secret::new(token)),
+            docker_host: None,
+            overrides: CapacityOverrides { cpu_millis: Some(64_000), ..CapacityOverrides::default() },
+            labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
+            advertise: None,
+        };
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(run_with(Arc::clone(runtime) as _, config, shutdown.clone()));
+        Self { shutdown, task }
+    }
+
+    async fn stop(self) {
+        self.shutdown.cancel();
+        self.ended().await.expect("a good end");
+    }
+
+    async fn ended(self) -> Result<(), WorkerError> {
+        timeout(LIMIT, self.task).await.expect("it ends").expect("no panic")
+    }
+}
+
+impl Master {
+    /// Waits for the next session and welcomes it.
+    async fn welcome(&mut self, decide: impl Fn(&Held) -> Decision) -> (Talk, Vec<Held>) {
+        let mut talk = timeout(LIMIT, self.sessions.recv()).await.expect("a session").expect("a session");
+        let FromWorker::Hello(hello) = talk.next().await else { panic!("no hello first") };
+        assert_eq!(hello.worker.as_str(), "w1");
+        assert_eq!(hello.facts.capacity.cpu_millis, 64_000);
+        let decisions = hello.inventory.iter().map(|held| (held.key, decide(held))).collect();
+        talk.say(welcome(decisions));
+        (talk, hello.inventory)
+    }
+}
+
+impl Talk {
+    fn say(&self, message: ToWorker) {
+        self.say.send(message).expect("the worker listens");
+    }
+
+    async fn next(&mut self) -> FromWorker {
+        timeout(LIMIT, self.said.recv()).await.expect("a message").expect("a message")
+    }
+
+    async fn report(&mut self) -> Report {
+        loop {
+            if let Some(report) = self.reports.pop_front() {
+                return report;
+            }
+            match self.next().await {
+                FromWorker::Reports(reports) => self.reports.extend(reports),
+                FromWorker::Heartbeat(_) => {}
+                FromWorker::Hello(_) => panic!("a second hello"),
+            }
+        }
+    }
+
+    async fn started(&mut self) -> AttemptKey {
+        match self.report().await {
+            Report { key, change: AttemptChange::Started { .. }, .. } => key,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn finished(&mut self) -> (u64, Outcome) {
+        match self.report().await {
+            Report { sequence, change: AttemptChange::Finished(outcome), .. } => (sequence, outcome),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+async fn wait_for(what: &str, condition: impl Fn() -> bool) {
+    let wait = async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(LIMIT, wait).await.unwrap_or_else(|_| panic!("{what} does not come about"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_runs_from_assignment_to_nothing_left() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let large = vec![b'x'; 3 << 20];
+    let log = large.clone();
+    let runtime = Arc::new(FakeRuntime::with(move |_| {
+        Behaviour::exit(3)
+            .printing(LogStream::Stdout, log.clone())
+            .printing(LogStream::Stderr, "oh\n")
+            .writing("r.txt", "data\n")
+            .writing("empty", "")
+    }));
+    let mut master = Master::start().await;
+    master.stored.lock().upload_failures = 2;
+    let worker = Running::start(&master, scratch.path(), &runtime, TOKEN);
+    let (mut talk, inventory) = master.welcome(|_| Decision::Keep).await;
+    assert_eq!(inventory, []);
+    talk.say(ToWorker::Assign(vec![assignment(0)]));
+    talk.say(ToWorker::Assign(vec![assignment(0)]));
+    assert_eq!(talk.started().await, key(0));
+    let (sequence, outcome) = loop {
+        // The duplicate assignment may have been answered with a second `started`.
+        match talk.report().await {
+            Report { change: AttemptChange::Started { .. }, .. } => {}
+            Report { sequence, change: AttemptChange::Finished(outcome), .. } => break (sequence, outcome),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(outcome.verdict, Verdict::ExitCode { exit_code: 3 });
+    assert_eq!((outcome.stdout_bytes, outcome.stderr_bytes), (large.len() as u64, 3));
+    assert_eq!((outcome.output_files, outcome.output_notes), (2, Vec::new()));
+    {
+        let stored = master.stored.lock();
+        assert!(stored.stdout[&key(0)] == large, "the log is there byte for byte");
+        assert_eq!(stored.stderr[&key(0)], b"oh\n");
+        assert_eq!(stored.files[&(key(0), b"r.txt".to_vec())], b"data\n");
+        assert_eq!(stored.files[&(key(0), b"empty".to_vec())], b"");
+    }
+    assert_eq!(runtime.len(), 1, "nothing is removed before the end is acknowledged");
+    talk.say(ToWorker::Ack { through: sequence });
+    wait_for("removal", || runtime.is_empty()).await;
+    let runs = scratch.path().join("runs");
+    wait_for("an empty directory", || std::fs::read_dir(&runs).expect("runs").count() == 0).await;
+    assert_eq!(runtime.starts(), [key(0)]);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_task_costs_no_log_message() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let runtime = Arc::new(FakeRuntime::with(|_| Behaviour::exit(0)));
+    let mut master = Master::start().await;
+    let worker = Running::start(&master, scratch.path(), &runtime, TOKEN);
+    let (mut talk, _) = master.welcome(|_| Decision::Keep).await;
+    talk.say(ToWorker::Assign(vec![assignment(0)]));
+    talk.started().await;
+    assert_eq!(talk.finished().await.1.verdict, Verdict::Success);
+    assert_eq!(master.stored.lock().frames, 0);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restarted_worker_takes_up_what_runs_and_starts_nothing_twice() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let runtime = Arc::new(FakeRuntime::with(|_| Behaviour::endless().printing(LogStream::Stdout, "first\n")));
+    let mut master = Master::start().await;
+    let worker = Running::start(&master, scratch.path(), &runtime, TOKEN);
+    let (mut talk, _) = master.welcome(|_| Decision::Keep).await;
+    talk.say(ToWorker::Assign(vec![assignment(0)]));
+    talk.started().await;
+    wait_for("the log", || master.stored.lock().stdout.contains_key(&key(0))).await;
+    worker.stop().await;
+    assert_eq!(runtime.len(), 1, "the container goes on");
+
+    let worker = Running::start(&master, scratch.path(), &runtime, TOKEN);
+    let (mut talk, inventory) = master.welcome(|_| Decision::Keep).await;
+    assert_eq!(inventory, [Held { key: key(0), phase: Phase::Running }]);
+    assert_eq!(talk.started().await, key(0));
+    talk.say(ToWorker::Cancel(vec![CancelOrder { key: key(0), grace: Duration::from_secs(10) }]));
+    let (_, outcome) = talk.finished().await;
+    assert_eq!(outcome.verdict, Verdict::Cancelled);
+    assert_eq!(outcome.stdout_bytes, 6);
+    assert_eq!(master.stored.lock().stdout[&key(0)], b"first\n");
+    assert_eq!(runtime.starts(), [key(0)]);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_ends_while_the_master_is_away_is_told_when_it_is_back() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let runtime = Arc::new(FakeRuntime::with(|_| {
+        Behaviour::exit(0).after(Duration::from_millis(300)).printing(LogStream::Stdout, "done\n")
+    }));
+    let mut master = Master::start().await;
+    let worker = Running::start(&master, scratch.path(), &runtime, TOKEN);
+    let (talk, _) = master.welcome(|_| Decision::Keep).await;
+    talk.say(ToWorker::Assign(vec![assignment(0), assignment(1)]));
+    wait_for("both starts", || runtime.starts().len() == 2).await;
+    talk.say(ToWorker::Goodbye { reason: "restart".to_owned() });
+    drop(talk);
+
+    let give_up_first = |held: &Held| if held.key == key(0) { Decision::Stop } else { Decision::Keep };
+    let (mut talk, inventory) = master.welcome(give_up_first).await;
+    assert_eq!(inventory.len(), 2);
+    let (sequence, outcome) = loop {
+        match talk.report().await {
+            Report { key: of, .. } if of == key(0) => panic!("a report of what was given up"),
+            Report { change: AttemptChange::Started { .. } | AttemptChange::Preparing, .. } => {}
+            Report { sequence, change: AttemptChange::Finished(outcome), .. } => break (sequence, outcome),
+        }
+    };
+    assert_eq!((outcome.verdict, outcome.stdout_bytes), (Verdict::Success, 5));
+    talk.say(ToWorker::Ack { through: sequence });
+    wait_for("removal of both", || runtime.is_empty()).await;
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_token_ends_the_worker_with_a_hint() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let runtime = Arc::new(FakeRuntime::new());
+    let master = Master::start().await;
+    let error = Running::start(&master, scratch.path(), &runtime, "another").ended().await.expect_err("refused");
+    assert_eq!(error.exit_code(), 4);
+    assert!(error.hint().contains("worker.token"), "{}", error.hint());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_worker_on_the_same_directory_is_refused() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let runtime = Arc::new(FakeRuntime::new());
+    let mut master = Master::start().await;
+    let first = Running::start(&master, scratch.path(), &runtime, TOKEN);
+    let (_talk, _) = master.welcome(|_| Decision::Keep).await;
+    let error = Running::start(&master, scratch.path(), &runtime, TOKEN).ended().await.expect_err("refused");
+    assert!(matches!(error, WorkerError::InUse { .. }), "{error}");
+    first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_engine_that_does_not_answer_is_waited_for() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let runtime = Arc::new(FakeRuntime::new());
+    runtime.set_outage(Some("stopped"));
+    let mut master = Master::start().await;
+    let worker = Running::start(&master, scratch.path(), &runtime, TOKEN);
+    wait_for("a first try", || runtime.calls().info > 0).await;
+    assert!(master.sessions.try_recv().is_err(), "no master is bothered before there is an engine");
+    runtime.set_outage(None);
+    master.welcome(|_| Decision::Keep).await;
+    worker.stop().await;
+}

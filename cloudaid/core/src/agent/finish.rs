@@ -30,10 +30,15 @@ impl Run {
                 let finished_at = out.now.wall;
                 self.harvest(Harvest { verdict, finished_at, logs: None, outputs: None }, out);
             }
-            EngineError::ImageNotFound(_)
-            | EngineError::ImageUnavailable(_)
-            | EngineError::Setup(_)
-            | EngineError::Engine(_) => watch.wait.failed(out.now.boot),
+            // It has ended, and the engine knows that the command itself was never run.
+            EngineError::Setup(message) => {
+                let verdict = Verdict::Setup { message: message.clone() };
+                let finished_at = out.now.wall;
+                self.harvest(Harvest { verdict, finished_at, logs: None, outputs: None }, out);
+            }
+            EngineError::ImageNotFound(_) | EngineError::ImageUnavailable(_) | EngineError::Engine(_) => {
+                watch.wait.failed(out.now.boot);
+            }
         }
     }
 

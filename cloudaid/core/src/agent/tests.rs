@@ -302,6 +302,20 @@ fn a_container_that_vanishes_is_lost_with_what_it_left() {
 }
 
 #[test]
+fn a_command_that_was_never_run_is_a_setup_failure_and_not_waited_for_again() {
+    let mut scene = Scene::connected();
+    scene.assign_and_start(0);
+    scene.now = 3;
+    let error = EngineError::Setup("exec nosuch failed".to_owned());
+    assert_eq!(scene.step(AgentInput::WaitFailed(key(0), error)), [AgentEffect::UploadOutputs(key(0))]);
+    assert_eq!(scene.agent.next_wake(), None, "there is nothing to wait for");
+    scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    let verdict = Verdict::Setup { message: "exec nosuch failed".to_owned() };
+    assert_eq!(effects, finished(key(0), 2, &outcome(verdict, Some(0), 3)));
+}
+
+#[test]
 fn cancelling_before_the_start_ends_it_without_one() {
     let mut scene = Scene::connected();
     scene.assign(0);
