@@ -4,7 +4,7 @@
 //! answers fail or get lost, processes that die between any two steps, hosts that reboot, clients that retry. Each seed
 //! draws which of these faults it has and how often. At some time all faults end, and everything must come to rest.
 //!
-//! What must hold stands in [`oracle`], one file each. Equal seeds give equal runs, so one number repeats a failure.
+//! What must hold stands in `sim/oracle`, one file each. Equal seeds give equal runs, so one number repeats a failure.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
