@@ -3,6 +3,8 @@
 //! A test makes a [`Cluster`](cluster::Cluster) and talks to it as a client does, through [`Api`](api::Api) or through
 //! `cloudctl` ([`Ctl`](ctl::Ctl)). Each cluster has its own directory, ports, workers and cluster id, so tests run side by
 //! side; they share only the Docker engine that `tests/run.sh` starts for them. Whatever a cluster started ends with it.
+//!
+//! [`sim`] needs neither: it runs the cores of master and workers in one thread, in virtual time.
 #![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 pub mod api;
@@ -14,5 +16,6 @@ pub mod golden;
 pub mod master;
 pub mod port;
 pub mod process;
+pub mod sim;
 pub mod wait;
 pub mod worker;

@@ -16,7 +16,7 @@ use crate::record::{AttemptRecord, Change, ClusterRecord, Snapshot, WorkerRecord
 use crate::scheduler::Scheduler;
 use crate::settings::Settings;
 use crate::task::{Run, RunPhase, Task};
-use crate::worker::{Link, Worker};
+use crate::worker::{Link, Reported, Worker};
 
 /// What the store holds contradicts itself. Nothing is guessed: a person has to look.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -147,5 +147,6 @@ fn absent(record: WorkerRecord, now: Now) -> Worker {
         heard_at: None,
         usage: None,
         reserved_at_registration: Resources::default(),
+        reported: Reported::default(),
     }
 }

@@ -1,5 +1,7 @@
 //! A worker as the master sees it.
 
+use std::collections::BTreeSet;
+
 use shared::id::SessionId;
 use shared::resources::Resources;
 use shared::time::{BootTime, WallTime};
@@ -7,6 +9,10 @@ use shared::worker::{Usage, WorkerState};
 
 use crate::record::WorkerRecord;
 use crate::settings::Settings;
+
+/// The most reports that are remembered while an earlier one is missing. Without them they are not acknowledged, and come
+/// again in the next session.
+const AHEAD_LIMIT: usize = 1024;
 
 /// What it has reserved is not here: the ledger derives that from live runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +25,33 @@ pub(crate) struct Worker {
     pub(crate) usage: Option<Usage>,
     /// What was reserved when it registered. It may then have told of a smaller capacity than that.
     pub(crate) reserved_at_registration: Resources,
+    /// Of the present session.
+    pub(crate) reported: Reported,
+}
+
+/// The reports of a session that have been taken. An acknowledgement speaks for all reports up to its number, so it must
+/// not pass over one that is missing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Reported {
+    through: u64,
+    ahead: BTreeSet<u64>,
+}
+
+impl Reported {
+    pub(crate) fn take(&mut self, sequence: u64) {
+        if sequence > self.through && self.ahead.len() < AHEAD_LIMIT {
+            self.ahead.insert(sequence);
+        }
+        while self.ahead.first() == Some(&(self.through + 1)) {
+            self.ahead.pop_first();
+            self.through += 1;
+        }
+    }
+
+    /// Up to where nothing is missing; none: the first one is.
+    pub(crate) fn through(&self) -> Option<u64> {
+        (self.through > 0).then_some(self.through)
+    }
 }
 
 /// Whether it is connected.

@@ -11,7 +11,7 @@ use crate::event::Event;
 use crate::record::{Change, WorkerRecord};
 use crate::reject::Reject;
 use crate::task::RunPhase;
-use crate::worker::{Link, Worker};
+use crate::worker::{Link, Reported, Worker};
 
 /// The worker's inventory and the live runs are compared, and each difference is settled: what it holds and should not
 /// is stopped or forgotten, what it should hold and never got is sent again, what it held and has no more is lost.
@@ -52,6 +52,7 @@ pub(crate) fn on_connected(
         heard_at: Some(now.wall),
         usage: None,
         reserved_at_registration: cluster.ledger.reserved(&id),
+        reported: Reported::default(),
     };
     cluster.workers.insert(id.clone(), worker);
     cluster.plan_stale = true;

@@ -10,8 +10,8 @@ use crate::event::{Event, RefusedReport};
 use crate::record::Change;
 use crate::task::RunPhase;
 
-/// Every report is acknowledged, refused ones too: a worker that repeats them for ever helps nobody. The
-/// acknowledgement is sent after the commit, like every effect.
+/// Every report is acknowledged, refused ones too: a worker that repeats them for ever helps nobody. But none is
+/// acknowledged while an earlier one is missing. The acknowledgement is sent after the commit, like every effect.
 pub(crate) fn on_reported(
     cluster: &mut Cluster,
     now: Now,
@@ -20,10 +20,9 @@ pub(crate) fn on_reported(
     reports: Vec<Report>,
     effects: &mut Vec<Effect>,
 ) {
-    if cluster.workers.get(worker).and_then(crate::worker::Worker::session) != Some(session) {
-        return;
-    }
-    let through = reports.iter().map(|report| report.sequence).max();
+    let Some(known) = cluster.workers.get_mut(worker).filter(|known| known.session() == Some(session)) else { return };
+    reports.iter().for_each(|report| known.reported.take(report.sequence));
+    let through = known.reported.through();
     for report in reports {
         match check(cluster, worker, report.key) {
             Ok(()) => apply(cluster, now, report.key, report.change, effects),

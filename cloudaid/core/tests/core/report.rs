@@ -107,6 +107,26 @@ fn many_reports_are_one_acknowledgement_and_one_progress_per_task() {
 }
 
 #[test]
+fn an_acknowledgement_never_passes_over_a_report_that_is_missing() {
+    let mut world = World::default();
+    let (a, _) = world.connect("a", 4, vec![]);
+    let (_, effects) = world.submit(1, 3);
+    let outcome = world.outcome(Verdict::Success);
+    let orders = assigned(&effects);
+    let mut acks = |index: usize, sequence| {
+        let change = AttemptChange::Finished(outcome.clone());
+        let reports = vec![Report { sequence, key: orders[index].1.key, change }];
+        let effects = world.step(Input::WorkerReported { worker: a.worker.clone(), session: a.session, reports });
+        brief(&effects).into_iter().filter(|line| line.contains("ack")).collect::<Vec<_>>()
+    };
+    assert_eq!(acks(0, 2), [""; 0]);
+    assert_eq!(acks(1, 1), ["s2 ack 2"]);
+    assert_eq!(acks(2, 4), ["s2 ack 2"]);
+    assert_eq!(acks(1, 1), ["s2 ack 2"], "a repetition");
+    assert_eq!(acks(2, 3), ["s2 ack 4"]);
+}
+
+#[test]
 fn files_count_for_the_present_run_only() {
     let mut world = World::default();
     let (a, _) = world.connect("a", 4, vec![]);

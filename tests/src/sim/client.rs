@@ -1,0 +1,236 @@
+//! Clients: they submit, retry with the same key, and cancel. What would run for ever is always cancelled, so a cancel
+//! that was forgotten shows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cloudaid_core::effect::Answer;
+use cloudaid_core::input::{Input, Submission};
+use cloudaid_core::record::IdempotencyKey;
+use cloudaid_core::reject::Reject;
+use cloudaid_core::testkit;
+use rand::RngExt;
+use rand::rngs::StdRng;
+use shared::id::{AttemptKey, RequestId, TaskId, TaskRef, UserName};
+use shared::task::TaskSpec;
+use ulid::Ulid;
+
+use super::reach::Probe;
+use super::schedule::Event;
+use super::script::{BROKEN_IMAGE, ENDLESS, MISSING_IMAGE, Script};
+use super::swarm::Swarm;
+use super::world::World;
+use super::{Check, between};
+
+/// After this time without an answer a client gives up, and tries again if it has a key.
+const PATIENCE: u64 = 10_000;
+
+/// Everybody who waits for an answer.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    pub(crate) plans: Vec<Plan>,
+    asked: BTreeMap<RequestId, Asked>,
+    last_task: u64,
+}
+
+/// One submission.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    spec: Arc<TaskSpec>,
+    pub(crate) count: u32,
+    key: Option<IdempotencyKey>,
+    /// Runs until it is cancelled, so its client does that.
+    endless: bool,
+    answered: bool,
+}
+
+/// What somebody waits for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Asked {
+    Submit {
+        index: usize,
+        waits: bool,
+    },
+    /// With the key of an earlier submission, but for something else.
+    Misuse,
+    /// `insists`: asks until it is answered.
+    Cancel {
+        target: TaskRef,
+        insists: bool,
+    },
+    Upload {
+        worker: usize,
+        life: u32,
+        key: AttemptKey,
+    },
+}
+
+impl Clients {
+    pub(crate) fn draw(rng: &mut StdRng, swarm: &Swarm) -> Self {
+        let plans = (0..swarm.submissions).map(|index| Plan::draw(rng, swarm, index)).collect();
+        Self { plans, asked: BTreeMap::new(), last_task: 0 }
+    }
+}
+
+impl Plan {
+    fn draw(rng: &mut StdRng, swarm: &Swarm, index: usize) -> Self {
+        let mut spec = testkit::spec(between(rng, 1, 4));
+        let large = rng.random_bool(0.03);
+        let longest = if large { 500 } else { swarm.longest_run };
+        let mut script = Script::draw(rng, longest);
+        let endless = rng.random_bool(0.07);
+        if endless {
+            script.duration = ENDLESS;
+        }
+        spec.command = script.to_command();
+        match between(rng, 0, 30) {
+            0 => spec.image = MISSING_IMAGE.to_owned(),
+            1 => spec.image = BROKEN_IMAGE.to_owned(),
+            2 | 3 => spec.worker = "w0".parse().ok(),
+            _ => {}
+        }
+        let count = match between(rng, 0, 2) {
+            _ if large => between(rng, 20, 60) as u32,
+            0 => between(rng, 2, 8) as u32,
+            _ => 1,
+        };
+        let digest = [index as u8; 16];
+        // Who has to cancel it must come to know its id.
+        let key =
+            (endless || rng.random_bool(0.5)).then(|| IdempotencyKey { key: format!("key {index}").into(), digest });
+        Self { spec: Arc::new(spec), count, key, endless, answered: false }
+    }
+}
+
+impl World {
+    pub(crate) fn ask(&mut self, asked: Asked) -> RequestId {
+        self.master.last_request += 1;
+        let request = RequestId(self.master.last_request);
+        self.clients.asked.insert(request, asked);
+        request
+    }
+
+    fn user() -> UserName {
+        "ada".parse().expect("a name")
+    }
+
+    pub(crate) fn submit(&mut self, index: usize) {
+        if self.master.cluster.is_none() {
+            // Refused: surely not done, so everybody tries again.
+            let pause = self.between(500, 5_000);
+            self.schedule.after(pause, Event::Submit { index });
+            return;
+        }
+        let submission = self.submission(index);
+        let request = self.ask(Asked::Submit { index, waits: true });
+        self.schedule.after(PATIENCE, Event::ClientGivesUp { request });
+        self.tell_master(Input::SubmitTask { request, submission, known: None });
+        let plan = &self.clients.plans[index];
+        if plan.answered && plan.key.is_some() {
+            let mut misuse = self.submission(index);
+            misuse.key.iter_mut().for_each(|key| key.digest = [255; 16]);
+            let request = self.ask(Asked::Misuse);
+            self.tell_master(Input::SubmitTask { request, submission: misuse, known: None });
+        }
+    }
+
+    fn submission(&mut self, index: usize) -> Submission {
+        self.clients.last_task += 1;
+        let random = u128::from(self.between(0, u64::MAX >> 16));
+        let plan = &self.clients.plans[index];
+        Submission {
+            id: TaskId(Ulid((random << 32) | u128::from(self.clients.last_task))),
+            user: Self::user(),
+            spec: Arc::clone(&plan.spec),
+            count: plan.count,
+            key: plan.key.clone(),
+        }
+    }
+
+    pub(crate) fn cancel_any(&mut self) {
+        let known = self.oracle.submissions.known();
+        if known.is_empty() || self.master.cluster.is_none() {
+            return;
+        }
+        let (task, count) = known[self.between(0, known.len() as u64 - 1) as usize];
+        let index = if self.chance(0.5) { None } else { Some(self.between(0, u64::from(count) - 1) as u32) };
+        self.cancel(TaskRef { task, index }, false);
+    }
+
+    pub(crate) fn insist_on_cancel(&mut self, target: TaskRef) {
+        if self.master.cluster.is_none() {
+            let pause = self.between(500, 5_000);
+            self.schedule.after(pause, Event::Cancel { target: Some(target) });
+            return;
+        }
+        let request = self.cancel(target, true);
+        self.schedule.after(PATIENCE, Event::ClientGivesUp { request });
+    }
+
+    fn cancel(&mut self, target: TaskRef, insists: bool) -> RequestId {
+        self.oracle.cancels.requested(target);
+        let request = self.ask(Asked::Cancel { target, insists });
+        self.tell_master(Input::CancelTask { request, task: target });
+        request
+    }
+
+    pub(crate) fn give_up_request(&mut self, request: RequestId) {
+        let index = match self.clients.asked.get(&request).copied() {
+            Some(Asked::Cancel { target, insists: true }) => return self.insist_on_cancel(target),
+            Some(Asked::Submit { index, waits: true }) => index,
+            _ => return,
+        };
+        self.hit(Probe::SubmitUnanswered);
+        self.clients.asked.insert(request, Asked::Submit { index, waits: false });
+        let plan = &self.clients.plans[index];
+        if plan.key.is_some() && !plan.answered {
+            self.submit(index);
+        }
+    }
+
+    /// An answer leaves the master: from now on its word counts, whether or not somebody still listens.
+    pub(crate) fn reply(&mut self, request: RequestId, answer: Result<Answer, Reject>) -> Check {
+        let asked = self.clients.asked.remove(&request).ok_or("an answer that nobody asked for")?;
+        match (asked, answer) {
+            (Asked::Upload { worker, life, key }, answer) => {
+                self.upload_answered((worker, life, key), answer.err());
+                Ok(())
+            }
+            (Asked::Submit { index, .. }, Ok(Answer::Submitted(view))) => {
+                let id: TaskId = view.task_id.parse().map_err(|error| format!("{error}"))?;
+                let plan = &mut self.clients.plans[index];
+                plan.answered = true;
+                let (key, endless) = (plan.key.as_ref().map(|key| Arc::clone(&key.key)), plan.endless);
+                if view.replayed {
+                    self.hit(Probe::SubmitReplayed);
+                }
+                if endless {
+                    let pause = self.between(0, 60_000);
+                    self.schedule.after(pause, Event::Cancel { target: Some(id.into()) });
+                }
+                // Some clients ask once more although they have their answer.
+                if key.is_some() && self.goes_wrong(0.1) {
+                    let pause = self.between(0, 30_000);
+                    self.schedule.after(pause, Event::Submit { index });
+                }
+                self.oracle.submissions.acknowledged(&self.master.saved, id, key)
+            }
+            (Asked::Submit { .. }, Err(Reject::WorkerNotFound { .. })) => Ok(()),
+            (Asked::Misuse, Err(Reject::KeyReused)) => {
+                self.hit(Probe::KeyReused);
+                Ok(())
+            }
+            (Asked::Cancel { target, insists }, Ok(Answer::Cancelled(view))) => {
+                if insists {
+                    self.hit(Probe::EndlessCancelled);
+                }
+                self.hit(if view.cancelling { Probe::CancelLive } else { Probe::CancelWaiting });
+                self.oracle.cancels.acknowledged(&self.master.saved, target)
+            }
+            (Asked::Cancel { target, .. }, Err(Reject::TaskNotFound(_) | Reject::TaskEnded(..))) => {
+                self.oracle.cancels.refused(&self.master.saved, target)
+            }
+            (asked, answer) => Err(format!("{asked:?} was answered with {answer:?}")),
+        }
+    }
+}
