@@ -21,6 +21,7 @@ use shared::time::WallTime;
 pub mod contract;
 pub mod docker;
 pub mod fake;
+pub mod output;
 
 /// Runs containers on one machine.
 #[async_trait]
@@ -86,7 +87,8 @@ pub struct ContainerSpec {
     pub env: BTreeMap<String, String>,
     /// Limits.
     pub resources: Resources,
-    /// Directory of the host that the container sees as /output.
+    /// Directory of the host that the container sees as /output. Made with the container ([`output::ensure`]), if it is
+    /// not there.
     pub output: PathBuf,
     /// Between TERM and KILL, for whoever stops it by hand.
     pub stop_grace: Duration,

@@ -1,6 +1,6 @@
 //! A worker dies before and after each step of its journal and each call to the engine, a master before and after each
 //! commit: every task ends once, every container runs once.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 

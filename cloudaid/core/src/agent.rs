@@ -21,11 +21,13 @@ pub use input::{AgentInput, ContainerState, Ended, EngineError, FoundContainer, 
 pub use journal::{JournalEntry, JournalRecord, StopOrder};
 pub use run::container_name;
 
+use index::Index;
 use out::{Out, Session};
 use run::Run;
 
 mod effect;
 mod finish;
+mod index;
 mod input;
 mod journal;
 mod out;
@@ -52,6 +54,7 @@ const GONE_LIMIT: usize = 16 * 1024;
 #[derive(Debug, Default)]
 pub struct Agent {
     runs: BTreeMap<AttemptKey, Run>,
+    index: Index,
     session: Session,
     /// Runs that were here and are over; an assignment of one of these is late.
     gone: BTreeSet<Fence>,
@@ -80,7 +83,10 @@ impl Agent {
             }
             AgentInput::Connected(welcome) => self.on_connected(now, welcome, effects),
             AgentInput::Disconnected => self.session = Session::Down,
-            AgentInput::Recovered { journal, found } => recover::recover(&mut self.runs, journal, found, &mut out),
+            AgentInput::Recovered { journal, found } => {
+                recover::recover(&mut self.runs, journal, found, &mut out);
+                self.index = Index::of(&self.runs);
+            }
             AgentInput::ImageReady(key) => self.on_run(now, key, effects, Run::image_ready),
             AgentInput::ImageFailed(key, error) => {
                 self.on_run(now, key, effects, |run, out| run.image_failed(&error, out));
@@ -113,7 +119,11 @@ impl Agent {
             }
             AgentInput::Removed(key) => self.on_removed(key, effects),
             AgentInput::RemoveFailed(key) => self.on_run(now, key, effects, Run::remove_failed),
-            AgentInput::Tick => self.runs.values_mut().for_each(|run| run.tick(&mut out)),
+            AgentInput::Tick => {
+                for key in self.index.due(now.boot) {
+                    self.on_run(now, key, effects, Run::tick);
+                }
+            }
             AgentInput::Shutdown => self.shutting_down = true,
         }
     }
@@ -121,7 +131,7 @@ impl Agent {
     /// When the next [`AgentInput::Tick`] is due.
     #[must_use]
     pub fn next_wake(&self) -> Option<BootTime> {
-        self.runs.values().filter_map(Run::next_wake).min()
+        self.index.next_wake()
     }
 
     /// What to say in the next hello. Runs that were given up are left out: nobody waits for them.
@@ -134,7 +144,7 @@ impl Agent {
     /// Runs whose container may be running now.
     #[must_use]
     pub fn running(&self) -> usize {
-        self.runs.values().filter(|run| run.may_run()).count()
+        self.index.running()
     }
 
     /// Whether nothing is held, not even to be removed.
@@ -153,12 +163,14 @@ impl Agent {
     ) {
         if let Some(run) = self.runs.get_mut(&key) {
             handle(run, &mut Out::new(now, &mut self.session, effects));
+            self.index.update(key, Some(run));
         }
     }
 
     fn on_removed(&mut self, key: AttemptKey, effects: &mut Vec<AgentEffect>) {
         if self.runs.get(&key).is_some_and(Run::is_removing) {
             self.runs.remove(&key);
+            self.index.update(key, None);
             self.gone.insert(key.fence);
             if self.gone.len() > GONE_LIMIT {
                 self.gone.pop_first();
@@ -178,10 +190,13 @@ impl Agent {
         if self.gone.contains(&key.fence) || newest_fence(&self.runs, key.element()) >= Some(key.fence) {
             return;
         }
-        for (_, older) in self.runs.range_mut(runs_of(key.element())) {
-            older.give_up(&mut out);
+        for (older, run) in self.runs.range_mut(runs_of(key.element())) {
+            run.give_up(&mut out);
+            self.index.update(*older, Some(run));
         }
-        self.runs.insert(key, Run::accept(assignment, &mut out));
+        let run = Run::accept(assignment, &mut out);
+        self.index.update(key, Some(&run));
+        self.runs.insert(key, run);
     }
 
     fn on_connected(&mut self, now: Now, welcome: Welcome, effects: &mut Vec<AgentEffect>) {
@@ -199,6 +214,7 @@ impl Agent {
         for run in self.runs.values() {
             run.report(&mut out);
         }
+        self.index = Index::of(&self.runs);
     }
 }
 

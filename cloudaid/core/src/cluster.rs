@@ -7,6 +7,7 @@ use shared::id::{AttemptKey, Epoch, Fence, SessionId, TaskId, UserName, WorkerId
 use shared::link::{Assignment, ToWorker};
 use shared::task::Verdict;
 use shared::time::{BootTime, Now};
+use shared::view::{Tally, TaskCounts};
 
 use crate::effect::Effect;
 use crate::event::Event;
@@ -33,6 +34,8 @@ pub struct Cluster {
     pub(crate) users: BTreeMap<UserName, UserRecord>,
     /// Idempotency keys of the tasks above; the store knows the others.
     pub(crate) keys: BTreeMap<(UserName, Arc<str>), TaskId>,
+    /// Elements of the tasks above by state, as of the last batch: to count them for every question would cost by tasks.
+    pub(crate) totals: TaskCounts,
     pub(crate) last_sequence: u64,
     pub(crate) last_fence: u32,
     pub(crate) draining: bool,
@@ -190,7 +193,9 @@ impl Cluster {
 
     fn save_progress(&mut self, now: Now, id: TaskId, effects: &mut Vec<Effect>) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        task.progress.tally = task.tally();
+        let after = task.tally();
+        let before = std::mem::replace(&mut task.progress.tally, after);
+        count(&mut self.totals, &before, &after);
         let over = task.is_over();
         if over {
             task.progress.finished_at = Some(now.wall);
@@ -201,6 +206,7 @@ impl Cluster {
             if let Some(key) = &task.record.key {
                 self.keys.remove(&(task.record.user.clone(), Arc::clone(&key.key)));
             }
+            count(&mut self.totals, &task.progress.tally, &Tally::default());
             self.tasks.remove(&id);
         }
     }
@@ -252,6 +258,14 @@ impl Cluster {
         };
         end_element(task, result, effects);
     }
+}
+
+/// Moves what a task had into what it has.
+pub(crate) fn count(totals: &mut TaskCounts, before: &Tally, after: &Tally) {
+    let shift = |total: &mut u64, before: u32, after: u32| *total = *total + u64::from(after) - u64::from(before);
+    shift(&mut totals.queued, before.queued, after.queued);
+    shift(&mut totals.pending, before.pending, after.pending);
+    shift(&mut totals.running, before.running, after.running);
 }
 
 /// An element is over, for ever.

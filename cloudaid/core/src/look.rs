@@ -60,13 +60,8 @@ impl Cluster {
     pub fn status_view(&self, version: &str, store: &str, ended: TaskCounts) -> StatusView {
         let active = |room: &&Room| room.state == WorkerState::Active;
         let rooms = self.rooms();
-        let mut tasks = ended;
-        for task in self.tasks.values() {
-            let tally = task.tally();
-            tasks.queued += u64::from(tally.queued);
-            tasks.pending += u64::from(tally.pending);
-            tasks.running += u64::from(tally.running);
-        }
+        let TaskCounts { queued, pending, running, .. } = self.totals;
+        let tasks = TaskCounts { queued, pending, running, ..ended };
         StatusView {
             version: version.to_owned(),
             cluster_id: self.identity.cluster.to_string(),

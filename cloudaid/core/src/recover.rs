@@ -7,8 +7,9 @@ use shared::id::{AttemptKey, ClusterId, Epoch, TaskId};
 use shared::resources::Resources;
 use shared::task::AttemptState;
 use shared::time::Now;
+use shared::view::{Tally, TaskCounts};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, count};
 use crate::effect::Effect;
 use crate::ledger::Ledger;
 use crate::queue::{Queue, Shape};
@@ -68,6 +69,7 @@ impl Cluster {
             ledger: Ledger::default(),
             users: snapshot.users.into_iter().map(|user| (user.name.clone(), user)).collect(),
             keys: BTreeMap::new(),
+            totals: TaskCounts::default(),
             last_sequence: snapshot.last_sequence,
             last_fence: 0,
             draining: false,
@@ -125,8 +127,10 @@ impl Cluster {
     }
 
     fn recover_queue(&mut self) -> Result<(), RecoverError> {
-        for (id, task) in &self.tasks {
+        for (id, task) in &mut self.tasks {
             let tally = task.tally();
+            count(&mut self.totals, &Tally::default(), &tally);
+            task.progress.tally = tally;
             let found = tally.queued + tally.pending + tally.running + tally.completed + tally.failed + tally.cancelled;
             if found != task.record.count {
                 return Err(RecoverError::Elements { task: *id, found, expected: task.record.count });

@@ -18,9 +18,6 @@ use shared::id::{AttemptKey, ClusterId, WorkerId};
 
 use super::error::WorkerError;
 
-/// Whoever the container runs as must be able to write, and nobody to delete what others wrote.
-const OUTPUT_MODE: u32 = 0o1777;
-
 /// A directory that is ours alone.
 #[derive(Debug)]
 pub(super) struct DataDir {
@@ -90,12 +87,9 @@ impl DataDir {
         self.run(key).join("output")
     }
 
-    /// Makes the output directory of a run, or finds the one of an earlier try.
-    pub(super) fn ensure_output(&self, key: &AttemptKey) -> io::Result<PathBuf> {
-        let output = self.output(key);
-        DirBuilder::new().recursive(true).mode(0o700).create(&output)?;
-        fs::set_permissions(&output, Permissions::from_mode(OUTPUT_MODE))?;
-        Ok(output)
+    /// Whether there is anything of a run. One look at one name: not worth a thread.
+    pub(super) fn has_run(&self, key: &AttemptKey) -> bool {
+        fs::symlink_metadata(self.run(key)).is_ok()
     }
 
     /// Removes all that a run has written. What containers wrote as root stays if this process is not root: it is in
@@ -226,17 +220,17 @@ mod tests {
     }
 
     #[test]
-    fn outputs_can_be_written_by_anybody_and_go_with_their_run() {
+    fn outputs_go_with_their_run() {
         let scratch = tempfile::tempdir().expect("a directory");
         let data = DataDir::open(scratch.path(), &name("w1")).expect("ours");
-        let output = data.ensure_output(&key(1)).expect("made");
-        assert_eq!(mode(&output), 0o1777);
+        let output = data.output(&key(1));
+        assert!(!data.has_run(&key(1)));
+        for number in [1, 2] {
+            fs::create_dir_all(data.output(&key(number))).expect("made");
+        }
         fs::write(output.join("r.txt"), "data").expect("written");
-        assert_eq!(data.ensure_output(&key(1)).expect("found"), output);
-        assert!(output.join("r.txt").exists(), "a second try keeps what is there");
-        data.ensure_output(&key(2)).expect("made");
         data.sweep(&BTreeSet::from([key(1)])).expect("swept");
-        assert!(output.exists() && !data.output(&key(2)).exists());
+        assert!(output.exists() && data.has_run(&key(1)) && !data.has_run(&key(2)));
         data.remove_run(&key(1)).expect("removed");
         data.remove_run(&key(1)).expect("removed twice");
         assert!(!output.exists());

@@ -167,8 +167,11 @@ impl Executor {
         self.call(async move {
             let removed = async {
                 runtime.remove(&key).await.map_err(|error| error.to_string())?;
-                let files = tokio::task::spawn_blocking(move || data.remove_run(&key)).await;
-                files.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+                if data.has_run(&key) {
+                    let files = tokio::task::spawn_blocking(move || data.remove_run(&key)).await;
+                    files.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+                }
+                Ok::<_, String>(())
             };
             match removed.await {
                 Ok(()) => AgentInput::Removed(key),
@@ -215,9 +218,6 @@ async fn create(
     assignment: &Assignment,
 ) -> Result<(), RuntimeError> {
     let key = assignment.key;
-    let output = data
-        .ensure_output(&key)
-        .map_err(|error| RuntimeError::Engine(format!("the output directory cannot be made: {error}")))?;
     let spec = ContainerSpec {
         key,
         cluster,
@@ -227,7 +227,7 @@ async fn create(
         command: assignment.command.clone(),
         env: assignment.env.clone(),
         resources: assignment.resources,
-        output,
+        output: data.output(&key),
         stop_grace: assignment.stop_grace,
     };
     runtime.create(&spec).await

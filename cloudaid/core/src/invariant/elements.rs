@@ -6,6 +6,7 @@ use crate::cluster::Cluster;
 
 pub(super) fn check(cluster: &Cluster) -> Result<(), String> {
     let mut fences = BTreeSet::new();
+    let (mut queued, mut held) = (0, 0);
     for (id, task) in &cluster.tasks {
         let progress = &task.progress;
         let mut seen = BTreeSet::new();
@@ -29,6 +30,11 @@ pub(super) fn check(cluster: &Cluster) -> Result<(), String> {
         if let Some(stray) = progress.cancelling.iter().find(|index| !task.live.contains_key(index)) {
             return Err(format!("{id}.{stray} is being cancelled but no worker holds it"));
         }
+        if progress.tally != task.tally() {
+            return Err(format!("{id} is counted as {:?} instead of {:?}", progress.tally, task.tally()));
+        }
+        queued += u64::from(progress.tally.queued);
+        held += u64::from(progress.tally.pending + progress.tally.running);
         for (index, run) in &task.live {
             if !fences.insert(run.fence) {
                 return Err(format!("{id}.{index} shares its fence with another run"));
@@ -37,6 +43,10 @@ pub(super) fn check(cluster: &Cluster) -> Result<(), String> {
                 return Err(format!("{id}.{index} counts more failures than runs"));
             }
         }
+    }
+    let totals = &cluster.totals;
+    if (totals.queued, totals.pending + totals.running) != (queued, held) {
+        return Err(format!("{totals:?} are shown, {queued} wait and {held} are held"));
     }
     Ok(())
 }

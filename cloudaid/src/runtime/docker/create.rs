@@ -7,7 +7,7 @@ use bollard::query_parameters::CreateContainerOptionsBuilder;
 use super::errors::{Failure, short, within};
 use super::labels::container_name;
 use super::{DockerRuntime, Known, WORK_LIMIT, owner, spec};
-use crate::runtime::{ContainerSpec, RuntimeError};
+use crate::runtime::{ContainerSpec, RuntimeError, output};
 
 /// How often a refused name is looked at again: its container may be half made, or half removed.
 const TRIES: u32 = 50;
@@ -30,6 +30,8 @@ impl DockerRuntime {
         let facts = self.facts().await?;
         self.network.ensure(&self.engine, &facts.engine_id).await?;
         let body = spec::body(spec, facts.cpus)?;
+        output::ensure(&spec.output)
+            .map_err(|error| RuntimeError::Engine(format!("the output directory cannot be made: {error}")))?;
         let name = container_name(&spec.key);
         let mut image_again = true;
         for _ in 0..TRIES {

@@ -63,6 +63,10 @@ impl Container {
         if let Some(error) = &self.behaviour.start_error {
             return Err(error.clone());
         }
+        if !self.behaviour.files.is_empty() {
+            let made = crate::runtime::output::ensure(&self.output);
+            made.map_err(|error| RuntimeError::Engine(format!("{}: {error}", self.output.display())))?;
+        }
         for (path, bytes) in &self.behaviour.files {
             write(&self.output.join(path), bytes)?;
         }
