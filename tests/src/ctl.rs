@@ -25,7 +25,6 @@ impl Output {
     ///
     /// # Panics
     /// When it failed.
-    #[must_use]
     pub fn ok(self) -> String {
         assert_eq!(self.code, 0, "cloudctl failed: {self:?}");
         self.stdout

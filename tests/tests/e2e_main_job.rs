@@ -79,7 +79,8 @@ async fn a_large_log_arrives_whole() {
 async fn the_ways_to_end() {
     let cluster = Cluster::start(1).await;
     let api = cluster.api();
-    let cases: [(&str, TaskState, fn(&Verdict) -> bool); 5] = [
+    type Case = (&'static str, TaskState, fn(&Verdict) -> bool);
+    let cases: [Case; 5] = [
         ("true", TaskState::Completed, |verdict| matches!(verdict, Verdict::Success)),
         ("exit 7", TaskState::Failed, |verdict| matches!(verdict, Verdict::ExitCode { exit_code: 7 })),
         ("kill -SEGV $$", TaskState::Failed, |verdict| matches!(verdict, Verdict::Signal { signal: 11 })),

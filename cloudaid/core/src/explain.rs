@@ -60,14 +60,15 @@ impl Cluster {
 
     /// What a submitter should know at once.
     pub(crate) fn submit_warnings(&self, shape: &Shape) -> Vec<String> {
-        let rooms = self.present_rooms();
-        if rooms.is_empty() {
+        let mut present = self.workers.iter().filter(|(_, worker)| worker.state() != WorkerState::Inactive).peekable();
+        if present.peek().is_none() {
             return vec!["no worker is connected: the task waits until one is".to_owned()];
         }
-        if rooms.iter().any(|room| room.could_ever_fit(shape)) {
+        // What is free does not matter here, and to count it for every submission would cost by what runs.
+        if present.any(|(id, worker)| shape.could_ever_fit(id, worker.record.facts.capacity)) {
             return Vec::new();
         }
-        let (reasons, _) = causes(&rooms, shape);
+        let (reasons, _) = causes(&self.present_rooms(), shape);
         let reasons: Vec<_> = reasons.into_iter().map(|reason| reason.message).collect();
         vec![format!("can never run on the present workers: {}", reasons.join("; "))]
     }

@@ -21,6 +21,11 @@ pub struct Shape {
 }
 
 impl Shape {
+    /// Whether it would fit on a worker of this capacity if nothing else ran there.
+    pub(crate) fn could_ever_fit(&self, worker: &WorkerId, capacity: Resources) -> bool {
+        self.worker.as_ref().is_none_or(|wanted| wanted == worker) && capacity.fits(self.resources)
+    }
+
     /// The class of a submission.
     pub(crate) fn of(record: &TaskRecord) -> Self {
         Self { resources: record.spec.resources, worker: record.spec.worker.clone(), user: record.user.clone() }

@@ -124,7 +124,7 @@ impl Room {
     /// Whether `shape` would fit if nothing else ran here.
     #[must_use]
     pub fn could_ever_fit(&self, shape: &Shape) -> bool {
-        shape.worker.as_ref().is_none_or(|wanted| *wanted == self.worker) && self.capacity.fits(shape.resources)
+        shape.could_ever_fit(&self.worker, self.capacity)
     }
 }
 
