@@ -35,6 +35,7 @@ mod logs;
 pub mod outputs;
 mod pause;
 mod telemetry;
+mod tidy;
 mod uploads;
 
 #[cfg(test)]

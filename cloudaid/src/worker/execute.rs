@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloudaid_core::agent::{AgentEffect, AgentInput, FoundContainer, StopSignal};
 use shared::id::{AttemptKey, ClusterId};
@@ -15,11 +16,25 @@ use super::driver::Event;
 use super::engine;
 use super::link::dial::Uplink;
 use super::logs::{Lanes, Pump};
+use super::tidy::Tidy;
 use super::uploads::Uploads;
 use crate::runtime::{ContainerSpec, Runtime, RuntimeError};
 
 /// Engine calls at a time, waits and log streams not counted: more only queue inside the engine.
 const ENGINE_CALLS: usize = 32;
+
+/// How long a container may run before its log is followed. Most that are short have ended by then, and to read a log
+/// that is complete costs the engine a third of following it.
+const LOG_DELAY: Duration = Duration::from_millis(200);
+
+/// What is going on for a run.
+#[derive(Debug, Clone)]
+struct Tokens {
+    /// Cancelled when the run is removed.
+    life: CancellationToken,
+    /// Cancelled when its container has ended.
+    ended: CancellationToken,
+}
 
 /// Carries effects out.
 #[derive(Debug)]
@@ -29,10 +44,10 @@ pub(super) struct Executor {
     data: Arc<DataDir>,
     events: mpsc::Sender<Event>,
     calls: Arc<Semaphore>,
+    tidy: Arc<Tidy>,
     lanes: Arc<Lanes>,
     uploads: Arc<Uploads>,
-    /// What is going on for each run and ends when the run is removed.
-    runs: BTreeMap<AttemptKey, CancellationToken>,
+    runs: BTreeMap<AttemptKey, Tokens>,
     life: CancellationToken,
 }
 
@@ -48,7 +63,8 @@ impl Executor {
         let lanes = Arc::new(Lanes::new(uplink.clone()));
         let uploads = Arc::new(Uploads::new(uplink));
         let calls = Arc::new(Semaphore::new(ENGINE_CALLS));
-        Self { runtime, cluster, data, events, calls, lanes, uploads, runs: BTreeMap::new(), life }
+        let tidy = Arc::default();
+        Self { runtime, cluster, data, events, calls, tidy, lanes, uploads, runs: BTreeMap::new(), life }
     }
 
     /// All containers of this worker.
@@ -101,7 +117,9 @@ impl Executor {
 
     fn create(&self, assignment: Arc<Assignment>) {
         let (runtime, data, cluster) = (Arc::clone(&self.runtime), Arc::clone(&self.data), self.cluster);
+        let starting = self.tidy.starting();
         self.call(async move {
+            let _starting = starting;
             let key = assignment.key;
             match create(&*runtime, &data, cluster, &assignment).await {
                 Ok(()) => AgentInput::Created(key),
@@ -115,7 +133,9 @@ impl Executor {
 
     fn start(&self, key: AttemptKey) {
         let runtime = Arc::clone(&self.runtime);
+        let starting = self.tidy.starting();
         self.call(async move {
+            let _starting = starting;
             match runtime.start(&key).await {
                 Ok(()) => AgentInput::Started(key),
                 Err(error) => {
@@ -128,9 +148,13 @@ impl Executor {
 
     fn wait(&mut self, key: AttemptKey) {
         let runtime = Arc::clone(&self.runtime);
+        let ended = self.tokens(key).ended;
         self.follow(key, async move {
             match runtime.wait(&key).await {
-                Ok(exit) => AgentInput::Exited(key, engine::ended(exit)),
+                Ok(exit) => {
+                    ended.cancel();
+                    AgentInput::Exited(key, engine::ended(exit))
+                }
                 Err(error) => {
                     tracing::warn!(task = %key, %error, "Waiting for the container failed");
                     AgentInput::WaitFailed(key, engine::error(error))
@@ -151,7 +175,12 @@ impl Executor {
 
     fn collect_logs(&mut self, key: AttemptKey) {
         let pump = Pump { key, runtime: Arc::clone(&self.runtime), lanes: Arc::clone(&self.lanes) };
-        self.follow(key, async move { AgentInput::LogsDrained(key, pump.drain().await) });
+        let ended = self.tokens(key).ended;
+        self.follow(key, async move {
+            // Whichever comes first.
+            let _early = tokio::time::timeout(LOG_DELAY, ended.cancelled()).await;
+            AgentInput::LogsDrained(key, pump.drain().await)
+        });
     }
 
     fn upload_outputs(&mut self, key: AttemptKey) {
@@ -160,11 +189,12 @@ impl Executor {
     }
 
     fn remove(&mut self, key: AttemptKey) {
-        if let Some(token) = self.runs.remove(&key) {
-            token.cancel();
+        if let Some(tokens) = self.runs.remove(&key) {
+            tokens.life.cancel();
         }
-        let (runtime, data) = (Arc::clone(&self.runtime), Arc::clone(&self.data));
-        self.call(async move {
+        let (runtime, data, tidy) = (Arc::clone(&self.runtime), Arc::clone(&self.data), Arc::clone(&self.tidy));
+        self.spawn(self.life.clone(), async move {
+            let _turn = tidy.turn().await;
             let removed = async {
                 runtime.remove(&key).await.map_err(|error| error.to_string())?;
                 if data.has_run(&key) {
@@ -196,9 +226,14 @@ impl Executor {
 
     /// Something that goes on until it is done or the run is removed.
     fn follow(&mut self, key: AttemptKey, order: impl Future<Output = AgentInput> + Send + 'static) {
+        let life = self.tokens(key).life;
+        self.spawn(life, order);
+    }
+
+    fn tokens(&mut self, key: AttemptKey) -> Tokens {
         let life = &self.life;
-        let token = self.runs.entry(key).or_insert_with(|| life.child_token()).clone();
-        self.spawn(token, order);
+        let fresh = || Tokens { life: life.child_token(), ended: CancellationToken::new() };
+        self.runs.entry(key).or_insert_with(fresh).clone()
     }
 
     fn spawn(&self, until: CancellationToken, order: impl Future<Output = AgentInput> + Send + 'static) {
