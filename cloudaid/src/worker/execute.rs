@@ -24,8 +24,8 @@ use crate::runtime::{ContainerSpec, Runtime, RuntimeError};
 const ENGINE_CALLS: usize = 32;
 
 /// How long a container may run before its log is followed. Most that are short have ended by then, and to read a log
-/// that is complete costs the engine a third of following it.
-const LOG_DELAY: Duration = Duration::from_millis(200);
+/// that is complete costs the engine less than following it.
+const LOG_DELAY: Duration = Duration::from_millis(500);
 
 /// What is going on for a run.
 #[derive(Debug, Clone)]
