@@ -69,6 +69,7 @@ async fn a_hundred_tasks_survive_kill_9_of_the_master_and_of_a_worker() {
     };
     some_done(10).await;
     cluster.master.kill9();
+    // Long enough for some containers to end meanwhile.
     tokio::time::sleep(Duration::from_millis(700)).await;
     cluster.master.restart().await;
     some_done(40).await;
@@ -162,9 +163,12 @@ async fn following_goes_on_over_a_restart_of_the_master_and_repeats_nothing() {
     let line = "for i in $(seq 1 40); do echo line $i; sleep 0.1; done; exit 5";
     let run = tokio::spawn(async move { ctl.run(&["task", &image, "--wait", "--", "sh", "-c", line]).await });
     let api = cluster.api();
-    eventually(PATIENCE, "it runs", || async { api.status().await.ok().filter(|status| status.tasks.running == 1) })
-        .await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    eventually(PATIENCE, "some of it is printed", || async {
+        let tasks: shared::view::TaskListView = api.get("/api/tasks").await.ok()?;
+        let log = api.get_bytes(&format!("/api/tasks/{}/logs", tasks.tasks.first()?.task_id)).await.ok()?;
+        log.windows(7).any(|line| line == b"line 10").then_some(())
+    })
+    .await;
     cluster.master.kill9();
     cluster.master.restart().await;
     let run = run.await.expect("cloudctl ends");
