@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
 /// How long what has ended may lie about while others are being started. Bounds the disk that it takes.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Removals at a time.
 const REMOVALS: usize = 4;
 
