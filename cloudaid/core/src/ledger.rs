@@ -6,7 +6,7 @@ use shared::id::{ElementId, WorkerId};
 use shared::resources::Resources;
 
 /// An index of the live runs by worker. The runs themselves stand in their tasks; the invariant
-/// [`crate::invariant::conservation`] compares the two.
+/// `conservation` ([`crate::invariant::check`]) compares the two.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Ledger {
     by_worker: BTreeMap<WorkerId, BTreeMap<ElementId, Resources>>,
