@@ -41,7 +41,9 @@ pub async fn check(name: &str) {
 
 /// Runs all lines and puts the answers in; returns what was different.
 async fn play(script: &mut Script) -> Vec<String> {
-    let cluster = Cluster::start_with(&MasterOptions::default(), script.workers(), &WorkerOptions::default()).await;
+    let advertise = ["--advertise", "worker.example"].map(str::to_owned).to_vec();
+    let of_worker = WorkerOptions { args: advertise, ..WorkerOptions::default() };
+    let cluster = Cluster::start_with(&MasterOptions::default(), script.workers(), &of_worker).await;
     let ctl = cluster.ctl();
     let mut names = Names::default();
     names.add("HTTP", cluster.master.url().trim_start_matches("http://"));

@@ -38,7 +38,7 @@ impl Names {
     pub fn hide(&mut self, text: &str) -> String {
         self.learn_ids(text);
         let text = self.known.iter().fold(text.to_owned(), |text, (name, value)| text.replace(value, name));
-        text.lines().map(|line| squeeze(&hide_measures(line)) + "\n").collect()
+        text.lines().map(|line| hide_moments(&squeeze(&hide_measures(line))) + "\n").collect()
     }
 
     fn learn_ids(&mut self, text: &str) {
@@ -52,6 +52,23 @@ impl Names {
                 self.add(&format!("ID{}", self.ids), &id);
             }
         }
+    }
+}
+
+/// Ages, which are `now` or `3s ago`, what a machine uses at the moment, and numbers of processes.
+fn hide_moments(line: &str) -> String {
+    let mut line =
+        line.replace("<DURATION> ago", "<AGE>").replace("(now)", "(<AGE>)").replace("started now)", "started <AGE>)");
+    line = line.replace("  now  ", "  <AGE>  ");
+    if let Some(head) = line.strip_suffix(": now") {
+        line = format!("{head}: <AGE>");
+    }
+    if let Some((head, _)) = line.split_once("Usage: ") {
+        line = format!("{head}Usage: <USAGE>");
+    }
+    match line.split_once("tini (") {
+        Some((head, tail)) => format!("{head}tini (<PID>{}", tail.trim_start_matches(|c: char| c.is_ascii_digit())),
+        None => line,
     }
 }
 
@@ -176,6 +193,20 @@ mod tests {
             ("worker-1s 5sec 2026-11-23", "worker-1s 5sec 2026-11-23"),
         ] {
             assert_eq!(hide_measures(line), hidden);
+        }
+    }
+
+    #[test]
+    fn what_is_only_of_the_moment_is_hidden() {
+        for (line, hidden) in [
+            ("> a  now  b", "> a  <AGE>  b"),
+            ("(now), (started <DURATION> ago)", "(<AGE>), (started <AGE>)"),
+            ("> ║  Last Heartbeat: now", "> ║  Last Heartbeat: <AGE>"),
+            ("> ║  Usage: CPU=<PERCENT>, Memory=0.67GB", "> ║  Usage: <USAGE>"),
+            ("[FATAL tini (8)] exec x", "[FATAL tini (<PID>)] exec x"),
+            ("it cannot be reached now", "it cannot be reached now"),
+        ] {
+            assert_eq!(hide_moments(line), hidden);
         }
     }
 
