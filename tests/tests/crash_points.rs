@@ -68,6 +68,32 @@ async fn a_worker_may_die_at_any_step() {
 }
 
 #[tokio::test]
+async fn a_worker_may_die_while_it_stops_a_container() {
+    let mut cluster = Cluster::start(1).await;
+    let api = cluster.api();
+    for point in ["docker.signal.before", "docker.signal.after"] {
+        cluster.workers[0].kill9();
+        set_failpoint(&mut cluster.workers[0].process, Some(point));
+        cluster.workers[0].restart();
+        let line = "echo start >> /output/witness; sleep 600";
+        let task = api.submit(&shell_task(line)).await.expect("accepted").task_id;
+        eventually(PATIENCE, "it runs", || async {
+            api.task(&task).await.ok().filter(|task| task.state == shared::task::TaskState::Running)
+        })
+        .await;
+        let _view: shared::view::CancelView =
+            api.post(&format!("/api/tasks/{task}/cancel"), &serde_json::json!({})).await.expect("accepted");
+        died(&mut cluster.workers[0].process).await;
+        set_failpoint(&mut cluster.workers[0].process, None);
+        cluster.workers[0].restart();
+        let ended = api.ended(PATIENCE, &task).await;
+        assert_eq!((ended.verdict, ended.attempts.len()), (Some(Verdict::Cancelled), 1), "{point}");
+        let seen = api.get_bytes(&format!("/api/files/{task}/witness")).await.expect("the witness");
+        assert_eq!(String::from_utf8_lossy(&seen), "start\n", "{point}: it ran once");
+    }
+}
+
+#[tokio::test]
 async fn a_master_may_die_around_every_commit_of_a_tasks_life() {
     let mut cluster = Cluster::start(1).await;
     let api = cluster.api();

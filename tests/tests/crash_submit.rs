@@ -1,4 +1,5 @@
-//! The master is killed while clients submit: at random instants, and right before and after commits. What was answered
+//! The master is killed while clients submit: at random instants, right after an answer, and right before and after
+//! commits. What was answered
 //! is never missing, and one key never makes two tasks.
 #![allow(missing_docs, clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,6 +15,7 @@ use cloudai_tests::wait::PATIENCE;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use shared::view::TaskListView;
+use tokio::sync::Notify;
 
 const KILLS: u64 = 200;
 const CLIENTS: usize = 4;
@@ -23,6 +25,8 @@ const CLIENTS: usize = 4;
 struct Known {
     next: Arc<AtomicU64>,
     ids: Arc<Mutex<BTreeMap<String, Option<String>>>>,
+    /// Somebody has got an answer just now.
+    answered: Arc<Notify>,
 }
 
 impl Known {
@@ -37,6 +41,7 @@ impl Known {
             self.ids.lock().expect("no panics").insert(key.clone(), None);
             if let Ok(view) = api.submit_with_key(&key, &shell_task(&key)).await {
                 self.ids.lock().expect("no panics").insert(key, Some(view.task_id));
+                self.answered.notify_waiters();
             }
         }
     }
@@ -75,7 +80,11 @@ async fn nothing_acknowledged_is_missing_after_two_hundred_kills() {
             .map(|_| tokio::spawn(known.clone().submit_until_down(cluster.api(), Arc::clone(&down))))
             .collect();
         if point.is_none() {
-            tokio::time::sleep(Duration::from_micros(dice.random_range(60_000..260_000))).await;
+            if round % 2 == 0 {
+                tokio::time::sleep(Duration::from_micros(dice.random_range(60_000..260_000))).await;
+            } else {
+                known.answered.notified().await;
+            }
             cluster.master.process.signal(rustix::process::Signal::KILL);
         }
         eventually_dead(&mut cluster.master.process).await;

@@ -101,6 +101,13 @@ async fn one_bad_line_of_many_does_not_spoil_the_others() {
     let first = serde_json::from_str::<serde_json::Value>(again.lines().next().expect("a line")).expect("json");
     assert_eq!(first["task_id"], lines[0]["task_id"]);
     assert_eq!(api.status().await.expect("a status").tasks.queued, 2, "a repetition makes nothing");
+    // Empty lines, and the other form of a single task, make no other request.
+    let request = api.request(Method::POST, "/api/tasks").header("content-type", "application/x-ndjson");
+    let spaced = format!("\n\n{body}");
+    api.send(request.header("Idempotency-Key", "batch").body(spaced)).await.expect("an answer");
+    let request = api.request(Method::POST, "/api/tasks").header("content-type", "application/json");
+    api.send(request.header("Idempotency-Key", "batch").body("{\"image\":\"a\"}")).await.expect("an answer");
+    assert_eq!(api.status().await.expect("a status").tasks.queued, 2, "one key, one task");
 }
 
 #[tokio::test]

@@ -50,7 +50,7 @@ async fn submit_group(client: Arc<Client>, group: Vec<Line>) -> Bytes {
     let mut submissions = Vec::with_capacity(group.len());
     let mut refusals = Vec::with_capacity(group.len());
     for line in group {
-        let key = client.key.as_ref().map(|key| format!("{key}#{}", line.number).into());
+        let key = client.key.as_ref().map(|key| key_of(key, line.task));
         let parsed = line.content.and_then(|text| json::parse(&text));
         let refusal = match parsed.and_then(|request| prepare(request, &client.principal, key)) {
             Ok(submission) => {
@@ -81,11 +81,18 @@ async fn submit_group(client: Arc<Client>, group: Vec<Line>) -> Bytes {
     out.into()
 }
 
+/// The key of one task of a body. The first has the key itself, so that one task is the same task in either form.
+fn key_of(key: &Arc<str>, task: u64) -> Arc<str> {
+    if task == 1 { Arc::clone(key) } else { format!("{key}#{task}").into() }
+}
+
 /// A line of the body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Line {
     /// 1 is the first; empty lines count, but get no answer.
     number: u64,
+    /// The same, but empty lines do not count: to write them or not makes no other request.
+    task: u64,
     /// Without its end, or why there is none.
     content: Result<Bytes, ApiError>,
 }
@@ -158,6 +165,8 @@ struct Lines {
     scanned: usize,
     /// Lines that ended.
     number: u64,
+    /// Those of them that were empty.
+    empty: u64,
     /// The rest of a line that is too long is dropped.
     skipping: bool,
 }
@@ -182,11 +191,12 @@ impl Lines {
             }
             let content = line.slice(..line.len() - 1);
             if content.len() > LINE_LIMIT {
-                return Some(Line { number: self.number, content: Err(too_long()) });
+                return Some(self.line(self.number, Err(too_long())));
             }
             if !content.trim_ascii().is_empty() {
-                return Some(Line { number: self.number, content: Ok(content) });
+                return Some(self.line(self.number, Ok(content)));
             }
+            self.empty += 1;
         }
     }
 
@@ -198,7 +208,7 @@ impl Lines {
         self.buffer.clear();
         self.scanned = 0;
         let is_new = !std::mem::replace(&mut self.skipping, true);
-        is_new.then(|| Line { number: self.number + 1, content: Err(too_long()) })
+        is_new.then(|| self.line(self.number + 1, Err(too_long())))
     }
 
     /// The last line need not have an end.
@@ -207,7 +217,11 @@ impl Lines {
     }
 
     fn give_up(&self, why: ApiError) -> Line {
-        Line { number: self.number + 1, content: Err(why) }
+        self.line(self.number + 1, Err(why))
+    }
+
+    fn line(&self, number: u64, content: Result<Bytes, ApiError>) -> Line {
+        Line { number, task: number - self.empty, content }
     }
 }
 
@@ -216,7 +230,7 @@ mod tests {
     use super::*;
 
     fn line(number: u64, text: &'static str) -> Line {
-        Line { number, content: Ok(Bytes::from_static(text.as_bytes())) }
+        Line { number, task: number, content: Ok(Bytes::from_static(text.as_bytes())) }
     }
 
     fn split(text: &[u8], step: usize) -> Vec<Line> {
@@ -236,7 +250,9 @@ mod tests {
         let text = b"{\"a\":1}\r\n\n  \n{\"b\":2}\n{\"c\":3}";
         for step in 1..text.len() {
             let found = split(text, step);
-            assert_eq!(found, [line(1, "{\"a\":1}\r"), line(4, "{\"b\":2}"), line(5, "{\"c\":3}")], "by {step}");
+            let second = Line { task: 2, ..line(4, "{\"b\":2}") };
+            let third = Line { task: 3, ..line(5, "{\"c\":3}") };
+            assert_eq!(found, [line(1, "{\"a\":1}\r"), second, third], "by {step}");
         }
         assert!(split(b"", 1).is_empty() && split(b"\n\n", 1).is_empty());
     }
@@ -253,6 +269,12 @@ mod tests {
                 assert_eq!(found[1], line(2, "next"));
             }
         }
+    }
+
+    #[test]
+    fn the_first_task_has_the_key_itself() {
+        let key: Arc<str> = "k".into();
+        assert_eq!([1, 2].map(|task| key_of(&key, task)), ["k".into(), "k#2".into()]);
     }
 
     #[test]
