@@ -23,7 +23,7 @@ fn explain(text: &[u8], error: &serde_json::Error) -> ApiError {
     };
     let path = path_at(text, error.line(), error.column());
     let message = if path.is_empty() { message } else { format!("{path}: {message}") };
-    invalid(message, "see which fields there are, and of which type: `cloudctl task --help`, or the README")
+    invalid(message, "check the names and the types of the fields")
 }
 
 /// The keys that lead to the value which ends at a place of a JSON text, joined with dots.
