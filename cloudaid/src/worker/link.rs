@@ -31,6 +31,8 @@ pub(super) mod dial;
 pub(super) const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
 /// A master that says nothing for this long after a hello is not one.
 const WELCOME_LIMIT: Duration = Duration::from_secs(15);
+/// A session that lasted this long was a good one: after it the first pause is a short one again.
+const STABLE: Duration = Duration::from_secs(1);
 /// After a refusal that only a person can end.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 /// Reports in one message; each is small, and all together stay far below the limit of a message.
@@ -134,7 +136,7 @@ impl Link {
         let _ = self.events.send(Event::Connected(welcome, reports)).await;
         let ended = self.talk(inbound, outbound, outbox, heartbeat).await;
         // Two processes of one name end each other's sessions: they shall do so more and more slowly.
-        if begin.elapsed() >= heartbeat {
+        if begin.elapsed() >= STABLE {
             pauses.reset();
         }
         self.uplinks.send_replace(None);
