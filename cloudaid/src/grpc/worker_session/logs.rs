@@ -1,6 +1,7 @@
 //! Log bytes of all runs of a worker: taken, made durable, acknowledged by offset.
 
 use futures_util::FutureExt;
+use shared::convert::attempt_key;
 use shared::id::{AttemptKey, WorkerId};
 use shared::link::LogStream;
 use shared::proto;
@@ -55,7 +56,7 @@ impl Intake {
         let live = self.state.cluster.live();
         let mut pieces = Vec::with_capacity(frames.len());
         for frame in frames {
-            let key = key_of(frame.attempt)?;
+            let key = attempt_key(frame.attempt)?;
             if let Err(refused) = live.check(key, &self.worker) {
                 tracing::warn!("Log of {key} from worker {} refused: {}", self.worker, refused.message);
                 self.ack(key, LogOffsets::default(), refused.message).await?;
@@ -97,11 +98,6 @@ fn piece(key: AttemptKey, chunk: proto::LogChunk) -> Result<LogPiece, Status> {
         proto::LogStream::Unspecified => return Err(Status::invalid_argument("a log chunk of no stream")),
     };
     Ok(LogPiece { key, stream, offset: chunk.offset, data: chunk.data })
-}
-
-fn key_of(attempt: Option<proto::Attempt>) -> Result<AttemptKey, Status> {
-    let attempt = attempt.ok_or_else(|| Status::invalid_argument("a log frame without its attempt"))?;
-    AttemptKey::try_from(attempt).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
 fn failed(error: &std::io::Error) -> Status {
