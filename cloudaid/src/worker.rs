@@ -92,7 +92,7 @@ async fn run_on(
     let (uplinks, uplink) = watch::channel(None);
     let running = Arc::new(AtomicU32::new(0));
     let usage = telemetry::watch_usage(data.path(), life.clone());
-    let executor = Executor::new(runtime, cluster, Arc::clone(&data), events.clone(), uplink, life.clone());
+    let executor = Executor::new(runtime, cluster, Arc::clone(&data), events.clone(), uplink);
     let link = Link { dialer: dialer.of(cluster), offer, events, uplinks, usage, running: Arc::clone(&running), life };
 
     let mut driver = Driver::new(executor, journal, inbox, running);

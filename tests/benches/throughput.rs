@@ -15,6 +15,10 @@ use std::time::Instant;
 
 use cloudai_tests::bench::{AMPLE, Bench, Stamped, percentile};
 
+/// As the daemon has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const WORKERS: usize = 2;
 
 fn main() {

@@ -9,6 +9,7 @@ use cloudaid_core::agent::{AgentEffect, AgentInput, FoundContainer, StopSignal};
 use shared::id::{AttemptKey, ClusterId};
 use shared::link::{Assignment, AttemptChange, Report};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::data_dir::DataDir;
@@ -28,10 +29,10 @@ const ENGINE_CALLS: usize = 32;
 const LOG_DELAY: Duration = Duration::from_millis(500);
 
 /// What is going on for a run.
-#[derive(Debug, Clone)]
-struct Tokens {
-    /// Cancelled when the run is removed.
-    life: CancellationToken,
+#[derive(Debug, Default)]
+struct Following {
+    /// What has no purpose any more when the run is removed.
+    orders: Vec<AbortHandle>,
     /// Cancelled when its container has ended.
     ended: CancellationToken,
 }
@@ -47,8 +48,9 @@ pub(super) struct Executor {
     tidy: Arc<Tidy>,
     lanes: Arc<Lanes>,
     uploads: Arc<Uploads>,
-    runs: BTreeMap<AttemptKey, Tokens>,
-    life: CancellationToken,
+    runs: BTreeMap<AttemptKey, Following>,
+    /// Everything that goes on; ends with this executor.
+    orders: JoinSet<()>,
 }
 
 impl Executor {
@@ -58,13 +60,13 @@ impl Executor {
         data: Arc<DataDir>,
         events: mpsc::Sender<Event>,
         uplink: watch::Receiver<Option<Uplink>>,
-        life: CancellationToken,
     ) -> Self {
         let lanes = Arc::new(Lanes::new(uplink.clone()));
         let uploads = Arc::new(Uploads::new(uplink));
         let calls = Arc::new(Semaphore::new(ENGINE_CALLS));
         let tidy = Arc::default();
-        Self { runtime, cluster, data, events, calls, tidy, lanes, uploads, runs: BTreeMap::new(), life }
+        let (runs, orders) = (BTreeMap::new(), JoinSet::new());
+        Self { runtime, cluster, data, events, calls, tidy, lanes, uploads, runs, orders }
     }
 
     /// All containers of this worker.
@@ -81,6 +83,7 @@ impl Executor {
     }
 
     pub(super) fn execute(&mut self, effect: AgentEffect, reports: Option<&mpsc::UnboundedSender<Report>>) {
+        while self.orders.try_join_next().is_some() {}
         match effect {
             // The driver has made it durable.
             AgentEffect::Journal(_) => {}
@@ -102,7 +105,7 @@ impl Executor {
         }
     }
 
-    fn prepare(&self, key: AttemptKey, image: String) {
+    fn prepare(&mut self, key: AttemptKey, image: String) {
         let runtime = Arc::clone(&self.runtime);
         self.call(async move {
             match runtime.prepare_image(&image).await {
@@ -115,7 +118,7 @@ impl Executor {
         });
     }
 
-    fn create(&self, assignment: Arc<Assignment>) {
+    fn create(&mut self, assignment: Arc<Assignment>) {
         let (runtime, data, cluster) = (Arc::clone(&self.runtime), Arc::clone(&self.data), self.cluster);
         let starting = self.tidy.starting();
         self.call(async move {
@@ -131,7 +134,7 @@ impl Executor {
         });
     }
 
-    fn start(&self, key: AttemptKey) {
+    fn start(&mut self, key: AttemptKey) {
         let runtime = Arc::clone(&self.runtime);
         let starting = self.tidy.starting();
         self.call(async move {
@@ -148,7 +151,7 @@ impl Executor {
 
     fn wait(&mut self, key: AttemptKey) {
         let runtime = Arc::clone(&self.runtime);
-        let ended = self.tokens(key).ended;
+        let ended = self.runs.entry(key).or_default().ended.clone();
         self.follow(key, async move {
             match runtime.wait(&key).await {
                 Ok(exit) => {
@@ -163,19 +166,19 @@ impl Executor {
         });
     }
 
-    fn signal(&self, key: AttemptKey, signal: StopSignal) {
+    fn signal(&mut self, key: AttemptKey, signal: StopSignal) {
         tracing::info!(task = %key, ?signal, "Stopping");
-        let (runtime, life) = (Arc::clone(&self.runtime), self.life.clone());
-        tokio::spawn(life.run_until_cancelled_owned(async move {
+        let runtime = Arc::clone(&self.runtime);
+        self.orders.spawn(async move {
             if let Err(error) = runtime.signal(&key, engine::signal(signal)).await {
                 tracing::warn!(task = %key, %error, "The container could not be signalled");
             }
-        }));
+        });
     }
 
     fn collect_logs(&mut self, key: AttemptKey) {
         let pump = Pump { key, runtime: Arc::clone(&self.runtime), lanes: Arc::clone(&self.lanes) };
-        let ended = self.tokens(key).ended;
+        let ended = self.runs.entry(key).or_default().ended.clone();
         self.follow(key, async move {
             // Whichever comes first.
             let _early = tokio::time::timeout(LOG_DELAY, ended.cancelled()).await;
@@ -189,11 +192,11 @@ impl Executor {
     }
 
     fn remove(&mut self, key: AttemptKey) {
-        if let Some(tokens) = self.runs.remove(&key) {
-            tokens.life.cancel();
+        if let Some(following) = self.runs.remove(&key) {
+            following.orders.iter().for_each(AbortHandle::abort);
         }
         let (runtime, data, tidy) = (Arc::clone(&self.runtime), Arc::clone(&self.data), Arc::clone(&self.tidy));
-        self.spawn(self.life.clone(), async move {
+        self.spawn(async move {
             let _turn = tidy.turn().await;
             let removed = async {
                 runtime.remove(&key).await.map_err(|error| error.to_string())?;
@@ -214,35 +217,30 @@ impl Executor {
     }
 
     /// A short call to the engine, of which only so many run at a time.
-    fn call(&self, order: impl Future<Output = AgentInput> + Send + 'static) {
+    fn call(&mut self, order: impl Future<Output = AgentInput> + Send + 'static) {
         let calls = Arc::clone(&self.calls);
-        let order = async move {
+        self.spawn(async move {
             // The semaphore is never closed.
-            let _slot = calls.acquire_owned().await;
+            let _slot = calls.acquire().await;
             order.await
-        };
-        self.spawn(self.life.clone(), order);
+        });
     }
 
     /// Something that goes on until it is done or the run is removed.
     fn follow(&mut self, key: AttemptKey, order: impl Future<Output = AgentInput> + Send + 'static) {
-        let life = self.tokens(key).life;
-        self.spawn(life, order);
+        let order = self.spawn(order);
+        let orders = &mut self.runs.entry(key).or_default().orders;
+        orders.retain(|order| !order.is_finished());
+        orders.push(order);
     }
 
-    fn tokens(&mut self, key: AttemptKey) -> Tokens {
-        let life = &self.life;
-        let fresh = || Tokens { life: life.child_token(), ended: CancellationToken::new() };
-        self.runs.entry(key).or_insert_with(fresh).clone()
-    }
-
-    fn spawn(&self, until: CancellationToken, order: impl Future<Output = AgentInput> + Send + 'static) {
+    fn spawn(&mut self, order: impl Future<Output = AgentInput> + Send + 'static) -> AbortHandle {
         let events = self.events.clone();
-        tokio::spawn(until.run_until_cancelled_owned(async move {
+        self.orders.spawn(async move {
             let input = order.await;
             // Nobody listens when the worker has stopped.
             let _ = events.send(Event::Input(input)).await;
-        }));
+        })
     }
 }
 

@@ -4,9 +4,13 @@
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How long what has ended may lie about while others are being started. Bounds the disk that it takes.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long nothing may have been started before it counts as quiet: between two tasks of a burst there are moments in
+/// which all wait for the master.
+const QUIET: Duration = Duration::from_millis(300);
 /// Removals at a time.
 const REMOVALS: usize = 4;
 
@@ -43,28 +47,63 @@ impl Tidy {
 
     /// Returns when nothing is being started, or when it has taken too long, and others do not remove too much already.
     pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
-        let mut starting = self.starting.subscribe();
-        let quiet = async { starting.wait_for(|count| *count == 0).await.is_ok() };
+        let deadline = Instant::now() + PATIENCE;
+        // The semaphore is never closed. It comes first, because quiet may be over when the turn comes.
+        let turn = self.turns.acquire().await.ok();
         // Either is good: quiet, or the end of patience.
-        let _quiet = tokio::time::timeout(PATIENCE, quiet).await;
-        // The semaphore is never closed.
-        self.turns.acquire().await.ok()
+        let _quiet = timeout_at(deadline, self.quiet()).await;
+        turn
+    }
+
+    async fn quiet(&self) {
+        let mut starting = self.starting.subscribe();
+        // The sender is here, so it is never closed.
+        while starting.wait_for(|count| *count == 0).await.is_ok() {
+            if timeout(QUIET, starting.wait_for(|count| *count > 0)).await.is_err() {
+                return;
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     #[tokio::test]
-    async fn it_waits_for_quiet_and_not_longer_than_it_has_patience() {
+    async fn it_waits_for_quiet_that_lasts_and_not_longer_than_it_has_patience() {
         let tidy = Tidy::default();
         let starting = tidy.starting();
-        let begin = tokio::time::Instant::now();
-        let early = tokio::time::timeout(Duration::from_millis(50), tidy.turn()).await;
+        let begin = Instant::now();
+        let early = timeout(Duration::from_secs(1), tidy.turn()).await;
         assert!(early.is_err(), "something is being started");
         drop(starting);
-        assert!(tidy.turn().await.is_some());
+        let turn = tidy.turn();
+        tokio::pin!(turn);
+        assert!((&mut turn).now_or_never().is_none(), "the next may come at once");
+        let starting = tidy.starting();
+        assert!(timeout(QUIET * 2, &mut turn).await.is_err(), "it has come");
+        drop(starting);
+        assert!(turn.await.is_some());
         assert!(begin.elapsed() < PATIENCE);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_others_looks_again_when_its_turn_comes() {
+        let tidy = Tidy::default();
+        let mut others = Vec::new();
+        for _ in 0..REMOVALS {
+            others.push(tidy.turn().await);
+        }
+        let late = tidy.turn();
+        tokio::pin!(late);
+        assert!(timeout(QUIET * 2, &mut late).await.is_err(), "too many remove already");
+        let starting = tidy.starting();
+        drop(others);
+        assert!(timeout(QUIET * 2, &mut late).await.is_err(), "something is being started by now");
+        drop(starting);
+        assert!(late.await.is_some());
     }
 }
