@@ -4,14 +4,15 @@
 //! has written meanwhile, nothing is kept and the answer is [`CommitError::Fenced`].
 
 use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use cloudaid_core::record::{AttemptRecord, Change, FileRecord, Progress, ResultRecord, Snapshot, TaskRecord};
-use shared::id::{ElementId, TaskId, UserName, WorkerId};
+use shared::id::{ElementId, Elements, TaskId, UserName, WorkerId};
 use shared::task::TaskState;
 use shared::time::WallTime;
 use shared::view::TaskCounts;
-use std::sync::Arc;
 
 pub mod coalesce;
 pub mod contract;
@@ -46,11 +47,23 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// How an element ended.
     async fn find_result(&self, element: ElementId) -> Result<Option<ResultRecord>, StoreError>;
 
+    /// How elements of a submission ended that neither succeeded nor were cancelled: by index, `limit` at the most.
+    async fn list_failures(
+        &self,
+        task: TaskId,
+        elements: Elements,
+        limit: usize,
+    ) -> Result<Vec<ResultRecord>, StoreError>;
+
     /// The submissions that were made with these keys, in the order of the keys.
     async fn find_keys(&self, keys: Vec<(UserName, Arc<str>)>) -> Result<Vec<Option<Arc<TaskRecord>>>, StoreError>;
 
-    /// The output files of a submission, or of one element: of the last run that has any, by element and path.
-    async fn list_files(&self, task: TaskId, index: Option<u32>) -> Result<Vec<StoredFile>, StoreError>;
+    /// The output files of elements of a submission: of the last run that has any, by element and path.
+    async fn list_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError>;
+
+    /// A page of the output files of all submissions of a user, of each what [`Store::list_files`] gives, newest
+    /// submission first; and the cursor of the next page.
+    async fn list_user_files(&self, query: FileQuery) -> Result<(Vec<StoredFile>, Option<FileCursor>), StoreError>;
 
     /// Elements in final states, over the whole life of the cluster (the other counts are zero).
     async fn count_ended(&self) -> Result<TaskCounts, StoreError>;
@@ -120,6 +133,67 @@ impl TaskQuery {
         let more = found.len() > self.page_size();
         found.truncate(self.page_size());
         found.last().filter(|_| more).map(|last| TaskCursor(last.record.sequence))
+    }
+}
+
+/// Which files of a user to list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileQuery {
+    /// Whose submissions.
+    pub user: UserName,
+    /// After this page.
+    pub after: Option<FileCursor>,
+    /// The most to return, 1 or more.
+    pub limit: usize,
+}
+
+/// Where a page of files ends: at its last file. Written as `<sequence>.<index>.<path in hex>`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileCursor {
+    /// Of the submission.
+    pub sequence: u64,
+    /// Of the element.
+    pub index: u32,
+    /// Of the file.
+    pub path: Vec<u8>,
+}
+
+impl FileQuery {
+    /// Whether a file, with the sequence of its submission, comes after the last page.
+    pub(crate) fn is_after(&self, (sequence, file): &(u64, StoredFile)) -> bool {
+        self.after.as_ref().is_none_or(|after| {
+            let place = (file.element.index, &file.file.path);
+            *sequence < after.sequence || (*sequence == after.sequence && place > (after.index, &after.path))
+        })
+    }
+
+    /// Cuts what was found, one more than the page if there are more, to the page. Returns the cursor of the next one.
+    pub(crate) fn end_page(&self, found: &mut Vec<(u64, StoredFile)>) -> Option<FileCursor> {
+        let more = found.len() > self.limit;
+        found.truncate(self.limit);
+        let last = found.last().filter(|_| more);
+        last.map(|(sequence, file)| FileCursor {
+            sequence: *sequence,
+            index: file.element.index,
+            path: file.file.path.clone(),
+        })
+    }
+}
+
+impl fmt::Display for FileCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.sequence, self.index, hex::encode(&self.path))
+    }
+}
+
+impl FromStr for FileCursor {
+    type Err = &'static str;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts = text.split_once('.').and_then(|(sequence, rest)| Some((sequence, rest.split_once('.')?)));
+        let parsed = parts.and_then(|(sequence, (index, path))| {
+            Some(Self { sequence: sequence.parse().ok()?, index: index.parse().ok()?, path: hex::decode(path).ok()? })
+        });
+        parsed.ok_or("it is none: take it from `next_cursor`")
     }
 }
 

@@ -189,7 +189,11 @@ pub(crate) struct SubmitArgs {
     /// Label for filters; may be given often.
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) label: Vec<(String, String)>,
-    /// Run it this many times, as one array.
+    /// Run it once for each index, which stands in CLOUDAI_ARRAY_INDEX: 0-99, 0-99:2 (a step), 1,3,10-19, each with %4
+    /// behind it for at most four at a time.
+    #[arg(long, value_name = "INDICES", conflicts_with = "count")]
+    pub(crate) array: Option<String>,
+    /// Run it this many times: an array with the indices 0 to N-1.
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u32>,
     /// A command line for /bin/sh -c in the container.

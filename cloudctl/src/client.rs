@@ -93,7 +93,7 @@ impl Client {
         CtlError::Unreachable { server: self.server().to_owned(), cause }
     }
 
-    fn not_understood(&self, cause: &dyn std::fmt::Display) -> CtlError {
+    pub(crate) fn not_understood(&self, cause: &dyn std::fmt::Display) -> CtlError {
         CtlError::Protocol { server: self.server().to_owned(), cause: cause.to_string() }
     }
 }

@@ -38,7 +38,8 @@ macro_rules! serde_as_text {
 }
 
 const TASK_PREFIX: &str = "task-";
-const TASK_FORM: &str = "a task id (`task-` and 26 letters and digits, `.` and an index for one element)";
+const TASK_FORM: &str =
+    "a task id (`task-` and 26 letters and digits; `.7` behind it for one element, `.0-9` for several)";
 
 /// A submission: an array of 1..N elements with one specification. `task-<ulid in lower case>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,41 +84,86 @@ impl fmt::Display for ElementId {
     }
 }
 
-/// What a person may write for a task: the whole submission, or one element of it.
+/// What a person may write for a task: the whole submission, one element of it, or several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TaskRef {
     /// The submission.
     pub task: TaskId,
-    /// The element, if one was named.
-    pub index: Option<u32>,
+    /// Which of its elements.
+    pub elements: Elements,
+}
+
+/// Elements of a submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Elements {
+    /// None was named: all there are.
+    #[default]
+    All,
+    /// The one with this index.
+    One(u32),
+    /// Those from the first to the last index, both included, that there are.
+    Range(u32, u32),
+}
+
+impl Elements {
+    /// The smallest and the largest index that may be meant.
+    #[must_use]
+    pub fn bounds(self) -> (u32, u32) {
+        match self {
+            Self::All => (0, u32::MAX - 1),
+            Self::One(index) => (index, index),
+            Self::Range(first, last) => (first, last),
+        }
+    }
+
+    /// Whether the element with this index is meant.
+    #[must_use]
+    pub fn include(self, index: u32) -> bool {
+        let (first, last) = self.bounds();
+        (first..=last).contains(&index)
+    }
 }
 
 impl fmt::Display for TaskRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.index {
-            None => self.task.fmt(f),
-            Some(index) => ElementId { task: self.task, index }.fmt(f),
+        self.task.fmt(f)?;
+        match self.elements {
+            Elements::All => Ok(()),
+            Elements::One(index) => write!(f, ".{index}"),
+            Elements::Range(first, last) => write!(f, ".{first}-{last}"),
         }
     }
 }
 
 impl From<TaskId> for TaskRef {
     fn from(task: TaskId) -> Self {
-        Self { task, index: None }
+        Self { task, elements: Elements::All }
+    }
+}
+
+impl From<ElementId> for TaskRef {
+    fn from(element: ElementId) -> Self {
+        Self { task: element.task, elements: Elements::One(element.index) }
     }
 }
 
 impl FromStr for TaskRef {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        match text.split_once('.') {
-            None => Ok(Self { task: text.parse()?, index: None }),
-            Some((task, index)) => {
-                let plain = !index.is_empty() && index.bytes().all(|b| b.is_ascii_digit());
-                let index = index.parse().ok().filter(|_| plain).ok_or_else(|| InvalidId::new(text, TASK_FORM))?;
-                Ok(Self { task: task.parse()?, index: Some(index) })
-            }
-        }
+        let Some((task, elements)) = text.split_once('.') else { return Ok(text.parse::<TaskId>()?.into()) };
+        let number = |digits: &str| {
+            let plain = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+            digits.parse::<u32>().ok().filter(|index| plain && *index < u32::MAX)
+        };
+        let elements = match elements.split_once('-') {
+            None => number(elements).map(Elements::One),
+            Some((first, last)) => number(first).zip(number(last)).and_then(|(first, last)| match first.cmp(&last) {
+                std::cmp::Ordering::Less => Some(Elements::Range(first, last)),
+                std::cmp::Ordering::Equal => Some(Elements::One(first)),
+                std::cmp::Ordering::Greater => None,
+            }),
+        };
+        Ok(Self { task: task.parse()?, elements: elements.ok_or_else(|| InvalidId::new(text, TASK_FORM))? })
     }
 }
 
@@ -263,8 +309,12 @@ mod tests {
         let id: TaskId = TASK.parse().expect("a valid id");
         assert_eq!(id.to_string(), TASK);
         let element: TaskRef = format!("{TASK}.7").parse().expect("a valid element");
-        assert_eq!(element, TaskRef { task: id, index: Some(7) });
+        assert_eq!(element, TaskRef { task: id, elements: Elements::One(7) });
         assert_eq!(element.to_string(), format!("{TASK}.7"));
+        let range: TaskRef = format!("{TASK}.3-12").parse().expect("valid elements");
+        assert_eq!(range, TaskRef { task: id, elements: Elements::Range(3, 12) });
+        assert_eq!(range.to_string(), format!("{TASK}.3-12"));
+        assert_eq!(format!("{TASK}.5-5").parse::<TaskRef>().expect("one element").elements, Elements::One(5));
     }
 
     #[test]
@@ -272,7 +322,7 @@ mod tests {
         for text in ["", "task-", "task-1", "01arz3ndektsv4rrffq69g5fav", "task-01ARZ3NDEKTSV4RRFFQ69G5FAV", "../etc"] {
             assert!(text.parse::<TaskRef>().is_err(), "{text}");
         }
-        for suffix in [".", ".x", ".-1", ".+1", ".4294967296", ".1.2"] {
+        for suffix in [".", ".x", ".-1", ".+1", ".4294967295", ".4294967296", ".1.2", ".2-1", ".1-", ".1-2-3"] {
             assert!(format!("{TASK}{suffix}").parse::<TaskRef>().is_err(), "{suffix}");
         }
     }

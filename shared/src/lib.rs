@@ -1,10 +1,11 @@
 //! What both ends of every CloudAI wire agree on.
 //!
-//! Read in this order: [`id`], [`resources`], [`time`], [`task`], [`worker`], [`link`], [`error`], [`view`], [`context`].
+//! Read in this order: [`id`], [`mod@array`], [`resources`], [`time`], [`task`], [`worker`], [`link`], [`error`], [`view`], [`context`].
 //! With the feature `wire` also the generated protobuf ([`proto`]) and its conversions ([`mod@convert`]).
 //!
 //! Absent on purpose: anything that does IO, reads a clock or makes random numbers. The pure core builds on this crate.
 
+pub mod array;
 pub mod context;
 pub mod error;
 pub mod id;

@@ -4,13 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::array::{Array, COUNT_LIMIT};
 use crate::error::{ApiError, ErrorCode};
 use crate::id::WorkerId;
 use crate::resources::{Bytes, GIB, InvalidQuantity, MIB, Millis, Quantity, Resources};
 use crate::task::{Command, TaskSpec};
 
-/// The most elements of one array.
-pub const COUNT_LIMIT: u32 = 1_000_000;
 /// The longest command, all arguments together, in bytes.
 pub const COMMAND_LIMIT: usize = 64 * 1024;
 /// The most environment variables.
@@ -62,9 +61,12 @@ pub struct SubmitRequest {
     /// For filters.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// Elements of the array; 1 if not given.
+    /// Elements of an array with the indices 0 to `count - 1`; 1 is a plain task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
+    /// The elements of an array by their indices, see [`Array`]; instead of `count`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub array: Option<String>,
     /// Dispatch to this worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker_id: Option<String>,
@@ -81,16 +83,13 @@ pub enum CommandInput {
 }
 
 impl SubmitRequest {
-    /// Checks everything and returns the specification and the number of elements.
+    /// Checks everything and returns the specification, and the elements if it is an array.
     ///
     /// # Errors
     /// [`ErrorCode::InvalidArgument`], with the field's name in the message.
-    pub fn validate(self) -> Result<(TaskSpec, u32), ApiError> {
+    pub fn validate(self) -> Result<(TaskSpec, Option<Array>), ApiError> {
         check_image(&self.image)?;
-        let count = self.count.unwrap_or(1);
-        if !(1..=COUNT_LIMIT).contains(&count) {
-            return Err(invalid(format!("count: {count} is out of range"), format!("give 1 to {COUNT_LIMIT}")));
-        }
+        let array = self.elements()?;
         let resources = self.resources()?;
         if let Some(name) = &self.name {
             check_text("name", name)?;
@@ -114,7 +113,24 @@ impl SubmitRequest {
             labels: self.labels,
             worker,
         };
-        Ok((spec, count))
+        Ok((spec, array))
+    }
+
+    fn elements(&self) -> Result<Option<Array>, ApiError> {
+        match (self.count, &self.array) {
+            (Some(_), Some(_)) => {
+                Err(invalid("array: cannot be given beside count", "give the indices, or how many there are, not both"))
+            }
+            (Some(count), None) if !(1..=COUNT_LIMIT).contains(&count) => {
+                Err(invalid(format!("count: {count} is out of range"), format!("give 1 to {COUNT_LIMIT}")))
+            }
+            (None | Some(1), None) => Ok(None),
+            (Some(count), None) => Ok(Some(Array::of(count))),
+            (None, Some(text)) => {
+                let hint = "write one such as 0-99, 0-99:2 (a step), 1,3,5 or 0-99%4 (four at a time)";
+                text.parse().map(Some).map_err(|error| invalid(format!("array: {error}"), hint))
+            }
+        }
     }
 
     fn resources(&self) -> Result<Resources, ApiError> {
@@ -283,15 +299,15 @@ fn check_command(command: Option<CommandInput>) -> Result<Command, ApiError> {
 mod tests {
     use super::*;
 
-    fn parse(json: &str) -> Result<(TaskSpec, u32), String> {
+    fn parse(json: &str) -> Result<(TaskSpec, Option<Array>), String> {
         let request: SubmitRequest = serde_json::from_str(json).map_err(|error| error.to_string())?;
         request.validate().map_err(|error| format!("{}: {}", error.message, error.hint))
     }
 
     #[test]
     fn defaults_are_those_of_the_specification() {
-        let (spec, count) = parse(r#"{"image":"ubuntu"}"#).expect("valid");
-        assert_eq!(count, 1);
+        let (spec, array) = parse(r#"{"image":"ubuntu"}"#).expect("valid");
+        assert_eq!(array, None);
         assert_eq!(spec.resources, Resources::TASK_DEFAULT);
         assert_eq!(spec.command, Command::ImageDefault);
     }
@@ -302,6 +318,15 @@ mod tests {
         assert_eq!(spec.command, Command::Shell("echo hi".into()));
         let (spec, _) = parse(r#"{"image":"a","command":["echo","hi"]}"#).expect("valid");
         assert_eq!(spec.command, Command::Argv(vec!["echo".into(), "hi".into()]));
+    }
+
+    #[test]
+    fn arrays_are_given_by_count_or_by_indices() {
+        let array = |fields: &str| parse(&format!(r#"{{"image":"a",{fields}}}"#)).expect(fields).1;
+        assert_eq!(array(r#""count":1"#), None);
+        assert_eq!(array(r#""count":3"#), Some(Array::of(3)));
+        assert_eq!(array(r#""array":"0""#), Some(Array::of(1)));
+        assert_eq!(array(r#""array":"4-8:2%2""#).expect("an array").to_string(), "4-8:2%2");
     }
 
     #[test]
@@ -367,6 +392,8 @@ mod tests {
             r#"{"image":"a","labels":{"":"x"}}"#,
             r#"{"image":"a","count":0}"#,
             r#"{"image":"a","count":1000001}"#,
+            r#"{"image":"a","array":"9-0"}"#,
+            r#"{"image":"a","array":"0-9","count":10}"#,
             r#"{"image":"a","command":""}"#,
             r#"{"image":"a","command":[]}"#,
             r#"{"image":"a","worker_id":"../x"}"#,

@@ -260,6 +260,24 @@ pub enum VerdictKind {
 }
 
 impl VerdictKind {
+    /// The verdict, where the kind says all of it.
+    #[must_use]
+    pub fn whole(self) -> Option<Verdict> {
+        match self {
+            Self::Success => Some(Verdict::Success),
+            Self::Cancelled => Some(Verdict::Cancelled),
+            Self::ExitCode
+            | Self::Signal
+            | Self::Oom
+            | Self::Timeout
+            | Self::Image
+            | Self::Setup
+            | Self::Disk
+            | Self::WorkerLost
+            | Self::Rejected => None,
+        }
+    }
+
     /// The state that a task with such a verdict ends in.
     #[must_use]
     pub fn state(self) -> TaskState {

@@ -10,6 +10,12 @@ use crate::task::{AttemptState, Command, TaskState, Verdict};
 use crate::time::WallTime;
 use crate::worker::{Usage, WorkerState};
 
+pub use elements::ElementGroupView;
+pub use files::{UserFileView, UserFilesView};
+
+mod elements;
+mod files;
+
 /// The answer to a submission.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubmitView {
@@ -19,6 +25,9 @@ pub struct SubmitView {
     pub state: TaskState,
     /// Elements.
     pub count: u32,
+    /// Of an array: the indices of its elements, and how many may be with workers at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub array: Option<String>,
     /// What the submitter should know, for example that it can never run on the present workers.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -51,7 +60,7 @@ pub enum SubmitLineResult {
 /// A task, or one element of an array.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskView {
-    /// `task-<ulid>`, or `task-<ulid>.<index>` for one element.
+    /// `task-<ulid>`; as it was asked for, with `.<index>` for one element and `.<first>-<last>` for several.
     pub task_id: String,
     /// For people.
     pub name: Option<String>,
@@ -86,11 +95,20 @@ pub struct TaskView {
     /// Only this worker may run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dispatched_to: Option<WorkerId>,
-    /// Elements of the array.
+    /// Elements, or those of them that were asked for.
     pub count: u32,
+    /// Of an array: the indices of all its elements, and how many may be with workers at a time: `0-99:2%10`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub array: Option<String>,
     /// Of an array: how many elements are in each state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elements: Option<Tally>,
+    /// Of an array, where one task was asked for: its elements, those that look alike together, by their smallest index.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<ElementGroupView>,
+    /// The task of which this one runs elements again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_of: Option<String>,
     /// Whether someone asked to cancel it and it has not ended yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cancelling: bool,
@@ -169,6 +187,15 @@ pub struct TaskListView {
     pub tasks: Vec<TaskView>,
     /// Give it as `cursor` to get the next page; none: this was the last.
     pub next_cursor: Option<String>,
+}
+
+/// The body of `POST /api/tasks/{id}/retry`; it may be left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryRequest {
+    /// Run also those again that succeeded.
+    #[serde(default)]
+    pub all: bool,
 }
 
 /// The answer to a cancel.

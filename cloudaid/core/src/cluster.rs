@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use shared::array::{COUNT_VARIABLE, INDEX_VARIABLE};
 use shared::id::{AttemptKey, Epoch, Fence, SessionId, TaskId, UserName, WorkerId};
 use shared::link::{Assignment, ToWorker};
 use shared::task::Verdict;
@@ -14,7 +15,7 @@ use crate::event::Event;
 use crate::input::Input;
 use crate::ledger::Ledger;
 use crate::queue::Queue;
-use crate::record::{Change, ClusterRecord, Requeued, ResultRecord, UserRecord};
+use crate::record::{Change, ClusterRecord, Progress, Requeued, ResultRecord, UserRecord};
 use crate::scheduler::{ClassDemand, Demand, Room, Scheduler, WaitingCount};
 use crate::settings::Settings;
 use crate::step;
@@ -270,7 +271,8 @@ pub(crate) fn count(totals: &mut TaskCounts, before: &Tally, after: &Tally) {
 
 /// An element is over, for ever.
 pub(crate) fn end_element(task: &mut Task, result: ResultRecord, effects: &mut Vec<Effect>) {
-    task.progress.ended.entry(result.verdict.kind()).or_default().insert(result.element.index);
+    let Progress { untouched, ended, .. } = &mut task.progress;
+    ended.entry(result.verdict.kind()).or_insert_with(|| untouched.emptied()).insert(result.element.index);
     effects.push(Effect::Publish(Event::ElementEnded {
         task: task.shown(result.element.index),
         verdict: result.verdict.clone(),
@@ -281,12 +283,17 @@ pub(crate) fn end_element(task: &mut Task, result: ResultRecord, effects: &mut V
 /// What a worker is told about a run.
 pub(crate) fn assignment(task: &Task, key: AttemptKey, settings: &Settings) -> Assignment {
     let spec = &task.record.spec;
+    let mut env = spec.env.clone();
+    if let Some(array) = &task.record.array {
+        let facts = [(INDEX_VARIABLE, key.index), (COUNT_VARIABLE, array.indices.len())];
+        env.extend(facts.map(|(name, value)| (name.to_owned(), value.to_string())));
+    }
     Assignment {
         key,
         image: spec.image.clone(),
         command: spec.command.clone(),
         resources: spec.resources,
-        env: spec.env.clone(),
+        env,
         user: task.record.user.clone(),
         name: spec.name.clone(),
         stop_grace: settings.stop_grace,
@@ -299,7 +306,7 @@ struct Tasks<'a>(&'a BTreeMap<TaskId, Task>);
 
 impl WaitingCount for Tasks<'_> {
     fn waiting(&self, task: TaskId) -> u32 {
-        self.0.get(&task).map_or(0, Task::waiting)
+        self.0.get(&task).map_or(0, Task::placeable)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The codes are a closed list: `no_workers`, `draining`, `cancelling`, `other_worker_requested`, `worker_inactive`,
 //! `worker_suspect`, `insufficient_<kind>` (busy: it will fit when something ends), `too_small_<kind>` (never, on that
-//! worker), `behind_others` (it fits now, and is placed as soon as what stands before it is).
+//! worker), `behind_others` (it fits now, and is placed as soon as what stands before it is), `array_limit` (as many of
+//! its elements are with workers as may be at a time).
 
 use std::collections::BTreeMap;
 
@@ -40,22 +41,13 @@ impl Cluster {
     #[must_use]
     pub fn why(&self, target: TaskRef) -> Option<WhyView> {
         let task = self.tasks.get(&target.task)?;
-        let state = match target.index {
-            None => task.tally().summary(),
-            Some(index) if index >= task.record.count => return None,
-            Some(index) => {
-                let ended = task.progress.ended.iter().find(|(_, ended)| ended.contains(index));
-                match ended {
-                    Some(_) => return None,
-                    None => task.live_state(index),
-                }
-            }
-        };
-        let waits = match target.index {
-            None => task.waiting() > 0,
-            Some(index) => !task.live.contains_key(&index),
-        };
-        Some(if waits { self.why_waiting(target, task, state) } else { why_held(target, task, state) })
+        let tally = task.tally_of(target.elements);
+        let state = tally.summary();
+        match (tally.queued, tally.pending + tally.running) {
+            (0, 0) => None,
+            (0, _) => Some(why_held(target, task, state)),
+            (_, _) => Some(self.why_waiting(target, task, state)),
+        }
     }
 
     /// What a submitter should know at once.
@@ -87,6 +79,8 @@ impl Cluster {
             reasons.insert(0, plain("draining", 0, "the master takes on no new work because it is about to stop"));
         } else if rooms.is_empty() {
             reasons.push(plain("no_workers", 0, "no worker has registered yet"));
+        } else if let Some(reason) = limit_reached(task) {
+            reasons = vec![reason];
         } else if fits > 0 {
             let message = "it fits, and is placed as soon as what stands before it is";
             reasons = vec![plain("behind_others", fits, message)];
@@ -196,6 +190,12 @@ fn name(kind: Kind) -> &'static str {
     }
 }
 
+/// Where an array has as many elements with workers as it may: that is what the others wait for.
+pub(crate) fn limit_reached(task: &Task) -> Option<ReasonView> {
+    let limit = task.limit().filter(|_| task.placeable() == 0 && task.waiting() > 0)?;
+    Some(plain("array_limit", 0, &format!("{limit} of its elements are with workers, and no more may be at a time")))
+}
+
 fn plain(code: &str, workers: u32, message: &str) -> ReasonView {
     ReasonView { code: code.to_owned(), workers, message: message.to_owned() }
 }
@@ -207,6 +207,7 @@ fn hint(reasons: &[ReasonView], can_never_run: bool) -> String {
     }
     match reasons.first().map(|reason| reason.code.as_str()) {
         Some("no_workers") => "start one: `cloudaid worker --master ADDR --name NAME --token-file FILE`".to_owned(),
+        Some("array_limit") => "the next one starts when one of them ends".to_owned(),
         Some("draining") => "it runs after the next start of the master".to_owned(),
         Some("worker_inactive") => "see whether `cloudaid worker` runs there and reaches the master".to_owned(),
         Some(_) | None => "it starts by itself as soon as there is room".to_owned(),
@@ -215,10 +216,8 @@ fn hint(reasons: &[ReasonView], can_never_run: bool) -> String {
 
 /// Why a task that a worker holds has not ended.
 fn why_held(target: TaskRef, task: &Task, state: TaskState) -> WhyView {
-    let run = match target.index {
-        Some(index) => task.live.get(&index),
-        None => task.live.values().next(),
-    };
+    let (first, last) = target.elements.bounds();
+    let run = task.live.range(first..=last).next().map(|(_, run)| run);
     let place = run.map_or_else(String::new, |run| format!(" on {}", run.worker));
     let cancelling = !task.progress.cancelling.is_empty();
     let (code, message) = match (cancelling, state) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use shared::array::Array;
 use shared::id::{AttemptKey, RequestId, SessionId, TaskId, TaskRef, UserName, WorkerId};
 use shared::link::{Hello, Report};
 use shared::task::TaskSpec;
@@ -99,8 +100,10 @@ pub struct Submission {
     pub user: UserName,
     /// What runs.
     pub spec: Arc<TaskSpec>,
-    /// Elements, 1 or more.
-    pub count: u32,
+    /// Its elements; none: a plain task.
+    pub array: Option<Arc<Array>>,
+    /// The submission of which this one runs elements again.
+    pub retry_of: Option<TaskId>,
     /// The client's idempotency key.
     pub key: Option<IdempotencyKey>,
 }

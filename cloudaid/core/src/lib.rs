@@ -15,6 +15,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::iter_over_hash_type)]
 
 pub mod agent;
+pub mod alike;
 pub mod effect;
 pub mod event;
 pub mod explain;

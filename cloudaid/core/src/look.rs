@@ -6,6 +6,7 @@ use shared::view::{QueueView, QueuedView, StatusView, TaskCounts, WorkerView};
 use shared::worker::WorkerState;
 
 use crate::cluster::Cluster;
+use crate::explain;
 use crate::scheduler::Room;
 use crate::worker::Worker;
 
@@ -38,7 +39,10 @@ impl Cluster {
         for (_, id, shape) in rows {
             let Some(task) = self.tasks.get(&id) else { continue };
             if tasks.len() < limit {
-                let reason = reasons.entry(shape).or_insert_with(|| self.class_reason(&rooms, shape));
+                let reason = match explain::limit_reached(task) {
+                    Some(reason) => reason.message,
+                    None => reasons.entry(shape).or_insert_with(|| self.class_reason(&rooms, shape)).clone(),
+                };
                 tasks.push(QueuedView {
                     position: waiting + 1,
                     task_id: id.to_string(),
@@ -47,7 +51,7 @@ impl Cluster {
                     waiting: task.waiting(),
                     resources: task.record.spec.resources,
                     submitted_at: task.record.submitted_at,
-                    reason: reason.clone(),
+                    reason,
                 });
             }
             waiting += u64::from(task.waiting());

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use shared::array::Array;
 use shared::id::{AttemptKey, ClusterId, ElementId, Epoch, TaskId, UserName, WorkerId};
 use shared::link::Outcome;
 use shared::ranges::RangeSet;
@@ -56,12 +57,34 @@ pub struct TaskRecord {
     pub user: UserName,
     /// What runs.
     pub spec: Arc<TaskSpec>,
-    /// Elements.
-    pub count: u32,
+    /// Its elements; none: a plain task, which has one with the index 0.
+    pub array: Option<Arc<Array>>,
+    /// The submission of which this one runs elements again.
+    pub retry_of: Option<TaskId>,
     /// The client's idempotency key and the digest of the request that it came with.
     pub key: Option<IdempotencyKey>,
     /// When it was accepted.
     pub submitted_at: WallTime,
+}
+
+impl TaskRecord {
+    /// How many elements it has.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        self.array.as_ref().map_or(1, |array| array.indices.len())
+    }
+
+    /// The indices of its elements.
+    #[must_use]
+    pub fn indices(&self) -> RangeSet {
+        self.array.as_ref().map_or_else(|| RangeSet::first(1), |array| array.indices.clone())
+    }
+
+    /// Whether it has an element with this index.
+    #[must_use]
+    pub fn has(&self, index: u32) -> bool {
+        self.array.as_ref().map_or(index == 0, |array| array.indices.contains(index))
+    }
 }
 
 /// A client's promise that two requests with the same key are one.
@@ -96,6 +119,13 @@ pub struct Progress {
 }
 
 impl Progress {
+    /// That of a submission of which nothing has run.
+    #[must_use]
+    pub fn untouched(indices: RangeSet) -> Self {
+        let tally = Tally { queued: indices.len(), ..Tally::default() };
+        Self { tally, untouched: indices, ..Self::default() }
+    }
+
     /// The state that stands for all elements.
     #[must_use]
     pub fn state(&self) -> TaskState {

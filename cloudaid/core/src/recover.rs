@@ -102,7 +102,7 @@ impl Cluster {
         let elsewhere = progress.untouched.contains(key.index)
             || progress.requeued.iter().any(|waiting| waiting.index == key.index)
             || progress.ended.values().any(|ended| ended.contains(key.index))
-            || key.index >= task.record.count;
+            || !task.record.has(key.index);
         let phase = match (attempt.state, attempt.started_at) {
             (AttemptState::Running, Some(started_at)) => RunPhase::Running { started_at },
             (AttemptState::Running | AttemptState::Pending, _) => RunPhase::Pending,
@@ -132,8 +132,9 @@ impl Cluster {
             count(&mut self.totals, &Tally::default(), &tally);
             task.progress.tally = tally;
             let found = tally.queued + tally.pending + tally.running + tally.completed + tally.failed + tally.cancelled;
-            if found != task.record.count {
-                return Err(RecoverError::Elements { task: *id, found, expected: task.record.count });
+            let expected = task.record.count();
+            if found != expected {
+                return Err(RecoverError::Elements { task: *id, found, expected });
             }
             if task.waiting() > 0 {
                 self.queue.insert(&task.shape, task.record.sequence, *id);

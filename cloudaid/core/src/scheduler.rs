@@ -35,9 +35,9 @@ pub struct Demand<'a> {
     waiting: &'a dyn WaitingCount,
 }
 
-/// How many elements of a task wait.
+/// How many elements of a task wait and may be placed now.
 pub trait WaitingCount: fmt::Debug {
-    /// 0 for a task that is not there.
+    /// 0 for a task that is not there, and for one that has as many elements with workers as it may.
     fn waiting(&self, task: TaskId) -> u32;
 }
 
@@ -62,7 +62,7 @@ impl<'a> Demand<'a> {
         &self.classes
     }
 
-    /// How many elements of a task wait.
+    /// How many elements of a task wait and may be placed now.
     #[must_use]
     pub fn waiting(&self, task: TaskId) -> u32 {
         self.waiting.waiting(task)

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use shared::id::{AttemptKey, ElementId, Fence, TaskRef, WorkerId};
-use shared::task::{AttemptState, Verdict};
+use shared::id::{AttemptKey, ElementId, Elements, Fence, TaskRef, WorkerId};
+use shared::task::{AttemptState, TaskState, Verdict};
 use shared::time::WallTime;
 use shared::view::Tally;
 
@@ -42,6 +42,15 @@ pub(crate) enum RunPhase {
     Running { started_at: WallTime },
 }
 
+impl RunPhase {
+    pub(crate) fn state(self) -> TaskState {
+        match self {
+            Self::Pending => TaskState::Pending,
+            Self::Running { .. } => TaskState::Running,
+        }
+    }
+}
+
 impl Task {
     pub(crate) fn element(&self, index: u32) -> ElementId {
         ElementId { task: self.record.id, index }
@@ -53,7 +62,19 @@ impl Task {
 
     /// How people know an element: a plain task has no index.
     pub(crate) fn shown(&self, index: u32) -> TaskRef {
-        TaskRef { task: self.record.id, index: (self.record.count > 1).then_some(index) }
+        let elements = if self.record.array.is_some() { Elements::One(index) } else { Elements::All };
+        TaskRef { task: self.record.id, elements }
+    }
+
+    /// The most elements that may be with workers at once, if there is such a limit.
+    pub(crate) fn limit(&self) -> Option<u32> {
+        self.record.array.as_ref()?.limit
+    }
+
+    /// Elements that wait for a worker and may be given to one now.
+    pub(crate) fn placeable(&self) -> u32 {
+        let room = self.limit().map_or(u32::MAX, |limit| limit.saturating_sub(self.live.len() as u32));
+        self.waiting().min(room)
     }
 
     /// Elements that wait for a worker.
@@ -70,13 +91,28 @@ impl Task {
     pub(crate) fn tally(&self) -> Tally {
         let mut tally = Tally { queued: self.waiting(), ..Tally::default() };
         for run in self.live.values() {
-            match run.phase {
-                RunPhase::Pending => tally.pending += 1,
-                RunPhase::Running { .. } => tally.running += 1,
-            }
+            *tally.of(run.phase.state()) += 1;
         }
         for (kind, ended) in &self.progress.ended {
             *tally.of(kind.state()) += ended.len();
+        }
+        tally
+    }
+
+    /// The same of some of the elements; all zero if there are none of them.
+    pub(crate) fn tally_of(&self, elements: Elements) -> Tally {
+        if elements == Elements::All {
+            return self.tally();
+        }
+        let (first, last) = elements.bounds();
+        let requeued = self.progress.requeued.iter().filter(|waiting| elements.include(waiting.index)).count() as u32;
+        let queued = self.progress.untouched.within(first, last).len() + requeued;
+        let mut tally = Tally { queued, ..Tally::default() };
+        for (_, run) in self.live.range(first..=last) {
+            *tally.of(run.phase.state()) += 1;
+        }
+        for (kind, ended) in &self.progress.ended {
+            *tally.of(kind.state()) += ended.within(first, last).len();
         }
         tally
     }
@@ -90,12 +126,14 @@ impl Task {
         Some(self.progress.requeued.remove(0))
     }
 
-    /// Takes one element out of the queue, if it waits there.
-    pub(crate) fn withdraw(&mut self, index: u32) -> Option<Requeued> {
-        if self.progress.untouched.remove(index) {
+    /// Takes one of these elements out of the queue, if any waits there.
+    pub(crate) fn withdraw(&mut self, elements: Elements) -> Option<Requeued> {
+        let (first, last) = elements.bounds();
+        if let Some(index) = self.progress.untouched.next_within(first, last) {
+            self.progress.untouched.remove(index);
             return Some(Requeued { index, attempts: 0, infrastructure_failures: 0 });
         }
-        let at = self.progress.requeued.binary_search_by_key(&index, |waiting| waiting.index).ok()?;
+        let at = self.progress.requeued.iter().position(|waiting| elements.include(waiting.index))?;
         Some(self.progress.requeued.remove(at))
     }
 
@@ -131,17 +169,6 @@ impl Task {
             verdict: Some(verdict),
             finished_at: Some(at),
             ..self.attempt_record(index, run)
-        }
-    }
-}
-
-impl Task {
-    /// The state of an element that a worker holds; [`shared::task::TaskState::Queued`] if none does.
-    pub(crate) fn live_state(&self, index: u32) -> shared::task::TaskState {
-        match self.live.get(&index).map(|run| run.phase) {
-            Some(RunPhase::Pending) => shared::task::TaskState::Pending,
-            Some(RunPhase::Running { .. }) => shared::task::TaskState::Running,
-            None => shared::task::TaskState::Queued,
         }
     }
 }

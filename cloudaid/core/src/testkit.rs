@@ -5,6 +5,7 @@ mod brief;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::array::Array;
 use shared::id::{AttemptKey, ClusterId, RequestId, SessionId, TaskId, TaskRef, WorkerId};
 use shared::link::{Assignment, AttemptChange, Held, Hello, Outcome, PROTOCOL, Report, ToWorker};
 use shared::resources::{GIB, Resources};
@@ -182,7 +183,8 @@ impl World {
             id: TaskId(Ulid(self.next_task)),
             user: "ada".parse().expect("a name"),
             spec: Arc::new(spec(cores)),
-            count,
+            array: (count > 1).then(|| Arc::new(Array::of(count))),
+            retry_of: None,
             key: None,
         }
     }

@@ -213,6 +213,8 @@ async fn collect(body: Body) -> Result<Bytes, ApiError> {
 
 #[cfg(test)]
 mod tests {
+    use shared::id::Elements;
+
     use super::*;
 
     fn params(pairs: &[(&str, &str)]) -> Params {
@@ -238,7 +240,7 @@ mod tests {
         let task = "task-01arz3ndektsv4rrffq69g5fav.2";
         let parse = |path: &str| file_path(&format!("/api/files/{task}/{path}").parse().expect("a uri"));
         assert_eq!(parse("dir/a%20b%FF%2F..").expect("a path").path, b"dir/a b\xff/..");
-        assert_eq!(parse("a").expect("a path").task.index, Some(2));
+        assert_eq!(parse("a").expect("a path").task.elements, Elements::One(2));
         for bad in ["%", "a%4", "a%zz"] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -13,8 +13,8 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use shared::error::{ApiError, ErrorCode};
-use shared::id::TaskRef;
-use shared::view::{FileListView, FileView};
+use shared::id::{Elements, TaskRef};
+use shared::view::{FileListView, FileView, UserFileView, UserFilesView};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
@@ -23,9 +23,12 @@ use super::error::{Failure, internal, invalid};
 use super::extract::{Caller, FilePath, Params, TaskPath};
 use super::range::{self, Part};
 use super::visible::find_visible;
-use crate::master::auth::Principal;
-use crate::store::StoredFile;
+use crate::master::auth::{Principal, may_see};
+use crate::store::{FileQuery, StoredFile};
 
+/// The most files of a page over all tasks of a user, and how many if the client does not say.
+const PAGE_LIMIT: usize = 1000;
+const PAGE_DEFAULT: usize = 100;
 /// How much of a file is read at a time.
 const READ_AHEAD: usize = 256 * 1024;
 
@@ -39,6 +42,25 @@ pub(super) async fn list(
     params.finish()?;
     let files = files_of(&state, &principal, task).await?;
     Ok(Json(FileListView { task_id: task.to_string(), files: files.iter().map(file_view).collect() }))
+}
+
+/// `GET /api/files`: those of all tasks of a user, by default the caller.
+pub(super) async fn of_user(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+    mut params: Params,
+) -> Result<Json<UserFilesView>, Failure> {
+    let user = params.one("user")?.unwrap_or_else(|| principal.user.clone());
+    let after = params.one("cursor")?;
+    let limit = params.number("limit", 1, PAGE_LIMIT)?.unwrap_or(PAGE_DEFAULT);
+    params.finish()?;
+    if !may_see(&principal, &user) {
+        let hint = "leave the user out to see your own";
+        return Err(ApiError::new(ErrorCode::PermissionDenied, "files of others are for admins only", hint).into());
+    }
+    let (files, next_cursor) = state.cluster.user_files(FileQuery { user: user.clone(), after, limit }).await?;
+    let view = |file: &StoredFile| UserFileView { task_id: file.element.task.to_string(), file: file_view(file) };
+    Ok(Json(UserFilesView { user, files: files.iter().map(view).collect(), next_cursor }))
 }
 
 /// `GET /api/files/{id}`: the list; with `path_hex` a download, for names that cannot stand in a path.
@@ -78,10 +100,10 @@ impl Wanted {
     fn parse(mut task: TaskRef, path: Vec<u8>, mut params: Params) -> Result<Self, ApiError> {
         let attempt = params.one("attempt")?;
         if let Some(index) = params.one("index")? {
-            if task.index.is_some_and(|named| named != index) {
+            if !task.elements.include(index) {
                 return Err(invalid("index: is not the element of the path", "give one of the two"));
             }
-            task.index = Some(index);
+            task.elements = Elements::One(index);
         }
         params.finish()?;
         Ok(Self { task, path, attempt })

@@ -151,8 +151,7 @@ impl<'a> Follower<'a> {
     async fn refresh(&mut self) -> Result<(), Stop> {
         if self.changes.has_changed().unwrap_or_else(|_| !self.view.state.is_final()) {
             self.changes.mark_unchanged();
-            self.view =
-                self.state.cluster.task(TaskRef { task: self.element.task, index: Some(self.element.index) }).await?;
+            self.view = self.state.cluster.task(self.element.into()).await?;
         }
         let state = self.view.state;
         if self.told.replace(state) != Some(state) {

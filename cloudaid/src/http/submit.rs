@@ -61,7 +61,7 @@ async fn submit_one(
 }
 
 /// A replayed request makes nothing, and says so.
-fn created(view: SubmitView) -> Response {
+pub(super) fn created(view: SubmitView) -> Response {
     let status = if view.replayed { StatusCode::OK } else { StatusCode::CREATED };
     (status, Json(view)).into_response()
 }
@@ -76,12 +76,19 @@ pub(super) fn prepare(
         None => None,
         Some(key) => Some(IdempotencyKey { key, digest: digest(&request)? }),
     };
-    let (spec, count) = request.validate()?;
+    let (spec, array) = request.validate()?;
     if spec.worker.is_some() {
         require_admin(principal, "dispatch to a named worker")?;
     }
     let id = TaskId(Ulid::generate());
-    Ok(Submission { id, user: principal.user.clone(), spec: Arc::new(spec), count, key })
+    Ok(Submission {
+        id,
+        user: principal.user.clone(),
+        spec: Arc::new(spec),
+        array: array.map(Arc::new),
+        retry_of: None,
+        key,
+    })
 }
 
 /// What to say if a submission got no answer, which cannot happen.
@@ -92,12 +99,18 @@ pub(super) fn no_answer() -> ApiError {
 /// Two requests with the same fields have the same digest, however they were written.
 fn digest(request: &SubmitRequest) -> Result<[u8; 16], ApiError> {
     let canonical = serde_json::to_vec(request).map_err(|error| internal("the request cannot be digested", &error))?;
-    let mut digest = [0; 16];
-    digest.copy_from_slice(&blake3::hash(&canonical).as_bytes()[..16]);
-    Ok(digest)
+    Ok(digest_of(&canonical))
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Result<Option<Arc<str>>, ApiError> {
+/// What tells a repeated request from another one with the same key.
+pub(super) fn digest_of(request: &[u8]) -> [u8; 16] {
+    let mut digest = [0; 16];
+    digest.copy_from_slice(&blake3::hash(request).as_bytes()[..16]);
+    digest
+}
+
+/// The key by which a client says that two requests are one, if it gave one.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Arc<str>>, ApiError> {
     let mut values = headers.get_all(KEY_HEADER).iter();
     let Some(value) = values.next() else { return Ok(None) };
     let is_printable = value.as_bytes().iter().all(|byte| (b' '..=b'~').contains(byte));

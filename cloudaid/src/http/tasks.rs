@@ -1,15 +1,20 @@
-//! `/api/tasks`: list, show, cancel, why.
+//! `/api/tasks`: list, show, cancel, retry, why.
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use cloudaid_core::record::IdempotencyKey;
 use shared::error::{ApiError, ErrorCode};
 use shared::id::UserName;
-use shared::view::{CancelView, TaskListView, TaskView, WhyView};
+use shared::view::{CancelView, RetryRequest, TaskListView, TaskView, WhyView};
 
-use super::Shared;
 use super::error::{Failure, invalid};
-use super::extract::{Caller, Params, TaskPath};
+use super::extract::{Caller, Params, TaskPath, read_body};
+use super::submit::{created, digest_of, idempotency_key};
 use super::visible::find_visible;
+use super::{Shared, json};
 use crate::master::auth::Principal;
 use crate::store::{TaskCursor, TaskQuery};
 
@@ -32,7 +37,8 @@ pub(super) async fn show(
     Caller(principal): Caller,
     TaskPath(task): TaskPath,
 ) -> Result<Json<TaskView>, Failure> {
-    Ok(Json(find_visible(&state, &principal, task).await?))
+    find_visible(&state, &principal, task).await?;
+    Ok(Json(state.cluster.show(task).await?))
 }
 
 /// `POST /api/tasks/{id}/cancel`
@@ -43,6 +49,22 @@ pub(super) async fn cancel(
 ) -> Result<Json<CancelView>, Failure> {
     find_visible(&state, &principal, task).await?;
     Ok(Json(state.cluster.cancel(task).await?))
+}
+
+/// `POST /api/tasks/{id}/retry`: the body may be left out.
+pub(super) async fn retry(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+    TaskPath(task): TaskPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let key = idempotency_key(&headers)?;
+    let body = read_body(body).await?;
+    let RetryRequest { all } = if body.is_empty() { RetryRequest::default() } else { json::parse(&body)? };
+    find_visible(&state, &principal, task).await?;
+    let key = key.map(|key| IdempotencyKey { key, digest: digest_of(format!("retry {task} {all}").as_bytes()) });
+    Ok(created(state.cluster.retry(task, all, key).await?))
 }
 
 /// `GET /api/tasks/{id}/why`

@@ -1,7 +1,7 @@
 //! Finds a task for a caller. What belongs to others does not exist.
 
 use shared::error::{ApiError, ErrorCode};
-use shared::id::{ElementId, TaskRef};
+use shared::id::{ElementId, Elements, TaskRef};
 use shared::view::TaskView;
 
 use super::Shared;
@@ -25,12 +25,13 @@ fn task_not_found(task: TaskRef) -> ApiError {
 
 /// The one element that is meant.
 pub(super) fn single_element(task: TaskRef, view: &TaskView) -> Result<ElementId, ApiError> {
-    match task.index {
-        Some(index) => Ok(ElementId { task: task.task, index }),
-        None if view.count == 1 => Ok(ElementId { task: task.task, index: 0 }),
-        None => {
-            let hint = format!("name one of them: {task}.0 to {task}.{}", view.count.saturating_sub(1));
-            Err(invalid(format!("{task} is an array of {} elements", view.count), hint))
+    match task.elements {
+        Elements::One(index) => Ok(ElementId { task: task.task, index }),
+        Elements::All if view.array.is_none() => Ok(ElementId { task: task.task, index: 0 }),
+        Elements::All | Elements::Range(..) => {
+            let indices = view.array.as_deref().unwrap_or("0");
+            let hint = format!("name one of them, such as {}.7; it has {indices}", task.task);
+            Err(invalid(format!("{task} are {} elements of an array", view.count), hint))
         }
     }
 }

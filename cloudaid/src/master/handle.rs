@@ -12,7 +12,7 @@ use cloudaid_core::input::{Input, Submission};
 use cloudaid_core::record::{FileRecord, UserRecord};
 use cloudaid_core::reject::Reject;
 use shared::error::{ApiError, ErrorCode};
-use shared::id::{AttemptKey, ElementId, RequestId, SessionId, TaskId, TaskRef, UserName, WorkerId};
+use shared::id::{AttemptKey, ElementId, Elements, RequestId, SessionId, TaskId, TaskRef, UserName, WorkerId};
 use shared::link::{Hello, Report};
 use shared::task::TaskState;
 use shared::view::{
@@ -27,7 +27,10 @@ use super::driver::Message;
 use super::execute::Shell;
 use super::live::LiveRuns;
 use super::{drain, view};
-use crate::store::{Store, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery};
+use crate::store::{FileQuery, Store, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery};
+
+mod elements;
+mod retry;
 
 /// How long a caller waits for the driver before it is told that the outcome is not known.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -128,16 +131,22 @@ impl ClusterHandle {
     /// # Errors
     /// Not found, or the store cannot be read.
     pub async fn task(&self, task: TaskRef) -> Result<TaskView, ApiError> {
+        let alike = match task.elements {
+            Elements::Range(..) => self.alike(task).await?,
+            Elements::All | Elements::One(_) => Vec::new(),
+        };
         let stored = self.stored(task).await?;
-        let element = ElementId { task: task.task, index: task.index.unwrap_or(0) };
-        match (task.index, stored.record.count) {
-            (None, 1) => {
-                let attempts = self.store.list_attempts(element).await.map_err(|error| unreadable(&error))?;
-                Ok(view::task(&stored, &attempts))
-            }
-            (None, _) => Ok(view::task(&stored, &[])),
-            (Some(_), _) => {
-                let attempts = self.store.list_attempts(element).await.map_err(|error| unreadable(&error))?;
+        let attempts = async |index| {
+            let element = ElementId { task: task.task, index };
+            self.store.list_attempts(element).await.map_err(|error| unreadable(&error))
+        };
+        match task.elements {
+            Elements::All if stored.record.array.is_none() => Ok(view::task(&stored, &attempts(0).await?)),
+            Elements::All => Ok(view::task(&stored, &[])),
+            Elements::Range(..) => Ok(view::elements(&stored, task, elements::tally(&alike))),
+            Elements::One(index) => {
+                let element = ElementId { task: task.task, index };
+                let attempts = attempts(index).await?;
                 let result = self.store.find_result(element).await.map_err(|error| unreadable(&error))?;
                 Ok(view::element(&stored, element, &attempts, result.as_ref()))
             }
@@ -162,7 +171,16 @@ impl ClusterHandle {
     /// Not found, or the store cannot be read.
     pub async fn files(&self, task: TaskRef) -> Result<Vec<StoredFile>, ApiError> {
         self.stored(task).await?;
-        self.store.list_files(task.task, task.index).await.map_err(|error| unreadable(&error))
+        self.store.list_files(task.task, task.elements).await.map_err(|error| unreadable(&error))
+    }
+
+    /// A page of the output files of all tasks of a user, newest task first, and the cursor of the next page.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn user_files(&self, query: FileQuery) -> Result<(Vec<StoredFile>, Option<String>), ApiError> {
+        let (files, next) = self.store.list_user_files(query).await.map_err(|error| unreadable(&error))?;
+        Ok((files, next.map(|cursor| cursor.to_string())))
     }
 
     /// All workers.
@@ -302,7 +320,8 @@ impl ClusterHandle {
 
     async fn stored(&self, task: TaskRef) -> Result<StoredTask, ApiError> {
         let stored = self.store.find_task(task.task).await.map_err(|error| unreadable(&error))?;
-        let exists = |stored: &StoredTask| task.index.is_none_or(|index| index < stored.record.count);
+        let (first, last) = task.elements.bounds();
+        let exists = |stored: &StoredTask| stored.record.indices().next_within(first, last).is_some();
         stored.filter(exists).ok_or_else(|| Reject::TaskNotFound(task).into())
     }
 

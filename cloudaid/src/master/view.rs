@@ -3,14 +3,13 @@
 use cloudaid_core::record::{AttemptRecord, ResultRecord};
 use shared::id::{ElementId, TaskRef};
 use shared::task::{AttemptState, TaskState, Verdict};
-use shared::view::{AttemptView, TaskView};
+use shared::view::{AttemptView, Tally, TaskView};
 
 use crate::store::StoredTask;
 
 /// A submission as a whole. Of an array the attempts and verdicts are those of its elements, so there are none here.
 pub(crate) fn task(stored: &StoredTask, attempts: &[AttemptRecord]) -> TaskView {
-    let count = stored.record.count;
-    let plain = count == 1;
+    let plain = stored.record.array.is_none();
     let mut view = blank(stored, TaskRef::from(stored.record.id));
     view.state = stored.progress.state();
     view.started_at = stored.progress.started_at;
@@ -24,6 +23,16 @@ pub(crate) fn task(stored: &StoredTask, attempts: &[AttemptRecord]) -> TaskView 
     view
 }
 
+/// Several elements of an array, of which so many are in each state.
+pub(crate) fn elements(stored: &StoredTask, target: TaskRef, tally: Tally) -> TaskView {
+    let (first, last) = target.elements.bounds();
+    let mut view = blank(stored, target);
+    view.state = tally.summary();
+    view.count = stored.record.indices().within(first, last).len();
+    view.elements = Some(tally);
+    view
+}
+
 /// One element of an array.
 pub(crate) fn element(
     stored: &StoredTask,
@@ -31,7 +40,7 @@ pub(crate) fn element(
     attempts: &[AttemptRecord],
     result: Option<&ResultRecord>,
 ) -> TaskView {
-    let mut view = blank(stored, TaskRef { task: element.task, index: Some(element.index) });
+    let mut view = blank(stored, element.into());
     let last = attempts.last();
     view.state = match (result, last.map(|attempt| attempt.state)) {
         (Some(result), _) => result.verdict.state(),
@@ -44,6 +53,7 @@ pub(crate) fn element(
     view.cancelling = stored.progress.cancelling.contains(element.index);
     fill_end(&mut view, last, result);
     view.attempts = attempts.iter().map(attempt).collect();
+    view.count = 1;
     view
 }
 
@@ -75,8 +85,11 @@ fn blank(stored: &StoredTask, id: TaskRef) -> TaskView {
         resources: record.spec.resources,
         labels: record.spec.labels.clone(),
         dispatched_to: record.spec.worker.clone(),
-        count: record.count,
+        count: record.count(),
+        array: record.array.as_ref().map(ToString::to_string),
         elements: None,
+        groups: Vec::new(),
+        retry_of: record.retry_of.map(|id| id.to_string()),
         cancelling: false,
         output_notes: Vec::new(),
     }

@@ -10,8 +10,6 @@ use cloudaid_core::record::{
     AttemptRecord, Change, ClusterRecord, FileRecord, Progress, ResultRecord, TaskRecord, UserRecord, WorkerRecord,
 };
 use shared::id::{AttemptKey, TaskId};
-use shared::ranges::RangeSet;
-use shared::view::Tally;
 
 /// The changes of one commit, by kind.
 #[derive(Debug, Default, PartialEq)]
@@ -39,7 +37,7 @@ pub struct Batch {
 pub struct NewTask {
     /// As accepted.
     pub record: Arc<TaskRecord>,
-    /// Where it stands, if the batch says so; else nothing of it has started ([`initial_progress`]), unless the store
+    /// Where it stands, if the batch says so; else nothing of it has started ([`Progress::untouched`]), unless the store
     /// knows the submission already.
     pub progress: Option<Progress>,
 }
@@ -95,13 +93,6 @@ impl Batch {
             }
         }
     }
-}
-
-/// Where a submission of `count` elements stands before anything has happened to it.
-#[must_use]
-pub fn initial_progress(count: u32) -> Progress {
-    let tally = Tally { queued: count, ..Tally::default() };
-    Progress { tally, untouched: RangeSet::first(count), ..Progress::default() }
 }
 
 /// What names a run in the store: no two runs of an element have the same number.
@@ -170,12 +161,5 @@ mod tests {
         let (mut first, last) = (fixture::attempt(1, 0, 1, "a"), fixture::attempt(1, 0, 1, "a"));
         first.key.fence.0 += 1;
         assert_eq!(Batch::of(vec![Change::Attempt(first), Change::Attempt(last.clone())]).attempts, [last]);
-    }
-
-    #[test]
-    fn a_new_task_waits_as_a_whole() {
-        let progress = initial_progress(5);
-        assert_eq!(progress.untouched.len(), 5);
-        assert_eq!(progress.state(), shared::task::TaskState::Queued);
     }
 }

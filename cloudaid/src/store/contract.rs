@@ -56,6 +56,7 @@ macro_rules! store_contract {
             results_are_found,
             files_are_those_of_the_last_run_that_has_any,
             files_of_a_run_are_replaced,
+            failures_are_found_by_index,
             ended_elements_are_counted);
         $crate::store_contract!(@checks $factory, listings:
             tasks_are_listed_newest_first,
@@ -64,9 +65,11 @@ macro_rules! store_contract {
             each_filter_filters,
             filters_hold_together,
             a_worker_is_found_by_any_run,
-            plain_tasks_come_with_run_and_result);
+            plain_tasks_come_with_run_and_result,
+            files_of_a_user_come_in_pages);
         $crate::store_contract!(@checks $factory, oddities:
             arrays_round_trip,
+            spaced_arrays_and_retries_round_trip,
             every_verdict_round_trips,
             odd_text_round_trips,
             odd_labels_are_found,

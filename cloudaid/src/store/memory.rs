@@ -9,12 +9,14 @@ use cloudaid_core::record::{
     WorkerRecord,
 };
 use parking_lot::Mutex;
-use shared::id::{ElementId, TaskId, UserName, WorkerId};
+use shared::id::{ElementId, Elements, TaskId, UserName, WorkerId};
 use shared::task::{AttemptState, TaskState};
 use shared::view::TaskCounts;
 
-use crate::store::coalesce::{Batch, initial_progress};
-use crate::store::{CommitError, Position, Store, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery};
+use crate::store::coalesce::Batch;
+use crate::store::{
+    CommitError, FileCursor, FileQuery, Position, Store, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery,
+};
 
 /// A store in memory. Clones are handles on the same facts.
 #[derive(Debug, Clone, Default)]
@@ -95,18 +97,34 @@ impl Store for MemoryStore {
         Ok(keys.iter().map(|key| facts.keys.get(key).and_then(task)).collect())
     }
 
-    async fn list_files(&self, task: TaskId, index: Option<u32>) -> Result<Vec<StoredFile>, StoreError> {
+    async fn list_failures(
+        &self,
+        task: TaskId,
+        elements: Elements,
+        limit: usize,
+    ) -> Result<Vec<ResultRecord>, StoreError> {
+        let (first, last) = elements.bounds();
+        let element = |index| ElementId { task, index };
         let facts = self.facts.lock();
-        let (first, last) = index.map_or((0, u32::MAX), |index| (index, index));
-        // The last run of an element comes last, and so replaces the earlier ones.
-        let runs = facts.files.range((task, first, 0)..=(task, last, u32::MAX)).filter(|(_, files)| !files.is_empty());
-        let by_element: BTreeMap<u32, _> =
-            runs.map(|((_, index, attempt), files)| (*index, (*attempt, files))).collect();
-        let files = by_element.into_iter().flat_map(|(index, (attempt, files))| {
-            let element = ElementId { task, index };
-            files.values().map(move |file| StoredFile { element, attempt, file: file.clone() })
+        let found = facts.results.range(element(first)..=element(last)).map(|(_, result)| result);
+        let failed = found.filter(|result| result.verdict.state() == TaskState::Failed);
+        Ok(failed.take(limit).cloned().collect())
+    }
+
+    async fn list_user_files(&self, query: FileQuery) -> Result<(Vec<StoredFile>, Option<FileCursor>), StoreError> {
+        let facts = self.facts.lock();
+        let of_user = facts.tasks.values().rev().filter(|(record, _)| record.user == query.user);
+        let files = of_user.flat_map(|(record, _)| {
+            let files = facts.files_of(record.id, Elements::All).into_iter();
+            files.map(|file| (record.sequence, file))
         });
-        Ok(files.collect())
+        let mut page: Vec<_> = files.filter(|file| query.is_after(file)).take(query.limit + 1).collect();
+        let next = query.end_page(&mut page);
+        Ok((page.into_iter().map(|(_, file)| file).collect(), next))
+    }
+
+    async fn list_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {
+        Ok(self.facts.lock().files_of(task, elements))
     }
 
     async fn count_ended(&self) -> Result<TaskCounts, StoreError> {
@@ -166,7 +184,7 @@ impl Facts {
             self.sequences.insert(record.id, record.sequence);
             self.keys.extend(key_of(&record).map(|key| (key, record.sequence)));
             progress.extend(task.progress.map(|progress| (record.id, progress)));
-            let initial = initial_progress(record.count);
+            let initial = Progress::untouched(record.indices());
             self.tasks.entry(record.sequence).or_insert((record, initial));
         }
         for (id, progress) in progress {
@@ -188,6 +206,20 @@ impl Facts {
         self.attempts.range((task, index, 0)..=(task, index, u32::MAX)).map(|(_, attempt)| attempt)
     }
 
+    /// Of the last run that has any, by element and path.
+    fn files_of(&self, task: TaskId, elements: Elements) -> Vec<StoredFile> {
+        let (first, last) = elements.bounds();
+        // The last run of an element comes last, and so replaces the earlier ones.
+        let runs = self.files.range((task, first, 0)..=(task, last, u32::MAX)).filter(|(_, files)| !files.is_empty());
+        let by_element: BTreeMap<u32, _> =
+            runs.map(|((_, index, attempt), files)| (*index, (*attempt, files))).collect();
+        let files = by_element.into_iter().flat_map(|(index, (attempt, files))| {
+            let element = ElementId { task, index };
+            files.values().map(move |file| StoredFile { element, attempt, file: file.clone() })
+        });
+        files.collect()
+    }
+
     fn matches(&self, query: &TaskQuery, record: &TaskRecord, progress: &Progress) -> bool {
         let label = |(name, value): &(String, String)| record.spec.labels.get(name) == Some(value);
         let ran_on = |worker: &WorkerId| {
@@ -202,7 +234,7 @@ impl Facts {
     }
 
     fn stored(&self, record: &Arc<TaskRecord>, progress: &Progress) -> StoredTask {
-        let only = (record.count == 1).then_some(ElementId { task: record.id, index: 0 });
+        let only = record.array.is_none().then_some(ElementId { task: record.id, index: 0 });
         StoredTask {
             record: Arc::clone(record),
             progress: progress.clone(),

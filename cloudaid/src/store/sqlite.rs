@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cloudaid_core::record::{AttemptRecord, Change, ResultRecord, Snapshot, TaskRecord};
-use shared::id::{ElementId, TaskId, UserName};
+use shared::id::{ElementId, Elements, TaskId, UserName};
 use shared::view::TaskCounts;
 
 use crate::store::coalesce::Batch;
-use crate::store::{CommitError, Position, Store, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery};
+use crate::store::{
+    CommitError, FileCursor, FileQuery, Position, Store, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery,
+};
 
 mod connection;
 mod directory;
@@ -91,8 +93,21 @@ impl Store for SqliteStore {
         self.readers.read(move |connection| lookup::keys(connection, &keys)).await
     }
 
-    async fn list_files(&self, task: TaskId, index: Option<u32>) -> Result<Vec<StoredFile>, StoreError> {
-        self.readers.read(move |connection| lookup::files(connection, task, index)).await
+    async fn list_failures(
+        &self,
+        task: TaskId,
+        elements: Elements,
+        limit: usize,
+    ) -> Result<Vec<ResultRecord>, StoreError> {
+        self.readers.read(move |connection| lookup::failures(connection, task, elements, limit)).await
+    }
+
+    async fn list_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {
+        self.readers.read(move |connection| lookup::files(connection, task, elements)).await
+    }
+
+    async fn list_user_files(&self, query: FileQuery) -> Result<(Vec<StoredFile>, Option<FileCursor>), StoreError> {
+        self.readers.read(move |connection| list::list_user_files(connection, &query)).await
     }
 
     async fn count_ended(&self) -> Result<TaskCounts, StoreError> {

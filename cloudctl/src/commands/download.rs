@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use shared::id::TaskRef;
+use shared::id::{Elements, TaskRef};
 use shared::view::FileView;
 
 use self::path::{components, exact_path};
@@ -39,7 +39,7 @@ pub(super) async fn run(args: &DownloadArgs, session: &Session<'_>) -> Result<Do
     let sandbox = Sandbox::open(&directory)?;
     let progress = Progress::new(list.files.iter().map(|file| file.size).sum());
     // Elements of an array may all write a file of the same name.
-    let apart = args.id.index.is_none() && task.count > 1;
+    let apart = task.array.is_some() && !matches!(args.id.elements, Elements::One(_));
     for file in list.files {
         match fetch(args.id, &file, apart, &sandbox, &progress, session).await {
             Ok(relative) => {

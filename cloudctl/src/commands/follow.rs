@@ -1,5 +1,6 @@
 //! What `monitor` and `--wait` share: printing the log of a task until the task ends.
 
+use shared::array::{Array, InvalidArray};
 use shared::error::ApiError;
 use shared::id::{ElementId, TaskRef};
 
@@ -65,28 +66,32 @@ pub(super) async fn follow(
     Ok(ended)
 }
 
-/// The elements of a submission, each of which has a log of its own. A plain task goes by its own id.
-pub(super) fn elements(task: TaskRef, count: u32) -> impl Iterator<Item = TaskRef> {
-    let whole = task.index.is_some() || count <= 1;
-    let count = if whole { 1 } else { count };
-    (0..count).map(move |index| if whole { task } else { element(ElementId { task: task.task, index }) })
-}
-
-fn element(id: ElementId) -> TaskRef {
-    TaskRef { task: id.task, index: Some(id.index) }
+/// The elements that are meant, each of which has a log of its own. A plain task goes by its own id. `array` is what the
+/// server says of its elements.
+pub(super) fn elements(task: TaskRef, array: Option<&str>) -> Result<Vec<TaskRef>, InvalidArray> {
+    let Some(array) = array else { return Ok(vec![task]) };
+    let (first, last) = task.elements.bounds();
+    let indices = array.parse::<Array>()?.indices.within(first, last);
+    Ok(indices.iter().map(|index| ElementId { task: task.task, index }.into()).collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use shared::id::Elements;
+
     use super::*;
 
     #[test]
     fn only_an_array_is_followed_element_by_element() {
         let task: TaskRef = "task-01arz3ndektsv4rrffq69g5fav".parse().expect("an id");
-        let ids = |task, count| elements(task, count).map(|id| id.to_string()).collect::<Vec<_>>();
-        assert_eq!(ids(task, 1), [task.to_string()]);
-        assert_eq!(ids(task, 2), [format!("{task}.0"), format!("{task}.1")]);
-        let one = TaskRef { index: Some(7), ..task };
-        assert_eq!(ids(one, 9), [format!("{task}.7")]);
+        let ids = |task, array| {
+            let elements = elements(task, array).expect("an array");
+            elements.into_iter().map(|id| id.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(ids(task, None), [task.to_string()]);
+        assert_eq!(ids(task, Some("0-4:2%9")), [0, 2, 4].map(|index| format!("{task}.{index}")));
+        let of = |elements| TaskRef { elements, ..task };
+        assert_eq!(ids(of(Elements::One(7)), Some("0-9")), [format!("{task}.7")]);
+        assert_eq!(ids(of(Elements::Range(3, 6)), Some("0-9:5")), [format!("{task}.5")]);
     }
 }

@@ -11,7 +11,7 @@ use crate::render::{Done, LogPrinter, LogTarget, outcome};
 pub(super) async fn run(args: &MonitorArgs, session: &Session<'_>) -> Result<Done, CtlError> {
     let task = session.client.task(args.id).await?;
     let mut printer = LogPrinter::new(LogTarget::Split, args.raw);
-    for element in elements(args.id, task.count) {
+    for element in elements(args.id, task.array.as_deref()).map_err(|error| session.client.not_understood(&error))? {
         match follow(element, args.attempt, &mut printer, session).await? {
             Ended::Task(Outcome { state, verdict }) => {
                 session.terminal.remark(format!("{element} {}", outcome(state, verdict.as_ref())));

@@ -78,6 +78,7 @@ fn request(image: &str, worker: Option<&str>, args: &SubmitArgs) -> SubmitReques
         env: args.env.iter().cloned().collect(),
         labels: args.label.iter().cloned().collect(),
         count: args.count,
+        array: args.array.clone(),
         worker_id: worker.map(str::to_owned),
     }
 }

@@ -24,7 +24,8 @@ const POLL: Duration = Duration::from_secs(1);
 pub(super) async fn run(submitted: &SubmitView, session: &Session<'_>) -> Result<u8, CtlError> {
     let task: TaskRef = submitted.task_id.parse().map_err(|error| bad_id(session, &error))?;
     let mut interrupts = signal(SignalKind::interrupt()).map_err(CtlError::local("cannot listen to Ctrl-C"))?;
-    let mut ended = pin!(see_through(task, submitted.count, session));
+    let elements = elements(task, submitted.array.as_deref()).map_err(|error| session.client.not_understood(&error))?;
+    let mut ended = pin!(see_through(elements, session));
     tokio::select! {
         exit = &mut ended => return exit,
         _ = interrupts.recv() => {}
@@ -53,11 +54,11 @@ pub(super) fn bad_id(session: &Session<'_>, error: &InvalidId) -> CtlError {
     CtlError::Protocol { server: session.client.server().to_owned(), cause: error.to_string() }
 }
 
-async fn see_through(task: TaskRef, count: u32, session: &Session<'_>) -> Result<u8, CtlError> {
+async fn see_through(elements: Vec<TaskRef>, session: &Session<'_>) -> Result<u8, CtlError> {
     let target = if session.terminal.format == OutputFormat::Table { LogTarget::Split } else { LogTarget::Stderr };
     let mut printer = Some(LogPrinter::new(target, true));
     let mut exit = 0;
-    for element in elements(task, count) {
+    for element in elements {
         let Outcome { state, verdict } = outcome_of(element, &mut printer, session).await?;
         let code = of_task(state, verdict.as_ref());
         if code != 0 {

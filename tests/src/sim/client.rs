@@ -11,7 +11,9 @@ use cloudaid_core::reject::Reject;
 use cloudaid_core::testkit;
 use rand::RngExt;
 use rand::rngs::StdRng;
-use shared::id::{AttemptKey, RequestId, TaskId, TaskRef, UserName};
+use shared::array::Array;
+use shared::id::{AttemptKey, Elements, RequestId, TaskId, TaskRef, UserName};
+use shared::ranges::RangeSet;
 use shared::task::TaskSpec;
 use ulid::Ulid;
 
@@ -37,7 +39,7 @@ pub(crate) struct Clients {
 #[derive(Debug)]
 pub(crate) struct Plan {
     spec: Arc<TaskSpec>,
-    pub(crate) count: u32,
+    array: Option<Arc<Array>>,
     key: Option<IdempotencyKey>,
     /// Runs until it is cancelled, so its client does that.
     endless: bool,
@@ -89,16 +91,28 @@ impl Plan {
             2 | 3 => spec.worker = "w0".parse().ok(),
             _ => {}
         }
-        let count = match between(rng, 0, 2) {
-            _ if large => between(rng, 20, 60) as u32,
-            0 => between(rng, 2, 8) as u32,
-            _ => 1,
+        let array = match between(rng, 0, 2) {
+            _ if large => Some(Self::array(rng, 20, 60)),
+            0 => Some(Self::array(rng, 1, 8)),
+            _ => None,
         };
         let digest = [index as u8; 16];
         // Who has to cancel it must come to know its id.
         let key =
             (endless || rng.random_bool(0.5)).then(|| IdempotencyKey { key: format!("key {index}").into(), digest });
-        Self { spec: Arc::new(spec), count, key, endless, answered: false }
+        Self { spec: Arc::new(spec), array, key, endless, answered: false }
+    }
+
+    fn array(rng: &mut StdRng, least: u64, most: u64) -> Arc<Array> {
+        let (first, step) = (between(rng, 0, 3) as u32, between(rng, 1, 3) as u32);
+        let count = between(rng, least, most) as u32;
+        let limit = rng.random_bool(0.3).then(|| between(rng, 1, 4) as u32);
+        Arc::new(Array { indices: RangeSet::progression(first, first + (count - 1) * step, step), limit })
+    }
+
+    /// Elements.
+    pub(crate) fn count(&self) -> u32 {
+        self.array.as_ref().map_or(1, |array| array.indices.len())
     }
 }
 
@@ -142,7 +156,8 @@ impl World {
             id: TaskId(Ulid((random << 32) | u128::from(self.clients.last_task))),
             user: Self::user(),
             spec: Arc::clone(&plan.spec),
-            count: plan.count,
+            array: plan.array.clone(),
+            retry_of: None,
             key: plan.key.clone(),
         }
     }
@@ -152,9 +167,15 @@ impl World {
         if known.is_empty() || self.master.cluster.is_none() {
             return;
         }
-        let (task, count) = known[self.between(0, known.len() as u64 - 1) as usize];
-        let index = if self.chance(0.5) { None } else { Some(self.between(0, u64::from(count) - 1) as u32) };
-        self.cancel(TaskRef { task, index }, false);
+        let (task, indices) = &known[self.between(0, known.len() as u64 - 1) as usize];
+        let pick = self.between(0, u64::from(indices.len()) - 1) as usize;
+        let index = indices.iter().nth(pick).unwrap_or_default();
+        let elements = match self.between(0, 3) {
+            0 | 1 => Elements::All,
+            2 => Elements::One(index),
+            _ => Elements::Range(index, index + self.between(1, 5) as u32),
+        };
+        self.cancel(TaskRef { task: *task, elements }, false);
     }
 
     pub(crate) fn insist_on_cancel(&mut self, target: TaskRef) {

@@ -125,7 +125,7 @@ impl World {
 
     /// Long enough for everything that is left to run three times, one after the other.
     fn heal(&mut self) {
-        let elements: u64 = self.clients.plans.iter().map(|plan| u64::from(plan.count)).sum();
+        let elements: u64 = self.clients.plans.iter().map(|plan| u64::from(plan.count())).sum();
         let limit = 900_000 + elements * (self.swarm.longest_run + 1_000) * 3;
         self.calm = Some(self.schedule.now + limit);
         self.schedule.after(LOOK, Event::Look);

@@ -21,8 +21,15 @@ pub(super) fn check(cluster: &Cluster) -> Result<(), String> {
                 return Err(format!("{id}.{index} is in two places"));
             }
         }
-        if seen.len() != task.record.count as usize || seen.last() != Some(&(task.record.count - 1)) {
-            return Err(format!("{id} has {} of {} elements", seen.len(), task.record.count));
+        if !seen.iter().copied().eq(task.record.indices().iter()) {
+            return Err(format!(
+                "{id} has {} elements, which are not the {} of its own",
+                seen.len(),
+                task.record.count()
+            ));
+        }
+        if let Some(limit) = task.limit().filter(|limit| task.live.len() > *limit as usize) {
+            return Err(format!("{id} has {} elements at workers, and {limit} are the most", task.live.len()));
         }
         if task.is_over() {
             return Err(format!("{id} is over but was not put away"));

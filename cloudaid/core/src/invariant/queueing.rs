@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use shared::id::TaskId;
+
 use crate::cluster::Cluster;
 
 pub(super) fn check(cluster: &Cluster) -> Result<(), String> {
@@ -26,8 +28,11 @@ pub(super) fn check(cluster: &Cluster) -> Result<(), String> {
         return Ok(());
     }
     let rooms = cluster.rooms();
-    match cluster.queue.classes().find(|(shape, _)| rooms.iter().any(|room| room.fits(shape))) {
-        Some((_, tasks)) => Err(format!("{:?} waits though it fits", tasks.values().next())),
-        None => Ok(()),
+    for (shape, tasks) in cluster.queue.classes() {
+        let may_run = |id: &&TaskId| cluster.tasks.get(id).is_some_and(|task| task.placeable() > 0);
+        if let Some(waits) = tasks.values().find(may_run).filter(|_| rooms.iter().any(|room| room.fits(shape))) {
+            return Err(format!("{waits} waits though it fits"));
+        }
     }
+    Ok(())
 }

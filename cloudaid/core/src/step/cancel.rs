@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use shared::id::{RequestId, SessionId, TaskRef};
+use shared::id::{Elements, RequestId, SessionId, TaskRef};
 use shared::link::{CancelOrder, ToWorker};
-use shared::task::Verdict;
+use shared::task::{TaskState, Verdict};
 use shared::time::Now;
-use shared::view::CancelView;
+use shared::view::{CancelView, Tally};
 
 use crate::cluster::{Cluster, end_element};
 use crate::effect::{Answer, Effect};
@@ -27,26 +27,24 @@ pub(crate) fn on_cancel(cluster: &mut Cluster, now: Now, request: RequestId, tas
 }
 
 fn cancel(cluster: &mut Cluster, now: Now, target: TaskRef, effects: &mut Vec<Effect>) -> Result<CancelView, Reject> {
-    let not_found = Reject::TaskNotFound(target);
-    let task = cluster.tasks.get_mut(&target.task).ok_or_else(|| not_found.clone())?;
-    if target.index.is_some_and(|index| index >= task.record.count) {
-        return Err(not_found);
+    let Some(task) = cluster.tasks.get_mut(&target.task) else { return Err(Reject::TaskNotFound(target)) };
+    let before = task.tally_of(target.elements);
+    if before == Tally::default() {
+        return Err(Reject::TaskNotFound(target));
     }
-    if let Some(ended) = target.index.and_then(|index| ended_state(task, index)) {
-        return if ended == shared::task::TaskState::Cancelled {
-            Ok(CancelView { task_id: target.to_string(), state: ended, cancelling: false })
-        } else {
-            Err(Reject::TaskEnded(target, ended))
-        };
+    match before.summary() {
+        TaskState::Queued | TaskState::Pending | TaskState::Running => {}
+        TaskState::Cancelled => {
+            return Ok(CancelView { task_id: target.to_string(), state: TaskState::Cancelled, cancelling: false });
+        }
+        ended @ (TaskState::Completed | TaskState::Failed) => return Err(Reject::TaskEnded(target, ended)),
     }
-    let withdrawn = withdraw(task, now, target.index, effects);
+    let withdrawn = withdraw(task, now, target.elements, effects);
     if task.waiting() == 0 {
         cluster.queue.remove(&task.shape, task.record.sequence);
     }
-    let marked: Vec<u32> = match target.index {
-        Some(index) => task.live.contains_key(&index).then_some(index).into_iter().collect(),
-        None => task.live.keys().copied().collect(),
-    };
+    let (first, last) = target.elements.bounds();
+    let marked: Vec<u32> = task.live.range(first..=last).map(|(index, _)| *index).collect();
     let mut orders: BTreeMap<SessionId, Vec<CancelOrder>> = BTreeMap::new();
     for index in &marked {
         task.progress.cancelling.insert(*index);
@@ -59,24 +57,15 @@ fn cancel(cluster: &mut Cluster, now: Now, target: TaskRef, effects: &mut Vec<Ef
     effects.extend(orders.into_iter().map(|(session, orders)| Effect::Send(session, ToWorker::Cancel(orders))));
     let elements = withdrawn + marked.len() as u32;
     effects.push(Effect::Publish(Event::CancelRequested { task: target.task, elements }));
-    let state = match target.index {
-        Some(index) if task.live.contains_key(&index) => task.live_state(index),
-        Some(_) => shared::task::TaskState::Cancelled,
-        None => task.tally().summary(),
-    };
+    let state = task.tally_of(target.elements).summary();
     cluster.dirty.insert(target.task);
     Ok(CancelView { task_id: target.to_string(), state, cancelling: !marked.is_empty() })
 }
 
 /// Ends what waits of the target. Returns how many elements that were.
-fn withdraw(task: &mut Task, now: Now, index: Option<u32>, effects: &mut Vec<Effect>) -> u32 {
+fn withdraw(task: &mut Task, now: Now, elements: Elements, effects: &mut Vec<Effect>) -> u32 {
     let mut count = 0;
-    loop {
-        let waiting = match index {
-            Some(index) => task.withdraw(index),
-            None => task.take_waiting(),
-        };
-        let Some(waiting) = waiting else { return count };
+    while let Some(waiting) = task.withdraw(elements) {
         count += 1;
         let result = ResultRecord {
             element: task.element(waiting.index),
@@ -89,8 +78,5 @@ fn withdraw(task: &mut Task, now: Now, index: Option<u32>, effects: &mut Vec<Eff
         };
         end_element(task, result, effects);
     }
-}
-
-fn ended_state(task: &Task, index: u32) -> Option<shared::task::TaskState> {
-    task.progress.ended.iter().find(|(_, ended)| ended.contains(index)).map(|(kind, _)| kind.state())
+    count
 }

@@ -37,7 +37,7 @@ pub(crate) fn on_reported(
 /// Whether `key` is the present run of its element, and this worker's.
 pub(crate) fn check(cluster: &Cluster, worker: &WorkerId, key: AttemptKey) -> Result<(), RefusedReport> {
     let Some(task) = cluster.tasks.get(&key.task) else { return Err(RefusedReport::Repeated) };
-    if key.index >= task.record.count {
+    if !task.record.has(key.index) {
         return Err(RefusedReport::Unknown);
     }
     let Some(run) = task.live.get(&key.index) else {

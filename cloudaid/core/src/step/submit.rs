@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use shared::id::{RequestId, TaskId};
-use shared::ranges::RangeSet;
 use shared::time::Now;
-use shared::view::SubmitView;
+use shared::view::{SubmitView, Tally};
 
 use crate::cluster::Cluster;
 use crate::effect::{Answer, Effect};
@@ -54,7 +53,8 @@ fn find_earlier(
     Some(Ok(SubmitView {
         task_id: earlier.id.to_string(),
         state,
-        count: earlier.count,
+        count: earlier.count(),
+        array: earlier.array.as_ref().map(ToString::to_string),
         warnings: Vec::new(),
         replayed: true,
     }))
@@ -76,7 +76,8 @@ fn accept(cluster: &mut Cluster, now: Now, submission: Submission, effects: &mut
         sequence: cluster.last_sequence,
         user: submission.user,
         spec: submission.spec,
-        count: submission.count,
+        array: submission.array,
+        retry_of: submission.retry_of,
         key: submission.key,
         submitted_at: now.wall,
     });
@@ -85,9 +86,9 @@ fn accept(cluster: &mut Cluster, now: Now, submission: Submission, effects: &mut
         task: record.id,
         user: record.user.clone(),
         name: record.spec.name.clone(),
-        count: record.count,
+        count: record.count(),
     }));
-    let progress = Progress { untouched: RangeSet::first(record.count), ..Progress::default() };
+    let progress = Progress { tally: Tally::default(), ..Progress::untouched(record.indices()) };
     enqueue(cluster, record, progress)
 }
 
@@ -103,7 +104,8 @@ fn enqueue(cluster: &mut Cluster, record: Arc<TaskRecord>, progress: Progress) -
     let view = SubmitView {
         task_id: id.to_string(),
         state: shared::task::TaskState::Queued,
-        count: record.count,
+        count: record.count(),
+        array: record.array.as_ref().map(ToString::to_string),
         warnings: cluster.submit_warnings(&shape),
         replayed: false,
     };

@@ -35,7 +35,7 @@ fn line(effect: &Effect) -> Option<String> {
 fn save(change: &Change) -> String {
     match change {
         Change::Cluster(cluster) => format!("epoch {}", cluster.epoch.0),
-        Change::NewTask(record) => format!("task {} x{}", task(record.id), record.count),
+        Change::NewTask(record) => format!("task {} x{}", task(record.id), record.count()),
         Change::Progress(id, progress) => {
             let over = if progress.finished_at.is_some() { ", over" } else { "" };
             format!("progress {} {}{over}", task(*id), progress.state())

@@ -1,6 +1,6 @@
 use cloudaid_core::reject::Reject;
 use cloudaid_core::testkit::{World, assigned, brief};
-use shared::id::TaskRef;
+use shared::id::{Elements, TaskRef};
 use shared::task::{TaskState, Verdict};
 
 #[test]
@@ -53,7 +53,7 @@ fn one_element_of_an_array() {
     let (a, _) = world.connect("a", 1, vec![]);
     let (id, effects) = world.submit(1, 3);
     let key = assigned(&effects)[0].1.key;
-    let element = |index| TaskRef { task: id, index: Some(index) };
+    let element = |index| TaskRef { task: id, elements: Elements::One(index) };
     let (_, effects) = world.cancel(element(1));
     assert_eq!(brief(&effects), ["save result 2.1 cancelled", "reply cancelled", "save progress 2 pending"]);
     let (_, effects) = world.cancel(element(1));

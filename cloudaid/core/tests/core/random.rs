@@ -2,23 +2,27 @@
 //! a cluster whose faults stop finishes everything.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use cloudaid_core::input::Submission;
 use cloudaid_core::testkit::{Link, World, assigned};
 use proptest::prelude::*;
-use shared::id::{AttemptKey, TaskId};
+use shared::array::Array;
+use shared::id::{AttemptKey, Elements, TaskId, TaskRef};
 use shared::link::{Held, Phase};
+use shared::ranges::RangeSet;
 use shared::task::Verdict;
 
 #[derive(Debug, Clone)]
 enum Action {
-    Submit { cores: u64, count: u32 },
+    Submit { cores: u64, array: Option<Array> },
     Connect { worker: usize, remembers: bool },
     Disconnect { worker: usize },
     Start { pick: usize },
     Finish { pick: usize, verdict: Verdict },
     Repeat { pick: usize, verdict: Verdict },
-    Cancel { pick: usize },
+    Cancel { pick: usize, elements: Elements },
     Pass { seconds: u64 },
     Heard { worker: usize },
     Restart,
@@ -33,15 +37,31 @@ fn verdict() -> impl Strategy<Value = Verdict> {
     ]
 }
 
+fn array() -> impl Strategy<Value = Array> {
+    let progression = (0u32..5, 0u32..12, 1u32..4);
+    (progression, prop::option::of(1u32..4)).prop_map(|((first, length, step), limit)| {
+        let indices = RangeSet::progression(first, first + length, step);
+        Array { indices, limit }
+    })
+}
+
+fn elements() -> impl Strategy<Value = Elements> {
+    prop_oneof![
+        Just(Elements::All),
+        (0u32..9).prop_map(Elements::One),
+        (0u32..9, 1u32..9).prop_map(|(first, more)| Elements::Range(first, first + more)),
+    ]
+}
+
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        4 => (1u64..4, 1u32..5).prop_map(|(cores, count)| Action::Submit { cores, count }),
+        4 => (1u64..4, prop::option::of(array())).prop_map(|(cores, array)| Action::Submit { cores, array }),
         3 => (0usize..3, any::<bool>()).prop_map(|(worker, remembers)| Action::Connect { worker, remembers }),
         2 => (0usize..3).prop_map(|worker| Action::Disconnect { worker }),
         4 => any::<usize>().prop_map(|pick| Action::Start { pick }),
         4 => (any::<usize>(), verdict()).prop_map(|(pick, verdict)| Action::Finish { pick, verdict }),
         2 => (any::<usize>(), verdict()).prop_map(|(pick, verdict)| Action::Repeat { pick, verdict }),
-        2 => any::<usize>().prop_map(|pick| Action::Cancel { pick }),
+        2 => (any::<usize>(), elements()).prop_map(|(pick, elements)| Action::Cancel { pick, elements }),
         2 => (1u64..50).prop_map(|seconds| Action::Pass { seconds }),
         2 => (0usize..3).prop_map(|worker| Action::Heard { worker }),
         1 => Just(Action::Restart),
@@ -75,8 +95,9 @@ impl Fleet {
 
 fn act(world: &mut World, fleet: &mut Fleet, action: Action) {
     let effects = match action {
-        Action::Submit { cores, count } => {
-            let (id, effects) = world.submit(cores, count);
+        Action::Submit { cores, array } => {
+            let submission = world.submission(cores, 1);
+            let (id, effects) = world.submit_this(Submission { array: array.map(Arc::new), ..submission });
             fleet.tasks.push(id);
             effects
         }
@@ -113,9 +134,9 @@ fn act(world: &mut World, fleet: &mut Fleet, action: Action) {
                 _ => return,
             }
         }
-        Action::Cancel { pick } => {
-            let Some(id) = fleet.tasks.get(pick % fleet.tasks.len().max(1)).copied() else { return };
-            world.cancel(id.into()).1
+        Action::Cancel { pick, elements } => {
+            let Some(task) = fleet.tasks.get(pick % fleet.tasks.len().max(1)).copied() else { return };
+            world.cancel(TaskRef { task, elements }).1
         }
         Action::Pass { seconds } => world.pass(Duration::from_secs(seconds)),
         Action::Heard { worker } => match fleet.links.get(&worker).cloned() {
@@ -146,7 +167,7 @@ fn heal(world: &mut World, fleet: &mut Fleet) {
     }
     let open: Vec<_> = world.saved.tasks.values().filter(|(_, progress)| progress.finished_at.is_none()).collect();
     assert!(open.is_empty(), "{open:?}");
-    let elements: u32 = world.saved.tasks.values().map(|(record, _)| record.count).sum();
+    let elements: u32 = world.saved.tasks.values().map(|(record, _)| record.count()).sum();
     assert_eq!(world.saved.results.len(), elements as usize, "every element has exactly one end");
 }
 

@@ -110,7 +110,8 @@ fn a_key_that_only_the_store_knows_is_the_same_task_too() {
         sequence: 1,
         user: submission.user.clone(),
         spec: Arc::new(spec(1)),
-        count: 1,
+        array: None,
+        retry_of: None,
         key: submission.key.clone(),
         submitted_at: WallTime(0),
     });

@@ -2,6 +2,7 @@
 #![allow(missing_docs, reason = "a check is named by what it checks")]
 
 use cloudaid_core::record::{Change, Snapshot};
+use shared::id::Elements;
 use shared::task::Verdict;
 use shared::view::{Role, TaskCounts};
 
@@ -17,7 +18,7 @@ pub async fn an_empty_store_loads_as_nothing(factory: &dyn StoreFactory) {
 
 /// Changes of every kind, and the snapshot that they make.
 fn everything() -> (Vec<Change>, Snapshot) {
-    let array = fixture::task_with(2, |task| task.count = 5);
+    let array = fixture::task_with(2, fixture::array(5));
     let (plain, progress) = (fixture::task(1), fixture::running(1));
     let attempts = [fixture::started(fixture::attempt(1, 0, 1, "w1")), fixture::attempt(2, 4, 2, "w2")];
     let changes = vec![
@@ -116,7 +117,7 @@ pub async fn everything_survives_reopening(factory: &dyn StoreFactory) {
     drop(store);
     let store = factory.open().await;
     assert_eq!(load(&*store).await, (snapshot, position));
-    assert_eq!(store.list_files(fixture::task_id(1), None).await.expect("files").len(), 1);
+    assert_eq!(store.list_files(fixture::task_id(1), Elements::All).await.expect("files").len(), 1);
     assert_eq!(store.count_ended().await.expect("counts").completed, 1);
     store.commit(Vec::new(), position).await.expect("a commit that goes on");
 }
@@ -128,7 +129,7 @@ pub async fn the_same_changes_twice_are_as_once(factory: &dyn StoreFactory) {
     commit(&*store, changes).await;
     assert_eq!(load(&*store).await.0, snapshot);
     assert_eq!(store.count_ended().await.expect("counts").completed, 1);
-    assert_eq!(store.list_files(fixture::task_id(1), None).await.expect("files").len(), 1);
+    assert_eq!(store.list_files(fixture::task_id(1), Elements::All).await.expect("files").len(), 1);
 }
 
 pub async fn a_repeated_submission_keeps_its_progress(factory: &dyn StoreFactory) {
@@ -170,7 +171,7 @@ pub async fn the_last_change_of_a_part_wins(factory: &dyn StoreFactory) {
         attempts: vec![fixture::started(attempt)],
     };
     assert_eq!(load(&*store).await.0, expected);
-    let files = store.list_files(task.id, None).await.expect("files");
+    let files = store.list_files(task.id, Elements::All).await.expect("files");
     assert_eq!(files.into_iter().map(|file| file.file).collect::<Vec<_>>(), [fixture::file(b"b", 2)]);
 }
 

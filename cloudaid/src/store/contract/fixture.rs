@@ -7,6 +7,7 @@ use cloudaid_core::record::{
     AttemptRecord, Change, ClusterRecord, FileRecord, IdempotencyKey, Progress, ResultRecord, Snapshot, TaskRecord,
     UserRecord, WorkerRecord,
 };
+use shared::array::Array;
 use shared::id::{AttemptKey, ClusterId, ElementId, Epoch, Fence, TaskId, UserName, WorkerId};
 use shared::link::Outcome;
 use shared::ranges::RangeSet;
@@ -70,12 +71,18 @@ pub fn task_with(number: u64, change: impl FnOnce(&mut TaskRecord)) -> Arc<TaskR
         sequence: number,
         user: user_name("ada"),
         spec: Arc::new(spec()),
-        count: 1,
+        array: None,
+        retry_of: None,
         key: None,
         submitted_at: time(number),
     };
     change(&mut task);
     Arc::new(task)
+}
+
+/// Makes a submission an array of `count` elements.
+pub fn array(count: u32) -> impl FnOnce(&mut TaskRecord) {
+    move |task| task.array = Some(Arc::new(Array::of(count)))
 }
 
 /// An idempotency key.
@@ -87,8 +94,7 @@ pub fn key(key: &str) -> IdempotencyKey {
 /// A submission of which all `count` elements wait.
 #[must_use]
 pub fn queued(count: u32) -> Progress {
-    let tally = Tally { queued: count, ..Tally::default() };
-    Progress { tally, untouched: RangeSet::first(count), ..Progress::default() }
+    Progress::untouched(RangeSet::first(count))
 }
 
 /// A submission of which all `count` elements run.

@@ -9,7 +9,7 @@ use shared::task::{TaskState, Verdict};
 
 use super::StoreFactory;
 use super::fixture::{self, commit, user_name, worker_id};
-use crate::store::{Store, StoredTask, TaskQuery};
+use crate::store::{FileQuery, Store, StoredTask, TaskQuery};
 
 /// The sequences of the submissions that `query` finds, all pages together.
 async fn list(store: &dyn Store, mut query: TaskQuery) -> Vec<u64> {
@@ -135,7 +135,7 @@ pub async fn filters_hold_together(factory: &dyn StoreFactory) {
 
 pub async fn a_worker_is_found_by_any_run(factory: &dyn StoreFactory) {
     let store = factory.open().await;
-    let tasks = (1..=3).map(|number| Change::NewTask(fixture::task_with(number, |task| task.count = 9)));
+    let tasks = (1..=3).map(|number| Change::NewTask(fixture::task_with(number, fixture::array(9))));
     let runs = [(1, 0, 1, "w1"), (1, 0, 2, "w2"), (2, 8, 1, "w2"), (3, 0, 1, "w1"), (3, 1, 1, "w1"), (3, 2, 1, "w1")];
     let runs = runs.map(|(task, index, attempt, worker)| {
         Change::Attempt(fixture::ended(fixture::attempt(task, index, attempt, worker)))
@@ -152,7 +152,7 @@ pub async fn a_worker_is_found_by_any_run(factory: &dyn StoreFactory) {
 pub async fn plain_tasks_come_with_run_and_result(factory: &dyn StoreFactory) {
     let store = factory.open().await;
     let run = |task, index| fixture::ended(fixture::attempt(task, index, 2, "w1"));
-    let (result, array) = (fixture::result(2, 0, Verdict::Success), fixture::task_with(3, |task| task.count = 2));
+    let (result, array) = (fixture::result(2, 0, Verdict::Success), fixture::task_with(3, fixture::array(2)));
     let changes = vec![
         Change::NewTask(fixture::task(1)),
         Change::NewTask(fixture::task(2)),
@@ -176,4 +176,47 @@ pub async fn plain_tasks_come_with_run_and_result(factory: &dyn StoreFactory) {
         stored(fixture::task(1), 1, None, None),
     ];
     assert_eq!(store.list_tasks(TaskQuery::default()).await.expect("a page").0, expected);
+}
+
+pub async fn files_of_a_user_come_in_pages(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let key = |task, index, attempt| fixture::attempt(task, index, attempt, "w1").key;
+    let files = |paths: &[&[u8]]| paths.iter().map(|path| fixture::file(path, 1)).collect::<Arc<[_]>>();
+    let of = |number, user: &str| {
+        let task = fixture::task_with(number, |task| {
+            task.user = user_name(user);
+            fixture::array(3)(task);
+        });
+        Change::NewTask(task)
+    };
+    let changes = vec![
+        of(1, "ada"),
+        of(2, "bob"),
+        of(3, "ada"),
+        of(4, "ada"),
+        Change::Files(key(1, 0, 1), files(&[b"a", b"b"])),
+        Change::Files(key(1, 0, 2), files(&[b"a"])),
+        Change::Files(key(1, 2, 1), files(&[b"x\xff", b"x/y"])),
+        Change::Files(key(2, 0, 1), files(&[b"of bob"])),
+        Change::Files(key(4, 1, 1), files(&[b"new"])),
+    ];
+    commit(&*store, changes).await;
+    let expected = [(4, 1, 1, &b"new"[..]), (1, 0, 2, b"a"), (1, 2, 1, b"x/y"), (1, 2, 1, b"x\xff")];
+    for limit in 1..=5 {
+        let mut query = FileQuery { user: user_name("ada"), after: None, limit };
+        let mut found = Vec::new();
+        loop {
+            let (page, next) = store.list_user_files(query.clone()).await.expect("a page");
+            assert!(page.len() == limit || next.is_none(), "a short page in the middle");
+            found.extend(page);
+            // As it goes to a client and comes back.
+            let Some(cursor) = next else { break };
+            query.after = Some(cursor.to_string().parse().expect("a cursor"));
+        }
+        let found: Vec<_> = found
+            .iter()
+            .map(|file| (file.element.task, file.element.index, file.attempt, file.file.path.as_slice()))
+            .collect();
+        assert_eq!(found, expected.map(|(task, index, attempt, path)| (fixture::task_id(task), index, attempt, path)));
+    }
 }

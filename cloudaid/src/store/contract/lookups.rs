@@ -2,7 +2,7 @@
 #![allow(missing_docs, reason = "a check is named by what it checks")]
 
 use cloudaid_core::record::Change;
-use shared::id::ElementId;
+use shared::id::{ElementId, Elements};
 use shared::task::Verdict;
 use shared::view::TaskCounts;
 
@@ -13,7 +13,7 @@ use crate::store::{StoredFile, StoredTask};
 pub async fn a_task_is_found_with_its_run_and_result(factory: &dyn StoreFactory) {
     let store = factory.open().await;
     let (first, last) = (fixture::ended(fixture::attempt(1, 0, 1, "w1")), fixture::attempt(1, 0, 2, "w2"));
-    let (new, array) = (fixture::task(1), fixture::task_with(2, |task| task.count = 2));
+    let (new, array) = (fixture::task(1), fixture::task_with(2, fixture::array(2)));
     let changes = vec![
         Change::NewTask(new.clone()),
         Change::NewTask(array.clone()),
@@ -58,7 +58,7 @@ pub async fn attempts_come_in_order(factory: &dyn StoreFactory) {
     let store = factory.open().await;
     let runs = [1, 2, 3, 10].map(|attempt| fixture::ended(fixture::attempt(1, 2, attempt, "w1")));
     let others = [fixture::attempt(1, 1, 1, "w1"), fixture::attempt(1, 20, 1, "w1"), fixture::attempt(2, 2, 1, "w1")];
-    let tasks = [1, 2].map(|number| Change::NewTask(fixture::task_with(number, |task| task.count = 30)));
+    let tasks = [1, 2].map(|number| Change::NewTask(fixture::task_with(number, fixture::array(30))));
     let attempts = runs.iter().rev().chain(&others).cloned().map(Change::Attempt);
     commit(&*store, tasks.into_iter().chain(attempts).collect()).await;
     let element = |index| ElementId { task: fixture::task_id(1), index };
@@ -71,7 +71,7 @@ pub async fn results_are_found(factory: &dyn StoreFactory) {
     let full = fixture::result(1, 0, Verdict::Signal { signal: 11 });
     let mut bare = fixture::result(1, 1, Verdict::Cancelled);
     (bare.attempt, bare.worker, bare.started_at, bare.outcome) = (0, None, None, None);
-    let task = fixture::task_with(1, |task| task.count = 3);
+    let task = fixture::task_with(1, fixture::array(3));
     let changes = vec![Change::NewTask(task), Change::Result(full.clone()), Change::Result(bare.clone())];
     commit(&*store, changes).await;
     for result in [full, bare] {
@@ -81,12 +81,40 @@ pub async fn results_are_found(factory: &dyn StoreFactory) {
     assert_eq!(store.find_result(missing).await.expect("a look-up"), None);
 }
 
+pub async fn failures_are_found_by_index(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let ends = [
+        Verdict::Success,
+        Verdict::ExitCode { exit_code: 1 },
+        Verdict::Cancelled,
+        Verdict::Oom { limit_bytes: 9 },
+        Verdict::Success,
+        Verdict::WorkerLost { message: "gone".into() },
+    ];
+    let results: Vec<_> = (0..).zip(ends).map(|(index, verdict)| fixture::result(1, index, verdict)).collect();
+    let others = fixture::result(2, 1, Verdict::Signal { signal: 9 });
+    let tasks = [1, 2].map(|number| Change::NewTask(fixture::task_with(number, fixture::array(9))));
+    let changes = results.iter().rev().cloned().chain([others]).map(Change::Result);
+    commit(&*store, tasks.into_iter().chain(changes).collect()).await;
+    for (elements, limit, expected) in [
+        (Elements::All, 99, vec![1, 3, 5]),
+        (Elements::All, 2, vec![1, 3]),
+        (Elements::Range(2, 4), 99, vec![3]),
+        (Elements::One(5), 99, vec![5]),
+        (Elements::One(4), 99, vec![]),
+    ] {
+        let found = store.list_failures(fixture::task_id(1), elements, limit).await.expect("failures");
+        let expected: Vec<_> = expected.into_iter().map(|index| results[index].clone()).collect();
+        assert_eq!(found, expected, "{elements:?}");
+    }
+}
+
 pub async fn files_are_those_of_the_last_run_that_has_any(factory: &dyn StoreFactory) {
     let store = factory.open().await;
     let key = |index, attempt| fixture::attempt(1, index, attempt, "w1").key;
     let (a, b, c) = (fixture::file(b"a", 1), fixture::file(b"b/c", 2), fixture::file(b"c", 3));
     let changes = vec![
-        Change::NewTask(fixture::task_with(1, |task| task.count = 3)),
+        Change::NewTask(fixture::task_with(1, fixture::array(3))),
         Change::Files(key(0, 2), [c.clone(), a.clone()].into()),
         Change::Files(key(0, 1), [b.clone()].into()),
         Change::Files(key(0, 3), [].into()),
@@ -97,10 +125,10 @@ pub async fn files_are_those_of_the_last_run_that_has_any(factory: &dyn StoreFac
     let task = fixture::task_id(1);
     let stored = |index, attempt, file| StoredFile { element: ElementId { task, index }, attempt, file };
     let expected = [stored(0, 2, a), stored(0, 2, c), stored(2, 1, b)];
-    assert_eq!(store.list_files(task, None).await.expect("files"), expected);
-    assert_eq!(store.list_files(task, Some(0)).await.expect("files"), expected[..2]);
-    assert_eq!(store.list_files(task, Some(1)).await.expect("files"), []);
-    assert_eq!(store.list_files(task, Some(2)).await.expect("files"), expected[2..]);
+    assert_eq!(store.list_files(task, Elements::All).await.expect("files"), expected);
+    assert_eq!(store.list_files(task, Elements::One(0)).await.expect("files"), expected[..2]);
+    assert_eq!(store.list_files(task, Elements::One(1)).await.expect("files"), []);
+    assert_eq!(store.list_files(task, Elements::One(2)).await.expect("files"), expected[2..]);
 }
 
 pub async fn files_of_a_run_are_replaced(factory: &dyn StoreFactory) {
@@ -110,10 +138,10 @@ pub async fn files_of_a_run_are_replaced(factory: &dyn StoreFactory) {
     commit(&*store, vec![Change::NewTask(fixture::task(1)), Change::Files(key, old.into())]).await;
     let new = fixture::file(b"a", 3);
     commit(&*store, vec![Change::Files(key, [new.clone()].into())]).await;
-    let files = store.list_files(key.task, None).await.expect("files");
+    let files = store.list_files(key.task, Elements::All).await.expect("files");
     assert_eq!(files, [StoredFile { element: key.element(), attempt: 1, file: new }]);
     commit(&*store, vec![Change::Files(key, [].into())]).await;
-    assert_eq!(store.list_files(key.task, None).await.expect("files"), []);
+    assert_eq!(store.list_files(key.task, Elements::All).await.expect("files"), []);
 }
 
 pub async fn ended_elements_are_counted(factory: &dyn StoreFactory) {
@@ -127,7 +155,7 @@ pub async fn ended_elements_are_counted(factory: &dyn StoreFactory) {
         Verdict::Cancelled,
     ];
     let results = (0..).zip(ends).map(|(index, verdict)| Change::Result(fixture::result(1, index, verdict)));
-    let task = fixture::task_with(1, |task| task.count = 100);
+    let task = fixture::task_with(1, fixture::array(100));
     commit(&*store, [Change::NewTask(task)].into_iter().chain(results).collect()).await;
     commit(&*store, vec![Change::Result(fixture::result(1, 50, Verdict::Success))]).await;
     let expected = TaskCounts { completed: 3, failed: 3, cancelled: 1, ..TaskCounts::default() };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cloudaid_core::record::{AttemptRecord, Change, Progress, Requeued};
-use shared::id::{AttemptKey, Fence};
+use shared::id::{AttemptKey, Elements, Fence};
 use shared::ranges::RangeSet;
 use shared::resources::Resources;
 use shared::task::{Command, Verdict, VerdictKind};
@@ -30,7 +30,7 @@ const ODD: [&str; 9] = [
 
 pub async fn arrays_round_trip(factory: &dyn StoreFactory) {
     let store = factory.open().await;
-    let task = fixture::task_with(1, |task| task.count = 1_000_000);
+    let task = fixture::task_with(1, fixture::array(1_000_000));
     let indices = |first: u32, step: usize, count: usize| (first..).step_by(step).take(count).collect::<RangeSet>();
     let progress = Progress {
         tally: Tally { queued: 999_900, pending: 1, running: 2, completed: 90, failed: 6, cancelled: 1 },
@@ -55,6 +55,33 @@ pub async fn arrays_round_trip(factory: &dyn StoreFactory) {
     assert_eq!(found.progress, progress);
 }
 
+pub async fn spaced_arrays_and_retries_round_trip(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let first = fixture::task_with(1, |task| {
+        task.array = Some(Arc::new("0-999999:10%7".parse().expect("an array")));
+    });
+    let again = fixture::task_with(2, |task| {
+        task.array = Some(Arc::new("30,70-90".parse().expect("an array")));
+        task.retry_of = Some(first.id);
+    });
+    // Nothing is said of their progress: nothing has run.
+    commit(&*store, vec![Change::NewTask(first.clone()), Change::NewTask(again.clone())]).await;
+    let expected = [&first, &again].map(|record| (record.clone(), Progress::untouched(record.indices())));
+    assert_eq!(load(&*store).await.0.tasks, expected);
+
+    let (mut waiting, mut ended) = (first.indices(), first.indices().emptied());
+    for _ in 0..500 {
+        ended.insert(waiting.pop_first().expect("one more"));
+    }
+    let tally = Tally { queued: waiting.len(), completed: ended.len(), ..Tally::default() };
+    let ended = BTreeMap::from([(VerdictKind::Success, ended)]);
+    let progress = Progress { tally, untouched: waiting, ended, ..Progress::default() };
+    commit(&*store, vec![Change::Progress(first.id, progress.clone())]).await;
+    let found = store.find_task(first.id).await.expect("a look-up").expect("the task");
+    assert_eq!((found.record, &found.progress), (first, &progress));
+    assert_eq!(found.progress.ended[&VerdictKind::Success].to_string(), "0-4990:10");
+}
+
 pub async fn every_verdict_round_trips(factory: &dyn StoreFactory) {
     let store = factory.open().await;
     let message = || "it's\n\"odd\"".to_owned();
@@ -71,7 +98,7 @@ pub async fn every_verdict_round_trips(factory: &dyn StoreFactory) {
         Verdict::Cancelled,
         Verdict::Rejected { message: message() },
     ];
-    let mut changes = vec![Change::NewTask(fixture::task_with(1, |task| task.count = 20))];
+    let mut changes = vec![Change::NewTask(fixture::task_with(1, fixture::array(20)))];
     for (index, verdict) in (0..).zip(verdicts.clone()) {
         let attempt = fixture::ended(fixture::attempt(1, index, 1, "w1"));
         changes.push(Change::Result(fixture::result(1, index, verdict.clone())));
@@ -136,7 +163,7 @@ pub async fn file_paths_are_bytes(factory: &dyn StoreFactory) {
     let paths: [&[u8]; 6] = [b"\x01\xff\xfe", b"a", "größe".as_bytes(), b"line\nline", b"z/../etc", b"\xc3\x28"];
     let files: Vec<_> = paths.iter().zip(1..).map(|(path, size)| fixture::file(path, size)).collect();
     commit(&*store, vec![Change::NewTask(fixture::task(1)), Change::Files(key, files.clone().into())]).await;
-    let found = store.list_files(key.task, Some(0)).await.expect("files");
+    let found = store.list_files(key.task, Elements::One(0)).await.expect("files");
     let mut expected = files;
     expected.sort_by(|a, b| a.path.cmp(&b.path));
     assert_eq!(found.into_iter().map(|stored| stored.file).collect::<Vec<_>>(), expected);
@@ -145,7 +172,7 @@ pub async fn file_paths_are_bytes(factory: &dyn StoreFactory) {
 pub async fn large_numbers_round_trip(factory: &dyn StoreFactory) {
     let store = factory.open().await;
     let task = fixture::task_with(1, |task| {
-        task.count = u32::MAX;
+        fixture::array(u32::MAX)(task);
         let most = u64::MAX;
         Arc::make_mut(&mut task.spec).resources =
             Resources { cpu_millis: most, memory_bytes: most, storage_bytes: most, gpu_millis: most };
@@ -158,6 +185,6 @@ pub async fn large_numbers_round_trip(factory: &dyn StoreFactory) {
     let snapshot = load(&*store).await.0;
     assert_eq!(snapshot.tasks, [(task, fixture::queued(u32::MAX))]);
     assert_eq!(snapshot.attempts, [attempt.clone()]);
-    let found = store.list_files(attempt.key.task, Some(u32::MAX)).await.expect("files");
+    let found = store.list_files(attempt.key.task, Elements::One(u32::MAX)).await.expect("files");
     assert_eq!(found.into_iter().map(|stored| stored.file).collect::<Vec<_>>(), [file]);
 }

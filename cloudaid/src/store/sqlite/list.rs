@@ -1,11 +1,11 @@
 //! Answers with a page of submissions.
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, params, params_from_iter};
 
 use super::lookup::all;
 use super::row;
-use crate::store::{StoreError, StoredTask, TaskCursor, TaskQuery};
+use crate::store::{FileCursor, FileQuery, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery};
 
 /// One page, and the cursor of the next.
 pub(super) fn list_tasks(
@@ -77,6 +77,28 @@ impl Filter {
     fn to_sql(&self) -> String {
         if self.conditions.is_empty() { String::new() } else { format!("WHERE {}", self.conditions.join(" AND ")) }
     }
+}
+
+/// One page of the files of a user, and the cursor of the next.
+pub(super) fn list_user_files(
+    connection: &Connection,
+    query: &FileQuery,
+) -> Result<(Vec<StoredFile>, Option<FileCursor>), StoreError> {
+    // The index by user gives the submissions in their order, and the key of the files those of each.
+    let sql = "SELECT t.sequence, t.id, f.idx, f.attempt, f.path, f.size, f.blake3
+               FROM tasks t CROSS JOIN file_metadata f ON f.task = t.id
+               WHERE t.user = ?1 AND t.sequence <= ?2 AND (t.sequence < ?2 OR (f.idx, f.path) > (?3, ?4))
+                   AND f.attempt = (SELECT max(attempt) FROM file_metadata WHERE task = f.task AND idx = f.idx)
+               ORDER BY t.sequence DESC, f.idx, f.path LIMIT ?5";
+    let start = FileCursor { sequence: u64::MAX >> 1, index: 0, path: Vec::new() };
+    let FileCursor { sequence, index, path } = query.after.as_ref().unwrap_or(&start);
+    let limit = i64::try_from(query.limit).unwrap_or(i64::MAX).saturating_add(1);
+    let values = params![query.user.as_str(), sequence.cast_signed(), index, path, limit];
+    let mut page = all(connection, sql, values, |row| {
+        Ok((row.get::<_, i64>(0)?.cast_unsigned(), row::file(row, 2, row::parsed(row, 1)?)?))
+    })?;
+    let next = query.end_page(&mut page);
+    Ok((page.into_iter().map(|(_, file)| file).collect(), next))
 }
 
 #[cfg(test)]

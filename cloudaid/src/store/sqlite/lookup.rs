@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use cloudaid_core::record::{AttemptRecord, FileRecord, ResultRecord, TaskRecord};
+use cloudaid_core::record::{AttemptRecord, ResultRecord, TaskRecord};
 use rusqlite::{Connection, Params, Row, params};
-use shared::id::{ElementId, TaskId, UserName};
+use shared::id::{ElementId, Elements, TaskId, UserName};
+use shared::task::Verdict;
 use shared::view::TaskCounts;
 
 use super::row;
+use super::write::json;
 use crate::store::{StoreError, StoredFile, StoredTask};
 
 pub(super) fn task(connection: &Connection, id: TaskId) -> Result<Option<StoredTask>, StoreError> {
@@ -38,16 +40,33 @@ pub(super) fn keys(
     keys.iter().map(find).collect()
 }
 
-pub(super) fn files(connection: &Connection, task: TaskId, index: Option<u32>) -> Result<Vec<StoredFile>, StoreError> {
+pub(super) fn failures(
+    connection: &Connection,
+    task: TaskId,
+    elements: Elements,
+    limit: usize,
+) -> Result<Vec<ResultRecord>, StoreError> {
+    let sql = format!(
+        "SELECT {}, r.idx FROM results r WHERE task = ?1 AND idx BETWEEN ?2 AND ?3 AND verdict NOT IN (?4, ?5)
+         ORDER BY idx LIMIT ?6",
+        row::RESULT
+    );
+    let (from, to) = elements.bounds();
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    // Neither has evidence, so each is always the same text.
+    let (success, cancelled) = (json(&Verdict::Success)?, json(&Verdict::Cancelled)?);
+    all(connection, &sql, params![task.to_string(), from, to, success, cancelled, limit], |row| {
+        row::result(row, 0, ElementId { task, index: row.get(6)? })
+    })
+}
+
+pub(super) fn files(connection: &Connection, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {
     let sql = "SELECT idx, attempt, path, size, blake3 FROM file_metadata f
                WHERE task = ?1 AND idx BETWEEN ?2 AND ?3 AND attempt =
                    (SELECT max(attempt) FROM file_metadata WHERE task = f.task AND idx = f.idx)
                ORDER BY idx, path";
-    let (from, to) = index.map_or((0, u32::MAX), |index| (index, index));
-    all(connection, sql, params![task.to_string(), from, to], |row| {
-        let file = FileRecord { path: row.get(2)?, size: row.get::<_, i64>(3)?.cast_unsigned(), blake3: row.get(4)? };
-        Ok(StoredFile { element: ElementId { task, index: row.get(0)? }, attempt: row.get(1)?, file })
-    })
+    let (from, to) = elements.bounds();
+    all(connection, sql, params![task.to_string(), from, to], |row| row::file(row, 0, task))
 }
 
 pub(super) fn count_ended(connection: &Connection) -> Result<TaskCounts, StoreError> {

@@ -5,21 +5,22 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use cloudaid_core::record::{
-    AttemptRecord, ClusterRecord, IdempotencyKey, Progress, ResultRecord, TaskRecord, UserRecord, WorkerRecord,
+    AttemptRecord, ClusterRecord, FileRecord, IdempotencyKey, Progress, ResultRecord, TaskRecord, UserRecord,
+    WorkerRecord,
 };
 use rusqlite::Row;
 use serde::de::DeserializeOwned;
-use shared::id::{AttemptKey, ElementId, Fence};
+use shared::id::{AttemptKey, ElementId, Fence, TaskId};
 use shared::task::AttemptState;
 use shared::time::WallTime;
 use shared::view::Role;
 
-use crate::store::{StoreError, StoredTask};
+use crate::store::{StoreError, StoredFile, StoredTask};
 
 /// What [`task_record`] and [`progress`] read, from column 0 on, of `tasks t`.
-pub(super) const TASK: &str = "t.sequence, t.id, t.user, t.count, t.key, t.digest, t.submitted_at, t.spec, t.progress,
-    t.started_at, t.finished_at";
-const AFTER_TASK: usize = 11;
+pub(super) const TASK: &str = "t.sequence, t.id, t.user, t.array, t.key, t.digest, t.submitted_at, t.spec, t.progress,
+    t.started_at, t.finished_at, t.retry_of";
+const AFTER_TASK: usize = 12;
 
 /// What [`attempt`] reads, of `assignments a`.
 pub(super) const ATTEMPT: &str = "a.attempt, a.fence, a.worker, a.state, a.verdict, a.infrastructure_failures,
@@ -29,11 +30,11 @@ const AFTER_ATTEMPT: usize = AFTER_TASK + 9;
 /// What [`result`] reads, of `results r`.
 pub(super) const RESULT: &str = "r.verdict, r.attempt, r.worker, r.started_at, r.finished_at, r.outcome";
 
-/// Joins to `tasks t` the last run and the result of a submission of one element.
+/// Joins to `tasks t` the last run and the result of a plain submission.
 pub(super) const ONLY_ELEMENT: &str = "
-    LEFT JOIN assignments a ON t.count = 1 AND a.task = t.id AND a.idx = 0
+    LEFT JOIN assignments a ON t.array IS NULL AND a.task = t.id AND a.idx = 0
         AND a.attempt = (SELECT max(attempt) FROM assignments WHERE task = t.id AND idx = 0)
-    LEFT JOIN results r ON t.count = 1 AND r.task = t.id AND r.idx = 0";
+    LEFT JOIN results r ON t.array IS NULL AND r.task = t.id AND r.idx = 0";
 
 /// Reads [`TASK`], [`ATTEMPT`] and [`RESULT`], joined by [`ONLY_ELEMENT`].
 pub(super) fn stored_task(row: &Row<'_>) -> Result<StoredTask, StoreError> {
@@ -58,7 +59,8 @@ pub(super) fn task_record(row: &Row<'_>) -> Result<Arc<TaskRecord>, StoreError> 
         sequence: row.get::<_, i64>(0)?.cast_unsigned(),
         id: parsed(row, 1)?,
         user: parsed(row, 2)?,
-        count: row.get(3)?,
+        array: optional_json(row, 3)?,
+        retry_of: optional(row, 11)?,
         key,
         submitted_at: WallTime(row.get(6)?),
         spec: Arc::new(json(row, 7)?),
@@ -88,15 +90,27 @@ pub(super) fn attempt(row: &Row<'_>, first: usize, element: ElementId) -> Result
 
 /// Reads [`RESULT`] from column `first` on.
 pub(super) fn result(row: &Row<'_>, first: usize, element: ElementId) -> Result<ResultRecord, StoreError> {
-    let worker = row.get_ref(first + 2)?.as_str_or_null().map_err(|error| corrupt(row, first + 2, &error))?;
     Ok(ResultRecord {
         element,
         verdict: json(row, first)?,
         attempt: row.get(first + 1)?,
-        worker: worker.map(|_| parsed(row, first + 2)).transpose()?,
+        worker: optional(row, first + 2)?,
         started_at: time(row, first + 3)?,
         finished_at: WallTime(row.get(first + 4)?),
         outcome: optional_json(row, first + 5)?,
+    })
+}
+
+/// Reads `idx, attempt, path, size, blake3` from column `first` on.
+pub(super) fn file(row: &Row<'_>, first: usize, task: TaskId) -> Result<StoredFile, StoreError> {
+    Ok(StoredFile {
+        element: ElementId { task, index: row.get(first)? },
+        attempt: row.get(first + 1)?,
+        file: FileRecord {
+            path: row.get(first + 2)?,
+            size: row.get::<_, i64>(first + 3)?.cast_unsigned(),
+            blake3: row.get(first + 4)?,
+        },
     })
 }
 
@@ -157,6 +171,12 @@ fn attempt_state(row: &Row<'_>, column: usize) -> Result<AttemptState, StoreErro
 /// Reads a text that is an id or a name.
 pub(super) fn parsed<T: FromStr<Err: fmt::Display>>(row: &Row<'_>, column: usize) -> Result<T, StoreError> {
     text(row, column)?.parse().map_err(|error| corrupt(row, column, &error))
+}
+
+/// The same where there may be none.
+fn optional<T: FromStr<Err: fmt::Display>>(row: &Row<'_>, column: usize) -> Result<Option<T>, StoreError> {
+    let value = row.get_ref(column)?.as_str_or_null().map_err(|error| corrupt(row, column, &error))?;
+    value.map(str::parse).transpose().map_err(|error| corrupt(row, column, &error))
 }
 
 /// Reads JSON from a text that came from `column`.

@@ -5,7 +5,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::store::StoreError;
 
 /// Step n brings a file from version n to n + 1. What was released is never changed, only added to.
-pub(super) const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_tables.sql")];
+pub(super) const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001_tables.sql"), include_str!("migrations/0002_arrays.sql")];
 
 /// Marks the file as ours: `ClAI`.
 const APPLICATION_ID: i32 = 0x436c_4149;
@@ -81,7 +82,23 @@ mod tests {
         let mut connection = Connection::open_in_memory().expect("a database");
         migrate(&mut connection, MIGRATIONS).expect("migrations");
         connection.pragma_update(None, "user_version", 99).expect("a version");
-        assert!(matches!(migrate(&mut connection, MIGRATIONS), Err(StoreError::TooNew { found: 99, known: 1 })));
+        assert!(matches!(migrate(&mut connection, MIGRATIONS), Err(StoreError::TooNew { found: 99, known: 2 })));
+    }
+
+    #[test]
+    fn arrays_of_the_first_version_keep_their_elements() {
+        let mut connection = Connection::open_in_memory().expect("a database");
+        migrate(&mut connection, &MIGRATIONS[..1]).expect("the first version");
+        let insert = "INSERT INTO tasks (sequence, id, user, count, submitted_at, state, progress, spec)
+                      VALUES (1, 'a', 'u', 1, 0, 'queued', '{}', '{}'), (2, 'b', 'u', 7, 0, 'queued', '{}', '{}')";
+        connection.execute_batch(insert).expect("two submissions");
+        migrate(&mut connection, MIGRATIONS).expect("migrations");
+        let mut select = connection.prepare("SELECT array FROM tasks ORDER BY sequence").expect("the column");
+        let arrays = select.query_map([], |row| row.get::<_, Option<String>>(0)).expect("rows");
+        let arrays: Vec<_> = arrays.map(|array| array.expect("a text")).collect();
+        assert_eq!(arrays, [None, Some(r#"{"indices":[[0,7]]}"#.to_owned())]);
+        let array: shared::array::Array = serde_json::from_str(arrays[1].as_deref().unwrap_or_default()).expect("json");
+        assert_eq!(array, shared::array::Array::of(7));
     }
 
     #[test]

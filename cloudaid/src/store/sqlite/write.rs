@@ -76,7 +76,7 @@ fn position(connection: &Connection) -> Result<Position, StoreError> {
     Ok(Position(select.query_one([], |row| row.get::<_, i64>(0))?.cast_unsigned()))
 }
 
-fn json(value: &impl Serialize) -> Result<String, StoreError> {
+pub(super) fn json(value: &impl Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| StoreError::Corrupt(error.to_string()))
 }
 

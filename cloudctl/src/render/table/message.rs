@@ -50,6 +50,7 @@ mod tests {
             task_id: "task-x".into(),
             state: TaskState::Queued,
             count: 1,
+            array: None,
             warnings: vec![],
             replayed: false,
         };

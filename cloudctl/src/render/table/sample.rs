@@ -47,7 +47,10 @@ pub(crate) fn task() -> TaskView {
         labels: BTreeMap::new(),
         dispatched_to: None,
         count: 1,
+        array: None,
         elements: None,
+        groups: vec![],
+        retry_of: None,
         cancelling: false,
         output_notes: vec!["link\x1b was not collected".into()],
     }

@@ -23,10 +23,10 @@ impl Cancels {
     }
 
     pub(crate) fn acknowledged(&mut self, saved: &Saved, target: TaskRef) -> Check {
-        let TaskRef { task, index } = target;
+        let TaskRef { task, elements } = target;
+        let (first, last) = elements.bounds();
         let (record, _) = saved.tasks.get(&task).ok_or_else(|| format!("{target} was cancelled and never made"))?;
-        let indices = index.map_or(0..record.count, |index| index..index + 1);
-        for index in indices {
+        for index in record.indices().within(first, last).iter() {
             let runs = saved.attempts.range((task, index, 0)..=(task, index, u32::MAX)).count() as u32;
             self.acknowledged.entry(ElementId { task, index }).or_insert(runs);
         }
@@ -35,10 +35,11 @@ impl Cancels {
 
     /// A cancel is refused only where everything is over already.
     pub(crate) fn refused(&self, saved: &Saved, target: TaskRef) -> Check {
-        let over = match target.index {
-            Some(index) => saved.results.contains_key(&(target.task, index)),
-            None => saved.tasks.get(&target.task).is_some_and(|(_, progress)| progress.finished_at.is_some()),
-        };
+        let (first, last) = target.elements.bounds();
+        let over = saved.tasks.get(&target.task).is_some_and(|(record, _)| {
+            let wanted = record.indices().within(first, last);
+            wanted.iter().all(|index| saved.results.contains_key(&(target.task, index)))
+        });
         if over { Ok(()) } else { Err(format!("the cancel of {target} was refused, but it is not over")) }
     }
 
@@ -52,7 +53,8 @@ impl Cancels {
 
     pub(crate) fn was_requested(&self, element: ElementId) -> bool {
         let ElementId { task, index } = element;
-        [None, Some(index)].into_iter().any(|index| self.requested.contains(&TaskRef { task, index }))
+        let mut of_task = self.requested.range(TaskRef::from(task)..).take_while(|target| target.task == task);
+        of_task.any(|target| target.elements.include(index))
     }
 
     /// Elements whose cancel was acknowledged and that have no end.

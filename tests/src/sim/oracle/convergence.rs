@@ -21,8 +21,9 @@ pub(crate) fn check(world: &World) -> Check {
     for (id, (record, progress)) in &saved.tasks {
         let ended: u32 = progress.ended.values().map(shared::ranges::RangeSet::len).sum();
         let results = saved.results.range((*id, 0)..=(*id, u32::MAX)).count();
-        if ended != record.count || results != record.count as usize {
-            return Err(format!("{id} is over with {ended} ends and {results} results of {} elements", record.count));
+        let count = record.count();
+        if ended != count || results != count as usize {
+            return Err(format!("{id} is over with {ended} ends and {results} results of {count} elements"));
         }
     }
     if let Some(open) = saved.attempts.values().find(|attempt| attempt.verdict.is_none()) {

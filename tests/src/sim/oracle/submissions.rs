@@ -5,20 +5,21 @@ use std::sync::Arc;
 
 use cloudaid_core::testkit::Saved;
 use shared::id::TaskId;
+use shared::ranges::RangeSet;
 
 use crate::sim::Check;
 
 /// What clients were told.
 #[derive(Debug, Default)]
 pub(crate) struct Submissions {
-    acknowledged: BTreeMap<TaskId, u32>,
+    acknowledged: BTreeMap<TaskId, RangeSet>,
     keys: BTreeMap<Arc<str>, TaskId>,
 }
 
 impl Submissions {
     pub(crate) fn acknowledged(&mut self, saved: &Saved, id: TaskId, key: Option<Arc<str>>) -> Check {
         let (record, _) = saved.tasks.get(&id).ok_or_else(|| format!("{id} was acknowledged and is not durable"))?;
-        self.acknowledged.insert(id, record.count);
+        self.acknowledged.insert(id, record.indices());
         match key.map(|key| (self.keys.insert(Arc::clone(&key), id), key)) {
             Some((Some(other), key)) if other != id => Err(format!("`{key}` was answered with {other} and with {id}")),
             _ => Ok(()),
@@ -33,8 +34,8 @@ impl Submissions {
         }
     }
 
-    /// Tasks that clients know, with the number of their elements.
-    pub(crate) fn known(&self) -> Vec<(TaskId, u32)> {
-        self.acknowledged.iter().map(|(id, count)| (*id, *count)).collect()
+    /// Tasks that clients know, with the indices of their elements.
+    pub(crate) fn known(&self) -> Vec<(TaskId, RangeSet)> {
+        self.acknowledged.iter().map(|(id, indices)| (*id, indices.clone())).collect()
     }
 }

@@ -12,7 +12,7 @@ use shared::view::Tally;
 
 use super::{Gain, json};
 use crate::store::StoreError;
-use crate::store::coalesce::{NewTask, initial_progress};
+use crate::store::coalesce::NewTask;
 
 /// The part of [`Progress`] that is JSON; the times have columns. It reads back as a `Progress` without times.
 #[derive(Serialize)]
@@ -50,19 +50,20 @@ impl Columns {
 /// Writes new submissions; of those that are known already, only the progress.
 pub(super) fn insert(connection: &Connection, tasks: &[NewTask], gain: &mut Gain) -> Result<(), StoreError> {
     let sql = "INSERT INTO tasks (sequence, id, user, count, key, digest, submitted_at, state, started_at, finished_at,
-               progress, spec) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT DO NOTHING";
+               progress, spec, array, retry_of)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) ON CONFLICT DO NOTHING";
     let mut insert = connection.prepare_cached(sql)?;
     for NewTask { record, progress } in tasks {
         let columns = match progress {
             Some(progress) => Columns::of(progress)?,
-            None => Columns::of(&initial_progress(record.count))?,
+            None => Columns::of(&Progress::untouched(record.indices()))?,
         };
         let key = record.key.as_ref();
         let rows = insert.execute(params![
             record.sequence.cast_signed(),
             record.id.to_string(),
             record.user.as_str(),
-            record.count,
+            record.count(),
             key.map(|key| &*key.key),
             key.map(|key| key.digest),
             record.submitted_at.0,
@@ -71,6 +72,8 @@ pub(super) fn insert(connection: &Connection, tasks: &[NewTask], gain: &mut Gain
             columns.finished_at,
             columns.progress,
             json(&*record.spec)?,
+            record.array.as_deref().map(json).transpose()?,
+            record.retry_of.map(|id| id.to_string()),
         ])?;
         if rows == 0 {
             check_known(connection, record)?;
