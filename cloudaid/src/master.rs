@@ -41,6 +41,7 @@ mod drain;
 mod driver;
 mod execute;
 mod heard;
+mod repairs;
 mod reply;
 mod task_logs;
 mod view;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AttemptKey, ClusterId, Epoch, UserName, WorkerId};
+use crate::id::{AttemptKey, ClusterId, Epoch, Fence, UserName, WorkerId};
 use crate::resources::Resources;
 use crate::task::{Command, Verdict};
 use crate::time::WallTime;
@@ -78,6 +78,23 @@ pub enum Decision {
     Stop,
     /// Its outcome is known: remove what is left of it.
     Forget,
+}
+
+/// What a worker holds, compared with the containers that its engine has; the answer to [`ToWorker::Inquire`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inventory {
+    /// As in the inquiry: every run with a fence up to this one was assigned before.
+    pub horizon: Fence,
+    /// Everything that it holds.
+    pub held: Vec<Held>,
+    /// Containers that it did not know of; they are among `held` now.
+    pub adopted: Vec<AttemptKey>,
+    /// Runs whose containers are gone; their ends are reported.
+    pub lost: Vec<AttemptKey>,
+    /// Containers of this worker.
+    pub containers: u32,
+    /// Why the engine could not be asked, if it could not: then only what it holds is told.
+    pub problem: Option<String>,
 }
 
 /// Sent every few seconds.
@@ -173,6 +190,8 @@ pub enum FromWorker {
     Heartbeat(Heartbeat),
     /// As they come, many in one message.
     Reports(Vec<Report>),
+    /// When it was asked for.
+    Inventory(Inventory),
 }
 
 /// What a master sends on the control stream.
@@ -189,6 +208,13 @@ pub enum ToWorker {
         /// The last one.
         through: u64,
     },
+    /// Wants to know what the worker holds and what its engine has.
+    Inquire {
+        /// The newest fence that was given out: runs up to here were assigned before.
+        horizon: Fence,
+    },
+    /// What shall become of runs, outside of a welcome.
+    Decide(Vec<(AttemptKey, Decision)>),
     /// The stream is about to close.
     Goodbye {
         /// Why.

@@ -10,11 +10,22 @@ use crate::task::{AttemptState, Command, TaskState, Verdict};
 use crate::time::WallTime;
 use crate::worker::{Usage, WorkerState};
 
+pub use dry_run::{DryRunView, Fit, FitView};
 pub use elements::ElementGroupView;
 pub use files::{UserFileView, UserFilesView};
+pub use internal::{
+    ClassView, InternalStateView, LeaseView, LedgerRunView, LedgerView, LinkView, OpenTaskView, SchedulerView,
+    SettingsView, UserView,
+};
+pub use repair::{RepairStatus, RepairView, RunView, WorkerRepairView};
+pub use wait::{WAIT_SECONDS_LIMIT, WAIT_TASKS_LIMIT, WaitRequest, WaitView};
 
+mod dry_run;
 mod elements;
 mod files;
+mod internal;
+mod repair;
+mod wait;
 
 /// The answer to a submission.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -441,7 +452,8 @@ pub struct ShutdownView {
 }
 
 /// A control frame (text) of `/ws/tasks/{id}/logs`. Log bytes come as binary frames: one byte for the stream (1 stdout,
-/// 2 stderr), eight for the offset of the first byte (big endian), then the bytes.
+/// 2 stderr), eight for the offset of the first byte (big endian), with `times=true` eight for the time at which they
+/// arrived (Unix milliseconds, big endian), then the bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum LogEvent {
@@ -449,13 +461,19 @@ pub enum LogEvent {
     Attempt {
         /// Its number.
         attempt: u32,
+        /// Where in stdout the first byte that follows stands.
+        #[serde(default)]
+        stdout_offset: u64,
+        /// The same of stderr.
+        #[serde(default)]
+        stderr_offset: u64,
     },
     /// Where the task stands has changed.
     State {
         /// Now.
         state: TaskState,
     },
-    /// The task has ended, and all of its log was sent. The last frame.
+    /// All of the log that was wanted was sent, and the task has ended unless only what there is was wanted. The last frame.
     End {
         /// How it ended.
         state: TaskState,

@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use shared::id::{AttemptKey, ElementId, Fence};
-use shared::link::{Assignment, Decision, Held, Welcome};
+use shared::link::{Assignment, Held, Welcome};
 use shared::time::{BootTime, Now};
 
 pub use effect::{AgentEffect, StopSignal};
@@ -29,6 +29,7 @@ mod effect;
 mod finish;
 mod index;
 mod input;
+mod inventory;
 mod journal;
 mod out;
 mod pace;
@@ -82,6 +83,11 @@ impl Agent {
                 }
             }
             AgentInput::Connected(welcome) => self.on_connected(now, welcome, effects),
+            AgentInput::Decided(decisions) => self.on_decided(now, decisions, effects),
+            AgentInput::Inquired { horizon } => self.on_inquired(horizon, effects),
+            AgentInput::Listed { horizon, watched, found } => {
+                self.on_listed(now, horizon, &watched, found, effects);
+            }
             AgentInput::Disconnected => self.session = Session::Down,
             AgentInput::Recovered { journal, found } => {
                 recover::recover(&mut self.runs, journal, found, &mut out);
@@ -204,11 +210,7 @@ impl Agent {
         let mut out = Out::new(now, &mut self.session, effects);
         for (key, decision) in welcome.decisions {
             if let Some(run) = self.runs.get_mut(&key) {
-                match decision {
-                    Decision::Keep => run.keep(&mut out),
-                    Decision::Stop => run.give_up(&mut out),
-                    Decision::Forget => run.forget(&mut out),
-                }
+                run.decide(decision, &mut out);
             }
         }
         for run in self.runs.values() {

@@ -62,6 +62,10 @@ impl Cluster {
             Input::FilesStored { request, worker, key, files } => {
                 step::files::on_stored(self, request, &worker, key, files, effects);
             }
+            Input::FixResources { request } => step::inquire::on_fix_resources(self, request, effects),
+            Input::WorkerInventoried { worker, session, inventory } => {
+                step::inquire::on_inventoried(self, now, &worker, session, &inventory, effects);
+            }
             Input::WorkerConnected { session, hello } => {
                 step::connect::on_connected(self, now, session, hello, effects);
             }

@@ -1,6 +1,6 @@
 //! Everything that the core wants done. Plain data: it can be compared, printed and kept.
 
-use shared::id::{RequestId, SessionId};
+use shared::id::{Fence, RequestId, SessionId, WorkerId};
 use shared::link::ToWorker;
 use shared::view::{CancelView, SubmitView};
 
@@ -23,6 +23,17 @@ pub enum Effect {
     Publish(Event),
 }
 
+/// Which workers were asked. Each of them answers with an [`Event::WorkerReconciled`] of this horizon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inquired {
+    /// The newest fence that was given out.
+    pub horizon: Fence,
+    /// Who is asked.
+    pub asked: Vec<WorkerId>,
+    /// Who is not connected.
+    pub absent: Vec<WorkerId>,
+}
+
 /// What a caller gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
@@ -30,6 +41,8 @@ pub enum Answer {
     Submitted(SubmitView),
     /// The wish to cancel is durable.
     Cancelled(CancelView),
+    /// Workers were asked what they hold.
+    Inquired(Inquired),
     /// It is done; there is nothing to say.
     Done,
 }

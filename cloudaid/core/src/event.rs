@@ -1,6 +1,6 @@
 //! What has happened, for people and machines that watch. Nothing is decided by an event.
 
-use shared::id::{AttemptKey, TaskId, TaskRef, UserName, WorkerId};
+use shared::id::{AttemptKey, Fence, TaskId, TaskRef, UserName, WorkerId};
 use shared::task::{TaskState, Verdict};
 use shared::worker::WorkerFacts;
 
@@ -33,8 +33,29 @@ pub enum Event {
     WorkerDisconnected { worker: WorkerId, live_attempts: usize },
     /// It was silent for too long: its runs were given up.
     WorkerLost { worker: WorkerId, attempts: usize },
+    /// What a worker holds was compared with what it should hold.
+    WorkerReconciled { worker: WorkerId, horizon: Fence, findings: Findings },
     /// A worker's word was refused and changed nothing.
     ReportRefused { worker: WorkerId, key: AttemptKey, reason: RefusedReport },
+}
+
+/// What was found on a worker, and mended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Findings {
+    /// Runs that it should hold.
+    pub live: usize,
+    /// Containers that its engine has.
+    pub containers: u32,
+    /// Containers of no live run: they are stopped and removed.
+    pub orphans: Vec<AttemptKey>,
+    /// Containers of live runs that it had lost sight of.
+    pub adopted: Vec<AttemptKey>,
+    /// Live runs whose containers are gone: they have ended.
+    pub lost: Vec<AttemptKey>,
+    /// Live runs that had never arrived: they are sent again.
+    pub sent_again: Vec<AttemptKey>,
+    /// Why its engine could not be asked.
+    pub problem: Option<String>,
 }
 
 /// Why a report changed nothing.

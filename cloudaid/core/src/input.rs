@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use shared::array::Array;
 use shared::id::{AttemptKey, RequestId, SessionId, TaskId, TaskRef, UserName, WorkerId};
-use shared::link::{Hello, Report};
+use shared::link::{Hello, Inventory, Report};
 use shared::task::TaskSpec;
 use shared::time::BootTime;
 use shared::worker::Usage;
@@ -52,6 +52,20 @@ pub enum Input {
         key: AttemptKey,
         /// The files.
         files: Arc<[FileRecord]>,
+    },
+    /// An operator wants every connected worker to be asked what it holds.
+    FixResources {
+        /// Who waits for the answer.
+        request: RequestId,
+    },
+    /// A worker says what it holds.
+    WorkerInventoried {
+        /// Which worker.
+        worker: WorkerId,
+        /// Over which connection.
+        session: SessionId,
+        /// What it says.
+        inventory: Inventory,
     },
     /// A worker has connected.
     WorkerConnected {

@@ -30,10 +30,12 @@ pub mod settings;
 pub mod testkit;
 
 mod cluster;
+mod internal;
 mod ledger;
 mod look;
 mod step;
 mod task;
+mod trial;
 mod worker;
 
 pub use cluster::Cluster;

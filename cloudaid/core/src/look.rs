@@ -1,6 +1,6 @@
 //! What the cluster shows of itself. Reading changes nothing.
 
-use shared::id::WorkerId;
+use shared::id::{TaskRef, WorkerId};
 use shared::resources::Resources;
 use shared::view::{QueueView, QueuedView, StatusView, TaskCounts, WorkerView};
 use shared::worker::WorkerState;
@@ -21,6 +21,15 @@ impl Cluster {
     #[must_use]
     pub fn worker_views(&self) -> Vec<WorkerView> {
         self.workers.iter().map(|(id, worker)| self.view_of(id, worker)).collect()
+    }
+
+    /// Whether any of these elements waits or is with a worker. What is over, or never was, is not.
+    #[must_use]
+    pub fn is_open(&self, target: TaskRef) -> bool {
+        self.tasks.get(&target.task).is_some_and(|task| {
+            let tally = task.tally_of(target.elements);
+            tally.queued + tally.pending + tally.running > 0
+        })
     }
 
     /// What waits: the count of all, and the first `limit` rows in the order in which they are considered.

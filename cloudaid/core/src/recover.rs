@@ -153,5 +153,6 @@ fn absent(record: WorkerRecord, now: Now) -> Worker {
         usage: None,
         reserved_at_registration: Resources::default(),
         reported: Reported::default(),
+        inquired: None,
     }
 }

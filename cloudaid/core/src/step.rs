@@ -4,6 +4,7 @@ pub(crate) mod cancel;
 pub(crate) mod connect;
 pub(crate) mod drain;
 pub(crate) mod files;
+pub(crate) mod inquire;
 pub(crate) mod lease;
 pub(crate) mod report;
 pub(crate) mod submit;

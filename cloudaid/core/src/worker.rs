@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use shared::id::SessionId;
+use shared::id::{Fence, SessionId};
 use shared::resources::Resources;
 use shared::time::{BootTime, WallTime};
 use shared::worker::{Usage, WorkerState};
@@ -27,6 +27,9 @@ pub(crate) struct Worker {
     pub(crate) reserved_at_registration: Resources,
     /// Of the present session.
     pub(crate) reported: Reported,
+    /// The horizon of the inquiry of this session that was not answered yet. An answer counts once: it tells of a moment,
+    /// and that is over.
+    pub(crate) inquired: Option<Fence>,
 }
 
 /// The reports of a session that have been taken. An acknowledgement speaks for all reports up to its number, so it must
@@ -46,6 +49,11 @@ impl Reported {
             self.ahead.pop_first();
             self.through += 1;
         }
+    }
+
+    /// How many were taken though one before them is missing.
+    pub(crate) fn ahead(&self) -> usize {
+        self.ahead.len()
     }
 
     /// Up to where nothing is missing; none: the first one is.

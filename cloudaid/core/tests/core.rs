@@ -5,6 +5,7 @@ mod core {
     mod array;
     mod cancel;
     mod explain;
+    mod inquire;
     mod lease;
     mod random;
     mod reconnect;

@@ -1,11 +1,12 @@
-//! `/api/auth`: the first account, login, and who one is.
+//! `/api/auth`: the first account, login, refresh, and who one is.
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use shared::view::{LoginRequest, LoginView, MeView, SetupRequest};
 
 use super::Shared;
+use super::authenticate::bearer;
 use super::error::Failure;
 use super::extract::{Caller, JsonBody};
 
@@ -23,6 +24,11 @@ pub(super) async fn login(
     JsonBody(request): JsonBody<LoginRequest>,
 ) -> Result<Json<LoginView>, Failure> {
     Ok(Json(state.auth.login(request).await?))
+}
+
+/// `POST /api/auth/refresh`: a fresh token for one that is still good.
+pub(super) async fn refresh(State(state): State<Shared>, headers: HeaderMap) -> Result<Json<LoginView>, Failure> {
+    Ok(Json(state.auth.refresh(bearer(&headers)?)?))
 }
 
 /// `GET /api/auth/me`

@@ -30,7 +30,7 @@ pub(super) async fn authenticate(
 }
 
 /// The token of `Authorization: Bearer`, which must be there exactly once.
-fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
+pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
     let missing = |message: &str| {
         let hint = "log in with `cloudctl login`, or send the header `Authorization: Bearer TOKEN`";
         ApiError::new(ErrorCode::Unauthenticated, message, hint)

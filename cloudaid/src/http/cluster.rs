@@ -1,9 +1,9 @@
-//! `/api/queue`, `/api/status`, `/api/shutdown`: the cluster as a whole.
+//! `/api/queue`, `/api/status`, `/api/internal-state`, `/api/fix-resources`, `/api/shutdown`: the cluster as a whole.
 
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use shared::view::{QueueView, ShutdownRequest, ShutdownView, StatusView};
+use shared::view::{InternalStateView, QueueView, RepairView, ShutdownRequest, ShutdownView, StatusView};
 
 use super::Shared;
 use super::error::Failure;
@@ -35,6 +35,25 @@ pub(super) async fn queue(
 /// `GET /api/status`
 pub(super) async fn status(State(state): State<Shared>) -> Result<Json<StatusView>, Failure> {
     Ok(Json(state.cluster.status().await?))
+}
+
+/// `GET /api/internal-state`
+pub(super) async fn internal_state(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+) -> Result<Json<InternalStateView>, Failure> {
+    require_admin(&principal, "the internal state")?;
+    Ok(Json(state.cluster.internal_state().await?))
+}
+
+/// `POST /api/fix-resources`
+pub(super) async fn fix_resources(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+) -> Result<Json<RepairView>, Failure> {
+    require_admin(&principal, "fix-resources")?;
+    tracing::info!(user = %principal.user, "a comparison with what workers hold was asked for");
+    Ok(Json(state.cluster.fix_resources().await?))
 }
 
 /// `POST /api/shutdown`: the body may be left out.

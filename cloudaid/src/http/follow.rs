@@ -21,9 +21,11 @@ use crate::master::logs::{LogChunk, LogChunks, LogOffsets};
 
 mod client;
 mod plan;
+mod start;
 
 use client::{Client, Stop};
 use plan::{Plan, Step, has_ended};
+use start::{Begin, Start};
 
 /// Clients have nothing to say here but pongs and goodbye.
 const INBOUND_LIMIT: usize = 4 * 1024;
@@ -49,32 +51,9 @@ pub(super) async fn follow(
     Ok(upgrade.on_upgrade(move |socket| converse(Client::new(socket), state, task, view, start)))
 }
 
-/// Where to begin.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Start {
-    /// The first run to send.
-    attempt: u32,
-    /// What the client has of it.
-    offsets: LogOffsets,
-}
-
-impl Start {
-    fn parse(mut params: Params) -> Result<Self, ApiError> {
-        let attempt = params.one("attempt")?;
-        let stdout: Option<u64> = params.one("stdout_offset")?;
-        let stderr: Option<u64> = params.one("stderr_offset")?;
-        params.finish()?;
-        if attempt.is_none() && (stdout.is_some() || stderr.is_some()) {
-            return Err(invalid("the offsets belong to no attempt", "give `attempt` with them"));
-        }
-        let offsets = LogOffsets { stdout: stdout.unwrap_or(0), stderr: stderr.unwrap_or(0) };
-        Ok(Self { attempt: attempt.unwrap_or(0), offsets })
-    }
-}
-
 async fn converse(mut client: Client, state: Shared, task: TaskRef, view: TaskView, start: Start) {
     let result = match single_element(task, &view) {
-        Ok(element) => Follower::new(&mut client, state, element, view).run(start).await,
+        Ok(element) => Follower::new(&mut client, state, element, view, start).run().await,
         Err(error) => Err(error.into()),
     };
     if let Err(Stop::Refused(error)) = result {
@@ -86,6 +65,7 @@ async fn converse(mut client: Client, state: Shared, task: TaskRef, view: TaskVi
 
 /// Sends the log of one element.
 struct Follower<'a> {
+    start: Start,
     client: &'a mut Client,
     state: Shared,
     element: ElementId,
@@ -95,52 +75,71 @@ struct Follower<'a> {
 }
 
 impl<'a> Follower<'a> {
-    fn new(client: &'a mut Client, state: Shared, element: ElementId, view: TaskView) -> Self {
+    fn new(client: &'a mut Client, state: Shared, element: ElementId, view: TaskView, start: Start) -> Self {
         let mut changes = state.cluster.subscribe(element.task);
         // The view was read before: look once more.
         changes.mark_changed();
-        Self { client, state, element, view, changes, told: None }
+        Self { start, client, state, element, view, changes, told: None }
     }
 
-    async fn run(mut self, start: Start) -> Result<(), Stop> {
-        let mut plan = Plan { next: start.attempt };
+    async fn run(mut self) -> Result<(), Stop> {
+        let first = self.start.first_attempt(&self.view);
+        let mut plan = Plan { next: first };
         loop {
             self.refresh().await?;
             match plan.step(&self.view) {
                 Step::Send(attempt) => {
-                    let from = if attempt == start.attempt { start.offsets } else { LogOffsets::default() };
+                    let from = if attempt == first { self.begin(attempt).await? } else { LogOffsets::default() };
                     self.send_attempt(attempt, from).await?;
+                    if self.start.only {
+                        return self.over().await;
+                    }
                 }
+                Step::Wait if !self.start.follow => return self.over().await,
                 Step::Wait => self.pause(None).await?,
-                Step::End => {
-                    let view = &self.view;
-                    let (state, exit_code, verdict) = (view.state, view.exit_code, view.verdict.clone());
-                    return self.client.tell(&LogEvent::End { state, exit_code, verdict }).await;
-                }
+                Step::End => return self.over().await,
             }
         }
     }
 
+    /// Nothing more is sent; says where the task stands.
+    async fn over(&mut self) -> Result<(), Stop> {
+        let TaskView { state, exit_code, verdict, .. } = &self.view;
+        let end = LogEvent::End { state: *state, exit_code: *exit_code, verdict: verdict.clone() };
+        self.client.tell(&end).await
+    }
+
+    /// What of a run the client does not want, or has.
+    async fn begin(&mut self, attempt: u32) -> Result<LogOffsets, Stop> {
+        let (logs, element) = (&self.state.logs, self.element);
+        let found = match self.start.begin {
+            Begin::At(offsets) => Ok(offsets),
+            Begin::LastLines(count) => logs.start_of_last(element, attempt, self.start.select, count).await,
+            Begin::Since(since) => logs.start_since(element, attempt, since).await,
+        };
+        Ok(found.map_err(unreadable)?)
+    }
+
     /// Sends the log of a run until the run is over and all of it was sent.
     async fn send_attempt(&mut self, attempt: u32, from: LogOffsets) -> Result<(), Stop> {
-        let failed = |error: std::io::Error| internal("the log cannot be read", &error);
-        self.client.tell(&LogEvent::Attempt { attempt }).await?;
-        let mut chunks = self.state.logs.chunks_from(self.element, attempt, from).await.map_err(failed)?;
+        let LogOffsets { stdout: stdout_offset, stderr: stderr_offset } = from;
+        self.client.tell(&LogEvent::Attempt { attempt, stdout_offset, stderr_offset }).await?;
+        let mut chunks = self.state.logs.chunks_from(self.element, attempt, from).await.map_err(unreadable)?;
         loop {
             self.refresh().await?;
             // Asked before reading: what is over now has all of its log in the store.
             let is_over = chunks.is_sealed() || has_ended(&self.view, attempt);
             loop {
-                let batch = chunks.next_batch().await.map_err(failed)?;
+                let batch = chunks.next_batch().await.map_err(unreadable)?;
                 if batch.is_empty() {
                     break;
                 }
-                for chunk in batch {
-                    self.client.send(frame(&chunk)).await?;
+                for chunk in batch.iter().filter(|chunk| self.start.select.takes(chunk.stream)) {
+                    self.client.send(frame(chunk, self.start.times)).await?;
                 }
                 self.client.listen()?;
             }
-            if is_over {
+            if is_over || !self.start.follow {
                 return Ok(());
             }
             self.pause(Some(&mut chunks)).await?;
@@ -186,48 +185,43 @@ impl<'a> Follower<'a> {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "errors are handed over by value")]
+fn unreadable(error: std::io::Error) -> ApiError {
+    internal("the log cannot be read", &error)
+}
+
 fn stopping() -> ApiError {
     let hint = "connect again later, with the attempt and offsets that you have";
     ApiError::new(ErrorCode::Unavailable, "the master is about to stop", hint)
 }
 
-/// One byte for the stream, eight for the offset, the bytes.
-fn frame(chunk: &LogChunk) -> Message {
-    let mut bytes = Vec::with_capacity(9 + chunk.data.len());
+/// One byte for the stream, eight for the offset, with `times` eight for the time, the bytes.
+fn frame(chunk: &LogChunk, times: bool) -> Message {
+    let mut bytes = Vec::with_capacity(17 + chunk.data.len());
     bytes.push(match chunk.stream {
         LogStream::Stdout => 1,
         LogStream::Stderr => 2,
     });
     bytes.extend(chunk.offset.to_be_bytes());
+    if times {
+        bytes.extend(chunk.at.0.to_be_bytes());
+    }
     bytes.extend_from_slice(&chunk.data);
     Message::Binary(bytes.into())
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::extract::FromRequestParts;
-    use axum::http::Request;
+    use shared::time::WallTime;
 
     use super::*;
 
-    async fn start(query: &str) -> Result<Start, ApiError> {
-        let (mut parts, ()) = Request::get(format!("/x?{query}")).body(()).expect("a request").into_parts();
-        Start::parse(Params::from_request_parts(&mut parts, &()).await.expect("parameters"))
-    }
-
-    #[tokio::test]
-    async fn offsets_belong_to_an_attempt() {
-        assert_eq!(start("").await.expect("valid"), Start::default());
-        let offsets = LogOffsets { stdout: 5, stderr: 0 };
-        assert_eq!(start("attempt=2&stdout_offset=5").await.expect("valid"), Start { attempt: 2, offsets });
-        for bad in ["stderr_offset=1", "attempt=-1", "attempt=1&stdout_offset=x", "follow=1"] {
-            assert!(start(bad).await.is_err(), "{bad}");
-        }
-    }
-
     #[test]
     fn a_frame_is_stream_offset_and_bytes() {
-        let chunk = LogChunk { stream: LogStream::Stderr, offset: 258, data: bytes::Bytes::from_static(b"hi") };
-        assert_eq!(frame(&chunk).into_data()[..], [2, 0, 0, 0, 0, 0, 0, 1, 2, b'h', b'i']);
+        let data = bytes::Bytes::from_static(b"hi");
+        let chunk = LogChunk { stream: LogStream::Stderr, offset: 258, at: WallTime(772), data };
+        assert_eq!(frame(&chunk, false).into_data()[..], [2, 0, 0, 0, 0, 0, 0, 1, 2, b'h', b'i']);
+        let timed = frame(&chunk, true).into_data();
+        assert_eq!(timed[..], [2, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 3, 4, b'h', b'i']);
     }
 }

@@ -19,7 +19,7 @@ use super::visible::{find_attempt, find_visible, single_element};
 use crate::master::logs::{LogSelect, LogStore, READ_LIMIT};
 
 /// The most lines of a `tail`.
-const TAIL_LIMIT: usize = 10_000;
+pub(super) const TAIL_LIMIT: usize = 10_000;
 
 /// `GET /api/tasks/{id}/logs`
 pub(super) async fn read(
@@ -52,12 +52,7 @@ struct Wanted {
 
 impl Wanted {
     fn parse(mut params: Params) -> Result<Self, ApiError> {
-        let select = match params.one::<String>("stream")?.as_deref() {
-            None | Some("both") => LogSelect::Both,
-            Some("stdout") => LogSelect::One(LogStream::Stdout),
-            Some("stderr") => LogSelect::One(LogStream::Stderr),
-            Some(_) => return Err(invalid("stream: there is no such stream", "give stdout, stderr or both")),
-        };
+        let select = select(&mut params)?;
         let attempt = params.one("attempt")?;
         let (offset, limit) = (params.one("offset")?, params.one("limit")?);
         let tail = params.number("tail", 0, TAIL_LIMIT)?;
@@ -66,6 +61,16 @@ impl Wanted {
             return Err(invalid("tail: counts lines from the end", "leave offset and limit out, or tail"));
         }
         Ok(Self { select, attempt, offset: offset.unwrap_or(0), limit: limit.unwrap_or(u64::MAX), tail })
+    }
+}
+
+/// The parameter `stream`.
+pub(super) fn select(params: &mut Params) -> Result<LogSelect, ApiError> {
+    match params.one::<String>("stream")?.as_deref() {
+        None | Some("both") => Ok(LogSelect::Both),
+        Some("stdout") => Ok(LogSelect::One(LogStream::Stdout)),
+        Some("stderr") => Ok(LogSelect::One(LogStream::Stderr)),
+        Some(_) => Err(invalid("stream: there is no such stream", "give stdout, stderr or both")),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `POST /api/tasks`: one task as JSON, or any number as NDJSON.
+//! `POST /api/tasks`: one task as JSON, or any number as NDJSON; with `dry_run=true` only what would become of it.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use shared::view::SubmitView;
 use ulid::Ulid;
 
 use super::error::{Failure, internal, invalid};
-use super::extract::{Caller, media_type, read_body};
+use super::extract::{Caller, Params, media_type, read_body};
 use super::visible::require_admin;
 use super::{Shared, json, ndjson};
 use crate::master::auth::Principal;
@@ -32,10 +32,17 @@ pub(super) async fn submit(
     State(state): State<Shared>,
     Caller(principal): Caller,
     headers: HeaderMap,
+    mut params: Params,
     body: Body,
 ) -> Result<Response, Failure> {
+    let dry_run = params.one("dry_run")?.unwrap_or(false);
+    params.finish()?;
     let key = idempotency_key(&headers)?;
     match media_type(&headers) {
+        Some("application/json") if dry_run => try_out(&state, &principal, body).await,
+        Some(_) if dry_run => {
+            Err(invalid("a dry run is for one task", "send it as `Content-Type: application/json`").into())
+        }
         Some("application/json") => submit_one(&state, &principal, key, body).await,
         Some("application/x-ndjson") => {
             let answers = ndjson::answers(state, principal, key, body);
@@ -46,6 +53,12 @@ pub(super) async fn submit(
             Err(invalid("the body is of an unknown type", hint).into())
         }
     }
+}
+
+async fn try_out(state: &Shared, principal: &Principal, body: Body) -> Result<Response, Failure> {
+    let request = json::parse(&read_body(body).await?)?;
+    let submission = prepare(request, principal, None)?;
+    Ok(Json(state.cluster.try_out(submission).await?).into_response())
 }
 
 async fn submit_one(

@@ -1,4 +1,6 @@
-//! `/api/tasks`: list, show, cancel, retry, why.
+//! `/api/tasks`: list, show, cancel, retry, wait, why.
+
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -8,16 +10,21 @@ use axum::response::Response;
 use cloudaid_core::record::IdempotencyKey;
 use shared::error::{ApiError, ErrorCode};
 use shared::id::UserName;
-use shared::view::{CancelView, RetryRequest, TaskListView, TaskView, WhyView};
+use shared::view::{
+    CancelView, RetryRequest, TaskListView, TaskView, WAIT_SECONDS_LIMIT, WAIT_TASKS_LIMIT, WaitRequest, WaitView,
+    WhyView,
+};
 
 use super::error::{Failure, invalid};
-use super::extract::{Caller, Params, TaskPath, read_body};
+use super::extract::{Caller, JsonBody, Params, TaskPath, read_body};
 use super::submit::{created, digest_of, idempotency_key};
 use super::visible::find_visible;
 use super::{Shared, json};
 use crate::master::auth::Principal;
 use crate::store::{TaskCursor, TaskQuery};
 
+/// How long a request waits for tasks if the client does not say.
+const WAIT_SECONDS_DEFAULT: u64 = 30;
 /// The most tasks of a page.
 const PAGE_LIMIT: usize = 1000;
 
@@ -65,6 +72,27 @@ pub(super) async fn retry(
     find_visible(&state, &principal, task).await?;
     let key = key.map(|key| IdempotencyKey { key, digest: digest_of(format!("retry {task} {all}").as_bytes()) });
     Ok(created(state.cluster.retry(task, all, key).await?))
+}
+
+/// `POST /api/tasks/wait`
+pub(super) async fn wait(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+    JsonBody(request): JsonBody<WaitRequest>,
+) -> Result<Json<WaitView>, Failure> {
+    if !(1..=WAIT_TASKS_LIMIT).contains(&request.tasks.len()) {
+        let message = format!("tasks: {} are out of range", request.tasks.len());
+        return Err(invalid(message, format!("give 1 to {WAIT_TASKS_LIMIT}")).into());
+    }
+    let seconds = request.timeout_seconds.unwrap_or(WAIT_SECONDS_DEFAULT);
+    if seconds > WAIT_SECONDS_LIMIT {
+        let hint = format!("give at most {WAIT_SECONDS_LIMIT}, and ask again");
+        return Err(invalid(format!("timeout_seconds: {seconds} is out of range"), hint).into());
+    }
+    for task in &request.tasks {
+        find_visible(&state, &principal, *task).await?;
+    }
+    Ok(Json(state.cluster.wait(request.tasks, request.any, Duration::from_secs(seconds)).await?))
 }
 
 /// `GET /api/tasks/{id}/why`

@@ -32,6 +32,9 @@ const SETUP_FILE: &str = "setup.token";
 /// Where a generated signing secret is kept, below the data directory.
 const JWT_FILE: &str = "jwt.secret";
 
+/// How long after a login its token can be refreshed.
+const LOGIN_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// A caller, as its token proves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
@@ -217,11 +220,31 @@ impl Auth {
     /// # Errors
     /// The token cannot be signed.
     pub fn issue(&self, user: &UserName, role: Role, ttl: Duration) -> Result<LoginView, ApiError> {
-        let (token, expires_at) = self.inner.tokens.sign(user, role, ttl).map_err(|error| {
+        self.sign(user, role, ttl, None)
+    }
+
+    fn sign(&self, user: &UserName, role: Role, ttl: Duration, login: Option<u64>) -> Result<LoginView, ApiError> {
+        let (token, expires_at) = self.inner.tokens.sign(user, role, ttl, login).map_err(|error| {
             tracing::error!(%error, "a token could not be signed");
             ApiError::new(ErrorCode::Internal, "the token could not be made", "see the master's log")
         })?;
         Ok(LoginView { token, expires_at, username: user.clone() })
+    }
+
+    /// A fresh token for whoever has one that is still good. The time since the login counts on, so that a token that was
+    /// stolen cannot be kept alive for ever.
+    ///
+    /// # Errors
+    /// The token is not good, or the login is too long ago.
+    pub fn refresh(&self, bearer: &str) -> Result<LoginView, ApiError> {
+        let (principal, login) = self.inner.tokens.verify_with_login(bearer)?;
+        let age = jsonwebtoken::get_current_timestamp().saturating_sub(login);
+        let left = LOGIN_LIFE.as_secs().saturating_sub(age);
+        if left == 0 {
+            let message = format!("the login is older than {} days", LOGIN_LIFE.as_secs() / 86_400);
+            return Err(ApiError::new(ErrorCode::Unauthenticated, message, "log in again: `cloudctl login`"));
+        }
+        self.sign(&principal.user, principal.role, self.inner.ttl.min(Duration::from_secs(left)), Some(login))
     }
 
     /// Who stands behind a bearer token.

@@ -268,11 +268,13 @@ fn request_of(input: &Input) -> Option<RequestId> {
         | Input::CancelTask { request, .. }
         | Input::CreateFirstUser { request, .. }
         | Input::Drain { request }
+        | Input::FixResources { request }
         | Input::FilesStored { request, .. } => Some(*request),
         Input::WorkerConnected { .. }
         | Input::WorkerDisconnected { .. }
         | Input::WorkerHeard { .. }
         | Input::WorkerReported { .. }
+        | Input::WorkerInventoried { .. }
         | Input::TimerFired => None,
     }
 }

@@ -9,6 +9,7 @@ use super::heard::Heard;
 use super::links::Links;
 use super::live::{LiveRuns, Watchers};
 use super::logs::LogStore;
+use super::repairs::{Reconciled, Repairs};
 use super::reply::Replies;
 use super::{narrate, task_logs};
 
@@ -20,6 +21,7 @@ pub(crate) struct Shell {
     pub(crate) heard: Heard,
     pub(crate) live: Arc<LiveRuns>,
     pub(crate) watchers: Watchers,
+    pub(crate) repairs: Repairs,
     pub(crate) logs: LogStore,
     /// Print the last lines of a task's log when it ends.
     pub(crate) print_task_logs: bool,
@@ -34,6 +36,7 @@ impl Shell {
             heard: Heard::default(),
             live: Arc::default(),
             watchers: Watchers::default(),
+            repairs: Repairs::default(),
             logs,
             print_task_logs,
         }
@@ -65,6 +68,10 @@ impl Shell {
                     task_logs::print_tail(self.logs.clone(), *task, *key);
                 }
                 self.watchers.bump(task.task);
+            }
+            Event::WorkerReconciled { worker, horizon, findings } => {
+                let (worker, findings) = (worker.clone(), findings.clone());
+                self.repairs.tell(Reconciled { worker, horizon: *horizon, findings });
             }
             Event::AttemptStarted { task, .. } | Event::ElementEnded { task, .. } => self.watchers.bump(task.task),
             Event::TaskEnded { task, .. } | Event::CancelRequested { task, .. } => self.watchers.bump(*task),

@@ -9,15 +9,16 @@ use std::time::Duration;
 use cloudaid_core::Cluster;
 use cloudaid_core::effect::Answer;
 use cloudaid_core::input::{Input, Submission};
+use cloudaid_core::queue::Shape;
 use cloudaid_core::record::{FileRecord, UserRecord};
 use cloudaid_core::reject::Reject;
 use shared::error::{ApiError, ErrorCode};
 use shared::id::{AttemptKey, ElementId, Elements, RequestId, SessionId, TaskId, TaskRef, UserName, WorkerId};
-use shared::link::{Hello, Report};
+use shared::link::{Hello, Inventory, Report};
 use shared::task::TaskState;
 use shared::view::{
-    CancelView, QueueView, ReasonView, ShutdownView, StatusView, SubmitView, TaskListView, TaskView, WhyView,
-    WorkerListView, WorkerView,
+    CancelView, DryRunView, InternalStateView, QueueView, ReasonView, ShutdownView, StatusView, SubmitView,
+    TaskListView, TaskView, WhyView, WorkerListView, WorkerView,
 };
 use shared::worker::Usage;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -27,10 +28,13 @@ use super::driver::Message;
 use super::execute::Shell;
 use super::live::LiveRuns;
 use super::{drain, view};
+use crate::clock;
 use crate::store::{FileQuery, Store, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery};
 
 mod elements;
+mod repair;
 mod retry;
+mod wait;
 
 /// How long a caller waits for the driver before it is told that the outcome is not known.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -79,11 +83,31 @@ impl ClusterHandle {
             views.push(match receive(answer).await {
                 Ok(Answer::Submitted(view)) if view.replayed => self.with_present_state(view).await,
                 Ok(Answer::Submitted(view)) => Ok(view),
-                Ok(Answer::Cancelled(_) | Answer::Done) => Err(internal("a submission got another's answer")),
+                Ok(Answer::Cancelled(_) | Answer::Inquired(_) | Answer::Done) => {
+                    Err(internal("a submission got another's answer"))
+                }
                 Err(error) => Err(error),
             });
         }
         views
+    }
+
+    /// What would become of a submission. Nothing is kept.
+    ///
+    /// # Errors
+    /// It would be refused.
+    pub async fn try_out(&self, submission: Submission) -> Result<DryRunView, ApiError> {
+        let Submission { user, spec, array, .. } = submission;
+        let shape = Shape { resources: spec.resources, worker: spec.worker.clone(), user: user.clone() };
+        let (workers, warnings) = self.read(move |cluster| cluster.trial(&shape)).await??;
+        Ok(DryRunView {
+            user,
+            spec: Arc::unwrap_or_clone(spec),
+            count: array.as_ref().map_or(1, |array| array.indices.len()),
+            array: array.map(|array| array.to_string()),
+            warnings,
+            workers,
+        })
     }
 
     /// Cancels a task or one element. One that is cancelled already is no error.
@@ -93,7 +117,9 @@ impl ClusterHandle {
     pub async fn cancel(&self, task: TaskRef) -> Result<CancelView, ApiError> {
         match self.ask(|request| Input::CancelTask { request, task }).await {
             Ok(Answer::Cancelled(view)) => Ok(view),
-            Ok(Answer::Submitted(_) | Answer::Done) => Err(internal("a cancel got another's answer")),
+            Ok(Answer::Submitted(_) | Answer::Inquired(_) | Answer::Done) => {
+                Err(internal("a cancel got another's answer"))
+            }
             // What is over is only in the store.
             Err(error) if error.code == ErrorCode::TaskNotFound => match self.task(task).await?.state {
                 TaskState::Cancelled => {
@@ -210,6 +236,16 @@ impl ClusterHandle {
         self.read(move |cluster| cluster.queue_view(limit)).await
     }
 
+    /// Everything that the core knows, and what each connection has sent.
+    ///
+    /// # Errors
+    /// The master is stopping.
+    pub async fn internal_state(&self) -> Result<InternalStateView, ApiError> {
+        let mut view = self.read(|cluster| cluster.internal_state(clock::now())).await?;
+        self.shell.links.fill_in(&mut view.links);
+        Ok(view)
+    }
+
     /// The cluster in numbers.
     ///
     /// # Errors
@@ -307,6 +343,16 @@ impl ClusterHandle {
         reports: Vec<Report>,
     ) -> Result<(), ApiError> {
         self.send(Input::WorkerReported { worker, session, reports }).await
+    }
+
+    /// A worker says what it holds.
+    pub(crate) async fn worker_inventoried(
+        &self,
+        worker: WorkerId,
+        session: SessionId,
+        inventory: Inventory,
+    ) -> Result<(), ApiError> {
+        self.send(Input::WorkerInventoried { worker, session, inventory }).await
     }
 
     /// A sign of life; never waits.

@@ -1,12 +1,14 @@
 //! The connections of workers: what the driver sends goes to the one that it means, or nowhere.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use shared::error::ApiError;
 use shared::id::SessionId;
 use shared::link::ToWorker;
+use shared::view::LinkView;
 use tokio::sync::mpsc;
 
 /// What leaves over a connection.
@@ -24,29 +26,62 @@ pub(crate) enum Outgoing {
 #[derive(Debug, Default)]
 pub(crate) struct Links {
     next: AtomicU64,
-    open: Mutex<BTreeMap<SessionId, mpsc::UnboundedSender<Outgoing>>>,
+    open: Mutex<BTreeMap<SessionId, Link>>,
+}
+
+/// One connection.
+#[derive(Debug)]
+struct Link {
+    sender: mpsc::UnboundedSender<Outgoing>,
+    sent: u64,
+    left: Arc<AtomicU64>,
+}
+
+impl Link {
+    /// A connection that is gone is no error.
+    fn send(&mut self, outgoing: Outgoing) {
+        self.sent += 1;
+        let _gone = self.sender.send(outgoing);
+    }
+}
+
+/// What leaves over one connection, in its order.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    receiver: mpsc::UnboundedReceiver<Outgoing>,
+    left: Arc<AtomicU64>,
+}
+
+impl Outbox {
+    /// What leaves next; none when the connection has ended.
+    pub(crate) async fn next(&mut self) -> Option<Outgoing> {
+        let next = self.receiver.recv().await;
+        self.left.fetch_add(1, Ordering::Relaxed);
+        next
+    }
 }
 
 impl Links {
     /// A new connection. Numbers grow, so the newer of two is the larger.
-    pub(crate) fn open(&self) -> (SessionId, mpsc::UnboundedReceiver<Outgoing>) {
+    pub(crate) fn open(&self) -> (SessionId, Outbox) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let session = SessionId(self.next.fetch_add(1, Ordering::Relaxed) + 1);
-        self.open.lock().insert(session, sender);
-        (session, receiver)
+        let left = Arc::<AtomicU64>::default();
+        self.open.lock().insert(session, Link { sender, sent: 0, left: Arc::clone(&left) });
+        (session, Outbox { receiver, left })
     }
 
     /// Sends. A connection that is gone is no error: the next one begins with an inventory.
     pub(crate) fn send(&self, session: SessionId, message: ToWorker) {
-        if let Some(link) = self.open.lock().get(&session) {
-            let _gone = link.send(Outgoing::Message(message));
+        if let Some(link) = self.open.lock().get_mut(&session) {
+            link.send(Outgoing::Message(message));
         }
     }
 
     /// Ends a connection and says why.
     pub(crate) fn refuse(&self, session: SessionId, why: ApiError) {
-        if let Some(link) = self.open.lock().remove(&session) {
-            let _gone = link.send(Outgoing::Refuse(why));
+        if let Some(mut link) = self.open.lock().remove(&session) {
+            link.send(Outgoing::Refuse(why));
         }
     }
 
@@ -57,8 +92,26 @@ impl Links {
 
     /// Says goodbye to all; containers go on.
     pub(crate) fn close_all(&self, reason: &str) {
-        for (_, link) in std::mem::take(&mut *self.open.lock()) {
-            let _gone = link.send(Outgoing::Message(ToWorker::Goodbye { reason: reason.to_owned() }));
+        for (_, mut link) in std::mem::take(&mut *self.open.lock()) {
+            link.send(Outgoing::Message(ToWorker::Goodbye { reason: reason.to_owned() }));
+        }
+    }
+
+    /// Says of each connection what it has sent, and adds those that the core does not know (yet, or any more).
+    pub(crate) fn fill_in(&self, views: &mut Vec<LinkView>) {
+        for (session, link) in &*self.open.lock() {
+            let waiting = link.sent.saturating_sub(link.left.load(Ordering::Relaxed));
+            match views.iter_mut().find(|view| view.session == session.0) {
+                Some(view) => (view.sent, view.waiting) = (link.sent, waiting),
+                None => views.push(LinkView {
+                    session: session.0,
+                    worker_id: None,
+                    sent: link.sent,
+                    waiting,
+                    reports_through: 0,
+                    reports_ahead: 0,
+                }),
+            }
         }
     }
 }

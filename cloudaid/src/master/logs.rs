@@ -14,7 +14,9 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use shared::id::{AttemptKey, ElementId};
 use shared::link::LogStream;
+use shared::time::WallTime;
 
+mod begin;
 mod cache;
 mod follow;
 mod frame;
@@ -92,6 +94,8 @@ pub struct LogChunk {
     pub stream: LogStream,
     /// Where in the stream the first byte of `data` stands.
     pub offset: u64,
+    /// When it arrived here.
+    pub at: WallTime,
     /// The bytes.
     pub data: Bytes,
 }
@@ -124,7 +128,7 @@ pub enum LogSelect {
 }
 
 impl LogSelect {
-    fn takes(self, stream: LogStream) -> bool {
+    pub(crate) fn takes(self, stream: LogStream) -> bool {
         match self {
             Self::One(one) => one == stream,
             Self::Both => true,
@@ -223,6 +227,31 @@ impl LogStore {
     pub async fn chunks_from(&self, element: ElementId, attempt: u32, from: LogOffsets) -> io::Result<LogChunks> {
         let log = self.log(element, attempt);
         blocking(move || LogChunks::start(log, from)).await
+    }
+
+    /// Where the last `count` lines begin, in order of arrival: each stream from there on is these lines. Of a line of many
+    /// MiB the beginning may be missing.
+    ///
+    /// # Errors
+    /// The file cannot be read or is damaged.
+    pub async fn start_of_last(
+        &self,
+        element: ElementId,
+        attempt: u32,
+        select: LogSelect,
+        count: usize,
+    ) -> io::Result<LogOffsets> {
+        let log = self.log(element, attempt);
+        blocking(move || begin::last_lines(&log, select, count)).await
+    }
+
+    /// Where what arrived at `since` or later begins.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn start_since(&self, element: ElementId, attempt: u32, since: WallTime) -> io::Result<LogOffsets> {
+        let log = self.log(element, attempt);
+        blocking(move || begin::since(&log, since)).await
     }
 
     /// The last `count` lines in order of arrival, without their line ends. Only the end of the file is read, so a line

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloudaid_core::event::{Event, RefusedReport};
+use cloudaid_core::event::{Event, Findings, RefusedReport};
 use shared::id::WorkerId;
 use shared::resources::{GIB, MIB};
 use shared::task::{TaskState, Verdict};
@@ -60,6 +60,21 @@ pub(crate) fn event(event: &Event) {
         }
         Event::WorkerLost { worker, attempts } => {
             warn!("Worker {worker} lost: not heard of for longer than its lease; {attempts} attempts are given up");
+        }
+        Event::WorkerReconciled { worker, findings, .. } => {
+            let Findings { live, containers, orphans, adopted, lost, sent_again, problem } = findings;
+            if let Some(problem) = problem {
+                warn!("Worker {worker} cannot list its containers: {problem}");
+            }
+            info!("Worker {worker} compared: {live} attempts live, {containers} containers");
+            for (keys, what) in [
+                (orphans, "a container of no live attempt, is stopped and removed"),
+                (adopted, "had been lost sight of, is watched again"),
+                (lost, "has lost its container and has ended"),
+                (sent_again, "had never arrived, is sent again"),
+            ] {
+                keys.iter().for_each(|key| warn!("Worker {worker}: {key}, {what}"));
+            }
         }
         Event::ReportRefused { worker, key, reason: RefusedReport::Repeated } => {
             debug!("Report of {worker} on {key} repeated: it had ended already");

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use cloudaid_core::agent::{Agent, AgentEffect, AgentInput, JournalRecord};
 use parking_lot::Mutex;
-use shared::link::{Held, Report, Welcome};
+use shared::link::{Held, Inventory, Report, Welcome};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -28,10 +28,19 @@ pub(super) enum Event {
     Input(AgentInput),
     /// The link wants to say hello.
     Inventory(oneshot::Sender<Vec<Held>>),
-    /// A session began; its reports go there.
-    Connected(Welcome, mpsc::UnboundedSender<Report>),
+    /// A session began; what is to be told in it goes there.
+    Connected(Welcome, mpsc::UnboundedSender<Saying>),
     /// It cannot go on.
     Fatal(WorkerError),
+}
+
+/// What the master is told in a session, in this order.
+#[derive(Debug)]
+pub(super) enum Saying {
+    /// Something has happened to a run.
+    Report(Report),
+    /// It wanted to know what is here.
+    Inventory(Inventory),
 }
 
 /// Owns the core.
@@ -41,8 +50,8 @@ pub(super) struct Driver {
     executor: Executor,
     journal: Arc<Mutex<Journal>>,
     inbox: mpsc::Receiver<Event>,
-    /// Of the session that there is. Bounded by the runs that there are, a few reports each.
-    reports: Option<mpsc::UnboundedSender<Report>>,
+    /// Of the session that there is. Bounded by the runs that there are, a few reports each, and by what the master asks.
+    master: Option<mpsc::UnboundedSender<Saying>>,
     running: Arc<AtomicU32>,
 }
 
@@ -54,7 +63,7 @@ impl Driver {
         running: Arc<AtomicU32>,
     ) -> Self {
         let journal = Arc::new(Mutex::new(journal));
-        Self { agent: Agent::new(), executor, journal, inbox, reports: None, running }
+        Self { agent: Agent::new(), executor, journal, inbox, master: None, running }
     }
 
     /// Takes up the runs of an earlier life. Returns false if `shutdown` came first.
@@ -111,14 +120,14 @@ impl Driver {
             match event {
                 Event::Input(AgentInput::Disconnected) => {
                     self.agent.step(now, AgentInput::Disconnected, &mut effects);
-                    // Reports of the old session must not go to the next.
+                    // What is for the old session must not go to the next.
                     self.carry_out(std::mem::take(&mut effects)).await?;
-                    self.reports = None;
+                    self.master = None;
                 }
                 Event::Input(input) => self.agent.step(now, input, &mut effects),
-                Event::Connected(welcome, reports) => {
+                Event::Connected(welcome, master) => {
                     self.carry_out(std::mem::take(&mut effects)).await?;
-                    self.reports = Some(reports);
+                    self.master = Some(master);
                     self.agent.step(now, AgentInput::Connected(welcome), &mut effects);
                 }
                 Event::Inventory(answer) => drop(answer.send(self.agent.inventory())),
@@ -147,7 +156,7 @@ impl Driver {
             self.write(records).await?;
         }
         for effect in others {
-            self.executor.execute(effect, self.reports.as_ref());
+            self.executor.execute(effect, self.master.as_ref());
         }
         Ok(())
     }

@@ -59,6 +59,11 @@ pub(super) fn error(error: RuntimeError) -> EngineError {
     }
 }
 
+/// An engine's error in one line of plain text.
+pub(super) fn in_words(error: &RuntimeError) -> String {
+    error.to_string().chars().take(MESSAGE_LIMIT).collect::<String>().escape_debug().to_string()
+}
+
 /// The end of a container as the core knows it.
 pub(super) fn ended(exit: Exit) -> Ended {
     Ended { code: exit.code, oom: exit.oom, started_at: exit.started_at, finished_at: exit.finished_at }

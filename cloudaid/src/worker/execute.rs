@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloudaid_core::agent::{AgentEffect, AgentInput, FoundContainer, StopSignal};
-use shared::id::{AttemptKey, ClusterId};
+use shared::id::{AttemptKey, ClusterId, Fence};
 use shared::link::{Assignment, AttemptChange, Report};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::data_dir::DataDir;
-use super::driver::Event;
+use super::driver::{Event, Saying};
 use super::engine;
 use super::link::dial::Uplink;
 use super::logs::{Lanes, Pump};
@@ -82,7 +82,7 @@ impl Executor {
         }
     }
 
-    pub(super) fn execute(&mut self, effect: AgentEffect, reports: Option<&mpsc::UnboundedSender<Report>>) {
+    pub(super) fn execute(&mut self, effect: AgentEffect, master: Option<&mpsc::UnboundedSender<Saying>>) {
         while self.orders.try_join_next().is_some() {}
         match effect {
             // The driver has made it durable.
@@ -95,14 +95,22 @@ impl Executor {
             AgentEffect::CollectLogs(key) => self.collect_logs(key),
             AgentEffect::UploadOutputs(key) => self.upload_outputs(key),
             AgentEffect::Remove(key) => self.remove(key),
+            AgentEffect::ListContainers { horizon, watched } => self.list_containers(horizon, watched),
             AgentEffect::Report(report) => {
                 note(&report);
-                if let Some(reports) = reports {
-                    // A session that has just ended takes no more; the next one begins with everything.
-                    let _ = reports.send(report);
-                }
+                say(master, Saying::Report(report));
             }
+            AgentEffect::Answer(inventory) => say(master, Saying::Inventory(inventory)),
         }
+    }
+
+    fn list_containers(&mut self, horizon: Fence, watched: Vec<AttemptKey>) {
+        let (runtime, data, cluster) = (Arc::clone(&self.runtime), Arc::clone(&self.data), self.cluster);
+        self.call(async move {
+            let found = runtime.inventory(cluster, data.name()).await;
+            let found = found.map(|found| found.into_iter().map(engine::found).collect());
+            AgentInput::Listed { horizon, watched, found: found.map_err(|error| engine::in_words(&error)) }
+        });
     }
 
     fn prepare(&mut self, key: AttemptKey, image: String) {
@@ -264,6 +272,13 @@ async fn create(
         stop_grace: assignment.stop_grace,
     };
     runtime.create(&spec).await
+}
+
+/// A session that has just ended takes no more; the next one begins with everything.
+fn say(master: Option<&mpsc::UnboundedSender<Saying>>, saying: Saying) {
+    if let Some(master) = master {
+        let _ = master.send(saying);
+    }
 }
 
 /// What a person who watches the worker's log wants to see.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cloudaid_core::agent::AgentInput;
 use shared::id::ClusterId;
-use shared::link::{FromWorker, Heartbeat, Hello, PROTOCOL, Report, ToWorker, Welcome};
+use shared::link::{FromWorker, Heartbeat, Hello, PROTOCOL, ToWorker, Welcome};
 use shared::proto;
 use shared::worker::{Usage, WorkerFacts};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -18,7 +18,7 @@ use tonic::Streaming;
 
 use super::capacity;
 use super::data_dir::failed;
-use super::driver::Event;
+use super::driver::{Event, Saying};
 use super::error::WorkerError;
 use super::pause::Pauses;
 use crate::config::WorkerConfig;
@@ -130,10 +130,10 @@ impl Link {
         *welcomed = true;
         let heartbeat = welcome.heartbeat;
         let begin = tokio::time::Instant::now();
-        let (reports, outbox) = mpsc::unbounded_channel();
+        let (sayings, outbox) = mpsc::unbounded_channel();
         let closed = uplink.closed.clone();
         self.uplinks.send_replace(Some(uplink));
-        let _ = self.events.send(Event::Connected(welcome, reports)).await;
+        let _ = self.events.send(Event::Connected(welcome, sayings)).await;
         let ended = self.talk(inbound, outbound, outbox, heartbeat).await;
         // Two processes of one name end each other's sessions: they shall do so more and more slowly.
         if begin.elapsed() >= STABLE {
@@ -178,7 +178,13 @@ impl Link {
                 Ok(Session { welcome, inbound, outbound, uplink: Uplink::new(line.bulk) })
             }
             Ok(ToWorker::Goodbye { reason }) => Err(lost(&reason)),
-            Ok(ToWorker::Assign(_) | ToWorker::Cancel(_) | ToWorker::Ack { .. }) => Err(lost("no welcome came first")),
+            Ok(
+                ToWorker::Assign(_)
+                | ToWorker::Cancel(_)
+                | ToWorker::Ack { .. }
+                | ToWorker::Inquire { .. }
+                | ToWorker::Decide(_),
+            ) => Err(lost("no welcome came first")),
             Err(error) => Err(lost(&error.to_string())),
         }
     }
@@ -188,36 +194,40 @@ impl Link {
         &self,
         mut inbound: Streaming<proto::ToWorker>,
         outbound: mpsc::Sender<proto::FromWorker>,
-        mut outbox: mpsc::UnboundedReceiver<Report>,
+        mut outbox: mpsc::UnboundedReceiver<Saying>,
         heartbeat: Duration,
     ) -> Result<(), String> {
         let mut beats = tokio::time::interval(heartbeat);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut reports = Vec::new();
+        let mut sayings = Vec::new();
         loop {
-            let message = tokio::select! {
+            let messages = tokio::select! {
                 () = self.life.cancelled() => {
-                    while let Ok(report) = outbox.try_recv() {
-                        reports.push(report);
+                    while let Ok(saying) = outbox.try_recv() {
+                        sayings.push(saying);
                     }
-                    // Only if there is room: who stops does not wait for a slow master.
-                    let _ = outbound.try_send(FromWorker::Reports(reports).into());
+                    for message in together(sayings) {
+                        // Only if there is room: who stops does not wait for a slow master.
+                        let _ = outbound.try_send(message.into());
+                    }
                     return Ok(());
                 }
                 received = inbound.message() => {
                     self.receive(received.map_err(|status| dial::describe_status(&status))?).await?;
                     continue;
                 }
-                _ = beats.tick() => self.heartbeat(),
-                count = outbox.recv_many(&mut reports, REPORTS_LIMIT) => match count {
+                _ = beats.tick() => vec![self.heartbeat()],
+                count = outbox.recv_many(&mut sayings, REPORTS_LIMIT) => match count {
                     0 => return Ok(()),
-                    _ => FromWorker::Reports(std::mem::take(&mut reports)),
+                    _ => together(std::mem::take(&mut sayings)),
                 },
             };
-            match self.life.run_until_cancelled(outbound.send(message.into())).await {
-                Some(Ok(())) => {}
-                Some(Err(_)) => return Err("the connection is closed".to_owned()),
-                None => return Ok(()),
+            for message in messages {
+                match self.life.run_until_cancelled(outbound.send(message.into())).await {
+                    Some(Ok(())) => {}
+                    Some(Err(_)) => return Err("the connection is closed".to_owned()),
+                    None => return Ok(()),
+                }
             }
         }
     }
@@ -234,6 +244,8 @@ impl Link {
             }
             ToWorker::Cancel(orders) => AgentInput::Cancelled(orders),
             ToWorker::Ack { through } => AgentInput::Acked { through },
+            ToWorker::Inquire { horizon } => AgentInput::Inquired { horizon },
+            ToWorker::Decide(decisions) => AgentInput::Decided(decisions),
             ToWorker::Goodbye { reason } => return Err(format!("the master says goodbye: {reason}")),
         };
         let sent = self.events.send(Event::Input(input)).await;
@@ -245,6 +257,19 @@ impl Link {
         tracing::debug!(?usage, "Heartbeat");
         FromWorker::Heartbeat(Heartbeat { usage })
     }
+}
+
+/// Neighbouring reports in one message, everything in its order.
+fn together(sayings: Vec<Saying>) -> Vec<FromWorker> {
+    let mut messages = Vec::new();
+    for saying in sayings {
+        match (saying, messages.last_mut()) {
+            (Saying::Report(report), Some(FromWorker::Reports(reports))) => reports.push(report),
+            (Saying::Report(report), _) => messages.push(FromWorker::Reports(vec![report])),
+            (Saying::Inventory(inventory), _) => messages.push(FromWorker::Inventory(inventory)),
+        }
+    }
+    messages
 }
 
 /// A session that has begun.

@@ -116,7 +116,7 @@ impl Talk {
             }
             match self.next().await {
                 FromWorker::Reports(reports) => self.reports.extend(reports),
-                FromWorker::Heartbeat(_) => {}
+                FromWorker::Heartbeat(_) | FromWorker::Inventory(_) => {}
                 FromWorker::Hello(_) => panic!("a second hello"),
             }
         }

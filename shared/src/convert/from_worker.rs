@@ -1,7 +1,8 @@
 //! What workers send.
 
 use super::{InvalidMessage, attempt_key, each, plain_text, required, sorted, variant, wall_time};
-use crate::link::{AttemptChange, FromWorker, Heartbeat, Held, Hello, Outcome, Phase, Report};
+use crate::id::{AttemptKey, Fence};
+use crate::link::{AttemptChange, FromWorker, Heartbeat, Held, Hello, Inventory, Outcome, Phase, Report};
 use crate::proto::{self, from_worker::Message, report::Change};
 use crate::worker::{Usage, WorkerFacts};
 
@@ -22,6 +23,7 @@ impl From<FromWorker> for proto::FromWorker {
             FromWorker::Reports(reports) => {
                 Message::Reports(proto::Reports { reports: reports.into_iter().map(Into::into).collect() })
             }
+            FromWorker::Inventory(inventory) => Message::Inventory(inventory.into()),
         };
         Self { message: Some(message) }
     }
@@ -34,6 +36,7 @@ impl TryFrom<proto::FromWorker> for FromWorker {
             Message::Hello(hello) => Self::Hello(hello.try_into()?),
             Message::Heartbeat(heartbeat) => Self::Heartbeat(heartbeat.try_into()?),
             Message::Reports(reports) => Self::Reports(each(reports.reports)?),
+            Message::Inventory(inventory) => Self::Inventory(inventory.try_into()?),
         })
     }
 }
@@ -100,6 +103,35 @@ impl TryFrom<proto::Held> for Held {
             proto::Phase::Finished => Phase::Finished,
         };
         Ok(Self { key: attempt_key(wire.attempt)?, phase })
+    }
+}
+
+impl From<Inventory> for proto::Inventory {
+    fn from(inventory: Inventory) -> Self {
+        let keys = |keys: Vec<AttemptKey>| keys.into_iter().map(Into::into).collect();
+        Self {
+            horizon: inventory.horizon.0,
+            held: inventory.held.into_iter().map(Into::into).collect(),
+            adopted: keys(inventory.adopted),
+            lost: keys(inventory.lost),
+            containers: inventory.containers,
+            problem: inventory.problem.unwrap_or_default(),
+        }
+    }
+}
+
+impl TryFrom<proto::Inventory> for Inventory {
+    type Error = InvalidMessage;
+    fn try_from(wire: proto::Inventory) -> Result<Self, InvalidMessage> {
+        let problem = plain_text("problem", wire.problem, NOTE_LENGTH_LIMIT)?;
+        Ok(Self {
+            horizon: Fence(wire.horizon),
+            held: each(wire.held)?,
+            adopted: each(wire.adopted)?,
+            lost: each(wire.lost)?,
+            containers: wire.containers,
+            problem: (!problem.is_empty()).then_some(problem),
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! What masters send.
 
 use super::{InvalidMessage, attempt_key, each, from_millis, plain_text, required, sorted, to_millis, variant};
-use crate::id::{AttemptKey, Epoch};
+use crate::id::{AttemptKey, Epoch, Fence};
 use crate::link::{Assignment, CancelOrder, Decision, ToWorker, Welcome};
 use crate::proto::{self, assignment::Command as WireCommand, to_worker::Message};
 use crate::task::Command;
@@ -20,6 +20,10 @@ impl From<ToWorker> for proto::ToWorker {
                 Message::Cancels(proto::Cancels { cancels: orders.into_iter().map(Into::into).collect() })
             }
             ToWorker::Ack { through } => Message::Ack(proto::Ack { through }),
+            ToWorker::Inquire { horizon } => Message::Inquiry(proto::Inquiry { horizon: horizon.0 }),
+            ToWorker::Decide(decisions) => Message::Decisions(proto::Decisions {
+                decisions: decisions.into_iter().map(decision_to_wire).collect(),
+            }),
             ToWorker::Goodbye { reason } => Message::Goodbye(proto::Goodbye { reason }),
         };
         Self { message: Some(message) }
@@ -34,6 +38,10 @@ impl TryFrom<proto::ToWorker> for ToWorker {
             Message::Assignments(assignments) => Self::Assign(each(assignments.assignments)?),
             Message::Cancels(cancels) => Self::Cancel(each(cancels.cancels)?),
             Message::Ack(proto::Ack { through }) => Self::Ack { through },
+            Message::Inquiry(proto::Inquiry { horizon }) => Self::Inquire { horizon: Fence(horizon) },
+            Message::Decisions(wire) => {
+                Self::Decide(wire.decisions.into_iter().map(decision_from_wire).collect::<Result<_, _>>()?)
+            }
             Message::Goodbye(goodbye) => Self::Goodbye { reason: plain_text("reason", goodbye.reason, REASON_LIMIT)? },
         })
     }
@@ -150,7 +158,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::id::Fence;
     use crate::resources::Resources;
 
     fn key() -> AttemptKey {
@@ -192,6 +199,8 @@ mod tests {
             ]),
             ToWorker::Cancel(vec![CancelOrder { key: key(), grace: Duration::from_millis(1) }]),
             ToWorker::Ack { through: u64::MAX },
+            ToWorker::Inquire { horizon: Fence(u64::MAX) },
+            ToWorker::Decide(welcome().decisions),
             ToWorker::Goodbye { reason: "the master stops".to_owned() },
         ];
         for message in messages {

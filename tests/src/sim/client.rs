@@ -55,6 +55,7 @@ pub(crate) enum Asked {
     },
     /// With the key of an earlier submission, but for something else.
     Misuse,
+    Inquiry,
     /// `insists`: asks until it is answered.
     Cancel {
         target: TaskRef,
@@ -188,6 +189,13 @@ impl World {
         self.schedule.after(PATIENCE, Event::ClientGivesUp { request });
     }
 
+    pub(crate) fn inquire(&mut self) {
+        if self.master.cluster.is_some() {
+            let request = self.ask(Asked::Inquiry);
+            self.tell_master(Input::FixResources { request });
+        }
+    }
+
     fn cancel(&mut self, target: TaskRef, insists: bool) -> RequestId {
         self.oracle.cancels.requested(target);
         let request = self.ask(Asked::Cancel { target, insists });
@@ -237,6 +245,7 @@ impl World {
                 self.oracle.submissions.acknowledged(&self.master.saved, id, key)
             }
             (Asked::Submit { .. }, Err(Reject::WorkerNotFound { .. })) => Ok(()),
+            (Asked::Inquiry, Ok(Answer::Inquired(_))) => Ok(()),
             (Asked::Misuse, Err(Reject::KeyReused)) => {
                 self.hit(Probe::KeyReused);
                 Ok(())

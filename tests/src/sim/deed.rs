@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use cloudaid_core::agent::{AgentEffect, AgentInput, ContainerState, EngineError, LogBytes, StopSignal};
+use cloudaid_core::agent::{
+    AgentEffect, AgentInput, ContainerState, EngineError, FoundContainer, LogBytes, StopSignal,
+};
 use shared::id::AttemptKey;
 use shared::link::Assignment;
 
@@ -89,7 +91,17 @@ impl World {
                 self.remove_container(worker, key);
                 Some(if luck == Luck::Good { AgentInput::Removed(key) } else { AgentInput::RemoveFailed(key) })
             }
-            AgentEffect::Journal(_) | AgentEffect::Report(_) => None,
+            AgentEffect::ListContainers { horizon, watched } => {
+                let containers = self.workers[worker].engine.iter();
+                let found = match luck {
+                    Luck::Good => {
+                        Ok(containers.map(|(&key, container)| FoundContainer { key, state: container.state }).collect())
+                    }
+                    Luck::FailsBefore | Luck::FailsAfter => Err("trouble".to_owned()),
+                };
+                Some(AgentInput::Listed { horizon, watched, found })
+            }
+            AgentEffect::Journal(_) | AgentEffect::Report(_) | AgentEffect::Answer(_) => None,
         })
     }
 

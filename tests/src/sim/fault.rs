@@ -143,6 +143,10 @@ impl World {
         if let Some(&key) = known.choose(&mut self.rng) {
             self.hit(Probe::ContainerVanished);
             self.remove_container(worker, key);
+            if self.chance(0.3) {
+                // Somebody noticed and looks what else is missing.
+                self.schedule.after(0, Event::Inquire);
+            }
         }
     }
 }

@@ -234,6 +234,14 @@ impl World {
             Fact::AttemptEnded { again: true, .. } => self.hit(Probe::AttemptAgain),
             Fact::ReportRefused { reason: RefusedReport::Repeated, .. } => self.hit(Probe::ReportRepeated),
             Fact::ReportRefused { reason: RefusedReport::Superseded, .. } => self.hit(Probe::ReportSuperseded),
+            Fact::WorkerReconciled { findings, .. } => {
+                for (keys, probe) in [(&findings.orphans, Probe::OrphanFound), (&findings.lost, Probe::LossFound)] {
+                    if !keys.is_empty() {
+                        self.hit(probe);
+                    }
+                }
+                self.hit(if findings.problem.is_none() { Probe::Compared } else { Probe::NotCompared });
+            }
             Fact::WorkerRegistered { kept, stopped, .. } => {
                 if *kept > 0 {
                     self.hit(Probe::RunKept);

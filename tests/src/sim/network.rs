@@ -139,7 +139,7 @@ impl World {
         let worker = self.workers[link.worker].id.clone();
         let hello = match message {
             FromWorker::Hello(hello) => hello,
-            FromWorker::Heartbeat(_) | FromWorker::Reports(_) => {
+            FromWorker::Heartbeat(_) | FromWorker::Reports(_) | FromWorker::Inventory(_) => {
                 let Some(session) = link.session.filter(|_| link.master_life == self.master.life) else { return };
                 if !link.master_open {
                     self.hit(Probe::LateMessageOfOldSession);
@@ -147,6 +147,7 @@ impl World {
                 let heard = self.now(0).boot;
                 self.tell_master(match message {
                     FromWorker::Reports(reports) => Input::WorkerReported { worker, session, reports },
+                    FromWorker::Inventory(inventory) => Input::WorkerInventoried { worker, session, inventory },
                     _ => Input::WorkerHeard { worker, session, at: heard, usage: None },
                 });
                 return;
@@ -186,6 +187,8 @@ impl World {
             ToWorker::Assign(assignments) => AgentInput::Assigned(assignments),
             ToWorker::Cancel(orders) => AgentInput::Cancelled(orders),
             ToWorker::Ack { through } => AgentInput::Acked { through },
+            ToWorker::Inquire { horizon } => AgentInput::Inquired { horizon },
+            ToWorker::Decide(decisions) => AgentInput::Decided(decisions),
             ToWorker::Goodbye { .. } => return Ok(()),
         };
         self.step_worker(worker, input)

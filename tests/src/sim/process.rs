@@ -141,6 +141,12 @@ impl World {
             self.trace.note(self.schedule.now, format_args!("{} ->", self.workers[worker].id), &effect);
             match effect {
                 AgentEffect::Report(report) => reports.push(report),
+                AgentEffect::Answer(inventory) => {
+                    self.report(worker, std::mem::take(&mut reports));
+                    if let Some(link) = self.workers[worker].link {
+                        self.send_to_master(link, FromWorker::Inventory(inventory));
+                    }
+                }
                 AgentEffect::Journal(record) => {
                     if matches!(record, JournalRecord::Adopted(_)) {
                         self.hit(Probe::ContainerAdopted);

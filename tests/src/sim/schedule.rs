@@ -87,6 +87,8 @@ pub(crate) enum Event {
     Cancel {
         target: Option<TaskRef>,
     },
+    /// An operator wants the books compared with what is there.
+    Inquire,
     ClientGivesUp {
         request: RequestId,
     },

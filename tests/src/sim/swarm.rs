@@ -38,6 +38,8 @@ pub(crate) struct Swarm {
     pub(crate) upload_lost: f64,
     /// The most inputs of one batch.
     pub(crate) batch: u64,
+    /// How often the books are compared with what is there.
+    pub(crate) inquiries: usize,
 }
 
 impl Swarm {
@@ -72,6 +74,7 @@ impl Swarm {
             slow: rate(rng, 0.1),
             upload_lost: rate(rng, 0.3),
             batch: between(rng, 1, 16),
+            inquiries: if rng.random_bool(0.5) { between(rng, 1, 20) as usize } else { 0 },
         }
     }
 }

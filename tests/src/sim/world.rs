@@ -75,6 +75,10 @@ impl World {
             let at = between(&mut self.rng, 0, busy);
             self.schedule.at(at, Event::Submit { index });
         }
+        for _ in 0..self.swarm.inquiries {
+            let at = between(&mut self.rng, 0, self.swarm.chaos);
+            self.schedule.at(at, Event::Inquire);
+        }
         for _ in 0..self.swarm.cancels {
             let at = between(&mut self.rng, 0, self.swarm.chaos);
             self.schedule.at(at, Event::Cancel { target: None });
@@ -115,6 +119,7 @@ impl World {
             Event::Submit { index } => self.submit(index),
             Event::Cancel { target: None } => self.cancel_any(),
             Event::Cancel { target: Some(target) } => self.insist_on_cancel(target),
+            Event::Inquire => self.inquire(),
             Event::ClientGivesUp { request } => self.give_up_request(request),
             Event::Fault(fault) => return self.fault(fault),
             Event::Heal => self.heal(),

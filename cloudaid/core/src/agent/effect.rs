@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use shared::id::AttemptKey;
-use shared::link::{Assignment, Report};
+use shared::id::{AttemptKey, Fence};
+use shared::link::{Assignment, Inventory, Report};
 
 use super::journal::JournalRecord;
 
@@ -33,8 +33,17 @@ pub enum AgentEffect {
     UploadOutputs(AttemptKey),
     /// Remove the container (killing it if it runs) and its output: answered by `Removed` or `RemoveFailed`.
     Remove(AttemptKey),
+    /// Ask the engine for all containers: answered by `Listed`.
+    ListContainers {
+        /// To be told in the answer.
+        horizon: Fence,
+        /// Runs whose containers must be among them.
+        watched: Vec<AttemptKey>,
+    },
     /// Tell the master, in this session only.
     Report(Report),
+    /// Tell the master what it wanted to know, in this session only and after all reports before.
+    Answer(Inventory),
 }
 
 /// A signal that stops.

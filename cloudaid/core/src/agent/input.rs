@@ -1,7 +1,7 @@
 //! Everything that can happen to a worker.
 
-use shared::id::AttemptKey;
-use shared::link::{Assignment, CancelOrder, Welcome};
+use shared::id::{AttemptKey, Fence};
+use shared::link::{Assignment, CancelOrder, Decision, Welcome};
 use shared::time::WallTime;
 
 use super::journal::JournalEntry;
@@ -15,6 +15,22 @@ pub enum AgentInput {
     Cancelled(Vec<CancelOrder>),
     /// A session began.
     Connected(Welcome),
+    /// The master says what shall become of runs.
+    Decided(Vec<(AttemptKey, Decision)>),
+    /// The master wants to know what is held.
+    Inquired {
+        /// To be told in the answer.
+        horizon: Fence,
+    },
+    /// What the engine has; the answer to [`AgentEffect::ListContainers`](super::AgentEffect::ListContainers).
+    Listed {
+        /// As in the order.
+        horizon: Fence,
+        /// As in the order.
+        watched: Vec<AttemptKey>,
+        /// All containers of this worker, or why the engine cannot be asked.
+        found: Result<Vec<FoundContainer>, String>,
+    },
     /// The session ended.
     Disconnected,
     /// First of all after a start: what the journal and the engine still know.
@@ -90,7 +106,7 @@ pub struct LogBytes {
     pub stderr: u64,
 }
 
-/// A container that is there at the start.
+/// A container that is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FoundContainer {
     /// From its labels.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use shared::id::AttemptKey;
+use shared::id::{AttemptKey, Fence};
 use shared::link::{AttemptChange, CancelOrder, Decision, Outcome};
 
 use super::testkit::{GRACE, assignment, at, key, welcome};
@@ -104,7 +104,15 @@ impl World {
             | AgentEffect::Wait(_)
             | AgentEffect::CollectLogs(_)
             | AgentEffect::UploadOutputs(_)
-            | AgentEffect::Remove(_) => self.orders.push(effect),
+            | AgentEffect::Remove(_)
+            | AgentEffect::ListContainers { .. } => self.orders.push(effect),
+            AgentEffect::Answer(inventory) => {
+                for key in &inventory.lost {
+                    assert!(!self.containers.contains_key(key), "{key} is said to be lost and is there");
+                }
+                // All containers of this world were known once.
+                assert_eq!(inventory.adopted, []);
+            }
         }
     }
 
@@ -225,7 +233,14 @@ impl World {
                 self.containers.remove(&key);
                 if fails { AgentInput::RemoveFailed(key) } else { AgentInput::Removed(key) }
             }
-            AgentEffect::Journal(_) | AgentEffect::Signal(..) | AgentEffect::Report(_) => return,
+            AgentEffect::ListContainers { horizon, watched } => {
+                let containers = self.containers.iter();
+                let found = Ok(containers.map(|(&key, &state)| FoundContainer { key, state }).collect());
+                AgentInput::Listed { horizon, watched, found }
+            }
+            AgentEffect::Journal(_) | AgentEffect::Signal(..) | AgentEffect::Report(_) | AgentEffect::Answer(_) => {
+                return;
+            }
         };
         self.step(input);
     }
@@ -275,6 +290,7 @@ impl World {
                     self.containers.remove(&key);
                 }
             }
+            11 if self.connected => self.step(AgentInput::Inquired { horizon: Fence(9999) }),
             7..=10 if self.connected => self.step(AgentInput::Acked { through: self.acknowledged_through }),
             _ if !self.orders.is_empty() => self.answer(),
             _ => self.pass_time(),

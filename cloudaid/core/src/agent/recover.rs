@@ -27,10 +27,15 @@ pub(super) fn recover(
         runs.insert(entry.key, take_up(&entry, state, out));
     }
     for (key, state) in found {
-        out.journal(JournalRecord::Adopted(key));
-        let entry = JournalEntry { key, assignment: None, starting_at: None, stop: None, outcome: None };
-        runs.insert(key, take_up(&entry, Some(state), out));
+        runs.insert(key, adopt(FoundContainer { key, state }, out));
     }
+}
+
+/// Takes up a container that no journal speaks of.
+pub(super) fn adopt(FoundContainer { key, state }: FoundContainer, out: &mut Out<'_>) -> Run {
+    out.journal(JournalRecord::Adopted(key));
+    let entry = JournalEntry { key, assignment: None, starting_at: None, stop: None, outcome: None };
+    take_up(&entry, Some(state), out)
 }
 
 fn take_up(entry: &JournalEntry, state: Option<ContainerState>, out: &mut Out<'_>) -> Run {

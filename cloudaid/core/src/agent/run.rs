@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::id::AttemptKey;
-use shared::link::{Assignment, AttemptChange, Outcome, Phase};
+use shared::link::{Assignment, AttemptChange, Decision, Outcome, Phase};
 use shared::task::Verdict;
 use shared::time::{BootTime, WallTime};
 
@@ -126,6 +126,30 @@ impl Run {
             Stage::Running(_) | Stage::Stopping(..) => Some(Phase::Running),
             Stage::Harvesting(_) | Stage::Reporting(_) => Some(Phase::Finished),
             Stage::Removing(_) => None,
+        }
+    }
+
+    /// Whether its container has been started and must be there.
+    pub(super) fn is_watched(&self) -> bool {
+        match &self.stage {
+            Stage::Running(_) | Stage::Stopping(..) => true,
+            Stage::WaitsToPrepare(_)
+            | Stage::WaitsToStart
+            | Stage::Preparing { .. }
+            | Stage::Creating { .. }
+            | Stage::Starting(_)
+            | Stage::Harvesting(_)
+            | Stage::Reporting(_)
+            | Stage::Removing(_) => false,
+        }
+    }
+
+    /// What the master wants to become of it.
+    pub(super) fn decide(&mut self, decision: Decision, out: &mut Out<'_>) {
+        match decision {
+            Decision::Keep => self.keep(out),
+            Decision::Stop => self.give_up(out),
+            Decision::Forget => self.forget(out),
         }
     }
 

@@ -53,6 +53,7 @@ pub(crate) fn on_connected(
         usage: None,
         reserved_at_registration: cluster.ledger.reserved(&id),
         reported: Reported::default(),
+        inquired: None,
     };
     cluster.workers.insert(id.clone(), worker);
     cluster.plan_stale = true;
@@ -81,7 +82,7 @@ pub(crate) fn on_disconnected(cluster: &mut Cluster, id: &WorkerId, session: Ses
     effects.push(Effect::Publish(Event::WorkerDisconnected { worker: id.clone(), live_attempts }));
 }
 
-fn decide(cluster: &Cluster, worker: &WorkerId, held: &Held) -> Decision {
+pub(super) fn decide(cluster: &Cluster, worker: &WorkerId, held: &Held) -> Decision {
     let run = cluster.tasks.get(&held.key.task).and_then(|task| task.live.get(&held.key.index));
     let current =
         run.is_some_and(|run| run.worker == *worker && run.attempt == held.key.attempt && run.fence == held.key.fence);
@@ -124,7 +125,10 @@ fn send_again(cluster: &Cluster, worker: &WorkerId, session: SessionId, inventor
     }
 }
 
-fn live_runs<'a>(cluster: &'a Cluster, worker: &WorkerId) -> impl Iterator<Item = (AttemptKey, RunPhase)> + 'a {
+pub(super) fn live_runs<'a>(
+    cluster: &'a Cluster,
+    worker: &WorkerId,
+) -> impl Iterator<Item = (AttemptKey, RunPhase)> + 'a {
     cluster.ledger.runs(worker).map(|(element, _)| *element).collect::<Vec<_>>().into_iter().filter_map(|element| {
         let task = cluster.tasks.get(&element.task)?;
         let run = task.live.get(&element.index)?;

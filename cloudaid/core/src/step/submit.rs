@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shared::id::{RequestId, TaskId};
+use shared::id::{RequestId, TaskId, WorkerId};
 use shared::time::Now;
 use shared::view::{SubmitView, Tally};
 
@@ -26,7 +26,7 @@ pub(crate) fn on_submit(
     let answer = match find_earlier(cluster, &submission, known) {
         Some(Ok(view)) => Ok(Answer::Submitted(view)),
         Some(Err(reject)) => Err(reject),
-        None => match check_worker(cluster, &submission) {
+        None => match check_worker(cluster, submission.spec.worker.as_ref()) {
             Err(reject) => Err(reject),
             Ok(()) => Ok(Answer::Submitted(accept(cluster, now, submission, effects))),
         },
@@ -60,8 +60,9 @@ fn find_earlier(
     }))
 }
 
-fn check_worker(cluster: &Cluster, submission: &Submission) -> Result<(), Reject> {
-    match &submission.spec.worker {
+/// A task can be for a worker only that has registered once.
+pub(crate) fn check_worker(cluster: &Cluster, wanted: Option<&WorkerId>) -> Result<(), Reject> {
+    match wanted {
         Some(worker) if !cluster.workers.contains_key(worker) => {
             Err(Reject::WorkerNotFound { worker: worker.clone(), known: cluster.workers.keys().cloned().collect() })
         }

@@ -1,7 +1,7 @@
 //! Effects as short lines of text, so that a test can compare the whole list.
 
 use shared::id::{AttemptKey, ElementId, TaskId};
-use shared::link::ToWorker;
+use shared::link::{Decision, ToWorker};
 
 use crate::effect::{Answer, Effect};
 use crate::record::Change;
@@ -25,6 +25,9 @@ fn line(effect: &Effect) -> Option<String> {
         }
         Effect::Reply(_, Ok(Answer::Cancelled(view))) => {
             format!("reply {}{}", view.state, if view.cancelling { ", cancelling" } else { "" })
+        }
+        Effect::Reply(_, Ok(Answer::Inquired(inquired))) => {
+            format!("reply asked {}, absent {}", inquired.asked.len(), inquired.absent.len())
         }
         Effect::Reply(_, Ok(Answer::Done)) => "reply done".to_owned(),
         Effect::Reply(_, Err(reject)) => format!("refuse {reject:?}"),
@@ -55,15 +58,19 @@ fn send(message: &ToWorker) -> String {
     let keys = |keys: &mut dyn Iterator<Item = AttemptKey>| keys.map(key).collect::<Vec<_>>().join(" ");
     match message {
         ToWorker::Welcome(welcome) => {
-            let decisions: Vec<_> =
-                welcome.decisions.iter().map(|(of, decision)| format!(" {decision:?} {}", key(*of))).collect();
-            format!("welcome{}", decisions.concat())
+            format!("welcome{}", decided(&welcome.decisions))
         }
+        ToWorker::Inquire { .. } => "inquire".to_owned(),
+        ToWorker::Decide(decisions) => format!("decide{}", decided(decisions)),
         ToWorker::Assign(orders) => format!("assign {}", keys(&mut orders.iter().map(|order| order.key))),
         ToWorker::Cancel(orders) => format!("cancel {}", keys(&mut orders.iter().map(|order| order.key))),
         ToWorker::Ack { through } => format!("ack {through}"),
         ToWorker::Goodbye { reason } => format!("goodbye {reason}"),
     }
+}
+
+fn decided(decisions: &[(AttemptKey, Decision)]) -> String {
+    decisions.iter().map(|(of, decision)| format!(" {decision:?} {}", key(*of))).collect()
 }
 
 fn task(id: TaskId) -> u128 {

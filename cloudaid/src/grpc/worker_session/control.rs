@@ -5,13 +5,12 @@ use std::time::Duration;
 use shared::id::{SessionId, WorkerId};
 use shared::link::{FromWorker, Hello};
 use shared::proto;
-use tokio::sync::mpsc::UnboundedReceiver;
 use tonic::{Status, Streaming};
 
 use super::Answers;
 use crate::grpc::status;
 use crate::master::handle::ClusterHandle;
-use crate::master::links::Outgoing;
+use crate::master::links::{Outbox, Outgoing};
 use crate::master::narrate::Heartbeats;
 
 /// How long a connection may take to say who it is.
@@ -24,13 +23,13 @@ pub(super) async fn open(
     mut inbound: Streaming<proto::FromWorker>,
 ) -> Result<Answers<proto::ToWorker>, Status> {
     let hello = first_message(&worker, &mut inbound).await?;
-    let (session, outgoing) = cluster.shell().links.open();
+    let (session, outbox) = cluster.shell().links.open();
     if let Err(error) = cluster.worker_connected(session, hello).await {
         cluster.shell().links.forget(session);
         return Err(status(&error));
     }
     tokio::spawn(read(cluster, worker, session, inbound));
-    Ok(Box::pin(answers(outgoing)))
+    Ok(Box::pin(answers(outbox)))
 }
 
 async fn first_message(worker: &WorkerId, inbound: &mut Streaming<proto::FromWorker>) -> Result<Hello, Status> {
@@ -40,7 +39,7 @@ async fn first_message(worker: &WorkerId, inbound: &mut Streaming<proto::FromWor
     match FromWorker::try_from(first) {
         Ok(FromWorker::Hello(hello)) if hello.worker == *worker => Ok(hello),
         Ok(FromWorker::Hello(_)) => Err(Status::permission_denied("the hello names another worker than the call")),
-        Ok(FromWorker::Heartbeat(_) | FromWorker::Reports(_)) => {
+        Ok(FromWorker::Heartbeat(_) | FromWorker::Reports(_) | FromWorker::Inventory(_)) => {
             Err(Status::invalid_argument("the first message must be a hello"))
         }
         Err(error) => Err(Status::invalid_argument(error.to_string())),
@@ -61,6 +60,10 @@ async fn read(cluster: ClusterHandle, worker: WorkerId, session: SessionId, mut 
                 cluster.worker_heard(&worker, session, None);
                 cluster.worker_reported(worker.clone(), session, reports).await
             }
+            Ok(FromWorker::Inventory(inventory)) => {
+                cluster.worker_heard(&worker, session, None);
+                cluster.worker_inventoried(worker.clone(), session, inventory).await
+            }
             Ok(FromWorker::Hello(_)) => {
                 tracing::warn!("Worker {worker} said hello twice on one stream");
                 break;
@@ -79,10 +82,12 @@ async fn read(cluster: ClusterHandle, worker: WorkerId, session: SessionId, mut 
     let _stopping = cluster.worker_disconnected(worker, session).await;
 }
 
-fn answers(outgoing: UnboundedReceiver<Outgoing>) -> impl tokio_stream::Stream<Item = Result<proto::ToWorker, Status>> {
-    let outgoing = tokio_stream::wrappers::UnboundedReceiverStream::new(outgoing);
-    tokio_stream::StreamExt::map(outgoing, |outgoing| match outgoing {
-        Outgoing::Message(message) => Ok(message.into()),
-        Outgoing::Refuse(error) => Err(Status::failed_precondition(format!("{} ({})", error.message, error.hint))),
+fn answers(outbox: Outbox) -> impl tokio_stream::Stream<Item = Result<proto::ToWorker, Status>> {
+    futures_util::stream::unfold(outbox, |mut outbox| async {
+        let answer = match outbox.next().await? {
+            Outgoing::Message(message) => Ok(message.into()),
+            Outgoing::Refuse(error) => Err(Status::failed_precondition(format!("{} ({})", error.message, error.hint))),
+        };
+        Some((answer, outbox))
     })
 }

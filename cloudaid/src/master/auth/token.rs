@@ -31,6 +31,8 @@ struct Claims {
     sub: UserName,
     role: Role,
     iat: u64,
+    /// When the password was given, in seconds; the other tokens of this login have the same.
+    auth_time: Option<u64>,
     nbf: u64,
     exp: u64,
     iss: String,
@@ -52,16 +54,18 @@ impl Tokens {
     /// Signs and verifies once, so that what cannot work says so at the start.
     pub(super) fn self_test(&self) -> Result<(), String> {
         let user: UserName = "self-test".parse().map_err(|error| format!("{error}"))?;
-        let (token, _) = self.sign(&user, Role::User, Duration::from_secs(60)).map_err(|error| error.to_string())?;
+        let (token, _) =
+            self.sign(&user, Role::User, Duration::from_secs(60), None).map_err(|error| error.to_string())?;
         self.verify(&token).map(|_| ()).map_err(|error| error.message)
     }
 
-    /// A token for `user`, and when it expires.
+    /// A token for `user`, and when it expires. `login` is when the password was given, if not now.
     pub(super) fn sign(
         &self,
         user: &UserName,
         role: Role,
         ttl: Duration,
+        login: Option<u64>,
     ) -> Result<(String, WallTime), jsonwebtoken::errors::Error> {
         let now = get_current_timestamp();
         let exp = now.saturating_add(ttl.as_secs());
@@ -69,6 +73,7 @@ impl Tokens {
             sub: user.clone(),
             role,
             iat: now,
+            auth_time: Some(login.unwrap_or(now)),
             nbf: now,
             exp,
             iss: ISSUER.to_owned(),
@@ -80,6 +85,11 @@ impl Tokens {
     }
 
     pub(super) fn verify(&self, token: &str) -> Result<Principal, ApiError> {
+        self.verify_with_login(token).map(|(principal, _)| principal)
+    }
+
+    /// Also when the password was given, in seconds.
+    pub(super) fn verify_with_login(&self, token: &str) -> Result<(Principal, u64), ApiError> {
         let data = jsonwebtoken::decode::<Claims>(token, &self.verifying, &self.validation).map_err(|error| {
             let message = match error.kind() {
                 ErrorKind::ExpiredSignature => "the token has expired",
@@ -87,7 +97,8 @@ impl Tokens {
             };
             ApiError::new(ErrorCode::Unauthenticated, message, "log in again: `cloudctl login`")
         })?;
-        Ok(Principal { user: data.claims.sub, role: data.claims.role })
+        let Claims { sub: user, role, iat, auth_time, .. } = data.claims;
+        Ok((Principal { user, role }, auth_time.unwrap_or(iat)))
     }
 }
 
@@ -122,10 +133,21 @@ mod tests {
     fn what_was_signed_is_known_again() {
         let tokens = Tokens::new(SECRET);
         let user: UserName = "ann".parse().expect("a name");
-        let (token, expires) = tokens.sign(&user, Role::Admin, Duration::from_secs(60)).expect("signed");
+        let (token, expires) = tokens.sign(&user, Role::Admin, Duration::from_secs(60), None).expect("signed");
         assert_eq!(tokens.verify(&token), Ok(Principal { user, role: Role::Admin }));
         assert!(expires.0 / 1000 >= i64::try_from(get_current_timestamp()).expect("now") + 58);
         assert!(!refused(&signed(&claims(), Algorithm::HS256, SECRET)), "the sample of the other tests is good");
+    }
+
+    #[test]
+    fn the_time_of_the_login_is_kept() {
+        let tokens = Tokens::new(SECRET);
+        let user: UserName = "ann".parse().expect("a name");
+        let login = get_current_timestamp() - 1000;
+        let (token, _) = tokens.sign(&user, Role::User, Duration::from_secs(60), Some(login)).expect("signed");
+        assert_eq!(tokens.verify_with_login(&token).expect("good").1, login);
+        let older = signed(&claims(), Algorithm::HS256, SECRET);
+        assert!(tokens.verify_with_login(&older).expect("good").1 > login, "one without it counts from its own start");
     }
 
     #[test]
@@ -176,6 +198,7 @@ mod tests {
             ("exp", json!(null)),
             ("sub", json!(["ann"])),
             ("role", json!(1)),
+            ("auth_time", json!("0")),
             ("iss", json!({"cloudai": 1})),
         ];
         for (field, value) in cases {

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use shared::time::WallTime;
 use tokio::sync::watch;
 
 use super::frame::Frames;
@@ -72,7 +73,8 @@ fn read_batch(log: &Log, position: u64, end: u64, from: LogOffsets) -> io::Resul
         let skip = usize::try_from(known).unwrap_or(usize::MAX);
         let data = frames.intact_data(&frame)?.slice(skip..);
         size += data.len();
-        chunks.push(LogChunk { stream: frame.stream, offset: frame.offset + known, data });
+        let at = WallTime(frame.at_unix_ms());
+        chunks.push(LogChunk { stream: frame.stream, offset: frame.offset + known, at, data });
     }
     let reached = frames.position();
     if chunks.is_empty() && reached < end {

@@ -51,6 +51,13 @@ impl Frame {
         (len as usize <= DATA_LIMIT).then_some(Self { stream, offset, len, header })
     }
 
+    /// When it arrived, Unix milliseconds.
+    pub(super) fn at_unix_ms(&self) -> i64 {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&self.header[14..CHECKED]);
+        i64::from_be_bytes(bytes)
+    }
+
     /// Bytes in the file.
     pub(super) fn size(&self) -> u64 {
         HEADER as u64 + u64::from(self.len)

@@ -33,6 +33,11 @@ impl Default for Index {
 }
 
 impl Index {
+    /// Ascending; the first is the start of the file.
+    pub(super) fn checkpoints(&self) -> &[Checkpoint] {
+        &self.checkpoints
+    }
+
     /// The end of the last frame.
     pub(super) fn end(&self) -> Checkpoint {
         self.end

@@ -171,12 +171,12 @@ async fn followers_get_every_byte_once_from_where_they_ask() {
     let from = LogOffsets { stdout: 1, stderr: 3 };
     let mut chunks = bench.store.chunks_from(bench.key.element(), 1, from).await.expect("follow");
     let first = chunks.next_batch().await.expect("read");
-    assert_eq!(first, [LogChunk { stream: Stdout, offset: 1, data: Bytes::from_static(b"bc") }]);
+    assert_eq!(first, [LogChunk { stream: Stdout, offset: 1, at: first[0].at, data: Bytes::from_static(b"bc") }]);
     assert!(chunks.next_batch().await.expect("read").is_empty());
     let (appended, ()) = tokio::join!(bench.append(Stderr, 3, b"!"), chunks.changed());
     appended.expect("appended");
     let second = chunks.next_batch().await.expect("read");
-    assert_eq!(second, [LogChunk { stream: Stderr, offset: 3, data: Bytes::from_static(b"!") }]);
+    assert_eq!(second, [LogChunk { stream: Stderr, offset: 3, at: second[0].at, data: Bytes::from_static(b"!") }]);
     assert!(!chunks.is_sealed());
     bench.store.seal(bench.key.element(), 1);
     chunks.changed().await;
@@ -233,4 +233,68 @@ async fn more_logs_than_are_remembered_lose_nothing() {
     for key in &keys {
         assert_eq!(bench.store.offsets(key).await.expect("offsets").stdout, 1);
     }
+}
+
+#[tokio::test]
+async fn the_last_lines_of_both_streams_begin_where_they_begin() {
+    let bench = Bench::new();
+    bench.append(Stdout, 0, b"a\nb\nc").await.expect("appended");
+    bench.append(Stderr, 0, b"x\ny\n").await.expect("appended");
+    bench.append(Stdout, 5, b"c\nd").await.expect("appended");
+    let begin = async |select, count| {
+        let offsets = bench.store.start_of_last(bench.key.element(), 1, select, count).await.expect("found");
+        (offsets.stdout, offsets.stderr)
+    };
+    // In order of their ends: a b x y cc d.
+    for (count, expected) in
+        [(0, (8, 4)), (1, (7, 4)), (2, (4, 4)), (3, (4, 2)), (5, (2, 0)), (6, (0, 0)), (99, (0, 0))]
+    {
+        assert_eq!(begin(LogSelect::Both, count).await, expected, "{count} lines");
+    }
+    assert_eq!(begin(LogSelect::One(Stderr), 1).await, (8, 2));
+    assert_eq!(begin(LogSelect::One(Stdout), 2).await, (4, 4));
+}
+
+#[tokio::test]
+async fn the_last_lines_of_a_long_log_are_found_from_its_end() {
+    let bench = Bench::new();
+    let mut offset = 0;
+    for number in 0..40 {
+        let line = format!("{number}{}\n", "x".repeat(20_000));
+        bench.append(Stdout, offset, line.as_bytes()).await.expect("appended");
+        offset += line.len() as u64;
+    }
+    let found = bench.store.start_of_last(bench.key.element(), 1, LogSelect::Both, 3).await.expect("found");
+    assert_eq!(offset - found.stdout, 3 * 20_003);
+    let all = bench.store.start_of_last(bench.key.element(), 1, LogSelect::Both, 100).await.expect("found");
+    assert_eq!(all, LogOffsets::default());
+}
+
+#[tokio::test]
+async fn what_arrived_since_a_time_is_found() {
+    let bench = Bench::new();
+    let now = || jiff::Timestamp::now().as_millisecond();
+    let mut times = Vec::new();
+    let piece = "x".repeat(30_000);
+    for number in 0..20u64 {
+        times.push(now());
+        bench
+            .append(if number % 2 == 0 { Stdout } else { Stderr }, number / 2 * 30_000, piece.as_bytes())
+            .await
+            .expect("appended");
+        // The next piece arrives later, by the clock that stamps them.
+        while now() <= times[times.len() - 1] + 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let since = async |time| {
+        let found = bench.store.start_since(bench.key.element(), 1, WallTime(time)).await.expect("found");
+        (found.stdout / 30_000, found.stderr / 30_000)
+    };
+    assert_eq!(since(0).await, (0, 0));
+    assert_eq!(since(times[1]).await, (1, 0));
+    assert_eq!(since(times[14]).await, (7, 7));
+    assert_eq!(since(now() + 1000).await, (10, 10));
+    let nothing = bench.store.start_since(bench.key.element(), 9, WallTime(0)).await.expect("found");
+    assert_eq!(nothing, LogOffsets::default());
 }

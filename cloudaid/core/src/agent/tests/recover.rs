@@ -1,0 +1,92 @@
+//! After a restart.
+
+use super::*;
+
+#[test]
+fn accepted_in_an_earlier_life_waits_for_the_master() {
+    let (mut scene, effects) = Scene::recovered(
+        vec![entry(key(0)), entry(key(1)), entry(key(2)), entry_started(key(3))],
+        &[(key(1), ContainerState::Created), (key(3), ContainerState::Created)],
+    );
+    assert_eq!(effects, []);
+    assert_eq!(scene.agent.inventory(), [0, 1, 2, 3].map(|index| Held { key: key(index), phase: Phase::Accepted }));
+    scene.now = 6;
+    let decisions =
+        vec![(key(0), Decision::Keep), (key(1), Decision::Keep), (key(2), Decision::Stop), (key(3), Decision::Keep)];
+    let mut expected = vec![prepare(key(0))];
+    expected.extend(starting(key(1), 6));
+    expected.push(AgentEffect::Remove(key(2)));
+    expected.extend(starting(key(3), 6));
+    assert_eq!(scene.step(AgentInput::Connected(welcome(decisions))), expected);
+}
+
+#[test]
+fn what_runs_or_ended_is_watched_again_at_once() {
+    let (mut scene, effects) = Scene::recovered(
+        vec![entry_started(key(0)), entry_started(key(1))],
+        &[(key(0), ContainerState::Running), (key(1), ContainerState::Exited)],
+    );
+    assert_eq!(effects, [attached(key(0)), attached(key(1))].concat());
+    scene.step(AgentInput::Exited(key(1), exit(1)));
+    scene.step(AgentInput::LogsDrained(key(1), LogBytes::default()));
+    scene.step(AgentInput::OutputsUploaded { key: key(1), files: 0, notes: Vec::new() });
+    let outcome = outcome(Verdict::ExitCode { exit_code: 1 }, Some(40), 0);
+    let reports = [started(key(0), 1, 40), finished(key(1), 2, &outcome).remove(1)];
+    assert_eq!(scene.step(AgentInput::Connected(welcome(Vec::new()))), reports);
+}
+
+#[test]
+fn a_container_that_was_started_and_is_gone_is_lost() {
+    let (mut scene, effects) = Scene::recovered(vec![entry_started(key(0))], &[]);
+    let verdict = Verdict::WorkerLost { message: "the container is gone".to_owned() };
+    let expected = finished(key(0), 1, &outcome(verdict, Some(40), 0));
+    assert_eq!(effects, expected[..1]);
+    assert_eq!(scene.step(AgentInput::Connected(welcome(vec![(key(0), Decision::Keep)]))), expected[1..]);
+}
+
+#[test]
+fn a_container_without_a_journal_is_adopted_and_finishes() {
+    let (mut scene, effects) =
+        Scene::recovered(Vec::new(), &[(key(0), ContainerState::Running), (key(1), ContainerState::Created)]);
+    let adopted = |index| AgentEffect::Journal(JournalRecord::Adopted(key(index)));
+    let expected = [vec![adopted(0)], attached(key(0)), vec![adopted(1)]].concat();
+    assert_eq!(effects, expected);
+    scene.step(AgentInput::Exited(key(0), exit(0)));
+    scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
+    scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    let mut expected = starting(key(1), 0);
+    expected.push(finished(key(0), 1, &outcome(Verdict::Success, None, 0)).remove(1));
+    assert_eq!(scene.step(AgentInput::Connected(welcome(vec![(key(1), Decision::Keep)]))), expected);
+}
+
+#[test]
+fn an_end_that_was_not_acknowledged_is_told_again() {
+    let outcome = outcome(Verdict::Success, Some(1), 2);
+    let entries =
+        [0, 1].map(|index| JournalEntry { outcome: Some(outcome.clone()), ..entry_started(key(index)) }).into();
+    let (mut scene, effects) = Scene::recovered(entries, &[(key(0), ContainerState::Exited)]);
+    assert_eq!(effects, []);
+    assert_eq!(scene.agent.inventory(), [0, 1].map(|index| Held { key: key(index), phase: Phase::Finished }));
+    let decisions = vec![(key(0), Decision::Keep), (key(1), Decision::Forget)];
+    assert_eq!(
+        scene.step(AgentInput::Connected(welcome(decisions))),
+        [AgentEffect::Remove(key(1)), finished(key(0), 1, &outcome).remove(1)]
+    );
+}
+
+#[test]
+fn a_cancel_outlives_the_process() {
+    let stop = Some(StopOrder { grace: GRACE });
+    let (mut scene, effects) = Scene::recovered(
+        vec![JournalEntry { stop, ..entry_started(key(0)) }, JournalEntry { stop, ..entry(key(1)) }],
+        &[(key(0), ContainerState::Running)],
+    );
+    let mut expected = attached(key(0));
+    expected.push(AgentEffect::Signal(key(0), StopSignal::Term));
+    expected.extend_from_slice(&finished(key(1), 0, &outcome(Verdict::Cancelled, None, 0))[..1]);
+    assert_eq!(effects, expected);
+    scene.step(AgentInput::Exited(key(0), exit(143)));
+    scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    assert_eq!(effects, finished(key(0), 0, &outcome(Verdict::Cancelled, Some(40), 0))[..1]);
+}

@@ -1,0 +1,199 @@
+//! From the assignment to the end that the master knows.
+
+use super::*;
+
+#[test]
+fn a_run_goes_from_assignment_to_nothing_left() {
+    let mut scene = Scene::connected();
+    let key = key(0);
+    let accepted = AgentEffect::Journal(JournalRecord::Accepted(Arc::new(assignment(0))));
+    assert_eq!(scene.step(AgentInput::Assigned(vec![assignment(0)])), [accepted, prepare(key)]);
+    assert_eq!(scene.step(AgentInput::ImageReady(key)), [AgentEffect::Create(Arc::new(assignment(0)))]);
+    scene.now = 5;
+    assert_eq!(scene.step(AgentInput::Created(key)), starting(key, 5));
+    assert_eq!(
+        scene.step(AgentInput::Started(key)),
+        [AgentEffect::Wait(key), AgentEffect::CollectLogs(key), started(key, 1, 5)]
+    );
+    assert_eq!(scene.agent.running(), 1);
+    scene.now = 9;
+    assert_eq!(scene.step(AgentInput::Exited(key, exit(3))), [AgentEffect::UploadOutputs(key)]);
+    assert_eq!(scene.step(AgentInput::LogsDrained(key, LogBytes { stdout: 7, stderr: 8 })), []);
+    let outcome = Outcome {
+        stdout_bytes: 7,
+        stderr_bytes: 8,
+        output_files: 2,
+        output_notes: vec!["a link".to_owned()],
+        ..outcome(Verdict::ExitCode { exit_code: 3 }, Some(5), 9)
+    };
+    let uploaded = AgentInput::OutputsUploaded { key, files: 2, notes: vec!["a link".to_owned()] };
+    assert_eq!(scene.step(uploaded), finished(key, 2, &outcome));
+    assert_eq!(scene.step(AgentInput::Acked { through: 1 }), []);
+    assert_eq!(scene.step(AgentInput::Acked { through: 2 }), [AgentEffect::Remove(key)]);
+    assert_eq!(scene.step(AgentInput::Removed(key)), [AgentEffect::Journal(JournalRecord::Forgotten(key))]);
+    assert!(scene.agent.is_empty());
+    assert_eq!(scene.agent.next_wake(), None);
+}
+
+#[test]
+fn logs_that_end_before_the_exit_is_known_count() {
+    let mut scene = Scene::connected();
+    scene.assign_and_start(0);
+    assert_eq!(scene.step(AgentInput::LogsDrained(key(0), LogBytes::default())), []);
+    assert_eq!(scene.step(AgentInput::Exited(key(0), exit(0))), [AgentEffect::UploadOutputs(key(0))]);
+    let refused = AgentInput::UploadFailed(key(0), "the disk is full".to_owned());
+    let outcome =
+        Outcome { output_notes: vec!["the disk is full".to_owned()], ..outcome(Verdict::Success, Some(0), 0) };
+    assert_eq!(scene.step(refused), finished(key(0), 2, &outcome));
+}
+
+#[test]
+fn outputs_that_are_there_before_the_log_count() {
+    let mut scene = Scene::connected();
+    scene.assign_and_start(0);
+    scene.step(AgentInput::Exited(key(0), exit(0)));
+    assert_eq!(scene.step(AgentInput::OutputsUploaded { key: key(0), files: 4, notes: Vec::new() }), []);
+    let outcome = Outcome { output_files: 4, ..outcome(Verdict::Success, Some(0), 0) };
+    assert_eq!(scene.step(AgentInput::LogsDrained(key(0), LogBytes::default())), finished(key(0), 2, &outcome));
+}
+
+#[test]
+fn the_clock_of_the_engine_is_used_where_it_has_one() {
+    let mut scene = Scene::connected();
+    scene.assign_and_start(0);
+    let ended = Ended { started_at: Some(WallTime(70)), finished_at: Some(WallTime(80)), ..exit(0) };
+    scene.step(AgentInput::Exited(key(0), ended));
+    scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    assert_eq!(effects, finished(key(0), 2, &outcome(Verdict::Success, Some(70), 80)));
+}
+
+#[test]
+fn a_duplicate_assignment_only_repeats_where_the_run_stands() {
+    let mut scene = Scene::connected();
+    scene.assign(0);
+    let duplicate = || AgentInput::Assigned(vec![assignment(0)]);
+    assert_eq!(scene.step(duplicate()), []);
+    scene.step(AgentInput::ImageReady(key(0)));
+    assert_eq!(scene.step(duplicate()), []);
+    scene.step(AgentInput::Created(key(0)));
+    scene.step(AgentInput::Started(key(0)));
+    assert_eq!(scene.step(duplicate()), [started(key(0), 2, 0)]);
+    scene.step(AgentInput::Exited(key(0), exit(0)));
+    scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
+    scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    let repeated = &finished(key(0), 4, &outcome(Verdict::Success, Some(0), 0))[1..];
+    assert_eq!(scene.step(duplicate()), repeated);
+    scene.step(AgentInput::Acked { through: 4 });
+    assert_eq!(scene.step(duplicate()), []);
+    scene.step(AgentInput::Removed(key(0)));
+    assert_eq!(scene.step(duplicate()), [], "a late assignment of a run that is gone");
+    assert!(scene.agent.is_empty());
+}
+
+#[test]
+fn a_newer_run_of_an_element_stops_the_older_without_a_word() {
+    let mut scene = Scene::connected();
+    scene.assign_and_start(0);
+    let newer = attempt(0, 2);
+    let accepted = AgentEffect::Journal(JournalRecord::Accepted(Arc::new(assignment_of(newer))));
+    let effects = scene.step(AgentInput::Assigned(vec![assignment_of(newer)]));
+    assert_eq!(effects, [AgentEffect::Signal(key(0), StopSignal::Term), accepted, prepare(newer)]);
+    assert_eq!(scene.step(AgentInput::Exited(key(0), exit(143))), [AgentEffect::Remove(key(0))]);
+    assert_eq!(scene.agent.inventory(), [Held { key: newer, phase: Phase::Accepted }]);
+}
+
+#[test]
+fn an_older_run_of_an_element_is_not_taken() {
+    let mut scene = Scene::connected();
+    scene.step(AgentInput::Assigned(vec![assignment_of(attempt(0, 2))]));
+    assert_eq!(scene.step(AgentInput::Assigned(vec![assignment(0)])), []);
+    let same_fence = AttemptKey { attempt: 3, ..attempt(0, 2) };
+    assert_eq!(scene.step(AgentInput::Assigned(vec![assignment_of(same_fence)])), []);
+    let other_element = AttemptKey { fence: Fence(1), ..key(1) };
+    assert_eq!(scene.step(AgentInput::Assigned(vec![assignment_of(other_element)])).len(), 2);
+}
+
+#[test]
+fn an_engine_in_trouble_is_asked_again_more_and_more_slowly() {
+    let mut scene = Scene::connected();
+    scene.assign(0);
+    for pause in [200, 400, 800, 1600, 3200, 6400, 7000, 7000] {
+        assert_eq!(scene.step(AgentInput::ImageFailed(key(0), engine())), []);
+        assert_eq!(scene.agent.next_wake(), Some(BootTime(scene.now + pause)));
+        assert_eq!(scene.step(AgentInput::Tick), [], "too early");
+        assert_eq!(scene.wake(), [prepare(key(0))]);
+    }
+    scene.step(AgentInput::ImageReady(key(0)));
+    assert_eq!(scene.step(AgentInput::CreateFailed(key(0), engine())), []);
+    assert_eq!(scene.wake(), [AgentEffect::Create(Arc::new(assignment(0)))]);
+    scene.step(AgentInput::Created(key(0)));
+    assert_eq!(scene.step(AgentInput::StartFailed(key(0), engine())), []);
+    assert_eq!(scene.wake(), [AgentEffect::Start(key(0))]);
+    scene.step(AgentInput::Started(key(0)));
+    assert_eq!(scene.step(AgentInput::WaitFailed(key(0), engine())), []);
+    assert_eq!(scene.wake(), [AgentEffect::Wait(key(0))]);
+}
+
+#[test]
+fn what_can_never_be_is_said_at_once() {
+    let mut scene = Scene::connected();
+    scene.assign(0);
+    let error = EngineError::ImageNotFound("no such image".to_owned());
+    let verdict = Verdict::Image { message: "no such image".to_owned() };
+    let effects = scene.step(AgentInput::ImageFailed(key(0), error));
+    assert_eq!(effects, finished(key(0), 1, &outcome(verdict, None, 0)));
+
+    let setup = || EngineError::Setup("no such command".to_owned());
+    let verdict = || Verdict::Setup { message: "no such command".to_owned() };
+    scene.assign(1);
+    scene.step(AgentInput::ImageReady(key(1)));
+    let effects = scene.step(AgentInput::CreateFailed(key(1), setup()));
+    assert_eq!(effects, finished(key(1), 2, &outcome(verdict(), None, 0)));
+
+    scene.assign(2);
+    scene.step(AgentInput::ImageReady(key(2)));
+    scene.step(AgentInput::Created(key(2)));
+    let effects = scene.step(AgentInput::StartFailed(key(2), setup()));
+    assert_eq!(effects, finished(key(2), 3, &outcome(verdict(), None, 0)));
+}
+
+#[test]
+fn a_registry_that_does_not_answer_is_asked_three_times_more() {
+    let mut scene = Scene::connected();
+    scene.assign(0);
+    let error = || EngineError::ImageUnavailable("timeout".to_owned());
+    for _ in 0..3 {
+        assert_eq!(scene.step(AgentInput::ImageFailed(key(0), error())), []);
+        assert_eq!(scene.wake(), [prepare(key(0))]);
+    }
+    let verdict = Verdict::Image { message: "timeout".to_owned() };
+    let now = i64::try_from(scene.now).expect("a small time");
+    assert_eq!(scene.step(AgentInput::ImageFailed(key(0), error())), finished(key(0), 1, &outcome(verdict, None, now)));
+}
+
+#[test]
+fn a_container_that_vanishes_is_lost_with_what_it_left() {
+    let mut scene = Scene::connected();
+    scene.assign_and_start(0);
+    scene.now = 3;
+    assert_eq!(scene.step(AgentInput::WaitFailed(key(0), EngineError::NotFound)), [AgentEffect::UploadOutputs(key(0))]);
+    scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    let verdict = Verdict::WorkerLost { message: "the container is gone".to_owned() };
+    assert_eq!(effects, finished(key(0), 2, &outcome(verdict, Some(0), 3)));
+}
+
+#[test]
+fn a_command_that_was_never_run_is_a_setup_failure_and_not_waited_for_again() {
+    let mut scene = Scene::connected();
+    scene.assign_and_start(0);
+    scene.now = 3;
+    let error = EngineError::Setup("exec nosuch failed".to_owned());
+    assert_eq!(scene.step(AgentInput::WaitFailed(key(0), error)), [AgentEffect::UploadOutputs(key(0))]);
+    assert_eq!(scene.agent.next_wake(), None, "there is nothing to wait for");
+    scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    let verdict = Verdict::Setup { message: "exec nosuch failed".to_owned() };
+    assert_eq!(effects, finished(key(0), 2, &outcome(verdict, Some(0), 3)));
+}

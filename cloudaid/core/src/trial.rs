@@ -1,0 +1,47 @@
+//! What would become of a submission, by the scheduler's own filter. Nothing is kept.
+
+use shared::id::WorkerId;
+use shared::view::{Fit, FitView};
+
+use crate::cluster::Cluster;
+use crate::queue::Shape;
+use crate::reject::Reject;
+use crate::scheduler::{Obstacle, Room};
+use crate::step::submit;
+
+impl Cluster {
+    /// Where one element of this shape could run, and what its submitter would be told.
+    ///
+    /// # Errors
+    /// It would be refused.
+    pub fn trial(&self, shape: &Shape) -> Result<(Vec<FitView>, Vec<String>), Reject> {
+        submit::check_worker(self, shape.worker.as_ref())?;
+        let fits = self.rooms().iter().map(|room| fit(room, shape)).collect();
+        Ok((fits, self.submit_warnings(shape)))
+    }
+}
+
+fn fit(room: &Room, shape: &Shape) -> FitView {
+    let reasons: Vec<_> = room.obstacles(shape).map(|obstacle| in_words(&room.worker, obstacle)).collect();
+    let fit = match (reasons.is_empty(), room.could_ever_fit(shape)) {
+        (true, _) => Fit::Now,
+        (false, true) => Fit::Later,
+        (false, false) => Fit::Never,
+    };
+    FitView { worker_id: room.worker.clone(), fit, reasons }
+}
+
+fn in_words(worker: &WorkerId, obstacle: Obstacle) -> String {
+    match obstacle {
+        Obstacle::OtherWorkerRequested => "the task is for another worker".to_owned(),
+        Obstacle::NotActive(state) => format!("{worker} is {state}"),
+        Obstacle::Busy(shortage) => {
+            let amount = |amount| shortage.kind.describe(amount);
+            format!("{} of {} free", amount(shortage.available), amount(shortage.wanted))
+        }
+        Obstacle::TooSmall(shortage) => {
+            let amount = |amount| shortage.kind.describe(amount);
+            format!("{} of {} in all", amount(shortage.available), amount(shortage.wanted))
+        }
+    }
+}
