@@ -3,10 +3,12 @@
 use std::future::Future;
 use std::io::Write;
 
+use shared::context::Context;
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock;
 use crate::config::{DevConfig, WorkerToken};
 use crate::master::{self, MasterError, Started};
 use crate::worker::{self, WorkerError};
@@ -14,7 +16,7 @@ use crate::worker::{self, WorkerError};
 mod context;
 mod ready;
 
-use context::{Context, Written};
+use context::Written;
 
 /// Why it stopped before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -140,12 +142,8 @@ where
 /// A context that cannot be written is no reason not to run: cloudctl can log in by hand.
 async fn write_context(started: &Started, file: Option<std::path::PathBuf>) -> Written {
     let (Some(admin), Some(file)) = (&started.admin, file) else { return Written::Nothing };
-    let context = Context {
-        server: ready::url(started.http),
-        token: admin.token.clone(),
-        username: admin.username.to_string(),
-        rest: toml::Table::new(),
-    };
+    let (server, username) = (ready::url(started.http), admin.username.to_string());
+    let context = Context::logged_in(server, admin.token.clone(), username, clock::wall(), admin.expires_at);
     let path = file.clone();
     match tokio::task::spawn_blocking(move || context::write(&path, context)).await {
         Ok(Ok(current)) => Written::To { file, current },

@@ -13,11 +13,11 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shared::error::{ApiError, ErrorBody, ErrorCode};
+use shared::error::{ApiError, ErrorBody, ErrorCode, exit};
 use url::Url;
 
 pub(crate) use api::TaskFilter;
-pub(crate) use follow::{Followed, Follower, Outcome, PATIENCE};
+pub(crate) use follow::{Begin, Followed, Follower, LogQuery, Outcome, PATIENCE};
 pub(crate) use retry::with_retries;
 
 use crate::context::{Target, is_local};
@@ -113,9 +113,9 @@ fn transport(server: &Url) -> reqwest::ClientBuilder {
 }
 
 fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, CtlError> {
-    builder.build().map_err(|error| CtlError::Refused {
-        message: format!("cannot set up TLS: {}", last_source(&error)),
-        hint: "check the certificates of this machine (package ca-certificates)".to_owned(),
+    builder.build().map_err(|error| {
+        let message = format!("cannot set up TLS: {}", last_source(&error));
+        CtlError::refused(exit::CONFIG, message, "check the certificates of this machine (package ca-certificates)")
     })
 }
 

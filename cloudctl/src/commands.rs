@@ -1,75 +1,98 @@
 //! The verbs. Each takes its arguments, asks the master, and returns what is to be shown.
 
+mod attend;
+mod bulk;
 mod cancel;
+mod completions;
+mod context;
 mod dispatch;
 mod download;
+mod each;
+mod files;
+mod fix_resources;
 mod follow;
+mod help;
+mod ids;
+mod internal_state;
+mod interrupt;
 mod list_tasks;
 mod login;
+mod logout;
+mod logs;
+mod man;
 mod monitor;
+mod owner;
 mod queue;
+mod request;
+mod retry;
+mod session;
 mod show;
 mod shutdown;
+mod since;
+mod stats;
 mod status;
 mod submit;
 mod task;
+mod task_file;
 mod task_files;
+mod until_key;
 mod version;
 mod wait;
+mod watch;
+mod whoami;
 mod why;
 mod workers;
 
-use shared::error::{ApiError, ErrorCode};
-use shared::view::TaskView;
-
 use crate::args::{Cli, Verb};
-use crate::client::Client;
-use crate::context::resolve;
 use crate::exit::CtlError;
 use crate::render::{Done, Terminal};
-use shared::text::printable;
+use session::Session;
 
-/// What every verb works with.
-struct Session<'a> {
-    client: Client,
-    terminal: &'a Terminal,
-}
-
-/// Runs the verb.
+/// Runs the verb; `shell` runs none.
 pub(crate) async fn run(cli: &Cli, terminal: &Terminal) -> Result<Done, CtlError> {
-    // These two need no context.
+    let global = &cli.global;
+    // These need no master.
     match &cli.verb {
-        Verb::Login(args) => return login::run(args, &cli.global, terminal).await,
-        Verb::Version => return Ok(version::run()),
+        Verb::Login(args) => return login::run(args, global, terminal).await,
+        Verb::Logout(args) => return logout::run(args, global),
+        Verb::Context(args) => return context::run(args, global),
+        Verb::Version => return version::run(global, terminal).await,
+        Verb::Completions(args) => return completions::run(args),
+        Verb::Man(args) => return man::run(args),
+        Verb::Help(args) => return help::run(args),
         _ => {}
     }
-    let session = Session { client: Client::new(&resolve(&cli.global)?)?, terminal };
+    let session = Session::open(global, terminal).await?;
     match &cli.verb {
-        Verb::Login(_) | Verb::Version => Ok(Done::default()),
-        Verb::Status => status::run(&session).await,
-        Verb::Workers => workers::run(&session).await,
+        Verb::Login(_)
+        | Verb::Logout(_)
+        | Verb::Context(_)
+        | Verb::Version
+        | Verb::Completions(_)
+        | Verb::Man(_)
+        | Verb::Help(_)
+        | Verb::Shell(_) => Ok(Done::default()),
         Verb::Task(args) => task::run(args, &session).await,
         Verb::Dispatch(args) => dispatch::run(args, &session).await,
         Verb::ListTasks(args) => list_tasks::run(args, &session).await,
         Verb::Show(args) => show::run(args, &session).await,
         Verb::Why(args) => why::run(args, &session).await,
-        Verb::Monitor(args) => monitor::run(args, &session).await,
+        Verb::Wait(args) => wait::run(args, &session).await,
         Verb::Cancel(args) => cancel::run(args, &session).await,
-        Verb::Queue => queue::run(&session).await,
+        Verb::Retry(args) => retry::run(args, &session).await,
+        Verb::Monitor(args) => monitor::run(args, &session).await,
+        Verb::Logs(args) => logs::run(args, &session).await,
+        Verb::Files(args) => files::run(args, &session).await,
         Verb::TaskFiles(args) => task_files::run(args, &session).await,
         Verb::Download(args) => download::run(args, &session).await,
+        Verb::Status(args) => status::run(args, &session).await,
+        Verb::Workers => workers::run(&session).await,
+        Verb::Stats(args) => stats::run(args, &session).await,
+        Verb::Queue => queue::run(&session).await,
+        Verb::Watch(args) => watch::run(args, &session).await,
+        Verb::InternalState => internal_state::run(&session).await,
+        Verb::FixResources => fix_resources::run(&session).await,
         Verb::Shutdown(args) => shutdown::run(args, &session).await,
-    }
-}
-
-/// Where a user is named beside a task, it must be theirs: a script that mixes up two tasks should hear of it.
-fn check_owner(task: &TaskView, user: Option<&str>) -> Result<(), CtlError> {
-    match user {
-        Some(user) if user != task.user.as_str() => {
-            let message = format!("{} is not a task of {}", task.task_id, printable(user));
-            let hint = format!("it belongs to {}; the user may be left out", task.user);
-            Err(ApiError::new(ErrorCode::TaskNotFound, message, hint).into())
-        }
-        _ => Ok(()),
+        Verb::Whoami => whoami::run(&session).await,
     }
 }

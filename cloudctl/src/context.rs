@@ -1,102 +1,98 @@
-//! Contexts: reading and writing their file, and finding out which server a call is for.
+//! Contexts: finding out which master a call is for, and who we are to it.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use etcetera::BaseStrategy;
+use shared::context::file::load;
 use shared::context::{CONTEXT_FILE, Context, ContextFile};
-use ulid::Ulid;
+use shared::error::exit;
+use shared::text::printable;
+use shared::time::WallTime;
 use url::{Host, Url};
 
 use crate::args::GlobalArgs;
 use crate::exit::CtlError;
 
-/// The server that a call goes to.
+/// The master that a call goes to.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     /// Where.
     pub(crate) server: Url,
     /// Who we are, as far as known.
     pub(crate) token: Option<String>,
+    /// The context that the token is of, if it is of one.
+    pub(crate) context: Option<String>,
+    /// From when on it is time to get a fresh token for that context.
+    pub(crate) refresh_at: Option<WallTime>,
+}
+
+impl Target {
+    /// A master, without a context.
+    pub(crate) fn new(server: Url, token: Option<String>) -> Self {
+        Self { server, token, context: None, refresh_at: None }
+    }
 }
 
 /// Where the contexts lie.
 pub(crate) fn path() -> Result<PathBuf, CtlError> {
-    let strategy = etcetera::base_strategy::Xdg::new().map_err(|_| CtlError::Refused {
-        message: "there is no home directory to keep contexts in".to_owned(),
-        hint: "set HOME or XDG_CONFIG_HOME, or give --server and --token".to_owned(),
-    })?;
-    Ok(strategy.config_dir().join(CONTEXT_FILE))
+    Ok(strategy()?.config_dir().join(CONTEXT_FILE))
 }
 
-/// Reads the file; one that does not exist is an empty one.
-pub(crate) fn load(path: &Path) -> Result<ContextFile, CtlError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(ContextFile::default()),
-        Err(error) => return Err(CtlError::local(format!("cannot read {}", path.display()))(error)),
-    };
-    toml::from_str(&text).map_err(|error| CtlError::Refused {
-        message: format!("{} is not a file of contexts: {}", path.display(), error.message()),
-        hint: "mend it, or move it away and run `cloudctl login` again".to_owned(),
+/// Where the history of the shell lies.
+pub(crate) fn history_path() -> Result<PathBuf, CtlError> {
+    let strategy = strategy()?;
+    Ok(strategy.state_dir().unwrap_or_else(|| strategy.data_dir()).join("cloudctl/history"))
+}
+
+fn strategy() -> Result<etcetera::base_strategy::Xdg, CtlError> {
+    etcetera::base_strategy::Xdg::new().map_err(|_| {
+        let hint = "set HOME or XDG_CONFIG_HOME, or both CLOUDCTL_SERVER and CLOUDCTL_TOKEN";
+        CtlError::refused(exit::CONFIG, "there is no home directory to keep contexts in", hint)
     })
-}
-
-/// Writes the file, whole or not at all, readable by its owner only.
-pub(crate) fn save(path: &Path, file: &ContextFile) -> Result<(), CtlError> {
-    let failed = || CtlError::local(format!("cannot write {}", path.display()));
-    let text = toml::to_string(file).map_err(|error| failed()(io::Error::other(error)))?;
-    write_private(path, text.as_bytes()).map_err(failed())
-}
-
-fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or_else(|| Path::new("."));
-    DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    let temporary = directory.join(format!(".contexts-{}", Ulid::generate()));
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&temporary)
-        .and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        // The first error is the one to tell.
-        let _ = fs::remove_file(&temporary);
-    }
-    written
 }
 
 /// Finds out where a call goes. Flags and environment win over the file, which is not even read if they say all.
 pub(crate) fn resolve(global: &GlobalArgs) -> Result<Target, CtlError> {
     if let (Some(server), Some(token)) = (given(global.server.as_deref()), given(global.token.as_deref())) {
-        return Ok(Target { server: parse_server(server)?, token: Some(token.to_owned()) });
+        return Ok(Target::new(parse_server(server)?, Some(token.to_owned())));
     }
     resolve_in(global, &load(&path()?)?)
 }
 
 /// See [`resolve`].
 ///
-/// A token of the file goes only to the server that it was made for: with `--server` another one would get to see it.
+/// A token of the file goes only to the master that it was made for: with `--server` another one would get to see it.
 fn resolve_in(global: &GlobalArgs, file: &ContextFile) -> Result<Target, CtlError> {
     let selected = select(global, file)?;
-    let token = given(global.token.as_deref()).map(str::to_owned);
+    let own = given(global.token.as_deref()).map(str::to_owned);
     let Some(server) = given(global.server.as_deref()) else {
-        let Some((_, context)) = selected else {
-            return Err(CtlError::usage(
+        let Some((name, context)) = selected else {
+            return Err(CtlError::refused(
+                exit::CONFIG,
                 "there is no context, so it is not known which master to talk to",
                 "start `cloudaid dev`, or log in with `cloudctl login --server URL`",
             ));
         };
-        return Ok(Target { server: parse_server(&context.server)?, token: token.or_else(|| context.token.clone()) });
+        return Ok(of_context(parse_server(&context.server)?, own, Some((name, context))));
     };
     let server = parse_server(server)?;
-    let same = |context: &&Context| parse_server(&context.server).is_ok_and(|known| known == server);
-    let known = selected.map(|(_, context)| context).filter(same).or_else(|| file.contexts.values().find(same));
-    let token = token.or_else(|| known.and_then(|context| context.token.clone()));
-    Ok(Target { server, token })
+    let same = |(_, context): &(&str, &Context)| parse_server(&context.server).is_ok_and(|known| known == server);
+    let all = || file.contexts.iter().map(|(name, context)| (name.as_str(), context));
+    let known = selected.filter(same).or_else(|| all().find(same));
+    Ok(of_context(server, own, known))
+}
+
+/// A token of our own comes before that of the context.
+fn of_context(server: Url, own: Option<String>, context: Option<(&str, &Context)>) -> Target {
+    match (own, context) {
+        (None, Some((name, context))) => Target {
+            server,
+            token: context.token.clone(),
+            context: Some(name.to_owned()),
+            refresh_at: context.refresh_at,
+        },
+        (own, _) => Target::new(server, own),
+    }
 }
 
 /// The context that was asked for, or the current one.
@@ -104,21 +100,24 @@ pub(crate) fn select<'a>(
     global: &GlobalArgs,
     file: &'a ContextFile,
 ) -> Result<Option<(&'a str, &'a Context)>, CtlError> {
-    let find = |name: &str| file.contexts.get_key_value(name).map(|(name, context)| (name.as_str(), context));
     match given(global.context.as_deref()) {
-        Some(name) => match find(name) {
-            Some(found) => Ok(Some(found)),
-            None => {
-                let known: Vec<_> = file.contexts.keys().map(String::as_str).collect();
-                let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                Err(CtlError::usage(
-                    format!("there is no context `{}`", name.escape_debug()),
-                    format!("known contexts: {known}; `cloudctl login --server URL --name NAME` makes one"),
-                ))
-            }
-        },
-        None => Ok(file.current.as_deref().and_then(find)),
+        Some(name) => find(file, name).map(Some),
+        None => Ok(file.current.as_deref().and_then(|name| find(file, name).ok())),
     }
+}
+
+/// The context of this name.
+pub(crate) fn find<'a>(file: &'a ContextFile, name: &str) -> Result<(&'a str, &'a Context), CtlError> {
+    let found = file.contexts.get_key_value(name).map(|(name, context)| (name.as_str(), context));
+    found.ok_or_else(|| {
+        let known: Vec<_> = file.contexts.keys().map(String::as_str).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        CtlError::refused(
+            exit::NOT_FOUND,
+            format!("there is no context `{}`", printable(name)),
+            format!("known contexts: {known}; `cloudctl login --server URL --name NAME` makes one"),
+        )
+    })
 }
 
 /// An empty variable is as good as none.
@@ -161,21 +160,21 @@ pub(crate) fn is_local(server: &Url) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
-    use crate::args::OutputFormat;
 
     fn global(server: Option<&str>, token: Option<&str>, context: Option<&str>) -> GlobalArgs {
         let own = |text: Option<&str>| text.map(str::to_owned);
-        GlobalArgs { server: own(server), token: own(token), context: own(context), output: OutputFormat::Table }
+        GlobalArgs { server: own(server), token: own(token), context: own(context), ..GlobalArgs::default() }
     }
 
     fn file() -> ContextFile {
         let mut file = ContextFile::default();
         for (name, server) in [("dev", "http://127.0.0.1:8080"), ("prod", "https://prod.example")] {
             let token = Some(format!("{name}-token"));
-            file.upsert(name, Context { server: server.into(), token, username: None });
+            file.upsert(
+                name,
+                Context { server: server.into(), token, refresh_at: Some(WallTime(7)), ..Context::default() },
+            );
         }
         file
     }
@@ -210,9 +209,18 @@ mod tests {
     }
 
     #[test]
+    fn only_a_token_of_the_file_is_renewed_there() {
+        let target = |global| resolve_in(&global, &file()).expect("resolves");
+        let of_file = target(global(None, None, None));
+        assert_eq!((of_file.context.as_deref(), of_file.refresh_at), (Some("dev"), Some(WallTime(7))));
+        let own = target(global(None, Some("t"), None));
+        assert_eq!((own.context, own.refresh_at), (None, None));
+    }
+
+    #[test]
     fn without_a_context_the_hint_says_what_to_do() {
         let Err(error) = resolve_in(&global(None, None, None), &ContextFile::default()) else { panic!("resolved") };
-        assert_eq!(error.exit(), 2);
+        assert_eq!(error.exit(), exit::CONFIG);
         assert!(error.hint().contains("cloudaid dev") && error.hint().contains("cloudctl login"), "{}", error.hint());
     }
 
@@ -235,29 +243,5 @@ mod tests {
         for (server, local) in [("localhost:1", true), ("127.0.0.2", true), ("[::1]:1", true), ("10.0.0.1", false)] {
             assert_eq!(is_local(&parse_server(server).expect(server)), local, "{server}");
         }
-    }
-
-    #[test]
-    fn the_file_reads_back_as_written_and_is_private() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("cloudctl/contexts.toml");
-        assert_eq!(load(&path).expect("no file"), ContextFile::default());
-        save(&path, &file()).expect("saved");
-        save(&path, &file()).expect("saved over");
-        assert_eq!(load(&path).expect("loaded"), file());
-        let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
-        assert_eq!(mode(&path), 0o600);
-        assert_eq!(mode(path.parent().expect("a parent")), 0o700);
-        let left = fs::read_dir(path.parent().expect("a parent")).expect("listed").count();
-        assert_eq!(left, 1, "a temporary file was left");
-    }
-
-    #[test]
-    fn a_broken_file_is_named() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("contexts.toml");
-        fs::write(&path, "current = 7").expect("written");
-        let error = load(&path).expect_err("broken").to_string();
-        assert!(error.contains("contexts.toml"), "{error}");
     }
 }

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use shared::error::{ApiError, ErrorCode};
+use shared::context::file::ContextFileError;
+use shared::error::{ApiError, ErrorCode, exit};
 use shared::task::{TaskState, Verdict};
 
 /// A failure. Its text says what is wrong; [`CtlError::hint`] says what to do next.
@@ -43,24 +44,51 @@ pub(crate) enum CtlError {
         /// Why it failed.
         source: io::Error,
     },
-    /// Something on this machine is not as it must be.
+    /// Something is not as it must be.
     #[error("{message}")]
     Refused {
+        /// Of [`TABLE`].
+        exit: u8,
         /// What is wrong.
         message: String,
         /// What to do.
         hint: String,
     },
+    /// The person was asked, and did not say yes.
+    #[error("not confirmed; nothing was done")]
+    Declined,
     /// Whoever reads our output has gone; not a failure.
     #[error("the output was closed")]
     OutputClosed,
-    /// The person pressed Ctrl-C twice.
+    /// The person pressed Ctrl-C.
     #[error("interrupted")]
     Interrupted,
 }
 
 /// The exit code of a task that was cancelled, and of an interrupted cloudctl: as of a shell's child after Ctrl-C.
 pub(crate) const INTERRUPTED: u8 = 130;
+/// The person was asked, and did not say yes.
+const DECLINED: u8 = 1;
+
+/// Every exit code of cloudctl itself, and what it means. Which of the master's refusals have it says [`ErrorCode`].
+pub(crate) const TABLE: [(u8, &str); 16] = [
+    (0, "done"),
+    (DECLINED, "you were asked, and did not say yes: nothing was done"),
+    (exit::USAGE, "a wrong call, or a value that cannot be: nothing was done"),
+    (exit::DATA, "what was to be sent is wrong or too large"),
+    (exit::NOT_FOUND, "there is no such task, worker, file or context"),
+    (exit::UNAUTHENTICATED, "it is not known who you are: `cloudctl login`"),
+    (exit::UNAVAILABLE, "the master cannot be reached, or cannot do it now"),
+    (exit::INTERNAL, "a fault in the master or in cloudctl: see the master's log"),
+    (exit::CANNOT_CREATE, "a file is there already, or cannot be made"),
+    (exit::IO, "reading or writing on this machine failed, or a download is not whole"),
+    (exit::TEMPORARY, "a time or a limit was reached (`wait --timeout`): later it may work"),
+    (exit::PROTOCOL, "the two sides do not understand each other: see `cloudctl version`"),
+    (exit::NO_PERMISSION, "you may not do that"),
+    (exit::CONFIG, "no context, or a broken file of contexts: see `cloudctl help context`"),
+    (exit::CONFLICT, "its state does not allow it: it has ended, or is there already"),
+    (INTERRUPTED, "interrupted by Ctrl-C"),
+];
 
 impl CtlError {
     /// A wrong call.
@@ -68,13 +96,18 @@ impl CtlError {
         Self::Usage { message: message.into(), hint: hint.into() }
     }
 
-    /// A failure of this machine. A closed output is told apart.
+    /// Something is not as it must be; `exit` is of [`TABLE`].
+    pub(crate) fn refused(exit: u8, message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Refused { exit, message: message.into(), hint: hint.into() }
+    }
+
+    /// A failure of this machine.
     pub(crate) fn local(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let what = what.into();
         move |source| Self::Local { what, source }
     }
 
-    /// A failure to write to stdout or stderr.
+    /// A failure to write to stdout or stderr. A closed output is told apart.
     pub(crate) fn output(source: io::Error) -> Self {
         if source.kind() == io::ErrorKind::BrokenPipe {
             Self::OutputClosed
@@ -109,20 +142,39 @@ impl CtlError {
             Self::Protocol { .. } => {
                 "check that --server is a CloudAI master, of about the version of `cloudctl version`".to_owned()
             }
-            Self::Local { .. } | Self::OutputClosed | Self::Interrupted => String::new(),
+            Self::Local { .. } | Self::Declined | Self::OutputClosed | Self::Interrupted => String::new(),
         }
     }
 
-    /// See the table in `cloudctl --help`.
+    /// See [`TABLE`].
     pub(crate) fn exit(&self) -> u8 {
         match self {
             Self::Api(error) => error.code.exit(),
-            Self::Unreachable { .. } => ErrorCode::Unavailable.exit(),
-            Self::Usage { .. } => ErrorCode::InvalidArgument.exit(),
-            Self::Protocol { .. } | Self::Local { .. } | Self::Refused { .. } => 1,
+            Self::Unreachable { .. } => exit::UNAVAILABLE,
+            Self::Usage { .. } => exit::USAGE,
+            Self::Protocol { .. } => exit::PROTOCOL,
+            Self::Local { source, .. } if source.kind() == io::ErrorKind::NotFound => exit::NOT_FOUND,
+            Self::Local { .. } => exit::IO,
+            Self::Refused { exit, .. } => *exit,
+            Self::Declined => DECLINED,
             Self::OutputClosed => 0,
             Self::Interrupted => INTERRUPTED,
         }
+    }
+
+    /// Whether there is something to tell about it.
+    pub(crate) fn is_silent(&self) -> bool {
+        matches!(self, Self::OutputClosed | Self::Interrupted)
+    }
+}
+
+impl From<ContextFileError> for CtlError {
+    fn from(error: ContextFileError) -> Self {
+        let hint = match error {
+            ContextFileError::Broken { .. } => "mend it, or move it away and run `cloudctl login` again",
+            ContextFileError::Io { .. } => "check who owns it and whether the disk is full",
+        };
+        Self::refused(exit::CONFIG, error.to_string(), hint)
     }
 }
 
@@ -197,12 +249,14 @@ mod tests {
     }
 
     #[test]
-    fn refusals_exit_by_their_code_and_a_dead_server_by_7() {
+    fn refusals_exit_by_their_code_and_each_code_is_in_the_table() {
         for code in ErrorCode::ALL {
             assert_eq!(CtlError::from(ApiError::new(code, "", "")).exit(), code.exit());
+            assert!(TABLE.iter().any(|(exit, _)| *exit == code.exit()), "{code:?}");
         }
+        assert!(TABLE.is_sorted_by(|a, b| a.0 < b.0));
         let dead = CtlError::Unreachable { server: "http://x".into(), cause: "refused".into() };
-        assert_eq!(dead.exit(), 7);
+        assert_eq!(dead.exit(), 69);
         assert!(dead.is_transient() && !dead.hint().is_empty());
         assert_eq!(CtlError::usage("", "").exit(), 2);
     }

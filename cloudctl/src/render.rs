@@ -1,71 +1,153 @@
 //! The only place that writes to the terminal: results to stdout, everything else to stderr.
 
+mod ask;
 mod escape;
 mod json;
+mod jsonl;
+mod keys;
+mod listing;
 mod log;
 mod progress;
 mod quiet;
+mod repaint;
+mod rows;
+mod style;
 mod table;
+mod template;
 mod text;
 mod view;
+mod yaml;
 
 use std::io::{self, IsTerminal, Write};
 
+use jiff::tz::TimeZone;
+use serde::Serialize;
 use shared::text::printable;
 use shared::time::WallTime;
 
-use crate::args::OutputFormat;
+use crate::args::{GlobalArgs, OutputFormat};
 use crate::exit::CtlError;
 
-pub(crate) use log::{LogPrinter, LogTarget};
+pub(crate) use keys::Keys;
+pub(crate) use listing::Listing;
+pub(crate) use log::{LogPiece, LogPrinter, LogTarget};
 pub(crate) use progress::Progress;
-pub(crate) use text::outcome;
-pub(crate) use view::{Done, Downloaded, DownloadedFile, FailedFile, LoggedIn, VersionView, View};
+pub(crate) use repaint::Repaint;
+pub(crate) use style::Style;
+#[cfg(test)]
+pub(crate) use table::sample;
+pub(crate) use template::Template;
+pub(crate) use text::{decimal, outcome, span};
+pub(crate) use view::{
+    ContextListView, ContextView, Done, DownloadedFile, DownloadedView, FailedFile, LoggedInView, LoggedOutView,
+    ServerVersionView, StatsView, VersionView, View, WaitedView, WhoAmIView,
+};
 
-/// What stdout can show.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Style {
-    /// Columns to fit into; none: lines may be of any length.
-    pub(crate) width: Option<u16>,
-    /// Whether to colour.
-    pub(crate) colour: bool,
-    /// Whether a person looks at it, so that control characters must not get through.
-    pub(crate) terminal: bool,
+/// How results are written.
+#[derive(Debug)]
+pub(crate) enum Format {
+    /// For people.
+    Table,
+    /// One document.
+    Json,
+    /// One document.
+    Yaml,
+    /// A line for each item.
+    Jsonl,
+    /// Ids only.
+    Quiet,
+    /// A line of one's own for each item.
+    Template(Box<Template>),
 }
 
 /// Both outputs of the program, and the person in front of it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Terminal {
     /// How results are written.
-    pub(crate) format: OutputFormat,
-    style: Style,
+    pub(crate) format: Format,
+    /// What stdout can show.
+    pub(crate) style: Style,
     errors_seen: bool,
     errors_coloured: bool,
 }
 
 impl Terminal {
     /// Looks at what stdout and stderr are. `NO_COLOR` is heeded.
-    pub(crate) fn new(format: OutputFormat) -> Self {
+    ///
+    /// # Errors
+    /// The template is wrong.
+    pub(crate) fn new(global: &GlobalArgs) -> Result<Self, CtlError> {
+        let format = match (&global.format, global.format_name()) {
+            (Some(template), _) => Format::Template(Box::new(Template::parse(template)?)),
+            (None, OutputFormat::Table) => Format::Table,
+            (None, OutputFormat::Json) => Format::Json,
+            (None, OutputFormat::Yaml) => Format::Yaml,
+            (None, OutputFormat::Jsonl) => Format::Jsonl,
+            (None, OutputFormat::Quiet) => Format::Quiet,
+        };
+        Ok(Self { format, ..Self::plain(global.raw) })
+    }
+
+    /// Tables, and errors: for what has to be said before it is known how.
+    pub(crate) fn plain(raw: bool) -> Self {
         let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let colour = !set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         let terminal = io::stdout().is_terminal();
         // A terminal that does not know its width says 0.
         let width = comfy_table::Table::new().width().filter(|&width| terminal && width > 0);
         let errors_seen = io::stderr().is_terminal();
-        let style = Style { width, colour: colour && terminal, terminal };
-        Self { format, style, errors_seen, errors_coloured: colour && errors_seen }
+        let style = Style { width, colour: colour && terminal, terminal, raw, zone: TimeZone::system() };
+        Self { format: Format::Table, style, errors_seen, errors_coloured: colour && errors_seen }
+    }
+
+    /// Whether results are for people.
+    pub(crate) fn is_table(&self) -> bool {
+        matches!(self.format, Format::Table)
     }
 
     /// Writes a result to stdout.
     pub(crate) fn print(&self, view: &View) -> Result<(), CtlError> {
-        let now = WallTime(jiff::Timestamp::now().as_millisecond());
-        let bytes = match self.format {
-            OutputFormat::Table => table::render(view, &self.style, now).into_bytes(),
-            OutputFormat::Json => json::render(view).map_err(|error| CtlError::output(error.into()))?,
-            OutputFormat::Quiet => quiet::render(view, &self.style),
+        let bytes = match (&self.format, view) {
+            (Format::Json, _) => json::render(view).map_err(unwritable)?,
+            (Format::Yaml, _) => yaml::render(view).map_err(unwritable)?,
+            (Format::Jsonl, _) => jsonl::render(view).map_err(unwritable)?,
+            (_, View::Text(text)) => format!("{}\n", text.trim_end()).into_bytes(),
+            (Format::Table, _) => table::render(view, &self.style, now()).into_bytes(),
+            (Format::Quiet, _) => quiet::render(view, &self.style),
+            (Format::Template(template), _) => template.render(view)?,
         };
+        self.write(&bytes)
+    }
+
+    /// What [`Terminal::print`] would write as a table.
+    pub(crate) fn table(&self, view: &View) -> String {
+        table::render(view, &self.style, now())
+    }
+
+    /// Begins a list that comes in pages.
+    pub(crate) fn listing(&self) -> Listing<'_> {
+        Listing::new(self)
+    }
+
+    /// Writes one event of a stream, of this kind in `cloudctl help json`: as a line of JSON, a document of YAML, or by
+    /// the template. The other formats have no events.
+    pub(crate) fn event<T: Serialize>(&self, kind: &str, event: &T) -> Result<(), CtlError> {
+        self.write(&self.event_bytes(kind, event)?)
+    }
+
+    /// What [`Terminal::event`] would write.
+    fn event_bytes<T: Serialize>(&self, kind: &str, event: &T) -> Result<Vec<u8>, CtlError> {
+        match &self.format {
+            Format::Json | Format::Jsonl => jsonl::line(event).map_err(unwritable),
+            Format::Yaml => Ok([b"---\n", yaml::document(event).map_err(unwritable)?.as_slice()].concat()),
+            Format::Template(template) => template.line(kind, event),
+            Format::Table | Format::Quiet => Ok(Vec::new()),
+        }
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<(), CtlError> {
         let mut stdout = io::stdout().lock();
-        stdout.write_all(&bytes).and_then(|()| stdout.flush()).map_err(CtlError::output)
+        stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(CtlError::output)
     }
 
     /// Tells the person something that is not the result.
@@ -88,6 +170,9 @@ impl Terminal {
 
     /// Tells of a failure and what to do about it.
     pub(crate) fn fail(&self, error: &CtlError) {
+        if error.is_silent() {
+            return;
+        }
         self.labelled("error", "31", &error.to_string());
         let hint = error.hint();
         if !hint.is_empty() {
@@ -108,27 +193,13 @@ impl Terminal {
     pub(crate) fn can_ask(&self) -> bool {
         io::stdin().is_terminal() && self.errors_seen
     }
+}
 
-    /// Asks before something that cannot be undone. Where nobody can be asked, `--yes` must have said it.
-    pub(crate) fn confirm(&self, question: &str, yes: bool) -> Result<(), CtlError> {
-        if yes {
-            return Ok(());
-        }
-        if !self.can_ask() {
-            return Err(CtlError::usage("this needs a confirmation, and there is no terminal to ask at", "add --yes"));
-        }
-        let answer = self.ask(&format!("{question} [y/N] "))?;
-        if matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") {
-            return Ok(());
-        }
-        Err(CtlError::Refused { message: "not confirmed; nothing was done".to_owned(), hint: String::new() })
-    }
+fn now() -> WallTime {
+    WallTime(jiff::Timestamp::now().as_millisecond())
+}
 
-    /// Asks for a line.
-    pub(crate) fn ask(&self, question: &str) -> Result<String, CtlError> {
-        let _ = write!(io::stderr(), "{}", printable(question));
-        let mut answer = String::new();
-        io::stdin().read_line(&mut answer).map_err(CtlError::local("cannot read the answer"))?;
-        Ok(answer.trim_end_matches(['\n', '\r']).to_owned())
-    }
+/// A result that its format cannot express.
+fn unwritable(error: impl std::fmt::Display) -> CtlError {
+    CtlError::output(io::Error::other(error.to_string()))
 }

@@ -1,27 +1,34 @@
-//! The file in which cloudctl remembers its servers, and which `cloudaid dev` fills in. Here are only its types; who
-//! uses the file reads and writes it.
+//! The file in which cloudctl remembers its masters, and which `cloudaid dev` fills in. Reading and writing it stands in
+//! [`mod@file`], for the programs that do.
+
+pub mod file;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::time::WallTime;
+
 /// Where the file lies, below the user's configuration directory (`$XDG_CONFIG_HOME`, else `~/.config`).
 pub const CONTEXT_FILE: &str = "cloudctl/contexts.toml";
 
 /// The whole file.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct ContextFile {
     /// The context used when none is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current: Option<String>,
+    /// What another version keeps here; it stays as it is.
+    #[serde(flatten)]
+    pub rest: toml::Table,
     /// By name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub contexts: BTreeMap<String, Context>,
 }
 
-/// A server and how to prove oneself to it.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// A master and how to prove oneself to it.
+#[derive(Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Context {
     /// For example `http://127.0.0.1:8080`.
     pub server: String,
@@ -31,17 +38,48 @@ pub struct Context {
     /// Who the token stands for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
+    /// When the token stops to work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<WallTime>,
+    /// From when on it is time to get a fresh one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_at: Option<WallTime>,
+    /// What another version keeps here; it stays as it is.
+    #[serde(flatten)]
+    pub rest: toml::Table,
 }
 
 impl ContextFile {
-    /// Adds or replaces a context. It becomes current only if there is no current one, so that nobody's next command
-    /// goes to another cluster than they think.
-    pub fn upsert(&mut self, name: impl Into<String>, context: Context) {
+    /// Adds a context, or puts it in the place of the one of this name. It becomes current only if there is no current
+    /// one, so that nobody's next command goes to another cluster than they think.
+    pub fn upsert(&mut self, name: impl Into<String>, mut context: Context) {
         let name = name.into();
         if self.current.is_none() {
             self.current = Some(name.clone());
         }
+        if let Some(known) = self.contexts.remove(&name) {
+            for (key, value) in known.rest {
+                context.rest.entry(key).or_insert(value);
+            }
+        }
         self.contexts.insert(name, context);
+    }
+}
+
+impl Context {
+    /// A context with a token that was given at `now` and works until `expires_at`. It is time for a fresh one when two
+    /// thirds of that are over.
+    #[must_use]
+    pub fn logged_in(server: String, token: String, username: String, now: WallTime, expires_at: WallTime) -> Self {
+        let refresh_at = WallTime(now.0 + (expires_at.0 - now.0).max(0) / 3 * 2);
+        Self {
+            server,
+            token: Some(token),
+            username: Some(username),
+            expires_at: Some(expires_at),
+            refresh_at: Some(refresh_at),
+            rest: toml::Table::new(),
+        }
     }
 }
 
@@ -53,7 +91,8 @@ impl fmt::Debug for Context {
             .field("server", &self.server)
             .field("token", &token)
             .field("username", &self.username)
-            .finish()
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
     }
 }
 
@@ -62,7 +101,7 @@ mod tests {
     use super::*;
 
     fn context(server: &str) -> Context {
-        Context { server: server.to_owned(), token: Some("secret".to_owned()), username: None }
+        Context { server: server.to_owned(), token: Some("secret".to_owned()), ..Context::default() }
     }
 
     #[test]
@@ -75,11 +114,22 @@ mod tests {
     }
 
     #[test]
-    fn a_context_is_replaced_by_name() {
+    fn a_context_is_replaced_by_name_and_what_is_not_ours_stays() {
         let mut file = ContextFile::default();
-        file.upsert("a", context("http://old"));
+        let mut old = context("http://old");
+        old.rest.insert("pager".to_owned(), true.into());
+        file.upsert("a", old);
         file.upsert("a", context("http://new"));
         assert_eq!(file.contexts["a"].server, "http://new");
+        assert_eq!(file.contexts["a"].rest["pager"].as_bool(), Some(true));
+    }
+
+    #[test]
+    fn a_token_is_renewed_before_it_ends() {
+        let context = Context::logged_in("s".into(), "t".into(), "u".into(), WallTime(1000), WallTime(4000));
+        assert_eq!(context.refresh_at, Some(WallTime(3000)));
+        let over = Context::logged_in("s".into(), "t".into(), "u".into(), WallTime(5000), WallTime(4000));
+        assert_eq!(over.refresh_at, Some(WallTime(5000)));
     }
 
     #[test]

@@ -62,6 +62,37 @@ pub enum GrpcCode {
     Unauthenticated = 16,
 }
 
+/// Exit codes of cloudctl, after BSD's `sysexits.h` where that has one. A task that is waited for ends it with the task's
+/// own code instead.
+pub mod exit {
+    /// A wrong call, or a value that the master refuses.
+    pub const USAGE: u8 = 2;
+    /// What is sent is wrong or too large.
+    pub const DATA: u8 = 65;
+    /// No such task, worker, file or path.
+    pub const NOT_FOUND: u8 = 66;
+    /// It is not known who asks.
+    pub const UNAUTHENTICATED: u8 = 67;
+    /// The master is not there, or cannot do it now.
+    pub const UNAVAILABLE: u8 = 69;
+    /// A fault in the master or in cloudctl.
+    pub const INTERNAL: u8 = 70;
+    /// A file cannot be made.
+    pub const CANNOT_CREATE: u8 = 73;
+    /// Reading or writing on this machine failed.
+    pub const IO: u8 = 74;
+    /// A time or a limit was reached: later it may work.
+    pub const TEMPORARY: u8 = 75;
+    /// The two sides do not understand each other.
+    pub const PROTOCOL: u8 = 76;
+    /// It is known who asks, and they may not.
+    pub const NO_PERMISSION: u8 = 77;
+    /// What cloudctl keeps about its masters is wrong or missing.
+    pub const CONFIG: u8 = 78;
+    /// What it is about is in a state that does not allow it. (`sysexits.h` ends at 78.)
+    pub const CONFLICT: u8 = 79;
+}
+
 /// A row of the table.
 struct Row {
     name: &'static str,
@@ -93,31 +124,29 @@ impl ErrorCode {
         Self::Internal,
     ];
 
-    /// Exit codes of cloudctl: 2 wrong request, 3 not found, 4 log in, 5 not allowed, 6 conflict, 7 not now, 8 deadline,
-    /// 1 anything else.
     const fn row(self) -> Row {
         const fn row(name: &'static str, grpc: GrpcCode, http: u16, exit: u8) -> Row {
             Row { name, grpc, http, exit }
         }
         match self {
-            Self::InvalidArgument => row("invalid_argument", GrpcCode::InvalidArgument, 400, 2),
-            Self::TooLarge => row("too_large", GrpcCode::OutOfRange, 413, 2),
-            Self::Unauthenticated => row("unauthenticated", GrpcCode::Unauthenticated, 401, 4),
-            Self::PermissionDenied => row("permission_denied", GrpcCode::PermissionDenied, 403, 5),
-            Self::TaskNotFound => row("task_not_found", GrpcCode::NotFound, 404, 3),
-            Self::WorkerNotFound => row("worker_not_found", GrpcCode::NotFound, 404, 3),
-            Self::FileNotFound => row("file_not_found", GrpcCode::NotFound, 404, 3),
-            Self::NotFound => row("not_found", GrpcCode::NotFound, 404, 3),
-            Self::MethodNotAllowed => row("method_not_allowed", GrpcCode::Unimplemented, 405, 2),
-            Self::TaskEnded => row("task_ended", GrpcCode::FailedPrecondition, 409, 6),
-            Self::Conflict => row("conflict", GrpcCode::AlreadyExists, 409, 6),
-            Self::IdempotencyKeyReused => row("idempotency_key_reused", GrpcCode::AlreadyExists, 422, 6),
-            Self::RangeNotSatisfiable => row("range_not_satisfiable", GrpcCode::OutOfRange, 416, 2),
-            Self::ResourceExhausted => row("resource_exhausted", GrpcCode::ResourceExhausted, 429, 7),
-            Self::Unavailable => row("unavailable", GrpcCode::Unavailable, 503, 7),
-            Self::OutcomeUnknown => row("outcome_unknown", GrpcCode::Unavailable, 503, 7),
-            Self::Timeout => row("timeout", GrpcCode::DeadlineExceeded, 504, 8),
-            Self::Internal => row("internal", GrpcCode::Internal, 500, 1),
+            Self::InvalidArgument => row("invalid_argument", GrpcCode::InvalidArgument, 400, exit::USAGE),
+            Self::TooLarge => row("too_large", GrpcCode::OutOfRange, 413, exit::DATA),
+            Self::Unauthenticated => row("unauthenticated", GrpcCode::Unauthenticated, 401, exit::UNAUTHENTICATED),
+            Self::PermissionDenied => row("permission_denied", GrpcCode::PermissionDenied, 403, exit::NO_PERMISSION),
+            Self::TaskNotFound => row("task_not_found", GrpcCode::NotFound, 404, exit::NOT_FOUND),
+            Self::WorkerNotFound => row("worker_not_found", GrpcCode::NotFound, 404, exit::NOT_FOUND),
+            Self::FileNotFound => row("file_not_found", GrpcCode::NotFound, 404, exit::NOT_FOUND),
+            Self::NotFound => row("not_found", GrpcCode::NotFound, 404, exit::NOT_FOUND),
+            Self::MethodNotAllowed => row("method_not_allowed", GrpcCode::Unimplemented, 405, exit::PROTOCOL),
+            Self::TaskEnded => row("task_ended", GrpcCode::FailedPrecondition, 409, exit::CONFLICT),
+            Self::Conflict => row("conflict", GrpcCode::AlreadyExists, 409, exit::CONFLICT),
+            Self::IdempotencyKeyReused => row("idempotency_key_reused", GrpcCode::AlreadyExists, 422, exit::CONFLICT),
+            Self::RangeNotSatisfiable => row("range_not_satisfiable", GrpcCode::OutOfRange, 416, exit::DATA),
+            Self::ResourceExhausted => row("resource_exhausted", GrpcCode::ResourceExhausted, 429, exit::TEMPORARY),
+            Self::Unavailable => row("unavailable", GrpcCode::Unavailable, 503, exit::UNAVAILABLE),
+            Self::OutcomeUnknown => row("outcome_unknown", GrpcCode::Unavailable, 503, exit::TEMPORARY),
+            Self::Timeout => row("timeout", GrpcCode::DeadlineExceeded, 504, exit::TEMPORARY),
+            Self::Internal => row("internal", GrpcCode::Internal, 500, exit::INTERNAL),
         }
     }
 

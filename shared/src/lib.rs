@@ -1,12 +1,13 @@
 //! What both ends of every CloudAI wire agree on.
 //!
-//! Read in this order: [`id`], [`mod@array`], [`resources`], [`time`], [`task`], [`worker`], [`link`], [`error`], [`view`], [`context`].
-//! With the feature `wire` also the generated protobuf ([`proto`]) and its conversions ([`mod@convert`]).
+//! Read in this order: [`id`], [`mod@array`], [`resources`], [`time`], [`task`], [`worker`], [`link`], [`error`],
+//! [`view`]. With the feature `wire` also the generated protobuf ([`proto`]) and its conversions ([`mod@convert`]), with
+//! `context-file` the file that `cloudctl` and `cloudaid dev` share ([`context`]).
 //!
-//! Absent on purpose: anything that does IO, reads a clock or makes random numbers. The pure core builds on this crate.
+//! Absent on purpose, but for that file: anything that does IO, reads a clock or makes random numbers. The pure core
+//! builds on this crate.
 
 pub mod array;
-pub mod context;
 pub mod error;
 pub mod id;
 pub mod link;
@@ -19,6 +20,8 @@ pub mod time;
 pub mod view;
 pub mod worker;
 
+#[cfg(feature = "context-file")]
+pub mod context;
 #[cfg(feature = "wire")]
 pub mod convert;
 #[cfg(feature = "wire")]

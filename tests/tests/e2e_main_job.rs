@@ -141,7 +141,7 @@ async fn cancel_stops_a_running_container_and_one_that_waits() {
     ctl.run(&["cancel", &running]).await.ok();
     let done = api.submit(&shell_task("true")).await.expect("accepted").task_id;
     api.ended(MINUTE, &done).await;
-    assert_eq!(ctl.run(&["cancel", &done]).await.code, 6);
+    assert_eq!(ctl.run(&["cancel", &done]).await.code, 79);
 }
 
 #[tokio::test]

@@ -4,17 +4,59 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use cloudai_tests::golden::script::{Item, Script};
+
 macro_rules! scripts {
     ($($name:ident),* $(,)?) => {
-        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $name() {
-            cloudai_tests::golden::check(stringify!($name)).await;
-        })*
+        /// So that the word stands in their names.
+        mod golden {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                cloudai_tests::golden::check(stringify!($name)).await;
+            })*
+        }
         const ALL: &[&str] = &[$(stringify!($name)),*];
     };
 }
 
-scripts!(dispatch, empty_cluster, errors, failing_tasks, task, usage, waiting, workers);
+scripts!(
+    cancel,
+    completions,
+    context,
+    dispatch,
+    download,
+    empty_cluster,
+    errors,
+    failing_tasks,
+    files,
+    fix_resources,
+    help,
+    internal_state,
+    list_tasks,
+    login,
+    logout,
+    logs,
+    man,
+    monitor,
+    queue,
+    retry,
+    shell,
+    show,
+    shutdown,
+    stats,
+    status,
+    task,
+    task_file,
+    task_files,
+    usage,
+    version,
+    wait,
+    waiting,
+    watch,
+    whoami,
+    why,
+    workers,
+);
 
 #[test]
 fn every_script_is_played() {
@@ -24,4 +66,32 @@ fn every_script_is_played() {
         path.file_stem().expect("a name").to_string_lossy().into_owned()
     });
     assert_eq!(names.collect::<BTreeSet<_>>(), ALL.iter().map(ToString::to_string).collect());
+}
+
+/// Each command has a script of its own, with a table, JSON and a wrong call of it.
+#[tokio::test]
+async fn every_command_has_a_script() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let ctl = cloudai_tests::ctl::Ctl::new(directory.path().to_owned(), String::new(), String::new());
+    let page = ctl.run(&["man"]).await.ok();
+    let commands: Vec<_> = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("cloudctl\\-")?.strip_suffix("(1)"))
+        .map(|name| name.replace('\\', ""))
+        .collect();
+    assert!(commands.len() > 20, "{commands:?}");
+    for command in commands {
+        let name = command.replace('-', "_");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(format!("{name}.txt"));
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let steps = Script::parse(&text).items.into_iter().filter_map(|item| match item {
+            Item::Step { line, answer } => Some((line, answer)),
+            Item::Text(_) => None,
+        });
+        let own: Vec<_> = steps.filter(|(line, _)| line.contains(&format!("cloudctl {command}"))).collect();
+        let has = |what: &dyn Fn(&str, &[String]) -> bool| own.iter().any(|(line, answer)| what(line, answer));
+        assert!(has(&|line, _| line.contains("-o json")), "{name}: no JSON");
+        assert!(has(&|line, _| !line.contains(" -o ") && !line.contains(" -q")), "{name}: no table");
+        assert!(has(&|_, answer| answer.last().is_some_and(|last| last == "? 2")), "{name}: no wrong call");
+    }
 }

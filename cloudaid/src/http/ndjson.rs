@@ -28,13 +28,34 @@ const GROUPS_AT_ONCE: usize = 2;
 /// How long a client may be silent.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 
+/// The keys of the tasks of a body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Keys {
+    /// What the client gave.
+    pub(super) key: Arc<str>,
+    /// The number of the first task of this body among all that go by the key: a client may send them in several bodies.
+    /// 1-based.
+    pub(super) first: u64,
+}
+
+impl Keys {
+    /// The key of the task with this number in the body. The very first has the key itself, so that one task is the same
+    /// task in either form.
+    fn of(&self, task: u64) -> Arc<str> {
+        match self.first.saturating_add(task - 1) {
+            1 => Arc::clone(&self.key),
+            number => format!("{}#{number}", self.key).into(),
+        }
+    }
+}
+
 /// The answers to the lines of `body`, made while it arrives.
-pub(super) fn answers(state: Shared, principal: Principal, key: Option<Arc<str>>, body: Body) -> Body {
+pub(super) fn answers(state: Shared, principal: Principal, keys: Option<Keys>, body: Body) -> Body {
     let groups = stream::unfold(Groups::new(body), |mut groups| async move {
         let group = groups.next().await?;
         Some((group, groups))
     });
-    let client = Arc::new(Client { state, principal, key });
+    let client = Arc::new(Client { state, principal, keys });
     let answers = groups.map(move |group| submit_group(client.clone(), group)).buffered(GROUPS_AT_ONCE);
     Body::from_stream(answers.map(Ok::<_, Infallible>))
 }
@@ -42,7 +63,7 @@ pub(super) fn answers(state: Shared, principal: Principal, key: Option<Arc<str>>
 struct Client {
     state: Shared,
     principal: Principal,
-    key: Option<Arc<str>>,
+    keys: Option<Keys>,
 }
 
 /// Submits the lines that are good and answers all of them.
@@ -50,7 +71,7 @@ async fn submit_group(client: Arc<Client>, group: Vec<Line>) -> Bytes {
     let mut submissions = Vec::with_capacity(group.len());
     let mut refusals = Vec::with_capacity(group.len());
     for line in group {
-        let key = client.key.as_ref().map(|key| key_of(key, line.task));
+        let key = client.keys.as_ref().map(|keys| keys.of(line.task));
         let parsed = line.content.and_then(|text| json::parse(&text));
         let refusal = match parsed.and_then(|request| prepare(request, &client.principal, key)) {
             Ok(submission) => {
@@ -79,11 +100,6 @@ async fn submit_group(client: Arc<Client>, group: Vec<Line>) -> Bytes {
         out.push(b'\n');
     }
     out.into()
-}
-
-/// The key of one task of a body. The first has the key itself, so that one task is the same task in either form.
-fn key_of(key: &Arc<str>, task: u64) -> Arc<str> {
-    if task == 1 { Arc::clone(key) } else { format!("{key}#{task}").into() }
 }
 
 /// A line of the body.
@@ -272,9 +288,9 @@ mod tests {
     }
 
     #[test]
-    fn the_first_task_has_the_key_itself() {
-        let key: Arc<str> = "k".into();
-        assert_eq!([1, 2].map(|task| key_of(&key, task)), ["k".into(), "k#2".into()]);
+    fn the_first_task_has_the_key_itself_and_numbers_go_on_in_the_next_body() {
+        let of = |first, task| Keys { key: "k".into(), first }.of(task).to_string();
+        assert_eq!([of(1, 1), of(1, 2), of(1001, 1), of(1001, 2)], ["k", "k#2", "k#1001", "k#1002"]);
     }
 
     #[test]

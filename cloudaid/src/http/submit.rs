@@ -18,6 +18,7 @@ use ulid::Ulid;
 
 use super::error::{Failure, internal, invalid};
 use super::extract::{Caller, Params, media_type, read_body};
+use super::ndjson::Keys;
 use super::visible::require_admin;
 use super::{Shared, json, ndjson};
 use crate::master::auth::Principal;
@@ -36,6 +37,7 @@ pub(super) async fn submit(
     body: Body,
 ) -> Result<Response, Failure> {
     let dry_run = params.one("dry_run")?.unwrap_or(false);
+    let first: Option<u64> = params.one("first")?;
     params.finish()?;
     let key = idempotency_key(&headers)?;
     match media_type(&headers) {
@@ -43,9 +45,16 @@ pub(super) async fn submit(
         Some(_) if dry_run => {
             Err(invalid("a dry run is for one task", "send it as `Content-Type: application/json`").into())
         }
+        Some("application/json") if first.is_some() => {
+            Err(invalid("first: numbers the lines of NDJSON", "leave it out for one task").into())
+        }
         Some("application/json") => submit_one(&state, &principal, key, body).await,
         Some("application/x-ndjson") => {
-            let answers = ndjson::answers(state, principal, key, body);
+            let first = first.unwrap_or(1);
+            if first == 0 {
+                return Err(invalid("first: 0 is out of range", "the first task has the number 1").into());
+            }
+            let answers = ndjson::answers(state, principal, key.map(|key| Keys { key, first }), body);
             Ok(([(CONTENT_TYPE, "application/x-ndjson")], answers).into_response())
         }
         _ => {

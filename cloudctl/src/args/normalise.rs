@@ -1,81 +1,139 @@
-//! The single-dash spelling of `task` and `dispatch` (`-cpu_cores 4.0`), turned into what clap knows.
+//! Spellings that people bring along (`-cpu_cores 4.0`, `--cpu_cores`), turned into what clap knows.
 
 use std::ffi::{OsStr, OsString};
 
-/// What has the single-dash spelling.
-const NAMES: [(&str, &str); 6] = [
-    ("-name", "--name"),
-    ("-cpu_cores", "--cpu-cores"),
-    ("-cpu-cores", "--cpu-cores"),
-    ("-mem", "--mem"),
-    ("-storage", "--storage"),
-    ("-gpu_cores", "--gpu-cores"),
-];
+use clap::{Arg, Command};
 
-/// Global flags that take the next argument as their value.
-const VALUED_GLOBALS: [&str; 5] = ["--server", "--token", "--context", "--output", "-o"];
-
-/// `argv` with the single-dash names spelt out, for the two subcommands that have them, up to `--`: what follows is the
-/// task's own.
-pub(crate) fn normalise(argv: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
-    let mut argv: Vec<OsString> = argv.into_iter().collect();
-    let Some(subcommand) = find_subcommand(&argv) else { return argv };
-    if argv[subcommand] != "task" && argv[subcommand] != "dispatch" {
+/// `argv` with its flags spelt as clap knows them, up to `--`: what follows is the task's own. A flag may have one dash
+/// or two, and `_` for `-`.
+pub(super) fn normalise(mut argv: Vec<OsString>, root: impl FnOnce() -> Command) -> Vec<OsString> {
+    if !argv.iter().skip(1).any(|argument| is_odd(argument)) {
         return argv;
     }
-    for argument in argv.iter_mut().skip(subcommand + 1).take_while(|argument| *argument != "--") {
-        if let Some(long) = spell_out(argument) {
-            *argument = long;
+    // With the global flags in every command.
+    let mut root = root();
+    root.build();
+    let mut command = &root;
+    let mut at = 1;
+    while let Some(argument) = argv.get(at) {
+        if argument == "--" {
+            break;
         }
+        if let Some(flag) = Flag::parse(argument, command) {
+            at += 1 + usize::from(flag.takes_next);
+            if let Some(spelt) = flag.spelt {
+                argv[at - 1 - usize::from(flag.takes_next)] = spelt;
+            }
+            continue;
+        }
+        if command.has_subcommands() {
+            match argument.to_str().and_then(|name| command.find_subcommand(name)) {
+                Some(subcommand) => command = subcommand,
+                None => break,
+            }
+        }
+        at += 1;
     }
     argv
 }
 
-/// The place of the first argument that is neither a flag nor the value of one.
-fn find_subcommand(argv: &[OsString]) -> Option<usize> {
-    let mut at = 1;
-    while let Some(argument) = argv.get(at) {
-        if VALUED_GLOBALS.iter().any(|flag| argument == flag) {
-            at += 2;
-        } else if argument.as_encoded_bytes().starts_with(b"-") {
-            at += 1;
-        } else {
-            return Some(at);
-        }
+/// Whether the argument may need another spelling. Most calls have none, and need no look at the definition.
+fn is_odd(argument: &OsStr) -> bool {
+    let bytes = argument.as_encoded_bytes();
+    let name = bytes.split(|&byte| byte == b'=').next().unwrap_or_default();
+    match name {
+        [b'-', b'-', ..] => name.contains(&b'_'),
+        [b'-', first, ..] => name.len() > 2 && first.is_ascii_alphabetic(),
+        _ => false,
     }
-    None
 }
 
-fn spell_out(argument: &OsStr) -> Option<OsString> {
-    let text = argument.to_str()?;
-    let (name, value) = match text.split_once('=') {
-        Some((name, value)) => (name, Some(value)),
-        None => (text, None),
+/// An argument that is a flag.
+struct Flag {
+    /// As clap knows it, where that is another spelling.
+    spelt: Option<OsString>,
+    /// Whether its value is the next argument.
+    takes_next: bool,
+}
+
+impl Flag {
+    /// None if it is no flag.
+    fn parse(argument: &OsStr, command: &Command) -> Option<Self> {
+        let text = argument.to_str()?;
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (text, None),
+        };
+        let (dashes, bare) = match name.strip_prefix("--") {
+            Some(bare) => (2, bare),
+            None => (1, name.strip_prefix('-')?),
+        };
+        if !bare.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            return None;
+        }
+        let long = bare.replace('_', "-");
+        let spell = || {
+            let spelt = value.map_or_else(|| format!("--{long}"), |value| format!("--{long}={value}"));
+            (spelt != text).then(|| OsString::from(spelt))
+        };
+        if let Some(arg) = find_long(command, &long).filter(|_| dashes == 2 || bare.len() > 1) {
+            return Some(Self { spelt: spell(), takes_next: value.is_none() && takes_value(arg) });
+        }
+        if dashes == 1
+            && let Some(cluster) = Self::shorts(bare, command)
+        {
+            return Some(cluster);
+        }
+        // Unknown: as a long name, so that the nearest right one can be found.
+        let is_word = bare.len() > 1 && bare.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+        Some(Self { spelt: if is_word { spell() } else { None }, takes_next: false })
+    }
+
+    /// `-q`, `-qy`, `-o json`, `-ojson`. None if it begins with what is no short flag.
+    fn shorts(cluster: &str, command: &Command) -> Option<Self> {
+        for (at, c) in cluster.char_indices() {
+            let Some(arg) = command.get_arguments().find(|arg| arg.get_short() == Some(c)) else {
+                return (at > 0).then_some(Self { spelt: None, takes_next: false });
+            };
+            if takes_value(arg) {
+                let is_last = at + c.len_utf8() == cluster.len();
+                return Some(Self { spelt: None, takes_next: is_last });
+            }
+        }
+        Some(Self { spelt: None, takes_next: false })
+    }
+}
+
+fn find_long<'a>(command: &'a Command, long: &str) -> Option<&'a Arg> {
+    let is_it = |arg: &&Arg| {
+        arg.get_long() == Some(long) || arg.get_all_aliases().is_some_and(|aliases| aliases.contains(&long))
     };
-    let (_, long) = NAMES.iter().find(|(short, _)| *short == name)?;
-    Some(match value {
-        Some(value) => format!("{long}={value}").into(),
-        None => (*long).into(),
-    })
+    command.get_arguments().find(is_it)
+}
+
+fn takes_value(arg: &Arg) -> bool {
+    arg.get_action().takes_values()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::definition;
 
     fn check(before: &str, after: &str) {
-        let argv = normalise(before.split(' ').map(OsString::from));
+        let argv = normalise(before.split(' ').map(OsString::from).collect(), definition);
         let argv: Vec<_> = argv.iter().map(|argument| argument.to_string_lossy()).collect();
         assert_eq!(argv.join(" "), after);
     }
 
     #[test]
-    fn single_dash_names_of_task_are_spelt_out() {
+    fn single_dashes_and_underscores_are_spelt_out() {
         check(
             "cloudctl task u/gpu:latest -name ml -cpu_cores 4.0 -mem 8.0 -storage 2 -gpu_cores 1.0",
             "cloudctl task u/gpu:latest --name ml --cpu-cores 4.0 --mem 8.0 --storage 2 --gpu-cores 1.0",
         );
         check("cloudctl dispatch worker-1 ubuntu -mem=4.0", "cloudctl dispatch worker-1 ubuntu --mem=4.0");
+        check("cloudctl task a --cpu_cores 1 -env A_B=c", "cloudctl task a --cpu-cores 1 --env A_B=c");
     }
 
     #[test]
@@ -84,17 +142,27 @@ mod tests {
     }
 
     #[test]
-    fn global_flags_may_come_first() {
+    fn values_stay_as_they_are() {
+        check("cloudctl task a --command -mem -name x", "cloudctl task a --command -mem --name x");
         check("cloudctl -o json --server http://x task a -mem 1", "cloudctl -o json --server http://x task a --mem 1");
-        check("cloudctl --output=json task a -mem 1", "cloudctl --output=json task a --mem 1");
-        // `task` is a value here, and `show` the subcommand.
-        check("cloudctl --context task show -mem", "cloudctl --context task show -mem");
+        check("cloudctl task a -cpu_cores -1", "cloudctl task a --cpu-cores -1");
+        // `task` is a value here, and `show` the command.
+        check("cloudctl --context task show -server x", "cloudctl --context task show --server x");
     }
 
     #[test]
-    fn other_subcommands_and_other_flags_stay() {
-        check("cloudctl cancel -name", "cloudctl cancel -name");
-        check("cloudctl task a -o json -memory 1", "cloudctl task a -o json -memory 1");
-        check("cloudctl", "cloudctl");
+    fn short_flags_stay_short() {
+        for line in
+            ["cloudctl list-tasks -ojson", "cloudctl task a -o json -q", "cloudctl shutdown -yq", "cloudctl -hV"]
+        {
+            check(line, line);
+        }
+        check("cloudctl status -output json", "cloudctl status --output json");
+    }
+
+    #[test]
+    fn an_unknown_word_becomes_a_long_flag_so_that_the_nearest_is_named() {
+        check("cloudctl task a -cpu_core 4", "cloudctl task a --cpu-core 4");
+        check("cloudctl nonsense -x_y", "cloudctl nonsense -x_y");
     }
 }

@@ -1,14 +1,17 @@
 //! Every request of the admin API that cloudctl makes, in one list.
 
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, RANGE};
 use shared::id::TaskRef;
 use shared::submit::SubmitRequest;
 use shared::task::TaskState;
 use shared::view::{
-    CancelView, FileListView, FileView, LoginRequest, LoginView, QueueView, SetupRequest, ShutdownRequest,
-    ShutdownView, StatusView, SubmitView, TaskListView, TaskView, WhyView, WorkerListView,
+    CancelView, DryRunView, FileListView, FileView, InternalStateView, LoginRequest, LoginView, MeView, QueueView,
+    RepairView, RetryRequest, SetupRequest, ShutdownRequest, ShutdownView, StatusView, SubmitView, TaskListView,
+    TaskView, UserFilesView, WaitRequest, WaitView, WhyView, WorkerListView, WorkerView,
 };
 
-use super::Client;
+use super::{Client, READ_TIMEOUT};
 use crate::exit::CtlError;
 
 /// Which tasks to list.
@@ -49,9 +52,59 @@ impl Client {
         self.post("api/auth/login", request).await
     }
 
+    /// A fresh token for the one that is used.
+    pub(crate) async fn refresh(&self) -> Result<LoginView, CtlError> {
+        self.post("api/auth/refresh", &serde_json::json!({})).await
+    }
+
+    /// Who the token stands for.
+    pub(crate) async fn me(&self) -> Result<MeView, CtlError> {
+        self.get("api/auth/me", &[]).await
+    }
+
     /// Submits a task. The same key never makes two.
     pub(crate) async fn submit(&self, request: &SubmitRequest, key: &str) -> Result<SubmitView, CtlError> {
         let request = self.http.post(self.url("api/tasks")?).header("idempotency-key", key).json(request);
+        let response = self.send(request).await?;
+        self.read(response).await
+    }
+
+    /// Submits the tasks of these lines, each JSON with a line end. The answer has a line for each; `first` is the number
+    /// of the first of them among all that go by this key.
+    pub(crate) async fn submit_lines(
+        &self,
+        lines: Bytes,
+        key: &str,
+        first: u64,
+    ) -> Result<reqwest::Response, CtlError> {
+        let request = self
+            .http
+            .post(self.url("api/tasks")?)
+            .query(&[("first", first)])
+            .header("idempotency-key", key)
+            .header(CONTENT_TYPE, "application/x-ndjson")
+            .body(lines);
+        self.send(request).await
+    }
+
+    /// What would become of a task.
+    pub(crate) async fn dry_run(&self, request: &SubmitRequest) -> Result<DryRunView, CtlError> {
+        self.post("api/tasks?dry_run=true", request).await
+    }
+
+    /// Runs a task again. The same key never makes two.
+    pub(crate) async fn retry(&self, id: TaskRef, all: bool, key: &str) -> Result<SubmitView, CtlError> {
+        let url = self.url(&format!("api/tasks/{id}/retry"))?;
+        let request = self.http.post(url).header("idempotency-key", key).json(&RetryRequest { all });
+        let response = self.send(request).await?;
+        self.read(response).await
+    }
+
+    /// Waits for tasks, for as long as the request says.
+    pub(crate) async fn wait(&self, request: &WaitRequest) -> Result<WaitView, CtlError> {
+        let seconds = request.timeout_seconds.unwrap_or_default();
+        let patience = READ_TIMEOUT + std::time::Duration::from_secs(seconds);
+        let request = self.http.post(self.url("api/tasks/wait")?).timeout(patience).json(request);
         let response = self.send(request).await?;
         self.read(response).await
     }
@@ -89,16 +142,54 @@ impl Client {
         self.get(&format!("api/tasks/{id}/files"), &[]).await
     }
 
-    /// The content of one of its output files; `path` is the exact path.
-    pub(crate) async fn file(&self, id: TaskRef, file: &FileView, path: &[u8]) -> Result<reqwest::Response, CtlError> {
+    /// One page of the output files of a user, the newest task first.
+    pub(crate) async fn user_files(
+        &self,
+        user: Option<&str>,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<UserFilesView, CtlError> {
+        let mut query = vec![("limit", limit.to_string())];
+        query.extend(user.map(|user| ("user", user.to_owned())));
+        query.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
+        self.get("api/files", &query).await
+    }
+
+    /// The content of one of its output files, from `offset` on; `path` is the exact path.
+    pub(crate) async fn file(
+        &self,
+        id: TaskRef,
+        file: &FileView,
+        path: &[u8],
+        offset: u64,
+    ) -> Result<reqwest::Response, CtlError> {
         let url = self.url(&format!("api/files/{}/{}", id.task, encode_path(path)))?;
         let query = [("index", file.index), ("attempt", file.attempt)];
-        self.send(self.http.get(url).query(&query)).await
+        let mut request = self.http.get(url).query(&query);
+        if offset > 0 {
+            request = request.header(RANGE, format!("bytes={offset}-"));
+        }
+        self.send(request).await
     }
 
     /// All workers.
     pub(crate) async fn workers(&self) -> Result<WorkerListView, CtlError> {
         self.get("api/workers", &[]).await
+    }
+
+    /// One worker.
+    pub(crate) async fn worker(&self, name: &str) -> Result<WorkerView, CtlError> {
+        self.get(&format!("api/workers/{}", encode_segment(name.as_bytes())), &[]).await
+    }
+
+    /// Everything that the core knows.
+    pub(crate) async fn internal_state(&self) -> Result<InternalStateView, CtlError> {
+        self.get("api/internal-state", &[]).await
+    }
+
+    /// Compares the books with what is there, and mends what differs.
+    pub(crate) async fn fix_resources(&self) -> Result<RepairView, CtlError> {
+        self.post("api/fix-resources", &serde_json::json!({})).await
     }
 
     /// What waits.
@@ -115,6 +206,11 @@ impl Client {
     pub(crate) async fn shutdown(&self, drain: bool) -> Result<ShutdownView, CtlError> {
         self.post("api/shutdown", &ShutdownRequest { drain }).await
     }
+}
+
+/// The same for one part of a path, in which a slash does not separate.
+fn encode_segment(segment: &[u8]) -> String {
+    encode_path(segment).replace('/', "%2F")
 }
 
 /// Every byte that is not plainly harmless in a URL as `%XX`. A slash stays: it separates.
@@ -138,6 +234,7 @@ mod tests {
     fn paths_of_any_bytes_become_urls() {
         assert_eq!(encode_path(b"a/b-1._~"), "a/b-1._~");
         assert_eq!(encode_path(b"a b?#%\xff\n"), "a%20b%3F%23%25%FF%0A");
+        assert_eq!(encode_segment(b"../x"), "..%2Fx");
     }
 
     #[test]

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{StatusCode, header};
 use shared::error::ApiError;
 use shared::id::TaskRef;
-use shared::link::LogStream;
 use shared::task::{TaskState, Verdict};
 use shared::view::LogEvent;
 use tokio::time::{Instant, sleep, timeout};
@@ -16,9 +14,10 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use super::frame::{LogCursor, parse_chunk, parse_event};
+use super::frame::{Fresh, LogCursor, parse_chunk, parse_event};
 use super::{CONNECT_TIMEOUT, Client, build, transport};
 use crate::exit::CtlError;
+use crate::render::LogPiece;
 
 /// How long a master that went away is waited for.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
@@ -35,18 +34,16 @@ const MESSAGE_LIMIT: usize = 4 << 20;
 pub(crate) enum Followed {
     /// New bytes of the log.
     Bytes {
-        /// Where the container wrote them to.
-        stream: LogStream,
         /// Bytes before them that the server does not have.
         gap: u64,
-        /// As the container wrote them.
-        data: Bytes,
+        /// They.
+        piece: LogPiece,
     },
     /// What follows is the log of this run, which is another one than before.
     Attempt(u32),
     /// Where the task stands now.
     State(TaskState),
-    /// The task has ended, and all of its log was seen.
+    /// All of the log that was wanted was seen. The task has ended, unless only what there is was wanted.
     End(Outcome),
     /// The server cannot give the log.
     NoLog(ApiError),
@@ -59,10 +56,70 @@ pub(crate) enum Followed {
 /// How a task ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// One of the final states.
+    /// One of the final states, unless only a part of the log was wanted.
     pub(crate) state: TaskState,
     /// How.
     pub(crate) verdict: Option<Verdict>,
+}
+
+/// What of a log is wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct LogQuery {
+    /// This run; none: the first, or with a `begin` of its own the last there is.
+    pub(crate) attempt: Option<u32>,
+    /// Where in that run.
+    pub(crate) begin: Begin,
+    /// Only this stream.
+    pub(crate) stream: Option<&'static str>,
+    /// Also what is still to come.
+    pub(crate) follow: bool,
+    /// No run after the first.
+    pub(crate) only: bool,
+    /// With the times at which it reached the master.
+    pub(crate) times: bool,
+}
+
+/// Where in a log to begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Begin {
+    /// With its first byte.
+    Start,
+    /// So many lines before its end.
+    Tail(u32),
+    /// With what reached the master then; RFC 3339.
+    Since(String),
+}
+
+impl LogQuery {
+    /// All of it, until the task has ended.
+    pub(crate) fn all() -> Self {
+        Self { attempt: None, begin: Begin::Start, stream: None, follow: true, only: false, times: false }
+    }
+
+    fn parameters(&self, cursor: &LogCursor) -> Vec<(&'static str, String)> {
+        let mut query = Vec::new();
+        match (cursor.attempt, &self.begin) {
+            // Offsets mean something within one attempt only.
+            (Some(attempt), _) => query.extend([
+                ("attempt", attempt.to_string()),
+                ("stdout_offset", cursor.stdout.to_string()),
+                ("stderr_offset", cursor.stderr.to_string()),
+            ]),
+            (None, begin) => {
+                query.extend(self.attempt.map(|attempt| ("attempt", attempt.to_string())));
+                match begin {
+                    Begin::Start => {}
+                    Begin::Tail(lines) => query.push(("tail", lines.to_string())),
+                    Begin::Since(since) => query.push(("since", since.clone())),
+                }
+            }
+        }
+        query.extend(self.stream.map(|stream| ("stream", stream.to_owned())));
+        query.extend((!self.follow).then(|| ("follow", "false".to_owned())));
+        query.extend(self.only.then(|| ("only", "true".to_owned())));
+        query.extend(self.times.then(|| ("times", "true".to_owned())));
+        query
+    }
 }
 
 type Socket = WebSocketStream<reqwest::Upgraded>;
@@ -73,6 +130,7 @@ pub(crate) struct Follower<'a> {
     /// Speaks HTTP/1.1 only, as an upgrade needs it, and knows no read timeout: a task may be silent for days.
     http: reqwest::Client,
     task: TaskRef,
+    query: LogQuery,
     cursor: LogCursor,
     /// As last said, because the server says it again after each reconnect.
     state: Option<TaskState>,
@@ -94,11 +152,10 @@ enum Link {
 }
 
 impl<'a> Follower<'a> {
-    /// Follows `task` from the start of its first run, or of the run that is named.
-    pub(crate) fn new(client: &'a Client, task: TaskRef, attempt: Option<u32>) -> Result<Self, CtlError> {
+    /// Follows the log of `task`.
+    pub(crate) fn new(client: &'a Client, task: TaskRef, query: LogQuery) -> Result<Self, CtlError> {
         let http = build(transport(&client.server).http1_only())?;
-        let cursor = LogCursor { attempt, ..LogCursor::default() };
-        Ok(Self { client, http, task, cursor, state: None, link: Link::Fresh })
+        Ok(Self { client, http, task, query, cursor: LogCursor::default(), state: None, link: Link::Fresh })
     }
 
     /// Waits for what comes next.
@@ -158,11 +215,14 @@ impl<'a> Follower<'a> {
     ) -> Result<Option<Followed>, CtlError> {
         match message {
             Some(Ok(Message::Binary(frame))) => {
-                let chunk = parse_chunk(frame).map_err(|cause| self.client.not_understood(&cause))?;
-                let stream = chunk.stream;
-                let fresh = self.cursor.take(chunk);
-                let silent = fresh.gap == 0 && fresh.data.is_empty();
-                Ok((!silent).then_some(Followed::Bytes { stream, gap: fresh.gap, data: fresh.data }))
+                let chunk = parse_chunk(frame, self.query.times).map_err(|cause| self.client.not_understood(&cause))?;
+                let (stream, time) = (chunk.stream, chunk.time);
+                let end = chunk.offset + chunk.data.len() as u64;
+                let Fresh { gap, data } = self.cursor.take(chunk);
+                let silent = gap == 0 && data.is_empty();
+                let attempt = self.cursor.attempt.unwrap_or_default();
+                let piece = LogPiece { attempt, stream, offset: end - data.len() as u64, time, data };
+                Ok((!silent).then_some(Followed::Bytes { gap, piece }))
             }
             Some(Ok(Message::Text(text))) => {
                 let event = parse_event(&text).map_err(|cause| self.client.not_understood(&cause))?;
@@ -176,7 +236,10 @@ impl<'a> Follower<'a> {
 
     fn on_event(&mut self, event: LogEvent) -> Option<Followed> {
         match event {
-            LogEvent::Attempt { attempt } => self.cursor.begin(attempt).then_some(Followed::Attempt(attempt)),
+            LogEvent::Attempt { attempt, stdout_offset, stderr_offset } => {
+                let is_new = self.cursor.begin(attempt, stdout_offset, stderr_offset);
+                is_new.then_some(Followed::Attempt(attempt))
+            }
             LogEvent::State { state } => (self.state.replace(state) != Some(state)).then_some(Followed::State(state)),
             LogEvent::End { state, verdict, .. } => Some(Followed::End(Outcome { state, verdict })),
             LogEvent::Error { error } => {
@@ -197,20 +260,11 @@ impl<'a> Follower<'a> {
     /// The handshake is an ordinary request of the same client library, so that proxies, TLS and refusals are as
     /// everywhere else.
     async fn connect(&self) -> Result<Socket, CtlError> {
-        // Offsets mean something within one attempt only.
-        let query = self.cursor.attempt.map(|attempt| {
-            [
-                ("attempt", u64::from(attempt)),
-                ("stdout_offset", self.cursor.stdout),
-                ("stderr_offset", self.cursor.stderr),
-            ]
-        });
-        let query: Vec<_> = query.into_iter().flatten().collect();
         let key = generate_key();
         let request = self
             .http
             .get(self.client.url(&format!("ws/tasks/{}/logs", self.task))?)
-            .query(&query)
+            .query(&self.query.parameters(&self.cursor))
             .header(header::CONNECTION, "Upgrade")
             .header(header::UPGRADE, "websocket")
             .header(header::SEC_WEBSOCKET_VERSION, "13")
@@ -272,7 +326,7 @@ mod tests {
             }
             asked
         });
-        let client = Client::new(&Target { server, token: Some("t".into()) }).expect("a client");
+        let client = Client::new(&Target::new(server, Some("t".into()))).expect("a client");
         (client, asked)
     }
 
@@ -286,13 +340,13 @@ mod tests {
         .await;
         const END: &str =
             r#"{"type":"end","state":"failed","exit_code":3,"verdict":{"kind":"exit_code","exit_code":3}}"#;
-        let mut follower = Follower::new(&client, TASK.parse().expect("an id"), None).expect("a follower");
+        let mut follower = Follower::new(&client, TASK.parse().expect("an id"), LogQuery::all()).expect("a follower");
         let (mut log, mut outages) = (Vec::new(), 0);
         let outcome = loop {
             match follower.next().await.expect("goes on") {
-                Followed::Bytes { data, gap, .. } => {
-                    assert_eq!(gap, 0);
-                    log.extend_from_slice(&data);
+                Followed::Bytes { piece, gap } => {
+                    assert_eq!((gap, piece.offset), (0, log.len() as u64));
+                    log.extend_from_slice(&piece.data);
                 }
                 Followed::Back => outages += 1,
                 Followed::End(outcome) => break outcome,
@@ -308,11 +362,23 @@ mod tests {
         assert_eq!(asked[1], format!("/ws/tasks/{TASK}/logs?attempt=1&stdout_offset=9&stderr_offset=0"));
     }
 
+    #[test]
+    fn what_was_seen_counts_more_than_where_to_begin() {
+        let query = LogQuery { attempt: Some(2), begin: Begin::Tail(5), follow: false, times: true, ..LogQuery::all() };
+        let text = |cursor: &LogCursor| {
+            let parameters = query.parameters(cursor);
+            parameters.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
+        };
+        assert_eq!(text(&LogCursor::default()), "attempt=2&tail=5&follow=false&times=true");
+        let cursor = LogCursor { attempt: Some(2), stdout: 7, stderr: 0 };
+        assert_eq!(text(&cursor), "attempt=2&stdout_offset=7&stderr_offset=0&follow=false&times=true");
+    }
+
     #[tokio::test]
     async fn a_log_that_cannot_be_had_is_said_once() {
         let error = r#"{"type":"error","error":{"code":"not_found","message":"no log","hint":""}}"#;
         let (client, _asked) = serve(vec![vec![event(error)]]).await;
-        let mut follower = Follower::new(&client, TASK.parse().expect("an id"), None).expect("a follower");
+        let mut follower = Follower::new(&client, TASK.parse().expect("an id"), LogQuery::all()).expect("a follower");
         let Followed::NoLog(error) = follower.next().await.expect("an answer") else { panic!("something else") };
         assert_eq!(error.message, "no log");
     }

@@ -2,6 +2,7 @@
 
 use bytes::{Buf, Bytes};
 use shared::link::LogStream;
+use shared::time::WallTime;
 use shared::view::LogEvent;
 
 /// Bytes of the log of one run.
@@ -11,13 +12,15 @@ pub(crate) struct Chunk {
     pub(crate) stream: LogStream,
     /// Of the first byte.
     pub(crate) offset: u64,
+    /// When they reached the master, if that was asked for.
+    pub(crate) time: Option<WallTime>,
     /// The bytes as the container wrote them.
     pub(crate) data: Bytes,
 }
 
-/// Reads a binary frame: stream, offset, bytes.
-pub(crate) fn parse_chunk(mut frame: Bytes) -> Result<Chunk, String> {
-    if frame.len() < 9 {
+/// Reads a binary frame: stream, offset, with `times` the time, bytes.
+pub(crate) fn parse_chunk(mut frame: Bytes, times: bool) -> Result<Chunk, String> {
+    if frame.len() < if times { 17 } else { 9 } {
         return Err(format!("a log frame of {} bytes", frame.len()));
     }
     let stream = match frame.get_u8() {
@@ -26,7 +29,8 @@ pub(crate) fn parse_chunk(mut frame: Bytes) -> Result<Chunk, String> {
         other => return Err(format!("a log frame of stream {other}")),
     };
     let offset = frame.get_u64();
-    Ok(Chunk { stream, offset, data: frame })
+    let time = times.then(|| WallTime(frame.get_i64()));
+    Ok(Chunk { stream, offset, time, data: frame })
 }
 
 /// Reads a text frame. An event of a kind that a newer server has is nothing to us.
@@ -65,12 +69,12 @@ pub(crate) struct Fresh {
 }
 
 impl LogCursor {
-    /// The server goes on with the log of this run. Returns whether it is another run than before.
-    pub(crate) fn begin(&mut self, attempt: u32) -> bool {
+    /// The server goes on with the log of this run, from these offsets. Returns whether it is another run than before.
+    pub(crate) fn begin(&mut self, attempt: u32, stdout: u64, stderr: u64) -> bool {
         if self.attempt == Some(attempt) {
             return false;
         }
-        *self = Self { attempt: Some(attempt), stdout: 0, stderr: 0 };
+        *self = Self { attempt: Some(attempt), stdout, stderr };
         true
     }
 
@@ -96,21 +100,25 @@ mod tests {
     use super::*;
 
     fn chunk(stream: LogStream, offset: u64, data: &'static str) -> Chunk {
-        Chunk { stream, offset, data: Bytes::from_static(data.as_bytes()) }
+        Chunk { stream, offset, time: None, data: Bytes::from_static(data.as_bytes()) }
     }
 
     #[test]
     fn binary_frames_are_stream_offset_and_bytes() {
         let frame = Bytes::from_static(b"\x02\0\0\0\0\0\0\x01\x02abc");
-        assert_eq!(parse_chunk(frame), Ok(chunk(LogStream::Stderr, 258, "abc")));
+        assert_eq!(parse_chunk(frame, false), Ok(chunk(LogStream::Stderr, 258, "abc")));
         let empty = Bytes::from_static(b"\x01\0\0\0\0\0\0\0\0");
-        assert_eq!(parse_chunk(empty), Ok(chunk(LogStream::Stdout, 0, "")));
+        assert_eq!(parse_chunk(empty, false), Ok(chunk(LogStream::Stdout, 0, "")));
+        let timed = Bytes::from_static(b"\x02\0\0\0\0\0\0\x01\x02\0\0\0\0\0\0\0\x07abc");
+        let expected = Chunk { time: Some(WallTime(7)), ..chunk(LogStream::Stderr, 258, "abc") };
+        assert_eq!(parse_chunk(timed, true), Ok(expected));
     }
 
     #[test]
     fn broken_binary_frames_are_refused() {
         for frame in [&b""[..], b"\x01", b"\x01\0\0\0\0\0\0\0", b"\x03\0\0\0\0\0\0\0\0a", b"\0\0\0\0\0\0\0\0\0"] {
-            assert!(parse_chunk(Bytes::from_static(frame)).is_err(), "{frame:?}");
+            assert!(parse_chunk(Bytes::from_static(frame), false).is_err(), "{frame:?}");
+            assert!(parse_chunk(Bytes::from_static(frame), true).is_err(), "{frame:?}");
         }
     }
 
@@ -127,7 +135,7 @@ mod tests {
     #[test]
     fn what_was_seen_is_not_taken_again() {
         let mut cursor = LogCursor::default();
-        assert!(cursor.begin(1));
+        assert!(cursor.begin(1, 0, 0));
         assert_eq!(cursor.take(chunk(LogStream::Stdout, 0, "abc")).data, "abc");
         assert_eq!(cursor.take(chunk(LogStream::Stdout, 1, "bcde")).data, "de");
         assert_eq!(cursor.take(chunk(LogStream::Stdout, 0, "ab")).data, "");
@@ -143,11 +151,11 @@ mod tests {
     }
 
     #[test]
-    fn another_run_begins_at_its_start() {
+    fn another_run_begins_where_the_server_says() {
         let mut cursor = LogCursor { attempt: Some(1), stdout: 5, stderr: 1 };
-        assert!(!cursor.begin(1));
+        assert!(!cursor.begin(1, 0, 0));
         assert_eq!(cursor.stdout, 5);
-        assert!(cursor.begin(2));
-        assert_eq!(cursor, LogCursor { attempt: Some(2), stdout: 0, stderr: 0 });
+        assert!(cursor.begin(2, 30, 0));
+        assert_eq!(cursor, LogCursor { attempt: Some(2), stdout: 30, stderr: 0 });
     }
 }

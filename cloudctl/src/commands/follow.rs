@@ -1,57 +1,59 @@
-//! What `monitor` and `--wait` share: printing the log of a task until the task ends.
+//! What `monitor`, `logs` and `--wait` share: printing the log of a task.
 
 use shared::array::{Array, InvalidArray};
-use shared::error::ApiError;
+use shared::error::{ApiError, exit};
 use shared::id::{ElementId, TaskRef};
 
 use super::Session;
-use crate::client::{Followed, Follower, Outcome};
+use crate::client::{Followed, Follower, LogQuery, Outcome};
 use crate::exit::CtlError;
 use crate::render::LogPrinter;
 
 /// Why the log is over.
 #[derive(Debug)]
 pub(super) enum Ended {
-    /// The task has ended.
-    Task(Outcome),
-    /// The run that was asked for has ended, and another one has begun.
-    Attempt,
+    /// All that was wanted was printed. The task has ended, unless only a part was wanted.
+    Whole(Outcome),
     /// The server cannot give the log.
     NoLog(ApiError),
     /// Whoever read the log has gone.
     Unread,
 }
 
-/// Prints the log of one task or element from its start, or only of the run `attempt`.
+/// Prints the log of one task or element.
 pub(super) async fn follow(
     task: TaskRef,
-    attempt: Option<u32>,
-    printer: &mut LogPrinter,
+    query: LogQuery,
+    printer: &mut LogPrinter<'_>,
     session: &Session<'_>,
 ) -> Result<Ended, CtlError> {
     let terminal = session.terminal;
-    let mut follower = Follower::new(&session.client, task, attempt)?;
+    printer.begin(task.to_string());
+    let wanted = query.attempt;
+    let query = LogQuery { times: printer.needs_times(), ..query };
+    let mut follower = Follower::new(&session.client, task, query)?;
+    let mut begun = false;
     let ended = loop {
         match follower.next().await? {
-            Followed::Bytes { stream, gap, data } => {
+            Followed::Bytes { gap, piece } => {
                 if gap > 0 {
-                    terminal.warn(format!("{gap} bytes of {} are missing in the log", stream.as_str()));
+                    terminal.warn(format!("{gap} bytes of {} are missing in the log", piece.stream.as_str()));
                 }
-                match printer.write(stream, &data).await {
+                match printer.write(&piece).await {
                     Err(CtlError::OutputClosed) => break Ended::Unread,
                     Err(error) => return Err(error),
                     Ok(()) => {}
                 }
             }
-            Followed::Attempt(number) if attempt.is_some_and(|only| only != number) => break Ended::Attempt,
             Followed::Attempt(number) => {
                 printer.finish().await?;
-                if number > 1 {
+                if std::mem::replace(&mut begun, true) {
                     terminal.note(format!("{task}: attempt {number} begins"));
                 }
             }
             Followed::State(state) => terminal.remark(format!("{task} is {state}")),
-            Followed::End(outcome) => break Ended::Task(outcome),
+            Followed::End(_) if wanted.is_some() && !begun => return Err(no_attempt(task, wanted)),
+            Followed::End(outcome) => break Ended::Whole(outcome),
             Followed::NoLog(error) => break Ended::NoLog(error),
             Followed::Lost(error) => {
                 terminal.warn(format!("the log is interrupted: {error}; trying again for 5 minutes"));
@@ -64,6 +66,11 @@ pub(super) async fn follow(
         .await
         .or_else(|error| if matches!(error, CtlError::OutputClosed) { Ok(()) } else { Err(error) })?;
     Ok(ended)
+}
+
+fn no_attempt(task: TaskRef, attempt: Option<u32>) -> CtlError {
+    let message = format!("{task} has no attempt {}", attempt.unwrap_or_default());
+    CtlError::refused(exit::NOT_FOUND, message, format!("`cloudctl show {task}` lists its attempts"))
 }
 
 /// The elements that are meant, each of which has a log of its own. A plain task goes by its own id. `array` is what the

@@ -2,7 +2,9 @@
 
 use std::io;
 
+use shared::context::file::{load, update};
 use shared::context::{Context, ContextFile};
+use shared::time::WallTime;
 use shared::view::{LoginRequest, LoginView, SetupRequest};
 use url::Url;
 
@@ -10,28 +12,29 @@ use crate::args::{GlobalArgs, LoginArgs};
 use crate::client::Client;
 use crate::context::{self, Target, given, is_local, parse_server};
 use crate::exit::CtlError;
-use crate::render::{Done, LoggedIn, Terminal, View};
+use crate::render::{Done, LoggedInView, Terminal, View};
 
 /// Logs in and stores the context, which becomes the current one: who logs in wants to work there.
 pub(super) async fn run(args: &LoginArgs, global: &GlobalArgs, terminal: &Terminal) -> Result<Done, CtlError> {
     let path = context::path()?;
-    let mut file = context::load(&path)?;
+    let file = load(&path)?;
     let server = server(global, &file)?;
     warn_if_readable(&server, terminal);
     let name = context_name(args, global, &file, &server);
     let username = username(args, file.contexts.get(&name), terminal)?;
     let password = password(args, terminal)?;
 
-    let client = Client::new(&Target { server, token: None })?;
+    let client = Client::new(&Target::new(server, None))?;
     let login = log_in(&client, args, username, password).await?;
-    let username = login.username.to_string();
-    let stored =
-        Context { server: client.server().to_owned(), token: Some(login.token), username: Some(username.clone()) };
-    file.upsert(name.clone(), stored);
-    file.current = Some(name.clone());
-    context::save(&path, &file)?;
-    let server = client.server().to_owned();
-    Ok(View::LoggedIn(LoggedIn { context: name, server, username, expires_at: login.expires_at }).into())
+    let (server, username) = (client.server().to_owned(), login.username.to_string());
+    let now = WallTime(jiff::Timestamp::now().as_millisecond());
+    let stored = Context::logged_in(server.clone(), login.token, username.clone(), now, login.expires_at);
+    update(&path, |file| {
+        file.upsert(name.clone(), stored);
+        file.current = Some(name.clone());
+        Ok::<_, CtlError>(())
+    })?;
+    Ok(View::LoggedIn(LoggedInView { context: name, server, username, expires_at: login.expires_at }).into())
 }
 
 async fn log_in(client: &Client, args: &LoginArgs, username: String, password: String) -> Result<LoginView, CtlError> {
@@ -116,13 +119,11 @@ fn warn_if_readable(server: &Url, terminal: &Terminal) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::OutputFormat;
 
     fn name(given: Option<&str>, server: &str, file: &ContextFile) -> String {
         let args =
             LoginArgs { username: None, password_stdin: true, setup_token: None, name: given.map(str::to_owned) };
-        let global = GlobalArgs { server: None, token: None, context: None, output: OutputFormat::Table };
-        context_name(&args, &global, file, &parse_server(server).expect("a server"))
+        context_name(&args, &GlobalArgs::default(), file, &parse_server(server).expect("a server"))
     }
 
     #[test]

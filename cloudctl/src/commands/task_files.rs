@@ -1,6 +1,7 @@
 //! `cloudctl task-files`
 
-use super::{Session, check_owner};
+use super::Session;
+use super::owner::check_owner;
 use crate::args::TaskFilesArgs;
 use crate::exit::CtlError;
 use crate::render::{Done, View};

@@ -2,11 +2,11 @@
 
 use shared::text::is_active;
 
-/// Escapes a log that comes in pieces. Line ends and tabs stay; a character cut in two by a piece's end is put together
-/// again.
+/// Escapes a log that comes in pieces. Line ends (also those of DOS) and tabs stay; a character cut in two by a piece's
+/// end is put together again.
 #[derive(Debug, Default)]
 pub(crate) struct LogEscaper {
-    /// The beginning of a character whose end has not come yet: at most 3 bytes.
+    /// The beginning of a character or line end whose end has not come yet: at most 3 bytes.
     pending: Vec<u8>,
 }
 
@@ -16,6 +16,10 @@ impl LogEscaper {
         let bytes = [std::mem::take(&mut self.pending), piece.to_vec()].concat();
         let mut out = String::with_capacity(bytes.len());
         let mut rest = bytes.as_slice();
+        if let Some(before) = rest.strip_suffix(b"\r") {
+            self.pending.push(b'\r');
+            rest = before;
+        }
         while !rest.is_empty() {
             let (valid, invalid) = match std::str::from_utf8(rest) {
                 Ok(text) => (text, None),
@@ -30,7 +34,7 @@ impl LogEscaper {
                 None => {}
                 // Cut off at the end of the piece.
                 Some(None) => {
-                    self.pending = rest.to_vec();
+                    self.pending.splice(..0, rest.iter().copied());
                     break;
                 }
                 Some(Some(length)) => {
@@ -46,14 +50,23 @@ impl LogEscaper {
     /// What is left when the log has ended.
     pub(crate) fn finish(&mut self) -> String {
         let mut out = String::new();
-        escape_bytes(&std::mem::take(&mut self.pending), &mut out);
+        match std::mem::take(&mut self.pending).as_slice() {
+            b"\r" => out.push_str("\\r"),
+            pending => escape_bytes(pending, &mut out),
+        }
         out
     }
 }
 
 fn escape_log(text: &str, out: &mut String) {
-    for c in text.chars() {
-        if is_active(c) && c != '\n' && c != '\t' { out.extend(c.escape_default()) } else { out.push(c) }
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\r' if chars.peek() == Some(&'\n') => {}
+            '\n' | '\t' => out.push(c),
+            c if is_active(c) => out.extend(c.escape_default()),
+            c => out.push(c),
+        }
     }
 }
 
@@ -68,7 +81,16 @@ mod tests {
     #[test]
     fn a_log_keeps_its_lines_but_cannot_command_the_terminal() {
         let mut escaper = LogEscaper::default();
-        assert_eq!(escaper.push(b"a\tb\n\x1b]0;x\x07\r\n"), "a\tb\n\\u{1b}]0;x\\u{7}\\r\n");
+        assert_eq!(escaper.push(b"a\tb\n\x1b]0;x\x07\r\n"), "a\tb\n\\u{1b}]0;x\\u{7}\n");
+    }
+
+    #[test]
+    fn only_a_line_end_may_have_a_carriage_return() {
+        for step in 1..6 {
+            let mut escaper = LogEscaper::default();
+            let shown: String = b"a\r\nb\rc\r".chunks(step).map(|piece| escaper.push(piece)).collect();
+            assert_eq!(shown + &escaper.finish(), "a\nb\\rc\\r", "by {step}");
+        }
     }
 
     #[test]

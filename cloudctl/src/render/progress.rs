@@ -13,7 +13,8 @@ impl Progress {
     /// `total` bytes are to come.
     pub(crate) fn new(total: u64) -> Self {
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-        if let Ok(style) = ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes} {bytes_per_sec} {wide_msg}") {
+        let template = "{bar:30} {bytes}/{total_bytes} {bytes_per_sec} eta {eta} {wide_msg}";
+        if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
         Self { bar }
@@ -24,9 +25,14 @@ impl Progress {
         self.bar.set_message(printable(path));
     }
 
-    /// So many more bytes have come.
+    /// So many more bytes are there.
     pub(crate) fn advance(&self, bytes: u64) {
         self.bar.inc(bytes);
+    }
+
+    /// Lets `say` write to the terminal without the bar in between.
+    pub(crate) fn pause<T>(&self, say: impl FnOnce() -> T) -> T {
+        self.bar.suspend(say)
     }
 }
 

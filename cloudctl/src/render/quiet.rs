@@ -1,36 +1,19 @@
 //! Results as ids only, one a line, for `xargs`.
 
 use super::{Style, View};
-use shared::text::printable;
 
 /// Paths are written as they are, unless a terminal would take them for commands.
 pub(super) fn render(view: &View, style: &Style) -> Vec<u8> {
     let mut out = Vec::new();
-    for id in ids(view) {
-        let shown = if style.terminal { printable(id) } else { id.to_owned() };
-        out.extend_from_slice(shown.as_bytes());
+    for id in view.ids() {
+        if style.terminal {
+            out.extend_from_slice(style.text(id).as_bytes());
+        } else {
+            out.extend_from_slice(id.as_bytes());
+        }
         out.push(b'\n');
     }
     out
-}
-
-fn ids(view: &View) -> Vec<&str> {
-    match view {
-        View::LoggedIn(view) => vec![&view.context],
-        View::Status(view) => vec![&view.cluster_id],
-        View::Workers(view) => view.workers.iter().map(|worker| worker.worker_id.as_str()).collect(),
-        View::Submitted(view) => vec![&view.task_id],
-        View::Tasks(view) => view.tasks.iter().map(|task| task.task_id.as_str()).collect(),
-        View::Task(view) => vec![&view.task_id],
-        View::Why(view) => vec![&view.task_id],
-        View::Cancelled(view) => vec![&view.task_id],
-        View::CancelledAll(views) => views.iter().map(|view| view.task_id.as_str()).collect(),
-        View::Queue(view) => view.tasks.iter().map(|task| task.task_id.as_str()).collect(),
-        View::Files(view) => view.files.iter().map(|file| file.path.as_str()).collect(),
-        View::Downloaded(view) => view.files.iter().map(|file| file.written_to.as_str()).collect(),
-        View::Shutdown(_) => vec![],
-        View::Version(view) => vec![view.version],
-    }
 }
 
 #[cfg(test)]

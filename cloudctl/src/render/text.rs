@@ -4,6 +4,8 @@ use shared::resources::{GIB, Millis, Resources};
 use shared::task::{Command, TaskState, Verdict};
 use shared::time::WallTime;
 
+use super::Style;
+
 /// How long ago, in one unit: `42s ago`.
 pub(super) fn ago(now: WallTime, then: WallTime) -> String {
     let seconds = (now.0 - then.0) / 1000;
@@ -11,13 +13,21 @@ pub(super) fn ago(now: WallTime, then: WallTime) -> String {
 }
 
 /// How long it took.
-pub(super) fn span(from: WallTime, to: WallTime) -> String {
+pub(crate) fn span(from: WallTime, to: WallTime) -> String {
     let millis = (to.0 - from.0).max(0);
-    if millis < 10_000 {
-        format!("{}.{}s", millis / 1000, millis % 1000 / 100)
-    } else {
-        seconds_in_words(millis / 1000)
-    }
+    if millis < 10_000 { format!("{}.{}s", millis / 1000, millis % 1000 / 100) } else { two_units(millis / 1000) }
+}
+
+/// `59s`, `1m 30s`, `2h 5m`, `3d 4h`.
+fn two_units(seconds: i64) -> String {
+    let (large, small) = match seconds {
+        ..60 => return format!("{seconds}s"),
+        60..3600 => ((seconds / 60, 'm'), (seconds % 60, 's')),
+        3600..86_400 => ((seconds / 3600, 'h'), (seconds % 3600 / 60, 'm')),
+        _ => ((seconds / 86_400, 'd'), (seconds % 86_400 / 3600, 'h')),
+    };
+    let small = if small.0 == 0 { String::new() } else { format!(" {}{}", small.0, small.1) };
+    format!("{}{}{small}", large.0, large.1)
 }
 
 fn seconds_in_words(seconds: i64) -> String {
@@ -37,9 +47,12 @@ pub(crate) fn outcome(state: TaskState, verdict: Option<&Verdict>) -> String {
     }
 }
 
-/// `CPU=4.0, Memory=8.0GB, GPU=0.0`
-pub(super) fn resources(resources: &Resources) -> String {
+/// `CPU=4.0, Memory=8.0GB, GPU=0.0`; raw `CPU=4000m, Memory=8589934592, GPU=0m`.
+pub(super) fn resources(resources: &Resources, style: &Style) -> String {
     let Resources { cpu_millis, memory_bytes, gpu_millis, .. } = *resources;
+    if style.raw {
+        return format!("CPU={cpu_millis}m, Memory={memory_bytes}, GPU={gpu_millis}m");
+    }
     format!("CPU={}, Memory={}, GPU={}", decimal(cpu_millis), gigabytes(memory_bytes), decimal(gpu_millis))
 }
 
@@ -50,7 +63,7 @@ pub(super) fn gigabytes(bytes: u64) -> String {
 }
 
 /// Thousandths with at least one decimal: `4.0`.
-pub(super) fn decimal(millis: u64) -> String {
+pub(crate) fn decimal(millis: u64) -> String {
     let text = Millis(millis).to_string();
     if text.contains('.') { text } else { format!("{text}.0") }
 }
@@ -85,7 +98,11 @@ mod tests {
             "now now 59s ago 1m ago 2h ago 2d ago"
         );
         assert_eq!(span(WallTime(0), WallTime(1234)), "1.2s");
-        assert_eq!(span(WallTime(0), WallTime(90_000)), "1m");
+        let lasted = |seconds: i64| span(WallTime(0), WallTime(seconds * 1000));
+        assert_eq!(
+            [lasted(59), lasted(60), lasted(90), lasted(7500), lasted(90_000)].join(", "),
+            "59s, 1m, 1m 30s, 2h 5m, 1d 1h"
+        );
     }
 
     #[test]
@@ -98,6 +115,7 @@ mod tests {
     #[test]
     fn resources_are_written_as_in_the_specification() {
         let full = Resources { cpu_millis: 4000, memory_bytes: 8 * GIB, storage_bytes: 0, gpu_millis: 0 };
+        let resources = |resources: &Resources| super::resources(resources, &Style::default());
         assert_eq!(resources(&full), "CPU=4.0, Memory=8.0GB, GPU=0.0");
         let small = Resources { cpu_millis: 50, memory_bytes: GIB / 16, storage_bytes: 0, gpu_millis: 1500 };
         assert_eq!(resources(&small), "CPU=0.05, Memory=0.06GB, GPU=1.5");

@@ -1,11 +1,14 @@
 //! What commands return, for the renderers to show.
 
 use serde::Serialize;
+use shared::id::{TaskRef, UserName};
 use shared::time::WallTime;
 use shared::view::{
-    CancelView, FileListView, FileView, QueueView, ShutdownView, StatusView, SubmitView, TaskListView, TaskView,
-    WhyView, WorkerListView,
+    CancelView, DryRunView, FileListView, FileView, InternalStateView, QueueView, RepairView, Role, ShutdownView,
+    StatusView, SubmitLineView, SubmitView, TaskListView, TaskView, UserFilesView, WhyView, WorkerListView, WorkerView,
 };
+
+use crate::help::ExitCodeView;
 
 /// How a command ended.
 #[derive(Debug, Default)]
@@ -22,43 +25,128 @@ impl From<View> for Done {
     }
 }
 
-/// A result. As JSON each is exactly what the API answered, where it is the API's.
+/// A result. As JSON each is exactly what the API answered, where it is the API's. Where a command takes several ids, the
+/// result is a list of what it would be for one.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum View {
-    LoggedIn(LoggedIn),
-    Status(StatusView),
-    Workers(WorkerListView),
-    Submitted(SubmitView),
-    Tasks(TaskListView),
-    Task(Box<TaskView>),
-    Why(WhyView),
     Cancelled(CancelView),
-    /// Several at once.
     CancelledAll(Vec<CancelView>),
-    Queue(QueueView),
+    Context(ContextView),
+    Contexts(ContextListView),
+    Downloaded(DownloadedView),
+    DryRun(DryRunView),
+    DryRunAll(Vec<DryRunView>),
+    ExitCodes(Vec<ExitCodeView>),
     Files(FileListView),
-    Downloaded(Downloaded),
+    InternalState(Box<InternalStateView>),
+    LoggedIn(LoggedInView),
+    LoggedOut(LoggedOutView),
+    Queue(QueueView),
+    Repair(RepairView),
     Shutdown(ShutdownView),
+    Stats(Box<StatsView>),
+    Status(StatusView),
+    Submitted(SubmitView),
+    /// The answers to a task file.
+    SubmittedAll(Vec<SubmitLineView>),
+    /// The answers to a retry of several tasks.
+    SubmittedEach(Vec<SubmitView>),
+    Task(Box<TaskView>),
+    TaskAll(Vec<TaskView>),
+    Tasks(TaskListView),
+    /// Words for people in every format.
+    Text(String),
+    UserFiles(UserFilesView),
     Version(VersionView),
+    Waited(WaitedView),
+    WhoAmI(WhoAmIView),
+    Why(WhyView),
+    Workers(WorkerListView),
 }
 
 /// What `login` did. The token is not in it.
 #[derive(Debug, Serialize)]
-pub(crate) struct LoggedIn {
+pub(crate) struct LoggedInView {
     /// Its name.
     pub(crate) context: String,
     /// Where.
     pub(crate) server: String,
     /// Who.
     pub(crate) username: String,
-    /// When to log in again.
+    /// When the token ends, unless cloudctl gets a fresh one before.
     pub(crate) expires_at: WallTime,
+}
+
+/// What `logout` did.
+#[derive(Debug, Serialize)]
+pub(crate) struct LoggedOutView {
+    /// Contexts whose tokens were forgotten.
+    pub(crate) contexts: Vec<String>,
+}
+
+/// What `whoami` says.
+#[derive(Debug, Serialize)]
+pub(crate) struct WhoAmIView {
+    /// Who.
+    pub(crate) username: UserName,
+    /// What they may do.
+    pub(crate) role: Role,
+    /// Where.
+    pub(crate) server: String,
+    /// The context that says so; none: the environment does.
+    pub(crate) context: Option<String>,
+    /// When the token ends, unless cloudctl gets a fresh one before.
+    pub(crate) expires_at: Option<WallTime>,
+}
+
+/// A context, without its token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ContextView {
+    /// Its name.
+    pub(crate) name: String,
+    /// Whether it is used when none is named.
+    pub(crate) current: bool,
+    /// Where.
+    pub(crate) server: String,
+    /// Who.
+    pub(crate) username: Option<String>,
+    /// Whether there is a token.
+    pub(crate) logged_in: bool,
+    /// When the token ends, unless cloudctl gets a fresh one before.
+    pub(crate) expires_at: Option<WallTime>,
+}
+
+/// All contexts.
+#[derive(Debug, Serialize)]
+pub(crate) struct ContextListView {
+    /// By name.
+    pub(crate) contexts: Vec<ContextView>,
+}
+
+/// A worker and what it runs.
+#[derive(Debug, Serialize)]
+pub(crate) struct StatsView {
+    /// The worker.
+    pub(crate) worker: WorkerView,
+    /// Tasks of which it runs elements, newest first.
+    pub(crate) tasks: Vec<TaskView>,
+}
+
+/// What `wait` found.
+#[derive(Debug, Serialize)]
+pub(crate) struct WaitedView {
+    /// Tasks that have ended, in the order in which they were named.
+    pub(crate) ended: Vec<TaskView>,
+    /// The others.
+    pub(crate) pending: Vec<TaskRef>,
+    /// Whether the time was over first.
+    pub(crate) timed_out: bool,
 }
 
 /// What `download` did.
 #[derive(Debug, Serialize)]
-pub(crate) struct Downloaded {
+pub(crate) struct DownloadedView {
     /// As it was asked for.
     pub(crate) task_id: String,
     /// Where to.
@@ -69,14 +157,16 @@ pub(crate) struct Downloaded {
     pub(crate) failed: Vec<FailedFile>,
 }
 
-/// A file that was written.
+/// A file that is there.
 #[derive(Debug, Serialize)]
 pub(crate) struct DownloadedFile {
     /// As the server listed it.
     #[serde(flatten)]
     pub(crate) file: FileView,
-    /// Where it was written to.
+    /// Where.
     pub(crate) written_to: String,
+    /// Whether it was there before, byte for byte.
+    pub(crate) unchanged: bool,
 }
 
 /// A file that was not written.
@@ -93,4 +183,19 @@ pub(crate) struct FailedFile {
 pub(crate) struct VersionView {
     /// Of this program.
     pub(crate) version: &'static str,
+    /// Of the fields of results: see `cloudctl help json`.
+    pub(crate) output_version: u32,
+    /// The master, if it is known and answers.
+    pub(crate) server: Option<ServerVersionView>,
+}
+
+/// The version of a master.
+#[derive(Debug, Serialize)]
+pub(crate) struct ServerVersionView {
+    /// Where.
+    pub(crate) url: String,
+    /// Of its program.
+    pub(crate) version: String,
+    /// Whether it and this program are made for each other.
+    pub(crate) compatible: bool,
 }

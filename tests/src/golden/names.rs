@@ -63,6 +63,12 @@ fn hide_moments(line: &str) -> String {
     if let Some(head) = line.strip_suffix(": now") {
         line = format!("{head}: <AGE>");
     }
+    for end in ["% used", "GB used"] {
+        if let Some(head) = line.strip_suffix(end).and_then(|line| line.rsplit_once(", ")) {
+            line = format!("{}, <USED>", head.0);
+        }
+    }
+    line = line.replace("<PERCENT> used", "<USED>");
     if let Some((head, _)) = line.split_once("Usage: ") {
         line = format!("{head}Usage: <USAGE>");
     }

@@ -1,5 +1,6 @@
 //! The path of an output file, as the server tells it: hostile until it was looked at.
 
+use shared::error::exit;
 use shared::view::FileView;
 
 use crate::exit::CtlError;
@@ -45,7 +46,7 @@ pub(super) fn components(path: &[u8]) -> Result<Vec<&[u8]>, CtlError> {
 
 fn refuse(path: &[u8], why: &str) -> CtlError {
     let shown: String = printable(&String::from_utf8_lossy(path)).chars().take(80).collect();
-    CtlError::Refused { message: format!("the path `{shown}` {why}"), hint: String::new() }
+    CtlError::refused(exit::IO, format!("the path `{shown}` {why}"), "")
 }
 
 #[cfg(test)]

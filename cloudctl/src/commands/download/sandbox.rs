@@ -1,17 +1,17 @@
 //! A directory that nothing is written outside of, whatever names and links there are.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::fs::{DirBuilder, File, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
+use shared::error::exit;
+use shared::text::printable;
 use shared::view::FileView;
-use ulid::Ulid;
 
 use crate::exit::CtlError;
-use shared::text::printable;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC);
 
@@ -20,37 +20,114 @@ pub(super) struct Sandbox {
     root: OwnedFd,
 }
 
+/// What is at the place of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Existing {
+    /// Nothing.
+    Nothing,
+    /// The file itself.
+    Same,
+    /// Something else.
+    Other,
+}
+
 impl Sandbox {
     /// Opens the directory, and makes it if need be. Its own path is the person's choice, links and all.
     pub(super) fn open(path: &Path) -> Result<Self, CtlError> {
-        let failed = || CtlError::local(format!("cannot write to {}", path.display()));
-        std::fs::create_dir_all(path).map_err(failed())?;
-        let root = openat(CWD, path, DIRECTORY, Mode::empty()).map_err(|error| failed()(error.into()))?;
+        let failed = |error: io::Error| {
+            let message = format!("cannot write to {}: {error}", path.display());
+            CtlError::refused(exit::CANNOT_CREATE, message, "name a directory that you may write to")
+        };
+        DirBuilder::new().recursive(true).create(path).map_err(failed)?;
+        let root = openat(CWD, path, DIRECTORY, Mode::empty()).map_err(|error| failed(error.into()))?;
+        let may_write = rustix::fs::accessat(&root, ".", rustix::fs::Access::WRITE_OK, AtFlags::empty());
+        may_write.map_err(|error| failed(error.into()))?;
         Ok(Self { root })
     }
 
-    /// A new file at the path of these names; its directories are made if need be.
-    pub(super) fn create(&self, components: &[&[u8]]) -> Result<NewFile, CtlError> {
-        let [directories @ .., name] = components else {
-            return Err(CtlError::Refused { message: "a file without a name".to_owned(), hint: String::new() });
+    /// What is at the path of these names. Nothing is made.
+    pub(super) fn look(&self, components: &[Vec<u8>], listed: &FileView) -> Result<Existing, CtlError> {
+        let (directories, name) = split(components)?;
+        let mut at = self.again()?;
+        for directory in directories {
+            at = match openat(&at, directory.as_slice(), DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+                Ok(next) => next,
+                Err(Errno::NOENT) => return Ok(Existing::Nothing),
+                Err(error) => return Err(local("cannot write into", directory, error)),
+            };
+        }
+        // Without waiting: what stands there may be a pipe.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file: File = match openat(&at, name, flags, Mode::empty()) {
+            Ok(file) => file.into(),
+            Err(Errno::NOENT) => return Ok(Existing::Nothing),
+            Err(_) => return Ok(Existing::Other),
         };
-        let mut at = self.root.try_clone().map_err(CtlError::local("cannot open the directory again"))?;
+        let is_plain = file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == listed.size);
+        if !is_plain {
+            return Ok(Existing::Other);
+        }
+        let mut hasher = blake3::Hasher::new();
+        let hashed = hasher.update_reader(file);
+        hashed.map_err(CtlError::local(format!("cannot read `{}`", shown(name))))?;
+        Ok(if is_digest(&hasher, listed) { Existing::Same } else { Existing::Other })
+    }
+
+    /// A new file for the path of these names; its directories are made if need be. With `resume` it begins with what an
+    /// earlier call has brought of it.
+    pub(super) fn create(&self, components: &[Vec<u8>], listed: &FileView, resume: bool) -> Result<NewFile, CtlError> {
+        let (directories, name) = split(components)?;
+        let mut at = self.again()?;
         for directory in directories {
             at = enter(&at, directory).map_err(|error| local("cannot write into", directory, error))?;
         }
-        let temporary = format!(".cloudctl-{}.part", Ulid::generate());
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&at, temporary.as_str(), flags, Mode::from_raw_mode(0o666))
+        let partial = partial_name(name, listed);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = openat(&at, partial.as_str(), flags, Mode::from_raw_mode(0o666))
             .map_err(|error| local("cannot create", name, error))?;
-        Ok(NewFile {
+        let file = File::from(file);
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let message = format!("another download of `{}` into this directory is under way", shown(name));
+                return Err(CtlError::refused(exit::TEMPORARY, message, "wait for it, or name another directory"));
+            }
+            Err(TryLockError::Error(error)) => return Err(CtlError::local("cannot lock the new file")(error)),
+        }
+        let mut new = NewFile {
             directory: at,
-            temporary: Some(temporary),
+            partial: Some(partial),
             name: name.to_vec(),
-            file: file.into(),
+            file,
             hasher: blake3::Hasher::new(),
             size: 0,
-        })
+        };
+        if !(resume && new.go_on(listed)?) {
+            new.start_again()?;
+        }
+        Ok(new)
     }
+
+    fn again(&self) -> Result<OwnedFd, CtlError> {
+        self.root.try_clone().map_err(CtlError::local("cannot open the directory again"))
+    }
+}
+
+/// The directories, and the name in the last of them.
+fn split(components: &[Vec<u8>]) -> Result<(&[Vec<u8>], &[u8]), CtlError> {
+    match components {
+        [directories @ .., name] => Ok((directories, name)),
+        [] => Err(CtlError::refused(exit::IO, "a file without a name", "")),
+    }
+}
+
+/// The name that a file has until it is whole. The same file has the same one, so that another call can go on with it;
+/// nothing in it is the server's choice.
+fn partial_name(name: &[u8], listed: &FileView) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(name).update(&[0]).update(listed.blake3.as_bytes());
+    let digest = hasher.finalize().to_hex();
+    format!(".cloudctl-{}.part", &digest[..16])
 }
 
 /// Opens a directory below another, and makes it first if it is not there. A link is refused.
@@ -66,21 +143,34 @@ fn enter(at: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
     }
 }
 
+fn shown(name: &[u8]) -> String {
+    printable(&String::from_utf8_lossy(name))
+}
+
+fn is_digest(hasher: &blake3::Hasher, listed: &FileView) -> bool {
+    hasher.finalize().to_hex().as_str() == listed.blake3.to_ascii_lowercase()
+}
+
 fn local(what: &str, name: &[u8], error: Errno) -> CtlError {
-    let name = printable(&String::from_utf8_lossy(name));
+    let name = shown(name);
     match error {
-        Errno::LOOP | Errno::NOTDIR => CtlError::Refused {
-            message: format!("{what} `{name}`: it is a link or no directory, and links are not followed"),
-            hint: "download into an empty directory".to_owned(),
-        },
-        error => CtlError::Local { what: format!("{what} `{name}`"), source: error.into() },
+        Errno::LOOP | Errno::NOTDIR => CtlError::refused(
+            exit::CANNOT_CREATE,
+            format!("{what} `{name}`: it is a link or no directory, and links are not followed"),
+            "download into an empty directory",
+        ),
+        error => {
+            let message = format!("{what} `{name}`: {}", io::Error::from(error));
+            CtlError::refused(exit::CANNOT_CREATE, message, "name a directory that you may write to")
+        }
     }
 }
 
-/// A file under a temporary name, until it is known to be whole. Dropped before that, it is gone.
+/// A file under a name of its own, until it is known to be whole. Dropped before that, it is gone, unless it is kept for
+/// a later call.
 pub(super) struct NewFile {
     directory: OwnedFd,
-    temporary: Option<String>,
+    partial: Option<String>,
     name: Vec<u8>,
     file: File,
     hasher: blake3::Hasher,
@@ -88,14 +178,44 @@ pub(super) struct NewFile {
 }
 
 impl NewFile {
+    /// Bytes that are there.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Takes over what an earlier call has left; says whether it can be used.
+    fn go_on(&mut self, listed: &FileView) -> Result<bool, CtlError> {
+        let failed = || CtlError::local("cannot read what an earlier download has left");
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let count = self.file.read(&mut buffer).map_err(failed())?;
+            if count == 0 {
+                return Ok(true);
+            }
+            self.hasher.update(&buffer[..count]);
+            self.size += count as u64;
+            if self.size > listed.size {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Throws away what is there.
+    pub(super) fn start_again(&mut self) -> Result<(), CtlError> {
+        (self.hasher, self.size) = (blake3::Hasher::new(), 0);
+        let emptied = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
+        emptied.map(drop).map_err(CtlError::local("cannot write the file"))
+    }
+
     /// Appends. More than `limit` bytes in all are refused, so that a lying server cannot fill the disk.
     pub(super) fn write(&mut self, piece: &[u8], limit: u64) -> Result<(), CtlError> {
-        self.size += piece.len() as u64;
-        if self.size > limit {
+        if self.size + piece.len() as u64 > limit {
             return Err(self.differs(format!("it is larger than the {limit} bytes that were listed")));
         }
+        self.file.write_all(piece).map_err(CtlError::local("cannot write the file"))?;
+        self.size += piece.len() as u64;
         self.hasher.update(piece);
-        self.file.write_all(piece).map_err(CtlError::local("cannot write the file"))
+        Ok(())
     }
 
     /// Gives the file its name, if it is what was listed. What had that name is replaced; a link is, not its target.
@@ -103,29 +223,35 @@ impl NewFile {
         if self.size != listed.size {
             return Err(self.differs(format!("{} bytes came and {} were listed", self.size, listed.size)));
         }
-        if self.hasher.finalize().to_hex().as_str() != listed.blake3.to_ascii_lowercase() {
+        if !is_digest(&self.hasher, listed) {
             return Err(self.differs("its BLAKE3 is another".to_owned()));
         }
-        if let Some(temporary) = &self.temporary {
-            renameat(&self.directory, temporary.as_str(), &self.directory, self.name.as_slice())
+        if let Some(partial) = &self.partial {
+            renameat(&self.directory, partial.as_str(), &self.directory, self.name.as_slice())
                 .map_err(|error| local("cannot replace", &self.name, error))?;
         }
-        self.temporary = None;
+        self.partial = None;
         Ok(())
     }
 
+    /// Leaves it for a later call.
+    pub(super) fn keep(mut self) {
+        if self.size > 0 {
+            self.partial = None;
+        }
+    }
+
     fn differs(&self, how: String) -> CtlError {
-        let name = printable(&String::from_utf8_lossy(&self.name));
         let source = io::Error::new(io::ErrorKind::InvalidData, how);
-        CtlError::Local { what: format!("`{name}` did not come as it was listed"), source }
+        CtlError::Local { what: format!("`{}` did not come as it was listed", shown(&self.name)), source }
     }
 }
 
 impl Drop for NewFile {
     fn drop(&mut self) {
-        if let Some(temporary) = &self.temporary {
+        if let Some(partial) = &self.partial {
             // Nothing more can be done about it.
-            let _ = unlinkat(&self.directory, temporary.as_str(), AtFlags::empty());
+            let _ = unlinkat(&self.directory, partial.as_str(), AtFlags::empty());
         }
     }
 }
@@ -150,9 +276,13 @@ mod tests {
         }
     }
 
+    fn names_of(components: &[&[u8]]) -> Vec<Vec<u8>> {
+        components.iter().map(|name| name.to_vec()).collect()
+    }
+
     fn put(root: &Path, components: &[&[u8]], content: &[u8]) -> Result<(), CtlError> {
         let listed = listed(content);
-        let mut file = Sandbox::open(root)?.create(components)?;
+        let mut file = Sandbox::open(root)?.create(&names_of(components), &listed, false)?;
         for piece in content.chunks(2) {
             file.write(piece, listed.size)?;
         }
@@ -195,16 +325,69 @@ mod tests {
     }
 
     #[test]
+    fn what_is_there_is_told_apart() {
+        let home = tempfile::tempdir().expect("a directory");
+        fs::create_dir(home.path().join("d")).expect("made");
+        fs::write(home.path().join("d/f"), "content").expect("written");
+        symlink("d/f", home.path().join("link")).expect("linked");
+        let sandbox = Sandbox::open(home.path()).expect("opened");
+        let look = |components: &[&[u8]], content: &[u8]| {
+            sandbox.look(&names_of(components), &listed(content)).expect("looked")
+        };
+        assert_eq!(look(&[b"d", b"f"], b"content"), Existing::Same);
+        for (content, what) in [(&b"another"[..], "of the same size"), (b"longer content", "of another size")] {
+            assert_eq!(look(&[b"d", b"f"], content), Existing::Other, "{what}");
+        }
+        assert_eq!(look(&[b"link"], b"content"), Existing::Other);
+        assert_eq!(look(&[b"d"], b""), Existing::Other);
+        for nothing in [&[&b"x"[..]][..], &[b"x", b"f"]] {
+            assert_eq!(look(nothing, b"content"), Existing::Nothing);
+        }
+        assert_eq!(names(home.path()).len(), 2, "looking makes nothing");
+    }
+
+    #[test]
+    fn what_was_kept_is_gone_on_with() {
+        let home = tempfile::tempdir().expect("a directory");
+        let sandbox = Sandbox::open(home.path()).expect("opened");
+        let (listed, name) = (listed(b"one two"), names_of(&[b"f"]));
+        let mut first = sandbox.create(&name, &listed, true).expect("created");
+        first.write(b"one ", listed.size).expect("written");
+        assert!(sandbox.create(&name, &listed, true).is_err(), "two at once");
+        first.keep();
+        let mut second = sandbox.create(&name, &listed, true).expect("created");
+        assert_eq!(second.size(), 4);
+        second.write(b"two", listed.size).expect("written");
+        second.finish(&listed).expect("whole");
+        assert_eq!(fs::read(home.path().join("f")).expect("there"), b"one two");
+        assert_eq!(names(home.path()), ["f"]);
+    }
+
+    #[test]
+    fn without_resume_it_begins_anew() {
+        let home = tempfile::tempdir().expect("a directory");
+        let sandbox = Sandbox::open(home.path()).expect("opened");
+        let (listed, name) = (listed(b"right"), names_of(&[b"f"]));
+        let mut first = sandbox.create(&name, &listed, true).expect("created");
+        first.write(b"wron", listed.size).expect("written");
+        first.keep();
+        let mut second = sandbox.create(&name, &listed, false).expect("created");
+        assert_eq!(second.size(), 0);
+        second.write(b"right", listed.size).expect("written");
+        second.finish(&listed).expect("whole");
+    }
+
+    #[test]
     fn what_is_not_as_listed_never_appears() {
         let home = tempfile::tempdir().expect("a directory");
         let sandbox = Sandbox::open(home.path()).expect("opened");
         let listed = listed(b"right");
         for content in [&b"wrong"[..], b"short"[..3].as_ref(), b""] {
-            let mut file = sandbox.create(&[b"f"]).expect("created");
+            let mut file = sandbox.create(&names_of(&[b"f"]), &listed, false).expect("created");
             file.write(content, listed.size).expect("written");
             assert!(file.finish(&listed).is_err(), "{content:?}");
         }
-        let mut file = sandbox.create(&[b"f"]).expect("created");
+        let mut file = sandbox.create(&names_of(&[b"f"]), &listed, false).expect("created");
         assert!(file.write(b"far too much", listed.size).is_err());
         drop(file);
         assert!(names(home.path()).is_empty(), "{:?}", names(home.path()));

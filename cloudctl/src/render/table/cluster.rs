@@ -1,15 +1,15 @@
 //! The cluster and its workers, in the boxes of the specification.
 
-use shared::resources::{Bytes, Resources};
+use shared::resources::Resources;
 use shared::time::WallTime;
 use shared::view::{StatusView, WorkerListView, WorkerView};
 use shared::worker::WorkerState;
 
-use crate::render::text::{ago, decimal, gigabytes, resources};
-use shared::text::printable;
+use crate::render::Style;
+use crate::render::text::{decimal, gigabytes, resources};
 
 /// `status`
-pub(super) fn status(view: &StatusView, now: WallTime) -> String {
+pub(super) fn status(view: &StatusView, style: &Style, now: WallTime) -> String {
     let mut lines = vec!["╔═══ Cluster Status ═══".to_owned()];
     let mut line = |name: &str, value: String| lines.push(format!("║ {name}: {value}"));
     line("Total Workers", view.total_workers.to_string());
@@ -20,11 +20,11 @@ pub(super) fn status(view: &StatusView, now: WallTime) -> String {
     line("Completed Tasks", view.tasks.completed.to_string());
     line("Failed Tasks", view.tasks.failed.to_string());
     line("Cancelled Tasks", view.tasks.cancelled.to_string());
-    for (name, value) in shares(&view.allocated, &view.capacity) {
+    for (name, value) in shares(&view.allocated, &view.capacity, style) {
         line(name, value);
     }
-    line("Store", printable(&view.store));
-    line("Master", format!("{} (started {})", printable(&view.version), ago(now, view.started_at)));
+    line("Store", style.text(&view.store).into_owned());
+    line("Master", format!("{} (started {})", style.text(&view.version), style.ago(now, view.started_at)));
     if view.draining {
         line("Draining", "yes, it starts nothing new".to_owned());
     }
@@ -33,18 +33,18 @@ pub(super) fn status(view: &StatusView, now: WallTime) -> String {
 }
 
 /// How much of each resource is taken; no line for what nobody has.
-fn shares(taken: &Resources, of: &Resources) -> impl Iterator<Item = (&'static str, String)> {
+fn shares(taken: &Resources, of: &Resources, style: &Style) -> impl Iterator<Item = (&'static str, String)> {
     let share = |taken: String, of: String| format!("{taken} of {of} allocated");
     let rows = [
         ("CPU", of.cpu_millis, share(decimal(taken.cpu_millis), decimal(of.cpu_millis))),
-        ("Memory", of.memory_bytes, share(Bytes(taken.memory_bytes).to_string(), Bytes(of.memory_bytes).to_string())),
+        ("Memory", of.memory_bytes, share(style.size(taken.memory_bytes), style.size(of.memory_bytes))),
         ("GPU", of.gpu_millis, share(decimal(taken.gpu_millis), decimal(of.gpu_millis))),
     ];
     rows.into_iter().filter(|(_, of, _)| *of > 0).map(|(name, _, text)| (name, text))
 }
 
 /// `workers`
-pub(super) fn workers(view: &WorkerListView, now: WallTime) -> String {
+pub(super) fn workers(view: &WorkerListView, style: &Style, now: WallTime) -> String {
     let mut lines = vec!["╔═══ Registered Workers ═══".to_owned()];
     if view.workers.is_empty() {
         lines.push("║ none; start one with `cloudaid worker`".to_owned());
@@ -53,25 +53,29 @@ pub(super) fn workers(view: &WorkerListView, now: WallTime) -> String {
         if index > 0 {
             lines.push("║".to_owned());
         }
-        lines.extend(worker(view, now).into_iter().map(|line| format!("║ {line}")));
+        lines.extend(worker(view, style, now).into_iter().map(|line| format!("║ {line}")));
     }
     lines.push("╚═══════════════════════".to_owned());
     lines.join("\n") + "\n"
 }
 
-fn worker(view: &WorkerView, now: WallTime) -> Vec<String> {
-    let status = match view.state {
+/// A word and its sign.
+pub(super) fn state(state: WorkerState) -> &'static str {
+    match state {
         WorkerState::Active => "🟢 Active",
         WorkerState::Suspect => "🟡 Suspect",
         WorkerState::Inactive => "🔴 Inactive",
-    };
-    let heartbeat = view.last_heartbeat.map_or_else(|| "never".to_owned(), |at| ago(now, at));
+    }
+}
+
+fn worker(view: &WorkerView, style: &Style, now: WallTime) -> Vec<String> {
+    let heartbeat = view.last_heartbeat.map_or_else(|| "never".to_owned(), |at| style.ago(now, at));
     let mut lines = vec![
         view.worker_id.to_string(),
-        format!("  Status: {status}"),
-        format!("  IP: {}", printable(&view.address)),
-        format!("  Resources: {}", resources(&view.capacity)),
-        format!("  Allocated: {}", resources(&view.allocated)),
+        format!("  Status: {}", state(view.state)),
+        format!("  IP: {}", style.text(&view.address)),
+        format!("  Resources: {}", resources(&view.capacity, style)),
+        format!("  Allocated: {}", resources(&view.allocated, style)),
         format!("  Running Tasks: {}", view.running_tasks.len()),
     ];
     if let Some(usage) = &view.usage {
@@ -79,7 +83,7 @@ fn worker(view: &WorkerView, now: WallTime) -> Vec<String> {
     }
     if !view.labels.is_empty() {
         let labels = view.labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();
-        lines.push(format!("  Labels: {}", printable(&labels.join(", "))));
+        lines.push(format!("  Labels: {}", style.text(&labels.join(", "))));
     }
     lines.push(format!("  Last Heartbeat: {heartbeat}"));
     lines
@@ -108,7 +112,7 @@ mod tests {
 ║ Master: 0.1.0 (started 2h ago)
 ╚══════════════════════
 ";
-        assert_eq!(status(&sample::status(), sample::NOW), expected);
+        assert_eq!(status(&sample::status(), &Style::default(), sample::NOW), expected);
     }
 
     #[test]
@@ -134,12 +138,12 @@ mod tests {
 ║   Last Heartbeat: never
 ╚═══════════════════════
 ";
-        assert_eq!(workers(&sample::workers(), sample::NOW), expected);
+        assert_eq!(workers(&sample::workers(), &Style::default(), sample::NOW), expected);
     }
 
     #[test]
     fn a_cluster_without_workers_says_what_to_do() {
-        let text = workers(&WorkerListView { workers: vec![] }, sample::NOW);
+        let text = workers(&WorkerListView { workers: vec![] }, &Style::default(), sample::NOW);
         assert!(text.contains("cloudaid worker"), "{text}");
     }
 }

@@ -1,55 +1,77 @@
 //! Output files.
 
 use comfy_table::Cell;
-use shared::resources::Bytes;
-use shared::view::FileListView;
+use shared::view::{FileListView, FileView, UserFileView, UserFilesView};
 
-use super::grid::{Grid, text};
-use crate::render::{Downloaded, Style};
-use shared::text::printable;
+use super::grid::{Grid, Widths, text};
+use crate::render::{DownloadedView, Style};
+
+/// Enough to compare by eye; JSON and raw tables have all of it.
+const DIGEST_SHOWN: usize = 12;
 
 /// `task-files`
 pub(super) fn list(view: &FileListView, style: &Style) -> String {
     if view.files.is_empty() {
-        return format!("{} has no output files.\n", printable(&view.task_id));
+        return none_of_task(&view.task_id, style);
     }
-    let mut grid = Grid::new(style, ["ELEMENT", "ATTEMPT", "SIZE", "BLAKE3", "PATH"], &[4]);
+    let mut grid = Grid::new(style, ["ELEMENT", "ATTEMPT", "SIZE", "BLAKE3", "PATH"], &[4]).align_right(&[2]);
     for file in &view.files {
-        grid.row([
-            Cell::new(file.index),
-            Cell::new(file.attempt),
-            Cell::new(Bytes(file.size)),
-            // Enough to compare by eye; JSON has all of it.
-            text(&file.blake3.chars().take(12).collect::<String>()),
-            text(&file.path),
-        ]);
+        grid.row(row(file, style));
     }
     grid.finish()
 }
 
-/// `download`
-pub(super) fn downloaded(view: &Downloaded) -> String {
-    if view.files.is_empty() && view.failed.is_empty() {
-        return format!("{} has no output files.\n", printable(&view.task_id));
+/// A page of `files`.
+pub(super) fn of_user(files: &[UserFileView], style: &Style, widths: &mut Widths) -> String {
+    let headings = ["TASK", "ELEMENT", "ATTEMPT", "SIZE", "BLAKE3", "PATH"];
+    let mut grid = Grid::new(style, headings, &[5]).align_right(&[3]).hide_if_narrow(&[2, 4]);
+    for UserFileView { task_id, file } in files {
+        let row: Vec<Cell> = std::iter::once(text(task_id, style)).chain(row(file, style)).collect();
+        grid.row(row);
     }
-    let mut out: String = view
-        .files
-        .iter()
-        .map(|file| format!("{} ({})\n", printable(&file.written_to), Bytes(file.file.size)))
-        .collect();
+    grid.finish_page(widths)
+}
+
+/// `files`, where there are none.
+pub(super) fn none_of_user(view: &UserFilesView, _: &Style) -> String {
+    format!("{} has no output files.\n", view.user)
+}
+
+fn none_of_task(task: &str, style: &Style) -> String {
+    format!("{} has no output files.\n", style.text(task))
+}
+
+fn row(file: &FileView, style: &Style) -> [Cell; 5] {
+    let shown = if style.raw { file.blake3.len() } else { DIGEST_SHOWN };
+    [
+        Cell::new(file.index),
+        Cell::new(file.attempt),
+        Cell::new(style.size(file.size)),
+        text(&file.blake3.chars().take(shown).collect::<String>(), style),
+        text(&file.path, style),
+    ]
+}
+
+/// `download`
+pub(super) fn downloaded(view: &DownloadedView, style: &Style) -> String {
+    if view.files.is_empty() && view.failed.is_empty() {
+        return none_of_task(&view.task_id, style);
+    }
+    let mut out = String::new();
+    for file in &view.files {
+        let unchanged = if file.unchanged { ", was there" } else { "" };
+        out.push_str(&format!("{} ({}{unchanged})\n", style.text(&file.written_to), style.size(file.file.size)));
+    }
+    if !view.failed.is_empty() {
+        let all = view.failed.len() + view.files.len();
+        out.push_str(&format!("✗ {} of {all} were not downloaded\n", view.failed.len()));
+    }
     let bytes = view.files.iter().map(|file| file.file.size).sum();
     let count = match view.files.len() {
         1 => "1 file".to_owned(),
         count => format!("{count} files"),
     };
-    if !view.failed.is_empty() {
-        out.push_str(&format!(
-            "✗ {} of {} were not downloaded\n",
-            view.failed.len(),
-            view.failed.len() + view.files.len()
-        ));
-    }
-    out.push_str(&format!("✓ Downloaded {count} ({}) to {}\n", Bytes(bytes), printable(&view.directory)));
+    out.push_str(&format!("✓ Downloaded {count} ({}) to {}\n", style.size(bytes), style.text(&view.directory)));
     out
 }
 
@@ -62,7 +84,7 @@ mod tests {
     #[test]
     fn files_in_rows() {
         let expected = "\
-ELEMENT  ATTEMPT  SIZE     BLAKE3        PATH
+ELEMENT  ATTEMPT     SIZE  BLAKE3        PATH
 0        1        1.5 KiB  abababababab  a\\nb
 ";
         assert_eq!(list(&sample::files("a\nb"), &Style::default()), expected);
@@ -72,15 +94,15 @@ ELEMENT  ATTEMPT  SIZE     BLAKE3        PATH
     fn no_files_are_said_to_be_none() {
         let none = FileListView { task_id: "task-x".into(), files: vec![] };
         assert_eq!(list(&none, &Style::default()), "task-x has no output files.\n");
-        let none = Downloaded { task_id: "task-x".into(), directory: "d".into(), files: vec![], failed: vec![] };
-        assert_eq!(downloaded(&none), "task-x has no output files.\n");
+        let none = DownloadedView { task_id: "task-x".into(), directory: "d".into(), files: vec![], failed: vec![] };
+        assert_eq!(downloaded(&none, &Style::default()), "task-x has no output files.\n");
     }
 
     #[test]
     fn what_was_written_is_named() {
         let file = sample::files("r.txt").files.remove(0);
-        let files = vec![DownloadedFile { file, written_to: "d/r.txt".into() }];
-        let view = Downloaded { task_id: "task-x".into(), directory: "d".into(), files, failed: vec![] };
-        assert_eq!(downloaded(&view), "d/r.txt (1.5 KiB)\n✓ Downloaded 1 file (1.5 KiB) to d\n");
+        let files = vec![DownloadedFile { file, written_to: "d/r.txt".into(), unchanged: false }];
+        let view = DownloadedView { task_id: "task-x".into(), directory: "d".into(), files, failed: vec![] };
+        assert_eq!(downloaded(&view, &Style::default()), "d/r.txt (1.5 KiB)\n✓ Downloaded 1 file (1.5 KiB) to d\n");
     }
 }

@@ -5,12 +5,15 @@ use comfy_table::{Cell, CellAlignment, Color, ColumnConstraint, ContentArrangeme
 use shared::task::TaskState;
 
 use crate::render::Style;
-use shared::text::printable;
 
 /// Columns of a terminal that shows everything.
 const WIDE: u16 = 110;
 /// A wrapped column is at least as wide as a short word and its blanks.
 const ELASTIC_LEAST: u16 = 10;
+
+/// How wide the columns of the pages before were, so that those of the next are at least as wide.
+#[derive(Debug, Default)]
+pub(super) struct Widths(Vec<u16>);
 
 /// A table without lines, so that `awk` and eyes both read it. It fits the terminal by wrapping its long columns; where
 /// there is no terminal, every row is one line.
@@ -63,7 +66,7 @@ impl Grid {
         self
     }
 
-    /// One row. Texts from the server are escaped by [`text`].
+    /// One row. Texts from the server go through [`text`].
     pub(super) fn row(&mut self, cells: impl Into<Row>) {
         self.table.add_row(cells);
     }
@@ -88,16 +91,31 @@ impl Grid {
     pub(super) fn finish(self) -> String {
         self.table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
     }
+
+    /// The next page of a table of which `widths` knows the pages before: only the first has the headings.
+    pub(super) fn finish_page(mut self, widths: &mut Widths) -> String {
+        let own = self.table.column_max_content_widths();
+        let is_first = widths.0.is_empty();
+        widths.0 = own.iter().enumerate().map(|(at, own)| widths.0.get(at).copied().unwrap_or(0).max(*own)).collect();
+        if self.table.width().is_none() {
+            for (column, width) in self.table.column_iter_mut().zip(&widths.0) {
+                let width = width + column.padding_width();
+                column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width)));
+            }
+        }
+        let text = self.finish();
+        if is_first { text } else { text.split_once('\n').map_or(String::new(), |(_, rows)| rows.to_owned()) }
+    }
 }
 
 /// A cell with text from elsewhere.
-pub(super) fn text(text: &str) -> Cell {
-    Cell::new_owned(printable(text))
+pub(super) fn text(text: &str, style: &Style) -> Cell {
+    Cell::new_owned(style.text(text).into_owned())
 }
 
 /// The same where there may be none.
-pub(super) fn optional(value: Option<impl AsRef<str>>) -> Cell {
-    value.map_or_else(|| Cell::new("-"), |value| text(value.as_ref()))
+pub(super) fn optional(value: Option<impl AsRef<str>>, style: &Style) -> Cell {
+    value.map_or_else(|| Cell::new("-"), |value| text(value.as_ref(), style))
 }
 
 #[cfg(test)]
@@ -106,8 +124,8 @@ mod tests {
 
     fn sample(style: &Style) -> String {
         let mut grid = Grid::new(style, ["ID", "SIZE", "TEXT"], &[2]).align_right(&[1]);
-        grid.row([text("task-1"), text("7"), text("a rather long text that wraps")]);
-        grid.row([text("task-2"), text("1234"), optional(None::<&str>)]);
+        grid.row([text("task-1", style), text("7", style), text("a rather long text that wraps", style)]);
+        grid.row([text("task-2", style), text("1234", style), optional(None::<&str>, style)]);
         grid.finish()
     }
 
@@ -133,9 +151,22 @@ task-2  1234  -
         for (width, expected) in [(Some(40), "A\na\n"), (Some(200), "A  B\na  b\n"), (None, "A  B\na  b\n")] {
             let style = Style { width, ..Style::default() };
             let mut grid = Grid::new(&style, ["A", "B"], &[]).hide_if_narrow(&[1]);
-            grid.row([text("a"), text("b")]);
+            grid.row([text("a", &style), text("b", &style)]);
             assert_eq!(grid.finish(), expected);
         }
+    }
+
+    #[test]
+    fn pages_stand_below_each_other() {
+        let style = Style::default();
+        let mut widths = Widths::default();
+        let mut out = String::new();
+        for (a, b) in [("long-one", "1"), ("x", "2")] {
+            let mut grid = Grid::new(&style, ["A", "B"], &[]);
+            grid.row([text(a, &style), text(b, &style)]);
+            out.push_str(&grid.finish_page(&mut widths));
+        }
+        assert_eq!(out, "A         B\nlong-one  1\nx         2\n");
     }
 
     #[test]

@@ -2,34 +2,47 @@
 
 use comfy_table::Cell;
 use shared::time::WallTime;
-use shared::view::{QueueView, TaskListView, TaskView};
+use shared::view::{QueueView, TaskView};
 
-use super::grid::{Grid, optional, text};
-use crate::render::Style;
+use super::grid::{Grid, Widths, optional, text};
 use crate::render::text::{resources, span};
+use crate::render::{Style, WaitedView};
 
-/// `list-tasks`
-pub(super) fn tasks(view: &TaskListView, style: &Style, now: WallTime) -> String {
-    if view.tasks.is_empty() {
-        return "No tasks.\n".to_owned();
-    }
+/// What an empty list says.
+pub(super) const NO_TASKS: &str = "No tasks.\n";
+
+/// A page of `list-tasks`.
+pub(super) fn tasks(tasks: &[TaskView], style: &Style, now: WallTime, widths: &mut Widths) -> String {
     let headings = ["TASK", "NAME", "STATE", "USER", "WORKER", "AGE", "TOOK", "RESULT"];
     let mut grid = Grid::new(style, headings, &[1, 7]).hide_if_narrow(&[3, 6]);
-    for task in &view.tasks {
+    for task in tasks {
         let took = task.started_at.map(|started| span(started, task.finished_at.unwrap_or(now)));
         let result = task.verdict.as_ref().map(ToString::to_string);
+        let age = if style.raw { task.submitted_at.to_string() } else { span(task.submitted_at, now) };
         grid.row([
-            text(&task.task_id),
-            optional(task.name.as_ref()),
+            text(&task.task_id, style),
+            optional(task.name.as_ref(), style),
             grid.state(task.state, &progress(task)),
             Cell::new(&task.user),
-            optional(task.worker_id.as_ref().map(|worker| worker.as_str())),
-            Cell::new(span(task.submitted_at, now)),
-            optional(took),
-            optional(result),
+            optional(task.worker_id.as_ref().map(|worker| worker.as_str()), style),
+            Cell::new(age),
+            optional(took, style),
+            optional(result, style),
         ]);
     }
-    grid.finish()
+    grid.finish_page(widths)
+}
+
+/// `wait`
+pub(super) fn waited(view: &WaitedView, style: &Style, now: WallTime) -> String {
+    let mut out = String::new();
+    if !view.ended.is_empty() {
+        out.push_str(&tasks(&view.ended, style, now, &mut Widths::default()));
+    }
+    for task in view.pending.iter().filter(|_| view.timed_out) {
+        out.push_str(&format!("{task} has not ended\n"));
+    }
+    out
 }
 
 /// Of an array: how many elements have ended. Of a task that is being cancelled: that.
@@ -53,15 +66,16 @@ pub(super) fn queue(view: &QueueView, style: &Style, now: WallTime) -> String {
     let headings = ["TASK", "POSITION", "NAME", "USER", "WAITING", "ASKS FOR", "AGE", "REASON"];
     let mut grid = Grid::new(style, headings, &[2, 5, 7]).align_right(&[1, 4]).hide_if_narrow(&[2, 3]);
     for task in &view.tasks {
+        let age = if style.raw { task.submitted_at.to_string() } else { span(task.submitted_at, now) };
         grid.row([
-            text(&task.task_id),
+            text(&task.task_id, style),
             Cell::new(task.position),
-            optional(task.name.as_ref()),
+            optional(task.name.as_ref(), style),
             Cell::new(&task.user),
             Cell::new(task.waiting),
-            Cell::new(resources(&task.resources)),
-            Cell::new(span(task.submitted_at, now)),
-            text(&task.reason),
+            Cell::new(resources(&task.resources, style)),
+            Cell::new(age),
+            text(&task.reason, style),
         ]);
     }
     let shown: u64 = view.tasks.iter().map(|task| u64::from(task.waiting)).sum();
@@ -83,19 +97,17 @@ mod tests {
         array.elements = Some(sample::tally());
         array.state = shared::task::TaskState::Running;
         (array.verdict, array.finished_at, array.worker_id) = (None, None, None);
-        let view = TaskListView { tasks: vec![sample::task(), array], next_cursor: None };
+        let view = [sample::task(), array];
         let expected = "\
-TASK                             NAME         STATE         USER   WORKER    AGE  TOOK  RESULT
-task-01arz3ndektsv4rrffq69g5fav  sample       failed        alice  worker-1  2h   4.5s  exit code 3
-task-01arz3ndektsv4rrffq69g5fav  a\\u{1b}[31m  running 7/10  alice  -         2h   1h    -
+TASK                             NAME         STATE         USER   WORKER    AGE  TOOK    RESULT
+task-01arz3ndektsv4rrffq69g5fav  sample       failed        alice  worker-1  2h   4.5s    exit code 3
+task-01arz3ndektsv4rrffq69g5fav  a\\u{1b}[31m  running 7/10  alice  -         2h   1h 59m  -
 ";
-        assert_eq!(tasks(&view, &Style::default(), sample::NOW), expected);
+        assert_eq!(tasks(&view, &Style::default(), sample::NOW, &mut Widths::default()), expected);
     }
 
     #[test]
     fn an_empty_list_says_so() {
-        let view = TaskListView { tasks: vec![], next_cursor: None };
-        assert_eq!(tasks(&view, &Style::default(), sample::NOW), "No tasks.\n");
         assert_eq!(queue(&sample::queue(0), &Style::default(), sample::NOW), "Nothing waits.\n");
     }
 

@@ -1,5 +1,7 @@
 //! Views to try the renderers on.
 
+mod items;
+
 use std::collections::BTreeMap;
 
 use shared::resources::{GIB, Resources};
@@ -10,6 +12,8 @@ use shared::view::{
     WorkerListView, WorkerView,
 };
 use shared::worker::{Usage, WorkerState};
+
+pub(crate) use items::{all_items, internal_state};
 
 const TASK: &str = "task-01arz3ndektsv4rrffq69g5fav";
 const SUBMITTED: WallTime = WallTime(1_700_000_000_000);

@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 
 use comfy_table::Cell;
+use shared::resources::Resources;
 use shared::task::{AttemptState, TaskState};
 use shared::time::WallTime;
-use shared::view::{AttemptView, Tally, TaskView, WhyView};
+use shared::view::{AttemptView, ElementGroupView, Tally, TaskView, WhyView};
 
-use super::grid::{Grid, optional};
+use super::grid::{Grid, optional, text};
 use super::listing::progress;
-use crate::render::text::{ago, command, gigabytes, resources, span};
+use crate::render::text::{command, gigabytes, resources, span};
 use crate::render::{Style, outcome};
-use shared::text::printable;
 
 /// `show`
 pub(super) fn show(view: &TaskView, style: &Style, now: WallTime) -> String {
     let mut out = String::new();
     let mut line =
-        |name: &str, value: &str| out.push_str(&format!("{:<11} {}\n", format!("{name}:"), printable(value)));
+        |name: &str, value: &str| out.push_str(&format!("{:<11} {}\n", format!("{name}:"), style.text(value)));
     line("Task", &view.task_id);
     if let Some(name) = &view.name {
         line("Name", name);
@@ -29,7 +29,7 @@ pub(super) fn show(view: &TaskView, style: &Style, now: WallTime) -> String {
     line("User", view.user.as_str());
     line("Image", &view.image);
     line("Command", &command(&view.command));
-    line("Resources", &format!("{}, Storage={}", resources(&view.resources), gigabytes(view.resources.storage_bytes)));
+    line("Resources", &with_storage(&view.resources, style));
     if !view.labels.is_empty() {
         line("Labels", &labels(&view.labels));
     }
@@ -39,21 +39,52 @@ pub(super) fn show(view: &TaskView, style: &Style, now: WallTime) -> String {
     if let Some(worker) = &view.worker_id {
         line("Worker", worker.as_str());
     }
+    if let Some(array) = &view.array {
+        line("Array", array);
+    }
     if let Some(elements) = &view.elements {
         line("Elements", &tally(*elements));
     }
-    line("Submitted", &format!("{} ({})", view.submitted_at, ago(now, view.submitted_at)));
+    if let Some(original) = &view.retry_of {
+        line("Retry of", original);
+    }
+    line("Submitted", &style.time_and_ago(now, view.submitted_at));
     if let Some(started) = view.started_at {
-        line("Started", &format!("{started} (waited {})", span(view.submitted_at, started)));
+        line("Started", &format!("{} (waited {})", style.time(started), span(view.submitted_at, started)));
     }
     if let Some(finished) = view.finished_at {
         let ran = view.started_at.map(|started| format!(" (ran {})", span(started, finished))).unwrap_or_default();
-        line("Finished", &format!("{finished}{ran}"));
+        line("Finished", &format!("{}{ran}", style.time(finished)));
     }
     for note in &view.output_notes {
         line("Output", note);
     }
-    out + &attempts(&view.attempts, style, now)
+    out + &groups(&view.groups, style) + &attempts(&view.attempts, style, now)
+}
+
+/// The same as for workers, and what a task has besides.
+pub(super) fn with_storage(wanted: &Resources, style: &Style) -> String {
+    let storage = wanted.storage_bytes;
+    let storage = if style.raw { storage.to_string() } else { gigabytes(storage) };
+    format!("{}, Storage={storage}", resources(wanted, style))
+}
+
+/// Elements that look alike, in one row.
+fn groups(groups: &[ElementGroupView], style: &Style) -> String {
+    if groups.is_empty() {
+        return String::new();
+    }
+    let mut grid = Grid::new(style, ["ELEMENTS", "COUNT", "STATE", "WORKER", "RESULT"], &[0, 4]).align_right(&[1]);
+    for group in groups {
+        grid.row([
+            text(&group.elements, style),
+            Cell::new(group.count),
+            grid.state(group.state, ""),
+            optional(group.worker_id.as_ref().map(|worker| worker.as_str()), style),
+            optional(group.verdict.as_ref().map(ToString::to_string), style),
+        ]);
+    }
+    format!("\n{}", grid.finish())
 }
 
 fn labels(labels: &BTreeMap<String, String>) -> String {
@@ -83,16 +114,16 @@ fn attempts(attempts: &[AttemptView], style: &Style, now: WallTime) -> String {
             Cell::new(attempt.attempt),
             Cell::new(&attempt.worker_id),
             Cell::new(state),
-            Cell::new(ago(now, attempt.placed_at)),
-            optional(took),
-            optional(attempt.verdict.as_ref().map(ToString::to_string)),
+            Cell::new(style.ago(now, attempt.placed_at)),
+            optional(took, style),
+            optional(attempt.verdict.as_ref().map(ToString::to_string), style),
         ]);
     }
     format!("\n{}", grid.finish())
 }
 
 /// `why`
-pub(super) fn why(view: &WhyView) -> String {
+pub(super) fn why(view: &WhyView, style: &Style) -> String {
     let mut lines = vec![format!("{} is {}: {}", view.task_id, view.state, view.summary)];
     if let Some(position) = view.position {
         lines.push(format!("Position: {position}"));
@@ -111,11 +142,13 @@ pub(super) fn why(view: &WhyView) -> String {
     if !view.hint.is_empty() {
         lines.push(format!("Hint: {}", view.hint));
     }
-    lines.iter().map(|line| format!("{}\n", printable(line))).collect()
+    lines.iter().map(|line| format!("{}\n", style.text(line))).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use shared::ranges::RangeSet;
+    use shared::task::Verdict;
     use shared::view::ReasonView;
 
     use super::*;
@@ -133,9 +166,9 @@ Image:      alpine:3.20
 Command:    sh -c 'exit 3'
 Resources:  CPU=1.0, Memory=0.50GB, GPU=0.0, Storage=1.0GB
 Worker:     worker-1
-Submitted:  2023-11-14T22:13:20.000Z (2h ago)
-Started:    2023-11-14T22:13:21.500Z (waited 1.5s)
-Finished:   2023-11-14T22:13:26.000Z (ran 4.5s)
+Submitted:  2023-11-14 22:13:20 (2h ago)
+Started:    2023-11-14 22:13:21 (waited 1.5s)
+Finished:   2023-11-14 22:13:26 (ran 4.5s)
 Output:     link\\u{1b} was not collected
 
 ATTEMPT  WORKER    STATE  PLACED  TOOK  RESULT
@@ -149,6 +182,12 @@ ATTEMPT  WORKER    STATE  PLACED  TOOK  RESULT
         let task = TaskView { count: 10, elements: Some(sample::tally()), ..sample::task() };
         let text = show(&task, &Style::default(), sample::NOW);
         assert!(text.contains("Elements:   3 running, 5 completed, 2 failed\n"), "{text}");
+        let group = ElementGroupView::of(&RangeSet::first(5), TaskState::Completed, Some(Verdict::Success), None);
+        let text = show(&TaskView { groups: vec![group], ..task }, &Style::default(), sample::NOW);
+        assert!(
+            text.contains("ELEMENTS  COUNT  STATE      WORKER  RESULT\n0-4           5  completed  -       success\n"),
+            "{text}"
+        );
     }
 
     #[test]
@@ -169,6 +208,6 @@ Position: 1
 It can never run on the present workers.
 Hint: ask for 4 CPU
 ";
-        assert_eq!(why(&view), expected);
+        assert_eq!(why(&view, &Style::default()), expected);
     }
 }

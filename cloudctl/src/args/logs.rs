@@ -1,0 +1,54 @@
+//! Arguments of `monitor` and `logs`.
+
+use clap::{Args, ValueEnum};
+use clap_complete::ArgValueCandidates;
+use shared::id::TaskRef;
+
+/// Arguments of `monitor`.
+#[derive(Debug, Args)]
+pub(crate) struct MonitorArgs {
+    /// task-..., or task-....7 for one element of an array, task-....0-9 for several.
+    #[arg(value_name = "ID", add = ArgValueCandidates::new(crate::complete::open_tasks))]
+    pub(crate) id: TaskRef,
+    /// Only this run of the task.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) attempt: Option<u32>,
+}
+
+/// Arguments of `logs`.
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// task-..., or task-....7 for one element of an array, task-....0-9 for several.
+    #[arg(value_name = "ID", add = ArgValueCandidates::new(crate::complete::tasks))]
+    pub(crate) id: TaskRef,
+    /// Go on until the task has ended.
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Only what was written since: 2026-11-23T17:00:00Z, 2026-11-23, or 30m, 2h, 7d ago.
+    #[arg(long, value_name = "TIME", conflicts_with = "tail")]
+    pub(crate) since: Option<String>,
+    /// Only the last lines, at most 10000.
+    #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    pub(crate) tail: Option<u32>,
+    /// Only this stream.
+    #[arg(long, value_name = "STREAM")]
+    pub(crate) stream: Option<StreamName>,
+    /// Each line with the time at which it reached the master.
+    #[arg(short, long)]
+    pub(crate) timestamps: bool,
+    /// Only this run of the task; by default the last one, with --follow also those that follow.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) attempt: Option<u32>,
+    /// Each line with the task or element that wrote it.
+    #[arg(long)]
+    pub(crate) prefix: bool,
+}
+
+/// One of the two streams of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StreamName {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}

@@ -1,0 +1,71 @@
+//! Arguments of the commands about who asks which master.
+
+use clap::{Args, Subcommand};
+use clap_complete::ArgValueCandidates;
+
+/// Arguments of `login`.
+#[derive(Debug, Args)]
+pub(crate) struct LoginArgs {
+    /// Who; asked for if not given.
+    #[arg(long, value_name = "USER")]
+    pub(crate) username: Option<String>,
+    /// Read the password from the first line of stdin instead of asking.
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+    /// Make the first admin with the token that the master printed at its first start.
+    #[arg(long, value_name = "TOKEN")]
+    pub(crate) setup_token: Option<String>,
+    /// The context to store; by default the one of this server, else the server's host name.
+    #[arg(long, value_name = "CONTEXT")]
+    pub(crate) name: Option<String>,
+}
+
+/// Arguments of `logout`.
+#[derive(Debug, Args)]
+pub(crate) struct LogoutArgs {
+    /// Of every context.
+    #[arg(long)]
+    pub(crate) all: bool,
+}
+
+/// Arguments of `context`.
+#[derive(Debug, Args)]
+pub(crate) struct ContextArgs {
+    /// What to do; lists them if left out.
+    #[command(subcommand)]
+    pub(crate) verb: Option<ContextVerb>,
+}
+
+/// What to do with contexts.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContextVerb {
+    /// List all contexts.
+    List,
+    /// Make a context the current one.
+    Use {
+        /// Which.
+        #[arg(value_name = "NAME", add = ArgValueCandidates::new(crate::complete::contexts))]
+        name: String,
+    },
+    /// Show a context, by default the one that is in use. The token is not shown.
+    Show {
+        /// Which.
+        #[arg(value_name = "NAME", add = ArgValueCandidates::new(crate::complete::contexts))]
+        name: Option<String>,
+    },
+    /// Give a context another name.
+    Rename {
+        /// Which.
+        #[arg(value_name = "NAME", add = ArgValueCandidates::new(crate::complete::contexts))]
+        name: String,
+        /// Its new name.
+        #[arg(value_name = "NEW")]
+        new: String,
+    },
+    /// Forget a context and its token.
+    Delete {
+        /// Which.
+        #[arg(value_name = "NAME", add = ArgValueCandidates::new(crate::complete::contexts))]
+        name: String,
+    },
+}

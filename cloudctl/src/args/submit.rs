@@ -1,0 +1,103 @@
+//! Arguments of `task` and `dispatch`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum, ValueHint};
+use clap_complete::ArgValueCandidates;
+use shared::resources::Quantity;
+
+use super::pair::pair;
+
+/// Arguments of `task`.
+#[derive(Debug, Args)]
+pub(crate) struct TaskArgs {
+    /// Docker image to run.
+    #[arg(value_name = "IMAGE", required_unless_present = "file", conflicts_with = "file")]
+    pub(crate) image: Option<String>,
+    #[command(flatten)]
+    pub(crate) options: SubmitArgs,
+}
+
+/// Arguments of `dispatch`.
+#[derive(Debug, Args)]
+pub(crate) struct DispatchArgs {
+    /// The worker that runs it.
+    #[arg(value_name = "WORKER", add = ArgValueCandidates::new(crate::complete::workers))]
+    pub(crate) worker: String,
+    /// Docker image to run.
+    #[arg(value_name = "IMAGE", required_unless_present = "file", conflicts_with = "file")]
+    pub(crate) image: Option<String>,
+    #[command(flatten)]
+    pub(crate) options: SubmitArgs,
+}
+
+/// What `task` and `dispatch` share.
+#[derive(Debug, Default, Args)]
+pub(crate) struct SubmitArgs {
+    /// A name for people; need not be unique.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// CPU cores, for example 2.5 or 500m [default: 1.0].
+    #[arg(long, value_name = "CORES", allow_negative_numbers = true)]
+    pub(crate) cpu_cores: Option<Quantity>,
+    /// Memory in GiB, or with a unit: 8.0 or 512MiB [default: 0.5].
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
+    pub(crate) mem: Option<Quantity>,
+    /// Storage in GiB, or with a unit [default: 1.0].
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
+    pub(crate) storage: Option<Quantity>,
+    /// GPUs, for example 1 or 500m [default: 0.0].
+    #[arg(long, value_name = "GPUS", allow_negative_numbers = true)]
+    pub(crate) gpu_cores: Option<Quantity>,
+    /// Environment variable of the container; may be given often.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) env: Vec<(String, String)>,
+    /// Environment variables from a file of NAME=VALUE lines; may be given often. --env wins over it.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub(crate) env_file: Vec<PathBuf>,
+    /// Label for filters; may be given often.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub(crate) label: Vec<(String, String)>,
+    /// Run it once for each index, which stands in CLOUDAI_ARRAY_INDEX: 0-99, 0-99:2 (a step), 1,3,10-19, each with %4
+    /// behind it for at most four at a time.
+    #[arg(long, value_name = "INDICES", conflicts_with = "count")]
+    pub(crate) array: Option<String>,
+    /// Run it this many times: an array with the indices 0 to N-1.
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u32>,
+    /// A command line for /bin/sh -c in the container.
+    #[arg(long, value_name = "LINE", conflicts_with = "argv", allow_hyphen_values = true)]
+    pub(crate) command: Option<String>,
+    /// One or many tasks in TOML, YAML, JSON or JSONL; `-` is stdin. Other options change all of them.
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "argv")]
+    pub(crate) file: Option<PathBuf>,
+    /// What the file is, where its name does not say it.
+    #[arg(long, value_name = "TYPE", requires = "file", conflicts_with = "image")]
+    pub(crate) file_type: Option<FileType>,
+    /// Print the log as it comes, and end with the task and its exit code. Ctrl-C asks whether to cancel the task or to
+    /// leave it, a second one leaves it.
+    #[arg(long, visible_alias = "follow")]
+    pub(crate) wait: bool,
+    /// Submit nothing: show what would be sent, and where it could run.
+    #[arg(long, conflicts_with = "wait")]
+    pub(crate) dry_run: bool,
+    /// The same key never makes two tasks; by default a fresh one.
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
+    /// Program and arguments, run without a shell; what the image says if there are none.
+    #[arg(last = true, value_name = "ARGV")]
+    pub(crate) argv: Vec<String>,
+}
+
+/// The format of a task file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FileType {
+    /// One table, or `[[tasks]]`.
+    Toml,
+    /// A mapping, a list, or several documents.
+    Yaml,
+    /// An object, or a list.
+    Json,
+    /// One object a line, sent as it is read.
+    Jsonl,
+}

@@ -1,0 +1,58 @@
+//! Bringing one file.
+
+use http::StatusCode;
+use shared::id::TaskRef;
+use shared::view::FileView;
+
+use super::path::exact_path;
+use super::sandbox::{NewFile, Sandbox};
+use crate::client::with_retries;
+use crate::commands::Session;
+use crate::exit::CtlError;
+use crate::render::Progress;
+
+/// Brings one file whole, over broken connections too. With `resume` it goes on with what an earlier call has brought.
+pub(super) async fn fetch(
+    task: TaskRef,
+    file: &FileView,
+    components: &[Vec<u8>],
+    resume: bool,
+    sandbox: &Sandbox,
+    progress: &Progress,
+    session: &Session<'_>,
+) -> Result<(), CtlError> {
+    let exact = exact_path(file)?;
+    progress.file(&file.path);
+    let new = sandbox.create(components, file, resume)?;
+    progress.advance(new.size());
+    // Each try goes on where the one before ended.
+    let new = tokio::sync::Mutex::new(new);
+    let notice = |error: &CtlError| progress.pause(|| session.terminal.warn(format!("{error}; trying again")));
+    let brought = with_retries(notice, || async {
+        let mut new = new.lock().await;
+        let new: &mut NewFile = &mut new;
+        if new.size() == file.size {
+            return Ok(());
+        }
+        let mut response = session.client.file(task, file, &exact, new.size()).await?;
+        if new.size() > 0 && response.status() != StatusCode::PARTIAL_CONTENT {
+            new.start_again()?;
+        }
+        while let Some(piece) = response.chunk().await.map_err(|error| session.client.broken(&error))? {
+            new.write(&piece, file.size)?;
+            progress.advance(piece.len() as u64);
+        }
+        Ok(())
+    })
+    .await;
+    let new = new.into_inner();
+    match brought {
+        Ok(()) => new.finish(file),
+        Err(error) => {
+            if error.is_transient() {
+                new.keep();
+            }
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The same for each of several tasks.
+
+use shared::id::TaskRef;
+
+use super::Session;
+use crate::exit::CtlError;
+
+/// What became of all of them.
+#[derive(Debug)]
+pub(super) struct Each<T> {
+    /// What worked, in the order of the tasks.
+    pub(super) done: Vec<T>,
+    /// The exit code of the first that did not; 0 if all did.
+    pub(super) exit: u8,
+}
+
+/// Calls for each task, one after the other. One that fails does not keep the others from being tried.
+///
+/// # Errors
+/// There is one task only, and it failed.
+pub(super) async fn each<T, F: Future<Output = Result<T, CtlError>>>(
+    tasks: &[TaskRef],
+    session: &Session<'_>,
+    call: impl Fn(TaskRef) -> F,
+) -> Result<Each<T>, CtlError> {
+    let mut each = Each { done: Vec::new(), exit: 0 };
+    for &task in tasks {
+        match call(task).await {
+            Ok(done) => each.done.push(done),
+            Err(error) if tasks.len() == 1 => return Err(error),
+            Err(error) => {
+                session.terminal.fail(&error);
+                each.exit = if each.exit == 0 { error.exit() } else { each.exit };
+            }
+        }
+    }
+    Ok(each)
+}

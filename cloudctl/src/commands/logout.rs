@@ -1,0 +1,27 @@
+//! `cloudctl logout`
+
+use shared::context::Context;
+use shared::context::file::update;
+
+use crate::args::{GlobalArgs, LogoutArgs};
+use crate::context::{path, select};
+use crate::exit::CtlError;
+use crate::render::{Done, LoggedOutView, View};
+
+/// Forgets tokens. The contexts stay, so that the next login finds them.
+pub(super) fn run(args: &LogoutArgs, global: &GlobalArgs) -> Result<Done, CtlError> {
+    let contexts = update(&path()?, |file| {
+        let selected = select(global, file)?.map(|(name, _)| name.to_owned());
+        let wanted = |name: &String| args.all || selected.as_ref() == Some(name);
+        let mut forgotten = Vec::new();
+        for (name, context) in file.contexts.iter_mut().filter(|(name, _)| wanted(name)) {
+            if context.token.is_some() {
+                forgotten.push(name.clone());
+            }
+            let Context { server, username, rest, .. } = std::mem::take(context);
+            *context = Context { server, username, rest, ..Context::default() };
+        }
+        Ok::<_, CtlError>(forgotten)
+    })?;
+    Ok(View::LoggedOut(LoggedOutView { contexts }).into())
+}

@@ -1,0 +1,130 @@
+//! Results, item by item: what `jsonl`, templates and `quiet` go by.
+
+use serde::Serialize;
+use shared::view::{FileView, SubmitLineResult};
+
+use super::View;
+
+/// Takes the items of a result.
+pub(crate) trait RowSink {
+    /// What can go wrong.
+    type Error;
+    /// The next item.
+    ///
+    /// # Errors
+    /// It cannot be taken.
+    fn row<T: Serialize>(&mut self, row: &T) -> Result<(), Self::Error>;
+}
+
+impl View {
+    /// Gives each item to `sink`; a result that is no list is its only item.
+    pub(crate) fn rows<S: RowSink>(&self, sink: &mut S) -> Result<(), S::Error> {
+        fn all<T: Serialize, S: RowSink>(rows: &[T], sink: &mut S) -> Result<(), S::Error> {
+            rows.iter().try_for_each(|row| sink.row(row))
+        }
+        match self {
+            Self::Cancelled(view) => sink.row(view),
+            Self::CancelledAll(views) => all(views, sink),
+            Self::Context(view) => sink.row(view),
+            Self::Contexts(view) => all(&view.contexts, sink),
+            Self::Downloaded(view) => sink.row(view),
+            Self::DryRun(view) => sink.row(view),
+            Self::DryRunAll(views) => all(views, sink),
+            Self::ExitCodes(views) => all(views, sink),
+            Self::Files(view) => all(&view.files, sink),
+            Self::InternalState(view) => sink.row(view),
+            Self::LoggedIn(view) => sink.row(view),
+            Self::LoggedOut(view) => sink.row(view),
+            Self::Queue(view) => all(&view.tasks, sink),
+            Self::Repair(view) => sink.row(view),
+            Self::Shutdown(view) => sink.row(view),
+            Self::Stats(view) => sink.row(view),
+            Self::Status(view) => sink.row(view),
+            Self::Submitted(view) => sink.row(view),
+            Self::SubmittedAll(views) => all(views, sink),
+            Self::SubmittedEach(views) => all(views, sink),
+            Self::Task(view) => sink.row(view),
+            Self::TaskAll(views) => all(views, sink),
+            Self::Tasks(view) => all(&view.tasks, sink),
+            Self::Text(text) => sink.row(text),
+            Self::UserFiles(view) => all(&view.files, sink),
+            Self::Version(view) => sink.row(view),
+            Self::Waited(view) => all(&view.ended, sink),
+            Self::WhoAmI(view) => sink.row(view),
+            Self::Why(view) => sink.row(view),
+            Self::Workers(view) => all(&view.workers, sink),
+        }
+    }
+
+    /// What an item is called in `cloudctl help json`.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Cancelled(_) | Self::CancelledAll(_) => "cancel",
+            Self::Context(_) | Self::Contexts(_) => "context",
+            Self::Downloaded(_) => "download",
+            Self::DryRun(_) | Self::DryRunAll(_) => "dry-run",
+            Self::ExitCodes(_) => "exit-code",
+            Self::Files(_) => "file",
+            Self::InternalState(_) => "internal-state",
+            Self::LoggedIn(_) => "login",
+            Self::LoggedOut(_) => "logout",
+            Self::Queue(_) => "queued",
+            Self::Repair(_) => "repair",
+            Self::Shutdown(_) => "shutdown",
+            Self::Stats(_) => "stats",
+            Self::Status(_) => "status",
+            Self::Submitted(_) | Self::SubmittedEach(_) => "submit",
+            Self::SubmittedAll(_) => "submit-line",
+            Self::Task(_) | Self::TaskAll(_) | Self::Tasks(_) | Self::Waited(_) => "task",
+            Self::Text(_) => "text",
+            Self::UserFiles(_) => "user-file",
+            Self::Version(_) => "version",
+            Self::WhoAmI(_) => "whoami",
+            Self::Why(_) => "why",
+            Self::Workers(_) => "worker",
+        }
+    }
+
+    /// The ids in it, for `quiet`.
+    pub(crate) fn ids(&self) -> Vec<&str> {
+        fn paths<'a>(files: impl Iterator<Item = &'a FileView>) -> Vec<&'a str> {
+            files.map(|file| file.path.as_str()).collect()
+        }
+        match self {
+            Self::Cancelled(view) => vec![&view.task_id],
+            Self::CancelledAll(views) => views.iter().map(|view| view.task_id.as_str()).collect(),
+            Self::Context(view) => vec![&view.name],
+            Self::Contexts(view) => view.contexts.iter().map(|context| context.name.as_str()).collect(),
+            Self::Downloaded(view) => view.files.iter().map(|file| file.written_to.as_str()).collect(),
+            Self::DryRun(_) | Self::DryRunAll(_) | Self::Shutdown(_) => vec![],
+            Self::ExitCodes(views) => views.iter().map(|view| view.exit_code.as_str()).collect(),
+            Self::Files(view) => paths(view.files.iter()),
+            Self::InternalState(view) => vec![&view.cluster_id],
+            Self::LoggedIn(view) => vec![&view.context],
+            Self::LoggedOut(view) => view.contexts.iter().map(String::as_str).collect(),
+            Self::Queue(view) => view.tasks.iter().map(|task| task.task_id.as_str()).collect(),
+            Self::Repair(view) => view.workers.iter().map(|worker| worker.worker_id.as_str()).collect(),
+            Self::Stats(view) => vec![view.worker.worker_id.as_str()],
+            Self::Status(view) => vec![&view.cluster_id],
+            Self::Submitted(view) => vec![&view.task_id],
+            Self::SubmittedAll(views) => views
+                .iter()
+                .filter_map(|view| match &view.result {
+                    SubmitLineResult::Accepted(view) => Some(view.task_id.as_str()),
+                    SubmitLineResult::Refused(_) => None,
+                })
+                .collect(),
+            Self::SubmittedEach(views) => views.iter().map(|view| view.task_id.as_str()).collect(),
+            Self::Task(view) => vec![&view.task_id],
+            Self::TaskAll(views) => views.iter().map(|task| task.task_id.as_str()).collect(),
+            Self::Tasks(view) => view.tasks.iter().map(|task| task.task_id.as_str()).collect(),
+            Self::Text(text) => text.lines().collect(),
+            Self::UserFiles(view) => paths(view.files.iter().map(|file| &file.file)),
+            Self::Version(view) => vec![view.version],
+            Self::Waited(view) => view.ended.iter().map(|task| task.task_id.as_str()).collect(),
+            Self::WhoAmI(view) => vec![view.username.as_str()],
+            Self::Why(view) => vec![&view.task_id],
+            Self::Workers(view) => view.workers.iter().map(|worker| worker.worker_id.as_str()).collect(),
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! An item of every kind, with every field it can have.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::Value;
+use shared::error::{ApiError, ErrorBody, ErrorCode};
+use shared::ranges::RangeSet;
+use shared::resources::Resources;
+use shared::task::{Command, TaskSpec, TaskState, Verdict, VerdictKind};
+use shared::view::{
+    CancelView, ClassView, DryRunView, ElementGroupView, FileView, Fit, FitView, InternalStateView, LeaseView,
+    LedgerRunView, LedgerView, LinkView, OpenTaskView, ReasonView, RepairStatus, RepairView, Role, RunView,
+    SchedulerView, SettingsView, ShutdownView, SubmitLineResult, SubmitLineView, SubmitView, TaskView, UserFileView,
+    UserView, WhyView, WorkerRepairView, WorkerView,
+};
+
+use super::{SUBMITTED, TASK, files, queue, status, tally, task, workers};
+use crate::help::exit_codes;
+use crate::render::log::LogLineView;
+use crate::render::{
+    ContextView, DownloadedFile, DownloadedView, FailedFile, LoggedInView, LoggedOutView, ServerVersionView, StatsView,
+    VersionView, WhoAmIView,
+};
+
+/// Items, each with its kind in `cloudctl help json`.
+pub(crate) fn all_items() -> Vec<(&'static str, Value)> {
+    let mut items = Vec::new();
+    let mut add = |kind: &'static str, item: Value| items.push((kind, item));
+    for verdict in [
+        Verdict::Signal { signal: 9 },
+        Verdict::Oom { limit_bytes: 1 },
+        Verdict::Timeout { limit_seconds: 1 },
+        Verdict::Image { message: "m".into() },
+    ] {
+        add("verdict", json(&verdict));
+    }
+    add("task", json(&task()));
+    add("task", json(&whole_task()));
+    add("submit", json(&submit()));
+    let error = ApiError::new(ErrorCode::InvalidArgument, "m", "h");
+    for result in [SubmitLineResult::Accepted(submit()), SubmitLineResult::Refused(ErrorBody { error })] {
+        add("submit-line", json(&SubmitLineView { line: 1, result }));
+    }
+    add("dry-run", json(&dry_run()));
+    add("cancel", json(&CancelView { task_id: TASK.into(), state: TaskState::Running, cancelling: true }));
+    add("why", json(&why()));
+    add("log-line", json(&LogLineView::sample()));
+    add("file", json(&file()));
+    add("user-file", json(&UserFileView { task_id: TASK.into(), file: file() }));
+    add("download", json(&download()));
+    add("status", json(&status()));
+    add("worker", json(&worker()));
+    add("stats", json(&StatsView { worker: worker(), tasks: vec![task()] }));
+    add("queued", json(&queue(3).tasks[0]));
+    add("repair", json(&repair()));
+    add("internal-state", json(&internal_state()));
+    add("shutdown", json(&ShutdownView { live_attempts: 1, draining: true }));
+    let (server, name) = (|| "http://h".to_owned(), || "ann".to_owned());
+    add("login", json(&LoggedInView { context: name(), server: server(), username: name(), expires_at: SUBMITTED }));
+    add("logout", json(&LoggedOutView { contexts: vec![name()] }));
+    let (username, context, expires_at) = ("ann".parse().expect("a name"), Some(name()), Some(SUBMITTED));
+    add("whoami", json(&WhoAmIView { username, role: Role::Admin, server: server(), context, expires_at }));
+    let username = Some(name());
+    let context = ContextView { name: name(), current: true, server: server(), username, logged_in: true, expires_at };
+    add("context", json(&context));
+    let master = ServerVersionView { url: server(), version: "0.1.0".into(), compatible: true };
+    add("version", json(&VersionView { version: "0.1.0", output_version: 1, server: Some(master) }));
+    for code in exit_codes() {
+        add("exit-code", json(&code));
+    }
+    items
+}
+
+fn json(item: &impl Serialize) -> Value {
+    serde_json::to_value(item).expect("json")
+}
+
+fn labels() -> BTreeMap<String, String> {
+    BTreeMap::from([("a".to_owned(), "b".to_owned())])
+}
+
+fn whole_task() -> TaskView {
+    let worker = || "worker-1".parse().expect("a name");
+    let verdict = Some(Verdict::Success);
+    TaskView {
+        labels: labels(),
+        dispatched_to: Some(worker()),
+        array: Some("0-9".into()),
+        elements: Some(tally()),
+        groups: vec![ElementGroupView::of(&RangeSet::first(3), TaskState::Completed, verdict, Some(worker()))],
+        retry_of: Some(TASK.into()),
+        cancelling: true,
+        command: Command::Shell("x".into()),
+        ..task()
+    }
+}
+
+fn submit() -> SubmitView {
+    SubmitView {
+        task_id: TASK.into(),
+        state: TaskState::Queued,
+        count: 2,
+        array: Some("0-1".into()),
+        warnings: vec!["w".into()],
+        replayed: true,
+    }
+}
+
+fn dry_run() -> DryRunView {
+    let worker = || "worker-1".parse().expect("a name");
+    let spec = TaskSpec {
+        name: Some("n".into()),
+        image: "i".into(),
+        command: Command::Shell("x".into()),
+        resources: Resources::TASK_DEFAULT,
+        env: labels(),
+        labels: labels(),
+        worker: Some(worker()),
+    };
+    let fit = FitView { worker_id: worker(), fit: Fit::Never, reasons: vec!["r".into()] };
+    DryRunView {
+        user: "ann".parse().expect("a name"),
+        spec,
+        count: 2,
+        array: Some("0-1".into()),
+        warnings: vec!["w".into()],
+        workers: vec![fit],
+    }
+}
+
+fn why() -> WhyView {
+    WhyView {
+        task_id: TASK.into(),
+        state: TaskState::Queued,
+        summary: "s".into(),
+        position: Some(1),
+        can_never_run: false,
+        reasons: vec![ReasonView { code: "cpu".into(), workers: 1, message: "m".into() }],
+        hint: "h".into(),
+    }
+}
+
+fn file() -> FileView {
+    FileView { path_hex: Some("61ff".into()), ..files("a").files.remove(0) }
+}
+
+fn download() -> DownloadedView {
+    DownloadedView {
+        task_id: TASK.into(),
+        directory: "d".into(),
+        files: vec![DownloadedFile { file: file(), written_to: "d/a".into(), unchanged: false }],
+        failed: vec![FailedFile { path: "b".into(), error: "e".into() }],
+    }
+}
+
+fn worker() -> WorkerView {
+    WorkerView { labels: labels(), ..workers().workers.remove(0) }
+}
+
+fn repair() -> RepairView {
+    let run = || vec![RunView { element_id: format!("{TASK}.0"), attempt: 1 }];
+    let worker = WorkerRepairView {
+        orphans: run(),
+        missing: run(),
+        adopted: run(),
+        sent_again: run(),
+        ..WorkerRepairView::without("worker-1".parse().expect("a name"), RepairStatus::EngineFailed, "p")
+    };
+    RepairView { workers: vec![worker], live_attempts: 1, differences: vec!["d".into()], repaired: 4 }
+}
+
+/// Everything that there can be, of each one.
+pub(crate) fn internal_state() -> InternalStateView {
+    let worker = || "worker-1".parse().expect("a name");
+    let user = || "ann".parse().expect("a name");
+    let resources = Resources::TASK_DEFAULT;
+    let run = LedgerRunView {
+        element_id: format!("{TASK}.0"),
+        attempt: 1,
+        fence: 7,
+        state: TaskState::Running,
+        resources,
+        placed_at: SUBMITTED,
+        started_at: Some(SUBMITTED),
+        infrastructure_failures: 0,
+        cancelling: false,
+    };
+    let ledger = LedgerView {
+        worker_id: worker(),
+        capacity: resources,
+        reserved: resources,
+        reserved_at_registration: resources,
+        runs: vec![run],
+    };
+    let class = ClassView {
+        resources,
+        worker_id: Some(worker()),
+        user: user(),
+        tasks: 1,
+        waiting: 2,
+        placeable: 2,
+        first_sequence: 1,
+    };
+    let lease = LeaseView {
+        worker_id: worker(),
+        link: "up".into(),
+        session: Some(1),
+        heard_ms_ago: 10,
+        expires_in_ms: Some(20),
+    };
+    let link =
+        LinkView { session: 1, worker_id: Some(worker()), sent: 2, waiting: 0, reports_through: 3, reports_ahead: 0 };
+    let task = OpenTaskView {
+        task_id: TASK.into(),
+        sequence: 1,
+        user: user(),
+        state: TaskState::Running,
+        count: 4,
+        limit: Some(2),
+        untouched: "2-3".into(),
+        requeued: vec![1],
+        live: vec![0],
+        cancelling: String::new(),
+        ended: BTreeMap::from([(VerdictKind::Success, "4".to_owned())]),
+    };
+    InternalStateView {
+        cluster_id: "01arz3ndektsv4rrffq69g5fav".into(),
+        epoch: 1,
+        started_at: SUBMITTED,
+        last_sequence: 1,
+        last_fence: 1,
+        draining: false,
+        scheduler: SchedulerView { policy: "round-robin".into(), memory: "after worker-1".into(), unfinished: false },
+        settings: SettingsView {
+            heartbeat_ms: 5000,
+            suspect_ms: 15_000,
+            lease_ms: 30_000,
+            reassign_ms: 45_000,
+            start_grace_ms: 1,
+            stop_grace_ms: 1,
+            infrastructure_attempts: 3,
+            placements_per_pass: 1,
+        },
+        totals: status().tasks,
+        users: vec![UserView { username: user(), role: Role::Admin }],
+        idempotency_keys: 0,
+        queue: vec![class],
+        ledger: vec![ledger],
+        leases: vec![lease],
+        links: vec![link],
+        tasks: vec![task],
+        violations: vec!["v".into()],
+    }
+}

@@ -1,0 +1,75 @@
+//! One worker in full.
+
+use shared::resources::Resources;
+use shared::time::WallTime;
+use shared::worker::Usage;
+
+use super::cluster::state;
+use super::grid::Widths;
+use super::listing::tasks;
+use crate::render::text::{decimal, gigabytes};
+use crate::render::{StatsView, Style};
+
+/// `stats`
+pub(super) fn show(view: &StatsView, style: &Style, now: WallTime) -> String {
+    let worker = &view.worker;
+    let mut out = String::new();
+    let mut line =
+        |name: &str, value: &str| out.push_str(&format!("{:<15} {}\n", format!("{name}:"), style.text(value)));
+    line("Worker", worker.worker_id.as_str());
+    line("Status", state(worker.state));
+    line("IP", &worker.address);
+    line("Version", &worker.version);
+    line("Registered", &style.time_and_ago(now, worker.registered_at));
+    line("Last Heartbeat", &worker.last_heartbeat.map_or_else(|| "never".to_owned(), |at| style.ago(now, at)));
+    if !worker.labels.is_empty() {
+        let labels: Vec<_> = worker.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        line("Labels", &labels.join(", "));
+    }
+    line("Running Tasks", &worker.running_tasks.len().to_string());
+    for (name, value) in resources(&worker.capacity, &worker.allocated, worker.usage.as_ref(), style) {
+        line(name, &value);
+    }
+    if view.tasks.is_empty() {
+        return out;
+    }
+    format!("{out}\n{}", tasks(&view.tasks, style, now, &mut Widths::default()))
+}
+
+/// What is reserved of each resource, and what is used.
+fn resources(
+    capacity: &Resources,
+    allocated: &Resources,
+    usage: Option<&Usage>,
+    style: &Style,
+) -> [(&'static str, String); 4] {
+    let size = |bytes: u64| if style.raw { bytes.to_string() } else { gigabytes(bytes) };
+    let number = |millis: u64| if style.raw { format!("{millis}m") } else { decimal(millis) };
+    let share = |taken: String, of: String| format!("{taken} of {of} allocated");
+    let used = |text: String| format!(", {text} used");
+    let cpu = usage.map(|usage| used(format!("{:.0}%", usage.cpu_percent)));
+    let memory = usage.map(|usage| used(size(usage.memory_used_bytes)));
+    let storage = usage.map(|usage| used(size(usage.storage_used_bytes)));
+    let gpu = share(number(allocated.gpu_millis), number(capacity.gpu_millis));
+    [
+        ("CPU", share(number(allocated.cpu_millis), number(capacity.cpu_millis)) + &cpu.unwrap_or_default()),
+        ("Memory", share(size(allocated.memory_bytes), size(capacity.memory_bytes)) + &memory.unwrap_or_default()),
+        ("Storage", share(size(allocated.storage_bytes), size(capacity.storage_bytes)) + &storage.unwrap_or_default()),
+        ("GPU", gpu),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::table::sample;
+
+    #[test]
+    fn a_worker_in_full() {
+        let view = StatsView { worker: sample::workers().workers.remove(0), tasks: vec![] };
+        let text = show(&view, &Style::default(), sample::NOW);
+        assert!(text.contains("Status:         🟢 Active\n"), "{text}");
+        assert!(text.contains("CPU:            1.0 of 4.0 allocated, 45% used\n"), "{text}");
+        assert!(text.contains("Memory:         0.50GB of 8.0GB allocated, 1.5GB used\n"), "{text}");
+    }
+}
