@@ -201,7 +201,8 @@ echo "made in a container, $(date -u +%FT%TZ)" > /output/hello.txt'
     say "cloudctl task $image --name hello --cpu-cores 0.5 --mem 64MiB -- sh -c '...'"
     task=$(cloudctl task "$image" --name hello --cpu-cores 0.5 --mem 64MiB --output quiet -- sh -c "$script")
     say "cloudctl monitor $task"
-    cloudctl monitor "$task" || die "the task failed; see: $bin/cloudctl show $task"
+    cloudctl monitor "$task"
+    cloudctl wait "$task" --output quiet >/dev/null || die "the task failed; see: $bin/cloudctl show $task"
     results=$(mktemp -d "${TMPDIR:-/tmp}/cloudai-results.XXXXXX")
     say "cloudctl download $task $results"
     cloudctl download "$task" "$results"

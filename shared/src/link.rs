@@ -91,6 +91,8 @@ pub struct Inventory {
     pub adopted: Vec<AttemptKey>,
     /// Runs whose containers are gone; their ends are reported.
     pub lost: Vec<AttemptKey>,
+    /// Runs that were given up, and are being stopped and removed; they are not among `held`.
+    pub leaving: Vec<AttemptKey>,
     /// Containers of this worker.
     pub containers: u32,
     /// Why the engine could not be asked, if it could not: then only what it holds is told.

@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cloudai_tests::bench::Bench;
+use cloudai_tests::embedded::Embedded;
 use cloudaid::config::CapacityOverrides;
 use cloudaid::runtime::docker::DockerRuntime;
 use shared::resources::GIB;
@@ -64,7 +64,7 @@ fn docker_run(host: &str, network: &str, image: &str) -> Duration {
 
 async fn through_a_worker(host: &str, image: &str) -> Duration {
     let engine = Arc::new(DockerRuntime::connect(Some(host)).expect("an engine"));
-    let bench = Bench::start(1, &engine, FOUR_AT_A_TIME).await;
+    let bench = Embedded::start(1, &engine, FOUR_AT_A_TIME).await;
     let line = format!("{{\"image\":\"{image}\",\"command\":[\"true\"],\"cpu_cores\":0.05,\"mem\":\"64MiB\"}}\n");
     let begin = Instant::now();
     assert_eq!(bench.submit_ndjson(line.repeat(CONTAINERS)).await, CONTAINERS);

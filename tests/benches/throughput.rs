@@ -13,7 +13,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use cloudai_tests::bench::{AMPLE, Bench, Stamped, percentile};
+use cloudai_tests::bench::{Stamped, percentile};
+use cloudai_tests::embedded::{AMPLE, Embedded};
 
 /// As the daemon has it.
 #[global_allocator]
@@ -34,7 +35,7 @@ fn main() {
 
 async fn throughput(round: u32, tasks: usize) {
     let engine = Arc::new(Stamped::default());
-    let bench = Bench::start(WORKERS, &engine, AMPLE).await;
+    let bench = Embedded::start(WORKERS, &engine, AMPLE).await;
     let body: String = (0..tasks)
         .map(|n| format!("{{\"image\":\"bench\",\"command\":[\"job\",\"{n}\"],\"name\":\"job-{n}\",\"cpu_cores\":\"10m\",\"mem\":\"6MiB\",\"storage\":0}}\n"))
         .collect();
@@ -61,7 +62,7 @@ async fn throughput(round: u32, tasks: usize) {
 /// engine is asked to start the container.
 async fn latency(tasks: usize) {
     let engine = Arc::new(Stamped::default());
-    let bench = Bench::start(WORKERS, &engine, AMPLE).await;
+    let bench = Embedded::start(WORKERS, &engine, AMPLE).await;
     let mut times = Vec::with_capacity(tasks);
     for n in 0..tasks {
         let begin = Instant::now();

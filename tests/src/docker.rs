@@ -3,8 +3,11 @@
 use std::collections::HashMap;
 
 use bollard::Docker;
-use bollard::models::ContainerSummary;
-use bollard::query_parameters::{ListContainersOptionsBuilder, RemoveContainerOptionsBuilder};
+use bollard::models::{ContainerCreateBody, ContainerSummary};
+use bollard::query_parameters::{
+    CreateContainerOptions, InspectContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+    StartContainerOptions, TagImageOptionsBuilder,
+};
 
 /// Seconds that the engine may take for one answer.
 const TIMEOUT: u64 = 120;
@@ -25,6 +28,47 @@ pub fn host() -> String {
 #[must_use]
 pub fn image() -> String {
     std::env::var("CLOUDAI_TEST_IMAGE").expect("CLOUDAI_TEST_IMAGE is not set: run ./tests/run.sh")
+}
+
+/// Gives an image that is there one more name.
+///
+/// # Panics
+/// When the engine refuses.
+pub async fn tag(image: &str, name: &str, tag: &str) {
+    let options = TagImageOptionsBuilder::default().repo(name).tag(tag).build();
+    connect().tag_image(image, Some(options)).await.expect("another name for the image");
+}
+
+/// Starts a container that sleeps, with these labels, as somebody else might.
+///
+/// # Panics
+/// When the engine refuses.
+pub async fn plant(labels: &[(&str, &str)]) -> String {
+    let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let body = ContainerCreateBody {
+        image: Some(image()),
+        cmd: Some(["sleep", "600"].map(str::to_owned).into()),
+        labels: Some(labels),
+        ..ContainerCreateBody::default()
+    };
+    let docker = connect();
+    let made = docker.create_container(None::<CreateContainerOptions>, body).await.expect("a container");
+    docker.start_container(&made.id, None::<StartContainerOptions>).await.expect("it starts");
+    made.id
+}
+
+/// Whether the engine has a container.
+pub async fn exists(id: &str) -> bool {
+    connect().inspect_container(id, None::<InspectContainerOptions>).await.is_ok()
+}
+
+/// Removes a container, as somebody else might.
+///
+/// # Panics
+/// When the engine refuses.
+pub async fn remove(id: &str) {
+    let options = RemoveContainerOptionsBuilder::default().force(true).build();
+    connect().remove_container(id, Some(options)).await.expect("it is removed");
 }
 
 /// The containers of one cluster. Dropped, it removes them all.

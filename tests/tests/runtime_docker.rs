@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bollard::Docker;
-use bollard::query_parameters::{InspectContainerOptions, RemoveImageOptions};
+use bollard::query_parameters::{InspectContainerOptions, RemoveImageOptions, RenameContainerOptionsBuilder};
 use cloudaid::runtime::docker::DockerRuntime;
 use cloudaid::runtime::{ContainerSpec, FoundState, Runtime, RuntimeError, contract};
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -274,6 +274,21 @@ async fn an_older_fence_is_replaced_and_a_newer_one_is_not() {
     let refused = Bench::new().runtime.create(&foreign).await;
     assert!(matches!(refused, Err(RuntimeError::Setup(_))), "{refused:?}");
     other.runtime.remove(&newer.key).await.expect("removed");
+}
+
+#[tokio::test]
+async fn a_container_that_somebody_renamed_is_still_the_same() {
+    let bench = Bench::new();
+    let spec = bench.shell("sleep 60");
+    bench.start(&spec).await;
+    let options = RenameContainerOptionsBuilder::default().name(&format!("renamed-{}", spec.key.task)).build();
+    bench.engine.rename_container(&name(&spec.key), options).await.expect("renamed");
+    let again = Bench::new();
+    let found = again.runtime.inventory(spec.cluster, &spec.worker).await.expect("a list");
+    let found: Vec<_> = found.into_iter().map(|found| (found.key, found.state)).collect();
+    assert_eq!(found, [(spec.key, FoundState::Running)]);
+    again.runtime.remove(&spec.key).await.expect("removed");
+    assert!(bench.runtime.inventory(spec.cluster, &spec.worker).await.expect("a list").is_empty());
 }
 
 #[tokio::test]

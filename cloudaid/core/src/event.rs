@@ -54,6 +54,8 @@ pub struct Findings {
     pub lost: Vec<AttemptKey>,
     /// Live runs that had never arrived: they are sent again.
     pub sent_again: Vec<AttemptKey>,
+    /// Containers of no live run that are being stopped since an earlier comparison.
+    pub leaving: Vec<AttemptKey>,
     /// Why its engine could not be asked.
     pub problem: Option<String>,
 }

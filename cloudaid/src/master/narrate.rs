@@ -62,11 +62,16 @@ pub(crate) fn event(event: &Event) {
             warn!("Worker {worker} lost: not heard of for longer than its lease; {attempts} attempts are given up");
         }
         Event::WorkerReconciled { worker, findings, .. } => {
-            let Findings { live, containers, orphans, adopted, lost, sent_again, problem } = findings;
+            let Findings { live, containers, orphans, adopted, lost, sent_again, leaving, problem } = findings;
             if let Some(problem) = problem {
                 warn!("Worker {worker} cannot list its containers: {problem}");
             }
-            info!("Worker {worker} compared: {live} attempts live, {containers} containers");
+            // Such a comparison only waits for what an earlier one has found.
+            if leaving.is_empty() {
+                info!("Worker {worker} compared: {live} attempts live, {containers} containers");
+            } else {
+                debug!("Worker {worker} compared: {} containers are still being stopped", leaving.len());
+            }
             for (keys, what) in [
                 (orphans, "a container of no live attempt, is stopped and removed"),
                 (adopted, "had been lost sight of, is watched again"),

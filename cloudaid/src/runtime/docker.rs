@@ -219,15 +219,29 @@ impl Runtime for DockerRuntime {
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
         let listed =
             within(WORK_LIMIT, self.engine.list_containers(Some(options))).await.map_err(Failure::of_engine)?;
-        let mut all = Vec::with_capacity(listed.len());
+        let mut all: Vec<Found> = Vec::with_capacity(listed.len());
+        let mut renamed = Vec::new();
         for container in listed {
             let names = container.names.unwrap_or_default();
-            let owner = container.labels.as_ref().and_then(Owner::parse);
-            let Some(owner) = owner.filter(|owner| is_named(&names, &owner.key)) else {
+            let Some(owner) = container.labels.as_ref().and_then(Owner::parse) else {
                 tracing::warn!("container {names:?} has labels of this worker that it did not write: left alone");
                 continue;
             };
-            all.push(Found { key: owner.key, state: found_state(container.state) });
+            let found = Found { key: owner.key, state: found_state(container.state) };
+            if is_named(&names, &owner.key) {
+                all.push(found);
+            } else {
+                renamed.push((names, container.id.unwrap_or_default(), found));
+            }
+        }
+        // The labels say whose a container is, also if somebody gave it another name.
+        for (names, id, found) in renamed {
+            if all.iter().any(|other| other.key == found.key) {
+                tracing::warn!("container {names:?} has the labels of another one, of {}: left alone", found.key);
+            } else {
+                self.known.lock().entry(found.key).or_insert_with(|| Known::new(id, false));
+                all.push(found);
+            }
         }
         Ok(all)
     }

@@ -114,6 +114,7 @@ impl From<Inventory> for proto::Inventory {
             held: inventory.held.into_iter().map(Into::into).collect(),
             adopted: keys(inventory.adopted),
             lost: keys(inventory.lost),
+            leaving: keys(inventory.leaving),
             containers: inventory.containers,
             problem: inventory.problem.unwrap_or_default(),
         }
@@ -129,6 +130,7 @@ impl TryFrom<proto::Inventory> for Inventory {
             held: each(wire.held)?,
             adopted: each(wire.adopted)?,
             lost: each(wire.lost)?,
+            leaving: each(wire.leaving)?,
             containers: wire.containers,
             problem: (!problem.is_empty()).then_some(problem),
         })

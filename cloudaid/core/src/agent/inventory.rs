@@ -56,7 +56,8 @@ impl Agent {
             self.on_run(now, *key, effects, |run, out| run.wait_failed(&EngineError::NotFound, out));
         }
         let held = self.inventory();
-        effects.push(AgentEffect::Answer(Inventory { horizon, held, adopted, lost, containers, problem }));
+        let leaving = self.runs.values().filter(|run| run.is_discarded()).map(Run::key).collect();
+        effects.push(AgentEffect::Answer(Inventory { horizon, held, adopted, lost, leaving, containers, problem }));
     }
 
     /// What shall become of runs; those that go on are told of.

@@ -12,8 +12,8 @@ use super::input::LogBytes;
 use super::out::Out;
 use super::pace::Pace;
 
-/// Between TERM and KILL where the assignment is not known any more.
-pub(super) const DEFAULT_GRACE: Duration = Duration::from_secs(30);
+/// Between TERM and KILL where the assignment is not known any more. As `docker stop` has it by default.
+pub(super) const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
 /// The container of a run, as people find it in the engine. Nothing is ever decided by it.
 #[must_use]
@@ -114,7 +114,7 @@ impl Run {
 
     /// How far it is, for the master; none if nobody waits for it.
     pub(super) fn phase(&self) -> Option<Phase> {
-        if self.stop == Some(Stop::Discard) {
+        if self.is_discarded() {
             return None;
         }
         match &self.stage {
@@ -127,6 +127,11 @@ impl Run {
             Stage::Harvesting(_) | Stage::Reporting(_) => Some(Phase::Finished),
             Stage::Removing(_) => None,
         }
+    }
+
+    /// Whether it was given up, and only has to be stopped and removed.
+    pub(super) fn is_discarded(&self) -> bool {
+        self.stop == Some(Stop::Discard)
     }
 
     /// Whether its container has been started and must be there.

@@ -61,6 +61,7 @@ pub(crate) fn on_inventoried(
         adopted: of(|decision| decision == Decision::Keep).filter(|key| inventory.adopted.contains(key)).collect(),
         lost: inventory.lost.iter().copied().chain(vanished.iter().copied()).collect(),
         sent_again: sent_again.clone(),
+        leaving: inventory.leaving.clone(),
         problem: inventory.problem.clone(),
     };
     let orders: Vec<(AttemptKey, Decision)> = decisions

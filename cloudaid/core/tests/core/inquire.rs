@@ -27,7 +27,15 @@ fn answer(world: &mut World, link: &Link, inventory: Inventory) -> (Findings, Ve
 
 fn inventory(horizon: Fence, held: &[(AttemptKey, Phase)]) -> Inventory {
     let held: Vec<_> = held.iter().map(|(key, phase)| Held { key: *key, phase: *phase }).collect();
-    Inventory { horizon, containers: held.len() as u32, held, adopted: vec![], lost: vec![], problem: None }
+    Inventory {
+        horizon,
+        containers: held.len() as u32,
+        held,
+        adopted: vec![],
+        lost: vec![],
+        leaving: vec![],
+        problem: None,
+    }
 }
 
 fn running(world: &mut World, link: &Link, count: u32) -> Vec<AttemptKey> {

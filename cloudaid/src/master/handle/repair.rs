@@ -19,16 +19,45 @@ use crate::master::repairs::Reconciled;
 
 /// How long workers may take to answer; an engine that is busy takes its time to list its containers.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long containers of no run may take to stop: their grace, and what an engine needs.
+const REMOVAL: Duration = Duration::from_secs(20);
+/// Between two looks at whether they are gone.
+const PAUSE: Duration = Duration::from_millis(200);
 /// How often memory and store are compared before a difference between them is believed: both change all the time.
 const COMPARISONS: u32 = 3;
 
 impl ClusterHandle {
     /// Asks every connected worker what it holds and what its engine has, settles each difference, and compares the store
-    /// with the memory of the master.
+    /// with the memory of the master. Returns when containers of no run are gone, or after [`REMOVAL`].
     ///
     /// # Errors
     /// The master is stopping, or the store cannot be read.
     pub async fn fix_resources(&self) -> Result<RepairView, ApiError> {
+        let Compared { inquired, found } = self.inquire().await?;
+        let orphans: BTreeSet<_> = found.values().flat_map(|findings| findings.orphans.iter().copied()).collect();
+        let deadline = Instant::now() + REMOVAL;
+        let mut going = orphans.clone();
+        while !going.is_empty() && Instant::now() < deadline {
+            tokio::time::sleep(PAUSE).await;
+            let again = self.inquire().await?.found;
+            let leaving = again.into_values().flat_map(|findings| findings.leaving);
+            going = leaving.filter(|key| orphans.contains(key)).collect();
+        }
+        let mut workers = workers(&inquired, found);
+        for worker in &mut workers {
+            let is_going = |run: &&RunView| going.iter().any(|key| key.element().to_string() == run.element_id);
+            let left = worker.orphans.iter().filter(is_going).count();
+            if left > 0 {
+                worker.problem = Some(format!("{left} containers are still being stopped"));
+            }
+        }
+        let (live_attempts, differences) = self.compare_store().await?;
+        let repaired = workers.iter().map(WorkerRepairView::repaired).sum();
+        Ok(RepairView { workers, live_attempts, differences, repaired })
+    }
+
+    /// One comparison with all workers.
+    async fn inquire(&self) -> Result<Compared, ApiError> {
         let mut answers = self.shell.repairs.subscribe();
         let Answer::Inquired(inquired) = self.ask(|request| Input::FixResources { request }).await? else {
             return Err(internal("an inquiry got another's answer"));
@@ -44,10 +73,7 @@ impl ClusterHandle {
                 Ok(Err(RecvError::Closed)) | Err(_) => break,
             }
         }
-        let (live_attempts, differences) = self.compare_store().await?;
-        let workers = workers(&inquired, found);
-        let repaired = workers.iter().map(WorkerRepairView::repaired).sum();
-        Ok(RepairView { workers, live_attempts, differences, repaired })
+        Ok(Compared { inquired, found })
     }
 
     /// Live runs that both know, and in what they differ.
@@ -78,6 +104,12 @@ impl ClusterHandle {
         differences.extend(self.read(|cluster| invariant::check(cluster).err()).await?);
         Ok((both, differences))
     }
+}
+
+/// What workers answered.
+struct Compared {
+    inquired: Inquired,
+    found: BTreeMap<WorkerId, Findings>,
 }
 
 fn workers(inquired: &Inquired, mut found: BTreeMap<WorkerId, Findings>) -> Vec<WorkerRepairView> {

@@ -41,6 +41,7 @@ fn what_is_as_it_should_be_is_only_told() {
         horizon: HORIZON,
         held: vec![held(key(1), Phase::Running), held(key(2), Phase::Accepted)],
         adopted: vec![],
+        leaving: vec![],
         lost: vec![],
         containers: 1,
         problem: None,
@@ -57,6 +58,10 @@ fn a_container_that_nobody_knows_is_taken_up_and_goes_when_the_master_does_not_w
     assert_eq!(effects[0], AgentEffect::Journal(JournalRecord::Adopted(key(7))));
     let effects = scene.step(AgentInput::Decided(vec![(key(7), Decision::Stop)]));
     assert_eq!(effects, [AgentEffect::Signal(key(7), StopSignal::Term)]);
+    // Until it is gone, whoever asks again hears that it is on its way out.
+    let watched = inquire(&mut scene);
+    let (inventory, _) = listed(&mut scene, watched, &[(key(7), ContainerState::Running)]);
+    assert_eq!((inventory.leaving, inventory.held, inventory.adopted), (vec![key(7)], vec![], vec![]));
     assert_eq!(scene.step(AgentInput::Exited(key(7), exit(143))), [AgentEffect::Remove(key(7))]);
 }
 
