@@ -41,6 +41,7 @@ run() {
 }
 
 have cc || apt_install build-essential
+have tmux || apt_install tmux
 have cargo || die "cargo is missing: install Rust from https://rustup.rs (Debian's own is too old)"
 cargo_nextest
 

@@ -51,9 +51,11 @@ impl Ctl {
             ("CLOUDCTL_SERVER", server),
             ("CLOUDCTL_TOKEN", token),
             ("XDG_CONFIG_HOME", format!("{home}/config")),
+            ("XDG_STATE_HOME", format!("{home}/state")),
             ("HOME", home),
             ("NO_COLOR", "1".to_owned()),
             ("COLUMNS", "120".to_owned()),
+            ("TZ", "UTC".to_owned()),
         ];
         Self { dir, env: env.map(|(name, value)| (name.to_owned(), value)).into() }
     }
@@ -79,9 +81,9 @@ impl Ctl {
     /// # Panics
     /// When it does not end in time.
     pub async fn run(&self, args: &[&str]) -> Output {
-        let mut command = Command::new(program("cloudctl"));
+        let mut command = self.command("cloudctl");
         command.args(args);
-        self.finish(command).await
+        finish(command).await
     }
 
     /// Runs a line in a shell in which `cloudctl` is found.
@@ -89,32 +91,37 @@ impl Ctl {
     /// # Panics
     /// When it does not end in time.
     pub async fn shell(&self, line: &str) -> Output {
+        let mut command = self.command("/bin/sh");
+        command.arg("-c").arg(line);
+        finish(command).await
+    }
+
+    /// A program in its directory, with its configuration, that finds `cloudctl`. Nothing on stdin.
+    #[must_use]
+    pub fn command(&self, name: &str) -> Command {
         let cloudctl = program("cloudctl");
         let bin = cloudctl.parent().unwrap_or_else(|| Path::new("/")).as_os_str();
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let mut command = Command::new("/bin/sh");
-        command
-            .arg("-c")
-            .arg(line)
-            .env("PATH", [bin, OsStr::new(":"), &path].into_iter().collect::<std::ffi::OsString>());
-        self.finish(command).await
-    }
-
-    async fn finish(&self, mut command: Command) -> Output {
+        let mut command = Command::new(if name == "cloudctl" { cloudctl.as_os_str() } else { OsStr::new(name) });
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("CLOUDCTL_") {
                 command.env_remove(&name);
             }
         }
+        command.env("PATH", [bin, OsStr::new(":"), &path].into_iter().collect::<std::ffi::OsString>());
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.current_dir(&self.dir).stdin(Stdio::null()).kill_on_drop(true);
-        let output = tokio::time::timeout(2 * PATIENCE, command.output()).await;
-        let output = output.unwrap_or_else(|_| panic!("does not end: {command:?}")).expect("cloudctl starts");
-        let signal = std::os::unix::process::ExitStatusExt::signal(&output.status).unwrap_or_default();
-        Output {
-            code: output.status.code().unwrap_or(128 + signal),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        command
+    }
+}
+
+async fn finish(mut command: Command) -> Output {
+    let output = tokio::time::timeout(2 * PATIENCE, command.output()).await;
+    let output = output.unwrap_or_else(|_| panic!("does not end: {command:?}")).expect("it starts");
+    let signal = std::os::unix::process::ExitStatusExt::signal(&output.status).unwrap_or_default();
+    Output {
+        code: output.status.code().unwrap_or(128 + signal),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }

@@ -29,7 +29,7 @@ pub(super) async fn follow(
 ) -> Result<Ended, CtlError> {
     let terminal = session.terminal;
     printer.begin(task.to_string());
-    let wanted = query.attempt;
+    let (wanted, follows) = (query.attempt, query.follow);
     let query = LogQuery { times: printer.needs_times(), ..query };
     let mut follower = Follower::new(&session.client, task, query)?;
     let mut begun = false;
@@ -51,6 +51,8 @@ pub(super) async fn follow(
                     terminal.note(format!("{task}: attempt {number} begins"));
                 }
             }
+            // Who only looks at what there is did not ask for it.
+            Followed::State(_) if !follows => {}
             Followed::State(state) => terminal.remark(format!("{task} is {state}")),
             Followed::End(_) if wanted.is_some() && !begun => return Err(no_attempt(task, wanted)),
             Followed::End(outcome) => break Ended::Whole(outcome),

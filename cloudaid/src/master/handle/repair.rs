@@ -28,7 +28,7 @@ const COMPARISONS: u32 = 3;
 
 impl ClusterHandle {
     /// Asks every connected worker what it holds and what its engine has, settles each difference, and compares the store
-    /// with the memory of the master. Returns when containers of no run are gone, or after [`REMOVAL`].
+    /// with the memory of the master. Returns when containers of no run are gone, or after 20 s.
     ///
     /// # Errors
     /// The master is stopping, or the store cannot be read.
