@@ -192,6 +192,17 @@ async fn logs_are_exact() {
 }
 
 #[tokio::test]
+async fn lines_longer_than_the_frames_of_the_engine_keep_their_newlines() {
+    let bench = Bench::new();
+    let lengths = [16_383, 16_384, 16_385, 20_000, 32_768, 40_000];
+    let list = lengths.map(|length| length.to_string()).join(" ");
+    let line = format!("for n in {list}; do head -c $n /dev/zero | tr '\\0' x; echo; done; echo; echo after");
+    let (_, stdout, _) = bench.run(&bench.shell(&line)).await;
+    let lines = lengths.map(|length| "x".repeat(length) + "\n").concat();
+    assert!(stdout == format!("{lines}\nafter\n").as_bytes(), "{} bytes", stdout.len());
+}
+
+#[tokio::test]
 async fn short_containers_lose_no_output() {
     let bench = Bench::new();
     let results = stream::iter(0..24).map(|number| {

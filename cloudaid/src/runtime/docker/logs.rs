@@ -4,6 +4,8 @@
 //! such as a line without a newline, may still be unread. So what follows a container is read a second time when it
 //! has ended, without following, and given out from where the first reading stopped.
 
+mod long_lines;
+
 use std::time::Duration;
 
 use bollard::Docker;
@@ -15,18 +17,22 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt};
 use shared::link::LogStream;
 
+use self::long_lines::LongLines;
 use super::CALL_LIMIT;
 use super::errors::{Failure, short, within};
 use crate::runtime::{LogPieces, RuntimeError};
 
 /// Before following again what has stopped though the container runs.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Bytes of an RFC 3339 time with nanoseconds and an offset, and the space behind it.
+const LONGEST_TIME: usize = 36;
 
 /// Everything from the first byte, until the container has ended and all is read. One that is known to have ended is
 /// read once.
 pub(super) fn read(engine: &Docker, id: String, ended: bool) -> LogPieces {
-    let source = open(engine, &id, !ended, "all").boxed();
-    let reader = Reader { engine: engine.clone(), id, source, follows: !ended, given: [0; 2], skip: [0; 2] };
+    let source = open(engine, &id, !ended, "all", true).boxed();
+    let lines = LongLines::default();
+    let reader = Reader { engine: engine.clone(), id, source, lines, follows: !ended, given: [0; 2], skip: [0; 2] };
     let pieces = stream::unfold(Some(reader), |reader| async {
         let mut reader = reader?;
         match reader.next().await {
@@ -44,12 +50,18 @@ pub(super) fn last_lines(
     id: &str,
     lines: u32,
 ) -> impl Stream<Item = Result<LogOutput, Error>> + use<> {
-    open(engine, id, false, &lines.to_string())
+    open(engine, id, false, &lines.to_string(), false)
 }
 
-fn open(engine: &Docker, id: &str, follow: bool, tail: &str) -> impl Stream<Item = Result<LogOutput, Error>> + use<> {
-    let options = LogsOptionsBuilder::default().follow(follow).stdout(true).stderr(true).tail(tail).build();
-    engine.logs(id, Some(options))
+fn open(
+    engine: &Docker,
+    id: &str,
+    follow: bool,
+    tail: &str,
+    times: bool,
+) -> impl Stream<Item = Result<LogOutput, Error>> + use<> {
+    let options = LogsOptionsBuilder::default().follow(follow).stdout(true).stderr(true).tail(tail).timestamps(times);
+    engine.logs(id, Some(options.build()))
 }
 
 /// A reading under way.
@@ -57,6 +69,8 @@ struct Reader {
     engine: Docker,
     id: String,
     source: BoxStream<'static, Result<LogOutput, Error>>,
+    /// Those of `source`.
+    lines: LongLines,
     /// Whether `source` follows; what does not is the last.
     follows: bool,
     /// Bytes given out, of each stream.
@@ -70,7 +84,9 @@ impl Reader {
         loop {
             match self.source.next().await {
                 Some(item) => {
-                    let piece = piece(item)?.and_then(|(stream, bytes)| self.new_part(stream, bytes));
+                    let Some((stream, frame)) = piece(item)? else { continue };
+                    let frame = self.lines.mend(stream, without_time(frame)?);
+                    let piece = self.new_part(stream, frame);
                     if piece.is_some() {
                         return Ok(piece);
                     }
@@ -106,8 +122,8 @@ impl Reader {
         if self.follows {
             tokio::time::sleep(PAUSE).await;
         }
-        self.source = open(&self.engine, &self.id, self.follows, "all").boxed();
-        self.skip = self.given;
+        self.source = open(&self.engine, &self.id, self.follows, "all", true).boxed();
+        (self.skip, self.lines) = (self.given, LongLines::default());
         Ok(())
     }
 }
@@ -123,6 +139,18 @@ fn piece(item: Result<LogOutput, Error>) -> Result<Option<(LogStream, Bytes)>, R
             Err(RuntimeError::Engine(format!("the log breaks off: {}", short(&text))))
         }
     }
+}
+
+/// The engine puts a time and a space before each frame. They are asked for because without them it keeps empty frames
+/// to itself, and an empty one can be all that ends a long line.
+fn without_time(mut frame: Bytes) -> Result<Bytes, RuntimeError> {
+    let head = &frame[..frame.len().min(LONGEST_TIME)];
+    let space = head.iter().position(|byte| *byte == b' ');
+    let space = space.ok_or_else(|| {
+        RuntimeError::Engine(format!("no time in the log: {}", short(&String::from_utf8_lossy(head))))
+    })?;
+    frame.advance(space + 1);
+    Ok(frame)
 }
 
 #[cfg(test)]
@@ -142,11 +170,21 @@ mod tests {
         assert!(matches!(piece(LogOutput::Console { message }), Err(RuntimeError::Engine(_))));
     }
 
+    #[test]
+    fn the_time_before_a_frame_is_not_part_of_it() {
+        let without = |frame: &'static str| without_time(Bytes::from_static(frame.as_bytes()));
+        assert_eq!(without("2026-11-25T14:08:05.787412915Z  a b\n"), Ok(Bytes::from_static(b" a b\n")));
+        assert_eq!(without("2026-11-25T14:08:05.787412915+02:00 "), Ok(Bytes::new()));
+        assert!(matches!(without("none"), Err(RuntimeError::Engine(_))));
+    }
+
     #[tokio::test]
     async fn a_second_reading_goes_on_where_the_first_stopped() {
         let engine = Docker::connect_with_http("http://127.0.0.1:1", 1, API_DEFAULT_VERSION).expect("a client");
         let source = stream::empty().boxed();
-        let mut reader = Reader { engine, id: "x".to_owned(), source, follows: true, given: [0; 2], skip: [0; 2] };
+        let lines = LongLines::default();
+        let (given, skip) = ([0; 2], [0; 2]);
+        let mut reader = Reader { engine, id: "x".to_owned(), source, lines, follows: true, given, skip };
         let part = |reader: &mut Reader, stream, text: &'static str| {
             reader.new_part(stream, Bytes::from_static(text.as_bytes())).map(|(_, bytes)| bytes)
         };

@@ -128,7 +128,8 @@ fn output_mount(spec: &ContainerSpec) -> Result<Mount, RuntimeError> {
     })
 }
 
-/// The `local` driver keeps every byte as it was; `json-file` replaces those that are not UTF-8.
+/// The `local` driver keeps every byte as it was but for the newlines of long lines, which `logs::long_lines` puts back;
+/// `json-file` replaces those that are not UTF-8.
 fn log_config() -> HostConfigLogConfig {
     let config = [("max-size", LOG_FILE), ("max-file", LOG_FILES), ("compress", "false")];
     let config = config.map(|(name, value)| (name.to_owned(), value.to_owned()));
