@@ -7,7 +7,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::error::{ApiError, ErrorBody};
 use shared::submit::SubmitRequest;
-use shared::view::{FileListView, StatusView, SubmitLineView, SubmitView, TaskView, WorkerListView, WorkerView};
+use shared::view::{
+    FileListView, StatusView, SubmitLineView, SubmitView, TaskListView, TaskView, WorkerListView, WorkerView,
+};
 use shared::worker::WorkerState;
 
 use crate::wait::eventually;
@@ -151,6 +153,14 @@ impl Api {
     /// See [`Failure`].
     pub async fn task(&self, id: &str) -> Result<TaskView, Failure> {
         self.get(&format!("/api/tasks/{id}")).await
+    }
+
+    /// All tasks, newest first.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn tasks(&self) -> Result<Vec<TaskView>, Failure> {
+        self.get::<TaskListView>("/api/tasks?limit=1000").await.map(|list| list.tasks)
     }
 
     /// Waits until a task has ended. The master may be away meanwhile.

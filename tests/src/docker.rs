@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use bollard::Docker;
-use bollard::models::{ContainerCreateBody, ContainerSummary};
+use bollard::models::{ContainerCreateBody, ContainerSummary, ContainerSummaryStateEnum};
 use bollard::query_parameters::{
-    CreateContainerOptions, InspectContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
-    StartContainerOptions, TagImageOptionsBuilder,
+    CreateContainerOptions, InspectContainerOptions, KillContainerOptionsBuilder, ListContainersOptionsBuilder,
+    RemoveContainerOptionsBuilder, StartContainerOptions, TagImageOptionsBuilder,
 };
 
 /// Seconds that the engine may take for one answer.
@@ -92,6 +92,21 @@ impl Containers {
         let ours = HashMap::from([("label".to_owned(), vec![format!("cloudai.cluster={}", self.cluster)])]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&ours).build();
         connect().list_containers(Some(options)).await.expect("the containers of the engine")
+    }
+
+    /// Sends a signal to each of them that runs.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub async fn signal(&self, signal: &str) {
+        let docker = connect();
+        let options = KillContainerOptionsBuilder::default().signal(signal).build();
+        for container in self.list().await {
+            if container.state == Some(ContainerSummaryStateEnum::RUNNING) {
+                let id = container.id.unwrap_or_default();
+                docker.kill_container(&id, Some(options.clone())).await.expect("it is signalled");
+            }
+        }
     }
 
     async fn remove_all(&self) {

@@ -28,7 +28,7 @@ pub(super) async fn fetch(
     // Each try goes on where the one before ended.
     let new = tokio::sync::Mutex::new(new);
     let notice = |error: &CtlError| progress.pause(|| session.terminal.warn(format!("{error}; trying again")));
-    let brought = with_retries(notice, || async {
+    let bring = || async {
         let mut new = new.lock().await;
         let new: &mut NewFile = &mut new;
         if new.size() == file.size {
@@ -43,8 +43,17 @@ pub(super) async fn fetch(
             progress.advance(piece.len() as u64);
         }
         Ok(())
-    })
-    .await;
+    };
+    let mut brought_before = new.lock().await.size();
+    let brought = loop {
+        let brought = with_retries(notice, bring).await;
+        let size = new.lock().await.size();
+        // A network that breaks often still brings it, as long as each round brings something.
+        match &brought {
+            Err(error) if error.is_transient() && size > brought_before => brought_before = size,
+            _ => break brought,
+        }
+    };
     let new = new.into_inner();
     match brought {
         Ok(()) => new.finish(file),
