@@ -38,6 +38,7 @@ mod task_files;
 mod until_key;
 mod version;
 mod wait;
+mod warnings;
 mod watch;
 mod whoami;
 mod why;

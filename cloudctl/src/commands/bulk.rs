@@ -10,6 +10,7 @@ use super::Session;
 use super::request::Overrides;
 use super::submit::{fresh_key, report, wait_for};
 use super::task_file::{Line, Tasks};
+use super::warnings::Warnings;
 use crate::args::SubmitArgs;
 use crate::client::with_retries;
 use crate::exit::CtlError;
@@ -45,9 +46,11 @@ pub(super) async fn run(
         return try_out(lines, is_one, overrides, session).await;
     }
     let key = args.idempotency_key.clone().unwrap_or_else(fresh_key);
-    let mut sender = Sender { session, key, name, wait: args.wait, report: Report::default() };
+    let (warnings, report) = (Warnings::default(), Report::default());
+    let mut sender = Sender { session, key, name, wait: args.wait, warnings, report };
     sender.report.single = is_one;
     let result = sender.send_all(lines, overrides).await;
+    sender.warnings.done(session.terminal);
     if result.as_ref().is_err_and(CtlError::is_transient) {
         session.terminal.note(format!(
             "the same call with `--idempotency-key {}` submits what is missing, and nothing twice",
@@ -138,6 +141,7 @@ struct Sender<'a> {
     /// Of the file whose lines they are; empty where they are tasks by number.
     name: String,
     wait: bool,
+    warnings: Warnings,
     report: Report,
 }
 
@@ -242,7 +246,7 @@ impl Sender<'_> {
         match &answer.result {
             SubmitLineResult::Accepted(view) => {
                 for warning in &view.warnings {
-                    terminal.warn(format!("{}: {warning}", view.task_id));
+                    self.warnings.about(&view.task_id, warning, terminal);
                 }
             }
             SubmitLineResult::Refused(body) => {
