@@ -243,7 +243,7 @@ pub async fn run_with(
     if let Some(file) = &setup_token_file {
         info!(
             "No account yet. Make the first admin with: cloudctl login --server http://{http_address} --username admin \
-             --setup-token \"$(cat {})\"",
+             --setup-token-file {}",
             file.display()
         );
     }

@@ -3,6 +3,7 @@
 mod cluster;
 mod files;
 mod global;
+mod key;
 mod logs;
 mod normalise;
 mod pair;
@@ -157,7 +158,8 @@ pub(crate) enum Verb {
     ///
     /// It is remembered as a context, which becomes the current one.
     #[command(after_help = "Examples:\n  cloudctl login --server http://master:8080 --username admin\n  \
-        cloudctl login --server http://master:8080 --setup-token T --username admin   (makes the first admin)")]
+        cloudctl login --server http://master:8080 --username admin --setup-token-file setup.token\n  \
+        (makes the first admin)")]
     Login(LoginArgs),
     /// Forget the token of a context.
     #[command(after_help = "Example:\n  cloudctl logout")]
@@ -197,13 +199,21 @@ pub(crate) enum Verb {
 }
 
 impl Verb {
-    /// Whether it has a meaning of its own for Ctrl-C.
-    pub(crate) fn heeds_interrupts(&self) -> bool {
+    /// What it wants to read from stdin, as people write it.
+    pub(crate) fn reads_stdin(&self) -> Option<&'static str> {
+        let of_ids = |ids: &[Ids]| ids.iter().any(|id| matches!(id, Ids::Stdin)).then_some("-");
         match self {
-            Self::Task(TaskArgs { options, .. }) | Self::Dispatch(DispatchArgs { options, .. }) => options.wait,
-            Self::Retry(args) => args.wait,
-            Self::Wait(_) => std::io::IsTerminal::is_terminal(&std::io::stdin()),
-            _ => false,
+            Self::Task(TaskArgs { options, .. }) | Self::Dispatch(DispatchArgs { options, .. }) => {
+                options.file.as_deref().filter(|file| file.as_os_str() == "-").map(|_| "--file -")
+            }
+            Self::Wait(args) => of_ids(&args.ids),
+            Self::Cancel(args) => of_ids(&args.ids),
+            Self::Retry(args) => of_ids(&args.ids),
+            Self::Login(args) if args.password_stdin => Some("--password-stdin"),
+            Self::Login(args) => {
+                args.setup_token_file.as_deref().filter(|file| file.as_os_str() == "-").map(|_| "--setup-token-file -")
+            }
+            _ => None,
         }
     }
 }

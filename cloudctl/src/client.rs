@@ -2,11 +2,13 @@
 //! in [`follow`].
 
 mod api;
+mod credentials;
 mod follow;
 mod frame;
 mod retry;
 
 use std::error::Error as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +22,7 @@ pub(crate) use api::TaskFilter;
 pub(crate) use follow::{Begin, Followed, Follower, LogQuery, Outcome, PATIENCE};
 pub(crate) use retry::with_retries;
 
+use self::credentials::Credentials;
 use crate::context::{Target, is_local};
 use crate::exit::CtlError;
 
@@ -36,15 +39,15 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 pub(crate) struct Client {
     http: reqwest::Client,
     server: Url,
-    token: Option<HeaderValue>,
+    credentials: Arc<Credentials>,
 }
 
 impl Client {
     /// A client for `target`; nothing is sent yet.
     pub(crate) fn new(target: &Target) -> Result<Self, CtlError> {
-        let token = target.token.as_deref().map(bearer).transpose()?;
+        let credentials = Arc::new(Credentials::new(target)?);
         let http = build(transport(&target.server).read_timeout(READ_TIMEOUT))?;
-        Ok(Self { http, server: target.server.clone(), token })
+        Ok(Self { http, server: target.server.clone(), credentials })
     }
 
     /// The server as a person writes it.
@@ -69,8 +72,35 @@ impl Client {
 
     /// Sends it with the token, if there is one. An answer that is not a success is an error.
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, CtlError> {
-        let request = match &self.token {
-            Some(token) => request.header(http::header::AUTHORIZATION, token.clone()),
+        self.renew().await;
+        self.send_with(self.credentials.header(), request).await
+    }
+
+    /// Gets a fresh token if it is time for one.
+    async fn renew(&self) {
+        let ask = |token| async move {
+            let request = self.http.post(self.url("api/auth/refresh")?).json(&serde_json::json!({}));
+            self.read(self.send_with(Some(token), request).await?).await
+        };
+        self.credentials.renew(ask).await;
+    }
+
+    /// Keeps the token fresh while nothing is asked for. Never ends.
+    async fn stay_fresh(&self) {
+        while let Some(left) = self.credentials.due_in() {
+            tokio::time::sleep(left).await;
+            self.renew().await;
+        }
+        std::future::pending().await;
+    }
+
+    async fn send_with(
+        &self,
+        token: Option<HeaderValue>,
+        request: reqwest::RequestBuilder,
+    ) -> Result<reqwest::Response, CtlError> {
+        let request = match token {
+            Some(token) => request.header(http::header::AUTHORIZATION, token),
             None => request,
         };
         let response = request.send().await.map_err(|error| self.broken(&error))?;
@@ -79,12 +109,28 @@ impl Client {
         }
         let status = response.status();
         let body = response.bytes().await.unwrap_or_default();
-        Err(CtlError::Api(refusal(status, &body)))
+        Err(self.refusal(status, &body))
     }
 
     async fn read<T: DeserializeOwned>(&self, response: reqwest::Response) -> Result<T, CtlError> {
         let body: Bytes = response.bytes().await.map_err(|error| self.broken(&error))?;
         serde_json::from_slice(&body).map_err(|error| self.not_understood(&error))
+    }
+
+    /// The refusal in an answer. What is not ours (a proxy's page, another server's) is told by its status.
+    fn refusal(&self, status: StatusCode, body: &[u8]) -> CtlError {
+        if let Ok(ErrorBody { error }) = serde_json::from_slice(body) {
+            return error.into();
+        }
+        let message = format!("the server answers {status}");
+        let hint = "something stands before the master: try again, or ask who runs it";
+        match status.as_u16() {
+            429 => ApiError::new(ErrorCode::ResourceExhausted, message, hint).into(),
+            502 => ApiError::new(ErrorCode::Unavailable, message, hint).into(),
+            // It is not known that nothing happened.
+            503 | 504 => ApiError::new(ErrorCode::OutcomeUnknown, message, hint).into(),
+            _ => self.not_understood(&status),
+        }
     }
 
     /// No whole answer came.
@@ -119,29 +165,6 @@ fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, CtlError> {
     })
 }
 
-fn bearer(token: &str) -> Result<HeaderValue, CtlError> {
-    let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim())).map_err(|_| {
-        CtlError::usage("the token contains characters that no token has", "copy it again, or run `cloudctl login`")
-    })?;
-    value.set_sensitive(true);
-    Ok(value)
-}
-
-/// The refusal in an answer. What is not ours (a proxy's page, say) is told by its status.
-fn refusal(status: StatusCode, body: &[u8]) -> ApiError {
-    if let Ok(body) = serde_json::from_slice::<ErrorBody>(body) {
-        return body.error;
-    }
-    let code = match status.as_u16() {
-        502 => ErrorCode::Unavailable,
-        status => {
-            let known = ErrorCode::ALL.into_iter().rev().find(|code| code.http() == status);
-            known.unwrap_or(ErrorCode::Internal)
-        }
-    };
-    ApiError::new(code, format!("the server answers {status}"), "check that --server is a CloudAI master")
-}
-
 /// The innermost cause: "Connection refused" says more than "error sending request".
 fn last_source(error: &reqwest::Error) -> String {
     let mut last: &dyn std::error::Error = error;
@@ -157,30 +180,31 @@ fn last_source(error: &reqwest::Error) -> String {
 mod tests {
     use super::*;
 
+    fn refusal(status: StatusCode, body: &[u8]) -> CtlError {
+        let server = crate::context::parse_server("http://h").expect("a server");
+        Client::new(&Target::new(server, None)).expect("a client").refusal(status, body)
+    }
+
     #[test]
     fn refusals_are_taken_from_the_body() {
         let body = br#"{"error":{"code":"task_not_found","message":"no such task","hint":"list them"}}"#;
         let error = refusal(StatusCode::NOT_FOUND, body);
-        assert_eq!((error.code, error.hint.as_str()), (ErrorCode::TaskNotFound, "list them"));
+        assert_eq!((error.exit(), error.hint().as_str()), (exit::NOT_FOUND, "list them"));
     }
 
     #[test]
-    fn a_page_of_a_proxy_is_told_by_its_status() {
-        for (status, code) in [
-            (StatusCode::NOT_FOUND, ErrorCode::NotFound),
-            (StatusCode::UNAUTHORIZED, ErrorCode::Unauthenticated),
-            (StatusCode::BAD_GATEWAY, ErrorCode::Unavailable),
-            (StatusCode::FOUND, ErrorCode::Internal),
+    fn another_server_is_not_taken_for_a_master_that_refuses() {
+        for (status, exit) in [
+            (StatusCode::NOT_FOUND, exit::PROTOCOL),
+            (StatusCode::UNAUTHORIZED, exit::PROTOCOL),
+            (StatusCode::NOT_IMPLEMENTED, exit::PROTOCOL),
+            (StatusCode::FOUND, exit::PROTOCOL),
+            (StatusCode::BAD_GATEWAY, exit::UNAVAILABLE),
+            (StatusCode::TOO_MANY_REQUESTS, exit::TEMPORARY),
         ] {
-            assert_eq!(refusal(status, b"<html>").code, code, "{status}");
+            assert_eq!(refusal(status, b"<html>").exit(), exit, "{status}");
         }
-        // It is not known that nothing happened.
-        assert_eq!(refusal(StatusCode::SERVICE_UNAVAILABLE, b"").code, ErrorCode::OutcomeUnknown);
-    }
-
-    #[test]
-    fn a_token_cannot_smuggle_a_header() {
-        assert!(bearer("a\r\nX: y").is_err());
-        assert!(bearer(" abc\n").is_ok_and(|value| value.is_sensitive()));
+        let unknown = refusal(StatusCode::SERVICE_UNAVAILABLE, b"");
+        assert!(unknown.is_transient(), "it is not known that nothing happened");
     }
 }

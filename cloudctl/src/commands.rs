@@ -47,6 +47,7 @@ mod workers;
 use crate::args::{Cli, Verb};
 use crate::exit::CtlError;
 use crate::render::{Done, Terminal};
+pub(crate) use interrupt::interrupts;
 use session::Session;
 
 /// Runs the verb; `shell` runs none.
@@ -63,7 +64,7 @@ pub(crate) async fn run(cli: &Cli, terminal: &Terminal) -> Result<Done, CtlError
         Verb::Help(args) => return help::run(args),
         _ => {}
     }
-    let session = Session::open(global, terminal).await?;
+    let session = Session::open(global, terminal)?;
     match &cli.verb {
         Verb::Login(_)
         | Verb::Logout(_)

@@ -29,15 +29,25 @@ pub(crate) fn within(global: &GlobalArgs) {
     let _ = WITHIN.set(global.clone());
 }
 
-/// What the variables say, where there is no command line yet.
+/// What the line that is being written says, and else the variables.
 fn environment() -> GlobalArgs {
     let variable = |name| std::env::var(name).ok();
+    let line: Vec<_> = std::env::args().collect();
     GlobalArgs {
-        server: variable("CLOUDCTL_SERVER"),
-        context: variable("CLOUDCTL_CONTEXT"),
+        server: flag(&line, "--server").or_else(|| variable("CLOUDCTL_SERVER")),
+        context: flag(&line, "--context").or_else(|| variable("CLOUDCTL_CONTEXT")),
         token: variable("CLOUDCTL_TOKEN"),
         ..GlobalArgs::default()
     }
+}
+
+/// The value of a flag in a line that is not whole yet.
+fn flag(line: &[String], name: &str) -> Option<String> {
+    let after = |at: usize| match line[at].strip_prefix(name)? {
+        "" => line.get(at + 1).cloned(),
+        rest => rest.strip_prefix('=').map(str::to_owned),
+    };
+    (0..line.len()).rev().find_map(after).filter(|value| !value.is_empty())
 }
 
 /// Names of contexts.
@@ -64,22 +74,30 @@ pub(crate) fn workers() -> Vec<CompletionCandidate> {
 
 /// Ids of tasks, the newest first.
 pub(crate) fn tasks() -> Vec<CompletionCandidate> {
-    tasks_that(|_| true)
+    tasks_in(&[None])
 }
 
 /// Of tasks that have not ended.
 pub(crate) fn open_tasks() -> Vec<CompletionCandidate> {
-    tasks_that(|state| !state.is_final())
+    tasks_in(&[Some(TaskState::Running), Some(TaskState::Pending), Some(TaskState::Queued)])
 }
 
 /// Of tasks that have ended.
 pub(crate) fn ended_tasks() -> Vec<CompletionCandidate> {
-    tasks_that(TaskState::is_final)
+    tasks_in(&[Some(TaskState::Failed), Some(TaskState::Completed), Some(TaskState::Cancelled)])
 }
 
-fn tasks_that(wanted: impl Fn(TaskState) -> bool) -> Vec<CompletionCandidate> {
-    let list = ask(async |client| client.tasks(&TaskFilter::default(), None, TASKS).await);
-    let tasks = list.map(|list| list.tasks).unwrap_or_default().into_iter().filter(|task| wanted(task.state));
+/// The newest in each of these states.
+fn tasks_in(states: &[Option<TaskState>]) -> Vec<CompletionCandidate> {
+    let lists = ask(async |client| {
+        let mut tasks = Vec::new();
+        for &state in states {
+            let filter = TaskFilter { state, ..TaskFilter::default() };
+            tasks.extend(client.tasks(&filter, None, TASKS).await?.tasks);
+        }
+        Ok(tasks)
+    });
+    let tasks = lists.unwrap_or_default().into_iter();
     let candidate = |(order, task): (usize, TaskView)| {
         let help = format!("{} {}", task.name.as_deref().unwrap_or(&task.image), task.state);
         CompletionCandidate::new(task.task_id).help(Some(help.into())).display_order(Some(order))
@@ -95,4 +113,19 @@ fn ask<T>(call: impl AsyncFnOnce(&Client) -> Result<T, CtlError>) -> Option<T> {
     let answer = runtime.block_on(async { tokio::time::timeout(PATIENCE, call(&client)).await });
     runtime.shutdown_background();
     answer.ok()?.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_says_which_master_is_asked() {
+        let line = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let of = |text: &str| flag(&line(text), "--server");
+        assert_eq!(of("cloudctl -- cloudctl --server http://h stats w"), Some("http://h".into()));
+        assert_eq!(of("cloudctl -- cloudctl stats --server=http://h w"), Some("http://h".into()));
+        assert_eq!(of("cloudctl -- cloudctl stats --server"), None);
+        assert_eq!(of("cloudctl -- cloudctl stats --serverless x"), None);
+    }
 }

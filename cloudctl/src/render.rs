@@ -18,6 +18,8 @@ mod text;
 mod view;
 mod yaml;
 
+use std::borrow::Cow;
+use std::cell::Cell;
 use std::io::{self, IsTerminal, Write};
 
 use jiff::tz::TimeZone;
@@ -67,6 +69,8 @@ pub(crate) struct Terminal {
     pub(crate) format: Format,
     /// What stdout can show.
     pub(crate) style: Style,
+    /// Whether the command has a meaning of its own for Ctrl-C by now.
+    pub(crate) heeds_interrupts: Cell<bool>,
     errors_seen: bool,
     errors_coloured: bool,
 }
@@ -97,7 +101,8 @@ impl Terminal {
         let width = comfy_table::Table::new().width().filter(|&width| terminal && width > 0);
         let errors_seen = io::stderr().is_terminal();
         let style = Style { width, colour: colour && terminal, terminal, raw, zone: TimeZone::system() };
-        Self { format: Format::Table, style, errors_seen, errors_coloured: colour && errors_seen }
+        let heeds_interrupts = Cell::new(false);
+        Self { format: Format::Table, style, heeds_interrupts, errors_seen, errors_coloured: colour && errors_seen }
     }
 
     /// Whether results are for people.
@@ -137,17 +142,28 @@ impl Terminal {
 
     /// What [`Terminal::event`] would write.
     fn event_bytes<T: Serialize>(&self, kind: &str, event: &T) -> Result<Vec<u8>, CtlError> {
-        match &self.format {
-            Format::Json | Format::Jsonl => jsonl::line(event).map_err(unwritable),
-            Format::Yaml => Ok([b"---\n", yaml::document(event).map_err(unwritable)?.as_slice()].concat()),
-            Format::Template(template) => template.line(kind, event),
-            Format::Table | Format::Quiet => Ok(Vec::new()),
+        let bytes = match &self.format {
+            Format::Json | Format::Jsonl => jsonl::line(event).map_err(unwritable)?,
+            Format::Yaml => [b"---\n", yaml::document(event).map_err(unwritable)?.as_slice()].concat(),
+            Format::Template(template) => template.line(kind, event)?,
+            Format::Table | Format::Quiet => Vec::new(),
+        };
+        Ok(self.harmless(&bytes).into_owned())
+    }
+
+    /// What a terminal only shows. What is for people is harmless already, and has colours.
+    fn harmless<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        match self.format {
+            Format::Table | Format::Quiet => Cow::Borrowed(bytes),
+            _ if self.style.raw || !self.style.terminal => Cow::Borrowed(bytes),
+            Format::Json | Format::Jsonl => escape::json(bytes),
+            Format::Yaml | Format::Template(_) => escape::text(bytes),
         }
     }
 
     fn write(&self, bytes: &[u8]) -> Result<(), CtlError> {
         let mut stdout = io::stdout().lock();
-        stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(CtlError::output)
+        stdout.write_all(&self.harmless(bytes)).and_then(|()| stdout.flush()).map_err(CtlError::output)
     }
 
     /// Tells the person something that is not the result.

@@ -17,9 +17,5 @@ use crate::exit::CtlError;
 pub(crate) fn run(args: &ShellArgs, global: &GlobalArgs, runtime: &Runtime) -> Result<u8, CtlError> {
     complete::within(global);
     let runner = line::Runner { global, runtime };
-    if io::stdin().is_terminal() {
-        interactive::run(&runner)
-    } else {
-        batch::run(io::stdin().lock(), args.keep_going, &runner)
-    }
+    if io::stdin().is_terminal() { interactive::run(&runner) } else { batch::run(args.keep_going, &runner) }
 }

@@ -74,7 +74,7 @@ pub struct SubmitRequest {
 
 /// A command as a client writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a command is one text, or a list of texts")]
 pub enum CommandInput {
     /// For `/bin/sh -c`.
     Shell(String),

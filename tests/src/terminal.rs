@@ -37,7 +37,7 @@ impl Terminal {
 
     /// Types text.
     pub async fn write(&self, text: &str) {
-        self.tmux(&["send-keys", "-l", text]).await;
+        self.tmux(&["send-keys", "-l", "--", text]).await;
     }
 
     /// Presses a key by the name that tmux has for it: `Enter`, `Tab`, `Up`, `C-c`.

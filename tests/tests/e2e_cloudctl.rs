@@ -265,6 +265,52 @@ async fn waiting_goes_on_when_the_master_is_killed_and_comes_back() {
     assert_eq!(String::from_utf8_lossy(&waited.stdout), format!("{task}\n"));
 }
 
+#[tokio::test]
+async fn waiting_lasts_longer_than_a_login() {
+    let options = MasterOptions { env: vec![("CLOUDAI_AUTH_TOKEN_TTL".into(), "3s".into())], ..Default::default() };
+    let cluster = Cluster::start_with(&options, 1, &WorkerOptions::default()).await;
+    let ctl = cluster.ctl().with_env("CLOUDCTL_TOKEN", "");
+    ctl.shell(&format!("echo '{ADMIN_PASSWORD}' | cloudctl login --username admin --password-stdin -q")).await.ok();
+    let ctl = ctl.with_env("CLOUDCTL_SERVER", "");
+    let file = ctl.dir().join("config/cloudctl/contexts.toml");
+    let line = "trap 'exit 7' USR1; echo up; while :; do sleep 0.1; done";
+    let task = ctl.run(&["task", &image(), "--cpu-cores", "0.1", "--mem", "32MiB", "-q", "--command", line]).await.ok();
+    let task = task.trim().to_owned();
+    let waiter = background(&ctl, &["wait", &task, "-q"]);
+    let mut follower = background(&ctl, &["monitor", &task]);
+    reads_until(&mut follower, "up\n").await;
+    // Each round is a renewal; five of them are longer than any token of before is good.
+    for _ in 0..5 {
+        let before = std::fs::read(&file).expect("the context file");
+        eventually(PATIENCE, "a fresh token", || async {
+            (std::fs::read(&file).expect("the context file") != before).then_some(())
+        })
+        .await;
+    }
+    cluster.containers.as_ref().expect("containers").signal("USR1").await;
+    let waited = waiter.wait_with_output().await.expect("it ends");
+    assert_eq!(waited.status.code(), Some(7), "{waited:?}");
+    let followed = follower.wait_with_output().await.expect("it ends");
+    assert_eq!(followed.status.code(), Some(0), "{followed:?}");
+}
+
+#[tokio::test]
+async fn ctrl_c_ends_a_script_that_was_told_to_go_on() {
+    let cluster = Cluster::start(1).await;
+    let task = running(&cluster, "exec sleep 600").await;
+    let ctl = cluster.ctl();
+    std::fs::write(ctl.dir().join("script"), format!("show {task} -q\nwait {task}\nwait {task}\n")).expect("written");
+    let script = std::fs::File::open(ctl.dir().join("script")).expect("the script");
+    let mut command = ctl.command("cloudctl");
+    command.args(["shell", "--keep-going"]).stdin(script).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    reads_until(&mut child, &task).await;
+    // It may not have come to the next line yet; a script that waits for its next line ends as well.
+    interrupt(&child);
+    let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.expect("in time").expect("it ends");
+    assert_eq!(output.status.code(), Some(130), "{output:?}");
+}
+
 /// The script of the README, as it stands there.
 fn readme_script() -> String {
     let readme = include_str!("../../README.md");

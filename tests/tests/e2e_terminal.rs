@@ -191,3 +191,47 @@ async fn what_a_task_writes_cannot_command_the_terminal() {
     let screen = raw.shows("[exit 0]").await;
     assert!(screen.contains("after") && !screen.contains("1b"), "{screen}");
 }
+
+#[tokio::test]
+async fn ctrl_c_ends_a_submission_that_is_not_answered() {
+    let cluster = Cluster::start(1).await;
+    // Takes connections and says nothing.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let server = format!("http://{}", silent.local_addr().expect("an address"));
+    let terminal = Terminal::open(&cluster.ctl(), "cloudctl shell", SIZE).await;
+    terminal.ends_with(PROMPT).await;
+    terminal.enter(&format!("--server {server} task {} --wait", image())).await;
+    // It has connected: that is all there is to see of it.
+    let _connection =
+        tokio::task::spawn_blocking(move || silent.accept()).await.expect("a thread").expect("a connection");
+    terminal.press("C-c").await;
+    terminal.ends_with(PROMPT).await;
+    terminal.enter("queue").await;
+    terminal.shows("Nothing waits.").await;
+}
+
+#[tokio::test]
+async fn results_do_not_command_the_terminal() {
+    let cluster = Cluster::start(1).await;
+    let task = shell_task("printf '\\033[31mred\\n'");
+    let task = cluster.api().submit(&task).await.expect("accepted").task_id;
+    cluster.api().ended(PATIENCE, &task).await;
+    let ctl = cluster.ctl();
+    for (arguments, shown) in
+        [("--format '<{{.text}}>'", "<\\u{1b}[31mred>"), ("-o jsonl", "\\u001b[31mred"), ("", "\\u{1b}[31mred")]
+    {
+        let terminal = Terminal::open(&ctl, &format!("cloudctl logs {task} {arguments}"), SIZE).await;
+        terminal.shows(shown).await;
+    }
+}
+
+#[tokio::test]
+async fn a_line_goes_on_after_a_backslash() {
+    let cluster = Cluster::start(1).await;
+    let terminal = Terminal::open(&cluster.ctl(), "cloudctl shell", SIZE).await;
+    terminal.ends_with(PROMPT).await;
+    terminal.enter("list-tasks \\").await;
+    terminal.ends_with(">").await;
+    terminal.enter("running").await;
+    terminal.ends_with(PROMPT).await;
+}

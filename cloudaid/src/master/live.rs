@@ -26,6 +26,11 @@ impl LiveRuns {
         }
     }
 
+    /// Whether `key` is the present run of its element.
+    pub(crate) fn contains(&self, key: AttemptKey) -> bool {
+        self.runs.lock().get(&key.element()).is_some_and(|(live, _)| *live == key)
+    }
+
     /// Whether `key` is the present run of its element, and this worker's.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
 //! Arguments of the commands about who asks which master.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use clap_complete::ArgValueCandidates;
 
@@ -12,11 +14,14 @@ pub(crate) struct LoginArgs {
     /// Read the password from the first line of stdin instead of asking.
     #[arg(long)]
     pub(crate) password_stdin: bool,
-    /// Make the first admin with the token that the master printed at its first start.
+    /// Make the first admin with the token in this file, which the master made at its first start; `-` is stdin.
+    #[arg(long, value_name = "FILE", conflicts_with = "setup_token")]
+    pub(crate) setup_token_file: Option<PathBuf>,
+    /// The same with the token itself, which others on this machine can see then.
     #[arg(long, value_name = "TOKEN")]
     pub(crate) setup_token: Option<String>,
     /// The context to store; by default the one of this server, else the server's host name.
-    #[arg(long, value_name = "CONTEXT")]
+    #[arg(long, value_name = "CONTEXT", value_parser = context_name)]
     pub(crate) name: Option<String>,
 }
 
@@ -59,7 +64,7 @@ pub(crate) enum ContextVerb {
         #[arg(value_name = "NAME", add = ArgValueCandidates::new(crate::complete::contexts))]
         name: String,
         /// Its new name.
-        #[arg(value_name = "NEW")]
+        #[arg(value_name = "NEW", value_parser = context_name)]
         new: String,
     },
     /// Forget a context and its token.
@@ -68,4 +73,12 @@ pub(crate) enum ContextVerb {
         #[arg(value_name = "NAME", add = ArgValueCandidates::new(crate::complete::contexts))]
         name: String,
     },
+}
+
+/// Names that can be written in a line, and read in a list.
+fn context_name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.contains(char::is_control) {
+        return Err("a name has at least one character, and all of them can be seen".to_owned());
+    }
+    Ok(text.to_owned())
 }

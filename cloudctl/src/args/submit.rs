@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum, ValueHint};
 use clap_complete::ArgValueCandidates;
 use shared::resources::Quantity;
 
+use super::key::idempotency_key;
 use super::pair::pair;
 
 /// Arguments of `task`.
@@ -82,7 +83,7 @@ pub(crate) struct SubmitArgs {
     #[arg(long, conflicts_with = "wait")]
     pub(crate) dry_run: bool,
     /// The same key never makes two tasks; by default a fresh one.
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = idempotency_key)]
     pub(crate) idempotency_key: Option<String>,
     /// Program and arguments, run without a shell; what the image says if there are none.
     #[arg(last = true, value_name = "ARGV")]

@@ -8,6 +8,7 @@ use clap_complete::ArgValueCandidates;
 use shared::id::TaskRef;
 use shared::task::TaskState;
 
+use super::key::idempotency_key;
 use super::pair::pair;
 
 /// Arguments of `list-tasks`.
@@ -101,7 +102,7 @@ pub(crate) struct RetryArgs {
     #[arg(long, visible_alias = "follow")]
     pub(crate) wait: bool,
     /// The same key never makes two tasks; by default a fresh one.
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = idempotency_key)]
     pub(crate) idempotency_key: Option<String>,
 }
 

@@ -52,9 +52,13 @@ impl Client {
         self.post("api/auth/login", request).await
     }
 
-    /// A fresh token for the one that is used.
-    pub(crate) async fn refresh(&self) -> Result<LoginView, CtlError> {
-        self.post("api/auth/refresh", &serde_json::json!({})).await
+    /// The version of the master. Of its answer nothing else is looked at: of another version it may be another one.
+    pub(crate) async fn server_version(&self) -> Result<String, CtlError> {
+        #[derive(serde::Deserialize)]
+        struct Versioned {
+            version: String,
+        }
+        Ok(self.get::<Versioned>("api/status", &[]).await?.version)
     }
 
     /// Who the token stands for.

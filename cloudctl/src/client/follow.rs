@@ -166,7 +166,12 @@ impl<'a> Follower<'a> {
         loop {
             match &mut self.link {
                 Link::Up { socket, .. } => {
-                    let message = socket.next().await;
+                    // The token is needed again when the connection breaks.
+                    let message = tokio::select! {
+                        biased;
+                        message = socket.next() => message,
+                        () = self.client.stay_fresh() => None,
+                    };
                     if let Some(followed) = self.on_message(message)? {
                         return Ok(followed);
                     }

@@ -22,7 +22,7 @@ const BATCH_BYTES: usize = 4 << 20;
 /// Lines that are read ahead.
 const READ_AHEAD: usize = 2 * BATCH_TASKS;
 /// Mistakes that are told one by one.
-const MISTAKES_TOLD: usize = 20;
+const MISTAKES_TOLD: u64 = 20;
 
 /// Submits the tasks of a file, as the flags change them.
 pub(super) async fn run(
@@ -255,8 +255,12 @@ impl Sender<'_> {
                     name => format!("{name}, line {}", answer.line),
                 };
                 let error = CtlError::from(of_line(&place, body.error.clone()));
-                terminal.fail(&error);
                 let report = &mut self.report;
+                match report.refused {
+                    told if told < MISTAKES_TOLD => terminal.fail(&error),
+                    MISTAKES_TOLD => terminal.note("more of them are counted only"),
+                    _ => {}
+                }
                 report.exit = if report.exit == 0 { of_data(&error) } else { report.exit };
             }
         }

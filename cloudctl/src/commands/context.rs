@@ -50,10 +50,10 @@ pub(super) fn run(args: &ContextArgs, global: &GlobalArgs) -> Result<Done, CtlEr
         ContextVerb::Delete { name } => update(&path, |file| {
             find(file, name)?;
             let context = file.contexts.remove(name).unwrap_or_default();
-            let shown = view(name, &Context { token: None, expires_at: None, ..context }, file);
             if file.current.as_ref() == Some(name) {
                 file.current = None;
             }
+            let shown = view(name, &Context { token: None, expires_at: None, ..context }, file);
             Ok(View::Context(shown).into())
         }),
     }

@@ -35,6 +35,9 @@ pub(super) async fn run(args: &DownloadArgs, session: &Session<'_>) -> Result<Do
         failed: Vec::new(),
     };
     if list.files.is_empty() {
+        if !task.state.is_final() {
+            session.terminal.warn(format!("{} is {}: its files come when it has ended", task.task_id, task.state));
+        }
         return Ok(View::Downloaded(view).into());
     }
     // Elements of an array may all write a file of the same name.

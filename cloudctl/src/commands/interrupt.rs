@@ -12,6 +12,11 @@ use crate::client::with_retries;
 use crate::exit::CtlError;
 use crate::render::Keys;
 
+/// Ctrl-C from now on.
+pub(crate) fn interrupts() -> Result<Signal, CtlError> {
+    signal(SignalKind::interrupt()).map_err(CtlError::local("cannot listen to Ctrl-C"))
+}
+
 /// What Ctrl-C means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wish {
@@ -31,7 +36,8 @@ pub(super) async fn heed_interrupts<T>(
     unasked: Wish,
     session: &Session<'_>,
 ) -> Result<T, CtlError> {
-    let mut interrupts = signal(SignalKind::interrupt()).map_err(CtlError::local("cannot listen to Ctrl-C"))?;
+    let mut interrupts = interrupts()?;
+    session.terminal.heeds_interrupts.set(true);
     let mut work = pin!(work);
     loop {
         tokio::select! {

@@ -21,11 +21,12 @@ pub(super) async fn run(args: &LoginArgs, global: &GlobalArgs, terminal: &Termin
     let server = server(global, &file)?;
     warn_if_readable(&server, terminal);
     let name = context_name(args, global, &file, &server);
+    let setup_token = setup_token(args)?;
     let username = username(args, file.contexts.get(&name), terminal)?;
-    let password = password(args, terminal)?;
+    let password = password(args, setup_token.is_some(), terminal)?;
 
     let client = Client::new(&Target::new(server, None))?;
-    let login = log_in(&client, args, username, password).await?;
+    let login = log_in(&client, setup_token, username, password).await?;
     let (server, username) = (client.server().to_owned(), login.username.to_string());
     let now = WallTime(jiff::Timestamp::now().as_millisecond());
     let stored = Context::logged_in(server.clone(), login.token, username.clone(), now, login.expires_at);
@@ -37,9 +38,27 @@ pub(super) async fn run(args: &LoginArgs, global: &GlobalArgs, terminal: &Termin
     Ok(View::LoggedIn(LoggedInView { context: name, server, username, expires_at: login.expires_at }).into())
 }
 
-async fn log_in(client: &Client, args: &LoginArgs, username: String, password: String) -> Result<LoginView, CtlError> {
-    match &args.setup_token {
-        Some(token) => client.setup(&SetupRequest { setup_token: token.clone(), username, password }).await,
+/// The first line of the file, or what was given.
+fn setup_token(args: &LoginArgs) -> Result<Option<String>, CtlError> {
+    let Some(path) = &args.setup_token_file else { return Ok(args.setup_token.clone()) };
+    let text = if path.as_os_str() == "-" {
+        let mut line = String::new();
+        io::stdin().read_line(&mut line).map(|_| line)
+    } else {
+        std::fs::read_to_string(path)
+    };
+    let text = text.map_err(CtlError::local(format!("cannot read {}", path.display())))?;
+    Ok(Some(text.lines().next().unwrap_or_default().trim().to_owned()))
+}
+
+async fn log_in(
+    client: &Client,
+    setup_token: Option<String>,
+    username: String,
+    password: String,
+) -> Result<LoginView, CtlError> {
+    match setup_token {
+        Some(setup_token) => client.setup(&SetupRequest { setup_token, username, password }).await,
         None => client.login(&LoginRequest { username, password }).await,
     }
 }
@@ -92,7 +111,7 @@ fn username(args: &LoginArgs, known: Option<&Context>, terminal: &Terminal) -> R
     })
 }
 
-fn password(args: &LoginArgs, terminal: &Terminal) -> Result<String, CtlError> {
+fn password(args: &LoginArgs, is_new: bool, terminal: &Terminal) -> Result<String, CtlError> {
     if args.password_stdin {
         let mut line = String::new();
         io::stdin().read_line(&mut line).map_err(CtlError::local("cannot read the password from stdin"))?;
@@ -103,7 +122,7 @@ fn password(args: &LoginArgs, terminal: &Terminal) -> Result<String, CtlError> {
     }
     let ask = |prompt: &str| rpassword::prompt_password(prompt).map_err(CtlError::local("cannot read the password"));
     let password = ask("Password: ")?;
-    if args.setup_token.is_some() && ask("Password again: ")? != password {
+    if is_new && ask("Password again: ")? != password {
         return Err(CtlError::usage("the two passwords are not the same", "try again"));
     }
     Ok(password)
@@ -121,8 +140,13 @@ mod tests {
     use super::*;
 
     fn name(given: Option<&str>, server: &str, file: &ContextFile) -> String {
-        let args =
-            LoginArgs { username: None, password_stdin: true, setup_token: None, name: given.map(str::to_owned) };
+        let args = LoginArgs {
+            username: None,
+            password_stdin: true,
+            setup_token_file: None,
+            setup_token: None,
+            name: given.map(str::to_owned),
+        };
         context_name(&args, &GlobalArgs::default(), file, &parse_server(server).expect("a server"))
     }
 

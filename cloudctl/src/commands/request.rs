@@ -28,8 +28,13 @@ impl<'a> Overrides<'a> {
         let mut env = BTreeMap::new();
         for path in &args.env_file {
             let shown = path.display().to_string();
-            let text = fs::read_to_string(path).map_err(CtlError::local(format!("cannot read {shown}")))?;
-            env.extend(parse_env(&text, path, |name| std::env::var(name).ok())?);
+            let bytes = fs::read(path).map_err(CtlError::local(format!("cannot read {shown}")))?;
+            let text = String::from_utf8(bytes).map_err(|_| {
+                CtlError::refused(exit::DATA, format!("{shown} is not text in UTF-8"), "write NAME=VALUE, one a line")
+            })?;
+            // Some editors mark their files.
+            let text = text.trim_start_matches('\u{feff}');
+            env.extend(parse_env(text, path, |name| std::env::var(name).ok())?);
         }
         env.extend(args.env.iter().cloned());
         Ok(Self { args, worker, env })
@@ -86,7 +91,7 @@ fn parse_env(
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (line.trim_end(), environment(line.trim_end())),
         };
-        if name.is_empty() || name.contains(char::is_whitespace) {
+        if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '\0') || line.contains('\0') {
             return Err(CtlError::refused(
                 exit::DATA,
                 format!("{}, line {}: `{}` names no variable", path.display(), number + 1, printable(name)),

@@ -14,7 +14,7 @@ pub(super) async fn run(args: &StatusArgs, session: &Session<'_>) -> Result<Done
         return Ok(View::Status(session.client.status().await?).into());
     }
     let terminal = session.terminal;
-    if terminal.style.terminal && terminal.is_table() {
+    if terminal.style.terminal && terminal.is_table() && terminal.can_ask() {
         terminal.remark("any key ends this");
     }
     let rounds = async {

@@ -84,6 +84,9 @@ pub(super) async fn report(
 pub(super) async fn wait_for(submitted: Vec<SubmitView>, session: &Session<'_>) -> Result<Done, CtlError> {
     for view in &submitted {
         match session.terminal.format {
+            Format::Table if view.replayed => {
+                session.terminal.note(format!("✓ Task {} was submitted before with this key", view.task_id));
+            }
             Format::Table => session.terminal.note(format!("✓ Task {} submitted successfully", view.task_id)),
             Format::Json | Format::Yaml | Format::Template(_) => {}
             // Now, and not at the end, so that a script can already use it.

@@ -81,6 +81,8 @@ fn read<R: Read + Send + 'static>(
     }
     let text = String::from_utf8(text)
         .map_err(|_| CtlError::refused(exit::DATA, format!("{name} is not text in UTF-8"), HINT))?;
+    // Some editors mark their files.
+    let text = text.trim_start_matches('\u{feff}').to_owned();
     let documents = match known {
         Some(known) => parse(known, &text).map_err(|cause| wrong(&name, &cause))?,
         None => sniff::parse(&text).map_err(|cause| wrong(&name, &cause))?,
@@ -185,6 +187,8 @@ mod tests {
             ("{\"image\": 1", FileType::Json, "line 1"),
             ("[[tasks]]\nimage = \"a\"\n[[tasks]]\nimag = \"b\"\n", FileType::Toml, "task 2: unknown field `imag`"),
             ("tasks:\n- {}\n", FileType::Yaml, "task 1: missing field `image`"),
+            ("image: i\nenv: {A: 1}\n", FileType::Yaml, "env.A: invalid type: integer `1`, expected a string"),
+            ("image: i\ncommand: [echo, 1]\n", FileType::Yaml, "command: a command is one text, or a list of texts"),
             ("tasks: []\n", FileType::Yaml, "no task"),
             ("", FileType::Yaml, "no task"),
             ("tasks: []\nimage: a\n", FileType::Yaml, "`image` beside `tasks`"),

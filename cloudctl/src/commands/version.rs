@@ -33,16 +33,16 @@ pub(super) async fn run(global: &GlobalArgs, terminal: &Terminal) -> Result<Done
 }
 
 async fn server(global: &GlobalArgs, terminal: &Terminal) -> Result<(String, String), CtlError> {
-    let session = Session::open(global, terminal).await?;
-    let status = session.client.status().await;
-    let status = status.map_err(|error| match error {
+    let session = Session::open(global, terminal)?;
+    let version = session.client.server_version().await;
+    let version = version.map_err(|error| match error {
         CtlError::Api(mut error) if error.code == ErrorCode::Unauthenticated => {
             error.message = format!("the master tells its version only to users: {}", error.message);
             CtlError::Api(error)
         }
         other => other,
     })?;
-    Ok((session.client.server().to_owned(), status.version))
+    Ok((session.client.server().to_owned(), version))
 }
 
 /// As long as the first number is 0, the second one counts: <https://semver.org/#spec-item-4>.

@@ -8,7 +8,7 @@ use shared::error::exit;
 use shared::id::{ElementId, TaskRef};
 use shared::task::TaskState;
 use shared::view::{TaskView, WAIT_TASKS_LIMIT, WaitRequest, WaitView};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Session;
 use super::ids::read_ids;
@@ -117,14 +117,18 @@ impl Waiter<'_> {
         select_all(requests).await.0
     }
 
-    /// The time is over: what has ended by now counts.
+    /// The time is over: what has ended by now counts. A master that cannot be asked is a failure of another kind: nothing
+    /// is known of the tasks.
     async fn last_look(&mut self) -> Result<bool, CtlError> {
         let pending = self.pending.clone();
+        let until = Instant::now() + LAST_LOOK;
         for tasks in pending.chunks(WAIT_TASKS_LIMIT) {
             let request = WaitRequest { tasks: tasks.to_vec(), any: false, timeout_seconds: Some(0) };
-            // That the master is away just now does not make it a failure of another kind.
-            let Ok(Ok(view)) = timeout(LAST_LOOK, self.session.client.wait(&request)).await else { break };
-            self.take(view)?;
+            match timeout_at(until, self.session.client.wait(&request)).await {
+                Ok(view) => self.take(view?)?,
+                // There are too many to look at all of them in that time.
+                Err(_) => break,
+            }
         }
         Ok(if self.any { !self.ended.is_empty() } else { self.pending.is_empty() })
     }

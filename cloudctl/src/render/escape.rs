@@ -1,5 +1,7 @@
 //! Text and logs from elsewhere, made harmless for a terminal.
 
+use std::borrow::Cow;
+
 use shared::text::is_active;
 
 /// Escapes a log that comes in pieces. Line ends (also those of DOS) and tabs stay; a character cut in two by a piece's
@@ -58,6 +60,34 @@ impl LogEscaper {
     }
 }
 
+/// Results with line ends and tabs, and nothing else that a terminal would heed.
+pub(super) fn text(bytes: &[u8]) -> Cow<'_, [u8]> {
+    visible(bytes, |c, out| out.extend(c.escape_default()))
+}
+
+/// JSON that says the same, and that a terminal only shows.
+pub(super) fn json(bytes: &[u8]) -> Cow<'_, [u8]> {
+    visible(bytes, |c, out| {
+        // Such a character can only stand in a string.
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            out.push_str(&format!("\\u{unit:04x}"));
+        }
+    })
+}
+
+fn visible(bytes: &[u8], escape: impl Fn(char, &mut String)) -> Cow<'_, [u8]> {
+    let is_harmful = |c: char| is_active(c) && !matches!(c, '\n' | '\t');
+    let text = String::from_utf8_lossy(bytes);
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(bytes);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_harmful(c) { escape(c, &mut out) } else { out.push(c) }
+    }
+    Cow::Owned(out.into_bytes())
+}
+
 fn escape_log(text: &str, out: &mut String) {
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
@@ -77,6 +107,18 @@ fn escape_bytes(bytes: &[u8], out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn results_cannot_command_the_terminal_either() {
+        let harmful = "a\tb\n\u{1b}[31m\u{9b}1m\u{202e}x";
+        assert_eq!(text(harmful.as_bytes()).as_ref(), "a\tb\n\\u{1b}[31m\\u{9b}1m\\u{202e}x".as_bytes());
+        let value = serde_json::json!({"name": harmful});
+        let shown = json(value.to_string().as_bytes()).into_owned();
+        let shown = String::from_utf8(shown).expect("text");
+        assert!(!shown.contains(is_active), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).expect("json"), value);
+        assert!(matches!(json(b"{}\n"), Cow::Borrowed(_)));
+    }
 
     #[test]
     fn a_log_keeps_its_lines_but_cannot_command_the_terminal() {

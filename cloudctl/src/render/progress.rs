@@ -25,6 +25,12 @@ impl Progress {
         self.bar.set_message(printable(path));
     }
 
+    /// So many bytes are there already, and say nothing of the speed.
+    pub(crate) fn skip(&self, bytes: u64) {
+        self.bar.inc(bytes);
+        self.bar.reset_eta();
+    }
+
     /// So many more bytes are there.
     pub(crate) fn advance(&self, bytes: u64) {
         self.bar.inc(bytes);

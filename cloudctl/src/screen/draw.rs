@@ -36,6 +36,9 @@ impl Look<'_> {
     }
 }
 
+/// Columns from which on there is room for everything; below that the ids come first.
+const WIDE: u16 = 125;
+
 /// Draws all of it, as far as there is room.
 pub(crate) fn draw(frame: &mut Frame<'_>, snapshot: &Snapshot, rates: &Rates, look: &Look<'_>) {
     let workers = u16::try_from(snapshot.workers.len()).unwrap_or(u16::MAX).clamp(1, 12) + 3;
@@ -61,14 +64,16 @@ pub(crate) fn draw(frame: &mut Frame<'_>, snapshot: &Snapshot, rates: &Rates, lo
 }
 
 fn draw_head(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, rates: &Rates, look: &Look<'_>) {
-    let [text, graph] = Layout::horizontal([Constraint::Min(40), Constraint::Length(40)]).areas(area);
+    // The numbers come first.
+    let graph = if area.width < WIDE { 0 } else { 40 };
+    let [text, graph] = Layout::horizontal([Constraint::Min(40), Constraint::Length(graph)]).areas(area);
     let status = &snapshot.status;
     let tasks = &status.tasks;
     let up = span(status.started_at, look.now);
     let draining = if status.draining { ", draining" } else { "" };
     let count = |name: &'static str, count: u64, colour: Color| {
         let style = if count > 0 { look.colour(colour) } else { Style::new() };
-        [Span::styled(format!("{count}"), style), Span::raw(format!(" {name}  "))]
+        [Span::styled(format!("{count}"), style), Span::raw(format!(" {name} "))]
     };
     let counts = [
         count("running", tasks.running, Color::Cyan),
@@ -170,12 +175,13 @@ fn draw_running(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, look: &L
             task.started_at.map(|at| span(at, look.now)).unwrap_or_default(),
         ])
     });
+    let hidden = if area.width < WIDE { 0 } else { 1 };
     let widths = [
         Constraint::Length(31),
         Constraint::Min(10),
-        Constraint::Length(12),
-        Constraint::Length(16),
-        Constraint::Length(12),
+        Constraint::Length(12 * hidden),
+        Constraint::Length(if hidden == 0 { 14 } else { 16 }),
+        Constraint::Length(12 * hidden),
         Constraint::Length(8),
     ];
     let heading = ["TASK", "NAME", "USER", "WORKER", "ENDED", "RUNS"];
@@ -193,12 +199,13 @@ fn draw_queue(frame: &mut Frame<'_>, area: Rect, snapshot: &Snapshot, look: &Loo
             printable(&task.reason),
         ])
     });
+    let hidden = if area.width < WIDE { 0 } else { 1 };
     let widths = [
         Constraint::Length(6),
         Constraint::Length(31),
-        Constraint::Length(16),
-        Constraint::Length(8),
-        Constraint::Length(8),
+        Constraint::Length(16 * hidden),
+        Constraint::Length(8 * hidden),
+        Constraint::Length(8 * hidden),
         Constraint::Min(10),
     ];
     let count = usize::try_from(snapshot.queue.waiting).unwrap_or(usize::MAX);
@@ -257,6 +264,14 @@ mod tests {
             "task-01arz3ndektsv4rrffq69g5fav",
             "q, Esc or Ctrl-C ends this",
         ] {
+            assert!(screen.contains(word), "{word} is not on\n{screen}");
+        }
+    }
+
+    #[test]
+    fn on_a_small_screen_the_numbers_and_ids_are_whole() {
+        let screen = screen(80, 24);
+        for word in ["1 failed", "cancelled", "failed", "task-01arz3ndektsv4rrffq69g5fav"] {
             assert!(screen.contains(word), "{word} is not on\n{screen}");
         }
     }

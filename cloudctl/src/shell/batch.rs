@@ -1,20 +1,41 @@
 //! Lines from a pipe or a file.
 
-use std::io::BufRead;
+use std::io::{BufRead, stdin};
+
+use tokio::sync::mpsc;
 
 use super::line::{Line, Runner};
+use crate::commands::interrupts;
 use crate::exit::CtlError;
 use crate::render::Terminal;
 
 /// Runs line after line. The first that fails ends it, with its exit code; with `keep_going` the others are run as well.
-pub(super) fn run(lines: impl BufRead, keep_going: bool, runner: &Runner<'_>) -> Result<u8, CtlError> {
+/// Ctrl-C ends it in any case: who presses it means the script.
+pub(super) fn run(keep_going: bool, runner: &Runner<'_>) -> Result<u8, CtlError> {
     let terminal = Terminal::plain(false);
+    let (sender, mut statements) = mpsc::channel(1);
+    // Reading blocks, and may go on for ever.
+    std::thread::spawn(move || Statements::new(stdin().lock()).all(|read| sender.blocking_send(read).is_ok()));
+    let mut interrupts = {
+        let _entered = runner.runtime.enter();
+        interrupts()?
+    };
     let mut exit = 0;
-    for statement in Statements::new(lines) {
-        let Statement { number, text } = statement?;
+    loop {
+        let next = runner.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                _ = interrupts.recv() => Err(CtlError::Interrupted),
+                next = statements.recv() => next.transpose(),
+            }
+        })?;
+        let Some(Statement { number, text }) = next else { break };
         let code = match Line::parse(&text) {
             Ok(Line::Nothing) => 0,
-            Ok(Line::Leave) => break,
+            Ok(Line::Leave) => {
+                runner.farewell();
+                break;
+            }
             Ok(Line::Command(words)) => runner.run(words),
             Err(error) => {
                 terminal.fail(&error);

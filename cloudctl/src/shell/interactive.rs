@@ -26,8 +26,10 @@ Type 'help' for available commands
 ";
 /// Lines that are remembered.
 const HISTORY: usize = 10_000;
-/// What must not be found in a file of lines later on.
-const SECRET: &str = "--setup-token";
+/// What stands before a line that goes on.
+const MORE: &str = "> ";
+/// What must not be found in a file of lines later on, whatever the dashes.
+const SECRET: &str = "setuptoken";
 
 /// Reads and runs lines until the person leaves. A command that fails is no reason to leave.
 pub(super) fn run(runner: &Runner<'_>) -> Result<u8, CtlError> {
@@ -46,15 +48,18 @@ pub(super) fn run(runner: &Runner<'_>) -> Result<u8, CtlError> {
     std::io::stdout().write_all(BANNER.as_bytes()).map_err(CtlError::output)?;
     loop {
         match editor.readline(PROMPT) {
-            Ok(text) => match Line::parse(&text) {
-                Ok(Line::Nothing) => {}
-                Ok(Line::Leave) => break,
-                Ok(Line::Command(words)) => {
-                    remember(&text, history.as_deref(), &mut editor);
-                    runner.run(words);
+            Ok(first) => {
+                let text = whole(first, &mut editor).map_err(unreadable)?;
+                match Line::parse(&text) {
+                    Ok(Line::Nothing) => {}
+                    Ok(Line::Leave) => break,
+                    Ok(Line::Command(words)) => {
+                        remember(&text, history.as_deref(), &mut editor);
+                        runner.run(words);
+                    }
+                    Err(error) => terminal.fail(&error),
                 }
-                Err(error) => terminal.fail(&error),
-            },
+            }
             // The line is given up, and not the shell.
             Err(ReadlineError::Interrupted) => {}
             Err(ReadlineError::Eof) => break,
@@ -82,9 +87,24 @@ fn open_history(editor: &mut Editor<LineHelper, FileHistory>, terminal: &Termina
     Some(path)
 }
 
+/// The line, and those that it goes on with after a `\` at its end. Ctrl-C gives all of it up.
+fn whole(first: String, editor: &mut Editor<LineHelper, FileHistory>) -> Result<String, ReadlineError> {
+    let mut text = first;
+    while let Some(before) = text.strip_suffix('\\') {
+        let more = match editor.readline(MORE) {
+            Ok(more) => more,
+            Err(ReadlineError::Interrupted) => return Ok(String::new()),
+            Err(ReadlineError::Eof) => String::new(),
+            Err(error) => return Err(error),
+        };
+        text = format!("{before}{more}");
+    }
+    Ok(text)
+}
+
 /// Keeps the line at once: a shell may end in many ways.
 fn remember(text: &str, history: Option<&Path>, editor: &mut Editor<LineHelper, FileHistory>) {
-    if text.contains(SECRET) {
+    if text.replace(['-', '_'], "").contains(SECRET) {
         return;
     }
     let is_new = editor.add_history_entry(text).unwrap_or(false);

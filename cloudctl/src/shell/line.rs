@@ -1,11 +1,12 @@
 //! One line of the shell.
 
 use std::ffi::OsString;
+use std::pin::pin;
 
 use tokio::runtime::Runtime;
 
 use crate::args::{Cli, GlobalArgs, Verb, parse_within, report};
-use crate::commands;
+use crate::commands::{self, interrupts};
 use crate::exit::CtlError;
 use crate::render::Terminal;
 
@@ -73,16 +74,22 @@ impl Runner<'_> {
         if matches!(cli.verb, Verb::Shell(_)) {
             return Err(CtlError::usage("this is the shell already", "`exit` leaves it"));
         }
+        if let Some(wish) = cli.verb.reads_stdin() {
+            let message = format!("`{wish}` reads stdin, and in the shell that is where the lines come from");
+            return Err(CtlError::usage(message, "name what is meant, or call it outside of the shell"));
+        }
         // Anew for each line: the terminal may have another size by now.
         let terminal = Terminal::new(&cli.global)?;
         let done = self.runtime.block_on(async {
-            let command = commands::run(cli, &terminal);
-            if cli.verb.heeds_interrupts() {
-                return command.await;
-            }
-            tokio::select! {
-                done = command => done,
-                _ = tokio::signal::ctrl_c() => Err(CtlError::Interrupted),
+            let mut command = pin!(commands::run(cli, &terminal));
+            let mut interrupts = interrupts()?;
+            loop {
+                tokio::select! {
+                    done = &mut command => return done,
+                    _ = interrupts.recv() => if !terminal.heeds_interrupts.get() {
+                        return Err(CtlError::Interrupted);
+                    },
+                }
             }
         })?;
         if let Some(view) = &done.view {

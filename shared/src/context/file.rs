@@ -33,11 +33,20 @@ pub enum ContextFileError {
 /// # Errors
 /// It cannot be read, or is not what it should be.
 pub fn load(path: &Path) -> Result<ContextFile, ContextFileError> {
+    keep_private(path);
     match fs::read_to_string(path) {
         Ok(text) => toml::from_str(&text)
             .map_err(|error| ContextFileError::Broken { path: path.to_owned(), reason: error.message().to_owned() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ContextFile::default()),
         Err(source) => Err(ContextFileError::Io { path: path.to_owned(), source }),
+    }
+}
+
+/// There are tokens in it: whatever has opened it to others, it is closed again. One that is not ours stays as it is.
+fn keep_private(path: &Path) {
+    let loose = fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0);
+    if loose {
+        let _ = fs::set_permissions(path, Permissions::from_mode(0o600));
     }
 }
 
@@ -110,6 +119,16 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).expect("it is there").permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_closed_when_it_is_read() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("contexts.toml");
+        put(&path, "a", "http://a").expect("written");
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("opened");
+        load(&path).expect("read");
+        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -28,7 +28,8 @@ const COMPARISONS: u32 = 3;
 
 impl ClusterHandle {
     /// Asks every connected worker what it holds and what its engine has, settles each difference, and compares the store
-    /// with the memory of the master. Returns when containers of no run are gone, or after 20 s.
+    /// with the memory of the master. Returns when containers of no run are gone and runs without a container have ended,
+    /// or after 20 s.
     ///
     /// # Errors
     /// The master is stopping, or the store cannot be read.
@@ -42,6 +43,10 @@ impl ClusterHandle {
             let again = self.inquire().await?.found;
             let leaving = again.into_values().flat_map(|findings| findings.leaving);
             going = leaving.filter(|key| orphans.contains(key)).collect();
+        }
+        let lost: Vec<_> = found.values().flat_map(|findings| findings.lost.iter().copied()).collect();
+        while lost.iter().any(|key| self.shell.live.contains(*key)) && Instant::now() < deadline {
+            tokio::time::sleep(PAUSE).await;
         }
         let mut workers = workers(&inquired, found);
         for worker in &mut workers {

@@ -24,7 +24,7 @@ pub(super) async fn fetch(
     let exact = exact_path(file)?;
     progress.file(&file.path);
     let new = sandbox.create(components, file, resume)?;
-    progress.advance(new.size());
+    progress.skip(new.size());
     // Each try goes on where the one before ended.
     let new = tokio::sync::Mutex::new(new);
     let notice = |error: &CtlError| progress.pause(|| session.terminal.warn(format!("{error}; trying again")));

@@ -81,6 +81,8 @@ impl Plan {
                     .terminal
                     .ask(&format!("{path} is there, and is not the same. Replace it? [y/N/all/quit] "))?
                     .trim()
+                    .to_ascii_lowercase()
+                    .as_str()
                 {
                     "y" | "yes" => true,
                     "a" | "all" => *all.insert(true),

@@ -69,5 +69,9 @@ pub(super) fn of_value(value: Value) -> Result<SubmitRequest, String> {
     if !value.is_object() {
         return Err("it is no object with the fields of a task".to_owned());
     }
-    serde_json::from_value(value).map_err(|error| error.to_string())
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let (path, cause) = (error.path().to_string(), error.inner().to_string());
+        // A field that is missing or unknown is named already.
+        if path == "." || cause.contains(&format!("`{path}`")) { cause } else { format!("{path}: {cause}") }
+    })
 }

@@ -66,6 +66,10 @@ pub(super) fn downloaded(view: &DownloadedView, style: &Style) -> String {
         let all = view.failed.len() + view.files.len();
         out.push_str(&format!("✗ {} of {all} were not downloaded\n", view.failed.len()));
     }
+    if view.failed.is_empty() && view.files.iter().all(|file| file.unchanged) {
+        out.push_str(&format!("✓ Everything was in {} already\n", style.text(&view.directory)));
+        return out;
+    }
     let bytes = view.files.iter().map(|file| file.file.size).sum();
     let count = match view.files.len() {
         1 => "1 file".to_owned(),

@@ -15,6 +15,9 @@ pub(super) fn show(view: &RepairView, style: &Style) -> String {
     }
     let runs = format!("{} live runs in the books", view.live_attempts);
     out.push_str(&match (view.repaired, view.differences.len()) {
+        (0, 0) if view.workers.iter().any(|worker| worker.status != RepairStatus::Checked) => {
+            format!("! Nothing to repair where it could be looked; not all workers could be asked ({runs})\n")
+        }
         (0, 0) => format!("✓ Nothing to repair ({runs})\n"),
         (repaired, 0) => format!("✓ Repaired {repaired} ({runs})\n"),
         (repaired, open) => {
