@@ -91,7 +91,7 @@ impl Client {
             tokio::time::sleep(left).await;
             self.renew().await;
         }
-        std::future::pending().await;
+        std::future::pending::<()>().await;
     }
 
     async fn send_with(
