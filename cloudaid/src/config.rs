@@ -42,6 +42,8 @@ pub struct MasterConfig {
     pub jwt_secret: Option<Secret>,
     /// How long a login lasts.
     pub token_ttl: Duration,
+    /// Who may make an account for themselves.
+    pub registration: Registration,
     /// Whether the last lines of a task's log are logged when it ends.
     pub print_task_logs: bool,
     /// How long silence is borne.
@@ -128,6 +130,17 @@ pub struct LogSettings {
     pub format: LogFormat,
     /// As `tracing-subscriber` reads it; known to be readable.
     pub filter: String,
+}
+
+/// Who may make an account for themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Registration {
+    /// Nobody: admins make them.
+    Closed,
+    /// Who has an invitation.
+    Invite,
+    /// Everybody.
+    Open,
 }
 
 /// For whom log lines are.

@@ -1,15 +1,12 @@
 //! The HTTP API: every path in one list, one file per noun behind it.
 //!
-//! A handler parses, makes one call and converts. Whoever adds a path here needs no thought about tokens: all paths
-//! need one but those that `authenticate.rs` names.
+//! A handler parses, makes one call and converts. Who may call a path stands in the list beside it.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::http::HeaderValue;
 use axum::http::header::X_CONTENT_TYPE_OPTIONS;
-use axum::middleware::from_fn_with_state;
-use axum::routing::{any, get, post};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -31,13 +28,17 @@ mod json;
 mod logs;
 mod ndjson;
 mod range;
+mod routes;
 mod serve;
 mod submit;
 mod tasks;
+mod users;
 mod visible;
 mod workers;
 
 pub use serve::serve;
+
+use routes::{Listed, Right, Routes};
 
 /// What the handlers work with.
 #[derive(Debug, Clone)]
@@ -57,41 +58,58 @@ pub struct ApiState {
 /// As handlers get it.
 type Shared = Arc<ApiState>;
 
-/// All paths.
+/// Everything that can be asked.
 pub fn router(state: ApiState) -> Router {
     let state: Shared = Arc::new(state);
-    Router::new()
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
-        .route("/api/auth/setup", post(auth::setup))
-        .route("/api/auth/login", post(auth::login))
-        .route("/api/auth/refresh", post(auth::refresh))
-        .route("/api/auth/me", get(auth::me))
-        .route("/api/tasks", post(submit::submit).get(tasks::list))
-        .route("/api/tasks/wait", post(tasks::wait))
-        .route("/api/tasks/{id}", get(tasks::show))
-        .route("/api/tasks/{id}/cancel", post(tasks::cancel))
-        .route("/api/tasks/{id}/retry", post(tasks::retry))
-        .route("/api/tasks/{id}/why", get(tasks::why))
-        .route("/api/tasks/{id}/logs", get(logs::read))
-        .route("/api/tasks/{id}/files", get(files::list))
-        .route("/api/files", get(files::of_user))
-        .route("/api/files/{id}", get(files::list_or_download))
-        .route("/api/files/{id}/{*path}", get(files::download))
-        .route("/api/workers", get(workers::list))
-        .route("/api/workers/{id}", get(workers::show))
-        .route("/api/queue", get(cluster::queue))
-        .route("/api/status", get(cluster::status))
-        .route("/api/internal-state", get(cluster::internal_state))
-        .route("/api/fix-resources", post(cluster::fix_resources))
-        .route("/api/shutdown", post(cluster::shutdown))
-        .route("/ws/tasks/{id}/logs", any(follow::follow))
+    let (router, _) = routes(&state);
+    router
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::method_not_allowed)
-        .layer(from_fn_with_state(state.clone(), authenticate::authenticate))
         .layer(SetResponseHeaderLayer::if_not_present(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
         .layer(CatchPanicLayer::custom(error::panicked))
         .with_state(state)
+}
+
+/// All paths, and who may call each.
+fn routes(state: &Shared) -> (Router<Shared>, Vec<Listed>) {
+    use Right::{Administer, Change, Look, Public};
+    Routes::new(state.clone())
+        .get("/health/live", Public, health::live)
+        .get("/health/ready", Public, health::ready)
+        .post("/api/auth/setup", Public, auth::setup)
+        .post("/api/auth/register", Public, auth::register)
+        .post("/api/auth/login", Public, auth::login)
+        .post("/api/auth/refresh", Look, auth::refresh)
+        .post("/api/auth/logout", Look, auth::logout)
+        .post("/api/auth/password", Look, auth::password)
+        .get("/api/auth/me", Look, auth::me)
+        .get("/api/users", Look, users::list)
+        .post("/api/users", Administer, users::create)
+        .get("/api/users/{name}", Look, users::show)
+        .patch("/api/users/{name}", Administer, users::update)
+        .post("/api/users/{name}/logout", Administer, users::logout)
+        .post("/api/invites", Administer, users::invite)
+        .get("/api/tasks", Look, tasks::list)
+        .post("/api/tasks", Change, submit::submit)
+        .post("/api/tasks/wait", Look, tasks::wait)
+        .get("/api/tasks/{id}", Look, tasks::show)
+        .post("/api/tasks/{id}/cancel", Change, tasks::cancel)
+        .post("/api/tasks/{id}/retry", Change, tasks::retry)
+        .get("/api/tasks/{id}/why", Look, tasks::why)
+        .get("/api/tasks/{id}/logs", Look, logs::read)
+        .get("/api/tasks/{id}/files", Look, files::list)
+        .get("/api/files", Look, files::of_user)
+        .get("/api/files/{id}", Look, files::list_or_download)
+        .get("/api/files/{id}/{*path}", Look, files::download)
+        .get("/api/workers", Look, workers::list)
+        .get("/api/workers/{id}", Look, workers::show)
+        .get("/api/queue", Look, cluster::queue)
+        .get("/api/status", Look, cluster::status)
+        .get("/api/internal-state", Administer, cluster::internal_state)
+        .post("/api/fix-resources", Administer, cluster::fix_resources)
+        .post("/api/shutdown", Administer, cluster::shutdown)
+        .socket("/ws/tasks/{id}/logs", Look, follow::follow)
+        .finish()
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use cloudaid_core::settings::Settings;
 use shared::error::ApiError;
 use shared::id::{ClusterId, UserName};
 use shared::time::WallTime;
-use shared::view::{LoginView, Role};
+use shared::view::LoginView;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,7 @@ use crate::http::{self, ApiState};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{CommitError, Store, StoreError};
 
+pub mod accounts;
 pub mod auth;
 pub mod files;
 pub mod handle;
@@ -221,7 +222,7 @@ pub async fn run_with(
 
     let jwt_secret =
         Auth::ensure_jwt_secret(config.jwt_secret.as_ref().map(crate::config::Secret::expose), &config.data_dir)?;
-    let auth = Auth::new(&jwt_secret, config.token_ttl, &config.data_dir, cluster.clone())?;
+    let auth = Auth::new(&jwt_secret, config.token_ttl, config.registration, &config.data_dir, cluster.clone())?;
     let worker_token_file = config.data_dir.join("worker.token");
     let worker_token = auth::ensure_secret(&worker_token_file)?;
 
@@ -234,7 +235,7 @@ pub async fn run_with(
     };
     let grpc = tokio::spawn(grpc::serve(grpc_listener, state, shutdown.clone()));
     let admin = if config.bootstrap_admin { Some(bootstrap_admin(&auth, &cluster).await?) } else { None };
-    let setup_token_file = auth.ensure_setup_token().await.map_err(MasterError::Account)?;
+    let setup_token_file = auth.ensure_setup_token().map_err(MasterError::Account)?;
     let state = ApiState { cluster: cluster.clone(), auth, logs, files, shutdown: shutdown.clone() };
     let http = tokio::spawn(http::serve(http_listener, http::router(state), shutdown.clone()));
     info!("✓ Master node started successfully");
@@ -332,6 +333,9 @@ async fn recover(config: &MasterConfig, store: Arc<dyn Store>, logs: LogStore) -
     for (key, worker) in cluster.live_runs() {
         shell.live.insert(key, worker.clone());
     }
+    for user in cluster.users() {
+        shell.accounts.insert(user.clone());
+    }
     let identity = cluster.identity();
     info!("Cluster {} at start {}: {} attempts live", identity.cluster, identity.epoch.0, cluster.live_attempts());
     Ok(Recovered { cluster, store, position, shell: Arc::new(shell) })
@@ -349,11 +353,11 @@ impl Recovered {
 /// The account of `dev`, with a password that nobody knows, and a token for it.
 async fn bootstrap_admin(auth: &Auth, cluster: &ClusterHandle) -> Result<AdminLogin, MasterError> {
     let username: UserName = DEV_ADMIN.parse().map_err(|_| MasterError::Store(StoreError::Closed))?;
-    if !cluster.has_users().await.map_err(MasterError::Account)? {
+    if cluster.accounts().is_empty() {
         auth.create_unguessable(&username).await.map_err(MasterError::Account)?;
     }
     let LoginView { token, expires_at, username } =
-        auth.issue(&username, Role::Admin, DEV_TOKEN_TTL).map_err(MasterError::Account)?;
+        auth.issue(&username, DEV_TOKEN_TTL).map_err(MasterError::Account)?;
     Ok(AdminLogin { username, token, expires_at })
 }
 

@@ -11,6 +11,7 @@ mod session;
 mod submit;
 mod tasks;
 mod tool;
+mod users;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -28,6 +29,7 @@ pub(crate) use session::{ContextArgs, ContextVerb, LoginArgs, LogoutArgs};
 pub(crate) use submit::{DispatchArgs, FileType, SubmitArgs, TaskArgs};
 pub(crate) use tasks::{CancelArgs, Ids, ListTasksArgs, RetryArgs, TaskIdArgs, WaitArgs};
 pub(crate) use tool::{CompletionShell, CompletionsArgs, HelpArgs, ManArgs, ShellArgs};
+pub(crate) use users::{PasswordArgs, RegisterArgs, UserArgs, UsersArgs, UsersVerb};
 
 /// The remote admin client of CloudAI.
 #[derive(Debug, Parser)]
@@ -162,8 +164,24 @@ pub(crate) enum Verb {
         (makes the first admin)")]
     Login(LoginArgs),
     /// Forget the token of a context.
-    #[command(after_help = "Example:\n  cloudctl logout")]
+    #[command(after_help = "Examples:\n  cloudctl logout\n  cloudctl logout --everywhere")]
     Logout(LogoutArgs),
+    /// Make an account for yourself at a master, and log in.
+    ///
+    /// Where the master wants an invitation, an admin makes one: `cloudctl users invite NAME`.
+    #[command(
+        after_help = "Example:\n  cloudctl register --server http://master:8080 --username ann --invite-file invite"
+    )]
+    Register(RegisterArgs),
+    /// Change your password.
+    ///
+    /// All your other logins end.
+    #[command(after_help = "Example:\n  cloudctl password")]
+    Password(PasswordArgs),
+    /// List, make and change accounts.
+    #[command(after_help = "Examples:\n  cloudctl users\n  cloudctl users create ann --role read-only\n  \
+        cloudctl users invite bob -q > invite\n  cloudctl users set-role ann user\n  cloudctl users disable ann")]
+    Users(UsersArgs),
     /// Say who you are to the master.
     #[command(after_help = "Example:\n  cloudctl whoami")]
     Whoami,
@@ -210,6 +228,15 @@ impl Verb {
             Self::Cancel(args) => of_ids(&args.ids),
             Self::Retry(args) => of_ids(&args.ids),
             Self::Login(args) if args.password_stdin => Some("--password-stdin"),
+            Self::Register(args) if args.password_stdin => Some("--password-stdin"),
+            Self::Password(args) if args.password_stdin => Some("--password-stdin"),
+            Self::Users(UsersArgs {
+                verb:
+                    Some(
+                        UsersVerb::Create { password_stdin: true, .. }
+                        | UsersVerb::SetPassword { password_stdin: true, .. },
+                    ),
+            }) => Some("--password-stdin"),
             Self::Login(args) => {
                 args.setup_token_file.as_deref().filter(|file| file.as_os_str() == "-").map(|_| "--setup-token-file -")
             }

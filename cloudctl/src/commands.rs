@@ -22,7 +22,10 @@ mod logs;
 mod man;
 mod monitor;
 mod owner;
+mod password;
+mod passwords;
 mod queue;
+mod register;
 mod request;
 mod retry;
 mod session;
@@ -36,6 +39,7 @@ mod task;
 mod task_file;
 mod task_files;
 mod until_key;
+mod users;
 mod version;
 mod wait;
 mod warnings;
@@ -56,7 +60,8 @@ pub(crate) async fn run(cli: &Cli, terminal: &Terminal) -> Result<Done, CtlError
     // These need no master.
     match &cli.verb {
         Verb::Login(args) => return login::run(args, global, terminal).await,
-        Verb::Logout(args) => return logout::run(args, global),
+        Verb::Register(args) => return register::run(args, global, terminal).await,
+        Verb::Logout(args) => return logout::run(args, global, terminal).await,
         Verb::Context(args) => return context::run(args, global),
         Verb::Version => return version::run(global, terminal).await,
         Verb::Completions(args) => return completions::run(args),
@@ -68,6 +73,7 @@ pub(crate) async fn run(cli: &Cli, terminal: &Terminal) -> Result<Done, CtlError
     match &cli.verb {
         Verb::Login(_)
         | Verb::Logout(_)
+        | Verb::Register(_)
         | Verb::Context(_)
         | Verb::Version
         | Verb::Completions(_)
@@ -96,5 +102,7 @@ pub(crate) async fn run(cli: &Cli, terminal: &Terminal) -> Result<Done, CtlError
         Verb::FixResources => fix_resources::run(&session).await,
         Verb::Shutdown(args) => shutdown::run(args, &session).await,
         Verb::Whoami => whoami::run(&session).await,
+        Verb::Password(args) => password::run(args, &session).await,
+        Verb::Users(args) => users::run(args, &session).await,
     }
 }

@@ -20,6 +20,8 @@ pub enum ErrorCode {
     WorkerNotFound,
     /// No such file.
     FileNotFound,
+    /// No such account.
+    UserNotFound,
     /// No such path or thing.
     NotFound,
     /// The path exists, the method does not.
@@ -103,7 +105,7 @@ struct Row {
 
 impl ErrorCode {
     /// All codes.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::InvalidArgument,
         Self::TooLarge,
         Self::Unauthenticated,
@@ -111,6 +113,7 @@ impl ErrorCode {
         Self::TaskNotFound,
         Self::WorkerNotFound,
         Self::FileNotFound,
+        Self::UserNotFound,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::TaskEnded,
@@ -136,6 +139,7 @@ impl ErrorCode {
             Self::TaskNotFound => row("task_not_found", GrpcCode::NotFound, 404, exit::NOT_FOUND),
             Self::WorkerNotFound => row("worker_not_found", GrpcCode::NotFound, 404, exit::NOT_FOUND),
             Self::FileNotFound => row("file_not_found", GrpcCode::NotFound, 404, exit::NOT_FOUND),
+            Self::UserNotFound => row("user_not_found", GrpcCode::NotFound, 404, exit::NOT_FOUND),
             Self::NotFound => row("not_found", GrpcCode::NotFound, 404, exit::NOT_FOUND),
             Self::MethodNotAllowed => row("method_not_allowed", GrpcCode::Unimplemented, 405, exit::PROTOCOL),
             Self::TaskEnded => row("task_ended", GrpcCode::FailedPrecondition, 409, exit::CONFLICT),

@@ -13,6 +13,7 @@ pub mod id;
 pub mod link;
 pub mod ranges;
 pub mod resources;
+pub mod role;
 pub mod submit;
 pub mod task;
 pub mod text;

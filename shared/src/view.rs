@@ -10,16 +10,21 @@ use crate::task::{AttemptState, Command, TaskState, Verdict};
 use crate::time::WallTime;
 use crate::worker::{Usage, WorkerState};
 
+pub use account::{
+    CreateUserRequest, InviteRequest, InviteView, LoginRequest, LoginView, MeView, PasswordRequest, RegisterRequest,
+    SetupRequest, UpdateUserRequest, UserListView, UserView,
+};
 pub use dry_run::{DryRunView, Fit, FitView};
 pub use elements::ElementGroupView;
 pub use files::{UserFileView, UserFilesView};
 pub use internal::{
     ClassView, InternalStateView, LeaseView, LedgerRunView, LedgerView, LinkView, OpenTaskView, SchedulerView,
-    SettingsView, UserView,
+    SettingsView,
 };
 pub use repair::{RepairStatus, RepairView, RunView, WorkerRepairView};
 pub use wait::{WAIT_SECONDS_LIMIT, WAIT_TASKS_LIMIT, WaitRequest, WaitView};
 
+mod account;
 mod dry_run;
 mod elements;
 mod files;
@@ -379,58 +384,6 @@ pub struct FileListView {
     pub task_id: String,
     /// By element and path; of the last attempt that has any.
     pub files: Vec<FileView>,
-}
-
-/// The body of `POST /api/auth/setup`: makes the first admin.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SetupRequest {
-    /// What the master printed at its first start.
-    pub setup_token: String,
-    /// The first admin's name.
-    pub username: String,
-    /// At least 12 characters.
-    pub password: String,
-}
-
-/// The body of `POST /api/auth/login`.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LoginRequest {
-    /// Name.
-    pub username: String,
-    /// Password.
-    pub password: String,
-}
-
-/// The answer to setup and login.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct LoginView {
-    /// For `Authorization: Bearer`.
-    pub token: String,
-    /// When it stops to work.
-    pub expires_at: WallTime,
-    /// Who it stands for.
-    pub username: UserName,
-}
-
-/// The answer to `GET /api/auth/me`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MeView {
-    /// Who the token stands for.
-    pub username: UserName,
-    /// What they may do.
-    pub role: Role,
-}
-
-/// What a user may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Everything.
-    Admin,
-    /// Their own tasks and files.
-    User,
 }
 
 /// The body of `POST /api/shutdown`.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloudaid::config::{CapacityOverrides, LeaseSettings, MasterConfig, WorkerConfig, WorkerToken};
+use cloudaid::config::{CapacityOverrides, LeaseSettings, MasterConfig, Registration, WorkerConfig, WorkerToken};
 use cloudaid::master::{MasterError, Started};
 use cloudaid::runtime::Runtime;
 use shared::id::TaskId;
@@ -161,6 +161,7 @@ fn master_config(data_dir: PathBuf) -> MasterConfig {
         grpc: any_port,
         jwt_secret: None,
         token_ttl: Duration::from_secs(3600),
+        registration: Registration::Invite,
         print_task_logs: false,
         leases,
         infrastructure_attempts: 3,

@@ -10,12 +10,13 @@ use shared::task::Verdict;
 use shared::time::{BootTime, Now};
 use shared::view::{Tally, TaskCounts};
 
+use crate::account::UserRecord;
 use crate::effect::Effect;
 use crate::event::Event;
 use crate::input::Input;
 use crate::ledger::Ledger;
 use crate::queue::Queue;
-use crate::record::{Change, ClusterRecord, Progress, Requeued, ResultRecord, UserRecord};
+use crate::record::{Change, ClusterRecord, Progress, Requeued, ResultRecord};
 use crate::scheduler::{ClassDemand, Demand, Room, Scheduler, WaitingCount};
 use crate::settings::Settings;
 use crate::step;
@@ -58,6 +59,9 @@ impl Cluster {
             }
             Input::CancelTask { request, task } => step::cancel::on_cancel(self, now, request, task, effects),
             Input::CreateFirstUser { request, user } => step::user::on_create_first(self, request, user, effects),
+            Input::ChangeAccount { request, name, change } => {
+                step::user::on_change(self, request, &name, change, effects);
+            }
             Input::Drain { request } => step::drain::on_drain(self, request, effects),
             Input::FilesStored { request, worker, key, files } => {
                 step::files::on_stored(self, request, &worker, key, files, effects);
@@ -125,16 +129,9 @@ impl Cluster {
         self.keys.contains_key(&(user.clone(), Arc::clone(key)))
     }
 
-    /// An account.
-    #[must_use]
-    pub fn find_user(&self, name: &UserName) -> Option<&UserRecord> {
-        self.users.get(name)
-    }
-
-    /// Whether there is any account.
-    #[must_use]
-    pub fn has_users(&self) -> bool {
-        !self.users.is_empty()
+    /// All accounts, by name.
+    pub fn users(&self) -> impl Iterator<Item = &UserRecord> {
+        self.users.values()
     }
 
     /// The workers as a policy sees them, by name.

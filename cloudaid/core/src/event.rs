@@ -4,6 +4,8 @@ use shared::id::{AttemptKey, Fence, TaskId, TaskRef, UserName, WorkerId};
 use shared::task::{TaskState, Verdict};
 use shared::worker::WorkerFacts;
 
+use crate::account::UserRecord;
+
 /// A fact, published after it became durable. `task` is how people know what it is about: a plain task by its own id, an
 /// element of an array with its index.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,6 +25,8 @@ pub enum Event {
     TaskEnded { task: TaskId, state: TaskState },
     /// Someone asked to cancel.
     CancelRequested { task: TaskId, elements: u32 },
+    /// An account was made or changed; this is what it is now.
+    AccountChanged { user: UserRecord },
     /// A worker has registered.
     WorkerRegistered { worker: WorkerId, facts: WorkerFacts, kept: usize, stopped: usize },
     /// Three heartbeats are missing.

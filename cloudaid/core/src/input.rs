@@ -9,7 +9,8 @@ use shared::task::TaskSpec;
 use shared::time::BootTime;
 use shared::worker::Usage;
 
-use crate::record::{FileRecord, IdempotencyKey, TaskRecord, UserRecord};
+use crate::account::{AccountChange, UserRecord};
+use crate::record::{FileRecord, IdempotencyKey, TaskRecord};
 
 /// A command of a client, a fact from a worker, or time.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +37,15 @@ pub enum Input {
         request: RequestId,
         /// The account.
         user: UserRecord,
+    },
+    /// Somebody with the right to it wants an account made or changed.
+    ChangeAccount {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// Which account.
+        name: UserName,
+        /// What shall become of it.
+        change: AccountChange,
     },
     /// An operator wants to stop the master: nothing new is started from now on.
     Drain {

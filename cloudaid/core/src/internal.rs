@@ -8,9 +8,10 @@ use shared::resources::Resources;
 use shared::time::Now;
 use shared::view::{
     ClassView, InternalStateView, LeaseView, LedgerRunView, LedgerView, LinkView, OpenTaskView, SchedulerView,
-    SettingsView, UserView,
+    SettingsView,
 };
 
+use crate::account::UserRecord;
 use crate::cluster::Cluster;
 use crate::invariant;
 use crate::queue::Shape;
@@ -36,7 +37,7 @@ impl Cluster {
             },
             settings: settings(&self.settings),
             totals: self.totals,
-            users: self.users.values().map(|user| UserView { username: user.name.clone(), role: user.role }).collect(),
+            users: self.users.values().map(UserRecord::view).collect(),
             idempotency_keys: self.keys.len() as u64,
             queue: self.queue.classes().map(|(shape, tasks)| self.class(shape, tasks)).collect(),
             ledger: self.workers.iter().map(|(id, worker)| self.ledger_of(id, worker)).collect(),

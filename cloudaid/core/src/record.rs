@@ -13,8 +13,10 @@ use shared::link::Outcome;
 use shared::ranges::RangeSet;
 use shared::task::{AttemptState, TaskSpec, TaskState, Verdict, VerdictKind};
 use shared::time::WallTime;
-use shared::view::{Role, Tally};
+use shared::view::Tally;
 use shared::worker::WorkerFacts;
+
+use crate::account::UserRecord;
 
 /// One durable change. All changes of a batch are committed together or not at all.
 #[derive(Debug, Clone, PartialEq)]
@@ -195,26 +197,6 @@ pub struct WorkerRecord {
     pub registered_at: WallTime,
     /// When it last registered.
     pub seen_at: WallTime,
-}
-
-/// An account.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UserRecord {
-    /// Its name.
-    pub name: UserName,
-    /// Argon2id, as a PHC string.
-    pub password_hash: String,
-    /// What it may do.
-    pub role: Role,
-    /// When it was made.
-    pub created_at: WallTime,
-}
-
-impl std::fmt::Debug for UserRecord {
-    /// Without the password's hash.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("UserRecord").field("name", &self.name).field("role", &self.role).finish_non_exhaustive()
-    }
 }
 
 /// An output file.

@@ -1,7 +1,7 @@
 //! Refusals: typed inside, words and codes at the edge.
 
 use shared::error::{ApiError, ErrorCode};
-use shared::id::{AttemptKey, TaskRef, WorkerId};
+use shared::id::{AttemptKey, TaskRef, UserName, WorkerId};
 use shared::task::TaskState;
 
 /// Why the core does not do what it was asked.
@@ -22,6 +22,12 @@ pub enum Reject {
     KeyReused,
     /// There are accounts already.
     AlreadySetUp,
+    /// No account of this name.
+    UserNotFound(UserName),
+    /// The name is taken.
+    UserExists(UserName),
+    /// Without this account nobody could administer the cluster.
+    LastAdmin(UserName),
     /// An upload for a run that is not the present one of this worker.
     NotCurrent(AttemptKey),
     /// A worker that speaks another protocol.
@@ -66,6 +72,19 @@ impl From<Reject> for ApiError {
             Reject::AlreadySetUp => {
                 Self::new(ErrorCode::Conflict, "the first account exists already", "log in with it: `cloudctl login`")
             }
+            Reject::UserNotFound(name) => Self::new(
+                ErrorCode::UserNotFound,
+                format!("there is no user {name}"),
+                "`cloudctl users list` lists the users",
+            ),
+            Reject::UserExists(name) => {
+                Self::new(ErrorCode::Conflict, format!("there is a user {name} already"), "choose another name")
+            }
+            Reject::LastAdmin(name) => Self::new(
+                ErrorCode::Conflict,
+                format!("{name} is the last admin who can log in"),
+                "make another admin first: `cloudctl users create NAME --role admin`",
+            ),
             Reject::NotCurrent(key) => Self::new(
                 ErrorCode::Conflict,
                 format!("{key} is not a live attempt of this worker"),

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod core {
+    mod account;
     mod array;
     mod cancel;
     mod explain;

@@ -122,6 +122,7 @@ leases.start_grace              60s              default
 limits.infrastructure_attempts  3                default
 auth.jwt_secret                 ********         env JWT_SECRET
 auth.token_ttl                  12h              default
+auth.registration               invite           default
 ";
         assert_eq!(as_table(&list(&settings(), Some(Role::Master))), expected);
     }

@@ -182,6 +182,9 @@ settings! {
         "Signs logins; if unset the master makes one and keeps it in its data directory");
     TOKEN_TTL: row("auth.token_ttl", "CLOUDAI_AUTH_TOKEN_TTL", "", One("TIME"), MASTER | DEV, Text("12h"),
         "How long a login lasts");
+    REGISTRATION: row("auth.registration", "CLOUDAI_AUTH_REGISTRATION", "", One("POLICY"), MASTER | DEV,
+        Computed(|_, role| Some(if role == Role::Dev { "open" } else { "invite" }.to_owned())),
+        "Who may make an account for themselves: nobody (closed), who was invited (invite), everybody (open)");
 
     WORKER_MASTER: row("worker.master", "CLOUDAI_MASTER", "master", Many("HOST:PORT"), WORKER, Text("127.0.0.1:50051"),
         "The master to work for; of several addresses the first is tried first");

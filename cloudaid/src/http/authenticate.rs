@@ -1,33 +1,8 @@
-//! Lets nobody in without a token, but for a few paths that are named here.
+//! The token of a request.
 
-use axum::extract::{MatchedPath, Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
-use axum::middleware::Next;
-use axum::response::Response;
 use shared::error::{ApiError, ErrorCode};
-
-use super::Shared;
-use super::error::Failure;
-
-/// The paths that need no token.
-pub(super) const PUBLIC: [&str; 4] = ["/health/live", "/health/ready", "/api/auth/setup", "/api/auth/login"];
-
-/// Puts the [`Principal`](crate::master::auth::Principal) into the request, or refuses it.
-pub(super) async fn authenticate(
-    State(state): State<Shared>,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, Failure> {
-    // What is not in the list of paths reaches nothing but the answer that it does not exist.
-    let path = request.extensions().get::<MatchedPath>();
-    let is_public = path.is_none_or(|path| PUBLIC.contains(&path.as_str()));
-    if !is_public {
-        let principal = state.auth.verify(bearer(request.headers())?)?;
-        request.extensions_mut().insert(principal);
-    }
-    Ok(next.run(request).await)
-}
 
 /// The token of `Authorization: Bearer`, which must be there exactly once.
 pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {

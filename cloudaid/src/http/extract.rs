@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use shared::error::{ApiError, ErrorCode};
-use shared::id::{TaskRef, WorkerId};
+use shared::id::{TaskRef, UserName, WorkerId};
 
 use super::error::{Failure, invalid};
 use super::json;
@@ -53,6 +53,16 @@ impl<S: Send + Sync> FromRequestParts<S> for WorkerPath {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         Ok(Self(path_parameter(parts, state, "`cloudctl workers` lists the workers").await?))
+    }
+}
+
+/// The `{name}` of a user.
+pub(super) struct UserPath(pub(super) UserName);
+
+impl<S: Send + Sync> FromRequestParts<S> for UserPath {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        Ok(Self(path_parameter(parts, state, "`cloudctl users list` lists the users").await?))
     }
 }
 

@@ -145,7 +145,7 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<Arc<str>>, A
 
 #[cfg(test)]
 mod tests {
-    use shared::view::Role;
+    use shared::role::Role;
 
     use super::*;
 

@@ -145,8 +145,8 @@ fn label(text: &str) -> Result<(String, String), ApiError> {
 mod tests {
     use axum::extract::FromRequestParts;
     use axum::http::Request;
+    use shared::role::Role;
     use shared::task::TaskState;
-    use shared::view::Role;
 
     use super::*;
 

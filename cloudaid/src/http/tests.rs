@@ -5,18 +5,22 @@ use std::time::Duration;
 use axum::body::{Body, to_bytes};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{Method, Request, StatusCode};
+use cloudaid_core::account::UserRecord;
 use serde_json::Value;
 use shared::error::ErrorBody;
-use shared::view::{MeView, Role};
+use shared::role::Role;
+use shared::time::WallTime;
+use shared::view::MeView;
 use tower::ServiceExt;
 
 use super::*;
+use crate::config::Registration;
 
 const TASK: &str = "task-01arz3ndektsv4rrffq69g5fav";
 
 struct Bench {
     router: Router,
-    auth: Auth,
+    state: Shared,
     _directory: tempfile::TempDir,
 }
 
@@ -41,19 +45,30 @@ impl Bench {
         let logs = LogStore::open(&directory.path().join("logs")).expect("logs");
         let cluster = ClusterHandle::detached(logs.clone());
         let secret = "0123456789abcdef0123456789abcdef";
-        let auth = Auth::new(secret, Duration::from_secs(60), directory.path(), cluster.clone()).expect("auth");
+        let auth = Auth::new(secret, Duration::from_secs(60), Registration::Invite, directory.path(), cluster.clone())
+            .expect("auth");
+        for role in Role::ALL {
+            cluster.accounts().insert(UserRecord {
+                name: role.as_str().parse().expect("a name"),
+                password_hash: String::new(),
+                role,
+                created_at: WallTime(0),
+                generation: 0,
+                disabled: false,
+            });
+        }
         let state = ApiState {
             cluster,
-            auth: auth.clone(),
+            auth,
             logs,
             files: FileStore::open(&directory.path().join("files")).expect("files"),
             shutdown: CancellationToken::new(),
         };
-        Self { router: router(state), auth, _directory: directory }
+        Self { router: router(state.clone()), state: Arc::new(state), _directory: directory }
     }
 
     fn token(&self, role: Role) -> String {
-        let view = self.auth.issue(&"ann".parse().expect("a name"), role, Duration::from_secs(60));
+        let view = self.state.auth.issue(&role.as_str().parse().expect("a name"), Duration::from_secs(60));
         format!("Bearer {}", view.expect("a token").token)
     }
 
@@ -72,35 +87,35 @@ impl Bench {
     }
 }
 
+/// A path of the list with something in its places.
+fn filled_in(path: &str) -> String {
+    let id = if path.starts_with("/api/workers") { "worker-1" } else { TASK };
+    path.replace("{id}", id).replace("{name}", "somebody").replace("{*path}", "a/b")
+}
+
 #[tokio::test]
-async fn everything_but_health_login_and_setup_needs_a_token() {
+async fn each_path_lets_in_whom_the_list_says() {
     let bench = Bench::new();
-    let paths = [
-        "/api/auth/me",
-        "/api/tasks",
-        "/api/tasks/x",
-        "/api/tasks/x/cancel",
-        "/api/tasks/x/why",
-        "/api/tasks/x/logs",
-        "/api/tasks/x/files",
-        "/api/files/x",
-        "/api/files/x/y/z",
-        "/api/workers",
-        "/api/workers/x",
-        "/api/queue",
-        "/api/status",
-        "/api/shutdown",
-        "/ws/tasks/x/logs",
-    ];
-    for path in paths {
-        for method in [Method::GET, Method::POST, Method::DELETE] {
-            for token in [None, Some("Bearer forged"), Some("Basic YTpi")] {
-                let request = Request::builder().method(&method).uri(path);
-                let request = token.into_iter().fold(request, |request, token| request.header(AUTHORIZATION, token));
-                let answer = bench.send(request.body(Body::empty()).expect("a request")).await;
-                assert_eq!(answer.code(), "unauthenticated", "{method} {path} {token:?}");
-                assert_eq!(answer.headers["www-authenticate"], "Bearer");
-            }
+    let (_, listed) = routes(&bench.state);
+    assert!(listed.len() > 30);
+    for Listed { method, path, right } in listed {
+        let call = async |token: Option<String>| {
+            let request = Request::builder().method(&method).uri(filled_in(path));
+            let request = token.into_iter().fold(request, |request, token| request.header(AUTHORIZATION, token));
+            bench.send(request.body(Body::empty()).expect("a request")).await
+        };
+        let least = right.least_role();
+        for token in [None, Some("Bearer forged".to_owned()), Some("Basic YTpi".to_owned())] {
+            let answer = call(token.clone()).await;
+            let refused = answer.status == StatusCode::UNAUTHORIZED;
+            assert_eq!(refused, least.is_some(), "{method} {path} {token:?}");
+            assert_eq!(refused, answer.headers.contains_key("www-authenticate"), "{method} {path} {token:?}");
+        }
+        for role in Role::ALL {
+            let answer = call(Some(bench.token(role))).await;
+            assert_ne!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path} {role}");
+            let refused = answer.status == StatusCode::FORBIDDEN;
+            assert_eq!(refused, least.is_some_and(|least| role < least), "{method} {path} {role}");
         }
     }
     let live = bench.send(Request::get("/health/live").body(Body::empty()).expect("a request")).await;
@@ -111,11 +126,34 @@ async fn everything_but_health_login_and_setup_needs_a_token() {
 }
 
 #[tokio::test]
+async fn a_token_counts_only_while_its_account_is_as_it_was() {
+    let bench = Bench::new();
+    let token = bench.token(Role::User);
+    let me = async || {
+        let request = Request::get("/api/auth/me").header(AUTHORIZATION, &token);
+        bench.send(request.body(Body::empty()).expect("a request")).await
+    };
+    let accounts = bench.state.cluster.accounts();
+    let user = accounts.find(&"user".parse().expect("a name")).expect("the account");
+    assert_eq!(me().await.status, StatusCode::OK);
+    for changed in [UserRecord { generation: 1, ..user.clone() }, UserRecord { disabled: true, ..user.clone() }] {
+        accounts.insert(changed);
+        let answer = me().await;
+        assert_eq!(answer.code(), "unauthenticated");
+        assert!(String::from_utf8_lossy(&answer.body).contains("the login has ended"));
+    }
+    // What they may do is what the account says now, whatever it said when the token was made.
+    accounts.insert(UserRecord { role: Role::ReadOnly, ..user });
+    let view: MeView = serde_json::from_slice(&me().await.body).expect("a view");
+    assert_eq!(view.role, Role::ReadOnly);
+}
+
+#[tokio::test]
 async fn a_token_tells_who_one_is() {
     let bench = Bench::new();
     let answer = bench.call(Method::GET, "/api/auth/me", "", "").await;
     let me: MeView = serde_json::from_slice(&answer.body).expect("a view");
-    assert_eq!((me.username.as_str(), me.role), ("ann", Role::Admin));
+    assert_eq!((me.username.as_str(), me.role), ("admin", Role::Admin));
     assert_eq!(answer.headers["x-content-type-options"], "nosniff");
 }
 
@@ -195,14 +233,6 @@ async fn ndjson_gets_one_answer_per_line_in_order() {
         let is_refused_here = line["error"]["code"] == "invalid_argument";
         assert_eq!(is_refused_here, number % 3 != 1, "{line}");
     }
-}
-
-#[tokio::test]
-async fn shutdown_is_for_admins() {
-    let bench = Bench::new();
-    let request = Request::post("/api/shutdown").header(AUTHORIZATION, bench.token(Role::User));
-    let answer = bench.send(request.body(Body::empty()).expect("a request")).await;
-    assert_eq!(answer.code(), "permission_denied");
 }
 
 #[tokio::test]

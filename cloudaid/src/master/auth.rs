@@ -1,21 +1,25 @@
 //! Who calls: passwords, tokens, and the one rule about whose things a caller may see.
 //!
-//! The only ways in are a password and the setup token of the very first start. What a caller may do is read from the
-//! verified token and from nothing else.
+//! The only ways in are a password, an invitation for one name, and the setup token of the very first start. Who calls is
+//! read from the verified token and from nothing else, and what they may do from their account as it is now.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cloudaid_core::record::UserRecord;
+use cloudaid_core::account::{AccountChange, UserRecord};
+use cloudaid_core::reject::Reject;
 use shared::error::{ApiError, ErrorCode};
 use shared::id::UserName;
+use shared::role::Role;
 use shared::time::WallTime;
-use shared::view::{LoginRequest, LoginView, Role, SetupRequest};
+use shared::view::{LoginRequest, LoginView, SetupRequest};
 
+use crate::config::Registration;
 use crate::master::handle::ClusterHandle;
 
+mod manage;
 mod password;
 mod secret;
 mod throttle;
@@ -25,7 +29,7 @@ pub use secret::{SECRET_MIN, SecretError, check_secret, constant_time_eq, ensure
 
 use password::{Passwords, dummy_hash};
 use throttle::Throttle;
-use token::Tokens;
+use token::{Bearer, Tokens};
 
 /// Where the setup token is kept, below the data directory.
 const SETUP_FILE: &str = "setup.token";
@@ -40,7 +44,7 @@ const LOGIN_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 pub struct Principal {
     /// Whose token it is.
     pub user: UserName,
-    /// What it allows.
+    /// What they may do.
     pub role: Role,
 }
 
@@ -83,6 +87,7 @@ struct Inner {
     tokens: Tokens,
     throttle: Throttle,
     ttl: Duration,
+    registration: Registration,
     setup_file: PathBuf,
     cluster: ClusterHandle,
 }
@@ -99,7 +104,13 @@ impl Auth {
     ///
     /// # Errors
     /// The secret is too short or a known sample, or it cannot sign.
-    pub fn new(secret: &str, ttl: Duration, data_dir: &Path, cluster: ClusterHandle) -> Result<Self, SecretError> {
+    pub fn new(
+        secret: &str,
+        ttl: Duration,
+        registration: Registration,
+        data_dir: &Path,
+        cluster: ClusterHandle,
+    ) -> Result<Self, SecretError> {
         check_secret(secret)?;
         let tokens = Tokens::new(secret.as_bytes());
         tokens.self_test().map_err(SecretError::Unusable)?;
@@ -108,6 +119,7 @@ impl Auth {
             tokens,
             throttle: Throttle::default(),
             ttl,
+            registration,
             setup_file: data_dir.join(SETUP_FILE),
             cluster,
         };
@@ -129,9 +141,9 @@ impl Auth {
     ///
     /// # Errors
     /// The accounts cannot be read, or the file cannot be made.
-    pub async fn ensure_setup_token(&self) -> Result<Option<PathBuf>, ApiError> {
+    pub fn ensure_setup_token(&self) -> Result<Option<PathBuf>, ApiError> {
         let file = self.inner.setup_file.clone();
-        if self.inner.cluster.has_users().await? {
+        if !self.inner.cluster.accounts().is_empty() {
             self.remove_setup_token().map_err(|error| file_failed(&file, &error))?;
             return Ok(None);
         }
@@ -152,19 +164,15 @@ impl Auth {
         if !constant_time_eq(expected.trim().as_bytes(), request.setup_token.trim().as_bytes()) {
             return Err(wrong_setup_token().into());
         }
-        let name: UserName = request.username.parse().map_err(|error| {
-            ApiError::new(ErrorCode::InvalidArgument, format!("username: {error}"), "choose another name")
-        })?;
+        let name = manage::user_name(&request.username)?;
         password::check_new(&request.password)?;
-        let password_hash = self.inner.passwords.hash(request.password).await?;
-        let created_at = WallTime(jiff::Timestamp::now().as_millisecond());
-        let user = UserRecord { name: name.clone(), password_hash, role: Role::Admin, created_at };
+        let user = self.new_user(name.clone(), request.password, Role::Admin).await?;
         self.inner.cluster.create_first_user(user).await?;
         if let Err(error) = self.remove_setup_token() {
             // Harmless: the account exists, and the next start removes it.
             tracing::warn!(file = %self.inner.setup_file.display(), %error, "the used setup token could not be removed");
         }
-        Ok(self.issue(&name, Role::Admin, self.inner.ttl)?)
+        Ok(self.issue(&name, self.inner.ttl)?)
     }
 
     /// Makes the first account, an admin, with a password that nobody knows: for `dev`, which gives out tokens by itself.
@@ -173,14 +181,8 @@ impl Auth {
     /// There is an account already.
     pub async fn create_unguessable(&self, name: &UserName) -> Result<(), ApiError> {
         let password = hex::encode(rand::random::<[u8; 32]>());
-        let password_hash = self
-            .inner
-            .passwords
-            .hash(password)
-            .await
-            .map_err(|error| ApiError::new(ErrorCode::Unavailable, error.to_string(), "start again"))?;
-        let created_at = WallTime(jiff::Timestamp::now().as_millisecond());
-        let user = UserRecord { name: name.clone(), password_hash, role: Role::Admin, created_at };
+        let user = self.new_user(name.clone(), password, Role::Admin).await;
+        let user = user.map_err(|error| ApiError::new(ErrorCode::Unavailable, error.to_string(), "start again"))?;
         self.inner.cluster.create_first_user(user).await
     }
 
@@ -194,16 +196,14 @@ impl Auth {
         if let Some(name) = &name {
             self.inner.throttle.check(name, Instant::now()).map_err(LoginError::Throttled)?;
         }
-        let user = match &name {
-            Some(name) => self.inner.cluster.find_user(name.clone()).await?,
-            None => None,
-        };
+        let user = name.as_ref().and_then(|name| self.inner.cluster.accounts().find(name));
         let hash = user.as_ref().map_or_else(|| dummy_hash().to_owned(), |user| user.password_hash.clone());
-        let matches = self.inner.passwords.verify(request.password, hash).await?;
+        let matches = self.inner.passwords.verify(request.password.clone(), hash).await?;
         match user {
-            Some(user) if matches => {
+            Some(user) if matches && !user.disabled => {
                 self.inner.throttle.succeeded(&user.name);
-                Ok(self.issue(&user.name, user.role, self.inner.ttl)?)
+                self.renew_hash(&user, request.password).await?;
+                Ok(self.issue(&user.name, self.inner.ttl)?)
             }
             _ => {
                 if let Some(name) = &name {
@@ -215,20 +215,34 @@ impl Auth {
         }
     }
 
-    /// A token without a password, for this process itself (the context that `dev` writes).
-    ///
-    /// # Errors
-    /// The token cannot be signed.
-    pub fn issue(&self, user: &UserName, role: Role, ttl: Duration) -> Result<LoginView, ApiError> {
-        self.sign(user, role, ttl, None)
+    /// A hash with parameters of before is replaced while the password is known.
+    async fn renew_hash(&self, user: &UserRecord, password: String) -> Result<(), LoginError> {
+        if password::is_current(&user.password_hash) {
+            return Ok(());
+        }
+        let hash = self.inner.passwords.hash(password).await?;
+        let change = AccountChange::Rehash { verified: user.password_hash.clone(), hash };
+        Ok(self.inner.cluster.change_account(user.name.clone(), change).await?)
     }
 
-    fn sign(&self, user: &UserName, role: Role, ttl: Duration, login: Option<u64>) -> Result<LoginView, ApiError> {
-        let (token, expires_at) = self.inner.tokens.sign(user, role, ttl, login).map_err(|error| {
-            tracing::error!(%error, "a token could not be signed");
-            ApiError::new(ErrorCode::Internal, "the token could not be made", "see the master's log")
-        })?;
-        Ok(LoginView { token, expires_at, username: user.clone() })
+    async fn new_user(&self, name: UserName, password: String, role: Role) -> Result<UserRecord, LoginError> {
+        let password_hash = self.inner.passwords.hash(password).await?;
+        let created_at = WallTime(jiff::Timestamp::now().as_millisecond());
+        Ok(UserRecord { name, password_hash, role, created_at, generation: 0, disabled: false })
+    }
+
+    /// A token for an account, without a password: for this process itself (the context that `dev` writes).
+    ///
+    /// # Errors
+    /// There is no such account, or the token cannot be signed.
+    pub fn issue(&self, user: &UserName, ttl: Duration) -> Result<LoginView, ApiError> {
+        self.sign(&self.account(user)?, ttl, None)
+    }
+
+    fn sign(&self, user: &UserRecord, ttl: Duration, login: Option<u64>) -> Result<LoginView, ApiError> {
+        let signed = self.inner.tokens.sign(&user.name, user.generation, ttl, login);
+        let (token, expires_at) = signed.map_err(|error| cannot_sign(&error))?;
+        Ok(LoginView { token, expires_at, username: user.name.clone() })
     }
 
     /// A fresh token for whoever has one that is still good. The time since the login counts on, so that a token that was
@@ -237,22 +251,37 @@ impl Auth {
     /// # Errors
     /// The token is not good, or the login is too long ago.
     pub fn refresh(&self, bearer: &str) -> Result<LoginView, ApiError> {
-        let (principal, login) = self.inner.tokens.verify_with_login(bearer)?;
+        let (user, login) = self.bearer(bearer)?;
         let age = jsonwebtoken::get_current_timestamp().saturating_sub(login);
         let left = LOGIN_LIFE.as_secs().saturating_sub(age);
         if left == 0 {
             let message = format!("the login is older than {} days", LOGIN_LIFE.as_secs() / 86_400);
             return Err(ApiError::new(ErrorCode::Unauthenticated, message, "log in again: `cloudctl login`"));
         }
-        self.sign(&principal.user, principal.role, self.inner.ttl.min(Duration::from_secs(left)), Some(login))
+        self.sign(&user, self.inner.ttl.min(Duration::from_secs(left)), Some(login))
     }
 
-    /// Who stands behind a bearer token.
+    /// Who stands behind a bearer token, with the rights that they have now.
     ///
     /// # Errors
-    /// [`ErrorCode::Unauthenticated`]: expired, forged, or not ours.
+    /// [`ErrorCode::Unauthenticated`]: expired, forged, not ours, or of an account that has changed since.
     pub fn verify(&self, bearer: &str) -> Result<Principal, ApiError> {
-        self.inner.tokens.verify(bearer)
+        let (user, _) = self.bearer(bearer)?;
+        Ok(Principal { user: user.name, role: user.role })
+    }
+
+    /// The account that a token names, and when its password was given, in seconds since 1970.
+    fn bearer(&self, token: &str) -> Result<(UserRecord, u64), ApiError> {
+        let Bearer { user, generation, login } = self.inner.tokens.verify(token)?;
+        let account = self.inner.cluster.accounts().find(&user);
+        let good = account.filter(|account| account.generation == generation && !account.disabled);
+        let over =
+            || ApiError::new(ErrorCode::Unauthenticated, "the login has ended", "log in again: `cloudctl login`");
+        Ok((good.ok_or_else(over)?, login))
+    }
+
+    fn account(&self, name: &UserName) -> Result<UserRecord, ApiError> {
+        self.inner.cluster.accounts().find(name).ok_or_else(|| user_not_found(name.clone()))
     }
 
     fn remove_setup_token(&self) -> io::Result<()> {
@@ -263,8 +292,19 @@ impl Auth {
     }
 }
 
+/// There is no account of this name, or none that the caller may see: the two read the same.
+#[must_use]
+pub fn user_not_found(name: UserName) -> ApiError {
+    Reject::UserNotFound(name).into()
+}
+
 fn wrong_password() -> ApiError {
     ApiError::new(ErrorCode::Unauthenticated, "wrong user name or password", "check both, then log in again")
+}
+
+fn cannot_sign(error: &jsonwebtoken::errors::Error) -> ApiError {
+    tracing::error!(%error, "a token could not be signed");
+    ApiError::new(ErrorCode::Internal, "the token could not be made", "see the master's log")
 }
 
 fn wrong_setup_token() -> ApiError {
@@ -304,7 +344,8 @@ mod tests {
         let secret = "0123456789abcdef0123456789abcdef";
         let ttl = Duration::from_secs(60);
         let logs = crate::master::logs::LogStore::open(&directory.path().join("logs")).expect("logs");
-        let auth = Auth::new(secret, ttl, directory.path(), ClusterHandle::detached(logs)).expect("auth");
+        let auth = Auth::new(secret, ttl, Registration::Invite, directory.path(), ClusterHandle::detached(logs))
+            .expect("auth");
         let setup = async |setup_token: &str, username: &str, password: &str| {
             let (username, password) = (username.to_owned(), password.to_owned());
             let request = SetupRequest { setup_token: setup_token.to_owned(), username, password };

@@ -267,6 +267,7 @@ fn request_of(input: &Input) -> Option<RequestId> {
         Input::SubmitTask { request, .. }
         | Input::CancelTask { request, .. }
         | Input::CreateFirstUser { request, .. }
+        | Input::ChangeAccount { request, .. }
         | Input::Drain { request }
         | Input::FixResources { request }
         | Input::FilesStored { request, .. } => Some(*request),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cloudaid_core::effect::Effect;
 use cloudaid_core::event::Event;
 
+use super::accounts::Accounts;
 use super::heard::Heard;
 use super::links::Links;
 use super::live::{LiveRuns, Watchers};
@@ -20,6 +21,7 @@ pub(crate) struct Shell {
     pub(crate) links: Links,
     pub(crate) heard: Heard,
     pub(crate) live: Arc<LiveRuns>,
+    pub(crate) accounts: Arc<Accounts>,
     pub(crate) watchers: Watchers,
     pub(crate) repairs: Repairs,
     pub(crate) logs: LogStore,
@@ -35,6 +37,7 @@ impl Shell {
             links: Links::default(),
             heard: Heard::default(),
             live: Arc::default(),
+            accounts: Arc::default(),
             watchers: Watchers::default(),
             repairs: Repairs::default(),
             logs,
@@ -73,6 +76,7 @@ impl Shell {
                 let (worker, findings) = (worker.clone(), findings.clone());
                 self.repairs.tell(Reconciled { worker, horizon: *horizon, findings });
             }
+            Event::AccountChanged { user } => self.accounts.insert(user.clone()),
             Event::AttemptStarted { task, .. } | Event::ElementEnded { task, .. } => self.watchers.bump(task.task),
             Event::TaskEnded { task, .. } | Event::CancelRequested { task, .. } => self.watchers.bump(*task),
             Event::TaskSubmitted { .. }

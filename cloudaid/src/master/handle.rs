@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloudaid_core::Cluster;
+use cloudaid_core::account::{AccountChange, UserRecord};
 use cloudaid_core::effect::Answer;
 use cloudaid_core::input::{Input, Submission};
 use cloudaid_core::queue::Shape;
-use cloudaid_core::record::{FileRecord, UserRecord};
+use cloudaid_core::record::FileRecord;
 use cloudaid_core::reject::Reject;
 use shared::error::{ApiError, ErrorCode};
 use shared::id::{AttemptKey, ElementId, Elements, RequestId, SessionId, TaskId, TaskRef, UserName, WorkerId};
@@ -24,6 +25,7 @@ use shared::worker::Usage;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::accounts::Accounts;
 use super::driver::Message;
 use super::execute::Shell;
 use super::live::LiveRuns;
@@ -276,20 +278,18 @@ impl ClusterHandle {
         self.read(Cluster::live_attempts).await
     }
 
-    /// An account.
-    ///
-    /// # Errors
-    /// The master is stopping.
-    pub async fn find_user(&self, name: UserName) -> Result<Option<UserRecord>, ApiError> {
-        self.read(move |cluster| cluster.find_user(&name).cloned()).await
+    /// The accounts as they are now.
+    #[must_use]
+    pub fn accounts(&self) -> Arc<Accounts> {
+        Arc::clone(&self.shell.accounts)
     }
 
-    /// Whether there is any account yet.
+    /// Makes or changes an account.
     ///
     /// # Errors
-    /// The master is stopping.
-    pub async fn has_users(&self) -> Result<bool, ApiError> {
-        self.read(Cluster::has_users).await
+    /// No such account, or one of that name already; or nobody could administer the cluster then.
+    pub async fn change_account(&self, name: UserName, change: AccountChange) -> Result<(), ApiError> {
+        self.ask(|request| Input::ChangeAccount { request, name, change }).await.map(|_done| ())
     }
 
     /// Makes the first account.

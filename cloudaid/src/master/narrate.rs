@@ -41,6 +41,10 @@ pub(crate) fn event(event: &Event) {
         Event::ElementEnded { task, verdict } => debug!("Task ended: {task} [Status: {}]", status(verdict)),
         Event::TaskEnded { task, state } => debug!("Task over: {task} is {state}"),
         Event::CancelRequested { task, elements } => info!("Task cancellation: {task}, elements: {elements}"),
+        Event::AccountChanged { user } => {
+            let state = if user.disabled { "disabled" } else { "enabled" };
+            info!("Account: {} is {}, {state}, generation {}", user.name, user.role, user.generation);
+        }
         Event::WorkerRegistered { worker, facts, kept, stopped } => {
             let capacity = facts.capacity;
             info!(

@@ -6,8 +6,9 @@
 use std::mem;
 use std::sync::Arc;
 
+use cloudaid_core::account::UserRecord;
 use cloudaid_core::record::{
-    AttemptRecord, Change, ClusterRecord, FileRecord, Progress, ResultRecord, TaskRecord, UserRecord, WorkerRecord,
+    AttemptRecord, Change, ClusterRecord, FileRecord, Progress, ResultRecord, TaskRecord, WorkerRecord,
 };
 use shared::id::{AttemptKey, TaskId};
 

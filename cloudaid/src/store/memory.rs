@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use cloudaid_core::account::UserRecord;
 use cloudaid_core::record::{
-    AttemptRecord, Change, ClusterRecord, FileRecord, Progress, ResultRecord, Snapshot, TaskRecord, UserRecord,
-    WorkerRecord,
+    AttemptRecord, Change, ClusterRecord, FileRecord, Progress, ResultRecord, Snapshot, TaskRecord, WorkerRecord,
 };
 use parking_lot::Mutex;
 use shared::id::{ElementId, Elements, TaskId, UserName, WorkerId};

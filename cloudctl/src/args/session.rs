@@ -31,6 +31,9 @@ pub(crate) struct LogoutArgs {
     /// Of every context.
     #[arg(long)]
     pub(crate) all: bool,
+    /// End all your logins at the master first, on other machines too.
+    #[arg(long, conflicts_with = "all")]
+    pub(crate) everywhere: bool,
 }
 
 /// Arguments of `context`.

@@ -122,11 +122,12 @@ impl FromStr for Ids {
     }
 }
 
-/// `90s`, `10m`, `1h30m`; a plain number is seconds.
+/// `90s`, `10m`, `1h30m`, `7d`; a plain number is seconds.
 pub(super) fn span(text: &str) -> Result<Duration, String> {
     let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let span = || text.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
-    seconds.or_else(span).ok_or_else(|| "give a time such as 90s, 10m or 2h".to_owned())
+    let days = || text.strip_suffix('d')?.parse::<u32>().ok().map(|days| Duration::from_secs(u64::from(days) * 86_400));
+    seconds.or_else(span).or_else(days).ok_or_else(|| "give a time such as 90s, 10m or 2h".to_owned())
 }
 
 fn open_state(text: &str) -> Result<TaskState, String> {
@@ -143,12 +144,18 @@ mod tests {
 
     #[test]
     fn spans_are_read_as_people_write_them() {
-        for (text, millis) in
-            [("90", 90_000), ("1.5", 1500), ("90s", 90_000), ("10m", 600_000), ("1h30m", 5_400_000), ("250ms", 250)]
-        {
+        for (text, millis) in [
+            ("90", 90_000),
+            ("1.5", 1500),
+            ("90s", 90_000),
+            ("10m", 600_000),
+            ("1h30m", 5_400_000),
+            ("250ms", 250),
+            ("7d", 604_800_000),
+        ] {
             assert_eq!(span(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for bad in ["", "soon", "-1", "-5s", "NaN", "inf", "1e300"] {
+        for bad in ["", "soon", "-1", "-5s", "NaN", "inf", "1e300", "d", "-1d"] {
             assert!(span(bad).is_err(), "{bad}");
         }
     }

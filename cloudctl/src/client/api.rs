@@ -6,9 +6,10 @@ use shared::id::TaskRef;
 use shared::submit::SubmitRequest;
 use shared::task::TaskState;
 use shared::view::{
-    CancelView, DryRunView, FileListView, FileView, InternalStateView, LoginRequest, LoginView, MeView, QueueView,
-    RepairView, RetryRequest, SetupRequest, ShutdownRequest, ShutdownView, StatusView, SubmitView, TaskListView,
-    TaskView, UserFilesView, WaitRequest, WaitView, WhyView, WorkerListView, WorkerView,
+    CancelView, CreateUserRequest, DryRunView, FileListView, FileView, InternalStateView, InviteRequest, InviteView,
+    LoginRequest, LoginView, MeView, PasswordRequest, QueueView, RegisterRequest, RepairView, RetryRequest,
+    SetupRequest, ShutdownRequest, ShutdownView, StatusView, SubmitView, TaskListView, TaskView, UpdateUserRequest,
+    UserFilesView, UserListView, UserView, WaitRequest, WaitView, WhyView, WorkerListView, WorkerView,
 };
 
 use super::{Client, READ_TIMEOUT};
@@ -59,6 +60,52 @@ impl Client {
             version: String,
         }
         Ok(self.get::<Versioned>("api/status", &[]).await?.version)
+    }
+
+    /// Makes an account for whoever calls.
+    pub(crate) async fn register(&self, request: &RegisterRequest) -> Result<LoginView, CtlError> {
+        self.post("api/auth/register", request).await
+    }
+
+    /// Another password for whoever calls. The token counts no longer then; a new one is the answer.
+    pub(crate) async fn password(&self, request: &PasswordRequest) -> Result<LoginView, CtlError> {
+        self.post("api/auth/password", request).await
+    }
+
+    /// Ends all logins of whoever calls.
+    pub(crate) async fn logout(&self) -> Result<(), CtlError> {
+        self.send(self.http.post(self.url("api/auth/logout")?)).await.map(drop)
+    }
+
+    /// The accounts that one may see.
+    pub(crate) async fn users(&self) -> Result<UserListView, CtlError> {
+        self.get("api/users", &[]).await
+    }
+
+    /// One account.
+    pub(crate) async fn user(&self, name: &str) -> Result<UserView, CtlError> {
+        self.get(&user_path(name), &[]).await
+    }
+
+    /// Makes an account for somebody else.
+    pub(crate) async fn create_user(&self, request: &CreateUserRequest) -> Result<UserView, CtlError> {
+        self.post("api/users", request).await
+    }
+
+    /// Changes an account.
+    pub(crate) async fn update_user(&self, name: &str, request: &UpdateUserRequest) -> Result<UserView, CtlError> {
+        let response = self.send(self.http.patch(self.url(&user_path(name))?).json(request)).await?;
+        self.read(response).await
+    }
+
+    /// Ends all logins of an account.
+    pub(crate) async fn end_logins(&self, name: &str) -> Result<(), CtlError> {
+        self.send(self.http.post(self.url(&format!("{}/logout", user_path(name)))?)).await.map(drop)
+    }
+
+    /// Something for somebody to make an account with.
+    pub(crate) async fn invite(&self, request: &InviteRequest) -> Result<InviteView, CtlError> {
+        self.post("api/invites", request).await
     }
 
     /// Who the token stands for.
@@ -210,6 +257,10 @@ impl Client {
     pub(crate) async fn shutdown(&self, drain: bool) -> Result<ShutdownView, CtlError> {
         self.post("api/shutdown", &ShutdownRequest { drain }).await
     }
+}
+
+fn user_path(name: &str) -> String {
+    format!("api/users/{}", encode_segment(name.as_bytes()))
 }
 
 /// The same for one part of a path, in which a slash does not separate.

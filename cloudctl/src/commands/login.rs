@@ -1,6 +1,6 @@
 //! `cloudctl login`
 
-use std::io;
+use std::path::Path;
 
 use shared::context::file::{load, update};
 use shared::context::{Context, ContextFile};
@@ -8,6 +8,7 @@ use shared::time::WallTime;
 use shared::view::{LoginRequest, LoginView, SetupRequest};
 use url::Url;
 
+use super::passwords;
 use crate::args::{GlobalArgs, LoginArgs};
 use crate::client::Client;
 use crate::context::{self, Target, given, is_local, parse_server};
@@ -18,37 +19,59 @@ use crate::render::{Done, LoggedInView, Terminal, View};
 pub(super) async fn run(args: &LoginArgs, global: &GlobalArgs, terminal: &Terminal) -> Result<Done, CtlError> {
     let path = context::path()?;
     let file = load(&path)?;
-    let server = server(global, &file)?;
+    let Place { server, name } = place(args.name.as_deref(), global, &file)?;
     warn_if_readable(&server, terminal);
-    let name = context_name(args, global, &file, &server);
     let setup_token = setup_token(args)?;
-    let username = username(args, file.contexts.get(&name), terminal)?;
-    let password = password(args, setup_token.is_some(), terminal)?;
+    let username = username(args.username.as_ref(), file.contexts.get(&name), terminal)?;
+    let ask = if setup_token.is_some() { passwords::new } else { passwords::known };
+    let password = ask(args.password_stdin, "Password", terminal)?;
 
     let client = Client::new(&Target::new(server, None))?;
     let login = log_in(&client, setup_token, username, password).await?;
-    let (server, username) = (client.server().to_owned(), login.username.to_string());
+    Ok(View::LoggedIn(remember(&path, name, client.server(), login)?).into())
+}
+
+/// Where one logs in, and the context that is kept of it.
+pub(super) struct Place {
+    pub(super) server: Url,
+    pub(super) name: String,
+}
+
+/// Finds out both.
+pub(super) fn place(name: Option<&str>, global: &GlobalArgs, file: &ContextFile) -> Result<Place, CtlError> {
+    let server = server(global, file)?;
+    let name = context_name(name, global, file, &server);
+    Ok(Place { server, name })
+}
+
+/// Keeps a login as a context, which becomes the current one.
+pub(super) fn remember(path: &Path, name: String, server: &str, login: LoginView) -> Result<LoggedInView, CtlError> {
+    let (server, username) = (server.to_owned(), login.username.to_string());
     let now = WallTime(jiff::Timestamp::now().as_millisecond());
     let stored = Context::logged_in(server.clone(), login.token, username.clone(), now, login.expires_at);
-    update(&path, |file| {
+    update(path, |file| {
         file.upsert(name.clone(), stored);
         file.current = Some(name.clone());
         Ok::<_, CtlError>(())
     })?;
-    Ok(View::LoggedIn(LoggedInView { context: name, server, username, expires_at: login.expires_at }).into())
+    Ok(LoggedInView { context: name, server, username, expires_at: login.expires_at })
 }
 
-/// The first line of the file, or what was given.
+/// What is in the file, or what was given.
 fn setup_token(args: &LoginArgs) -> Result<Option<String>, CtlError> {
-    let Some(path) = &args.setup_token_file else { return Ok(args.setup_token.clone()) };
-    let text = if path.as_os_str() == "-" {
-        let mut line = String::new();
-        io::stdin().read_line(&mut line).map(|_| line)
-    } else {
-        std::fs::read_to_string(path)
-    };
-    let text = text.map_err(CtlError::local(format!("cannot read {}", path.display())))?;
-    Ok(Some(text.lines().next().unwrap_or_default().trim().to_owned()))
+    match &args.setup_token_file {
+        Some(path) => first_line(path).map(Some),
+        None => Ok(args.setup_token.clone()),
+    }
+}
+
+/// The first line of a file, or with `-` of stdin.
+pub(super) fn first_line(path: &Path) -> Result<String, CtlError> {
+    if path.as_os_str() == "-" {
+        return passwords::line();
+    }
+    let text = std::fs::read_to_string(path).map_err(CtlError::local(format!("cannot read {}", path.display())))?;
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
 async fn log_in(
@@ -75,8 +98,8 @@ fn server(global: &GlobalArgs, file: &ContextFile) -> Result<Url, CtlError> {
 }
 
 /// The name that was given, that of the context of the same server, or the server's host.
-fn context_name(args: &LoginArgs, global: &GlobalArgs, file: &ContextFile, server: &Url) -> String {
-    if let Some(name) = given(args.name.as_deref()).or_else(|| given(global.context.as_deref())) {
+fn context_name(name: Option<&str>, global: &GlobalArgs, file: &ContextFile, server: &Url) -> String {
+    if let Some(name) = given(name).or_else(|| given(global.context.as_deref())) {
         return name.to_owned();
     }
     let same = |context: &Context| parse_server(&context.server).is_ok_and(|known| known == *server);
@@ -91,8 +114,12 @@ fn context_name(args: &LoginArgs, global: &GlobalArgs, file: &ContextFile, serve
     })
 }
 
-fn username(args: &LoginArgs, known: Option<&Context>, terminal: &Terminal) -> Result<String, CtlError> {
-    if let Some(username) = &args.username {
+pub(super) fn username(
+    given: Option<&String>,
+    known: Option<&Context>,
+    terminal: &Terminal,
+) -> Result<String, CtlError> {
+    if let Some(username) = given {
         return Ok(username.clone());
     }
     let known = known.and_then(|context| context.username.as_deref());
@@ -111,25 +138,8 @@ fn username(args: &LoginArgs, known: Option<&Context>, terminal: &Terminal) -> R
     })
 }
 
-fn password(args: &LoginArgs, is_new: bool, terminal: &Terminal) -> Result<String, CtlError> {
-    if args.password_stdin {
-        let mut line = String::new();
-        io::stdin().read_line(&mut line).map_err(CtlError::local("cannot read the password from stdin"))?;
-        return Ok(line.trim_end_matches(['\n', '\r']).to_owned());
-    }
-    if !terminal.can_ask() {
-        return Err(CtlError::usage("there is no terminal to ask for the password at", "give --password-stdin"));
-    }
-    let ask = |prompt: &str| rpassword::prompt_password(prompt).map_err(CtlError::local("cannot read the password"));
-    let password = ask("Password: ")?;
-    if is_new && ask("Password again: ")? != password {
-        return Err(CtlError::usage("the two passwords are not the same", "try again"));
-    }
-    Ok(password)
-}
-
 /// A password should not cross a network in the clear without a word.
-fn warn_if_readable(server: &Url, terminal: &Terminal) {
+pub(super) fn warn_if_readable(server: &Url, terminal: &Terminal) {
     if server.scheme() == "http" && !is_local(server) {
         terminal.warn("the connection is not encrypted: the password can be read on the network");
     }
@@ -140,14 +150,7 @@ mod tests {
     use super::*;
 
     fn name(given: Option<&str>, server: &str, file: &ContextFile) -> String {
-        let args = LoginArgs {
-            username: None,
-            password_stdin: true,
-            setup_token_file: None,
-            setup_token: None,
-            name: given.map(str::to_owned),
-        };
-        context_name(&args, &GlobalArgs::default(), file, &parse_server(server).expect("a server"))
+        context_name(given, &GlobalArgs::default(), file, &parse_server(server).expect("a server"))
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod repair;
 pub(crate) mod sample;
 mod stats;
 mod task;
+mod users;
 
 use shared::time::WallTime;
 
@@ -34,6 +35,7 @@ pub(super) fn render(view: &View, style: &Style, now: WallTime) -> String {
         View::ExitCodes(views) => exit_codes::list(views, style),
         View::Files(view) => files::list(view, style),
         View::InternalState(view) => internal::show(view, style, now),
+        View::Invite(view) => users::invite(view, style),
         View::LoggedIn(view) => message::logged_in(view, style),
         View::LoggedOut(view) => message::logged_out(view, style),
         View::Queue(view) => listing::queue(view, style, now),
@@ -49,6 +51,8 @@ pub(super) fn render(view: &View, style: &Style, now: WallTime) -> String {
         View::Tasks(view) if view.tasks.is_empty() => listing::NO_TASKS.to_owned(),
         View::Tasks(view) => listing::tasks(&view.tasks, style, now, &mut widths),
         View::Text(text) => text.clone(),
+        View::User(view) => users::show(view, style, now),
+        View::Users(view) => users::list(view, style, now),
         View::UserFiles(view) if view.files.is_empty() => files::none_of_user(view, style),
         View::UserFiles(view) => files::of_user(&view.files, style, &mut widths),
         View::Version(view) => message::version(view, style),

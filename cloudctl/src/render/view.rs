@@ -2,10 +2,12 @@
 
 use serde::Serialize;
 use shared::id::{TaskRef, UserName};
+use shared::role::Role;
 use shared::time::WallTime;
 use shared::view::{
-    CancelView, DryRunView, FileListView, FileView, InternalStateView, QueueView, RepairView, Role, ShutdownView,
-    StatusView, SubmitLineView, SubmitView, TaskListView, TaskView, UserFilesView, WhyView, WorkerListView, WorkerView,
+    CancelView, DryRunView, FileListView, FileView, InternalStateView, InviteView, QueueView, RepairView, ShutdownView,
+    StatusView, SubmitLineView, SubmitView, TaskListView, TaskView, UserFilesView, UserListView, UserView, WhyView,
+    WorkerListView, WorkerView,
 };
 
 use crate::help::ExitCodeView;
@@ -40,6 +42,7 @@ pub(crate) enum View {
     ExitCodes(Vec<ExitCodeView>),
     Files(FileListView),
     InternalState(Box<InternalStateView>),
+    Invite(InviteView),
     LoggedIn(LoggedInView),
     LoggedOut(LoggedOutView),
     Queue(QueueView),
@@ -57,7 +60,9 @@ pub(crate) enum View {
     Tasks(TaskListView),
     /// Words for people in every format.
     Text(String),
+    User(UserView),
     UserFiles(UserFilesView),
+    Users(UserListView),
     Version(VersionView),
     Waited(WaitedView),
     WhoAmI(WhoAmIView),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Role, TaskCounts};
+use super::{TaskCounts, UserView};
 use crate::id::{UserName, WorkerId};
 use crate::resources::Resources;
 use crate::task::{TaskState, VerdictKind};
@@ -72,15 +72,6 @@ pub struct SettingsView {
     pub stop_grace_ms: u64,
     pub infrastructure_attempts: u32,
     pub placements_per_pass: u64,
-}
-
-/// An account.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UserView {
-    /// Its name.
-    pub username: UserName,
-    /// What it may do.
-    pub role: Role,
 }
 
 /// Tasks that are equal to the scheduler.

@@ -1,8 +1,8 @@
 //! Names for what differs from run to run.
 //!
 //! Task ids become `task-<ID1>`, `task-<ID2>`, ... in the order in which they appear, addresses and paths `<HTTP>`,
-//! `<DIR>` and so on; these also stand in the lines to run. Times, durations and percentages become `<TIME>`,
-//! `<DURATION>` and `<PERCENT>`. Since such a word has another length than what it stands for, longer runs of blanks and
+//! `<DIR>` and so on; these also stand in the lines to run. Times, durations, percentages and tokens become `<TIME>`,
+//! `<DURATION>`, `<PERCENT>` and `<TOKEN>`. Since such a word has another length than what it stands for, longer runs of blanks and
 //! of rules in tables are cut to two.
 
 /// What was seen so far.
@@ -60,6 +60,9 @@ fn hide_moments(line: &str) -> String {
     let mut line =
         line.replace("<DURATION> ago", "<AGE>").replace("(now)", "(<AGE>)").replace("started now)", "started <AGE>)");
     line = line.replace("  now  ", "  <AGE>  ");
+    if let Some(head) = line.strip_suffix("  now") {
+        line = format!("{head}  <AGE>");
+    }
     if let Some(head) = line.strip_suffix(": now") {
         line = format!("{head}: <AGE>");
     }
@@ -94,7 +97,12 @@ fn hide_measures(line: &str) -> String {
 
 /// The name of what `text` begins with, and its length.
 fn measure(text: &str) -> Option<(&'static str, usize)> {
-    let found = [("<TIME>", time(text)), ("<DURATION>", duration(text)), ("<PERCENT>", percent(text))];
+    let found = [
+        ("<TOKEN>", token(text)),
+        ("<TIME>", time(text)),
+        ("<DURATION>", duration(text)),
+        ("<PERCENT>", percent(text)),
+    ];
     let (name, length) = found.into_iter().find_map(|(name, length)| Some((name, length?)))?;
     let ends_word = !text[length..].starts_with(|c: char| c.is_ascii_alphanumeric());
     ends_word.then_some((name, length))
@@ -117,6 +125,12 @@ fn time(text: &str) -> Option<usize> {
         length += 1 + digits(&text[length + 1..]);
     }
     Some(length + usize::from(text[length..].starts_with('Z')))
+}
+
+/// A JWT.
+fn token(text: &str) -> Option<usize> {
+    let is_of_token = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    text.starts_with("eyJ").then(|| text.find(|c| !is_of_token(c)).unwrap_or(text.len()))
 }
 
 /// `350ms`, `1.5s`, `2m 30s`, `1h05m`.

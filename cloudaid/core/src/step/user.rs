@@ -1,20 +1,89 @@
 //! Accounts.
 
-use shared::id::RequestId;
+use shared::id::{RequestId, UserName};
+use shared::role::Role;
 
+use crate::account::{AccountChange, UserRecord};
 use crate::cluster::Cluster;
 use crate::effect::{Answer, Effect};
-use crate::record::{Change, UserRecord};
+use crate::event::Event;
+use crate::record::Change;
 use crate::reject::Reject;
 
 /// The first account can be made once, whoever is first.
 pub(crate) fn on_create_first(cluster: &mut Cluster, request: RequestId, user: UserRecord, effects: &mut Vec<Effect>) {
     let answer = if cluster.users.is_empty() {
-        effects.push(Effect::Save(Change::User(user.clone())));
-        cluster.users.insert(user.name.clone(), user);
+        save(cluster, user, effects);
         Ok(Answer::Done)
     } else {
         Err(Reject::AlreadySetUp)
     };
     effects.push(Effect::Reply(request, answer));
+}
+
+/// Somebody with the right to it wants an account changed; what is already as wished is no error.
+pub(crate) fn on_change(
+    cluster: &mut Cluster,
+    request: RequestId,
+    name: &UserName,
+    change: AccountChange,
+    effects: &mut Vec<Effect>,
+) {
+    let answer = changed(cluster, name, change).map(|user| {
+        if cluster.users.get(name) != Some(&user) {
+            save(cluster, user, effects);
+        }
+        Answer::Done
+    });
+    effects.push(Effect::Reply(request, answer));
+}
+
+/// The account as it will be.
+fn changed(cluster: &Cluster, name: &UserName, change: AccountChange) -> Result<UserRecord, Reject> {
+    let known = cluster.users.get(name);
+    let user = match (known, change) {
+        (None, AccountChange::Create(user)) => return Ok(user),
+        (Some(_), AccountChange::Create(_)) => return Err(Reject::UserExists(name.clone())),
+        (None, _) => return Err(Reject::UserNotFound(name.clone())),
+        (Some(known), change) => apply(known.clone(), change),
+    };
+    if is_active_admin(&user) || !known.is_some_and(is_active_admin) {
+        return Ok(user);
+    }
+    let others = cluster.users.values().filter(|other| other.name != *name && is_active_admin(other));
+    if others.count() == 0 {
+        return Err(Reject::LastAdmin(name.clone()));
+    }
+    Ok(user)
+}
+
+fn apply(mut user: UserRecord, change: AccountChange) -> UserRecord {
+    let before = user.clone();
+    let mut ends_logins = false;
+    match change {
+        AccountChange::Create(_) => {}
+        AccountChange::SetPassword { hash } => (user.password_hash, ends_logins) = (hash, true),
+        AccountChange::Rehash { verified, hash } => {
+            if user.password_hash == verified {
+                user.password_hash = hash;
+            }
+        }
+        AccountChange::SetRole(role) => (user.role, ends_logins) = (role, role != before.role),
+        AccountChange::SetDisabled(disabled) => (user.disabled, ends_logins) = (disabled, disabled != before.disabled),
+        AccountChange::EndLogins => ends_logins = true,
+    }
+    if ends_logins {
+        user.generation = user.generation.saturating_add(1);
+    }
+    user
+}
+
+fn is_active_admin(user: &UserRecord) -> bool {
+    user.role == Role::Admin && !user.disabled
+}
+
+fn save(cluster: &mut Cluster, user: UserRecord, effects: &mut Vec<Effect>) {
+    effects.push(Effect::Save(Change::User(user.clone())));
+    effects.push(Effect::Publish(Event::AccountChanged { user: user.clone() }));
+    cluster.users.insert(user.name.clone(), user);
 }

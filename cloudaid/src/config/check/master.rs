@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Check;
 use crate::config::table::{self, Setting};
-use crate::config::{LeaseSettings, MasterConfig, parse, secret};
+use crate::config::{LeaseSettings, MasterConfig, Registration, parse, secret};
 
 /// No interval of a lease is shorter: it would only keep the machine busy.
 const LEASE_MIN: Duration = Duration::from_millis(10);
@@ -35,6 +35,12 @@ impl Check<'_> {
         }
         let jwt_secret = self.optional(&table::JWT_SECRET, secret::signing_secret);
         let token_ttl = self.required(&table::TOKEN_TTL, "", |text| parse::duration(text, TTL_MIN, TTL_MAX));
+        let registration = self.required(&table::REGISTRATION, "", |text| match text.trim() {
+            "closed" => Ok(Registration::Closed),
+            "invite" => Ok(Registration::Invite),
+            "open" => Ok(Registration::Open),
+            other => Err(format!("`{}` is not `closed`, `invite` or `open`", parse::shown(other))),
+        });
         let print_task_logs = self.required(&table::PRINT_TASK_LOGS, "", parse::switch);
         let leases = self.leases();
         let attempts = self.required(&table::INFRASTRUCTURE_ATTEMPTS, "", |text| parse::whole(text, 1..=100));
@@ -44,6 +50,7 @@ impl Check<'_> {
             grpc: grpc?,
             jwt_secret,
             token_ttl: token_ttl?,
+            registration: registration?,
             print_task_logs: print_task_logs?,
             leases: leases?,
             infrastructure_attempts: attempts?,

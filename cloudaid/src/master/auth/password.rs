@@ -69,6 +69,11 @@ pub(super) fn dummy_hash() -> &'static str {
     "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 }
 
+/// Whether a hash was made with the parameters that a new one would have.
+pub(super) fn is_current(hash: &str) -> bool {
+    hash.starts_with(&format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}$"))
+}
+
 /// Whether a new password is long enough to be one.
 pub(super) fn check_new(password: &str) -> Result<(), ApiError> {
     check_length(password)?;

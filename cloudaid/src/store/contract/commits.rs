@@ -3,8 +3,9 @@
 
 use cloudaid_core::record::{Change, Snapshot};
 use shared::id::Elements;
+use shared::role::Role;
 use shared::task::Verdict;
-use shared::view::{Role, TaskCounts};
+use shared::view::TaskCounts;
 
 use super::StoreFactory;
 use super::fixture::{self, commit, load};
@@ -25,6 +26,7 @@ fn everything() -> (Vec<Change>, Snapshot) {
         Change::Cluster(fixture::cluster(1)),
         Change::User(fixture::user("ada", Role::Admin)),
         Change::User(fixture::user("bob", Role::User)),
+        Change::User(fixture::user("cas", Role::ReadOnly)),
         Change::Worker(fixture::worker("w1", 1)),
         Change::NewTask(plain.clone()),
         Change::Progress(plain.id, progress.clone()),
@@ -39,7 +41,11 @@ fn everything() -> (Vec<Change>, Snapshot) {
     let snapshot = Snapshot {
         cluster: Some(fixture::cluster(1)),
         last_sequence: 2,
-        users: vec![fixture::user("ada", Role::Admin), fixture::user("bob", Role::User)],
+        users: vec![
+            fixture::user("ada", Role::Admin),
+            fixture::user("bob", Role::User),
+            fixture::user("cas", Role::ReadOnly),
+        ],
         workers: vec![fixture::worker("w1", 1)],
         tasks: vec![(plain, progress), (array, fixture::queued(5))],
         attempts,

@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use cloudaid_core::account::UserRecord;
 use cloudaid_core::record::{
     AttemptRecord, Change, ClusterRecord, FileRecord, IdempotencyKey, Progress, ResultRecord, Snapshot, TaskRecord,
-    UserRecord, WorkerRecord,
+    WorkerRecord,
 };
 use shared::array::Array;
 use shared::id::{AttemptKey, ClusterId, ElementId, Epoch, Fence, TaskId, UserName, WorkerId};
 use shared::link::Outcome;
 use shared::ranges::RangeSet;
 use shared::resources::Resources;
+use shared::role::Role;
 use shared::task::{AttemptState, Command, TaskSpec, Verdict};
 use shared::time::WallTime;
-use shared::view::{Role, Tally};
+use shared::view::Tally;
 use shared::worker::WorkerFacts;
 
 use crate::store::{Position, Store};
@@ -178,7 +180,8 @@ pub fn worker(name: &str, seen: u64) -> WorkerRecord {
 #[must_use]
 pub fn user(name: &str, role: Role) -> UserRecord {
     let password_hash = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA".into();
-    UserRecord { name: user_name(name), password_hash, role, created_at: time(0) }
+    let (generation, disabled) = (u64::from(role == Role::User), role == Role::ReadOnly);
+    UserRecord { name: user_name(name), password_hash, role, created_at: time(0), generation, disabled }
 }
 
 /// The cluster at its `epoch`-th start.

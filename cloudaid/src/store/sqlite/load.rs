@@ -26,7 +26,7 @@ pub(super) fn load(connection: &Connection) -> Result<(Snapshot, Position), Stor
     let snapshot = Snapshot {
         cluster,
         last_sequence,
-        users: all(connection, "SELECT name, password_hash, role, created_at FROM users", [], row::user)?,
+        users: all(connection, row::USERS, [], row::user)?,
         workers: all(connection, "SELECT id, facts, registered_at, seen_at FROM worker_registry", [], row::worker)?,
         tasks: all(connection, &open, [], |row| Ok((row::task_record(row)?, row::progress(row)?)))?,
         attempts: all(connection, &live, [], live_attempt)?,

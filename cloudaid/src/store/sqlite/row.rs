@@ -4,16 +4,16 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use cloudaid_core::account::UserRecord;
 use cloudaid_core::record::{
-    AttemptRecord, ClusterRecord, FileRecord, IdempotencyKey, Progress, ResultRecord, TaskRecord, UserRecord,
-    WorkerRecord,
+    AttemptRecord, ClusterRecord, FileRecord, IdempotencyKey, Progress, ResultRecord, TaskRecord, WorkerRecord,
 };
 use rusqlite::Row;
 use serde::de::DeserializeOwned;
 use shared::id::{AttemptKey, ElementId, Fence, TaskId};
+use shared::role::Role;
 use shared::task::AttemptState;
 use shared::time::WallTime;
-use shared::view::Role;
 
 use crate::store::{StoreError, StoredFile, StoredTask};
 
@@ -122,14 +122,20 @@ pub(super) fn cluster(row: &Row<'_>) -> Result<Option<ClusterRecord>, StoreError
     Ok(Some(ClusterRecord { cluster: parsed(row, 0)?, epoch: shared::id::Epoch(epoch) }))
 }
 
-/// Reads `name, password_hash, role, created_at`.
+/// All accounts, for [`user`].
+pub(super) const USERS: &str = "SELECT name, password_hash, role, created_at, generation, disabled FROM users";
+
+/// Reads a row of [`USERS`].
 pub(super) fn user(row: &Row<'_>) -> Result<UserRecord, StoreError> {
-    let role = match text(row, 2)? {
-        "admin" => Role::Admin,
-        "user" => Role::User,
-        other => return Err(corrupt(row, 2, &format!("`{other}` is not a role"))),
-    };
-    Ok(UserRecord { name: parsed(row, 0)?, password_hash: row.get(1)?, role, created_at: WallTime(row.get(3)?) })
+    let role = text(row, 2)?.parse::<Role>().map_err(|error| corrupt(row, 2, &error.to_string()))?;
+    Ok(UserRecord {
+        name: parsed(row, 0)?,
+        password_hash: row.get(1)?,
+        role,
+        created_at: WallTime(row.get(3)?),
+        generation: row.get::<_, i64>(4)?.cast_unsigned(),
+        disabled: row.get(5)?,
+    })
 }
 
 /// Reads `id, facts, registered_at, seen_at`.
@@ -140,14 +146,6 @@ pub(super) fn worker(row: &Row<'_>) -> Result<WorkerRecord, StoreError> {
         registered_at: WallTime(row.get(2)?),
         seen_at: WallTime(row.get(3)?),
     })
-}
-
-/// A role as it is stored.
-pub(super) fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Admin => "admin",
-        Role::User => "user",
-    }
 }
 
 /// The state of a run as it is stored; an index names `ended`.

@@ -3,7 +3,6 @@
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 
-use super::row;
 use crate::failpoint;
 use crate::store::coalesce::Batch;
 use crate::store::{CommitError, Position, StoreError};
@@ -58,10 +57,11 @@ fn write_cluster_and_people(transaction: &Transaction<'_>, batch: &Batch) -> Res
         let mut update = transaction.prepare_cached("UPDATE cluster SET cluster = ?1, epoch = ?2")?;
         update.execute(params![record.cluster.to_string(), record.epoch.0])?;
     }
-    let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO users VALUES (?1, ?2, ?3, ?4)")?;
+    let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO users VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
     for user in &batch.users {
-        let role = row::role_name(user.role);
-        insert.execute(params![user.name.as_str(), user.password_hash, role, user.created_at.0])?;
+        let role = user.role.as_str();
+        let (name, generation) = (user.name.as_str(), user.generation.cast_signed());
+        insert.execute(params![name, user.password_hash, role, user.created_at.0, generation, user.disabled])?;
     }
     let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO worker_registry VALUES (?1, ?2, ?3, ?4)")?;
     for worker in &batch.workers {

@@ -1,7 +1,7 @@
 //! Results that are one sentence, or a few.
 
 use shared::time::WallTime;
-use shared::view::{CancelView, Role, ShutdownView, SubmitLineResult, SubmitLineView, SubmitView};
+use shared::view::{CancelView, ShutdownView, SubmitLineResult, SubmitLineView, SubmitView};
 
 use crate::render::{LoggedInView, LoggedOutView, Style, VersionView, WhoAmIView};
 
@@ -23,11 +23,7 @@ pub(super) fn logged_out(view: &LoggedOutView, style: &Style) -> String {
 
 /// `whoami`
 pub(super) fn who_am_i(view: &WhoAmIView, style: &Style, now: WallTime) -> String {
-    let role = match view.role {
-        Role::Admin => "admin",
-        Role::User => "user",
-    };
-    let mut lines = vec![format!("{} ({role}) at {}", view.username, style.text(&view.server))];
+    let mut lines = vec![format!("{} ({}) at {}", view.username, view.role, style.text(&view.server))];
     lines.push(match &view.context {
         Some(context) => format!("Context: {}", style.text(context)),
         None => "Context: none, the token is from CLOUDCTL_TOKEN".to_owned(),

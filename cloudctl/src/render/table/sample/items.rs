@@ -7,10 +7,11 @@ use serde_json::Value;
 use shared::error::{ApiError, ErrorBody, ErrorCode};
 use shared::ranges::RangeSet;
 use shared::resources::Resources;
+use shared::role::Role;
 use shared::task::{Command, TaskSpec, TaskState, Verdict, VerdictKind};
 use shared::view::{
-    CancelView, ClassView, DryRunView, ElementGroupView, FileView, Fit, FitView, InternalStateView, LeaseView,
-    LedgerRunView, LedgerView, LinkView, OpenTaskView, ReasonView, RepairStatus, RepairView, Role, RunView,
+    CancelView, ClassView, DryRunView, ElementGroupView, FileView, Fit, FitView, InternalStateView, InviteView,
+    LeaseView, LedgerRunView, LedgerView, LinkView, OpenTaskView, ReasonView, RepairStatus, RepairView, RunView,
     SchedulerView, SettingsView, ShutdownView, SubmitLineResult, SubmitLineView, SubmitView, TaskView, UserFileView,
     UserView, WhyView, WorkerRepairView, WorkerView,
 };
@@ -58,6 +59,8 @@ pub(crate) fn all_items() -> Vec<(&'static str, Value)> {
     add("shutdown", json(&ShutdownView { live_attempts: 1, draining: true }));
     let (server, name) = (|| "http://h".to_owned(), || "ann".to_owned());
     add("login", json(&LoggedInView { context: name(), server: server(), username: name(), expires_at: SUBMITTED }));
+    let (invite, username, role) = (name(), "ann".parse().expect("a name"), Role::User);
+    add("invite", json(&InviteView { invite, username, role, expires_at: SUBMITTED }));
     add("logout", json(&LoggedOutView { contexts: vec![name()] }));
     let (username, context, expires_at) = ("ann".parse().expect("a name"), Some(name()), Some(SUBMITTED));
     add("whoami", json(&WhoAmIView { username, role: Role::Admin, server: server(), context, expires_at }));
@@ -243,7 +246,7 @@ pub(crate) fn internal_state() -> InternalStateView {
             placements_per_pass: 1,
         },
         totals: status().tasks,
-        users: vec![UserView { username: user(), role: Role::Admin }],
+        users: vec![UserView { username: user(), role: Role::Admin, disabled: false, created_at: SUBMITTED }],
         idempotency_keys: 0,
         queue: vec![class],
         ledger: vec![ledger],

@@ -1,0 +1,84 @@
+//! Accounts: what can be done to one, and what may not be.
+//!
+//! An account is never deleted, only disabled: tasks and files carry the name of their owner, and whoever got that name
+//! later would own them. Every change that takes rights away raises the generation, and a credential of an older
+//! generation proves nothing any more.
+
+use serde::{Deserialize, Serialize};
+use shared::id::UserName;
+use shared::role::Role;
+use shared::time::WallTime;
+use shared::view::UserView;
+
+/// An account.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRecord {
+    /// Its name.
+    pub name: UserName,
+    /// Argon2id, as a PHC string.
+    pub password_hash: String,
+    /// What it may do.
+    pub role: Role,
+    /// When it was made.
+    pub created_at: WallTime,
+    /// Raised by every change after which older credentials count no longer.
+    pub generation: u64,
+    /// Whether nobody gets in with it.
+    pub disabled: bool,
+}
+
+impl UserRecord {
+    /// What others may know of it.
+    #[must_use]
+    pub fn view(&self) -> UserView {
+        UserView { username: self.name.clone(), role: self.role, disabled: self.disabled, created_at: self.created_at }
+    }
+}
+
+impl std::fmt::Debug for UserRecord {
+    /// Without the password's hash.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("UserRecord");
+        shown.field("name", &self.name).field("role", &self.role).field("generation", &self.generation);
+        shown.field("disabled", &self.disabled).finish_non_exhaustive()
+    }
+}
+
+/// What somebody wants done to an account.
+#[derive(Clone, PartialEq, Eq)]
+pub enum AccountChange {
+    /// A new one.
+    Create(UserRecord),
+    /// Another password: logins of before end.
+    SetPassword {
+        /// The new one's hash.
+        hash: String,
+    },
+    /// The same password with the present parameters of the hash; no login ends.
+    Rehash {
+        /// The hash that was verified; if another has replaced it meanwhile, that one stays.
+        verified: String,
+        /// The new one.
+        hash: String,
+    },
+    /// Another role: logins of before end.
+    SetRole(Role),
+    /// Nobody gets in with it any more, or again.
+    SetDisabled(bool),
+    /// All logins of before end.
+    EndLogins,
+}
+
+impl std::fmt::Debug for AccountChange {
+    /// Without hashes.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Create(user) => f.debug_tuple("Create").field(user).finish(),
+            Self::SetPassword { .. } => f.write_str("SetPassword"),
+            Self::Rehash { .. } => f.write_str("Rehash"),
+            Self::SetRole(role) => f.debug_tuple("SetRole").field(role).finish(),
+            Self::SetDisabled(disabled) => f.debug_tuple("SetDisabled").field(disabled).finish(),
+            Self::EndLogins => f.write_str("EndLogins"),
+        }
+    }
+}

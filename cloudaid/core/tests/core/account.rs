@@ -1,0 +1,101 @@
+use cloudaid_core::account::{AccountChange, UserRecord};
+use cloudaid_core::effect::{Answer, Effect};
+use cloudaid_core::event::Event;
+use cloudaid_core::input::Input;
+use cloudaid_core::record::Change;
+use cloudaid_core::reject::Reject;
+use cloudaid_core::testkit::World;
+use shared::id::UserName;
+use shared::role::Role;
+use shared::time::WallTime;
+
+fn name(text: &str) -> UserName {
+    text.parse().expect("a name")
+}
+
+fn account(text: &str, role: Role) -> UserRecord {
+    let password_hash = format!("hash of {text}");
+    UserRecord { name: name(text), password_hash, role, created_at: WallTime(7), generation: 0, disabled: false }
+}
+
+/// The answer, and the account that was saved if one was.
+fn change(world: &mut World, who: &str, change: AccountChange) -> (Result<Answer, Reject>, Option<UserRecord>) {
+    let (answer, effects) = world.ask(|request| Input::ChangeAccount { request, name: name(who), change });
+    let saved = effects.iter().find_map(|effect| match effect {
+        Effect::Save(Change::User(user)) => Some(user.clone()),
+        _ => None,
+    });
+    let told = effects.iter().find_map(|effect| match effect {
+        Effect::Publish(Event::AccountChanged { user }) => Some(user.clone()),
+        _ => None,
+    });
+    assert_eq!(saved, told, "what is durable is told, and nothing else");
+    (answer, saved)
+}
+
+fn with_admin() -> World {
+    let mut world = World::default();
+    let root = account("root", Role::Admin);
+    world.ask(|request| Input::CreateFirstUser { request, user: root }).0.expect("made");
+    world
+}
+
+#[test]
+fn a_name_is_given_once() {
+    let mut world = with_admin();
+    let ann = account("ann", Role::User);
+    assert_eq!(change(&mut world, "ann", AccountChange::Create(ann.clone())), (Ok(Answer::Done), Some(ann.clone())));
+    let (answer, saved) = change(&mut world, "ann", AccountChange::Create(account("ann", Role::Admin)));
+    assert_eq!((answer, saved), (Err(Reject::UserExists(name("ann"))), None));
+    let (answer, saved) = change(&mut world, "bob", AccountChange::SetRole(Role::Admin));
+    assert_eq!((answer, saved), (Err(Reject::UserNotFound(name("bob"))), None));
+    // It is there after a restart too.
+    world.restart();
+    let (answer, _) = change(&mut world, "ann", AccountChange::Create(ann));
+    assert_eq!(answer, Err(Reject::UserExists(name("ann"))));
+}
+
+#[test]
+fn what_changes_rights_ends_logins() {
+    let mut world = with_admin();
+    let ann = account("ann", Role::User);
+    change(&mut world, "ann", AccountChange::Create(ann.clone())).0.expect("made");
+    let changed = |world: &mut World, wish| change(world, "ann", wish).1.expect("it changes");
+    let role = changed(&mut world, AccountChange::SetRole(Role::ReadOnly));
+    assert_eq!(role, UserRecord { role: Role::ReadOnly, generation: 1, ..ann });
+    let password = changed(&mut world, AccountChange::SetPassword { hash: "new".into() });
+    assert_eq!(password, UserRecord { password_hash: "new".into(), generation: 2, ..role });
+    let disabled = changed(&mut world, AccountChange::SetDisabled(true));
+    assert_eq!(disabled, UserRecord { disabled: true, generation: 3, ..password });
+    let ended = changed(&mut world, AccountChange::EndLogins);
+    assert_eq!(ended.generation, 4);
+    // What is as wished already changes nothing, and ends no login.
+    assert_eq!(change(&mut world, "ann", AccountChange::SetDisabled(true)), (Ok(Answer::Done), None));
+    assert_eq!(change(&mut world, "ann", AccountChange::SetRole(Role::ReadOnly)), (Ok(Answer::Done), None));
+}
+
+#[test]
+fn a_better_hash_of_the_same_password_ends_no_login() {
+    let mut world = with_admin();
+    let rehash = |verified: &str| AccountChange::Rehash { verified: verified.into(), hash: "better".into() };
+    let (_, saved) = change(&mut world, "root", rehash("hash of root"));
+    let saved = saved.expect("it changes");
+    assert_eq!((saved.password_hash.as_str(), saved.generation), ("better", 0));
+    // Another password has come in between.
+    assert_eq!(change(&mut world, "root", rehash("hash of root")), (Ok(Answer::Done), None));
+}
+
+#[test]
+fn somebody_can_always_administer_the_cluster() {
+    let mut world = with_admin();
+    let last = Err(Reject::LastAdmin(name("root")));
+    for wish in [AccountChange::SetDisabled(true), AccountChange::SetRole(Role::User)] {
+        assert_eq!(change(&mut world, "root", wish), (last.clone(), None));
+    }
+    change(&mut world, "eve", AccountChange::Create(account("eve", Role::Admin))).0.expect("made");
+    change(&mut world, "eve", AccountChange::SetDisabled(true)).0.expect("root is left");
+    assert_eq!(change(&mut world, "root", AccountChange::SetDisabled(true)).0, last, "a disabled admin does not count");
+    change(&mut world, "root", AccountChange::SetPassword { hash: "new".into() }).0.expect("that takes nothing away");
+    change(&mut world, "eve", AccountChange::SetDisabled(false)).0.expect("done");
+    change(&mut world, "root", AccountChange::SetRole(Role::User)).0.expect("eve is left");
+}

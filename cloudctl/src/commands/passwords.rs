@@ -1,0 +1,37 @@
+//! Passwords: from a prompt or from stdin, never from the command line.
+
+use std::io;
+
+use crate::exit::CtlError;
+use crate::render::Terminal;
+
+/// One that exists.
+pub(super) fn known(from_stdin: bool, prompt: &str, terminal: &Terminal) -> Result<String, CtlError> {
+    if from_stdin { line() } else { ask(prompt, terminal) }
+}
+
+/// One that is new; asked for twice.
+pub(super) fn new(from_stdin: bool, prompt: &str, terminal: &Terminal) -> Result<String, CtlError> {
+    if from_stdin {
+        return line();
+    }
+    let password = ask(prompt, terminal)?;
+    if ask(&format!("{prompt} again"), terminal)? != password {
+        return Err(CtlError::usage("the two passwords are not the same", "try again"));
+    }
+    Ok(password)
+}
+
+/// The next line of stdin.
+pub(super) fn line() -> Result<String, CtlError> {
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).map_err(CtlError::local("cannot read the password from stdin"))?;
+    Ok(line.trim_end_matches(['\n', '\r']).to_owned())
+}
+
+fn ask(prompt: &str, terminal: &Terminal) -> Result<String, CtlError> {
+    if !terminal.can_ask() {
+        return Err(CtlError::usage("there is no terminal to ask for the password at", "give --password-stdin"));
+    }
+    rpassword::prompt_password(format!("{prompt}: ")).map_err(CtlError::local("cannot read the password"))
+}

@@ -1,0 +1,66 @@
+//! Accounts.
+
+use comfy_table::Cell;
+use shared::time::WallTime;
+use shared::view::{InviteView, UserListView, UserView};
+
+use super::grid::{Grid, text};
+use crate::render::Style;
+
+/// `users`
+pub(super) fn list(view: &UserListView, style: &Style, now: WallTime) -> String {
+    let mut grid = Grid::new(style, ["NAME", "ROLE", "STATE", "MADE"], &[]);
+    for user in &view.users {
+        grid.row([
+            text(user.username.as_str(), style),
+            Cell::new(user.role),
+            Cell::new(state(user)),
+            Cell::new(style.ago(now, user.created_at)),
+        ]);
+    }
+    grid.finish()
+}
+
+/// `users show`, and what the others have made of an account.
+pub(super) fn show(view: &UserView, style: &Style, now: WallTime) -> String {
+    let made = style.time_and_ago(now, view.created_at);
+    format!("{} is {}, {}, made {made}\n", view.username, view.role, state(view))
+}
+
+/// `users invite`
+pub(super) fn invite(view: &InviteView, style: &Style) -> String {
+    let InviteView { invite, username, role, expires_at } = view;
+    format!(
+        "Whoever has this can make the account {username} ({role}), once, until {}:\n{invite}\n\
+         In a file it goes with: cloudctl register --username {username} --invite-file FILE\n",
+        style.time(*expires_at)
+    )
+}
+
+fn state(user: &UserView) -> &'static str {
+    if user.disabled { "disabled" } else { "enabled" }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::role::Role;
+
+    use super::*;
+
+    #[test]
+    fn accounts_are_lines() {
+        let user = |name: &str, role, disabled| UserView {
+            username: name.parse().expect("a name"),
+            role,
+            disabled,
+            created_at: WallTime(0),
+        };
+        let users = vec![user("ann", Role::Admin, false), user("bob", Role::ReadOnly, true)];
+        let expected = [
+            "NAME  ROLE       STATE     MADE\n",
+            "ann   admin      enabled   1m ago\n",
+            "bob   read-only  disabled  1m ago\n",
+        ];
+        assert_eq!(list(&UserListView { users }, &Style::default(), WallTime(60_000)), expected.concat());
+    }
+}

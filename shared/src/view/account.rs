@@ -1,0 +1,154 @@
+//! Accounts and logins.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::UserName;
+use crate::role::Role;
+use crate::time::WallTime;
+
+/// The body of `POST /api/auth/setup`: makes the first admin.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetupRequest {
+    /// What the master printed at its first start.
+    pub setup_token: String,
+    /// The first admin's name.
+    pub username: String,
+    /// At least 12 characters.
+    pub password: String,
+}
+
+/// The body of `POST /api/auth/login`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginRequest {
+    /// Name.
+    pub username: String,
+    /// Password.
+    pub password: String,
+}
+
+/// The answer to setup and login.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct LoginView {
+    /// For `Authorization: Bearer`.
+    pub token: String,
+    /// When it stops to work.
+    pub expires_at: WallTime,
+    /// Who it stands for.
+    pub username: UserName,
+}
+
+/// The answer to `GET /api/auth/me`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeView {
+    /// Who the token stands for.
+    pub username: UserName,
+    /// What they may do.
+    pub role: Role,
+}
+
+/// The body of `POST /api/auth/register`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegisterRequest {
+    /// The name to have.
+    pub username: String,
+    /// At least 12 characters.
+    pub password: String,
+    /// What an admin made for this name; needed where the policy is `invite`.
+    #[serde(default)]
+    pub invite: Option<String>,
+}
+
+/// The body of `POST /api/auth/password`: another password for whoever asks.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PasswordRequest {
+    /// The present one.
+    pub old_password: String,
+    /// At least 12 characters.
+    pub new_password: String,
+}
+
+/// The body of `POST /api/users`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateUserRequest {
+    /// Name.
+    pub username: String,
+    /// At least 12 characters.
+    pub password: String,
+    /// What they may do; `user` if it is left out.
+    #[serde(default)]
+    pub role: Option<Role>,
+}
+
+/// The body of `PATCH /api/users/{name}`: what is not named stays.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpdateUserRequest {
+    /// What they may do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// Whether nobody gets in with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<bool>,
+    /// At least 12 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+}
+
+/// The body of `POST /api/users/invites`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InviteRequest {
+    /// The name that can be registered with it, once.
+    pub username: String,
+    /// What they may do then; `user` if it is left out.
+    #[serde(default)]
+    pub role: Option<Role>,
+    /// How long it is good, in seconds; 7 days if it is left out, at most 30.
+    #[serde(default)]
+    pub ttl_seconds: Option<u64>,
+}
+
+/// The answer to an invitation.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct InviteView {
+    /// For `POST /api/auth/register`.
+    pub invite: String,
+    /// The name that it is for.
+    pub username: UserName,
+    /// What they may do then.
+    pub role: Role,
+    /// When it stops to be good.
+    pub expires_at: WallTime,
+}
+
+impl std::fmt::Debug for InviteView {
+    /// Without what lets somebody in.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InviteView").field("username", &self.username).field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+/// An account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserView {
+    /// Its name.
+    pub username: UserName,
+    /// What it may do.
+    pub role: Role,
+    /// Whether nobody gets in with it.
+    pub disabled: bool,
+    /// When it was made.
+    pub created_at: WallTime,
+}
+
+/// The answer to `GET /api/users`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserListView {
+    /// By name.
+    pub users: Vec<UserView>,
+}
