@@ -32,6 +32,7 @@ mod routes;
 mod serve;
 mod submit;
 mod tasks;
+mod tokens;
 mod users;
 mod visible;
 mod workers;
@@ -89,6 +90,9 @@ fn routes(state: &Shared) -> (Router<Shared>, Vec<Listed>) {
         .patch("/api/users/{name}", Administer, users::update)
         .post("/api/users/{name}/logout", Administer, users::logout)
         .post("/api/invites", Administer, users::invite)
+        .get("/api/tokens", Look, tokens::list)
+        .post("/api/tokens", Look, tokens::create)
+        .delete("/api/tokens/{id}", Look, tokens::revoke)
         .get("/api/tasks", Look, tasks::list)
         .post("/api/tasks", Change, submit::submit)
         .post("/api/tasks/wait", Look, tasks::wait)

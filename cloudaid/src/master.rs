@@ -336,6 +336,9 @@ async fn recover(config: &MasterConfig, store: Arc<dyn Store>, logs: LogStore) -
     for user in cluster.users() {
         shell.accounts.insert(user.clone());
     }
+    for token in cluster.tokens() {
+        shell.accounts.set_token(token.id, Some(token.clone()));
+    }
     let identity = cluster.identity();
     info!("Cluster {} at start {}: {} attempts live", identity.cluster, identity.epoch.0, cluster.live_attempts());
     Ok(Recovered { cluster, store, position, shell: Arc::new(shell) })

@@ -29,7 +29,7 @@ pub(crate) use session::{ContextArgs, ContextVerb, LoginArgs, LogoutArgs};
 pub(crate) use submit::{DispatchArgs, FileType, SubmitArgs, TaskArgs};
 pub(crate) use tasks::{CancelArgs, Ids, ListTasksArgs, RetryArgs, TaskIdArgs, WaitArgs};
 pub(crate) use tool::{CompletionShell, CompletionsArgs, HelpArgs, ManArgs, ShellArgs};
-pub(crate) use users::{PasswordArgs, RegisterArgs, UserArgs, UsersArgs, UsersVerb};
+pub(crate) use users::{PasswordArgs, RegisterArgs, TokensArgs, TokensVerb, UserArgs, UsersArgs, UsersVerb};
 
 /// The remote admin client of CloudAI.
 #[derive(Debug, Parser)]
@@ -182,6 +182,15 @@ pub(crate) enum Verb {
     #[command(after_help = "Examples:\n  cloudctl users\n  cloudctl users create ann --role read-only\n  \
         cloudctl users invite bob -q > invite\n  cloudctl users set-role ann user\n  cloudctl users disable ann")]
     Users(UsersArgs),
+    /// List, make and end personal tokens, for scripts.
+    ///
+    /// A script gives one in CLOUDCTL_TOKEN. It has a name, an end, and no more rights than it needs; it outlives a change of
+    /// the password.
+    #[command(
+        after_help = "Examples:\n  cloudctl tokens\n  cloudctl tokens create nightly --role read-only --ttl 30d -q > token\n  \
+        CLOUDCTL_TOKEN=$(cat token) cloudctl list-tasks"
+    )]
+    Tokens(TokensArgs),
     /// Say who you are to the master.
     #[command(after_help = "Example:\n  cloudctl whoami")]
     Whoami,

@@ -38,6 +38,7 @@ mod submit;
 mod task;
 mod task_file;
 mod task_files;
+mod tokens;
 mod until_key;
 mod users;
 mod version;
@@ -103,6 +104,7 @@ pub(crate) async fn run(cli: &Cli, terminal: &Terminal) -> Result<Done, CtlError
         Verb::Shutdown(args) => shutdown::run(args, &session).await,
         Verb::Whoami => whoami::run(&session).await,
         Verb::Password(args) => password::run(args, &session).await,
+        Verb::Tokens(args) => tokens::run(args, &session).await,
         Verb::Users(args) => users::run(args, &session).await,
     }
 }

@@ -42,7 +42,7 @@ pub(crate) use template::Template;
 pub(crate) use text::{decimal, outcome, span};
 pub(crate) use view::{
     ContextListView, ContextView, Done, DownloadedFile, DownloadedView, FailedFile, LoggedInView, LoggedOutView,
-    ServerVersionView, StatsView, VersionView, View, WaitedView, WhoAmIView,
+    RevokedView, ServerVersionView, StatsView, VersionView, View, WaitedView, WhoAmIView,
 };
 
 /// How results are written.

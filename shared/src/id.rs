@@ -290,6 +290,26 @@ impl FromStr for ClusterId {
 
 serde_as_text!(ClusterId);
 
+/// A personal token; no secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenId(pub Ulid);
+
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.to_string().to_ascii_lowercase())
+    }
+}
+
+impl FromStr for TokenId {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let ulid = Ulid::from_string(&text.to_ascii_uppercase());
+        ulid.map(Self).map_err(|_| InvalidId::new(text, "the id of a token"))
+    }
+}
+
+serde_as_text!(TokenId);
+
 /// Ties an answer to the caller who waits for it. The channel itself stays outside the core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);

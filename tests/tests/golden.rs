@@ -51,6 +51,7 @@ scripts!(
     task_file,
     task_files,
     usage,
+    tokens,
     users,
     version,
     wait,

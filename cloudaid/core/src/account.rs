@@ -5,10 +5,10 @@
 //! generation proves nothing any more.
 
 use serde::{Deserialize, Serialize};
-use shared::id::UserName;
+use shared::id::{TokenId, UserName};
 use shared::role::Role;
 use shared::time::WallTime;
-use shared::view::UserView;
+use shared::view::{TokenView, UserView};
 
 /// An account.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,4 +81,63 @@ impl std::fmt::Debug for AccountChange {
             Self::EndLogins => f.write_str("EndLogins"),
         }
     }
+}
+
+/// Personal tokens that one account can have at a time.
+pub const TOKENS_LIMIT: usize = 100;
+
+/// A personal token, for scripts.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRecord {
+    /// Names it.
+    pub id: TokenId,
+    /// Whose it is.
+    pub user: UserName,
+    /// What it is for.
+    pub name: String,
+    /// BLAKE3 of its secret, which has 256 random bits: nothing slower is needed.
+    pub digest: [u8; 32],
+    /// The most that it may do; never more than the account may.
+    pub role: Role,
+    /// When it was made.
+    pub created_at: WallTime,
+    /// When it stops to work.
+    pub expires_at: WallTime,
+    /// When it was used last, to the minute.
+    pub used_at: Option<WallTime>,
+}
+
+impl TokenRecord {
+    /// What its owner may know of it.
+    #[must_use]
+    pub fn view(&self) -> TokenView {
+        TokenView {
+            token_id: self.id,
+            name: self.name.clone(),
+            username: self.user.clone(),
+            role: self.role,
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+            used_at: self.used_at,
+        }
+    }
+}
+
+impl std::fmt::Debug for TokenRecord {
+    /// Without its digest.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("TokenRecord");
+        shown.field("id", &self.id).field("user", &self.user).field("used_at", &self.used_at).finish_non_exhaustive()
+    }
+}
+
+/// What somebody wants done to a personal token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TokenChange {
+    /// A new one.
+    Create(TokenRecord),
+    /// It shall work no longer. One that does not is no error.
+    Revoke(TokenId),
+    /// It was used.
+    Used(TokenId, WallTime),
 }

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use shared::array::{COUNT_VARIABLE, INDEX_VARIABLE};
-use shared::id::{AttemptKey, Epoch, Fence, SessionId, TaskId, UserName, WorkerId};
+use shared::id::{AttemptKey, Epoch, Fence, SessionId, TaskId, TokenId, UserName, WorkerId};
 use shared::link::{Assignment, ToWorker};
 use shared::task::Verdict;
 use shared::time::{BootTime, Now};
 use shared::view::{Tally, TaskCounts};
 
-use crate::account::UserRecord;
+use crate::account::{TokenRecord, UserRecord};
 use crate::effect::Effect;
 use crate::event::Event;
 use crate::input::Input;
@@ -34,6 +34,7 @@ pub struct Cluster {
     pub(crate) queue: Queue,
     pub(crate) ledger: Ledger,
     pub(crate) users: BTreeMap<UserName, UserRecord>,
+    pub(crate) tokens: BTreeMap<TokenId, TokenRecord>,
     /// Idempotency keys of the tasks above; the store knows the others.
     pub(crate) keys: BTreeMap<(UserName, Arc<str>), TaskId>,
     /// Elements of the tasks above by state, as of the last batch: to count them for every question would cost by tasks.
@@ -62,6 +63,7 @@ impl Cluster {
             Input::ChangeAccount { request, name, change } => {
                 step::user::on_change(self, request, &name, change, effects);
             }
+            Input::ChangeToken { request, change } => step::token::on_change(self, request, change, effects),
             Input::Drain { request } => step::drain::on_drain(self, request, effects),
             Input::FilesStored { request, worker, key, files } => {
                 step::files::on_stored(self, request, &worker, key, files, effects);
@@ -127,6 +129,11 @@ impl Cluster {
     #[must_use]
     pub fn knows_key(&self, user: &UserName, key: &Arc<str>) -> bool {
         self.keys.contains_key(&(user.clone(), Arc::clone(key)))
+    }
+
+    /// All personal tokens, by id.
+    pub fn tokens(&self) -> impl Iterator<Item = &TokenRecord> {
+        self.tokens.values()
     }
 
     /// All accounts, by name.

@@ -1,10 +1,10 @@
 //! What has happened, for people and machines that watch. Nothing is decided by an event.
 
-use shared::id::{AttemptKey, Fence, TaskId, TaskRef, UserName, WorkerId};
+use shared::id::{AttemptKey, Fence, TaskId, TaskRef, TokenId, UserName, WorkerId};
 use shared::task::{TaskState, Verdict};
 use shared::worker::WorkerFacts;
 
-use crate::account::UserRecord;
+use crate::account::{TokenRecord, UserRecord};
 
 /// A fact, published after it became durable. `task` is how people know what it is about: a plain task by its own id, an
 /// element of an array with its index.
@@ -27,6 +27,8 @@ pub enum Event {
     CancelRequested { task: TaskId, elements: u32 },
     /// An account was made or changed; this is what it is now.
     AccountChanged { user: UserRecord },
+    /// A personal token was made or changed, or is no more.
+    TokenChanged { id: TokenId, record: Option<TokenRecord> },
     /// A worker has registered.
     WorkerRegistered { worker: WorkerId, facts: WorkerFacts, kept: usize, stopped: usize },
     /// Three heartbeats are missing.

@@ -9,7 +9,7 @@ use shared::task::TaskSpec;
 use shared::time::BootTime;
 use shared::worker::Usage;
 
-use crate::account::{AccountChange, UserRecord};
+use crate::account::{AccountChange, TokenChange, UserRecord};
 use crate::record::{FileRecord, IdempotencyKey, TaskRecord};
 
 /// A command of a client, a fact from a worker, or time.
@@ -46,6 +46,13 @@ pub enum Input {
         name: UserName,
         /// What shall become of it.
         change: AccountChange,
+    },
+    /// Somebody with the right to it wants a personal token made or ended, or it was used.
+    ChangeToken {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// What shall become of it.
+        change: TokenChange,
     },
     /// An operator wants to stop the master: nothing new is started from now on.
     Drain {

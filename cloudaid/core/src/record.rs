@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use shared::array::Array;
-use shared::id::{AttemptKey, ClusterId, ElementId, Epoch, TaskId, UserName, WorkerId};
+use shared::id::{AttemptKey, ClusterId, ElementId, Epoch, TaskId, TokenId, UserName, WorkerId};
 use shared::link::Outcome;
 use shared::ranges::RangeSet;
 use shared::task::{AttemptState, TaskSpec, TaskState, Verdict, VerdictKind};
@@ -16,7 +16,7 @@ use shared::time::WallTime;
 use shared::view::Tally;
 use shared::worker::WorkerFacts;
 
-use crate::account::UserRecord;
+use crate::account::{TokenRecord, UserRecord};
 
 /// One durable change. All changes of a batch are committed together or not at all.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +35,8 @@ pub enum Change {
     Worker(WorkerRecord),
     /// An account, new or changed.
     User(UserRecord),
+    /// A personal token, new or changed; none: it is no more.
+    Token(TokenId, Option<TokenRecord>),
     /// The output files of one run, all of them.
     Files(AttemptKey, Arc<[FileRecord]>),
 }
@@ -219,6 +221,8 @@ pub struct Snapshot {
     pub last_sequence: u64,
     /// All accounts.
     pub users: Vec<UserRecord>,
+    /// All personal tokens.
+    pub tokens: Vec<TokenRecord>,
     /// All workers.
     pub workers: Vec<WorkerRecord>,
     /// Submissions with at least one element that has not ended, by sequence.

@@ -67,6 +67,7 @@ impl Cluster {
             workers: snapshot.workers.into_iter().map(|record| (record.id.clone(), absent(record, now))).collect(),
             queue: Queue::default(),
             ledger: Ledger::default(),
+            tokens: snapshot.tokens.into_iter().map(|token| (token.id, token)).collect(),
             users: snapshot.users.into_iter().map(|user| (user.name.clone(), user)).collect(),
             keys: BTreeMap::new(),
             totals: TaskCounts::default(),

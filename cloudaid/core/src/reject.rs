@@ -28,6 +28,8 @@ pub enum Reject {
     UserExists(UserName),
     /// Without this account nobody could administer the cluster.
     LastAdmin(UserName),
+    /// The account has as many personal tokens as it can have.
+    TooManyTokens(UserName),
     /// An upload for a run that is not the present one of this worker.
     NotCurrent(AttemptKey),
     /// A worker that speaks another protocol.
@@ -84,6 +86,11 @@ impl From<Reject> for ApiError {
                 ErrorCode::Conflict,
                 format!("{name} is the last admin who can log in"),
                 "make another admin first: `cloudctl users create NAME --role admin`",
+            ),
+            Reject::TooManyTokens(name) => Self::new(
+                ErrorCode::ResourceExhausted,
+                format!("{name} has {} tokens already", crate::account::TOKENS_LIMIT),
+                "revoke some: `cloudctl tokens list`",
             ),
             Reject::NotCurrent(key) => Self::new(
                 ErrorCode::Conflict,

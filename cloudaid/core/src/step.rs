@@ -8,4 +8,5 @@ pub(crate) mod inquire;
 pub(crate) mod lease;
 pub(crate) mod report;
 pub(crate) mod submit;
+pub(crate) mod token;
 pub(crate) mod user;

@@ -86,6 +86,10 @@ impl Saved {
                 self.snapshot.workers.push(worker);
             }
             Change::User(user) => self.snapshot.users.push(user),
+            Change::Token(id, record) => {
+                self.snapshot.tokens.retain(|other| other.id != id);
+                self.snapshot.tokens.extend(record);
+            }
             Change::Files(..) => {}
         }
         Ok(())

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use shared::error::{ApiError, ErrorCode};
-use shared::id::{TaskRef, UserName, WorkerId};
+use shared::id::{TaskRef, TokenId, UserName, WorkerId};
 
 use super::error::{Failure, invalid};
 use super::json;
@@ -63,6 +63,16 @@ impl<S: Send + Sync> FromRequestParts<S> for UserPath {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         Ok(Self(path_parameter(parts, state, "`cloudctl users list` lists the users").await?))
+    }
+}
+
+/// The `{id}` of a personal token.
+pub(super) struct TokenPath(pub(super) TokenId);
+
+impl<S: Send + Sync> FromRequestParts<S> for TokenPath {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        Ok(Self(path_parameter(parts, state, "`cloudctl tokens list` lists the tokens").await?))
     }
 }
 

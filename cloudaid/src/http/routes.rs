@@ -71,6 +71,15 @@ impl Routes {
         self.add(Method::PATCH, MethodFilter::PATCH, path, right, handler)
     }
 
+    pub(super) fn delete<H: Handler<T, Shared>, T: 'static>(
+        self,
+        path: &'static str,
+        right: Right,
+        handler: H,
+    ) -> Self {
+        self.add(Method::DELETE, MethodFilter::DELETE, path, right, handler)
+    }
+
     /// A WebSocket: GET with an upgrade, or CONNECT over HTTP/2.
     pub(super) fn socket<H: Handler<T, Shared>, T: 'static>(
         self,
@@ -110,7 +119,8 @@ async fn authorize(
     if let Some(least) = right.least_role() {
         let principal = state.auth.verify(bearer(request.headers())?)?;
         if principal.role < least {
-            let message = format!("this needs the role {least}, and {} is {}", principal.user, principal.role);
+            let who = principal.token.map_or_else(|| principal.user.to_string(), |_| "the token".to_owned());
+            let message = format!("this needs the role {least}, and {who} is {}", principal.role);
             return Err(ApiError::new(ErrorCode::PermissionDenied, message, "ask an admin").into());
         }
         request.extensions_mut().insert(principal);

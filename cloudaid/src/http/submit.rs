@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     fn principal(role: Role) -> Principal {
-        Principal { user: "ann".parse().expect("a name"), role }
+        Principal { user: "ann".parse().expect("a name"), role, token: None }
     }
 
     fn prepared(text: &str, role: Role) -> Result<Submission, ApiError> {

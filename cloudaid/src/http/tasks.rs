@@ -153,7 +153,7 @@ mod tests {
     async fn query(text: &str, user: &str, role: Role) -> Result<TaskQuery, ApiError> {
         let (mut parts, ()) = Request::get(format!("/api/tasks?{text}")).body(()).expect("a request").into_parts();
         let params = Params::from_request_parts(&mut parts, &()).await.expect("parameters");
-        task_query(params, &Principal { user: user.parse().expect("a name"), role })
+        task_query(params, &Principal { user: user.parse().expect("a name"), role, token: None })
     }
 
     #[tokio::test]

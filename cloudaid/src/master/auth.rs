@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use cloudaid_core::account::{AccountChange, UserRecord};
 use cloudaid_core::reject::Reject;
 use shared::error::{ApiError, ErrorCode};
-use shared::id::UserName;
+use shared::id::{TokenId, UserName};
 use shared::role::Role;
 use shared::time::WallTime;
 use shared::view::{LoginRequest, LoginView, SetupRequest};
@@ -21,6 +21,7 @@ use crate::master::handle::ClusterHandle;
 
 mod manage;
 mod password;
+mod personal;
 mod secret;
 mod throttle;
 mod token;
@@ -46,6 +47,8 @@ pub struct Principal {
     pub user: UserName,
     /// What they may do.
     pub role: Role,
+    /// The personal token that they came with; none: they have logged in.
+    pub token: Option<TokenId>,
 }
 
 impl Principal {
@@ -266,8 +269,11 @@ impl Auth {
     /// # Errors
     /// [`ErrorCode::Unauthenticated`]: expired, forged, not ours, or of an account that has changed since.
     pub fn verify(&self, bearer: &str) -> Result<Principal, ApiError> {
+        if let Some(personal) = self.verify_personal(bearer) {
+            return personal;
+        }
         let (user, _) = self.bearer(bearer)?;
-        Ok(Principal { user: user.name, role: user.role })
+        Ok(Principal { user: user.name, role: user.role, token: None })
     }
 
     /// The account that a token names, and when its password was given, in seconds since 1970.
@@ -330,12 +336,12 @@ mod tests {
     #[test]
     fn users_see_their_own_and_admins_see_all() {
         let name = |text: &str| text.parse::<UserName>().expect("a name");
-        let user = Principal { user: name("ann"), role: Role::User };
+        let user = Principal { user: name("ann"), role: Role::User, token: None };
         assert!(may_see(&user, &name("ann")));
         for other in ["an", "anne", "Ann", "bob"] {
             assert!(!may_see(&user, &name(other)), "{other}");
         }
-        assert!(may_see(&Principal { user: name("root"), role: Role::Admin }, &name("ann")));
+        assert!(may_see(&Principal { user: name("root"), role: Role::Admin, token: None }, &name("ann")));
     }
 
     #[tokio::test]

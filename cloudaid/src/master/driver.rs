@@ -268,6 +268,7 @@ fn request_of(input: &Input) -> Option<RequestId> {
         | Input::CancelTask { request, .. }
         | Input::CreateFirstUser { request, .. }
         | Input::ChangeAccount { request, .. }
+        | Input::ChangeToken { request, .. }
         | Input::Drain { request }
         | Input::FixResources { request }
         | Input::FilesStored { request, .. } => Some(*request),

@@ -77,6 +77,7 @@ impl Shell {
                 self.repairs.tell(Reconciled { worker, horizon: *horizon, findings });
             }
             Event::AccountChanged { user } => self.accounts.insert(user.clone()),
+            Event::TokenChanged { id, record } => self.accounts.set_token(*id, record.clone()),
             Event::AttemptStarted { task, .. } | Event::ElementEnded { task, .. } => self.watchers.bump(task.task),
             Event::TaskEnded { task, .. } | Event::CancelRequested { task, .. } => self.watchers.bump(*task),
             Event::TaskSubmitted { .. }

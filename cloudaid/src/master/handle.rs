@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloudaid_core::Cluster;
-use cloudaid_core::account::{AccountChange, UserRecord};
+use cloudaid_core::account::{AccountChange, TokenChange, UserRecord};
 use cloudaid_core::effect::Answer;
 use cloudaid_core::input::{Input, Submission};
 use cloudaid_core::queue::Shape;
@@ -290,6 +290,14 @@ impl ClusterHandle {
     /// No such account, or one of that name already; or nobody could administer the cluster then.
     pub async fn change_account(&self, name: UserName, change: AccountChange) -> Result<(), ApiError> {
         self.ask(|request| Input::ChangeAccount { request, name, change }).await.map(|_done| ())
+    }
+
+    /// Makes or ends a personal token, or notes its use.
+    ///
+    /// # Errors
+    /// There is no such account, or it has too many.
+    pub async fn change_token(&self, change: TokenChange) -> Result<(), ApiError> {
+        self.ask(|request| Input::ChangeToken { request, change }).await.map(|_done| ())
     }
 
     /// Makes the first account.

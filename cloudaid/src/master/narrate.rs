@@ -45,6 +45,8 @@ pub(crate) fn event(event: &Event) {
             let state = if user.disabled { "disabled" } else { "enabled" };
             info!("Account: {} is {}, {state}, generation {}", user.name, user.role, user.generation);
         }
+        Event::TokenChanged { id, record: Some(token) } => debug!("Token: {id} of {}", token.user),
+        Event::TokenChanged { id, record: None } => info!("Token: {id} works no longer"),
         Event::WorkerRegistered { worker, facts, kept, stopped } => {
             let capacity = facts.capacity;
             info!(

@@ -6,11 +6,11 @@
 use std::mem;
 use std::sync::Arc;
 
-use cloudaid_core::account::UserRecord;
+use cloudaid_core::account::{TokenRecord, UserRecord};
 use cloudaid_core::record::{
     AttemptRecord, Change, ClusterRecord, FileRecord, Progress, ResultRecord, TaskRecord, WorkerRecord,
 };
-use shared::id::{AttemptKey, TaskId};
+use shared::id::{AttemptKey, TaskId, TokenId};
 
 /// The changes of one commit, by kind.
 #[derive(Debug, Default, PartialEq)]
@@ -19,6 +19,8 @@ pub struct Batch {
     pub cluster: Option<ClusterRecord>,
     /// By name.
     pub users: Vec<UserRecord>,
+    /// By id; none: it goes.
+    pub tokens: Vec<(TokenId, Option<TokenRecord>)>,
     /// By name.
     pub workers: Vec<WorkerRecord>,
     /// By sequence.
@@ -57,10 +59,12 @@ impl Batch {
                 Change::Result(record) => batch.results.push(record),
                 Change::Worker(record) => batch.workers.push(record),
                 Change::User(record) => batch.users.push(record),
+                Change::Token(id, record) => batch.tokens.push((id, record)),
                 Change::Files(key, files) => batch.files.push((key, files)),
             }
         }
         keep_last(&mut batch.users, |user| user.name.clone());
+        keep_last(&mut batch.tokens, |(id, _)| *id);
         keep_last(&mut batch.workers, |worker| worker.id.clone());
         keep_last(&mut batch.tasks, |task| (task.record.sequence, task.record.id));
         keep_last(&mut batch.progress, |(id, _)| *id);
@@ -75,7 +79,7 @@ impl Batch {
     #[must_use]
     pub fn rows(&self) -> usize {
         let files: usize = self.files.iter().map(|(_, files)| files.len()).sum();
-        let people = self.users.len() + self.workers.len();
+        let people = self.users.len() + self.tokens.len() + self.workers.len();
         people + self.tasks.len() + self.progress.len() + self.attempts.len() + self.results.len() + files
     }
 

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cloudaid_core::account::UserRecord;
+use cloudaid_core::account::{TokenRecord, UserRecord};
 use cloudaid_core::record::{
     AttemptRecord, Change, ClusterRecord, FileRecord, Progress, ResultRecord, Snapshot, TaskRecord, WorkerRecord,
 };
 use parking_lot::Mutex;
-use shared::id::{ElementId, Elements, TaskId, UserName, WorkerId};
+use shared::id::{ElementId, Elements, TaskId, TokenId, UserName, WorkerId};
 use shared::task::{AttemptState, TaskState};
 use shared::view::TaskCounts;
 
@@ -33,6 +33,7 @@ struct Facts {
     last_sequence: u64,
     cluster: Option<ClusterRecord>,
     users: BTreeMap<UserName, UserRecord>,
+    tokens: BTreeMap<TokenId, TokenRecord>,
     workers: BTreeMap<WorkerId, WorkerRecord>,
     tasks: BTreeMap<u64, (Arc<TaskRecord>, Progress)>,
     sequences: BTreeMap<TaskId, u64>,
@@ -148,6 +149,7 @@ impl Facts {
             cluster: self.cluster,
             last_sequence: self.last_sequence,
             users: self.users.values().cloned().collect(),
+            tokens: self.tokens.values().cloned().collect(),
             workers: self.workers.values().cloned().collect(),
             tasks: open.cloned().collect(),
             attempts: live.cloned().collect(),
@@ -175,6 +177,12 @@ impl Facts {
 
     fn apply(&mut self, batch: Batch) {
         self.cluster = batch.cluster.or(self.cluster);
+        for (id, record) in batch.tokens {
+            match record {
+                Some(token) => self.tokens.insert(id, token),
+                None => self.tokens.remove(&id),
+            };
+        }
         self.users.extend(batch.users.into_iter().map(|user| (user.name.clone(), user)));
         self.workers.extend(batch.workers.into_iter().map(|worker| (worker.id.clone(), worker)));
         let mut progress = batch.progress;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use shared::id::TokenId;
 use shared::role::Role;
 
 use super::tasks::span;
@@ -103,4 +104,37 @@ pub(crate) struct PasswordArgs {
     /// Read the old password and the new one from the first two lines of stdin instead of asking.
     #[arg(long)]
     pub(crate) password_stdin: bool,
+}
+
+/// Arguments of `tokens`.
+#[derive(Debug, Args)]
+pub(crate) struct TokensArgs {
+    /// What to do; lists them if left out.
+    #[command(subcommand)]
+    pub(crate) verb: Option<TokensVerb>,
+}
+
+/// What to do with personal tokens.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokensVerb {
+    /// List them.
+    List,
+    /// Make one. It is shown only now.
+    Create {
+        /// What it is for.
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// The most that it may do: admin, user or read-only; what you may do if left out.
+        #[arg(long, value_name = "ROLE")]
+        role: Option<Role>,
+        /// How long it is good: 2h, 30d; at most 366d.
+        #[arg(long, value_name = "TIME", default_value = "90d", value_parser = span)]
+        ttl: Duration,
+    },
+    /// End some.
+    Revoke {
+        /// Which.
+        #[arg(value_name = "ID", required = true)]
+        ids: Vec<TokenId>,
+    },
 }

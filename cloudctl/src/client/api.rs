@@ -2,14 +2,15 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RANGE};
-use shared::id::TaskRef;
+use shared::id::{TaskRef, TokenId};
 use shared::submit::SubmitRequest;
 use shared::task::TaskState;
 use shared::view::{
-    CancelView, CreateUserRequest, DryRunView, FileListView, FileView, InternalStateView, InviteRequest, InviteView,
-    LoginRequest, LoginView, MeView, PasswordRequest, QueueView, RegisterRequest, RepairView, RetryRequest,
-    SetupRequest, ShutdownRequest, ShutdownView, StatusView, SubmitView, TaskListView, TaskView, UpdateUserRequest,
-    UserFilesView, UserListView, UserView, WaitRequest, WaitView, WhyView, WorkerListView, WorkerView,
+    CancelView, CreateTokenRequest, CreateUserRequest, DryRunView, FileListView, FileView, InternalStateView,
+    InviteRequest, InviteView, LoginRequest, LoginView, MeView, NewTokenView, PasswordRequest, QueueView,
+    RegisterRequest, RepairView, RetryRequest, SetupRequest, ShutdownRequest, ShutdownView, StatusView, SubmitView,
+    TaskListView, TaskView, TokenListView, UpdateUserRequest, UserFilesView, UserListView, UserView, WaitRequest,
+    WaitView, WhyView, WorkerListView, WorkerView,
 };
 
 use super::{Client, READ_TIMEOUT};
@@ -106,6 +107,21 @@ impl Client {
     /// Something for somebody to make an account with.
     pub(crate) async fn invite(&self, request: &InviteRequest) -> Result<InviteView, CtlError> {
         self.post("api/invites", request).await
+    }
+
+    /// The personal tokens that one may see.
+    pub(crate) async fn tokens(&self) -> Result<TokenListView, CtlError> {
+        self.get("api/tokens", &[]).await
+    }
+
+    /// Makes a personal token.
+    pub(crate) async fn create_token(&self, request: &CreateTokenRequest) -> Result<NewTokenView, CtlError> {
+        self.post("api/tokens", request).await
+    }
+
+    /// Ends a personal token.
+    pub(crate) async fn revoke_token(&self, id: TokenId) -> Result<(), CtlError> {
+        self.send(self.http.delete(self.url(&format!("api/tokens/{id}"))?)).await.map(drop)
     }
 
     /// Who the token stands for.

@@ -7,7 +7,7 @@ pub(super) fn render(view: &View, style: &Style) -> Vec<u8> {
     let mut out = Vec::new();
     for id in view.ids() {
         if style.terminal {
-            out.extend_from_slice(style.text(id).as_bytes());
+            out.extend_from_slice(style.text(&id).as_bytes());
         } else {
             out.extend_from_slice(id.as_bytes());
         }

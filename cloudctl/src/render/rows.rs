@@ -1,5 +1,7 @@
 //! Results, item by item: what `jsonl`, templates and `quiet` go by.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use shared::view::{FileView, SubmitLineResult};
 
@@ -36,8 +38,10 @@ impl View {
             Self::Invite(view) => sink.row(view),
             Self::LoggedIn(view) => sink.row(view),
             Self::LoggedOut(view) => sink.row(view),
+            Self::NewToken(view) => sink.row(view),
             Self::Queue(view) => all(&view.tasks, sink),
             Self::Repair(view) => sink.row(view),
+            Self::Revoked(view) => sink.row(view),
             Self::Shutdown(view) => sink.row(view),
             Self::Stats(view) => sink.row(view),
             Self::Status(view) => sink.row(view),
@@ -48,6 +52,7 @@ impl View {
             Self::TaskAll(views) => all(views, sink),
             Self::Tasks(view) => all(&view.tasks, sink),
             Self::Text(text) => sink.row(text),
+            Self::Tokens(view) => all(&view.tokens, sink),
             Self::User(view) => sink.row(view),
             Self::UserFiles(view) => all(&view.files, sink),
             Self::Users(view) => all(&view.users, sink),
@@ -72,8 +77,10 @@ impl View {
             Self::Invite(_) => "invite",
             Self::LoggedIn(_) => "login",
             Self::LoggedOut(_) => "logout",
+            Self::NewToken(_) => "new-token",
             Self::Queue(_) => "queued",
             Self::Repair(_) => "repair",
+            Self::Revoked(_) => "revoked",
             Self::Shutdown(_) => "shutdown",
             Self::Stats(_) => "stats",
             Self::Status(_) => "status",
@@ -81,6 +88,7 @@ impl View {
             Self::SubmittedAll(_) => "submit-line",
             Self::Task(_) | Self::TaskAll(_) | Self::Tasks(_) | Self::Waited(_) => "task",
             Self::Text(_) => "text",
+            Self::Tokens(_) => "token",
             Self::User(_) | Self::Users(_) => "user",
             Self::UserFiles(_) => "user-file",
             Self::Version(_) => "version",
@@ -91,7 +99,14 @@ impl View {
     }
 
     /// The ids in it, for `quiet`.
-    pub(crate) fn ids(&self) -> Vec<&str> {
+    pub(crate) fn ids(&self) -> Vec<Cow<'_, str>> {
+        if let Self::Tokens(view) = self {
+            return view.tokens.iter().map(|token| token.token_id.to_string().into()).collect();
+        }
+        self.names().into_iter().map(Cow::Borrowed).collect()
+    }
+
+    fn names(&self) -> Vec<&str> {
         fn paths<'a>(files: impl Iterator<Item = &'a FileView>) -> Vec<&'a str> {
             files.map(|file| file.path.as_str()).collect()
         }
@@ -101,13 +116,15 @@ impl View {
             Self::Context(view) => vec![&view.name],
             Self::Contexts(view) => view.contexts.iter().map(|context| context.name.as_str()).collect(),
             Self::Downloaded(view) => view.files.iter().map(|file| file.written_to.as_str()).collect(),
-            Self::DryRun(_) | Self::DryRunAll(_) | Self::Shutdown(_) => vec![],
+            Self::DryRun(_) | Self::DryRunAll(_) | Self::Shutdown(_) | Self::Tokens(_) => vec![],
             Self::ExitCodes(views) => views.iter().map(|view| view.exit_code.as_str()).collect(),
             Self::Files(view) => paths(view.files.iter()),
             Self::InternalState(view) => vec![&view.cluster_id],
             Self::Invite(view) => vec![&view.invite],
             Self::LoggedIn(view) => vec![&view.context],
             Self::LoggedOut(view) => view.contexts.iter().map(String::as_str).collect(),
+            Self::NewToken(view) => vec![&view.token],
+            Self::Revoked(view) => view.revoked.iter().map(String::as_str).collect(),
             Self::Queue(view) => view.tasks.iter().map(|task| task.task_id.as_str()).collect(),
             Self::Repair(view) => view.workers.iter().map(|worker| worker.worker_id.as_str()).collect(),
             Self::Stats(view) => vec![view.worker.worker_id.as_str()],

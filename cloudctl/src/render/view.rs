@@ -5,9 +5,9 @@ use shared::id::{TaskRef, UserName};
 use shared::role::Role;
 use shared::time::WallTime;
 use shared::view::{
-    CancelView, DryRunView, FileListView, FileView, InternalStateView, InviteView, QueueView, RepairView, ShutdownView,
-    StatusView, SubmitLineView, SubmitView, TaskListView, TaskView, UserFilesView, UserListView, UserView, WhyView,
-    WorkerListView, WorkerView,
+    CancelView, DryRunView, FileListView, FileView, InternalStateView, InviteView, NewTokenView, QueueView, RepairView,
+    ShutdownView, StatusView, SubmitLineView, SubmitView, TaskListView, TaskView, TokenListView, UserFilesView,
+    UserListView, UserView, WhyView, WorkerListView, WorkerView,
 };
 
 use crate::help::ExitCodeView;
@@ -45,8 +45,10 @@ pub(crate) enum View {
     Invite(InviteView),
     LoggedIn(LoggedInView),
     LoggedOut(LoggedOutView),
+    NewToken(NewTokenView),
     Queue(QueueView),
     Repair(RepairView),
+    Revoked(RevokedView),
     Shutdown(ShutdownView),
     Stats(Box<StatsView>),
     Status(StatusView),
@@ -60,6 +62,7 @@ pub(crate) enum View {
     Tasks(TaskListView),
     /// Words for people in every format.
     Text(String),
+    Tokens(TokenListView),
     User(UserView),
     UserFiles(UserFilesView),
     Users(UserListView),
@@ -88,6 +91,13 @@ pub(crate) struct LoggedInView {
 pub(crate) struct LoggedOutView {
     /// Contexts whose tokens were forgotten.
     pub(crate) contexts: Vec<String>,
+}
+
+/// What `tokens revoke` did.
+#[derive(Debug, Serialize)]
+pub(crate) struct RevokedView {
+    /// Tokens that work no longer.
+    pub(crate) revoked: Vec<String>,
 }
 
 /// What `whoami` says.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::UserName;
+use crate::id::{TokenId, UserName};
 use crate::role::Role;
 use crate::time::WallTime;
 
@@ -151,4 +151,61 @@ pub struct UserView {
 pub struct UserListView {
     /// By name.
     pub users: Vec<UserView>,
+}
+
+/// The body of `POST /api/tokens`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreateTokenRequest {
+    /// What it is for; up to 128 characters.
+    pub name: String,
+    /// The most that it may do; what the account may do if it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// How long it is good, in seconds; 90 days if it is left out, at most 366.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<u64>,
+}
+
+/// A personal token, without what lets somebody in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenView {
+    /// Names it.
+    pub token_id: TokenId,
+    /// What it is for.
+    pub name: String,
+    /// Whose it is.
+    pub username: UserName,
+    /// The most that it may do.
+    pub role: Role,
+    /// When it was made.
+    pub created_at: WallTime,
+    /// When it stops to work.
+    pub expires_at: WallTime,
+    /// When it was used last, to the minute; none: never.
+    pub used_at: Option<WallTime>,
+}
+
+/// The answer to `POST /api/tokens`: the only time that the token itself is shown.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct NewTokenView {
+    /// For `Authorization: Bearer`.
+    pub token: String,
+    /// All else there is to know of it.
+    #[serde(flatten)]
+    pub view: TokenView,
+}
+
+impl std::fmt::Debug for NewTokenView {
+    /// Without what lets somebody in.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewTokenView").field("view", &self.view).finish_non_exhaustive()
+    }
+}
+
+/// The answer to `GET /api/tokens`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenListView {
+    /// By user and age.
+    pub tokens: Vec<TokenView>,
 }

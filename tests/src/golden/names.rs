@@ -127,10 +127,13 @@ fn time(text: &str) -> Option<usize> {
     Some(length + usize::from(text[length..].starts_with('Z')))
 }
 
-/// A JWT.
+/// A JWT, or a personal token.
 fn token(text: &str) -> Option<usize> {
     let is_of_token = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    text.starts_with("eyJ").then(|| text.find(|c| !is_of_token(c)).unwrap_or(text.len()))
+    ["eyJ", "cloudai_0"]
+        .iter()
+        .any(|start| text.starts_with(start))
+        .then(|| text.find(|c| !is_of_token(c)).unwrap_or(text.len()))
 }
 
 /// `350ms`, `1.5s`, `2m 30s`, `1h05m`.

@@ -49,6 +49,8 @@ fn save(change: &Change) -> String {
         }
         Change::Result(result) => format!("result {} {}", element(result.element), result.verdict),
         Change::Worker(worker) => format!("worker {}", worker.id),
+        Change::Token(id, Some(_)) => format!("token {id}"),
+        Change::Token(id, None) => format!("no token {id}"),
         Change::User(user) => format!("user {}", user.name),
         Change::Files(of, files) => format!("files {} x{}", key(*of), files.len()),
     }

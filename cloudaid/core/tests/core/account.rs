@@ -1,11 +1,11 @@
-use cloudaid_core::account::{AccountChange, UserRecord};
+use cloudaid_core::account::{AccountChange, TOKENS_LIMIT, TokenChange, TokenRecord, UserRecord};
 use cloudaid_core::effect::{Answer, Effect};
 use cloudaid_core::event::Event;
 use cloudaid_core::input::Input;
 use cloudaid_core::record::Change;
 use cloudaid_core::reject::Reject;
 use cloudaid_core::testkit::World;
-use shared::id::UserName;
+use shared::id::{TokenId, UserName};
 use shared::role::Role;
 use shared::time::WallTime;
 
@@ -98,4 +98,59 @@ fn somebody_can_always_administer_the_cluster() {
     change(&mut world, "root", AccountChange::SetPassword { hash: "new".into() }).0.expect("that takes nothing away");
     change(&mut world, "eve", AccountChange::SetDisabled(false)).0.expect("done");
     change(&mut world, "root", AccountChange::SetRole(Role::User)).0.expect("eve is left");
+}
+
+fn token(number: usize, user: &str) -> TokenRecord {
+    TokenRecord {
+        id: TokenId((number as u128).into()),
+        user: name(user),
+        name: "script".into(),
+        digest: [7; 32],
+        role: Role::User,
+        created_at: WallTime(1),
+        expires_at: WallTime(9),
+        used_at: None,
+    }
+}
+
+fn change_token(world: &mut World, change: TokenChange) -> (Result<Answer, Reject>, Vec<Effect>) {
+    let (answer, mut effects) = world.ask(|request| Input::ChangeToken { request, change });
+    effects.retain(|effect| !matches!(effect, Effect::Reply(..)));
+    (answer, effects)
+}
+
+#[test]
+fn a_token_is_made_used_and_ended() {
+    let mut world = with_admin();
+    let made = token(1, "root");
+    let both = |id, record: Option<TokenRecord>| {
+        let told = Effect::Publish(Event::TokenChanged { id, record: record.clone() });
+        vec![Effect::Save(Change::Token(id, record)), told]
+    };
+    let create = change_token(&mut world, TokenChange::Create(made.clone()));
+    assert_eq!(create, (Ok(Answer::Done), both(made.id, Some(made.clone()))));
+    let used = TokenRecord { used_at: Some(WallTime(5)), ..made.clone() };
+    let use_ = change_token(&mut world, TokenChange::Used(made.id, WallTime(5)));
+    assert_eq!(use_, (Ok(Answer::Done), both(made.id, Some(used))));
+    // An older use says nothing new.
+    assert_eq!(change_token(&mut world, TokenChange::Used(made.id, WallTime(4))), (Ok(Answer::Done), vec![]));
+    world.restart();
+    assert_eq!(change_token(&mut world, TokenChange::Used(made.id, WallTime(5))), (Ok(Answer::Done), vec![]));
+    assert_eq!(change_token(&mut world, TokenChange::Revoke(made.id)), (Ok(Answer::Done), both(made.id, None)));
+    // It is gone: no use of it brings it back.
+    for late in [TokenChange::Revoke(made.id), TokenChange::Used(made.id, WallTime(9))] {
+        assert_eq!(change_token(&mut world, late), (Ok(Answer::Done), vec![]));
+    }
+}
+
+#[test]
+fn an_account_has_tokens_and_not_too_many() {
+    let mut world = with_admin();
+    let (answer, effects) = change_token(&mut world, TokenChange::Create(token(0, "nobody")));
+    assert_eq!((answer, effects), (Err(Reject::UserNotFound(name("nobody"))), vec![]));
+    for number in 0..TOKENS_LIMIT {
+        change_token(&mut world, TokenChange::Create(token(number, "root"))).0.expect("made");
+    }
+    let (answer, effects) = change_token(&mut world, TokenChange::Create(token(TOKENS_LIMIT, "root")));
+    assert_eq!((answer, effects), (Err(Reject::TooManyTokens(name("root"))), vec![]));
 }

@@ -27,6 +27,10 @@ fn everything() -> (Vec<Change>, Snapshot) {
         Change::User(fixture::user("ada", Role::Admin)),
         Change::User(fixture::user("bob", Role::User)),
         Change::User(fixture::user("cas", Role::ReadOnly)),
+        Change::Token(fixture::token(1, "ada").id, Some(fixture::token(1, "ada"))),
+        Change::Token(fixture::token(2, "bob").id, Some(fixture::token(2, "bob"))),
+        Change::Token(fixture::token(3, "bob").id, Some(fixture::token(3, "bob"))),
+        Change::Token(fixture::token(3, "bob").id, None),
         Change::Worker(fixture::worker("w1", 1)),
         Change::NewTask(plain.clone()),
         Change::Progress(plain.id, progress.clone()),
@@ -41,6 +45,7 @@ fn everything() -> (Vec<Change>, Snapshot) {
     let snapshot = Snapshot {
         cluster: Some(fixture::cluster(1)),
         last_sequence: 2,
+        tokens: vec![fixture::token(1, "ada"), fixture::token(2, "bob")],
         users: vec![
             fixture::user("ada", Role::Admin),
             fixture::user("bob", Role::User),
@@ -171,6 +176,7 @@ pub async fn the_last_change_of_a_part_wins(factory: &dyn StoreFactory) {
     let expected = Snapshot {
         cluster: Some(fixture::cluster(2)),
         last_sequence: 1,
+        tokens: vec![],
         users: vec![fixture::user("ada", Role::Admin)],
         workers: vec![fixture::worker("w1", 2)],
         tasks: vec![(task.clone(), fixture::running(1))],

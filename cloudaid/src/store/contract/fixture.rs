@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use cloudaid_core::account::UserRecord;
+use cloudaid_core::account::{TokenRecord, UserRecord};
 use cloudaid_core::record::{
     AttemptRecord, Change, ClusterRecord, FileRecord, IdempotencyKey, Progress, ResultRecord, Snapshot, TaskRecord,
     WorkerRecord,
 };
 use shared::array::Array;
-use shared::id::{AttemptKey, ClusterId, ElementId, Epoch, Fence, TaskId, UserName, WorkerId};
+use shared::id::{AttemptKey, ClusterId, ElementId, Epoch, Fence, TaskId, TokenId, UserName, WorkerId};
 use shared::link::Outcome;
 use shared::ranges::RangeSet;
 use shared::resources::Resources;
@@ -184,6 +184,21 @@ pub fn user(name: &str, role: Role) -> UserRecord {
     UserRecord { name: user_name(name), password_hash, role, created_at: time(0), generation, disabled }
 }
 
+/// A personal token; the odd ones were used.
+#[must_use]
+pub fn token(number: u64, user: &str) -> TokenRecord {
+    TokenRecord {
+        id: TokenId(u128::from(number).into()),
+        user: user_name(user),
+        name: format!("script {number}"),
+        digest: [u8::try_from(number % 251).expect("small"); 32],
+        role: Role::ReadOnly,
+        created_at: time(0),
+        expires_at: time(90),
+        used_at: (number % 2 == 1).then(|| time(number)),
+    }
+}
+
 /// The cluster at its `epoch`-th start.
 #[must_use]
 pub fn cluster(epoch: u32) -> ClusterRecord {
@@ -205,6 +220,7 @@ pub async fn commit(store: &dyn Store, changes: Vec<Change>) -> Position {
 /// Loads, with what has no order in order.
 pub async fn load(store: &dyn Store) -> (Snapshot, Position) {
     let (mut snapshot, position) = store.load().await.expect("a load");
+    snapshot.tokens.sort_by_key(|token| token.id);
     snapshot.users.sort_by(|a, b| a.name.cmp(&b.name));
     snapshot.workers.sort_by(|a, b| a.id.cmp(&b.id));
     snapshot.attempts.sort_by_key(|attempt| attempt.key);

@@ -26,6 +26,7 @@ pub(super) fn load(connection: &Connection) -> Result<(Snapshot, Position), Stor
     let snapshot = Snapshot {
         cluster,
         last_sequence,
+        tokens: all(connection, row::TOKENS, [], row::token)?,
         users: all(connection, row::USERS, [], row::user)?,
         workers: all(connection, "SELECT id, facts, registered_at, seen_at FROM worker_registry", [], row::worker)?,
         tasks: all(connection, &open, [], |row| Ok((row::task_record(row)?, row::progress(row)?)))?,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use cloudaid_core::account::UserRecord;
+use cloudaid_core::account::{TokenRecord, UserRecord};
 use cloudaid_core::record::{
     AttemptRecord, ClusterRecord, FileRecord, IdempotencyKey, Progress, ResultRecord, TaskRecord, WorkerRecord,
 };
@@ -135,6 +135,24 @@ pub(super) fn user(row: &Row<'_>) -> Result<UserRecord, StoreError> {
         created_at: WallTime(row.get(3)?),
         generation: row.get::<_, i64>(4)?.cast_unsigned(),
         disabled: row.get(5)?,
+    })
+}
+
+/// All personal tokens, for [`token`].
+pub(super) const TOKENS: &str = "SELECT id, user, name, digest, role, created_at, expires_at, used_at FROM tokens";
+
+/// Reads a row of [`TOKENS`].
+pub(super) fn token(row: &Row<'_>) -> Result<TokenRecord, StoreError> {
+    let role = text(row, 4)?.parse::<Role>().map_err(|error| corrupt(row, 4, &error.to_string()))?;
+    Ok(TokenRecord {
+        id: parsed(row, 0)?,
+        user: parsed(row, 1)?,
+        name: row.get(2)?,
+        digest: row.get(3)?,
+        role,
+        created_at: WallTime(row.get(5)?),
+        expires_at: WallTime(row.get(6)?),
+        used_at: row.get::<_, Option<i64>>(7)?.map(WallTime),
     })
 }
 

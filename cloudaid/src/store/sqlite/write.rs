@@ -1,7 +1,9 @@
 //! One commit: a transaction that checks the position, writes the batch and raises the position.
 
+use cloudaid_core::account::TokenRecord;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 use serde::Serialize;
+use shared::id::TokenId;
 
 use crate::failpoint;
 use crate::store::coalesce::Batch;
@@ -63,10 +65,34 @@ fn write_cluster_and_people(transaction: &Transaction<'_>, batch: &Batch) -> Res
         let (name, generation) = (user.name.as_str(), user.generation.cast_signed());
         insert.execute(params![name, user.password_hash, role, user.created_at.0, generation, user.disabled])?;
     }
+    write_tokens(transaction, &batch.tokens)?;
     let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO worker_registry VALUES (?1, ?2, ?3, ?4)")?;
     for worker in &batch.workers {
         let facts = json(&worker.facts)?;
         insert.execute(params![worker.id.as_str(), facts, worker.registered_at.0, worker.seen_at.0])?;
+    }
+    Ok(())
+}
+
+fn write_tokens(transaction: &Transaction<'_>, tokens: &[(TokenId, Option<TokenRecord>)]) -> Result<(), StoreError> {
+    let mut insert =
+        transaction.prepare_cached("INSERT OR REPLACE INTO tokens VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
+    let mut delete = transaction.prepare_cached("DELETE FROM tokens WHERE id = ?1")?;
+    for (id, record) in tokens {
+        let id = id.to_string();
+        match record {
+            None => delete.execute(params![id])?,
+            Some(token) => insert.execute(params![
+                id,
+                token.user.as_str(),
+                token.name,
+                token.digest,
+                token.role.as_str(),
+                token.created_at.0,
+                token.expires_at.0,
+                token.used_at.map(|at| at.0),
+            ])?,
+        };
     }
     Ok(())
 }

@@ -2,10 +2,10 @@
 
 use comfy_table::Cell;
 use shared::time::WallTime;
-use shared::view::{InviteView, UserListView, UserView};
+use shared::view::{InviteView, NewTokenView, TokenListView, TokenView, UserListView, UserView};
 
 use super::grid::{Grid, text};
-use crate::render::Style;
+use crate::render::{RevokedView, Style};
 
 /// `users`
 pub(super) fn list(view: &UserListView, style: &Style, now: WallTime) -> String {
@@ -35,6 +35,41 @@ pub(super) fn invite(view: &InviteView, style: &Style) -> String {
          In a file it goes with: cloudctl register --username {username} --invite-file FILE\n",
         style.time(*expires_at)
     )
+}
+
+/// `tokens`
+pub(super) fn tokens(view: &TokenListView, style: &Style, now: WallTime) -> String {
+    if view.tokens.is_empty() {
+        return "No tokens. `cloudctl tokens create NAME` makes one.\n".to_owned();
+    }
+    let mut grid = Grid::new(style, ["ID", "NAME", "USER", "ROLE", "UNTIL", "USED"], &[1]);
+    for token in &view.tokens {
+        grid.row([
+            Cell::new(token.token_id),
+            text(&token.name, style),
+            text(token.username.as_str(), style),
+            Cell::new(token.role),
+            Cell::new(if token.expires_at <= now { "over".to_owned() } else { style.time(token.expires_at) }),
+            Cell::new(token.used_at.map_or_else(|| "never".to_owned(), |at| style.ago(now, at))),
+        ]);
+    }
+    grid.finish()
+}
+
+/// `tokens create`
+pub(super) fn new_token(view: &NewTokenView, style: &Style) -> String {
+    let TokenView { name, role, expires_at, .. } = &view.view;
+    format!(
+        "{} ({role}), until {}. It is shown only now; a script gives it in CLOUDCTL_TOKEN:\n{}\n",
+        style.text(name),
+        style.time(*expires_at),
+        view.token
+    )
+}
+
+/// `tokens revoke`
+pub(super) fn revoked(view: &RevokedView, style: &Style) -> String {
+    view.revoked.iter().map(|id| format!("✓ {} works no longer\n", style.text(id))).collect()
 }
 
 fn state(user: &UserView) -> &'static str {

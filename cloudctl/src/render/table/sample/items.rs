@@ -11,17 +11,17 @@ use shared::role::Role;
 use shared::task::{Command, TaskSpec, TaskState, Verdict, VerdictKind};
 use shared::view::{
     CancelView, ClassView, DryRunView, ElementGroupView, FileView, Fit, FitView, InternalStateView, InviteView,
-    LeaseView, LedgerRunView, LedgerView, LinkView, OpenTaskView, ReasonView, RepairStatus, RepairView, RunView,
-    SchedulerView, SettingsView, ShutdownView, SubmitLineResult, SubmitLineView, SubmitView, TaskView, UserFileView,
-    UserView, WhyView, WorkerRepairView, WorkerView,
+    LeaseView, LedgerRunView, LedgerView, LinkView, NewTokenView, OpenTaskView, ReasonView, RepairStatus, RepairView,
+    RunView, SchedulerView, SettingsView, ShutdownView, SubmitLineResult, SubmitLineView, SubmitView, TaskView,
+    TokenView, UserFileView, UserView, WhyView, WorkerRepairView, WorkerView,
 };
 
 use super::{SUBMITTED, TASK, files, queue, status, tally, task, workers};
 use crate::help::exit_codes;
 use crate::render::log::LogLineView;
 use crate::render::{
-    ContextView, DownloadedFile, DownloadedView, FailedFile, LoggedInView, LoggedOutView, ServerVersionView, StatsView,
-    VersionView, WhoAmIView,
+    ContextView, DownloadedFile, DownloadedView, FailedFile, LoggedInView, LoggedOutView, RevokedView,
+    ServerVersionView, StatsView, VersionView, WhoAmIView,
 };
 
 /// Items, each with its kind in `cloudctl help json`.
@@ -61,6 +61,19 @@ pub(crate) fn all_items() -> Vec<(&'static str, Value)> {
     add("login", json(&LoggedInView { context: name(), server: server(), username: name(), expires_at: SUBMITTED }));
     let (invite, username, role) = (name(), "ann".parse().expect("a name"), Role::User);
     add("invite", json(&InviteView { invite, username, role, expires_at: SUBMITTED }));
+    let view = |used_at| TokenView {
+        token_id: "01arz3ndektsv4rrffq69g5fav".parse().expect("an id"),
+        name: "n".into(),
+        username: "ann".parse().expect("a name"),
+        role: Role::User,
+        created_at: SUBMITTED,
+        expires_at: SUBMITTED,
+        used_at,
+    };
+    add("token", json(&view(Some(SUBMITTED))));
+    add("token", json(&view(None)));
+    add("new-token", json(&NewTokenView { token: "t".into(), view: view(None) }));
+    add("revoked", json(&RevokedView { revoked: vec!["t".into()] }));
     add("logout", json(&LoggedOutView { contexts: vec![name()] }));
     let (username, context, expires_at) = ("ann".parse().expect("a name"), Some(name()), Some(SUBMITTED));
     add("whoami", json(&WhoAmIView { username, role: Role::Admin, server: server(), context, expires_at }));
