@@ -21,7 +21,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use shared::error::exit;
 
-pub(crate) use cluster::{ShutdownArgs, StatsArgs, StatusArgs, WatchArgs};
+pub(crate) use cluster::{QueueArgs, ShutdownArgs, StatsArgs, StatusArgs, WatchArgs};
 pub(crate) use files::{DownloadArgs, FilesArgs, TaskFilesArgs};
 pub(crate) use global::{GlobalArgs, OutputFormat};
 pub(crate) use logs::{LogsArgs, MonitorArgs, StreamName};
@@ -132,8 +132,8 @@ pub(crate) enum Verb {
     #[command(after_help = "Example:\n  cloudctl stats worker-1")]
     Stats(StatsArgs),
     /// Show what waits, in the order in which it is considered.
-    #[command(after_help = "Example:\n  cloudctl queue")]
-    Queue,
+    #[command(after_help = "Examples:\n  cloudctl queue\n  cloudctl queue --limit 1000")]
+    Queue(QueueArgs),
     /// Watch the cluster on a live screen.
     ///
     /// Workers, queue, running tasks and rates.

@@ -97,7 +97,7 @@ pub(crate) async fn run(cli: &Cli, terminal: &Terminal) -> Result<Done, CtlError
         Verb::Status(args) => status::run(args, &session).await,
         Verb::Workers => workers::run(&session).await,
         Verb::Stats(args) => stats::run(args, &session).await,
-        Verb::Queue => queue::run(&session).await,
+        Verb::Queue(args) => queue::run(args, &session).await,
         Verb::Watch(args) => watch::run(args, &session).await,
         Verb::InternalState => internal_state::run(&session).await,
         Verb::FixResources => fix_resources::run(&session).await,

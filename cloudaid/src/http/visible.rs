@@ -13,9 +13,28 @@ pub(super) async fn find_visible(state: &Shared, principal: &Principal, task: Ta
     match state.cluster.task(task).await {
         Ok(view) if may_see(principal, &view.user) => Ok(view),
         Ok(_) => Err(task_not_found(task)),
-        Err(error) if error.code == ErrorCode::TaskNotFound => Err(task_not_found(task)),
+        Err(error) if error.code == ErrorCode::TaskNotFound => Err(no_such_element(state, principal, task).await),
         Err(error) => Err(error),
     }
+}
+
+/// That there is no such task; or, to those who may see it, which elements it has.
+async fn no_such_element(state: &Shared, principal: &Principal, task: TaskRef) -> ApiError {
+    let whole = match state.cluster.task(task.task.into()).await {
+        Ok(whole) if task.elements != Elements::All && may_see(principal, &whole.user) => whole,
+        _ => return task_not_found(task),
+    };
+    let hint = match whole.array {
+        Some(indices) => format!("it has the elements {indices}"),
+        None => "it is no array: leave out what stands behind the dot".to_owned(),
+    };
+    ApiError::new(ErrorCode::TaskNotFound, format!("{} has no element {}", task.task, element_part(task)), hint)
+}
+
+/// What stands behind the dot.
+fn element_part(task: TaskRef) -> String {
+    let text = task.to_string();
+    text.split_once('.').map(|(_, elements)| elements.to_owned()).unwrap_or(text)
 }
 
 fn task_not_found(task: TaskRef) -> ApiError {

@@ -18,6 +18,14 @@ pub(crate) struct StatusArgs {
     pub(crate) interval: Duration,
 }
 
+/// Arguments of `queue`.
+#[derive(Debug, Args)]
+pub(crate) struct QueueArgs {
+    /// At most this many rows, of 1 to 1000.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) limit: u32,
+}
+
 /// Arguments of `stats`.
 #[derive(Debug, Args)]
 pub(crate) struct StatsArgs {

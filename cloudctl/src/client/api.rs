@@ -260,8 +260,8 @@ impl Client {
     }
 
     /// What waits.
-    pub(crate) async fn queue(&self) -> Result<QueueView, CtlError> {
-        self.get("api/queue", &[]).await
+    pub(crate) async fn queue(&self, limit: u32) -> Result<QueueView, CtlError> {
+        self.get("api/queue", &[("limit", limit.to_string())]).await
     }
 
     /// The cluster in numbers.

@@ -6,6 +6,8 @@ use shared::view::{QueueView, StatusView, TaskView, WorkerView};
 use crate::client::{Client, TaskFilter};
 use crate::exit::CtlError;
 
+/// Rows of the queue; no screen has more.
+const QUEUE: u32 = 100;
 /// The most running tasks that are asked for: more than a screen has lines.
 const RUNNING: u32 = 200;
 
@@ -26,8 +28,12 @@ impl Snapshot {
     /// Asks the master for all of it at once.
     pub(crate) async fn take(client: &Client) -> Result<Self, CtlError> {
         let filter = TaskFilter { state: Some(TaskState::Running), ..TaskFilter::default() };
-        let (status, workers, queue, running) =
-            tokio::try_join!(client.status(), client.workers(), client.queue(), client.tasks(&filter, None, RUNNING))?;
+        let (status, workers, queue, running) = tokio::try_join!(
+            client.status(),
+            client.workers(),
+            client.queue(QUEUE),
+            client.tasks(&filter, None, RUNNING)
+        )?;
         Ok(Self { status, workers: workers.workers, queue, running: running.tasks })
     }
 }

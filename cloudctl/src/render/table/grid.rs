@@ -8,6 +8,8 @@ use crate::render::Style;
 
 /// Columns of a terminal that shows everything.
 const WIDE: u16 = 110;
+/// Columns of a terminal as it comes.
+const USUAL: u16 = 80;
 /// A wrapped column is at least as wide as a short word and its blanks.
 const ELASTIC_LEAST: u16 = 10;
 
@@ -45,8 +47,17 @@ impl Grid {
     }
 
     /// Leaves out these columns on a narrow terminal.
-    pub(super) fn hide_if_narrow(mut self, columns: &[usize]) -> Self {
-        if self.table.width().is_some_and(|width| width < WIDE) {
+    pub(super) fn hide_if_narrow(self, columns: &[usize]) -> Self {
+        self.hide_below(WIDE, columns)
+    }
+
+    /// Leaves out these columns on a terminal that is not even as wide as terminals usually are.
+    pub(super) fn hide_if_tiny(self, columns: &[usize]) -> Self {
+        self.hide_below(USUAL, columns)
+    }
+
+    fn hide_below(mut self, least: u16, columns: &[usize]) -> Self {
+        if self.table.width().is_some_and(|width| width < least) {
             for &column in columns {
                 if let Some(column) = self.table.column_mut(column) {
                     column.set_constraint(ColumnConstraint::Hidden);

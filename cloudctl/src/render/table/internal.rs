@@ -75,7 +75,7 @@ fn ledger(view: &InternalStateView, style: &Style) -> Option<String> {
 
 fn runs(ledger: &[LedgerView], style: &Style, now: WallTime) -> Option<String> {
     let headings = ["ELEMENT", "ATTEMPT", "FENCE", "STATE", "WORKER", "RESERVED", "PLACED", "STARTED"];
-    let mut grid = Grid::new(style, headings, &[5]);
+    let mut grid = Grid::new(style, headings, &[5]).hide_if_narrow(&[2, 5, 6]);
     for worker in ledger {
         for run in &worker.runs {
             grid.row([
@@ -125,7 +125,7 @@ fn links(view: &InternalStateView, style: &Style) -> Option<String> {
 
 fn queue(view: &InternalStateView, style: &Style) -> Option<String> {
     let headings = ["ASKS FOR", "WORKER", "USER", "TASKS", "WAITING", "PLACEABLE", "FIRST"];
-    let mut grid = Grid::new(style, headings, &[0]);
+    let mut grid = Grid::new(style, headings, &[0]).hide_if_narrow(&[1, 5]);
     for row in &view.queue {
         grid.row([
             Cell::new(resources(&row.resources, style)),
@@ -142,7 +142,7 @@ fn queue(view: &InternalStateView, style: &Style) -> Option<String> {
 
 fn tasks(view: &InternalStateView, style: &Style) -> Option<String> {
     let headings = ["TASK", "SEQUENCE", "USER", "STATE", "ELEMENTS", "UNTOUCHED", "REQUEUED", "LIVE", "CANCELLING"];
-    let mut grid = Grid::new(style, headings, &[5, 6, 7, 8]);
+    let mut grid = Grid::new(style, headings, &[5, 6, 7, 8]).hide_if_narrow(&[1, 2, 6, 8]);
     let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
     let indices = |indices: &[u32]| {
         let shown: Vec<_> = indices.iter().take(20).map(ToString::to_string).collect();
@@ -170,6 +170,18 @@ fn tasks(view: &InternalStateView, style: &Style) -> Option<String> {
 mod tests {
     use super::*;
     use crate::render::table::sample;
+
+    #[test]
+    fn at_80_columns_headings_are_whole() {
+        let style = Style { width: Some(80), ..Style::default() };
+        let text = show(&sample::internal_state(), &style, sample::NOW);
+        for word in ["CAPACITY", "RESERVED", "ATTEMPT", "STARTED", "UNTOUCHED", "WAITING", "EXPIRES"] {
+            assert!(text.contains(word), "{word} is not in\n{text}");
+        }
+        let tables = text.lines().filter(|line| !line.contains(": ") && !line.contains(" ms, "));
+        let widest = tables.map(|line| line.chars().count()).max();
+        assert!(widest.is_some_and(|widest| widest <= 80), "{text}");
+    }
 
     #[test]
     fn all_of_it_is_shown() {

@@ -14,7 +14,7 @@ pub(super) const NO_TASKS: &str = "No tasks.\n";
 /// A page of `list-tasks`.
 pub(super) fn tasks(tasks: &[TaskView], style: &Style, now: WallTime, widths: &mut Widths) -> String {
     let headings = ["TASK", "NAME", "STATE", "USER", "WORKER", "AGE", "TOOK", "RESULT"];
-    let mut grid = Grid::new(style, headings, &[1, 7]).hide_if_narrow(&[3, 6]);
+    let mut grid = Grid::new(style, headings, &[1, 7]).hide_if_narrow(&[3, 6]).hide_if_tiny(&[1, 4]);
     for task in tasks {
         let took = task.started_at.map(|started| span(started, task.finished_at.unwrap_or(now)));
         let result = task.verdict.as_ref().map(ToString::to_string);
@@ -64,7 +64,8 @@ pub(super) fn queue(view: &QueueView, style: &Style, now: WallTime) -> String {
         return "Nothing waits.\n".to_owned();
     }
     let headings = ["TASK", "POSITION", "NAME", "USER", "WAITING", "ASKS FOR", "AGE", "REASON"];
-    let mut grid = Grid::new(style, headings, &[2, 5, 7]).align_right(&[1, 4]).hide_if_narrow(&[2, 3]);
+    let mut grid =
+        Grid::new(style, headings, &[2, 5, 7]).align_right(&[1, 4]).hide_if_narrow(&[2, 3]).hide_if_tiny(&[5, 6]);
     for task in &view.tasks {
         let age = if style.raw { task.submitted_at.to_string() } else { span(task.submitted_at, now) };
         grid.row([
@@ -104,6 +105,14 @@ task-01arz3ndektsv4rrffq69g5fav  sample       failed        alice  worker-1  2h 
 task-01arz3ndektsv4rrffq69g5fav  a\\u{1b}[31m  running 7/10  alice  -         2h   1h 59m  -
 ";
         assert_eq!(tasks(&view, &Style::default(), sample::NOW, &mut Widths::default()), expected);
+    }
+
+    #[test]
+    fn on_a_tiny_terminal_a_task_is_still_one_line() {
+        let style = Style { width: Some(70), ..Style::default() };
+        let text = tasks(&[sample::task(), sample::task()], &style, sample::NOW, &mut Widths::default());
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 70), "{text}");
     }
 
     #[test]

@@ -75,6 +75,7 @@ pub(super) fn cancelled(view: &CancelView, style: &Style) -> String {
 pub(super) fn shutdown(view: &ShutdownView) -> String {
     match (view.draining, view.live_attempts) {
         (_, 0) => "✓ The master stops\n".to_owned(),
+        (true, 1) => "✓ The master starts nothing new and stops when 1 running task has ended\n".to_owned(),
         (true, live) => format!("✓ The master starts nothing new and stops when {live} running tasks have ended\n"),
         (false, live) => format!("✓ The master stops; {live} running tasks go on at their workers\n"),
     }
