@@ -295,6 +295,26 @@ async fn waiting_lasts_longer_than_a_login() {
 }
 
 #[tokio::test]
+async fn who_is_shut_out_reads_no_log_any_more() {
+    let cluster = Cluster::start(1).await;
+    let (admin, server) = (cluster.ctl(), cluster.master.url());
+    let line = format!("echo '{ADMIN_PASSWORD}' | cloudctl users create ann --password-stdin -q");
+    admin.shell(&line).await.ok();
+    let ann = Ctl::new(cluster.dir().join("ann"), server, String::new());
+    ann.shell(&format!("echo '{ADMIN_PASSWORD}' | cloudctl login --username ann --password-stdin -q")).await.ok();
+    let line = "echo up; exec sleep 600";
+    let task = ["task", &image(), "--cpu-cores", "0.1", "--mem", "32MiB", "-q", "--command", line];
+    let task = ann.run(&task).await.ok().trim().to_owned();
+    let mut follower = background(&ann, &["monitor", &task]);
+    reads_until(&mut follower, "up\n").await;
+    admin.run(&["users", "disable", "ann", "-q"]).await.ok();
+    // The master looks every 30 s, and whenever there is something to send.
+    let ended = tokio::time::timeout(2 * PATIENCE, follower.wait_with_output()).await.expect("in time");
+    let output = ended.expect("it ends");
+    assert_eq!(output.status.code(), Some(67), "{output:?}");
+}
+
+#[tokio::test]
 async fn ctrl_c_ends_a_script_that_was_told_to_go_on() {
     let cluster = Cluster::start(1).await;
     let task = running(&cluster, "exec sleep 600").await;

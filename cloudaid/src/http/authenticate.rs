@@ -1,8 +1,40 @@
 //! The token of a request.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use shared::error::{ApiError, ErrorCode};
+use tokio::time::Instant;
+
+use crate::master::auth::Auth;
+
+/// How often a conversation that goes on is asked whether it still may.
+const CHECKED_EVERY: Duration = Duration::from_secs(30);
+
+/// What a request came with.
+#[derive(Clone)]
+pub(super) struct Credential {
+    bearer: Arc<str>,
+    checked: Instant,
+}
+
+impl Credential {
+    /// One that was good just now.
+    pub(super) fn new(bearer: &str) -> Self {
+        Self { bearer: bearer.into(), checked: Instant::now() }
+    }
+
+    /// Looks now and then whether it is still good: a log may be followed for days, and its reader be shut out meanwhile.
+    pub(super) fn check(&mut self, auth: &Auth) -> Result<(), ApiError> {
+        if self.checked.elapsed() < CHECKED_EVERY {
+            return Ok(());
+        }
+        self.checked = Instant::now();
+        auth.verify(&self.bearer).map(drop)
+    }
+}
 
 /// The token of `Authorization: Bearer`, which must be there exactly once.
 pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use http::{StatusCode, header};
-use shared::error::ApiError;
+use shared::error::{ApiError, ErrorCode};
 use shared::id::TaskRef;
 use shared::task::{TaskState, Verdict};
 use shared::view::LogEvent;
@@ -251,6 +251,8 @@ impl<'a> Follower<'a> {
                 let error = CtlError::Api(error);
                 match error {
                     error if error.is_transient() => Some(self.lost(error)),
+                    // There may be a fresh token by now; if not, the next connection is refused.
+                    CtlError::Api(error) if error.code == ErrorCode::Unauthenticated => Some(self.lost(error.into())),
                     CtlError::Api(error) => Some(Followed::NoLog(error)),
                     _ => None,
                 }

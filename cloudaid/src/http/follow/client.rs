@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::extract::ws::{Message, WebSocket};
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use shared::error::ApiError;
@@ -74,9 +74,10 @@ impl Client {
         }
     }
 
-    pub(super) async fn close(&mut self) {
+    pub(super) async fn close(&mut self, code: u16) {
+        let frame = CloseFrame { code, reason: "".into() };
         // A client that is gone needs no goodbye.
-        let _ = self.send(Message::Close(None)).await;
+        let _ = self.send(Message::Close(Some(frame))).await;
     }
 }
 
