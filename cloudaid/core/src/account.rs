@@ -49,10 +49,14 @@ impl std::fmt::Debug for UserRecord {
 pub enum AccountChange {
     /// A new one.
     Create(UserRecord),
-    /// Another password: logins of before end.
-    SetPassword {
-        /// The new one's hash.
-        hash: String,
+    /// What is named becomes so, all of it or nothing; if that is anything new, logins of before end.
+    Update {
+        /// The hash of another password.
+        hash: Option<String>,
+        /// Another role.
+        role: Option<Role>,
+        /// Whether nobody gets in with it.
+        disabled: Option<bool>,
     },
     /// The same password with the present parameters of the hash; no login ends.
     Rehash {
@@ -61,10 +65,6 @@ pub enum AccountChange {
         /// The new one.
         hash: String,
     },
-    /// Another role: logins of before end.
-    SetRole(Role),
-    /// Nobody gets in with it any more, or again.
-    SetDisabled(bool),
     /// All logins of before end.
     EndLogins,
 }
@@ -74,10 +74,11 @@ impl std::fmt::Debug for AccountChange {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Create(user) => f.debug_tuple("Create").field(user).finish(),
-            Self::SetPassword { .. } => f.write_str("SetPassword"),
+            Self::Update { hash, role, disabled } => {
+                let mut shown = f.debug_struct("Update");
+                shown.field("hash", &hash.is_some()).field("role", role).field("disabled", disabled).finish()
+            }
             Self::Rehash { .. } => f.write_str("Rehash"),
-            Self::SetRole(role) => f.debug_tuple("SetRole").field(role).finish(),
-            Self::SetDisabled(disabled) => f.debug_tuple("SetDisabled").field(disabled).finish(),
             Self::EndLogins => f.write_str("EndLogins"),
         }
     }

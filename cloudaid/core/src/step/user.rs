@@ -45,7 +45,7 @@ fn changed(cluster: &Cluster, name: &UserName, change: AccountChange) -> Result<
         (None, AccountChange::Create(user)) => return Ok(user),
         (Some(_), AccountChange::Create(_)) => return Err(Reject::UserExists(name.clone())),
         (None, _) => return Err(Reject::UserNotFound(name.clone())),
-        (Some(known), change) => apply(known.clone(), change),
+        (Some(known), change) => apply(known, change),
     };
     if is_active_admin(&user) || !known.is_some_and(is_active_admin) {
         return Ok(user);
@@ -57,24 +57,25 @@ fn changed(cluster: &Cluster, name: &UserName, change: AccountChange) -> Result<
     Ok(user)
 }
 
-fn apply(mut user: UserRecord, change: AccountChange) -> UserRecord {
-    let before = user.clone();
-    let mut ends_logins = false;
-    match change {
-        AccountChange::Create(_) => {}
-        AccountChange::SetPassword { hash } => (user.password_hash, ends_logins) = (hash, true),
+fn apply(before: &UserRecord, change: AccountChange) -> UserRecord {
+    let mut user = before.clone();
+    let ends_logins = match change {
+        AccountChange::Create(_) => false,
+        AccountChange::Update { hash, role, disabled } => {
+            user.password_hash = hash.unwrap_or(user.password_hash);
+            user.role = role.unwrap_or(user.role);
+            user.disabled = disabled.unwrap_or(user.disabled);
+            user != *before
+        }
         AccountChange::Rehash { verified, hash } => {
             if user.password_hash == verified {
                 user.password_hash = hash;
             }
+            false
         }
-        AccountChange::SetRole(role) => (user.role, ends_logins) = (role, role != before.role),
-        AccountChange::SetDisabled(disabled) => (user.disabled, ends_logins) = (disabled, disabled != before.disabled),
-        AccountChange::EndLogins => ends_logins = true,
-    }
-    if ends_logins {
-        user.generation = user.generation.saturating_add(1);
-    }
+        AccountChange::EndLogins => true,
+    };
+    user.generation = user.generation.saturating_add(u64::from(ends_logins));
     user
 }
 

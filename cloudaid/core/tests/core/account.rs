@@ -18,6 +18,18 @@ fn account(text: &str, role: Role) -> UserRecord {
     UserRecord { name: name(text), password_hash, role, created_at: WallTime(7), generation: 0, disabled: false }
 }
 
+fn set_password(hash: &str) -> AccountChange {
+    AccountChange::Update { hash: Some(hash.into()), role: None, disabled: None }
+}
+
+fn set_role(role: Role) -> AccountChange {
+    AccountChange::Update { hash: None, role: Some(role), disabled: None }
+}
+
+fn set_disabled(disabled: bool) -> AccountChange {
+    AccountChange::Update { hash: None, role: None, disabled: Some(disabled) }
+}
+
 /// The answer, and the account that was saved if one was.
 fn change(world: &mut World, who: &str, change: AccountChange) -> (Result<Answer, Reject>, Option<UserRecord>) {
     let (answer, effects) = world.ask(|request| Input::ChangeAccount { request, name: name(who), change });
@@ -47,7 +59,7 @@ fn a_name_is_given_once() {
     assert_eq!(change(&mut world, "ann", AccountChange::Create(ann.clone())), (Ok(Answer::Done), Some(ann.clone())));
     let (answer, saved) = change(&mut world, "ann", AccountChange::Create(account("ann", Role::Admin)));
     assert_eq!((answer, saved), (Err(Reject::UserExists(name("ann"))), None));
-    let (answer, saved) = change(&mut world, "bob", AccountChange::SetRole(Role::Admin));
+    let (answer, saved) = change(&mut world, "bob", set_role(Role::Admin));
     assert_eq!((answer, saved), (Err(Reject::UserNotFound(name("bob"))), None));
     // It is there after a restart too.
     world.restart();
@@ -61,17 +73,28 @@ fn what_changes_rights_ends_logins() {
     let ann = account("ann", Role::User);
     change(&mut world, "ann", AccountChange::Create(ann.clone())).0.expect("made");
     let changed = |world: &mut World, wish| change(world, "ann", wish).1.expect("it changes");
-    let role = changed(&mut world, AccountChange::SetRole(Role::ReadOnly));
+    let role = changed(&mut world, set_role(Role::ReadOnly));
     assert_eq!(role, UserRecord { role: Role::ReadOnly, generation: 1, ..ann });
-    let password = changed(&mut world, AccountChange::SetPassword { hash: "new".into() });
+    let password = changed(&mut world, set_password("new"));
     assert_eq!(password, UserRecord { password_hash: "new".into(), generation: 2, ..role });
-    let disabled = changed(&mut world, AccountChange::SetDisabled(true));
+    let disabled = changed(&mut world, set_disabled(true));
     assert_eq!(disabled, UserRecord { disabled: true, generation: 3, ..password });
     let ended = changed(&mut world, AccountChange::EndLogins);
     assert_eq!(ended.generation, 4);
     // What is as wished already changes nothing, and ends no login.
-    assert_eq!(change(&mut world, "ann", AccountChange::SetDisabled(true)), (Ok(Answer::Done), None));
-    assert_eq!(change(&mut world, "ann", AccountChange::SetRole(Role::ReadOnly)), (Ok(Answer::Done), None));
+    assert_eq!(change(&mut world, "ann", set_disabled(true)), (Ok(Answer::Done), None));
+    assert_eq!(change(&mut world, "ann", set_role(Role::ReadOnly)), (Ok(Answer::Done), None));
+}
+
+#[test]
+fn several_wishes_are_one_change_or_none() {
+    let mut world = with_admin();
+    let both = AccountChange::Update { hash: Some("new".into()), role: Some(Role::User), disabled: None };
+    let refused = change(&mut world, "root", both.clone());
+    assert_eq!(refused, (Err(Reject::LastAdmin(name("root"))), None), "the password is as it was, too");
+    change(&mut world, "eve", AccountChange::Create(account("eve", Role::Admin))).0.expect("made");
+    let changed = change(&mut world, "root", both).1.expect("it changes");
+    assert_eq!((changed.password_hash.as_str(), changed.role, changed.generation), ("new", Role::User, 1));
 }
 
 #[test]
@@ -89,15 +112,15 @@ fn a_better_hash_of_the_same_password_ends_no_login() {
 fn somebody_can_always_administer_the_cluster() {
     let mut world = with_admin();
     let last = Err(Reject::LastAdmin(name("root")));
-    for wish in [AccountChange::SetDisabled(true), AccountChange::SetRole(Role::User)] {
+    for wish in [set_disabled(true), set_role(Role::User)] {
         assert_eq!(change(&mut world, "root", wish), (last.clone(), None));
     }
     change(&mut world, "eve", AccountChange::Create(account("eve", Role::Admin))).0.expect("made");
-    change(&mut world, "eve", AccountChange::SetDisabled(true)).0.expect("root is left");
-    assert_eq!(change(&mut world, "root", AccountChange::SetDisabled(true)).0, last, "a disabled admin does not count");
-    change(&mut world, "root", AccountChange::SetPassword { hash: "new".into() }).0.expect("that takes nothing away");
-    change(&mut world, "eve", AccountChange::SetDisabled(false)).0.expect("done");
-    change(&mut world, "root", AccountChange::SetRole(Role::User)).0.expect("eve is left");
+    change(&mut world, "eve", set_disabled(true)).0.expect("root is left");
+    assert_eq!(change(&mut world, "root", set_disabled(true)).0, last, "a disabled admin does not count");
+    change(&mut world, "root", set_password("new")).0.expect("that takes nothing away");
+    change(&mut world, "eve", set_disabled(false)).0.expect("done");
+    change(&mut world, "root", set_role(Role::User)).0.expect("eve is left");
 }
 
 fn token(number: usize, user: &str) -> TokenRecord {

@@ -98,8 +98,7 @@ impl Auth {
         Ok(InviteView { invite, username, role, expires_at })
     }
 
-    /// Changes what is named, in the order password, role, disabled. All of it is checked before anything changes but
-    /// what only the core can know.
+    /// Changes what is named, all of it or nothing.
     ///
     /// # Errors
     /// There is no such account, a bad password, or nobody could administer the cluster then.
@@ -109,15 +108,11 @@ impl Auth {
         if let Some(password) = &password {
             password::check_new(password)?;
         }
-        let mut changes = Vec::new();
-        if let Some(password) = password {
-            changes.push(AccountChange::SetPassword { hash: self.inner.passwords.hash(password).await? });
-        }
-        changes.extend(role.map(AccountChange::SetRole));
-        changes.extend(disabled.map(AccountChange::SetDisabled));
-        for change in changes {
-            self.inner.cluster.change_account(name.clone(), change).await?;
-        }
+        let hash = match password {
+            Some(password) => Some(self.inner.passwords.hash(password).await?),
+            None => None,
+        };
+        self.inner.cluster.change_account(name.clone(), AccountChange::Update { hash, role, disabled }).await?;
         Ok(self.user(name)?)
     }
 
@@ -144,7 +139,7 @@ impl Auth {
             return Err(ApiError::new(ErrorCode::PermissionDenied, "the old password is wrong", hint).into());
         }
         let hash = self.inner.passwords.hash(request.new_password).await?;
-        let change = AccountChange::SetPassword { hash };
+        let change = AccountChange::Update { hash: Some(hash), role: None, disabled: None };
         self.inner.cluster.change_account(user.name.clone(), change).await?;
         Ok(self.issue(&user.name, self.inner.ttl)?)
     }
