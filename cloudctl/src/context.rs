@@ -8,9 +8,11 @@ use shared::context::{CONTEXT_FILE, Context, ContextFile};
 use shared::error::exit;
 use shared::text::printable;
 use shared::time::WallTime;
+use shared::view::LoginView;
 use url::{Host, Url};
 
 use crate::args::GlobalArgs;
+use crate::clock;
 use crate::exit::CtlError;
 
 /// The master that a call goes to.
@@ -93,6 +95,12 @@ fn of_context(server: Url, own: Option<String>, context: Option<(&str, &Context)
         },
         (own, _) => Target::new(server, own),
     }
+}
+
+/// What is kept of a login at `server`.
+pub(crate) fn of_login(server: impl Into<String>, login: LoginView) -> Context {
+    let LoginView { token, expires_at, username } = login;
+    Context::logged_in(server.into(), token, username.to_string(), clock::wall(), expires_at)
 }
 
 /// The context that was asked for, or the current one.

@@ -25,9 +25,9 @@ use std::io::{self, IsTerminal, Write};
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use shared::text::printable;
-use shared::time::WallTime;
 
 use crate::args::{GlobalArgs, OutputFormat};
+use crate::clock;
 use crate::exit::CtlError;
 
 pub(crate) use keys::Keys;
@@ -117,7 +117,7 @@ impl Terminal {
             (Format::Yaml, _) => yaml::render(view).map_err(unwritable)?,
             (Format::Jsonl, _) => jsonl::render(view).map_err(unwritable)?,
             (_, View::Text(text)) => format!("{}\n", text.trim_end()).into_bytes(),
-            (Format::Table, _) => table::render(view, &self.style, now()).into_bytes(),
+            (Format::Table, _) => table::render(view, &self.style, clock::wall()).into_bytes(),
             (Format::Quiet, _) => quiet::render(view, &self.style),
             (Format::Template(template), _) => template.render(view)?,
         };
@@ -126,7 +126,7 @@ impl Terminal {
 
     /// What [`Terminal::print`] would write as a table.
     pub(crate) fn table(&self, view: &View) -> String {
-        table::render(view, &self.style, now())
+        table::render(view, &self.style, clock::wall())
     }
 
     /// Begins a list that comes in pages.
@@ -209,10 +209,6 @@ impl Terminal {
     pub(crate) fn can_ask(&self) -> bool {
         io::stdin().is_terminal() && self.errors_seen
     }
-}
-
-fn now() -> WallTime {
-    WallTime(jiff::Timestamp::now().as_millisecond())
 }
 
 /// A result that its format cannot express.

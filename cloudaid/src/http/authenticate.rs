@@ -13,8 +13,7 @@ use crate::master::auth::Auth;
 /// How often a conversation that goes on is asked whether it still may.
 const CHECKED_EVERY: Duration = Duration::from_secs(30);
 
-/// What a request came with.
-#[derive(Clone)]
+/// What somebody came with who stays.
 pub(super) struct Credential {
     bearer: Arc<str>,
     checked: Instant,

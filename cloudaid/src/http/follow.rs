@@ -2,10 +2,11 @@
 //!
 //! The log store keeps everything, so a slow client only falls behind; it holds up neither the task nor anybody else.
 
+use axum::extract::State;
 use axum::extract::ws::close_code;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocketUpgrade};
-use axum::extract::{Extension, State};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use shared::error::{ApiError, ErrorCode};
 use shared::id::{ElementId, TaskRef};
@@ -15,7 +16,7 @@ use shared::view::{LogEvent, TaskView};
 use tokio::sync::watch;
 
 use super::Shared;
-use super::authenticate::Credential;
+use super::authenticate::{Credential, bearer};
 use super::error::{Failure, internal, invalid};
 use super::extract::{Caller, Params, TaskPath};
 use super::visible::{find_visible, single_element};
@@ -40,7 +41,7 @@ const WRITE_BUFFER_LIMIT: usize = 4 * 1024 * 1024;
 pub(super) async fn follow(
     State(state): State<Shared>,
     Caller(principal): Caller,
-    Extension(credential): Extension<Credential>,
+    headers: HeaderMap,
     TaskPath(task): TaskPath,
     params: Params,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -53,19 +54,13 @@ pub(super) async fn follow(
         .max_frame_size(INBOUND_LIMIT)
         .write_buffer_size(0)
         .max_write_buffer_size(WRITE_BUFFER_LIMIT);
-    Ok(upgrade.on_upgrade(move |socket| converse(Client::new(socket), credential, state, task, view, start)))
+    let credential = Credential::new(bearer(&headers)?);
+    Ok(upgrade.on_upgrade(move |socket| converse(Client::new(socket, credential), state, task, view, start)))
 }
 
-async fn converse(
-    mut client: Client,
-    credential: Credential,
-    state: Shared,
-    task: TaskRef,
-    view: TaskView,
-    start: Start,
-) {
+async fn converse(mut client: Client, state: Shared, task: TaskRef, view: TaskView, start: Start) {
     let result = match single_element(task, &view) {
-        Ok(element) => Follower::new(&mut client, credential, state, element, view, start).run().await,
+        Ok(element) => Follower::new(&mut client, state, element, view, start).run().await,
         Err(error) => Err(error.into()),
     };
     let mut code = close_code::NORMAL;
@@ -83,7 +78,6 @@ async fn converse(
 struct Follower<'a> {
     start: Start,
     client: &'a mut Client,
-    credential: Credential,
     state: Shared,
     element: ElementId,
     view: TaskView,
@@ -92,18 +86,11 @@ struct Follower<'a> {
 }
 
 impl<'a> Follower<'a> {
-    fn new(
-        client: &'a mut Client,
-        credential: Credential,
-        state: Shared,
-        element: ElementId,
-        view: TaskView,
-        start: Start,
-    ) -> Self {
+    fn new(client: &'a mut Client, state: Shared, element: ElementId, view: TaskView, start: Start) -> Self {
         let mut changes = state.cluster.subscribe(element.task);
         // The view was read before: look once more.
         changes.mark_changed();
-        Self { start, client, credential, state, element, view, changes, told: None }
+        Self { start, client, state, element, view, changes, told: None }
     }
 
     async fn run(mut self) -> Result<(), Stop> {
@@ -162,7 +149,7 @@ impl<'a> Follower<'a> {
                     self.client.send(frame(chunk, self.start.times)).await?;
                 }
                 self.client.listen()?;
-                self.credential.check(&self.state.auth)?;
+                self.client.credential.check(&self.state.auth)?;
             }
             if is_over || !self.start.follow {
                 return Ok(());
@@ -173,7 +160,7 @@ impl<'a> Follower<'a> {
 
     /// Looks at the task again if it has changed, and tells its state.
     async fn refresh(&mut self) -> Result<(), Stop> {
-        self.credential.check(&self.state.auth)?;
+        self.client.credential.check(&self.state.auth)?;
         if self.changes.has_changed().unwrap_or_else(|_| !self.view.state.is_final()) {
             self.changes.mark_unchanged();
             self.view = self.state.cluster.task(self.element.into()).await?;

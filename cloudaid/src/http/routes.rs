@@ -11,7 +11,7 @@ use shared::error::{ApiError, ErrorCode};
 use shared::role::Role;
 
 use super::Shared;
-use super::authenticate::{Credential, bearer};
+use super::authenticate::bearer;
 use super::error::Failure;
 
 /// Who may call a path. Whose things the caller gets to see there is decided by [`may_see`](crate::master::auth::may_see).
@@ -117,16 +117,13 @@ async fn authorize(
     next: Next,
 ) -> Result<Response, Failure> {
     if let Some(least) = right.least_role() {
-        let bearer = bearer(request.headers())?;
-        let principal = state.auth.verify(bearer)?;
-        let credential = Credential::new(bearer);
+        let principal = state.auth.verify(bearer(request.headers())?)?;
         if principal.role < least {
             let who = principal.token.map_or_else(|| principal.user.to_string(), |_| "the token".to_owned());
             let message = format!("this needs the role {least}, and {who} is {}", principal.role);
             return Err(ApiError::new(ErrorCode::PermissionDenied, message, "ask an admin").into());
         }
         request.extensions_mut().insert(principal);
-        request.extensions_mut().insert(credential);
     }
     Ok(next.run(request).await)
 }

@@ -13,9 +13,9 @@ use cloudaid_core::reject::Reject;
 use shared::error::{ApiError, ErrorCode};
 use shared::id::{TokenId, UserName};
 use shared::role::Role;
-use shared::time::WallTime;
 use shared::view::{LoginRequest, LoginView, SetupRequest};
 
+use crate::clock;
 use crate::config::Registration;
 use crate::master::handle::ClusterHandle;
 
@@ -230,7 +230,7 @@ impl Auth {
 
     async fn new_user(&self, name: UserName, password: String, role: Role) -> Result<UserRecord, LoginError> {
         let password_hash = self.inner.passwords.hash(password).await?;
-        let created_at = WallTime(jiff::Timestamp::now().as_millisecond());
+        let created_at = clock::wall();
         Ok(UserRecord { name, password_hash, role, created_at, generation: 0, disabled: false })
     }
 

@@ -9,6 +9,7 @@ use shared::context::{Context, ContextFile};
 use shared::time::WallTime;
 use shared::view::LoginView;
 
+use crate::clock;
 use crate::context::{self, Target};
 use crate::exit::CtlError;
 
@@ -54,7 +55,7 @@ impl Credentials {
     /// How long until it is time to renew; none: it is never.
     pub(super) fn due_in(&self) -> Option<Duration> {
         let at = self.state.lock().renewal.as_ref()?.at;
-        let left = at.0.saturating_sub(now().0);
+        let left = at.0.saturating_sub(clock::wall().0);
         Some(Duration::from_millis(u64::try_from(left).unwrap_or(0)).min(LONGEST))
     }
 
@@ -70,7 +71,7 @@ impl Credentials {
         let _only = self.renewing.lock().await;
         let before = self.state.lock().clone();
         let (Some(Renewal { context, at }), Some(header)) = (before.renewal, before.header) else { return };
-        if at > now() {
+        if at > clock::wall() {
             return;
         }
         let fresh = match ask(header).await {
@@ -86,7 +87,7 @@ impl Credentials {
             }
             None => {
                 let pause = i64::try_from(PAUSE.as_millis()).unwrap_or_default();
-                state.renewal = Some(Renewal { context, at: WallTime(now().0 + pause) });
+                state.renewal = Some(Renewal { context, at: WallTime(clock::wall().0 + pause) });
             }
         }
     }
@@ -94,26 +95,20 @@ impl Credentials {
 
 /// Puts a fresh token into the file, unless somebody has logged in there as somebody else in the meantime.
 fn keep(name: &str, before: Option<&str>, login: LoginView) -> Result<Context, CtlError> {
-    let fresh =
-        |server: String| Context::logged_in(server, login.token, login.username.to_string(), now(), login.expires_at);
     update(&context::path()?, |file: &mut ContextFile| {
-        Ok::<_, CtlError>(match file.contexts.get_mut(name) {
-            Some(known) if known.token.as_deref() == before => {
-                let (rest, server) = (std::mem::take(&mut known.rest), known.server.clone());
-                *known = Context { rest, ..fresh(server) };
-                known.clone()
-            }
-            _ => fresh(String::new()),
-        })
+        let known = file.contexts.get(name);
+        let server = known.map(|known| known.server.clone()).unwrap_or_default();
+        let is_same = known.is_some_and(|known| known.token.as_deref() == before);
+        let fresh = context::of_login(server, login);
+        if is_same {
+            file.upsert(name, fresh.clone());
+        }
+        Ok::<_, CtlError>(fresh)
     })
 }
 
 fn known(name: &str) -> Result<Option<Context>, CtlError> {
     Ok(load(&context::path()?)?.contexts.remove(name))
-}
-
-fn now() -> WallTime {
-    WallTime(jiff::Timestamp::now().as_millisecond())
 }
 
 fn bearer(token: &str) -> Result<HeaderValue, CtlError> {
@@ -147,7 +142,7 @@ mod tests {
             asked.set(asked.get() + 1);
             async { Err(CtlError::Declined) }
         };
-        let early = Credentials::new(&target(Some(WallTime(now().0 + 60_000)))).expect("credentials");
+        let early = Credentials::new(&target(Some(WallTime(clock::wall().0 + 60_000)))).expect("credentials");
         early.renew(ask).await;
         let never = Credentials::new(&target(None)).expect("credentials");
         never.renew(ask).await;

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use shared::context::file::{load, update};
 use shared::context::{Context, ContextFile};
-use shared::time::WallTime;
 use shared::view::{LoginRequest, LoginView, SetupRequest};
 use url::Url;
 
@@ -46,15 +45,14 @@ pub(super) fn place(name: Option<&str>, global: &GlobalArgs, file: &ContextFile)
 
 /// Keeps a login as a context, which becomes the current one.
 pub(super) fn remember(path: &Path, name: String, server: &str, login: LoginView) -> Result<LoggedInView, CtlError> {
-    let (server, username) = (server.to_owned(), login.username.to_string());
-    let now = WallTime(jiff::Timestamp::now().as_millisecond());
-    let stored = Context::logged_in(server.clone(), login.token, username.clone(), now, login.expires_at);
+    let (username, expires_at) = (login.username.to_string(), login.expires_at);
+    let stored = context::of_login(server, login);
     update(path, |file| {
         file.upsert(name.clone(), stored);
         file.current = Some(name.clone());
         Ok::<_, CtlError>(())
     })?;
-    Ok(LoggedInView { context: name, server, username, expires_at: login.expires_at })
+    Ok(LoggedInView { context: name, server: server.to_owned(), username, expires_at })
 }
 
 /// What is in the file, or what was given.

@@ -5,12 +5,12 @@ use std::time::Instant;
 use crossterm::event::{Event, EventStream, KeyCode, KeyEventKind, KeyModifiers};
 use futures_util::StreamExt;
 use ratatui::DefaultTerminal;
-use shared::time::WallTime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Session;
 use crate::args::WatchArgs;
+use crate::clock;
 use crate::exit::CtlError;
 use crate::render::Done;
 use crate::screen::{Look, Rates, Snapshot, draw};
@@ -47,7 +47,7 @@ async fn watch(
         let look = Look {
             server: session.client.server(),
             colour: session.terminal.style.colour,
-            now: WallTime(jiff::Timestamp::now().as_millisecond()),
+            now: clock::wall(),
             problem: problem.as_deref(),
         };
         let drawn = screen.draw(|frame| draw(frame, &snapshot, &rates, &look));

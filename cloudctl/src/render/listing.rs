@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::rows::RowSink;
 use super::table::Pages;
 use super::{Format, Terminal, View, jsonl, quiet, yaml};
+use crate::clock;
 use crate::exit::CtlError;
 
 /// Writes a list to stdout.
@@ -28,7 +29,7 @@ impl<'a> Listing<'a> {
     /// Writes one more page. `rest` is the same view without its rows: what stands around them.
     pub(crate) fn page(&mut self, page: &View, rest: &View) -> Result<(), CtlError> {
         let bytes = match &self.terminal.format {
-            Format::Table => self.pages.page(page, &self.terminal.style, super::now()).into_bytes(),
+            Format::Table => self.pages.page(page, &self.terminal.style, clock::wall()).into_bytes(),
             Format::Quiet => quiet::render(page, &self.terminal.style),
             Format::Jsonl => jsonl::render(page).map_err(super::unwritable)?,
             Format::Template(template) => template.render(page)?,

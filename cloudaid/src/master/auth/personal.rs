@@ -13,6 +13,7 @@ use shared::view::{CreateTokenRequest, NewTokenView, TokenView};
 use ulid::Ulid;
 
 use super::{Auth, Principal, constant_time_eq, may_see};
+use crate::clock;
 
 /// What they begin with, so that scanners find them where they should not be.
 const PREFIX: &str = "cloudai_";
@@ -56,7 +57,7 @@ impl Auth {
             return Err(ApiError::new(ErrorCode::PermissionDenied, message, "leave it out for all that you may do"));
         }
         let secret: [u8; 32] = rand::random();
-        let created_at = now();
+        let created_at = clock::wall();
         let lifetime = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
         let record = TokenRecord {
             id: TokenId(Ulid::generate()),
@@ -106,7 +107,7 @@ impl Auth {
         let accounts = self.inner.cluster.accounts();
         let token = accounts.find_token(id.parse().ok()?)?;
         let secret: [u8; 32] = hex::decode(secret).ok()?.try_into().ok()?;
-        let at = now();
+        let at = clock::wall();
         if !constant_time_eq(blake3::hash(&secret).as_bytes(), &token.digest) || token.expires_at <= at {
             return None;
         }
@@ -126,8 +127,4 @@ impl Auth {
             }
         });
     }
-}
-
-fn now() -> WallTime {
-    WallTime(jiff::Timestamp::now().as_millisecond())
 }
