@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use shared::id::WorkerId;
 
+use crate::http::Site;
+
 mod check;
 mod dotenv;
 mod file;
@@ -40,7 +42,11 @@ pub struct MasterConfig {
     pub grpc: SocketAddr,
     /// Signs logins; if none, the master makes one and keeps it.
     pub jwt_secret: Option<Secret>,
-    /// How long a login lasts.
+    /// What the secret was before.
+    pub previous_jwt_secret: Option<Secret>,
+    /// How browsers reach the admin API.
+    pub site: Site,
+    /// How long a token lets in before it must be renewed.
     pub token_ttl: Duration,
     /// Who may make an account for themselves.
     pub registration: Registration,

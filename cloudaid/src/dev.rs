@@ -142,8 +142,7 @@ where
 /// A context that cannot be written is no reason not to run: cloudctl can log in by hand.
 async fn write_context(started: &Started, file: Option<std::path::PathBuf>) -> Written {
     let (Some(admin), Some(file)) = (&started.admin, file) else { return Written::Nothing };
-    let (server, username) = (ready::url(started.http), admin.username.to_string());
-    let context = Context::logged_in(server, admin.token.clone(), username, clock::wall(), admin.expires_at);
+    let context = Context::logged_in(ready::url(started.http), admin.clone(), clock::wall());
     let path = file.clone();
     match tokio::task::spawn_blocking(move || context::write(&path, context)).await {
         Ok(Ok(current)) => Written::To { file, current },

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::HeaderValue;
 use axum::http::header::X_CONTENT_TYPE_OPTIONS;
+use axum::middleware::from_fn_with_state;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -27,9 +28,11 @@ mod health;
 mod json;
 mod logs;
 mod ndjson;
+mod peer;
 mod range;
 mod routes;
 mod serve;
+mod site;
 mod submit;
 mod tasks;
 mod tokens;
@@ -38,6 +41,7 @@ mod visible;
 mod workers;
 
 pub use serve::serve;
+pub use site::Site;
 
 use routes::{Listed, Right, Routes};
 
@@ -52,6 +56,8 @@ pub struct ApiState {
     pub logs: LogStore,
     /// What tasks left in /output.
     pub files: FileStore,
+    /// How it is reached.
+    pub site: Site,
     /// Cancelled when the master stops; ends the streams that would go on for ever.
     pub shutdown: CancellationToken,
 }
@@ -66,6 +72,7 @@ pub fn router(state: ApiState) -> Router {
     router
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(from_fn_with_state(state.clone(), site::guard))
         .layer(SetResponseHeaderLayer::if_not_present(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
         .layer(CatchPanicLayer::custom(error::panicked))
         .with_state(state)
@@ -80,10 +87,12 @@ fn routes(state: &Shared) -> (Router<Shared>, Vec<Listed>) {
         .post("/api/auth/setup", Public, auth::setup)
         .post("/api/auth/register", Public, auth::register)
         .post("/api/auth/login", Public, auth::login)
-        .post("/api/auth/refresh", Look, auth::refresh)
+        .post("/api/auth/cookie", Public, auth::cookie)
+        .post("/api/auth/refresh", Public, auth::refresh)
         .post("/api/auth/logout", Look, auth::logout)
         .post("/api/auth/password", Look, auth::password)
         .get("/api/auth/me", Look, auth::me)
+        .post("/api/auth/rotate-keys", Administer, auth::rotate_keys)
         .get("/api/users", Look, users::list)
         .post("/api/users", Administer, users::create)
         .get("/api/users/{name}", Look, users::show)

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use cloudaid_core::Cluster;
 use cloudaid_core::effect::Effect;
+use cloudaid_core::guesses::{GuessCount, GuessKey, Guesses};
 use cloudaid_core::recover::RecoverError;
 use cloudaid_core::scheduler::round_robin::RoundRobin;
 use cloudaid_core::settings::Settings;
 use shared::error::ApiError;
 use shared::id::{ClusterId, UserName};
-use shared::time::WallTime;
 use shared::view::LoginView;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -47,7 +47,7 @@ mod reply;
 mod task_logs;
 mod view;
 
-use auth::{Auth, SecretError};
+use auth::{Auth, AuthConfig, SecretError};
 use driver::{Driver, DriverError};
 use execute::Shell;
 use files::FileStore;
@@ -58,8 +58,6 @@ use logs::LogStore;
 const MAILBOX: usize = 1024;
 /// How long open requests may take to end when the master stops.
 const STOP_GRACE: Duration = Duration::from_secs(10);
-/// Validity of the token that `dev` gives to cloudctl; it is made anew at every start.
-const DEV_TOKEN_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The account that `dev` makes.
 const DEV_ADMIN: &str = "admin";
 
@@ -75,25 +73,7 @@ pub struct Started {
     /// The file with the one-time token that makes the first account, while there is none.
     pub setup_token_file: Option<PathBuf>,
     /// A login, where the configuration asks for one.
-    pub admin: Option<AdminLogin>,
-}
-
-/// A token of an admin.
-#[derive(Clone)]
-pub struct AdminLogin {
-    /// Whose.
-    pub username: UserName,
-    /// For `Authorization: Bearer`.
-    pub token: String,
-    /// When it stops to work.
-    pub expires_at: WallTime,
-}
-
-impl std::fmt::Debug for AdminLogin {
-    /// Without the token.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("AdminLogin").field("username", &self.username).finish_non_exhaustive()
-    }
+    pub admin: Option<LoginView>,
 }
 
 /// Why a master does not start, or does not go on.
@@ -216,13 +196,19 @@ pub async fn run_with(
 
     let logs = LogStore::open(&config.data_dir.join("logs")).map_err(|source| io(&config.data_dir, source))?;
     let files = FileStore::open(&config.data_dir.join("files")).map_err(|source| io(&config.data_dir, source))?;
-    let driver = recover(&config, store, logs.clone()).await?;
+    let mut driver = recover(&config, store, logs.clone()).await?;
+    let guesses = Guesses::new(driver.guesses.drain(..));
     let (cluster, driver) = driver.into_handle(shutdown.clone());
     let driver = tokio::spawn(driver.run(shutdown.clone()));
 
-    let jwt_secret =
-        Auth::ensure_jwt_secret(config.jwt_secret.as_ref().map(crate::config::Secret::expose), &config.data_dir)?;
-    let auth = Auth::new(&jwt_secret, config.token_ttl, config.registration, &config.data_dir, cluster.clone())?;
+    let auth_config = AuthConfig {
+        jwt_secret: config.jwt_secret.as_ref(),
+        previous_jwt_secret: config.previous_jwt_secret.as_ref(),
+        ttl: config.token_ttl,
+        registration: config.registration,
+        data_dir: &config.data_dir,
+    };
+    let auth = Auth::new(&auth_config, cluster.clone(), guesses)?;
     let worker_token_file = config.data_dir.join("worker.token");
     let worker_token = auth::ensure_secret(&worker_token_file)?;
 
@@ -236,7 +222,8 @@ pub async fn run_with(
     let grpc = tokio::spawn(grpc::serve(grpc_listener, state, shutdown.clone()));
     let admin = if config.bootstrap_admin { Some(bootstrap_admin(&auth, &cluster).await?) } else { None };
     let setup_token_file = auth.ensure_setup_token().map_err(MasterError::Account)?;
-    let state = ApiState { cluster: cluster.clone(), auth, logs, files, shutdown: shutdown.clone() };
+    let state =
+        ApiState { cluster: cluster.clone(), auth, logs, files, site: config.site.clone(), shutdown: shutdown.clone() };
     let http = tokio::spawn(http::serve(http_listener, http::router(state), shutdown.clone()));
     info!("✓ Master node started successfully");
     info!("✓ gRPC server listening on :{} ({grpc_address})", grpc_address.port());
@@ -304,11 +291,13 @@ struct Recovered {
     store: Arc<dyn Store>,
     position: crate::store::Position,
     shell: Arc<Shell>,
+    guesses: Vec<(GuessKey, GuessCount)>,
 }
 
 /// Loads what the store holds, begins a new epoch, and makes that durable before anything else.
 async fn recover(config: &MasterConfig, store: Arc<dyn Store>, logs: LogStore) -> Result<Recovered, MasterError> {
-    let (snapshot, position) = store.load().await?;
+    let (mut snapshot, position) = store.load().await?;
+    let guesses = std::mem::take(&mut snapshot.guesses);
     let settings = Settings {
         heartbeat: config.leases.heartbeat,
         suspect: config.leases.suspect,
@@ -339,14 +328,17 @@ async fn recover(config: &MasterConfig, store: Arc<dyn Store>, logs: LogStore) -
     for token in cluster.tokens() {
         shell.accounts.set_token(token.id, Some(token.clone()));
     }
+    for login in cluster.logins() {
+        shell.accounts.set_login(login.id, Some(login.clone()));
+    }
     let identity = cluster.identity();
     info!("Cluster {} at start {}: {} attempts live", identity.cluster, identity.epoch.0, cluster.live_attempts());
-    Ok(Recovered { cluster, store, position, shell: Arc::new(shell) })
+    Ok(Recovered { cluster, store, position, shell: Arc::new(shell), guesses })
 }
 
 impl Recovered {
     fn into_handle(self, shutdown: CancellationToken) -> (ClusterHandle, Driver) {
-        let Self { cluster, store, position, shell } = self;
+        let Self { cluster, store, position, shell, guesses: _ } = self;
         let (sender, mailbox) = mpsc::channel(MAILBOX);
         let handle = ClusterHandle::new(sender, Arc::clone(&shell), Arc::clone(&store), shutdown);
         (handle, Driver { cluster, store, position, shell, mailbox })
@@ -354,14 +346,12 @@ impl Recovered {
 }
 
 /// The account of `dev`, with a password that nobody knows, and a token for it.
-async fn bootstrap_admin(auth: &Auth, cluster: &ClusterHandle) -> Result<AdminLogin, MasterError> {
+async fn bootstrap_admin(auth: &Auth, cluster: &ClusterHandle) -> Result<LoginView, MasterError> {
     let username: UserName = DEV_ADMIN.parse().map_err(|_| MasterError::Store(StoreError::Closed))?;
     if cluster.accounts().is_empty() {
         auth.create_unguessable(&username).await.map_err(MasterError::Account)?;
     }
-    let LoginView { token, expires_at, username } =
-        auth.issue(&username, DEV_TOKEN_TTL).map_err(MasterError::Account)?;
-    Ok(AdminLogin { username, token, expires_at })
+    auth.login_local(&username).await.map_err(MasterError::Account)
 }
 
 async fn listen(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, MasterError> {

@@ -1,5 +1,6 @@
 //! The command line. What each flag means stands here and nowhere else.
 
+mod admin;
 mod cluster;
 mod files;
 mod global;
@@ -21,6 +22,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use shared::error::exit;
 
+pub(crate) use admin::{AdminArgs, AdminVerb};
 pub(crate) use cluster::{QueueArgs, ShutdownArgs, StatsArgs, StatusArgs, WatchArgs};
 pub(crate) use files::{DownloadArgs, FilesArgs, TaskFilesArgs};
 pub(crate) use global::{GlobalArgs, OutputFormat};
@@ -191,6 +193,9 @@ pub(crate) enum Verb {
         CLOUDCTL_TOKEN=$(cat token) cloudctl list-tasks"
     )]
     Tokens(TokensArgs),
+    /// Do something to the master itself.
+    #[command(after_help = "Example:\n  cloudctl admin rotate-keys")]
+    Admin(AdminArgs),
     /// Say who you are to the master.
     #[command(after_help = "Example:\n  cloudctl whoami")]
     Whoami,

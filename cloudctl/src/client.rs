@@ -16,6 +16,7 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::error::{ApiError, ErrorBody, ErrorCode, exit};
+use shared::view::RefreshRequest;
 use url::Url;
 
 pub(crate) use api::TaskFilter;
@@ -78,9 +79,9 @@ impl Client {
 
     /// Gets a fresh token if it is time for one.
     async fn renew(&self) {
-        let ask = |token| async move {
-            let request = self.http.post(self.url("api/auth/refresh")?).json(&serde_json::json!({}));
-            self.read(self.send_with(Some(token), request).await?).await
+        let ask = |refresh_token| async move {
+            let request = self.http.post(self.url("api/auth/refresh")?).json(&RefreshRequest { refresh_token });
+            self.read(self.send_with(None, request).await?).await
         };
         self.credentials.renew(ask).await;
     }

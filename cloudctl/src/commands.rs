@@ -1,5 +1,6 @@
 //! The verbs. Each takes its arguments, asks the master, and returns what is to be shown.
 
+mod admin;
 mod attend;
 mod bulk;
 mod cancel;
@@ -106,5 +107,6 @@ pub(crate) async fn run(cli: &Cli, terminal: &Terminal) -> Result<Done, CtlError
         Verb::Password(args) => password::run(args, &session).await,
         Verb::Tokens(args) => tokens::run(args, &session).await,
         Verb::Users(args) => users::run(args, &session).await,
+        Verb::Admin(args) => admin::run(args, &session).await,
     }
 }

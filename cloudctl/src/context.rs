@@ -85,7 +85,7 @@ fn resolve_in(global: &GlobalArgs, file: &ContextFile) -> Result<Target, CtlErro
 }
 
 /// A token of our own comes before that of the context.
-fn of_context(server: Url, own: Option<String>, context: Option<(&str, &Context)>) -> Target {
+pub(crate) fn of_context(server: Url, own: Option<String>, context: Option<(&str, &Context)>) -> Target {
     match (own, context) {
         (None, Some((name, context))) => Target {
             server,
@@ -99,8 +99,7 @@ fn of_context(server: Url, own: Option<String>, context: Option<(&str, &Context)
 
 /// What is kept of a login at `server`.
 pub(crate) fn of_login(server: impl Into<String>, login: LoginView) -> Context {
-    let LoginView { token, expires_at, username } = login;
-    Context::logged_in(server.into(), token, username.to_string(), clock::wall(), expires_at)
+    Context::logged_in(server.into(), login, clock::wall())
 }
 
 /// The context that was asked for, or the current one.

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::time::WallTime;
+use crate::view::LoginView;
 
 /// Where the file lies, below the user's configuration directory (`$XDG_CONFIG_HOME`, else `~/.config`).
 pub const CONTEXT_FILE: &str = "cloudctl/contexts.toml";
@@ -35,6 +36,9 @@ pub struct Context {
     /// For `Authorization: Bearer`. Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// Renews the token, once. Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<String>,
     /// Who the token stands for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
@@ -67,15 +71,17 @@ impl ContextFile {
 }
 
 impl Context {
-    /// A context with a token that was given at `now` and works until `expires_at`. It is time for a fresh one when two
+    /// A context with a login that was given at `now`. It is time for a fresh one when two
     /// thirds of that are over.
     #[must_use]
-    pub fn logged_in(server: String, token: String, username: String, now: WallTime, expires_at: WallTime) -> Self {
+    pub fn logged_in(server: String, login: LoginView, now: WallTime) -> Self {
+        let LoginView { token, expires_at, refresh_token, username } = login;
         let refresh_at = WallTime(now.0 + (expires_at.0 - now.0).max(0) / 3 * 2);
         Self {
             server,
             token: Some(token),
-            username: Some(username),
+            refresh_token: Some(refresh_token),
+            username: Some(username.to_string()),
             expires_at: Some(expires_at),
             refresh_at: Some(refresh_at),
             rest: toml::Table::new(),
@@ -126,9 +132,15 @@ mod tests {
 
     #[test]
     fn a_token_is_renewed_before_it_ends() {
-        let context = Context::logged_in("s".into(), "t".into(), "u".into(), WallTime(1000), WallTime(4000));
+        let login = LoginView {
+            token: "t".into(),
+            expires_at: WallTime(4000),
+            refresh_token: "r".into(),
+            username: "u".parse().expect("a name"),
+        };
+        let context = Context::logged_in("s".into(), login.clone(), WallTime(1000));
         assert_eq!(context.refresh_at, Some(WallTime(3000)));
-        let over = Context::logged_in("s".into(), "t".into(), "u".into(), WallTime(5000), WallTime(4000));
+        let over = Context::logged_in("s".into(), login, WallTime(5000));
         assert_eq!(over.refresh_at, Some(WallTime(5000)));
     }
 

@@ -270,45 +270,45 @@ name_type!(
     "a user name (a letter or digit, then up to 62 letters, digits, `.`, `_` or `-`)"
 );
 
-/// Names a cluster for ever; containers carry it, so that two clusters can share an engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ClusterId(pub Ulid);
+macro_rules! ulid_type {
+    ($(#[$doc:meta])* $type:ident, $form:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $type(pub Ulid);
 
-impl fmt::Display for ClusterId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.to_string().to_ascii_lowercase())
-    }
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0.to_string().to_ascii_lowercase())
+            }
+        }
+
+        impl FromStr for $type {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                let ulid = Ulid::from_string(&text.to_ascii_uppercase());
+                ulid.map(Self).map_err(|_| InvalidId::new(text, $form))
+            }
+        }
+
+        serde_as_text!($type);
+    };
 }
 
-impl FromStr for ClusterId {
-    type Err = InvalidId;
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let ulid = Ulid::from_string(&text.to_ascii_uppercase());
-        ulid.map(Self).map_err(|_| InvalidId::new(text, "a cluster id"))
-    }
-}
-
-serde_as_text!(ClusterId);
-
-/// A personal token; no secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TokenId(pub Ulid);
-
-impl fmt::Display for TokenId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.to_string().to_ascii_lowercase())
-    }
-}
-
-impl FromStr for TokenId {
-    type Err = InvalidId;
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let ulid = Ulid::from_string(&text.to_ascii_uppercase());
-        ulid.map(Self).map_err(|_| InvalidId::new(text, "the id of a token"))
-    }
-}
-
-serde_as_text!(TokenId);
+ulid_type!(
+    /// Names a cluster for ever; containers carry it, so that two clusters can share an engine.
+    ClusterId,
+    "a cluster id"
+);
+ulid_type!(
+    /// A personal token; no secret.
+    TokenId,
+    "the id of a token"
+);
+ulid_type!(
+    /// A login: from the password until its end; no secret.
+    LoginId,
+    "the id of a login"
+);
 
 /// Ties an answer to the caller who waits for it. The channel itself stays outside the core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

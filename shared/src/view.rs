@@ -11,9 +11,9 @@ use crate::time::WallTime;
 use crate::worker::{Usage, WorkerState};
 
 pub use account::{
-    CreateTokenRequest, CreateUserRequest, InviteRequest, InviteView, LoginRequest, LoginView, MeView, NewTokenView,
-    PasswordRequest, RegisterRequest, SetupRequest, TokenListView, TokenView, UpdateUserRequest, UserListView,
-    UserView,
+    CreateTokenRequest, CreateUserRequest, InviteRequest, InviteView, KeysView, LoginRequest, LoginView, LogoutRequest,
+    MeView, NewTokenView, PasswordRequest, RefreshRequest, RegisterRequest, SetupRequest, TokenListView, TokenView,
+    UpdateUserRequest, UserListView, UserView,
 };
 pub use dry_run::{DryRunView, Fit, FitView};
 pub use elements::ElementGroupView;

@@ -160,6 +160,8 @@ fn master_config(data_dir: PathBuf) -> MasterConfig {
         http: any_port,
         grpc: any_port,
         jwt_secret: None,
+        previous_jwt_secret: None,
+        site: Default::default(),
         token_ttl: Duration::from_secs(3600),
         registration: Registration::Invite,
         print_task_logs: false,

@@ -150,7 +150,7 @@ async fn output_that_nobody_reads_is_no_failure() {
 }
 
 #[tokio::test]
-async fn a_login_renews_itself_and_one_that_ran_out_says_what_to_do() {
+async fn a_login_renews_itself_and_one_that_has_ended_says_what_to_do() {
     let options = MasterOptions { env: vec![("CLOUDAI_AUTH_TOKEN_TTL".into(), "3s".into())], ..Default::default() };
     let cluster = Cluster::start_with(&options, 0, &WorkerOptions::default()).await;
     let ctl = cluster.ctl().with_env("CLOUDCTL_TOKEN", "");
@@ -173,7 +173,7 @@ async fn a_login_renews_itself_and_one_that_ran_out_says_what_to_do() {
     }
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).expect("the file").permissions());
     assert_eq!(mode & 0o777, 0o600);
-    assert_eq!(names(file.parent().expect("its directory")), [".contexts.lock", "contexts.toml"]);
+    assert_eq!(names(file.parent().expect("its directory")), [".contexts.lock", ".renewal.lock", "contexts.toml"]);
 
     let stale = ctl.clone().with_env("CLOUDCTL_SERVER", &cluster.master.url()).with_env("CLOUDCTL_TOKEN", &first);
     // No call of ours renews the last one in the meantime, so both have run out when this one has.
@@ -182,9 +182,14 @@ async fn a_login_renews_itself_and_one_that_ran_out_says_what_to_do() {
         eventually(PATIENCE, "it runs out", || async { (tokens.run(&["whoami"]).await.code == 67).then_some(()) })
             .await;
     }
+    ctl.run(&["whoami"]).await.ok();
+    let copy = std::fs::read(&file).expect("the context file");
+    ctl.run(&["logout"]).await.ok();
+    assert_eq!(token(), None);
+    std::fs::write(&file, copy).expect("as if it were stolen");
     let output = ctl.run(&["whoami"]).await;
     assert_eq!(output.code, 67, "{output:?}");
-    assert!(output.stderr.contains("expired") && output.stderr.contains("cloudctl login"), "{output:?}");
+    assert!(output.stderr.contains("the login has ended") && output.stderr.contains("cloudctl login"), "{output:?}");
     assert!(output.stdout.is_empty(), "{output:?}");
 }
 

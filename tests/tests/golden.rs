@@ -20,6 +20,7 @@ macro_rules! scripts {
 }
 
 scripts!(
+    admin,
     cancel,
     completions,
     context,

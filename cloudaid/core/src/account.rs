@@ -1,11 +1,10 @@
 //! Accounts: what can be done to one, and what may not be.
 //!
 //! An account is never deleted, only disabled: tasks and files carry the name of their owner, and whoever got that name
-//! later would own them. Every change that takes rights away raises the generation, and a credential of an older
-//! generation proves nothing any more.
+//! later would own them. Every change that takes rights away ends the logins of the account.
 
 use serde::{Deserialize, Serialize};
-use shared::id::{TokenId, UserName};
+use shared::id::{LoginId, TokenId, UserName};
 use shared::role::Role;
 use shared::time::WallTime;
 use shared::view::{TokenView, UserView};
@@ -21,8 +20,6 @@ pub struct UserRecord {
     pub role: Role,
     /// When it was made.
     pub created_at: WallTime,
-    /// Raised by every change after which older credentials count no longer.
-    pub generation: u64,
     /// Whether nobody gets in with it.
     pub disabled: bool,
 }
@@ -39,7 +36,7 @@ impl std::fmt::Debug for UserRecord {
     /// Without the password's hash.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = f.debug_struct("UserRecord");
-        shown.field("name", &self.name).field("role", &self.role).field("generation", &self.generation);
+        shown.field("name", &self.name).field("role", &self.role);
         shown.field("disabled", &self.disabled).finish_non_exhaustive()
     }
 }
@@ -65,6 +62,15 @@ pub enum AccountChange {
         /// The new one.
         hash: String,
     },
+    /// Another password, given by whoever has the present one: all logins of before end but the one that it is done with.
+    OwnPassword {
+        /// The hash that was verified; if another has replaced it meanwhile, that one stays.
+        verified: String,
+        /// The new one.
+        hash: String,
+        /// What stays.
+        kept: Option<LoginId>,
+    },
     /// All logins of before end.
     EndLogins,
 }
@@ -79,6 +85,7 @@ impl std::fmt::Debug for AccountChange {
                 shown.field("hash", &hash.is_some()).field("role", role).field("disabled", disabled).finish()
             }
             Self::Rehash { .. } => f.write_str("Rehash"),
+            Self::OwnPassword { kept, .. } => f.debug_struct("OwnPassword").field("kept", kept).finish_non_exhaustive(),
             Self::EndLogins => f.write_str("EndLogins"),
         }
     }

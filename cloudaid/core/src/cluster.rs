@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use shared::array::{COUNT_VARIABLE, INDEX_VARIABLE};
-use shared::id::{AttemptKey, Epoch, Fence, SessionId, TaskId, TokenId, UserName, WorkerId};
+use shared::id::{AttemptKey, Epoch, Fence, LoginId, SessionId, TaskId, TokenId, UserName, WorkerId};
 use shared::link::{Assignment, ToWorker};
 use shared::task::Verdict;
 use shared::time::{BootTime, Now};
 use shared::view::{Tally, TaskCounts};
 
 use crate::account::{TokenRecord, UserRecord};
-use crate::effect::Effect;
+use crate::effect::{Answer, Effect};
 use crate::event::Event;
 use crate::input::Input;
 use crate::ledger::Ledger;
+use crate::login::LoginRecord;
 use crate::queue::Queue;
 use crate::record::{Change, ClusterRecord, Progress, Requeued, ResultRecord};
 use crate::scheduler::{ClassDemand, Demand, Room, Scheduler, WaitingCount};
@@ -35,6 +36,7 @@ pub struct Cluster {
     pub(crate) ledger: Ledger,
     pub(crate) users: BTreeMap<UserName, UserRecord>,
     pub(crate) tokens: BTreeMap<TokenId, TokenRecord>,
+    pub(crate) logins: BTreeMap<LoginId, LoginRecord>,
     /// Idempotency keys of the tasks above; the store knows the others.
     pub(crate) keys: BTreeMap<(UserName, Arc<str>), TaskId>,
     /// Elements of the tasks above by state, as of the last batch: to count them for every question would cost by tasks.
@@ -64,6 +66,13 @@ impl Cluster {
                 step::user::on_change(self, request, &name, change, effects);
             }
             Input::ChangeToken { request, change } => step::token::on_change(self, request, change, effects),
+            Input::ChangeLogin { request, change } => {
+                step::login::on_change(self, now.wall, request, change, effects);
+            }
+            Input::KeepGuesses { request, changes } => {
+                effects.extend(changes.into_iter().map(|(key, count)| Effect::Save(Change::Guess(key, count))));
+                effects.push(Effect::Reply(request, Ok(Answer::Done)));
+            }
             Input::Drain { request } => step::drain::on_drain(self, request, effects),
             Input::FilesStored { request, worker, key, files } => {
                 step::files::on_stored(self, request, &worker, key, files, effects);
@@ -134,6 +143,11 @@ impl Cluster {
     /// All personal tokens, by id.
     pub fn tokens(&self) -> impl Iterator<Item = &TokenRecord> {
         self.tokens.values()
+    }
+
+    /// All logins, by id.
+    pub fn logins(&self) -> impl Iterator<Item = &LoginRecord> {
+        self.logins.values()
     }
 
     /// All accounts, by name.

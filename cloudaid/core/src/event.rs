@@ -1,10 +1,11 @@
 //! What has happened, for people and machines that watch. Nothing is decided by an event.
 
-use shared::id::{AttemptKey, Fence, TaskId, TaskRef, TokenId, UserName, WorkerId};
+use shared::id::{AttemptKey, Fence, LoginId, TaskId, TaskRef, TokenId, UserName, WorkerId};
 use shared::task::{TaskState, Verdict};
 use shared::worker::WorkerFacts;
 
 use crate::account::{TokenRecord, UserRecord};
+use crate::login::LoginRecord;
 
 /// A fact, published after it became durable. `task` is how people know what it is about: a plain task by its own id, an
 /// element of an array with its index.
@@ -29,6 +30,10 @@ pub enum Event {
     AccountChanged { user: UserRecord },
     /// A personal token was made or changed, or is no more.
     TokenChanged { id: TokenId, record: Option<TokenRecord> },
+    /// A login was begun or used, or is no more.
+    LoginChanged { id: LoginId, record: Option<LoginRecord> },
+    /// A token of a login was used again that another had replaced: two have it, and the login is over.
+    LoginReused { id: LoginId, user: UserName },
     /// A worker has registered.
     WorkerRegistered { worker: WorkerId, facts: WorkerFacts, kept: usize, stopped: usize },
     /// Three heartbeats are missing.

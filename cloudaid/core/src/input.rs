@@ -10,6 +10,8 @@ use shared::time::BootTime;
 use shared::worker::Usage;
 
 use crate::account::{AccountChange, TokenChange, UserRecord};
+use crate::guesses::GuessChange;
+use crate::login::LoginChange;
 use crate::record::{FileRecord, IdempotencyKey, TaskRecord};
 
 /// A command of a client, a fact from a worker, or time.
@@ -53,6 +55,20 @@ pub enum Input {
         request: RequestId,
         /// What shall become of it.
         change: TokenChange,
+    },
+    /// Somebody with the right to it wants a login begun, renewed or ended, or it was used.
+    ChangeLogin {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// What shall become of it.
+        change: LoginChange,
+    },
+    /// Passwords were guessed, or guesses are forgotten.
+    KeepGuesses {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// The counters that have changed.
+        changes: Vec<GuessChange>,
     },
     /// An operator wants to stop the master: nothing new is started from now on.
     Drain {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use shared::array::Array;
-use shared::id::{AttemptKey, ClusterId, ElementId, Epoch, TaskId, TokenId, UserName, WorkerId};
+use shared::id::{AttemptKey, ClusterId, ElementId, Epoch, LoginId, TaskId, TokenId, UserName, WorkerId};
 use shared::link::Outcome;
 use shared::ranges::RangeSet;
 use shared::task::{AttemptState, TaskSpec, TaskState, Verdict, VerdictKind};
@@ -17,6 +17,8 @@ use shared::view::Tally;
 use shared::worker::WorkerFacts;
 
 use crate::account::{TokenRecord, UserRecord};
+use crate::guesses::{GuessCount, GuessKey};
+use crate::login::LoginRecord;
 
 /// One durable change. All changes of a batch are committed together or not at all.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +39,10 @@ pub enum Change {
     User(UserRecord),
     /// A personal token, new or changed; none: it is no more.
     Token(TokenId, Option<TokenRecord>),
+    /// A login, new or used; none: it is no more.
+    Login(LoginId, Option<LoginRecord>),
+    /// Wrong passwords in a row; none: they are forgotten.
+    Guess(GuessKey, Option<GuessCount>),
     /// The output files of one run, all of them.
     Files(AttemptKey, Arc<[FileRecord]>),
 }
@@ -223,6 +229,10 @@ pub struct Snapshot {
     pub users: Vec<UserRecord>,
     /// All personal tokens.
     pub tokens: Vec<TokenRecord>,
+    /// All logins.
+    pub logins: Vec<LoginRecord>,
+    /// Wrong passwords in a row.
+    pub guesses: Vec<(GuessKey, GuessCount)>,
     /// All workers.
     pub workers: Vec<WorkerRecord>,
     /// Submissions with at least one element that has not ended, by sequence.

@@ -30,6 +30,10 @@ pub enum Reject {
     LastAdmin(UserName),
     /// The account has as many personal tokens as it can have.
     TooManyTokens(UserName),
+    /// There is no such login any more.
+    LoginOver,
+    /// A token of the login was used again that another had replaced.
+    LoginReused,
     /// An upload for a run that is not the present one of this worker.
     NotCurrent(AttemptKey),
     /// A worker that speaks another protocol.
@@ -91,6 +95,14 @@ impl From<Reject> for ApiError {
                 ErrorCode::ResourceExhausted,
                 format!("{name} has {} tokens already", crate::account::TOKENS_LIMIT),
                 "revoke some: `cloudctl tokens list`",
+            ),
+            Reject::LoginOver => {
+                Self::new(ErrorCode::Unauthenticated, "the login has ended", "log in again: `cloudctl login`")
+            }
+            Reject::LoginReused => Self::new(
+                ErrorCode::Unauthenticated,
+                "this token was replaced by another, and used again: the login has ended, as two may have it",
+                "log in again: `cloudctl login`; if no second program of yours uses the login, change the password",
             ),
             Reject::NotCurrent(key) => Self::new(
                 ErrorCode::Conflict,

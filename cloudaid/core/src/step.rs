@@ -6,6 +6,7 @@ pub(crate) mod drain;
 pub(crate) mod files;
 pub(crate) mod inquire;
 pub(crate) mod lease;
+pub(crate) mod login;
 pub(crate) mod report;
 pub(crate) mod submit;
 pub(crate) mod token;

@@ -85,10 +85,21 @@ impl Saved {
                 self.snapshot.workers.retain(|other| other.id != worker.id);
                 self.snapshot.workers.push(worker);
             }
-            Change::User(user) => self.snapshot.users.push(user),
+            Change::User(user) => {
+                self.snapshot.users.retain(|other| other.name != user.name);
+                self.snapshot.users.push(user);
+            }
             Change::Token(id, record) => {
                 self.snapshot.tokens.retain(|other| other.id != id);
                 self.snapshot.tokens.extend(record);
+            }
+            Change::Login(id, record) => {
+                self.snapshot.logins.retain(|other| other.id != id);
+                self.snapshot.logins.extend(record);
+            }
+            Change::Guess(key, count) => {
+                self.snapshot.guesses.retain(|(other, _)| *other != key);
+                self.snapshot.guesses.extend(count.map(|count| (key, count)));
             }
             Change::Files(..) => {}
         }

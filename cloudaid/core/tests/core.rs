@@ -8,6 +8,7 @@ mod core {
     mod explain;
     mod inquire;
     mod lease;
+    mod login;
     mod random;
     mod reconnect;
     mod recover;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use axum::http::uri::Authority;
 use shared::submit::{LABEL_LIMIT, TEXT_LIMIT};
 
 /// The longest advertised address, in characters.
@@ -145,6 +146,34 @@ pub(super) fn advertise(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// Names that a browser may call us by, in lower case and without ports.
+pub(super) fn hosts(text: &str) -> Result<Vec<String>, String> {
+    let host = |part: &str| {
+        let good = Authority::try_from(part).is_ok_and(|name| name.host() == part && !part.contains('@'));
+        if good {
+            Ok(part.to_ascii_lowercase())
+        } else {
+            Err(format!("`{}` is not the name of a host; give it without scheme and port", shown(part)))
+        }
+    };
+    parts(text).map(host).collect()
+}
+
+/// Web sites, as browsers write them in the header `Origin`.
+pub(super) fn origins(text: &str) -> Result<Vec<String>, String> {
+    let origin = |part: &str| {
+        let authority = part.strip_prefix("https://").or_else(|| part.strip_prefix("http://"));
+        let good =
+            authority.is_some_and(|text| Authority::try_from(text).is_ok_and(|name| !name.as_str().contains('@')));
+        if good && *part == part.to_ascii_lowercase() {
+            Ok(part.to_owned())
+        } else {
+            Err(format!("`{}` is not an origin; give SCHEME://HOST or SCHEME://HOST:PORT, in lower case", shown(part)))
+        }
+    };
+    parts(text).map(origin).collect()
+}
+
 /// A whole number in a range.
 pub(super) fn whole(text: &str, range: std::ops::RangeInclusive<u32>) -> Result<u32, String> {
     let number = text.trim().parse().ok().filter(|number| range.contains(number));
@@ -158,6 +187,19 @@ fn parts(text: &str) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_are_names_and_origins_are_what_browsers_send() {
+        assert_eq!(hosts("Cloud.Example, b"), Ok(vec!["cloud.example".to_owned(), "b".to_owned()]));
+        for bad in ["https://a", "a:80", "a/b", "u@a", "a b"] {
+            assert!(hosts(bad).is_err(), "{bad}");
+        }
+        let two = "https://portal.example,http://localhost:3000";
+        assert_eq!(origins(two).expect("two").join(","), two);
+        for bad in ["portal.example", "https://", "https://a/", "https://A", "*", "null", "https://u@a", "ftp://a"] {
+            assert!(origins(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn times_have_a_unit_and_a_range() {

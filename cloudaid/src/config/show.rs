@@ -113,6 +113,9 @@ master.data_dir                 /d               flag --data-dir
 master.http                     127.0.0.1:9      env CLOUDAI_HTTP
 master.grpc                     127.0.0.1:50051  default
 master.plaintext                false            default
+master.hosts                    -                default
+master.origins                  -                default
+master.tls_proxy                false            default
 master.print_task_logs          false            default
 leases.heartbeat                1s               file /etc/c.toml
 leases.suspect                  15s              default
@@ -121,7 +124,8 @@ leases.reassign                 45s              default
 leases.start_grace              60s              default
 limits.infrastructure_attempts  3                default
 auth.jwt_secret                 ********         env JWT_SECRET
-auth.token_ttl                  12h              default
+auth.previous_jwt_secret        -                default
+auth.token_ttl                  15m              default
 auth.registration               invite           default
 ";
         assert_eq!(as_table(&list(&settings(), Some(Role::Master))), expected);

@@ -161,6 +161,12 @@ settings! {
         "Where workers connect; port 0 takes any free one");
     PLAINTEXT: row("master.plaintext", "CLOUDAI_PLAINTEXT", "plaintext", Switch, MASTER | DEV, Text("false"),
         "Listen beyond this machine although nothing is encrypted");
+    HOSTS: row("master.hosts", "CLOUDAI_HOSTS", "", Many("NAME"), MASTER | DEV, Unset,
+        "Names under which browsers reach the admin API, besides addresses, `localhost` and this machine's own name");
+    ORIGINS: row("master.origins", "CLOUDAI_ORIGINS", "", Many("ORIGIN"), MASTER | DEV, Unset,
+        "Web sites whose pages may call the admin API, as `https://portal.example`");
+    TLS_PROXY: row("master.tls_proxy", "CLOUDAI_TLS_PROXY", "", Switch, MASTER | DEV, Text("false"),
+        "Browsers reach the admin API only through a proxy that speaks TLS: their cookies are never sent in the clear");
     PRINT_TASK_LOGS: row("master.print_task_logs", "CLOUDAI_PRINT_TASK_LOGS", "print-task-logs", Switch, MASTER | DEV,
         Computed(|_, role| Some((role == Role::Dev).to_string())), "Log the last 20 lines of each task that ends");
 
@@ -180,8 +186,10 @@ settings! {
 
     JWT_SECRET: row("auth.jwt_secret", "JWT_SECRET", "", Secret, MASTER | DEV, Unset,
         "Signs logins; if unset the master makes one and keeps it in its data directory");
-    TOKEN_TTL: row("auth.token_ttl", "CLOUDAI_AUTH_TOKEN_TTL", "", One("TIME"), MASTER | DEV, Text("12h"),
-        "How long a login lasts");
+    PREVIOUS_JWT_SECRET: row("auth.previous_jwt_secret", "JWT_SECRET_PREVIOUS", "", Secret, MASTER | DEV, Unset,
+        "What JWT_SECRET was before: what it has signed stays good");
+    TOKEN_TTL: row("auth.token_ttl", "CLOUDAI_AUTH_TOKEN_TTL", "", One("TIME"), MASTER | DEV, Text("15m"),
+        "How long a token lets in before it must be renewed");
     REGISTRATION: row("auth.registration", "CLOUDAI_AUTH_REGISTRATION", "", One("POLICY"), MASTER | DEV,
         Computed(|_, role| Some(if role == Role::Dev { "open" } else { "invite" }.to_owned())),
         "Who may make an account for themselves: nobody (closed), who was invited (invite), everybody (open)");
@@ -234,7 +242,7 @@ mod tests {
     fn every_row_can_be_explained_and_secrets_are_on_no_command_line() {
         for row in ALL {
             assert!(row.roles != 0 && !row.doc.is_empty() && !row.doc.ends_with('.'), "{}", row.name);
-            assert!(row.env.starts_with("CLOUDAI_") || row.env == "JWT_SECRET", "{}", row.env);
+            assert!(row.env.starts_with("CLOUDAI_") || row.env.starts_with("JWT_SECRET"), "{}", row.env);
             assert!(!row.is_secret() || row.flag.is_none(), "{}", row.name);
         }
     }

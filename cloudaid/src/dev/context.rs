@@ -34,12 +34,11 @@ pub(super) fn write(path: &Path, context: Context) -> Result<bool, ContextFileEr
 #[cfg(test)]
 mod tests {
     use shared::context::file::load;
-    use shared::time::WallTime;
 
     use super::*;
 
     fn context() -> Context {
-        Context::logged_in("http://h".into(), "t".into(), "admin".into(), WallTime(0), WallTime(3000))
+        Context { server: "http://h".into(), token: Some("t".into()), ..Context::default() }
     }
 
     #[test]

@@ -2,56 +2,96 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use shared::view::{LoginRequest, LoginView, MeView, PasswordRequest, RegisterRequest, SetupRequest};
+use axum::http::header::SET_COOKIE;
+use axum::http::{HeaderName, StatusCode};
+use axum::response::AppendHeaders;
+use shared::view::{
+    KeysView, LoginRequest, LoginView, LogoutRequest, MeView, PasswordRequest, RefreshRequest, RegisterRequest,
+    SetupRequest,
+};
 
 use super::Shared;
-use super::authenticate::bearer;
 use super::error::Failure;
-use super::extract::{Caller, JsonBody};
+use super::extract::{Caller, JsonBody, MaybeJson};
+use super::peer::Peer;
+use crate::clock;
+use crate::master::auth::Via;
+
+/// A cookie on its way to a browser.
+type SetCookie = AppendHeaders<[(HeaderName, String); 1]>;
 
 /// `POST /api/auth/setup`
 pub(super) async fn setup(
     State(state): State<Shared>,
+    Peer(from): Peer,
     JsonBody(request): JsonBody<SetupRequest>,
 ) -> Result<(StatusCode, Json<LoginView>), Failure> {
-    Ok((StatusCode::CREATED, Json(state.auth.setup(request).await?)))
+    Ok((StatusCode::CREATED, Json(state.auth.setup(request, from).await?)))
 }
 
 /// `POST /api/auth/register`
 pub(super) async fn register(
     State(state): State<Shared>,
+    Peer(from): Peer,
     JsonBody(request): JsonBody<RegisterRequest>,
 ) -> Result<(StatusCode, Json<LoginView>), Failure> {
-    Ok((StatusCode::CREATED, Json(state.auth.register(request).await?)))
+    Ok((StatusCode::CREATED, Json(state.auth.register(request, from).await?)))
 }
 
 /// `POST /api/auth/login`
 pub(super) async fn login(
     State(state): State<Shared>,
+    Peer(from): Peer,
     JsonBody(request): JsonBody<LoginRequest>,
 ) -> Result<Json<LoginView>, Failure> {
-    Ok(Json(state.auth.login(request).await?))
+    Ok(Json(state.auth.login(request, from).await?))
 }
 
-/// `POST /api/auth/refresh`: a fresh token for one that is still good.
-pub(super) async fn refresh(State(state): State<Shared>, headers: HeaderMap) -> Result<Json<LoginView>, Failure> {
-    Ok(Json(state.auth.refresh(bearer(&headers)?)?))
+/// `POST /api/auth/cookie`: a login for a browser.
+pub(super) async fn cookie(
+    State(state): State<Shared>,
+    Peer(from): Peer,
+    JsonBody(request): JsonBody<LoginRequest>,
+) -> Result<(SetCookie, Json<MeView>), Failure> {
+    let login = state.auth.login_browser(request, from).await?;
+    let left = login.expires_at.0.saturating_sub(clock::wall().0) / 1000;
+    let cookie = state.site.set_cookie(&login.secret, u64::try_from(left).unwrap_or_default());
+    Ok((AppendHeaders([(SET_COOKIE, cookie)]), Json(login.view)))
 }
 
-/// `POST /api/auth/logout`: ends all logins of the caller.
-pub(super) async fn logout(State(state): State<Shared>, Caller(principal): Caller) -> Result<StatusCode, Failure> {
-    state.auth.end_logins(&principal.user).await?;
-    Ok(StatusCode::NO_CONTENT)
+/// `POST /api/auth/refresh`: new tokens for the one that renews a login.
+pub(super) async fn refresh(
+    State(state): State<Shared>,
+    JsonBody(request): JsonBody<RefreshRequest>,
+) -> Result<Json<LoginView>, Failure> {
+    Ok(Json(state.auth.refresh(&request.refresh_token).await?))
 }
 
-/// `POST /api/auth/password`: another password for the caller. Other logins end, and a new one begins.
+/// `POST /api/auth/logout`: ends this login, or all logins of the caller.
+pub(super) async fn logout(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+    MaybeJson(request): MaybeJson<LogoutRequest>,
+) -> Result<(StatusCode, AppendHeaders<Option<(HeaderName, String)>>), Failure> {
+    state.auth.logout(&principal, request.unwrap_or_default().everywhere).await?;
+    let gone = matches!(principal.via, Via::Browser(_)).then(|| (SET_COOKIE, state.site.set_cookie("", 0)));
+    Ok((StatusCode::NO_CONTENT, AppendHeaders(gone)))
+}
+
+/// `POST /api/auth/password`: another password for the caller. Their other logins end.
 pub(super) async fn password(
     State(state): State<Shared>,
     Caller(principal): Caller,
+    Peer(from): Peer,
     JsonBody(request): JsonBody<PasswordRequest>,
-) -> Result<Json<LoginView>, Failure> {
-    Ok(Json(state.auth.change_password(&principal, request).await?))
+) -> Result<StatusCode, Failure> {
+    state.auth.change_password(&principal, request, from).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /api/auth/rotate-keys`: tokens are signed with a new key.
+pub(super) async fn rotate_keys(State(state): State<Shared>) -> Result<Json<KeysView>, Failure> {
+    Ok(Json(state.auth.rotate_keys()?))
 }
 
 /// `GET /api/auth/me`

@@ -1,6 +1,5 @@
-//! The token of a request.
+//! Who sends a request.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
@@ -8,35 +7,45 @@ use axum::http::header::AUTHORIZATION;
 use shared::error::{ApiError, ErrorCode};
 use tokio::time::Instant;
 
-use crate::master::auth::Auth;
+use super::Shared;
+use crate::master::auth::{Auth, Principal};
 
 /// How often a conversation that goes on is asked whether it still may.
 const CHECKED_EVERY: Duration = Duration::from_secs(30);
 
-/// What somebody came with who stays.
-pub(super) struct Credential {
-    bearer: Arc<str>,
+/// Somebody who stays.
+pub(super) struct Guest {
+    principal: Principal,
     checked: Instant,
 }
 
-impl Credential {
-    /// One that was good just now.
-    pub(super) fn new(bearer: &str) -> Self {
-        Self { bearer: bearer.into(), checked: Instant::now() }
+impl Guest {
+    /// One who was let in just now.
+    pub(super) fn new(principal: Principal) -> Self {
+        Self { principal, checked: Instant::now() }
     }
 
-    /// Looks now and then whether it is still good: a log may be followed for days, and its reader be shut out meanwhile.
+    /// Looks now and then whether they still may be here: a log may be followed for days, and its reader be shut out
+    /// meanwhile.
     pub(super) fn check(&mut self, auth: &Auth) -> Result<(), ApiError> {
         if self.checked.elapsed() < CHECKED_EVERY {
             return Ok(());
         }
         self.checked = Instant::now();
-        auth.verify(&self.bearer).map(drop)
+        auth.recheck(&self.principal)
+    }
+}
+
+/// Who sends a request: by the token in its header, else by its cookie.
+pub(super) fn authenticate(state: &Shared, headers: &HeaderMap) -> Result<Principal, ApiError> {
+    match state.site.cookie(headers) {
+        Some(secret) if !headers.contains_key(AUTHORIZATION) => state.auth.verify_cookie(secret),
+        _ => state.auth.verify(bearer(headers)?),
     }
 }
 
 /// The token of `Authorization: Bearer`, which must be there exactly once.
-pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
+fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
     let missing = |message: &str| {
         let hint = "log in with `cloudctl login`, or send the header `Authorization: Bearer TOKEN`";
         ApiError::new(ErrorCode::Unauthenticated, message, hint)

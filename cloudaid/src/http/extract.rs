@@ -191,10 +191,32 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     type Rejection = Failure;
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
-        if media_type(&parts.headers) != Some("application/json") {
-            return Err(invalid("the body is not JSON", "send it with `Content-Type: application/json`").into());
-        }
+        is_json(&parts.headers)?;
         Ok(Self(json::parse(&read_body(body).await?)?))
+    }
+}
+
+/// A JSON body that may be left out.
+#[derive(Debug)]
+pub(super) struct MaybeJson<T>(pub(super) Option<T>);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for MaybeJson<T> {
+    type Rejection = Failure;
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        let (parts, body) = request.into_parts();
+        let body = read_body(body).await?;
+        if body.is_empty() {
+            return Ok(Self(None));
+        }
+        is_json(&parts.headers)?;
+        Ok(Self(Some(json::parse(&body)?)))
+    }
+}
+
+fn is_json(headers: &HeaderMap) -> Result<(), ApiError> {
+    match media_type(headers) {
+        Some("application/json") => Ok(()),
+        _ => Err(invalid("the body is not JSON", "send it with `Content-Type: application/json`")),
     }
 }
 

@@ -6,7 +6,6 @@ use axum::extract::State;
 use axum::extract::ws::close_code;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocketUpgrade};
-use axum::http::HeaderMap;
 use axum::response::Response;
 use shared::error::{ApiError, ErrorCode};
 use shared::id::{ElementId, TaskRef};
@@ -16,7 +15,7 @@ use shared::view::{LogEvent, TaskView};
 use tokio::sync::watch;
 
 use super::Shared;
-use super::authenticate::{Credential, bearer};
+use super::authenticate::Guest;
 use super::error::{Failure, internal, invalid};
 use super::extract::{Caller, Params, TaskPath};
 use super::visible::{find_visible, single_element};
@@ -41,7 +40,6 @@ const WRITE_BUFFER_LIMIT: usize = 4 * 1024 * 1024;
 pub(super) async fn follow(
     State(state): State<Shared>,
     Caller(principal): Caller,
-    headers: HeaderMap,
     TaskPath(task): TaskPath,
     params: Params,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -54,8 +52,8 @@ pub(super) async fn follow(
         .max_frame_size(INBOUND_LIMIT)
         .write_buffer_size(0)
         .max_write_buffer_size(WRITE_BUFFER_LIMIT);
-    let credential = Credential::new(bearer(&headers)?);
-    Ok(upgrade.on_upgrade(move |socket| converse(Client::new(socket, credential), state, task, view, start)))
+    let guest = Guest::new(principal);
+    Ok(upgrade.on_upgrade(move |socket| converse(Client::new(socket, guest), state, task, view, start)))
 }
 
 async fn converse(mut client: Client, state: Shared, task: TaskRef, view: TaskView, start: Start) {
@@ -149,7 +147,7 @@ impl<'a> Follower<'a> {
                     self.client.send(frame(chunk, self.start.times)).await?;
                 }
                 self.client.listen()?;
-                self.client.credential.check(&self.state.auth)?;
+                self.client.guest.check(&self.state.auth)?;
             }
             if is_over || !self.start.follow {
                 return Ok(());
@@ -160,7 +158,7 @@ impl<'a> Follower<'a> {
 
     /// Looks at the task again if it has changed, and tells its state.
     async fn refresh(&mut self) -> Result<(), Stop> {
-        self.client.credential.check(&self.state.auth)?;
+        self.client.guest.check(&self.state.auth)?;
         if self.changes.has_changed().unwrap_or_else(|_| !self.view.state.is_final()) {
             self.changes.mark_unchanged();
             self.view = self.state.cluster.task(self.element.into()).await?;

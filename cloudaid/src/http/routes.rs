@@ -11,8 +11,9 @@ use shared::error::{ApiError, ErrorCode};
 use shared::role::Role;
 
 use super::Shared;
-use super::authenticate::bearer;
+use super::authenticate::authenticate;
 use super::error::Failure;
+use crate::master::auth::Via;
 
 /// Who may call a path. Whose things the caller gets to see there is decided by [`may_see`](crate::master::auth::may_see).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,9 +118,12 @@ async fn authorize(
     next: Next,
 ) -> Result<Response, Failure> {
     if let Some(least) = right.least_role() {
-        let principal = state.auth.verify(bearer(request.headers())?)?;
+        let principal = authenticate(&state, request.headers())?;
         if principal.role < least {
-            let who = principal.token.map_or_else(|| principal.user.to_string(), |_| "the token".to_owned());
+            let who = match principal.via {
+                Via::Login(_) | Via::Browser(_) => principal.user.as_str(),
+                Via::Token(_) => "the token",
+            };
             let message = format!("this needs the role {least}, and {who} is {}", principal.role);
             return Err(ApiError::new(ErrorCode::PermissionDenied, message, "ask an admin").into());
         }

@@ -13,10 +13,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
+
+use super::peer::Peer;
 
 /// Connections at a time; more wait in the kernel. Leaves room below the usual 20,000 open files.
 const CONNECTIONS: usize = 12_000;
@@ -45,8 +47,8 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
             accepted = accept(&listener, &room) => accepted,
             () = shutdown.cancelled() => break,
         };
-        let Some((stream, place)) = accepted else { continue };
-        let connection = serve_connection(stream, router.clone(), shutdown.clone());
+        let Some((stream, peer, place)) = accepted else { continue };
+        let connection = serve_connection(stream, peer, router.clone(), shutdown.clone());
         connections.spawn(async move {
             connection.await;
             drop(place);
@@ -58,13 +60,10 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
 }
 
 /// The next connection, when there is room for it. Never fails for good.
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> Option<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
+async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, Peer, OwnedSemaphorePermit)> {
     let place = room.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => Some((stream, place)),
+        Ok((stream, address)) => Some((stream, Peer(address.ip()), place)),
         Err(error) => {
             tracing::warn!(%error, "a connection could not be accepted");
             tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -73,12 +72,13 @@ async fn accept(
     }
 }
 
-async fn serve_connection(stream: TcpStream, router: Router, shutdown: CancellationToken) {
+async fn serve_connection(stream: TcpStream, peer: Peer, router: Router, shutdown: CancellationToken) {
     // Without it small answers wait for the acknowledgement of the last one. It fails only if the peer is gone.
     let _ = stream.set_nodelay(true);
     let has_asked = Arc::new(AtomicBool::new(false));
     let asked = has_asked.clone();
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
         asked.store(true, Ordering::Relaxed);
         let router = router.clone();
         async move {

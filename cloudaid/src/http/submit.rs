@@ -148,9 +148,10 @@ mod tests {
     use shared::role::Role;
 
     use super::*;
+    use crate::master::auth::Via;
 
     fn principal(role: Role) -> Principal {
-        Principal { user: "ann".parse().expect("a name"), role, token: None }
+        Principal { user: "ann".parse().expect("a name"), role, via: Via::Login(shared::id::LoginId(7u128.into())) }
     }
 
     fn prepared(text: &str, role: Role) -> Result<Submission, ApiError> {

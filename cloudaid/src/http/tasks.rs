@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -15,11 +14,11 @@ use shared::view::{
     WhyView,
 };
 
+use super::Shared;
 use super::error::{Failure, invalid};
-use super::extract::{Caller, JsonBody, Params, TaskPath, read_body};
+use super::extract::{Caller, JsonBody, MaybeJson, Params, TaskPath};
 use super::submit::{created, digest_of, idempotency_key};
 use super::visible::find_visible;
-use super::{Shared, json};
 use crate::master::auth::Principal;
 use crate::store::{TaskCursor, TaskQuery};
 
@@ -64,11 +63,10 @@ pub(super) async fn retry(
     Caller(principal): Caller,
     TaskPath(task): TaskPath,
     headers: HeaderMap,
-    body: Body,
+    MaybeJson(request): MaybeJson<RetryRequest>,
 ) -> Result<Response, Failure> {
     let key = idempotency_key(&headers)?;
-    let body = read_body(body).await?;
-    let RetryRequest { all } = if body.is_empty() { RetryRequest::default() } else { json::parse(&body)? };
+    let RetryRequest { all } = request.unwrap_or_default();
     find_visible(&state, &principal, task).await?;
     let key = key.map(|key| IdempotencyKey { key, digest: digest_of(format!("retry {task} {all}").as_bytes()) });
     Ok(created(state.cluster.retry(task, all, key).await?))
@@ -149,11 +147,19 @@ mod tests {
     use shared::task::TaskState;
 
     use super::*;
+    use crate::master::auth::Via;
 
     async fn query(text: &str, user: &str, role: Role) -> Result<TaskQuery, ApiError> {
         let (mut parts, ()) = Request::get(format!("/api/tasks?{text}")).body(()).expect("a request").into_parts();
         let params = Params::from_request_parts(&mut parts, &()).await.expect("parameters");
-        task_query(params, &Principal { user: user.parse().expect("a name"), role, token: None })
+        task_query(
+            params,
+            &Principal {
+                user: user.parse().expect("a name"),
+                role,
+                via: Via::Login(shared::id::LoginId(7u128.into())),
+            },
+        )
     }
 
     #[tokio::test]

@@ -6,8 +6,11 @@ use axum::body::{Body, to_bytes};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{Method, Request, StatusCode};
 use cloudaid_core::account::UserRecord;
+use cloudaid_core::guesses::Guesses;
+use cloudaid_core::login::{LoginKind, LoginRecord};
 use serde_json::Value;
 use shared::error::ErrorBody;
+use shared::id::LoginId;
 use shared::role::Role;
 use shared::time::WallTime;
 use shared::view::MeView;
@@ -15,6 +18,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::config::Registration;
+use crate::master::auth::AuthConfig;
 
 const TASK: &str = "task-01arz3ndektsv4rrffq69g5fav";
 
@@ -44,16 +48,20 @@ impl Bench {
         let directory = tempfile::tempdir().expect("a directory");
         let logs = LogStore::open(&directory.path().join("logs")).expect("logs");
         let cluster = ClusterHandle::detached(logs.clone());
-        let secret = "0123456789abcdef0123456789abcdef";
-        let auth = Auth::new(secret, Duration::from_secs(60), Registration::Invite, directory.path(), cluster.clone())
-            .expect("auth");
+        let config = AuthConfig {
+            jwt_secret: None,
+            previous_jwt_secret: None,
+            ttl: Duration::from_secs(60),
+            registration: Registration::Invite,
+            data_dir: directory.path(),
+        };
+        let auth = Auth::new(&config, cluster.clone(), Guesses::default()).expect("auth");
         for role in Role::ALL {
             cluster.accounts().insert(UserRecord {
                 name: role.as_str().parse().expect("a name"),
                 password_hash: String::new(),
                 role,
                 created_at: WallTime(0),
-                generation: 0,
                 disabled: false,
             });
         }
@@ -62,14 +70,24 @@ impl Bench {
             auth,
             logs,
             files: FileStore::open(&directory.path().join("files")).expect("files"),
+            site: Site::default(),
             shutdown: CancellationToken::new(),
         };
         Self { router: router(state.clone()), state: Arc::new(state), _directory: directory }
     }
 
     fn token(&self, role: Role) -> String {
-        let view = self.state.auth.issue(&role.as_str().parse().expect("a name"), Duration::from_secs(60));
+        let view = self.state.auth.tokens_of(&self.log_in(role, LoginKind::Tool), 0);
         format!("Bearer {}", view.expect("a token").token)
+    }
+
+    /// A login of the account that has the name of its role.
+    fn log_in(&self, role: Role, kind: LoginKind) -> LoginRecord {
+        let (user, now) = (role.as_str().parse().expect("a name"), crate::clock::wall());
+        let id = LoginId(ulid::Ulid::generate());
+        let login = LoginRecord { id, user, kind, address: None, serial: 0, created_at: now, renewed_at: now };
+        self.state.cluster.accounts().set_login(id, Some(login.clone()));
+        login
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
@@ -136,16 +154,51 @@ async fn a_token_counts_only_while_its_account_is_as_it_was() {
     let accounts = bench.state.cluster.accounts();
     let user = accounts.find(&"user".parse().expect("a name")).expect("the account");
     assert_eq!(me().await.status, StatusCode::OK);
-    for changed in [UserRecord { generation: 1, ..user.clone() }, UserRecord { disabled: true, ..user.clone() }] {
-        accounts.insert(changed);
+    // What they may do is what the account says now, whatever it said when the token was made.
+    accounts.insert(UserRecord { role: Role::ReadOnly, ..user.clone() });
+    let view: MeView = serde_json::from_slice(&me().await.body).expect("a view");
+    assert_eq!(view.role, Role::ReadOnly);
+    let over = async || {
         let answer = me().await;
         assert_eq!(answer.code(), "unauthenticated");
         assert!(String::from_utf8_lossy(&answer.body).contains("the login has ended"));
+    };
+    accounts.insert(UserRecord { disabled: true, ..user.clone() });
+    over().await;
+    accounts.insert(user);
+    assert_eq!(me().await.status, StatusCode::OK);
+    let login = accounts.logins().pop().expect("a login");
+    accounts.set_login(login.id, Some(LoginRecord { renewed_at: WallTime(0), ..login.clone() }));
+    over().await;
+    accounts.set_login(login.id, Some(LoginRecord { user: "admin".parse().expect("a name"), ..login.clone() }));
+    over().await;
+    accounts.set_login(login.id, None);
+    over().await;
+}
+
+#[tokio::test]
+async fn a_cookie_lets_in_a_page_of_ours_and_no_other() {
+    let bench = Bench::new();
+    let login = bench.log_in(Role::User, LoginKind::Browser);
+    let cookie = format!("cloudai={}", bench.state.auth.cookie_of(&login));
+    let call = async |method: &Method, path: &str, site: &str| {
+        let request = Request::builder().method(method).uri(path).header("host", "localhost:8080");
+        let request = request.header("cookie", &cookie).header("sec-fetch-site", site);
+        bench.send(request.body(Body::empty()).expect("a request")).await.status
+    };
+    let cancel = format!("/api/tasks/{TASK}/cancel");
+    assert_eq!(call(&Method::GET, "/api/auth/me", "cross-site").await, StatusCode::OK);
+    for (_, listed) in [routes(&bench.state)] {
+        for Listed { method, path, .. } in listed.iter().filter(|listed| listed.method != Method::GET) {
+            assert_eq!(call(method, &filled_in(path), "cross-site").await, StatusCode::FORBIDDEN, "{method} {path}");
+        }
     }
-    // What they may do is what the account says now, whatever it said when the token was made.
-    accounts.insert(UserRecord { role: Role::ReadOnly, ..user });
-    let view: MeView = serde_json::from_slice(&me().await.body).expect("a view");
-    assert_eq!(view.role, Role::ReadOnly);
+    assert_eq!(call(&Method::POST, &cancel, "same-origin").await, StatusCode::NOT_FOUND, "no task here");
+    let as_bearer = format!("Bearer {}", bench.state.auth.cookie_of(&login));
+    let request = Request::get("/api/auth/me").header(AUTHORIZATION, as_bearer);
+    assert_eq!(bench.send(request.body(Body::empty()).expect("a request")).await.status, StatusCode::UNAUTHORIZED);
+    bench.state.cluster.accounts().set_login(login.id, None);
+    assert_eq!(call(&Method::GET, "/api/auth/me", "same-origin").await, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]

@@ -4,51 +4,64 @@
 //! read from the verified token and from nothing else, and what they may do from their account as it is now.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use cloudaid_core::account::{AccountChange, UserRecord};
+use cloudaid_core::account::UserRecord;
+use cloudaid_core::guesses::Guesses;
+use cloudaid_core::login::LoginKind;
 use cloudaid_core::reject::Reject;
 use shared::error::{ApiError, ErrorCode};
-use shared::id::{TokenId, UserName};
+use shared::id::{LoginId, TokenId, UserName};
 use shared::role::Role;
-use shared::view::{LoginRequest, LoginView, SetupRequest};
+use shared::view::{KeysView, LoginView, SetupRequest};
 
 use crate::clock;
-use crate::config::Registration;
+use crate::config::{Registration, Secret};
 use crate::master::handle::ClusterHandle;
 
+mod gate;
+mod keys;
+mod login;
 mod manage;
 mod password;
 mod personal;
+mod seal;
 mod secret;
-mod throttle;
 mod token;
 
+pub use login::CookieLogin;
 pub use secret::{SECRET_MIN, SecretError, check_secret, constant_time_eq, ensure_secret};
 
-use password::{Passwords, dummy_hash};
-use throttle::Throttle;
-use token::{Bearer, Tokens};
+use gate::Gate;
+use keys::{Keys, RotateError};
+use password::Passwords;
 
 /// Where the setup token is kept, below the data directory.
 const SETUP_FILE: &str = "setup.token";
-/// Where a generated signing secret is kept, below the data directory.
-const JWT_FILE: &str = "jwt.secret";
 
-/// How long after a login its token can be refreshed.
-const LOGIN_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
-
-/// A caller, as its token proves it.
+/// A caller, as what it came with proves it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
     /// Whose token it is.
     pub user: UserName,
     /// What they may do.
     pub role: Role,
-    /// The personal token that they came with; none: they have logged in.
-    pub token: Option<TokenId>,
+    /// What they came with.
+    pub via: Via,
+}
+
+/// What somebody gets in with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// The token of a login.
+    Login(LoginId),
+    /// The cookie of a login.
+    Browser(LoginId),
+    /// A personal token.
+    Token(TokenId),
 }
 
 impl Principal {
@@ -71,8 +84,8 @@ pub enum LoginError {
     /// Refused; the error says why.
     #[error("{0}")]
     Refused(#[from] ApiError),
-    /// Too many wrong passwords for this account.
-    #[error("too many failed logins for this account")]
+    /// Too many wrong passwords from this address.
+    #[error("too many failed logins from this address")]
     Throttled(Duration),
     /// Too many logins at once.
     #[error("too many logins at once")]
@@ -87,8 +100,8 @@ pub struct Auth {
 
 struct Inner {
     passwords: Passwords,
-    tokens: Tokens,
-    throttle: Throttle,
+    keys: Keys,
+    gate: Gate,
     ttl: Duration,
     registration: Registration,
     setup_file: PathBuf,
@@ -102,42 +115,60 @@ impl std::fmt::Debug for Auth {
     }
 }
 
+/// What [`Auth`] is made of.
+#[derive(Debug)]
+pub struct AuthConfig<'a> {
+    /// Signs the tokens; if none, one is made and kept.
+    pub jwt_secret: Option<&'a Secret>,
+    /// What the secret was before.
+    pub previous_jwt_secret: Option<&'a Secret>,
+    /// How long a token lives.
+    pub ttl: Duration,
+    /// Who may make an account for themselves.
+    pub registration: Registration,
+    /// Where the setup token is kept, and a secret that was made.
+    pub data_dir: &'a Path,
+}
+
 impl Auth {
-    /// `secret` signs the tokens, which live for `ttl`. The setup token is kept in `data_dir`.
+    /// Works on the accounts of `cluster`, and goes on counting the wrong passwords of before.
     ///
     /// # Errors
-    /// The secret is too short or a known sample, or it cannot sign.
-    pub fn new(
-        secret: &str,
-        ttl: Duration,
-        registration: Registration,
-        data_dir: &Path,
-        cluster: ClusterHandle,
-    ) -> Result<Self, SecretError> {
-        check_secret(secret)?;
-        let tokens = Tokens::new(secret.as_bytes());
-        tokens.self_test().map_err(SecretError::Unusable)?;
+    /// A secret is too short or a known sample, can be read by others, cannot be made, or cannot sign.
+    pub fn new(config: &AuthConfig<'_>, cluster: ClusterHandle, guesses: Guesses) -> Result<Self, SecretError> {
+        let configured = config.jwt_secret.map(|newest| (newest, config.previous_jwt_secret));
+        let keys = Keys::load(configured, config.data_dir)?;
+        keys.self_test().map_err(SecretError::Unusable)?;
         let inner = Inner {
             passwords: Passwords::new(),
-            tokens,
-            throttle: Throttle::default(),
-            ttl,
-            registration,
-            setup_file: data_dir.join(SETUP_FILE),
+            keys,
+            gate: Gate::new(guesses),
+            ttl: config.ttl,
+            registration: config.registration,
+            setup_file: config.data_dir.join(SETUP_FILE),
             cluster,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The secret of `configured`, or the one that was generated for this data directory.
+    /// Signs with a new key from now on. What the present one has signed stays good, until it is replaced too.
     ///
     /// # Errors
-    /// It is too short, a known sample, readable by others, or cannot be read or made.
-    pub fn ensure_jwt_secret(configured: Option<&str>, data_dir: &Path) -> Result<String, SecretError> {
-        match configured {
-            Some(secret) => check_secret(secret).map(|()| secret.to_owned()),
-            None => ensure_secret(&data_dir.join(JWT_FILE)),
-        }
+    /// The keys are given by the configuration, or cannot be written.
+    pub fn rotate_keys(&self) -> Result<KeysView, ApiError> {
+        let ring = self.inner.keys.rotate().map_err(|error| match error {
+            RotateError::Configured => {
+                let hint = "put it into JWT_SECRET_PREVIOUS and a new one into JWT_SECRET, then restart the master";
+                ApiError::new(ErrorCode::Conflict, error.to_string(), hint)
+            }
+            RotateError::Secret(error) => {
+                tracing::error!(%error, "a signing secret cannot be kept");
+                ApiError::new(ErrorCode::Internal, "the new key cannot be kept", "see the master's log")
+            }
+        })?;
+        tracing::warn!(key = %ring.newest.id, "tokens are signed with a new key");
+        let previous_key_id = ring.previous.as_ref().map(|key| key.id.clone());
+        Ok(KeysView { key_id: ring.newest.id.clone(), previous_key_id })
     }
 
     /// Makes the setup token if there is no account yet, and returns where it is; removes it otherwise.
@@ -158,7 +189,7 @@ impl Auth {
     ///
     /// # Errors
     /// Wrong token, bad name or password, or there is an account already.
-    pub async fn setup(&self, request: SetupRequest) -> Result<LoginView, LoginError> {
+    pub async fn setup(&self, request: SetupRequest, from: IpAddr) -> Result<LoginView, LoginError> {
         let expected = match std::fs::read_to_string(&self.inner.setup_file) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(setup_done().into()),
@@ -169,13 +200,13 @@ impl Auth {
         }
         let name = manage::user_name(&request.username)?;
         password::check_new(&request.password)?;
-        let user = self.new_user(name.clone(), request.password, Role::Admin).await?;
-        self.inner.cluster.create_first_user(user).await?;
+        let user = self.new_user(name, request.password, Role::Admin).await?;
+        self.inner.cluster.create_first_user(user.clone()).await?;
         if let Err(error) = self.remove_setup_token() {
             // Harmless: the account exists, and the next start removes it.
             tracing::warn!(file = %self.inner.setup_file.display(), %error, "the used setup token could not be removed");
         }
-        Ok(self.issue(&name, self.inner.ttl)?)
+        Ok(self.begin(&user, LoginKind::Tool, Some(from)).await?)
     }
 
     /// Makes the first account, an admin, with a password that nobody knows: for `dev`, which gives out tokens by itself.
@@ -189,79 +220,18 @@ impl Auth {
         self.inner.cluster.create_first_user(user).await
     }
 
-    /// A token for whoever knows the password. Unknown names take as long and read the same as wrong passwords.
-    ///
-    /// # Errors
-    /// Wrong name or password, or too many tries.
-    pub async fn login(&self, request: LoginRequest) -> Result<LoginView, LoginError> {
-        password::check_length(&request.password)?;
-        let name = request.username.parse::<UserName>().ok();
-        if let Some(name) = &name {
-            self.inner.throttle.check(name, Instant::now()).map_err(LoginError::Throttled)?;
-        }
-        let user = name.as_ref().and_then(|name| self.inner.cluster.accounts().find(name));
-        let hash = user.as_ref().map_or_else(|| dummy_hash().to_owned(), |user| user.password_hash.clone());
-        let matches = self.inner.passwords.verify(request.password.clone(), hash).await?;
-        match user {
-            Some(user) if matches && !user.disabled => {
-                self.inner.throttle.succeeded(&user.name);
-                self.renew_hash(&user, request.password).await?;
-                Ok(self.issue(&user.name, self.inner.ttl)?)
-            }
-            _ => {
-                if let Some(name) = &name {
-                    tracing::info!(user = %name, "a login was refused");
-                    self.inner.throttle.failed(name, Instant::now());
-                }
-                Err(wrong_password().into())
-            }
-        }
-    }
-
-    /// A hash with parameters of before is replaced while the password is known.
-    async fn renew_hash(&self, user: &UserRecord, password: String) -> Result<(), LoginError> {
-        if password::is_current(&user.password_hash) {
-            return Ok(());
-        }
-        let hash = self.inner.passwords.hash(password).await?;
-        let change = AccountChange::Rehash { verified: user.password_hash.clone(), hash };
-        Ok(self.inner.cluster.change_account(user.name.clone(), change).await?)
-    }
-
     async fn new_user(&self, name: UserName, password: String, role: Role) -> Result<UserRecord, LoginError> {
         let password_hash = self.inner.passwords.hash(password).await?;
         let created_at = clock::wall();
-        Ok(UserRecord { name, password_hash, role, created_at, generation: 0, disabled: false })
+        Ok(UserRecord { name, password_hash, role, created_at, disabled: false })
     }
 
-    /// A token for an account, without a password: for this process itself (the context that `dev` writes).
+    /// A login without a password, for the person who runs this process.
     ///
     /// # Errors
-    /// There is no such account, or the token cannot be signed.
-    pub fn issue(&self, user: &UserName, ttl: Duration) -> Result<LoginView, ApiError> {
-        self.sign(&self.account(user)?, ttl, None)
-    }
-
-    fn sign(&self, user: &UserRecord, ttl: Duration, login: Option<u64>) -> Result<LoginView, ApiError> {
-        let signed = self.inner.tokens.sign(&user.name, user.generation, ttl, login);
-        let (token, expires_at) = signed.map_err(|error| cannot_sign(&error))?;
-        Ok(LoginView { token, expires_at, username: user.name.clone() })
-    }
-
-    /// A fresh token for whoever has one that is still good. The time since the login counts on, so that a token that was
-    /// stolen cannot be kept alive for ever.
-    ///
-    /// # Errors
-    /// The token is not good, or the login is too long ago.
-    pub fn refresh(&self, bearer: &str) -> Result<LoginView, ApiError> {
-        let (user, login) = self.bearer(bearer)?;
-        let age = jsonwebtoken::get_current_timestamp().saturating_sub(login);
-        let left = LOGIN_LIFE.as_secs().saturating_sub(age);
-        if left == 0 {
-            let message = format!("the login is older than {} days", LOGIN_LIFE.as_secs() / 86_400);
-            return Err(ApiError::new(ErrorCode::Unauthenticated, message, "log in again: `cloudctl login`"));
-        }
-        self.sign(&user, self.inner.ttl.min(Duration::from_secs(left)), Some(login))
+    /// There is no such account, or it is disabled.
+    pub async fn login_local(&self, user: &UserName) -> Result<LoginView, ApiError> {
+        self.begin(&self.account(user)?, LoginKind::Local, None).await
     }
 
     /// Who stands behind a bearer token, with the rights that they have now.
@@ -272,18 +242,20 @@ impl Auth {
         if let Some(personal) = self.verify_personal(bearer) {
             return personal;
         }
-        let (user, _) = self.bearer(bearer)?;
-        Ok(Principal { user: user.name, role: user.role, token: None })
+        let (user, login) = self.inner.keys.verify(bearer)?;
+        self.of_login(login, Some(&user), Via::Login(login))
     }
 
-    /// The account that a token names, and when its password was given, in seconds since 1970.
-    fn bearer(&self, token: &str) -> Result<(UserRecord, u64), ApiError> {
-        let Bearer { user, generation, login } = self.inner.tokens.verify(token)?;
-        let account = self.inner.cluster.accounts().find(&user);
-        let good = account.filter(|account| account.generation == generation && !account.disabled);
-        let over =
-            || ApiError::new(ErrorCode::Unauthenticated, "the login has ended", "log in again: `cloudctl login`");
-        Ok((good.ok_or_else(over)?, login))
+    /// Whether somebody who has come in before may still be here, with the same rights.
+    ///
+    /// # Errors
+    /// What they came with has ended, or they may do less.
+    pub fn recheck(&self, caller: &Principal) -> Result<(), ApiError> {
+        let now = match caller.via {
+            Via::Login(id) | Via::Browser(id) => self.of_login(id, Some(&caller.user), caller.via)?,
+            Via::Token(id) => self.of_token(id).ok_or_else(end_of_login)?,
+        };
+        if now.role < caller.role { Err(end_of_login()) } else { Ok(()) }
     }
 
     fn account(&self, name: &UserName) -> Result<UserRecord, ApiError> {
@@ -304,8 +276,8 @@ pub fn user_not_found(name: UserName) -> ApiError {
     Reject::UserNotFound(name).into()
 }
 
-fn wrong_password() -> ApiError {
-    ApiError::new(ErrorCode::Unauthenticated, "wrong user name or password", "check both, then log in again")
+fn end_of_login() -> ApiError {
+    Reject::LoginOver.into()
 }
 
 fn cannot_sign(error: &jsonwebtoken::errors::Error) -> ApiError {
@@ -336,26 +308,31 @@ mod tests {
     #[test]
     fn users_see_their_own_and_admins_see_all() {
         let name = |text: &str| text.parse::<UserName>().expect("a name");
-        let user = Principal { user: name("ann"), role: Role::User, token: None };
+        let via = Via::Login(LoginId(7u128.into()));
+        let user = Principal { user: name("ann"), role: Role::User, via };
         assert!(may_see(&user, &name("ann")));
         for other in ["an", "anne", "Ann", "bob"] {
             assert!(!may_see(&user, &name(other)), "{other}");
         }
-        assert!(may_see(&Principal { user: name("root"), role: Role::Admin, token: None }, &name("ann")));
+        assert!(may_see(&Principal { user: name("root"), role: Role::Admin, via }, &name("ann")));
     }
 
     #[tokio::test]
     async fn setup_needs_the_token_a_good_name_and_a_good_password() {
         let directory = tempfile::tempdir().expect("a directory");
-        let secret = "0123456789abcdef0123456789abcdef";
-        let ttl = Duration::from_secs(60);
         let logs = crate::master::logs::LogStore::open(&directory.path().join("logs")).expect("logs");
-        let auth = Auth::new(secret, ttl, Registration::Invite, directory.path(), ClusterHandle::detached(logs))
-            .expect("auth");
+        let config = AuthConfig {
+            jwt_secret: None,
+            previous_jwt_secret: None,
+            ttl: Duration::from_secs(60),
+            registration: Registration::Invite,
+            data_dir: directory.path(),
+        };
+        let auth = Auth::new(&config, ClusterHandle::detached(logs), Guesses::default()).expect("auth");
         let setup = async |setup_token: &str, username: &str, password: &str| {
             let (username, password) = (username.to_owned(), password.to_owned());
             let request = SetupRequest { setup_token: setup_token.to_owned(), username, password };
-            match auth.setup(request).await {
+            match auth.setup(request, [127, 0, 0, 1].into()).await {
                 Err(LoginError::Refused(error)) => error.code,
                 _ => panic!("not refused"),
             }

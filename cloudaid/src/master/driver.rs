@@ -269,6 +269,8 @@ fn request_of(input: &Input) -> Option<RequestId> {
         | Input::CreateFirstUser { request, .. }
         | Input::ChangeAccount { request, .. }
         | Input::ChangeToken { request, .. }
+        | Input::ChangeLogin { request, .. }
+        | Input::KeepGuesses { request, .. }
         | Input::Drain { request }
         | Input::FixResources { request }
         | Input::FilesStored { request, .. } => Some(*request),

@@ -78,9 +78,11 @@ impl Shell {
             }
             Event::AccountChanged { user } => self.accounts.insert(user.clone()),
             Event::TokenChanged { id, record } => self.accounts.set_token(*id, record.clone()),
+            Event::LoginChanged { id, record } => self.accounts.set_login(*id, record.clone()),
             Event::AttemptStarted { task, .. } | Event::ElementEnded { task, .. } => self.watchers.bump(task.task),
             Event::TaskEnded { task, .. } | Event::CancelRequested { task, .. } => self.watchers.bump(*task),
             Event::TaskSubmitted { .. }
+            | Event::LoginReused { .. }
             | Event::WorkerRegistered { .. }
             | Event::WorkerSuspected { .. }
             | Event::WorkerRecovered { .. }

@@ -9,7 +9,9 @@ use std::time::Duration;
 use cloudaid_core::Cluster;
 use cloudaid_core::account::{AccountChange, TokenChange, UserRecord};
 use cloudaid_core::effect::Answer;
+use cloudaid_core::guesses::GuessChange;
 use cloudaid_core::input::{Input, Submission};
+use cloudaid_core::login::LoginChange;
 use cloudaid_core::queue::Shape;
 use cloudaid_core::record::FileRecord;
 use cloudaid_core::reject::Reject;
@@ -298,6 +300,22 @@ impl ClusterHandle {
     /// There is no such account, or it has too many.
     pub async fn change_token(&self, change: TokenChange) -> Result<(), ApiError> {
         self.ask(|request| Input::ChangeToken { request, change }).await.map(|_done| ())
+    }
+
+    /// Begins, renews or ends a login, or notes its use.
+    ///
+    /// # Errors
+    /// It has ended, or its account may not log in.
+    pub async fn change_login(&self, change: LoginChange) -> Result<(), ApiError> {
+        self.ask(|request| Input::ChangeLogin { request, change }).await.map(|_done| ())
+    }
+
+    /// Keeps what has changed of the counters of wrong passwords.
+    ///
+    /// # Errors
+    /// The master is stopping, or its store takes nothing.
+    pub async fn keep_guesses(&self, changes: Vec<GuessChange>) -> Result<(), ApiError> {
+        self.ask(|request| Input::KeepGuesses { request, changes }).await.map(|_done| ())
     }
 
     /// Makes the first account.

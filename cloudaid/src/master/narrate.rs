@@ -43,7 +43,11 @@ pub(crate) fn event(event: &Event) {
         Event::CancelRequested { task, elements } => info!("Task cancellation: {task}, elements: {elements}"),
         Event::AccountChanged { user } => {
             let state = if user.disabled { "disabled" } else { "enabled" };
-            info!("Account: {} is {}, {state}, generation {}", user.name, user.role, user.generation);
+            info!("Account: {} is {}, {state}", user.name, user.role);
+        }
+        Event::LoginChanged { .. } => {}
+        Event::LoginReused { id, user } => {
+            warn!("Login: {id} of {user} has ended: a token of it was used again that another had replaced");
         }
         Event::TokenChanged { id, record: Some(token) } => debug!("Token: {id} of {}", token.user),
         Event::TokenChanged { id, record: None } => info!("Token: {id} works no longer"),

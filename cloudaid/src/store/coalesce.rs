@@ -7,10 +7,12 @@ use std::mem;
 use std::sync::Arc;
 
 use cloudaid_core::account::{TokenRecord, UserRecord};
+use cloudaid_core::guesses::{GuessCount, GuessKey};
+use cloudaid_core::login::LoginRecord;
 use cloudaid_core::record::{
     AttemptRecord, Change, ClusterRecord, FileRecord, Progress, ResultRecord, TaskRecord, WorkerRecord,
 };
-use shared::id::{AttemptKey, TaskId, TokenId};
+use shared::id::{AttemptKey, LoginId, TaskId, TokenId};
 
 /// The changes of one commit, by kind.
 #[derive(Debug, Default, PartialEq)]
@@ -21,6 +23,10 @@ pub struct Batch {
     pub users: Vec<UserRecord>,
     /// By id; none: it goes.
     pub tokens: Vec<(TokenId, Option<TokenRecord>)>,
+    /// By id; none: it goes.
+    pub logins: Vec<(LoginId, Option<LoginRecord>)>,
+    /// By key; none: it goes.
+    pub guesses: Vec<(GuessKey, Option<GuessCount>)>,
     /// By name.
     pub workers: Vec<WorkerRecord>,
     /// By sequence.
@@ -60,11 +66,15 @@ impl Batch {
                 Change::Worker(record) => batch.workers.push(record),
                 Change::User(record) => batch.users.push(record),
                 Change::Token(id, record) => batch.tokens.push((id, record)),
+                Change::Login(id, record) => batch.logins.push((id, record)),
+                Change::Guess(key, count) => batch.guesses.push((key, count)),
                 Change::Files(key, files) => batch.files.push((key, files)),
             }
         }
         keep_last(&mut batch.users, |user| user.name.clone());
         keep_last(&mut batch.tokens, |(id, _)| *id);
+        keep_last(&mut batch.logins, |(id, _)| *id);
+        keep_last(&mut batch.guesses, |(key, _)| key.clone());
         keep_last(&mut batch.workers, |worker| worker.id.clone());
         keep_last(&mut batch.tasks, |task| (task.record.sequence, task.record.id));
         keep_last(&mut batch.progress, |(id, _)| *id);
@@ -79,8 +89,14 @@ impl Batch {
     #[must_use]
     pub fn rows(&self) -> usize {
         let files: usize = self.files.iter().map(|(_, files)| files.len()).sum();
-        let people = self.users.len() + self.tokens.len() + self.workers.len();
-        people + self.tasks.len() + self.progress.len() + self.attempts.len() + self.results.len() + files
+        let people = self.users.len() + self.tokens.len() + self.logins.len() + self.guesses.len();
+        people
+            + self.workers.len()
+            + self.tasks.len()
+            + self.progress.len()
+            + self.attempts.len()
+            + self.results.len()
+            + files
     }
 
     /// Gives the progress of new submissions to them, so that they are written in one go.

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cloudaid_core::account::{TokenRecord, UserRecord};
+use cloudaid_core::guesses::{GuessCount, GuessKey};
+use cloudaid_core::login::LoginRecord;
 use cloudaid_core::record::{
     AttemptRecord, Change, ClusterRecord, FileRecord, Progress, ResultRecord, Snapshot, TaskRecord, WorkerRecord,
 };
 use parking_lot::Mutex;
-use shared::id::{ElementId, Elements, TaskId, TokenId, UserName, WorkerId};
+use shared::id::{ElementId, Elements, LoginId, TaskId, TokenId, UserName, WorkerId};
 use shared::task::{AttemptState, TaskState};
 use shared::view::TaskCounts;
 
@@ -34,6 +36,8 @@ struct Facts {
     cluster: Option<ClusterRecord>,
     users: BTreeMap<UserName, UserRecord>,
     tokens: BTreeMap<TokenId, TokenRecord>,
+    logins: BTreeMap<LoginId, LoginRecord>,
+    guesses: BTreeMap<GuessKey, GuessCount>,
     workers: BTreeMap<WorkerId, WorkerRecord>,
     tasks: BTreeMap<u64, (Arc<TaskRecord>, Progress)>,
     sequences: BTreeMap<TaskId, u64>,
@@ -141,6 +145,16 @@ impl Store for MemoryStore {
     }
 }
 
+/// What is there takes the place of what was; nothing takes it away.
+fn put<K: Ord, V>(all: &mut BTreeMap<K, V>, changes: Vec<(K, Option<V>)>) {
+    for (key, value) in changes {
+        match value {
+            Some(value) => all.insert(key, value),
+            None => all.remove(&key),
+        };
+    }
+}
+
 impl Facts {
     fn snapshot(&self) -> Snapshot {
         let open = self.tasks.values().filter(|(_, progress)| !progress.state().is_final());
@@ -150,6 +164,8 @@ impl Facts {
             last_sequence: self.last_sequence,
             users: self.users.values().cloned().collect(),
             tokens: self.tokens.values().cloned().collect(),
+            logins: self.logins.values().cloned().collect(),
+            guesses: self.guesses.iter().map(|(key, count)| (key.clone(), *count)).collect(),
             workers: self.workers.values().cloned().collect(),
             tasks: open.cloned().collect(),
             attempts: live.cloned().collect(),
@@ -177,12 +193,9 @@ impl Facts {
 
     fn apply(&mut self, batch: Batch) {
         self.cluster = batch.cluster.or(self.cluster);
-        for (id, record) in batch.tokens {
-            match record {
-                Some(token) => self.tokens.insert(id, token),
-                None => self.tokens.remove(&id),
-            };
-        }
+        put(&mut self.tokens, batch.tokens);
+        put(&mut self.logins, batch.logins);
+        put(&mut self.guesses, batch.guesses);
         self.users.extend(batch.users.into_iter().map(|user| (user.name.clone(), user)));
         self.workers.extend(batch.workers.into_iter().map(|worker| (worker.id.clone(), worker)));
         let mut progress = batch.progress;

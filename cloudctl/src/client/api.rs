@@ -7,10 +7,10 @@ use shared::submit::SubmitRequest;
 use shared::task::TaskState;
 use shared::view::{
     CancelView, CreateTokenRequest, CreateUserRequest, DryRunView, FileListView, FileView, InternalStateView,
-    InviteRequest, InviteView, LoginRequest, LoginView, MeView, NewTokenView, PasswordRequest, QueueView,
-    RegisterRequest, RepairView, RetryRequest, SetupRequest, ShutdownRequest, ShutdownView, StatusView, SubmitView,
-    TaskListView, TaskView, TokenListView, UpdateUserRequest, UserFilesView, UserListView, UserView, WaitRequest,
-    WaitView, WhyView, WorkerListView, WorkerView,
+    InviteRequest, InviteView, KeysView, LoginRequest, LoginView, LogoutRequest, MeView, NewTokenView, PasswordRequest,
+    QueueView, RegisterRequest, RepairView, RetryRequest, SetupRequest, ShutdownRequest, ShutdownView, StatusView,
+    SubmitView, TaskListView, TaskView, TokenListView, UpdateUserRequest, UserFilesView, UserListView, UserView,
+    WaitRequest, WaitView, WhyView, WorkerListView, WorkerView,
 };
 
 use super::{Client, READ_TIMEOUT};
@@ -68,14 +68,20 @@ impl Client {
         self.post("api/auth/register", request).await
     }
 
-    /// Another password for whoever calls. The token counts no longer then; a new one is the answer.
-    pub(crate) async fn password(&self, request: &PasswordRequest) -> Result<LoginView, CtlError> {
-        self.post("api/auth/password", request).await
+    /// Another password for whoever calls.
+    pub(crate) async fn password(&self, request: &PasswordRequest) -> Result<(), CtlError> {
+        self.send(self.http.post(self.url("api/auth/password")?).json(request)).await.map(drop)
     }
 
-    /// Ends all logins of whoever calls.
-    pub(crate) async fn logout(&self) -> Result<(), CtlError> {
-        self.send(self.http.post(self.url("api/auth/logout")?)).await.map(drop)
+    /// Ends this login, or all logins of whoever calls.
+    pub(crate) async fn logout(&self, everywhere: bool) -> Result<(), CtlError> {
+        let request = LogoutRequest { everywhere };
+        self.send(self.http.post(self.url("api/auth/logout")?).json(&request)).await.map(drop)
+    }
+
+    /// Lets the master sign with a new key.
+    pub(crate) async fn rotate_keys(&self) -> Result<KeysView, CtlError> {
+        self.post("api/auth/rotate-keys", &serde_json::json!({})).await
     }
 
     /// The accounts that one may see.

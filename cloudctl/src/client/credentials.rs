@@ -1,10 +1,11 @@
 //! The token of a client, renewed before it runs out: a call may last longer than its token.
 
+use std::path::Path;
 use std::time::Duration;
 
 use http::HeaderValue;
 use parking_lot::Mutex;
-use shared::context::file::{load, update};
+use shared::context::file::{load, turn_to_renew, update};
 use shared::context::{Context, ContextFile};
 use shared::time::WallTime;
 use shared::view::LoginView;
@@ -59,25 +60,21 @@ impl Credentials {
         Some(Duration::from_millis(u64::try_from(left).unwrap_or(0)).min(LONGEST))
     }
 
-    /// Renews the token if it is time, by asking for a fresh one with `ask`. If none can be had, the old one may still
-    /// do; if not, the request itself says so.
-    pub(super) async fn renew<F: Future<Output = Result<LoginView, CtlError>>>(
-        &self,
-        ask: impl FnOnce(HeaderValue) -> F,
-    ) {
+    /// Renews the token if it is time, by asking for a fresh one with `ask`, which gets the token that renews. If none can
+    /// be had, the old one may still do; if not, the request itself says so.
+    pub(super) async fn renew<F: Future<Output = Result<LoginView, CtlError>>>(&self, ask: impl FnOnce(String) -> F) {
         if self.due_in().is_none_or(|left| !left.is_zero()) {
             return;
         }
         let _only = self.renewing.lock().await;
         let before = self.state.lock().clone();
-        let (Some(Renewal { context, at }), Some(header)) = (before.renewal, before.header) else { return };
+        let Some(Renewal { context, at }) = before.renewal else { return };
         if at > clock::wall() {
             return;
         }
-        let fresh = match ask(header).await {
-            Ok(login) => keep(&context, before.token.as_deref(), login).ok(),
-            // Another call may have been faster.
-            Err(_) => known(&context).ok().flatten().filter(|known| known.token != before.token),
+        let fresh = match context::path() {
+            Ok(path) => renew_kept(&path, &context, before.token.as_deref(), ask).await.ok().flatten(),
+            Err(_) => None,
         };
         let mut state = self.state.lock();
         match fresh.and_then(|fresh| Some((bearer(fresh.token.as_deref()?).ok()?, fresh))) {
@@ -93,22 +90,34 @@ impl Credentials {
     }
 }
 
-/// Puts a fresh token into the file, unless somebody has logged in there as somebody else in the meantime.
-fn keep(name: &str, before: Option<&str>, login: LoginView) -> Result<Context, CtlError> {
-    update(&context::path()?, |file: &mut ContextFile| {
-        let known = file.contexts.get(name);
-        let server = known.map(|known| known.server.clone()).unwrap_or_default();
-        let is_same = known.is_some_and(|known| known.token.as_deref() == before);
-        let fresh = context::of_login(server, login);
-        if is_same {
+/// What is in the file once it is fresh: another program may have been faster, and then there is nothing to ask for. None:
+/// nothing there can be renewed.
+async fn renew_kept<F: Future<Output = Result<LoginView, CtlError>>>(
+    path: &Path,
+    name: &str,
+    before: Option<&str>,
+    ask: impl FnOnce(String) -> F,
+) -> Result<Option<Context>, CtlError> {
+    // A token that renews is good once: without a place to keep the next one, it is better not to use it.
+    let turn = tokio::task::spawn_blocking({
+        let path = path.to_owned();
+        move || turn_to_renew(&path)
+    });
+    let _turn = turn.await.map_err(std::io::Error::from).map_err(CtlError::local("cannot wait for a lock"))??;
+    let Some(known) = load(path)?.contexts.remove(name) else { return Ok(None) };
+    let is_fresh = known.refresh_at.is_some_and(|at| at > clock::wall());
+    if known.token.is_some() && known.token.as_deref() != before && is_fresh {
+        return Ok(Some(known));
+    }
+    let Some(refresh_token) = known.refresh_token.clone() else { return Ok(None) };
+    let fresh = context::of_login(known.server.clone(), ask(refresh_token).await?);
+    update(path, |file: &mut ContextFile| {
+        // Unless somebody has logged in there as somebody else in the meantime.
+        if file.contexts.get(name).is_some_and(|now| now.token == known.token) {
             file.upsert(name, fresh.clone());
         }
-        Ok::<_, CtlError>(fresh)
+        Ok::<_, CtlError>(Some(fresh))
     })
-}
-
-fn known(name: &str) -> Result<Option<Context>, CtlError> {
-    Ok(load(&context::path()?)?.contexts.remove(name))
 }
 
 fn bearer(token: &str) -> Result<HeaderValue, CtlError> {
@@ -138,7 +147,7 @@ mod tests {
     #[tokio::test]
     async fn it_is_asked_for_when_it_is_time_and_not_again_at_once() {
         let asked = std::cell::Cell::new(0);
-        let ask = |_| {
+        let ask = |_: String| {
             asked.set(asked.get() + 1);
             async { Err(CtlError::Declined) }
         };
@@ -150,8 +159,48 @@ mod tests {
         let due = Credentials::new(&target(Some(WallTime(0)))).expect("credentials");
         assert_eq!(due.due_in(), Some(Duration::ZERO));
         due.renew(ask).await;
-        due.renew(ask).await;
-        assert_eq!(asked.get(), 1);
+        assert!(due.due_in().is_some_and(|left| !left.is_zero()), "there is nothing to renew: not again at once");
         assert!(due.header().is_some(), "the old one may still do");
+        assert_eq!(asked.get(), 0);
+    }
+
+    fn login(number: u32, good_for: i64) -> LoginView {
+        LoginView {
+            token: format!("token {number}"),
+            expires_at: WallTime(clock::wall().0 + good_for),
+            refresh_token: format!("refresh {number}"),
+            username: "ann".parse().expect("a name"),
+        }
+    }
+
+    #[tokio::test]
+    async fn of_two_who_share_a_login_one_asks_and_both_have_what_came() {
+        let home = tempfile::tempdir().expect("a directory");
+        let path = home.path().join("contexts.toml");
+        let keep = |login: LoginView| {
+            update(&path, |file| {
+                file.upsert("here", context::of_login("http://h", login));
+                Ok::<_, CtlError>(())
+            })
+        };
+        keep(login(1, 0)).expect("kept");
+        let shown = std::cell::RefCell::new(Vec::new());
+        let ask = |refresh_token: String| {
+            shown.borrow_mut().push(refresh_token);
+            async {
+                tokio::task::yield_now().await;
+                Ok(login(2, 60_000))
+            }
+        };
+        let renew = || renew_kept(&path, "here", Some("token 1"), ask);
+        let (one, other) = tokio::join!(renew(), renew());
+        let (one, other) = (one.expect("renewed").expect("known"), other.expect("renewed").expect("known"));
+        assert_eq!((one.token.as_deref(), &one), (Some("token 2"), &other));
+        assert_eq!(*shown.borrow(), ["refresh 1"], "a token that renews is good once");
+        assert_eq!(load(&path).expect("kept").contexts["here"], one);
+        // Who was out for long finds one that has run out too, and asks with what belongs to it.
+        keep(login(3, 0)).expect("kept");
+        renew().await.expect("renewed");
+        assert_eq!(*shown.borrow(), ["refresh 1", "refresh 3"]);
     }
 }

@@ -1,31 +1,54 @@
 //! `cloudctl logout`
 
-use shared::context::Context;
-use shared::context::file::update;
+use shared::context::file::{load, update};
+use shared::context::{Context, ContextFile};
+use shared::error::exit;
 
 use super::Session;
 use crate::args::{GlobalArgs, LogoutArgs};
-use crate::context::{path, select};
+use crate::client::Client;
+use crate::context::{of_context, parse_server, path, select};
 use crate::exit::CtlError;
 use crate::render::{Done, LoggedOutView, Terminal, View};
 
-/// Forgets tokens. The contexts stay, so that the next login finds them.
+/// Ends logins and forgets their tokens. The contexts stay, so that the next login finds them.
 pub(super) async fn run(args: &LogoutArgs, global: &GlobalArgs, terminal: &Terminal) -> Result<Done, CtlError> {
     if args.everywhere {
-        Session::open(global, terminal)?.client.logout().await?;
+        Session::open(global, terminal)?.client.logout(true).await?;
     }
-    let contexts = update(&path()?, |file| {
-        let selected = select(global, file)?.map(|(name, _)| name.to_owned());
-        let wanted = |name: &String| args.all || selected.as_ref() == Some(name);
-        let mut forgotten = Vec::new();
-        for (name, context) in file.contexts.iter_mut().filter(|(name, _)| wanted(name)) {
-            if context.token.is_some() {
-                forgotten.push(name.clone());
-            }
+    let path = path()?;
+    let file = load(&path)?;
+    let wanted = wanted(args, global, &file)?;
+    for name in wanted.iter().filter(|_| !args.everywhere) {
+        end_login(name, &file.contexts[name], terminal).await;
+    }
+    update(&path, |file| {
+        for (_, context) in file.contexts.iter_mut().filter(|(name, _)| wanted.contains(name)) {
             let Context { server, username, rest, .. } = std::mem::take(context);
             *context = Context { server, username, rest, ..Context::default() };
         }
-        Ok::<_, CtlError>(forgotten)
+        Ok::<_, CtlError>(())
     })?;
-    Ok(View::LoggedOut(LoggedOutView { contexts }).into())
+    Ok(View::LoggedOut(LoggedOutView { contexts: wanted }).into())
+}
+
+/// The contexts with a login that shall end.
+fn wanted(args: &LogoutArgs, global: &GlobalArgs, file: &ContextFile) -> Result<Vec<String>, CtlError> {
+    let selected = select(global, file)?.map(|(name, _)| name.to_owned());
+    let wanted = |name: &String| args.all || selected.as_ref() == Some(name);
+    let contexts = file.contexts.iter().filter(|(name, context)| wanted(name) && context.token.is_some());
+    Ok(contexts.map(|(name, _)| name.clone()).collect())
+}
+
+/// Ends a login at its master. One that has ended is no news, and a master that cannot be asked is no reason to keep it.
+async fn end_login(name: &str, context: &Context, terminal: &Terminal) {
+    let end = async {
+        let target = of_context(parse_server(&context.server)?, None, Some((name, context)));
+        Client::new(&target)?.logout(false).await
+    };
+    if let Err(error) = end.await
+        && error.exit() != exit::UNAUTHENTICATED
+    {
+        terminal.warn(format!("the login at {} could not be ended, only forgotten: {error}", context.server));
+    }
 }

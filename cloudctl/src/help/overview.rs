@@ -20,7 +20,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Tasks", &["task", "dispatch", "list-tasks", "show", "why", "wait", "cancel", "retry", "monitor", "logs"]),
     ("Files", &["files", "task-files", "download"]),
     ("Cluster", &["status", "workers", "stats", "queue", "watch", "internal-state", "fix-resources", "shutdown"]),
-    ("Access", &["login", "logout", "register", "password", "whoami", "users", "tokens", "context"]),
+    ("Access", &["login", "logout", "register", "password", "whoami", "users", "tokens", "admin", "context"]),
     ("cloudctl itself", &["shell", "version", "completions", "man", "help"]),
 ];
 

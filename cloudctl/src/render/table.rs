@@ -36,6 +36,7 @@ pub(super) fn render(view: &View, style: &Style, now: WallTime) -> String {
         View::Files(view) => files::list(view, style),
         View::InternalState(view) => internal::show(view, style, now),
         View::Invite(view) => users::invite(view, style),
+        View::Keys(view) => users::keys(view, style),
         View::LoggedIn(view) => message::logged_in(view, style),
         View::LoggedOut(view) => message::logged_out(view, style),
         View::NewToken(view) => users::new_token(view, style),

@@ -5,9 +5,9 @@ use shared::id::{TaskRef, UserName};
 use shared::role::Role;
 use shared::time::WallTime;
 use shared::view::{
-    CancelView, DryRunView, FileListView, FileView, InternalStateView, InviteView, NewTokenView, QueueView, RepairView,
-    ShutdownView, StatusView, SubmitLineView, SubmitView, TaskListView, TaskView, TokenListView, UserFilesView,
-    UserListView, UserView, WhyView, WorkerListView, WorkerView,
+    CancelView, DryRunView, FileListView, FileView, InternalStateView, InviteView, KeysView, NewTokenView, QueueView,
+    RepairView, ShutdownView, StatusView, SubmitLineView, SubmitView, TaskListView, TaskView, TokenListView,
+    UserFilesView, UserListView, UserView, WhyView, WorkerListView, WorkerView,
 };
 
 use crate::help::ExitCodeView;
@@ -43,6 +43,8 @@ pub(crate) enum View {
     Files(FileListView),
     InternalState(Box<InternalStateView>),
     Invite(InviteView),
+    /// `admin rotate-keys`
+    Keys(KeysView),
     LoggedIn(LoggedInView),
     LoggedOut(LoggedOutView),
     NewToken(NewTokenView),

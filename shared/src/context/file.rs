@@ -73,12 +73,27 @@ pub fn update<T, E: From<ContextFileError>>(
     Ok(done)
 }
 
+/// Waits for its turn to renew a login, and has it while the value lives: of several programs that share a login only one
+/// asks for new tokens, and the others find them in the file.
+///
+/// # Errors
+/// The directory cannot be made or written.
+pub fn turn_to_renew(path: &Path) -> Result<File, ContextFileError> {
+    let failed = |source| ContextFileError::Io { path: path.to_owned(), source };
+    let directory = path.parent().ok_or_else(|| failed(io::Error::other("it has no directory")))?;
+    lock_file(directory, ".renewal.lock").map_err(failed)
+}
+
 /// Held while the file is open. The file itself cannot be the lock: it is replaced.
 fn lock(directory: &Path) -> io::Result<File> {
+    lock_file(directory, ".contexts.lock")
+}
+
+fn lock_file(directory: &Path, name: &str) -> io::Result<File> {
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     fs::set_permissions(directory, Permissions::from_mode(0o700))?;
     let mut options = OpenOptions::new();
-    let lock = options.create(true).truncate(false).write(true).mode(0o600).open(directory.join(".contexts.lock"))?;
+    let lock = options.create(true).truncate(false).write(true).mode(0o600).open(directory.join(name))?;
     lock.lock()?;
     Ok(lock)
 }

@@ -28,15 +28,51 @@ pub struct LoginRequest {
     pub password: String,
 }
 
-/// The answer to setup and login.
+/// The answer to setup, registration, login and refresh.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct LoginView {
     /// For `Authorization: Bearer`.
     pub token: String,
     /// When it stops to work.
     pub expires_at: WallTime,
+    /// For `POST /api/auth/refresh`: renews both, once.
+    pub refresh_token: String,
     /// Who it stands for.
     pub username: UserName,
+}
+
+/// Without the tokens.
+impl std::fmt::Debug for LoginView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut shown = f.debug_struct("LoginView");
+        shown.field("username", &self.username).field("expires_at", &self.expires_at).finish_non_exhaustive()
+    }
+}
+
+/// The body of `POST /api/auth/refresh`.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RefreshRequest {
+    /// That of the last answer.
+    pub refresh_token: String,
+}
+
+/// The body of `POST /api/auth/logout`.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogoutRequest {
+    /// End all logins of the caller, and not only this one.
+    #[serde(default)]
+    pub everywhere: bool,
+}
+
+/// The keys that tokens are signed with; their ids are no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeysView {
+    /// Signs.
+    pub key_id: String,
+    /// Is still good for what it has signed.
+    pub previous_key_id: Option<String>,
 }
 
 /// The answer to `GET /api/auth/me`.

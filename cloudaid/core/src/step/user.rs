@@ -9,6 +9,7 @@ use crate::effect::{Answer, Effect};
 use crate::event::Event;
 use crate::record::Change;
 use crate::reject::Reject;
+use crate::step::login;
 
 /// The first account can be made once, whoever is first.
 pub(crate) fn on_create_first(cluster: &mut Cluster, request: RequestId, user: UserRecord, effects: &mut Vec<Effect>) {
@@ -29,9 +30,19 @@ pub(crate) fn on_change(
     change: AccountChange,
     effects: &mut Vec<Effect>,
 ) {
+    let kept = match &change {
+        AccountChange::OwnPassword { kept, .. } => *kept,
+        _ => None,
+    };
+    let keeps_logins = matches!(change, AccountChange::Rehash { .. });
+    let ends_logins = matches!(change, AccountChange::EndLogins);
     let answer = changed(cluster, name, change).map(|user| {
-        if cluster.users.get(name) != Some(&user) {
+        let is_new = cluster.users.get(name) != Some(&user);
+        if is_new {
             save(cluster, user, effects);
+        }
+        if ends_logins || is_new && !keeps_logins {
+            login::end_all(cluster, name, kept, effects);
         }
         Answer::Done
     });
@@ -45,6 +56,9 @@ fn changed(cluster: &Cluster, name: &UserName, change: AccountChange) -> Result<
         (None, AccountChange::Create(user)) => return Ok(user),
         (Some(_), AccountChange::Create(_)) => return Err(Reject::UserExists(name.clone())),
         (None, _) => return Err(Reject::UserNotFound(name.clone())),
+        (Some(known), AccountChange::OwnPassword { verified, .. }) if verified != known.password_hash => {
+            return Err(Reject::LoginOver);
+        }
         (Some(known), change) => apply(known, change),
     };
     if is_active_admin(&user) || !known.is_some_and(is_active_admin) {
@@ -59,23 +73,20 @@ fn changed(cluster: &Cluster, name: &UserName, change: AccountChange) -> Result<
 
 fn apply(before: &UserRecord, change: AccountChange) -> UserRecord {
     let mut user = before.clone();
-    let ends_logins = match change {
-        AccountChange::Create(_) => false,
+    match change {
+        AccountChange::Create(_) | AccountChange::EndLogins => {}
         AccountChange::Update { hash, role, disabled } => {
             user.password_hash = hash.unwrap_or(user.password_hash);
             user.role = role.unwrap_or(user.role);
             user.disabled = disabled.unwrap_or(user.disabled);
-            user != *before
         }
         AccountChange::Rehash { verified, hash } => {
             if user.password_hash == verified {
                 user.password_hash = hash;
             }
-            false
         }
-        AccountChange::EndLogins => true,
-    };
-    user.generation = user.generation.saturating_add(u64::from(ends_logins));
+        AccountChange::OwnPassword { hash, .. } => user.password_hash = hash,
+    }
     user
 }
 

@@ -2,10 +2,11 @@ use cloudaid_core::account::{AccountChange, TOKENS_LIMIT, TokenChange, TokenReco
 use cloudaid_core::effect::{Answer, Effect};
 use cloudaid_core::event::Event;
 use cloudaid_core::input::Input;
+use cloudaid_core::login::{LoginChange, LoginKind, LoginRecord};
 use cloudaid_core::record::Change;
 use cloudaid_core::reject::Reject;
 use cloudaid_core::testkit::World;
-use shared::id::{TokenId, UserName};
+use shared::id::{LoginId, TokenId, UserName};
 use shared::role::Role;
 use shared::time::WallTime;
 
@@ -15,7 +16,7 @@ fn name(text: &str) -> UserName {
 
 fn account(text: &str, role: Role) -> UserRecord {
     let password_hash = format!("hash of {text}");
-    UserRecord { name: name(text), password_hash, role, created_at: WallTime(7), generation: 0, disabled: false }
+    UserRecord { name: name(text), password_hash, role, created_at: WallTime(7), disabled: false }
 }
 
 fn set_password(hash: &str) -> AccountChange {
@@ -67,23 +68,60 @@ fn a_name_is_given_once() {
     assert_eq!(answer, Err(Reject::UserExists(name("ann"))));
 }
 
+fn log_in(world: &mut World, who: &str, number: u128) -> LoginId {
+    let id = LoginId(number.into());
+    let (created_at, renewed_at) = (world.now.wall, world.now.wall);
+    let user = name(who);
+    let login = LoginRecord { id, user, kind: LoginKind::Tool, address: None, serial: 0, created_at, renewed_at };
+    let begin = LoginChange::Begin { login, verified: None };
+    world.ask(|request| Input::ChangeLogin { request, change: begin }).0.expect("a login");
+    id
+}
+
+fn logins(world: &World, who: &str) -> Vec<LoginId> {
+    world.cluster.logins().filter(|login| login.user == name(who)).map(|login| login.id).collect()
+}
+
 #[test]
 fn what_changes_rights_ends_logins() {
     let mut world = with_admin();
     let ann = account("ann", Role::User);
     change(&mut world, "ann", AccountChange::Create(ann.clone())).0.expect("made");
-    let changed = |world: &mut World, wish| change(world, "ann", wish).1.expect("it changes");
-    let role = changed(&mut world, set_role(Role::ReadOnly));
-    assert_eq!(role, UserRecord { role: Role::ReadOnly, generation: 1, ..ann });
-    let password = changed(&mut world, set_password("new"));
-    assert_eq!(password, UserRecord { password_hash: "new".into(), generation: 2, ..role });
-    let disabled = changed(&mut world, set_disabled(true));
-    assert_eq!(disabled, UserRecord { disabled: true, generation: 3, ..password });
-    let ended = changed(&mut world, AccountChange::EndLogins);
-    assert_eq!(ended.generation, 4);
+    let root = log_in(&mut world, "root", 1);
+    let mut changed = |wish| {
+        log_in(&mut world, "ann", 2);
+        let saved = change(&mut world, "ann", wish).1;
+        assert_eq!(logins(&world, "ann"), []);
+        saved
+    };
+    let role = changed(set_role(Role::ReadOnly)).expect("it changes");
+    assert_eq!(role, UserRecord { role: Role::ReadOnly, ..ann });
+    let password = changed(set_password("new")).expect("it changes");
+    assert_eq!(password, UserRecord { password_hash: "new".into(), ..role });
+    assert_eq!(changed(AccountChange::EndLogins), None, "the account stays as it is");
+    let disabled = changed(set_disabled(true)).expect("it changes");
+    assert_eq!(disabled, UserRecord { disabled: true, ..password });
+    change(&mut world, "ann", set_disabled(false)).0.expect("enabled");
     // What is as wished already changes nothing, and ends no login.
-    assert_eq!(change(&mut world, "ann", set_disabled(true)), (Ok(Answer::Done), None));
-    assert_eq!(change(&mut world, "ann", set_role(Role::ReadOnly)), (Ok(Answer::Done), None));
+    let still = log_in(&mut world, "ann", 3);
+    for wish in [set_disabled(false), set_role(Role::ReadOnly)] {
+        assert_eq!(change(&mut world, "ann", wish), (Ok(Answer::Done), None));
+    }
+    assert_eq!((logins(&world, "ann"), logins(&world, "root")), (vec![still], vec![root]));
+    world.restart();
+    assert_eq!((logins(&world, "ann"), logins(&world, "root")), (vec![still], vec![root]));
+}
+
+#[test]
+fn a_password_of_ones_own_ends_the_other_logins() {
+    let mut world = with_admin();
+    let (here, _there) = (log_in(&mut world, "root", 1), log_in(&mut world, "root", 2));
+    let own =
+        |verified: &str| AccountChange::OwnPassword { verified: verified.into(), hash: "new".into(), kept: Some(here) };
+    let saved = change(&mut world, "root", own("hash of root")).1.expect("it changes");
+    assert_eq!((saved.password_hash.as_str(), logins(&world, "root")), ("new", vec![here]));
+    // Whoever verified the one of before has no say any more.
+    assert_eq!(change(&mut world, "root", own("hash of root")), (Err(Reject::LoginOver), None));
 }
 
 #[test]
@@ -94,16 +132,17 @@ fn several_wishes_are_one_change_or_none() {
     assert_eq!(refused, (Err(Reject::LastAdmin(name("root"))), None), "the password is as it was, too");
     change(&mut world, "eve", AccountChange::Create(account("eve", Role::Admin))).0.expect("made");
     let changed = change(&mut world, "root", both).1.expect("it changes");
-    assert_eq!((changed.password_hash.as_str(), changed.role, changed.generation), ("new", Role::User, 1));
+    assert_eq!((changed.password_hash.as_str(), changed.role), ("new", Role::User));
 }
 
 #[test]
 fn a_better_hash_of_the_same_password_ends_no_login() {
     let mut world = with_admin();
     let rehash = |verified: &str| AccountChange::Rehash { verified: verified.into(), hash: "better".into() };
+    let login = log_in(&mut world, "root", 1);
     let (_, saved) = change(&mut world, "root", rehash("hash of root"));
     let saved = saved.expect("it changes");
-    assert_eq!((saved.password_hash.as_str(), saved.generation), ("better", 0));
+    assert_eq!((saved.password_hash.as_str(), logins(&world, "root")), ("better", vec![login]));
     // Another password has come in between.
     assert_eq!(change(&mut world, "root", rehash("hash of root")), (Ok(Answer::Done), None));
 }

@@ -7,15 +7,16 @@ use std::time::Duration;
 use super::Check;
 use crate::config::table::{self, Setting};
 use crate::config::{LeaseSettings, MasterConfig, Registration, parse, secret};
+use crate::http::Site;
 
 /// No interval of a lease is shorter: it would only keep the machine busy.
 const LEASE_MIN: Duration = Duration::from_millis(10);
 /// No interval of a lease is longer: a lost worker would hold its tasks for more than a day.
 const LEASE_MAX: Duration = Duration::from_secs(86_400);
-/// A login lasts at least this long.
+/// A token lets in for at least this long.
 const TTL_MIN: Duration = Duration::from_secs(1);
-/// And at most this long, as there is no other end to a stolen token.
-const TTL_MAX: Duration = Duration::from_secs(30 * 86_400);
+/// And at most this long: whoever steals one has nothing that renews it.
+const TTL_MAX: Duration = Duration::from_secs(86_400);
 
 impl Check<'_> {
     pub(in crate::config) fn master(&mut self) -> Option<MasterConfig> {
@@ -34,6 +35,12 @@ impl Check<'_> {
             self.refuse(&table::GRPC, format!("`{grpc}` is master.http already; give each a port of its own"));
         }
         let jwt_secret = self.optional(&table::JWT_SECRET, secret::signing_secret);
+        let previous_jwt_secret = self.optional(&table::PREVIOUS_JWT_SECRET, secret::signing_secret);
+        if previous_jwt_secret.is_some() && jwt_secret.is_none() {
+            let message = "there is no JWT_SECRET that it was replaced by; set both or none".to_owned();
+            self.refuse(&table::PREVIOUS_JWT_SECRET, message);
+        }
+        let site = self.site();
         let token_ttl = self.required(&table::TOKEN_TTL, "", |text| parse::duration(text, TTL_MIN, TTL_MAX));
         let registration = self.required(&table::REGISTRATION, "", |text| match text.trim() {
             "closed" => Ok(Registration::Closed),
@@ -49,6 +56,8 @@ impl Check<'_> {
             http: http?,
             grpc: grpc?,
             jwt_secret,
+            previous_jwt_secret,
+            site: site?,
             token_ttl: token_ttl?,
             registration: registration?,
             print_task_logs: print_task_logs?,
@@ -69,6 +78,15 @@ impl Check<'_> {
             self.refuse(row, message);
         }
         Some(address)
+    }
+
+    fn site(&mut self) -> Option<Site> {
+        let named = self.optional(&table::HOSTS, parse::hosts);
+        let machine = self.layers.machine.host.to_ascii_lowercase();
+        let hosts = named.unwrap_or_default().into_iter().chain(Some(machine).filter(|host| !host.is_empty()));
+        let origins = self.optional(&table::ORIGINS, parse::origins).unwrap_or_default();
+        let encrypted = self.required(&table::TLS_PROXY, "", parse::switch)?;
+        Some(Site { hosts: hosts.collect(), origins, encrypted })
     }
 
     fn leases(&mut self) -> Option<LeaseSettings> {

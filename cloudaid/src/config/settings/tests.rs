@@ -40,7 +40,7 @@ fn a_master_starts_without_any_setting() {
     assert_eq!((master.http.to_string(), master.grpc.port()), ("127.0.0.1:8080".to_owned(), 50051));
     assert_eq!(master.leases.start_grace, Duration::from_secs(60));
     assert_eq!((master.print_task_logs, master.bootstrap_admin, master.infrastructure_attempts), (false, false, 3));
-    assert_eq!(master.token_ttl, Duration::from_secs(43_200));
+    assert_eq!(master.token_ttl, Duration::from_secs(900));
     assert_eq!((master.jwt_secret.clone(), master.plaintext_notice()), (None, None));
 }
 

@@ -9,7 +9,7 @@ use shared::error::ApiError;
 use shared::view::LogEvent;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use crate::http::authenticate::Credential;
+use crate::http::authenticate::Guest;
 use crate::http::error::internal;
 
 const PING_EVERY: Duration = Duration::from_secs(20);
@@ -19,18 +19,18 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connected client.
 pub(super) struct Client {
-    /// What it came with.
-    pub(super) credential: Credential,
+    /// Who reads.
+    pub(super) guest: Guest,
     socket: WebSocket,
     pings: Interval,
     unanswered: u32,
 }
 
 impl Client {
-    pub(super) fn new(socket: WebSocket, credential: Credential) -> Self {
+    pub(super) fn new(socket: WebSocket, guest: Guest) -> Self {
         let mut pings = tokio::time::interval(PING_EVERY);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { credential, socket, pings, unanswered: 0 }
+        Self { guest, socket, pings, unanswered: 0 }
     }
 
     pub(super) async fn tell(&mut self, event: &LogEvent) -> Result<(), Stop> {

@@ -1,8 +1,10 @@
 //! Making and changing accounts, after the first one.
 
-use std::time::Duration;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
-use cloudaid_core::account::AccountChange;
+use cloudaid_core::account::{AccountChange, UserRecord};
+use cloudaid_core::login::LoginKind;
 use shared::error::{ApiError, ErrorCode};
 use shared::id::UserName;
 use shared::role::Role;
@@ -11,7 +13,9 @@ use shared::view::{
     UserView,
 };
 
-use super::{Auth, LoginError, Principal, cannot_sign, password};
+use super::gate::network;
+use super::{Auth, LoginError, Principal, Via, cannot_sign, password};
+use crate::clock;
 use crate::config::Registration;
 
 /// How long an invitation is good if nobody says.
@@ -48,14 +52,14 @@ impl Auth {
     ///
     /// # Errors
     /// The policy or the invitation does not allow it, a bad name or password, or the name is taken.
-    pub async fn register(&self, request: RegisterRequest) -> Result<LoginView, LoginError> {
+    pub async fn register(&self, request: RegisterRequest, from: IpAddr) -> Result<LoginView, LoginError> {
         let name = user_name(&request.username)?;
         let role = match (self.inner.registration, &request.invite) {
             (Registration::Closed, _) => {
                 return Err(refused("nobody can register here", "an admin makes accounts").into());
             }
             (_, Some(invite)) => {
-                let (invited, role) = self.inner.tokens.verify_invite(invite)?;
+                let (invited, role) = self.inner.keys.verify_invite(invite)?;
                 if invited != name {
                     return Err(
                         refused("the invitation is for another name", "register with the name it is for").into()
@@ -68,14 +72,17 @@ impl Auth {
                 return Err(refused("registering needs an invitation", "ask an admin for one").into());
             }
         };
-        self.create(&name, request.password, role).await?;
-        Ok(self.issue(&name, self.inner.ttl)?)
+        let user = self.create(&name, request.password, role).await?;
+        Ok(self.begin(&user, LoginKind::Tool, Some(from)).await?)
     }
 
-    async fn create(&self, name: &UserName, password: String, role: Role) -> Result<(), LoginError> {
+    async fn create(&self, name: &UserName, password: String, role: Role) -> Result<UserRecord, LoginError> {
         password::check_new(&password)?;
         let user = self.new_user(name.clone(), password, role).await?;
-        Ok(self.inner.cluster.change_account(name.clone(), AccountChange::Create(user)).await?)
+        self.inner.cluster.change_account(name.clone(), AccountChange::Create(user.clone())).await?;
+        // Whatever was guessed while nobody had the name.
+        self.keep(self.inner.gate.forget(name));
+        Ok(user)
     }
 
     /// Something for somebody to make the account `username` with.
@@ -93,7 +100,7 @@ impl Auth {
             return Err(ApiError::new(ErrorCode::InvalidArgument, message, "leave it out for 7 days"));
         }
         let role = request.role.unwrap_or(Role::User);
-        let signed = self.inner.tokens.sign_invite(&username, role, ttl);
+        let signed = self.inner.keys.sign_invite(&username, role, ttl);
         let (invite, expires_at) = signed.map_err(|error| cannot_sign(&error))?;
         Ok(InviteView { invite, username, role, expires_at })
     }
@@ -112,7 +119,11 @@ impl Auth {
             Some(password) => Some(self.inner.passwords.hash(password).await?),
             None => None,
         };
+        let is_new = hash.is_some();
         self.inner.cluster.change_account(name.clone(), AccountChange::Update { hash, role, disabled }).await?;
+        if is_new {
+            self.keep(self.inner.gate.forget(name));
+        }
         Ok(self.user(name)?)
     }
 
@@ -124,24 +135,40 @@ impl Auth {
         self.inner.cluster.change_account(name.clone(), AccountChange::EndLogins).await
     }
 
-    /// Another password for the caller: ends their other logins, and begins a new one.
+    /// Another password for the caller. All their other logins end.
     ///
     /// # Errors
-    /// The old password is wrong, or the new one is bad.
-    pub async fn change_password(&self, caller: &Principal, request: PasswordRequest) -> Result<LoginView, LoginError> {
+    /// The old password is wrong or no other is looked at for now, or the new one is bad.
+    pub async fn change_password(
+        &self,
+        caller: &Principal,
+        request: PasswordRequest,
+        from: IpAddr,
+    ) -> Result<(), LoginError> {
         password::check_length(&request.old_password)?;
         password::check_new(&request.new_password)?;
         let user = self.account(&caller.user)?;
-        self.inner.throttle.check(&user.name, std::time::Instant::now()).map_err(LoginError::Throttled)?;
-        if !self.inner.passwords.verify(request.old_password, user.password_hash).await? {
-            self.inner.throttle.failed(&user.name, std::time::Instant::now());
-            let hint = "an admin can set another one: `cloudctl users set-password`";
-            return Err(ApiError::new(ErrorCode::PermissionDenied, "the old password is wrong", hint).into());
+        let from = network(from);
+        self.inner.gate.check(from, Instant::now()).map_err(LoginError::Throttled)?;
+        let tried = self.inner.gate.begin(&self.guess_key(&user.name, from), clock::wall());
+        let admitted = tried.is_admitted();
+        let verified = user.password_hash;
+        if !self.inner.passwords.verify(request.old_password, verified.clone()).await? || !admitted {
+            self.inner.gate.failed(from, Instant::now());
+            self.keep(tried.failed(clock::wall()));
+            let hint = "check it; after 5 wrong ones none is looked at for a while, up to 15 minutes";
+            return Err(refused("the old password is wrong", hint).into());
         }
         let hash = self.inner.passwords.hash(request.new_password).await?;
-        let change = AccountChange::Update { hash: Some(hash), role: None, disabled: None };
+        let kept = match caller.via {
+            Via::Login(id) | Via::Browser(id) => Some(id),
+            Via::Token(_) => None,
+        };
+        let change = AccountChange::OwnPassword { verified, hash, kept };
         self.inner.cluster.change_account(user.name.clone(), change).await?;
-        Ok(self.issue(&user.name, self.inner.ttl)?)
+        drop(tried);
+        self.keep(self.inner.gate.forget(&user.name));
+        Ok(())
     }
 }
 

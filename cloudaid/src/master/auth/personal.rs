@@ -12,7 +12,7 @@ use shared::time::WallTime;
 use shared::view::{CreateTokenRequest, NewTokenView, TokenView};
 use ulid::Ulid;
 
-use super::{Auth, Principal, constant_time_eq, may_see};
+use super::{Auth, Principal, Via, constant_time_eq, may_see};
 use crate::clock;
 
 /// What they begin with, so that scanners find them where they should not be.
@@ -37,7 +37,7 @@ impl Auth {
         request: CreateTokenRequest,
     ) -> Result<NewTokenView, ApiError> {
         let refuse = |message: String, hint: &str| ApiError::new(ErrorCode::InvalidArgument, message, hint);
-        if caller.token.is_some() {
+        if matches!(caller.via, Via::Token(_)) {
             // Who has stolen one could keep the door open with another.
             let message = "a token cannot make tokens";
             return Err(ApiError::new(ErrorCode::PermissionDenied, message, "log in: `cloudctl login`"));
@@ -104,18 +104,25 @@ impl Auth {
     }
 
     fn find_personal(&self, id: &str, secret: &str) -> Option<Principal> {
-        let accounts = self.inner.cluster.accounts();
-        let token = accounts.find_token(id.parse().ok()?)?;
+        let token = self.inner.cluster.accounts().find_token(id.parse().ok()?)?;
         let secret: [u8; 32] = hex::decode(secret).ok()?.try_into().ok()?;
-        let at = clock::wall();
-        if !constant_time_eq(blake3::hash(&secret).as_bytes(), &token.digest) || token.expires_at <= at {
+        if !constant_time_eq(blake3::hash(&secret).as_bytes(), &token.digest) {
             return None;
         }
-        let user = accounts.find(&token.user).filter(|user| !user.disabled)?;
+        let principal = self.of_token(token.id)?;
+        let at = clock::wall();
         if token.used_at.is_none_or(|noted| noted.0.saturating_add(NOTED) <= at.0) {
             self.note_use(token.id, at);
         }
-        Some(Principal { user: user.name, role: token.role.min(user.role), token: Some(token.id) })
+        Some(principal)
+    }
+
+    /// Who stands behind a personal token that is good.
+    pub(super) fn of_token(&self, id: TokenId) -> Option<Principal> {
+        let accounts = self.inner.cluster.accounts();
+        let token = accounts.find_token(id).filter(|token| clock::wall() < token.expires_at)?;
+        let user = accounts.find(&token.user).filter(|user| !user.disabled)?;
+        Some(Principal { user: user.name, role: token.role.min(user.role), via: Via::Token(id) })
     }
 
     /// Nobody waits for it: a note that is lost is a minute in a list.

@@ -1,4 +1,4 @@
-//! Secrets in files that only their owner may read: made once, never replaced.
+//! Secrets in files that only their owner may read: made once, and replaced only on purpose.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -88,14 +88,44 @@ pub fn ensure_secret(path: &Path) -> Result<String, SecretError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),
     }
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
+    let directory = directory(path);
     fs::create_dir_all(directory).map_err(failed)?;
-    let temporary = directory.join(format!(".{}.tmp", Ulid::generate().to_string().to_ascii_lowercase()));
+    let temporary = temporary(path);
     let made = create(&temporary, path, directory);
     // It is gone or of no use; nothing depends on it.
     let _ = fs::remove_file(&temporary);
     made.map_err(failed)?;
     read(path, &open(path).map_err(failed)?)
+}
+
+/// The secret that is kept in `path`, if there is one.
+///
+/// # Errors
+/// It cannot be used: see [`SecretError`].
+pub(super) fn read_secret(path: &Path) -> Result<Option<String>, SecretError> {
+    match open(path) {
+        Ok(file) => read(path, &file).map(Some),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(SecretError::Io { path: path.to_owned(), source }),
+    }
+}
+
+/// Puts a secret into `path`, whatever is there: `secret`, or a new one. All or nothing.
+///
+/// # Errors
+/// The file cannot be written.
+pub(super) fn replace_secret(path: &Path, secret: Option<&str>) -> Result<String, SecretError> {
+    let replace = || {
+        let secret = secret.map_or_else(random, |secret| Ok(secret.to_owned()))?;
+        let (temporary, directory) = (temporary(path), directory(path));
+        write(&temporary, &secret).and_then(|()| fs::rename(&temporary, path)).inspect_err(|_| {
+            // The error that is reported is the first one.
+            let _ = fs::remove_file(&temporary);
+        })?;
+        File::open(directory)?.sync_all()?;
+        Ok(secret)
+    };
+    replace().map_err(|source| SecretError::Io { path: path.to_owned(), source })
 }
 
 /// Whether two secrets are equal, in a time that does not depend on where they differ.
@@ -129,12 +159,28 @@ fn read(path: &Path, file: &File) -> Result<String, SecretError> {
     Ok(secret.to_owned())
 }
 
-fn create(temporary: &Path, path: &Path, directory: &Path) -> io::Result<()> {
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    directory(path).join(format!(".{}.tmp", Ulid::generate().to_string().to_ascii_lowercase()))
+}
+
+fn random() -> io::Result<String> {
     let mut random = [0; RANDOM_BYTES];
     SysRng.try_fill_bytes(&mut random).map_err(io::Error::other)?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(temporary)?;
-    writeln!(file, "{}", hex::encode(random))?;
-    file.sync_all()?;
+    Ok(hex::encode(random))
+}
+
+fn write(path: &Path, secret: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    writeln!(file, "{secret}")?;
+    file.sync_all()
+}
+
+fn create(temporary: &Path, path: &Path, directory: &Path) -> io::Result<()> {
+    write(temporary, &random()?)?;
     // A link and not a rename: it never replaces what another process has made meanwhile.
     match fs::hard_link(temporary, path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),

@@ -1,19 +1,21 @@
 //! Signed tokens: JWTs with HS256 and nothing else, whatever their header says.
 //!
-//! Each kind has an audience of its own, so that one can never pass for the other. A token names its user and the
-//! generation of the account; what the user may do is looked up, so that it is never older than the account.
+//! Each kind has an audience of its own, so that one can never pass for the other. A token that lets in names its user and
+//! its login; whether that goes on, and what the user may do, is looked up, so that it is never older than the account.
 
 use std::time::Duration;
 
 use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, get_current_timestamp};
+use jsonwebtoken::{Algorithm, Header, Validation, get_current_timestamp};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use shared::error::{ApiError, ErrorCode};
-use shared::id::UserName;
+use shared::id::{LoginId, UserName};
 use shared::role::Role;
 use shared::time::WallTime;
 use ulid::Ulid;
+
+use super::keys::Keys;
 
 const ISSUER: &str = "cloudai";
 /// Lets its bearer in.
@@ -22,16 +24,6 @@ const ACCESS: &str = "cloudai-api";
 const INVITE: &str = "cloudai-invite";
 /// For clocks that differ.
 const LEEWAY_SECONDS: u64 = 5;
-/// Characters of a key id.
-const KEY_ID: usize = 16;
-
-/// Makes and checks tokens.
-pub(super) struct Tokens {
-    signing: EncodingKey,
-    verifying: DecodingKey,
-    /// Names the key, without telling anything of it.
-    key_id: String,
-}
 
 /// What every token says. Each field is typed, so a claim of another type makes the token invalid and not the claim
 /// absent.
@@ -50,11 +42,8 @@ struct Claims<T> {
 
 #[derive(Serialize, Deserialize)]
 struct Access {
-    /// Of the account when the token was made. Tokens of the first version have none: they count for the first one.
-    #[serde(default, rename = "gen")]
-    generation: u64,
-    /// When the password was given, in seconds; the other tokens of this login have the same.
-    auth_time: Option<u64>,
+    /// The login that the token is of.
+    sid: LoginId,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -62,41 +51,23 @@ struct Invite {
     role: Role,
 }
 
-/// Whom an access token names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Bearer {
-    pub(super) user: UserName,
-    /// Of the account when the token was made.
-    pub(super) generation: u64,
-    /// When the password was given, in seconds since 1970.
-    pub(super) login: u64,
-}
-
-impl Tokens {
-    pub(super) fn new(secret: &[u8]) -> Self {
-        let mut key_id =
-            blake3::derive_key("CloudAI 2026 id of a signing key", secret).map(|byte| format!("{byte:02x}")).concat();
-        key_id.truncate(KEY_ID);
-        Self { signing: EncodingKey::from_secret(secret), verifying: DecodingKey::from_secret(secret), key_id }
-    }
-
+impl Keys {
     /// Signs and verifies once, so that what cannot work says so at the start.
     pub(super) fn self_test(&self) -> Result<(), String> {
         let user: UserName = "self-test".parse().map_err(|error| format!("{error}"))?;
-        let (token, _) = self.sign(&user, 0, Duration::from_secs(60), None).map_err(|error| error.to_string())?;
+        let login = LoginId(Ulid::nil());
+        let (token, _) = self.sign(&user, login, Duration::from_secs(60)).map_err(|error| error.to_string())?;
         self.verify(&token).map(|_| ()).map_err(|error| error.message)
     }
 
-    /// A token that lets `user` in, and when it expires. `login` is when the password was given, if not now.
+    /// A token that lets `user` in while `login` lasts, and when it expires.
     pub(super) fn sign(
         &self,
         user: &UserName,
-        generation: u64,
+        login: LoginId,
         ttl: Duration,
-        login: Option<u64>,
     ) -> Result<(String, WallTime), jsonwebtoken::errors::Error> {
-        let auth_time = Some(login.unwrap_or_else(get_current_timestamp));
-        self.encode(ACCESS, user, ttl, Access { generation, auth_time })
+        self.encode(ACCESS, user, ttl, Access { sid: login })
     }
 
     /// A token that lets somebody make the account `user`, and when it expires.
@@ -109,8 +80,8 @@ impl Tokens {
         self.encode(INVITE, user, ttl, Invite { role })
     }
 
-    /// Whom an access token names, if it is good.
-    pub(super) fn verify(&self, token: &str) -> Result<Bearer, ApiError> {
+    /// Whom an access token names, if it is good, and its login.
+    pub(super) fn verify(&self, token: &str) -> Result<(UserName, LoginId), ApiError> {
         let claims = self.decode::<Access>(ACCESS, token).map_err(|error| {
             let message = match error.kind() {
                 ErrorKind::ExpiredSignature => "the token has expired",
@@ -118,8 +89,7 @@ impl Tokens {
             };
             ApiError::new(ErrorCode::Unauthenticated, message, "log in again: `cloudctl login`")
         })?;
-        let Access { generation, auth_time } = claims.of_kind;
-        Ok(Bearer { user: claims.sub, generation, login: auth_time.unwrap_or(claims.iat) })
+        Ok((claims.sub, claims.of_kind.sid))
     }
 
     /// Which account an invitation is for, and with which role.
@@ -153,8 +123,9 @@ impl Tokens {
             jti: Ulid::generate().to_string(),
             of_kind,
         };
-        let header = Header { kid: Some(self.key_id.clone()), ..Header::new(Algorithm::HS256) };
-        let token = jsonwebtoken::encode(&header, &claims, &self.signing)?;
+        let ring = self.ring();
+        let header = Header { kid: Some(ring.newest.id.clone()), ..Header::new(Algorithm::HS256) };
+        let token = jsonwebtoken::encode(&header, &claims, &ring.newest.signing)?;
         Ok((token, WallTime(i64::try_from(exp.saturating_mul(1000)).unwrap_or(i64::MAX))))
     }
 
@@ -169,7 +140,11 @@ impl Tokens {
         validation.set_audience(&[audience]);
         validation.validate_nbf = true;
         validation.leeway = LEEWAY_SECONDS;
-        jsonwebtoken::decode(token, &self.verifying, &validation).map(|data| data.claims)
+        // The header is only asked which key of ours it was.
+        let header = jsonwebtoken::decode_header(token)?;
+        let ring = self.ring();
+        let key = header.kid.and_then(|kid| ring.find(&kid)).ok_or(ErrorKind::InvalidSignature)?;
+        jsonwebtoken::decode(token, &key.verifying, &validation).map(|data| data.claims)
     }
 }
 
@@ -179,11 +154,27 @@ mod tests {
 
     use super::*;
 
-    const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
+    use jsonwebtoken::EncodingKey;
+
+    use crate::config::Secret;
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+    const ANOTHER: &str = "another secret, just as long as it";
+    const LOGIN: &str = "01arz3ndektsv4rrffq69g5fav";
+
+    fn keys(newest: &str, previous: Option<&str>) -> Keys {
+        let secret = |text: &str| Secret::new(text);
+        let (newest, previous) = (secret(newest), previous.map(secret));
+        Keys::load(Some((&newest, previous.as_ref())), std::path::Path::new("/nowhere")).expect("keys")
+    }
+
+    fn login() -> LoginId {
+        LOGIN.parse().expect("a login")
+    }
 
     fn claims() -> Value {
         let now = get_current_timestamp();
-        json!({"sub": "ann", "gen": 3, "iat": now, "nbf": now, "exp": now + 60, "iss": ISSUER, "aud": ACCESS, "jti": "1"})
+        json!({"sub": "ann", "sid": LOGIN, "iat": now, "nbf": now, "exp": now + 60, "iss": ISSUER, "aud": ACCESS, "jti": "1"})
     }
 
     fn with(field: &str, value: Value) -> Value {
@@ -192,59 +183,58 @@ mod tests {
         claims
     }
 
-    fn signed(claims: &Value, algorithm: Algorithm, secret: &[u8]) -> String {
-        jsonwebtoken::encode(&Header::new(algorithm), claims, &EncodingKey::from_secret(secret)).expect("token")
+    /// Signed with `secret`, and says that it was our key.
+    fn signed(claims: &Value, algorithm: Algorithm, secret: &str) -> String {
+        let header = Header { kid: Some(keys(SECRET, None).ring().newest.id.clone()), ..Header::new(algorithm) };
+        jsonwebtoken::encode(&header, claims, &EncodingKey::from_secret(secret.as_bytes())).expect("token")
     }
 
     fn refused(token: &str) -> bool {
-        Tokens::new(SECRET).verify(token).is_err_and(|error| error.code == ErrorCode::Unauthenticated)
+        keys(SECRET, None).verify(token).is_err_and(|error| error.code == ErrorCode::Unauthenticated)
     }
 
     #[test]
     fn what_was_signed_is_known_again() {
-        let tokens = Tokens::new(SECRET);
+        let keys = keys(SECRET, None);
         let user: UserName = "ann".parse().expect("a name");
-        let (token, expires) = tokens.sign(&user, 3, Duration::from_secs(60), None).expect("signed");
-        let bearer = tokens.verify(&token).expect("good");
-        assert_eq!((bearer.user, bearer.generation), (user, 3));
+        let (token, expires) = keys.sign(&user, login(), Duration::from_secs(60)).expect("signed");
+        assert_eq!(keys.verify(&token).expect("good"), (user, login()));
         assert!(expires.0 / 1000 >= i64::try_from(get_current_timestamp()).expect("now") + 58);
         assert!(!refused(&signed(&claims(), Algorithm::HS256, SECRET)), "the sample of the other tests is good");
     }
 
     #[test]
-    fn the_time_of_the_login_is_kept() {
-        let tokens = Tokens::new(SECRET);
+    fn the_key_before_the_newest_is_good_for_what_it_has_signed() {
         let user: UserName = "ann".parse().expect("a name");
-        let login = get_current_timestamp() - 1000;
-        let (token, _) = tokens.sign(&user, 0, Duration::from_secs(60), Some(login)).expect("signed");
-        assert_eq!(tokens.verify(&token).expect("good").login, login);
-        let older = signed(&claims(), Algorithm::HS256, SECRET);
-        assert!(tokens.verify(&older).expect("good").login > login, "one without it counts from its own start");
+        let (token, _) = keys(SECRET, None).sign(&user, login(), Duration::from_secs(60)).expect("signed");
+        assert!(keys(ANOTHER, Some(SECRET)).verify(&token).is_ok());
+        assert!(keys(ANOTHER, None).verify(&token).is_err());
+    }
+
+    #[test]
+    fn a_token_of_no_key_or_another_is_refused() {
+        let secret = EncodingKey::from_secret(SECRET.as_bytes());
+        for kid in [None, Some("0123456789abcdef"), Some("../jwt.secret"), Some("")] {
+            let header = Header { kid: kid.map(str::to_owned), ..Header::new(Algorithm::HS256) };
+            assert!(refused(&jsonwebtoken::encode(&header, &claims(), &secret).expect("token")), "{kid:?}");
+        }
     }
 
     #[test]
     fn an_invitation_lets_nobody_in_and_a_login_invites_nobody() {
-        let tokens = Tokens::new(SECRET);
+        let tokens = keys(SECRET, None);
         let user: UserName = "ann".parse().expect("a name");
         let minute = Duration::from_secs(60);
         let (invite, _) = tokens.sign_invite(&user, Role::ReadOnly, minute).expect("signed");
         assert_eq!(tokens.verify_invite(&invite), Ok((user.clone(), Role::ReadOnly)));
         assert!(refused(&invite));
-        let (login, _) = tokens.sign(&user, 0, minute, None).expect("signed");
+        let (login, _) = tokens.sign(&user, login(), minute).expect("signed");
         assert!(tokens.verify_invite(&login).is_err_and(|error| error.code == ErrorCode::PermissionDenied));
     }
 
     #[test]
-    fn a_key_is_named_without_being_told() {
-        let kid = |secret: &[u8]| Tokens::new(secret).key_id;
-        assert_eq!(kid(SECRET), kid(SECRET));
-        assert_ne!(kid(SECRET), kid(b"another secret, just as long as it"));
-        assert_eq!(kid(SECRET).len(), KEY_ID);
-    }
-
-    #[test]
     fn another_secret_or_algorithm_is_refused() {
-        assert!(refused(&signed(&claims(), Algorithm::HS256, b"another secret, just as long as it")));
+        assert!(refused(&signed(&claims(), Algorithm::HS256, ANOTHER)));
         assert!(refused(&signed(&claims(), Algorithm::HS512, SECRET)));
         assert!(refused("") && refused("a.b.c"));
     }
@@ -272,7 +262,7 @@ mod tests {
         for (field, value) in cases {
             assert!(refused(&signed(&with(field, value), Algorithm::HS256, SECRET)), "{field}");
         }
-        for field in ["sub", "nbf", "exp", "iss", "aud"] {
+        for field in ["sub", "sid", "nbf", "exp", "iss", "aud"] {
             let mut claims = claims();
             claims.as_object_mut().expect("an object").remove(field);
             assert!(refused(&signed(&claims, Algorithm::HS256, SECRET)), "without {field}");
@@ -288,8 +278,8 @@ mod tests {
             ("exp", json!(1e300)),
             ("exp", json!(null)),
             ("sub", json!(["ann"])),
-            ("gen", json!("3")),
-            ("auth_time", json!("0")),
+            ("sid", json!(3)),
+            ("sid", json!("3")),
             ("iss", json!({"cloudai": 1})),
         ];
         for (field, value) in cases {

@@ -17,6 +17,12 @@ pub async fn an_empty_store_loads_as_nothing(factory: &dyn StoreFactory) {
     assert_eq!(store.count_ended().await.expect("counts"), TaskCounts::default());
 }
 
+/// Wrong passwords, kept or forgotten.
+fn guess((name, place, failures): (&str, Option<&str>, u32), kept: bool) -> Change {
+    let (key, count) = fixture::guesses(name, place, failures);
+    Change::Guess(key, kept.then_some(count))
+}
+
 /// Changes of every kind, and the snapshot that they make.
 fn everything() -> (Vec<Change>, Snapshot) {
     let array = fixture::task_with(2, fixture::array(5));
@@ -31,6 +37,15 @@ fn everything() -> (Vec<Change>, Snapshot) {
         Change::Token(fixture::token(2, "bob").id, Some(fixture::token(2, "bob"))),
         Change::Token(fixture::token(3, "bob").id, Some(fixture::token(3, "bob"))),
         Change::Token(fixture::token(3, "bob").id, None),
+        Change::Login(fixture::login(1, "ada").id, Some(fixture::login(1, "ada"))),
+        Change::Login(fixture::login(2, "bob").id, Some(fixture::login(2, "bob"))),
+        Change::Login(fixture::login(3, "bob").id, Some(fixture::login(3, "bob"))),
+        Change::Login(fixture::login(4, "bob").id, Some(fixture::login(4, "bob"))),
+        Change::Login(fixture::login(4, "bob").id, None),
+        guess(("ada", None, 2), true),
+        guess(("ada", Some("10.0.0.7"), 5), true),
+        guess(("nobody", None, 9), true),
+        guess(("nobody", None, 9), false),
         Change::Worker(fixture::worker("w1", 1)),
         Change::NewTask(plain.clone()),
         Change::Progress(plain.id, progress.clone()),
@@ -46,6 +61,8 @@ fn everything() -> (Vec<Change>, Snapshot) {
         cluster: Some(fixture::cluster(1)),
         last_sequence: 2,
         tokens: vec![fixture::token(1, "ada"), fixture::token(2, "bob")],
+        logins: vec![fixture::login(1, "ada"), fixture::login(2, "bob"), fixture::login(3, "bob")],
+        guesses: vec![fixture::guesses("ada", None, 2), fixture::guesses("ada", Some("10.0.0.7"), 5)],
         users: vec![
             fixture::user("ada", Role::Admin),
             fixture::user("bob", Role::User),
@@ -176,11 +193,11 @@ pub async fn the_last_change_of_a_part_wins(factory: &dyn StoreFactory) {
     let expected = Snapshot {
         cluster: Some(fixture::cluster(2)),
         last_sequence: 1,
-        tokens: vec![],
         users: vec![fixture::user("ada", Role::Admin)],
         workers: vec![fixture::worker("w1", 2)],
         tasks: vec![(task.clone(), fixture::running(1))],
         attempts: vec![fixture::started(attempt)],
+        ..Snapshot::default()
     };
     assert_eq!(load(&*store).await.0, expected);
     let files = store.list_files(task.id, Elements::All).await.expect("files");

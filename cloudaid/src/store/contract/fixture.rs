@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cloudaid_core::account::{TokenRecord, UserRecord};
+use cloudaid_core::guesses::{GuessCount, GuessKey};
+use cloudaid_core::login::{LoginKind, LoginRecord};
 use cloudaid_core::record::{
     AttemptRecord, Change, ClusterRecord, FileRecord, IdempotencyKey, Progress, ResultRecord, Snapshot, TaskRecord,
     WorkerRecord,
 };
 use shared::array::Array;
-use shared::id::{AttemptKey, ClusterId, ElementId, Epoch, Fence, TaskId, TokenId, UserName, WorkerId};
+use shared::id::{AttemptKey, ClusterId, ElementId, Epoch, Fence, LoginId, TaskId, TokenId, UserName, WorkerId};
 use shared::link::Outcome;
 use shared::ranges::RangeSet;
 use shared::resources::Resources;
@@ -180,8 +182,7 @@ pub fn worker(name: &str, seen: u64) -> WorkerRecord {
 #[must_use]
 pub fn user(name: &str, role: Role) -> UserRecord {
     let password_hash = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA".into();
-    let (generation, disabled) = (u64::from(role == Role::User), role == Role::ReadOnly);
-    UserRecord { name: user_name(name), password_hash, role, created_at: time(0), generation, disabled }
+    UserRecord { name: user_name(name), password_hash, role, created_at: time(0), disabled: role == Role::ReadOnly }
 }
 
 /// A personal token; the odd ones were used.
@@ -197,6 +198,27 @@ pub fn token(number: u64, user: &str) -> TokenRecord {
         expires_at: time(90),
         used_at: (number % 2 == 1).then(|| time(number)),
     }
+}
+
+/// A login; the odd ones come from a known place, and each third one is of a browser.
+#[must_use]
+pub fn login(number: u32, user: &str) -> LoginRecord {
+    LoginRecord {
+        id: LoginId(u128::from(number).into()),
+        user: user_name(user),
+        kind: [LoginKind::Browser, LoginKind::Tool, LoginKind::Local][number as usize % 3],
+        address: (number % 2 == 1).then(|| "2001:db8::".parse().expect("an address")),
+        serial: number,
+        created_at: time(0),
+        renewed_at: time(u64::from(number)),
+    }
+}
+
+/// Wrong passwords for a name, with and without a known place.
+#[must_use]
+pub fn guesses(name: &str, place: Option<&str>, failures: u32) -> (GuessKey, GuessCount) {
+    let place = place.map(|place| place.parse().expect("an address"));
+    (GuessKey { name: user_name(name), place }, GuessCount { failures, blocked_until: time(u64::from(failures)) })
 }
 
 /// The cluster at its `epoch`-th start.
@@ -221,6 +243,8 @@ pub async fn commit(store: &dyn Store, changes: Vec<Change>) -> Position {
 pub async fn load(store: &dyn Store) -> (Snapshot, Position) {
     let (mut snapshot, position) = store.load().await.expect("a load");
     snapshot.tokens.sort_by_key(|token| token.id);
+    snapshot.logins.sort_by_key(|login| login.id);
+    snapshot.guesses.sort_by(|(a, _), (b, _)| a.cmp(b));
     snapshot.users.sort_by(|a, b| a.name.cmp(&b.name));
     snapshot.workers.sort_by(|a, b| a.id.cmp(&b.id));
     snapshot.attempts.sort_by_key(|attempt| attempt.key);

@@ -5,6 +5,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use cloudaid_core::account::{TokenRecord, UserRecord};
+use cloudaid_core::guesses::{GuessCount, GuessKey};
+use cloudaid_core::login::LoginRecord;
 use cloudaid_core::record::{
     AttemptRecord, ClusterRecord, FileRecord, IdempotencyKey, Progress, ResultRecord, TaskRecord, WorkerRecord,
 };
@@ -123,7 +125,7 @@ pub(super) fn cluster(row: &Row<'_>) -> Result<Option<ClusterRecord>, StoreError
 }
 
 /// All accounts, for [`user`].
-pub(super) const USERS: &str = "SELECT name, password_hash, role, created_at, generation, disabled FROM users";
+pub(super) const USERS: &str = "SELECT name, password_hash, role, created_at, disabled FROM users";
 
 /// Reads a row of [`USERS`].
 pub(super) fn user(row: &Row<'_>) -> Result<UserRecord, StoreError> {
@@ -133,8 +135,7 @@ pub(super) fn user(row: &Row<'_>) -> Result<UserRecord, StoreError> {
         password_hash: row.get(1)?,
         role,
         created_at: WallTime(row.get(3)?),
-        generation: row.get::<_, i64>(4)?.cast_unsigned(),
-        disabled: row.get(5)?,
+        disabled: row.get(4)?,
     })
 }
 
@@ -154,6 +155,31 @@ pub(super) fn token(row: &Row<'_>) -> Result<TokenRecord, StoreError> {
         expires_at: WallTime(row.get(6)?),
         used_at: row.get::<_, Option<i64>>(7)?.map(WallTime),
     })
+}
+
+/// All logins, for [`login`].
+pub(super) const LOGINS: &str = "SELECT id, user, kind, address, serial, created_at, renewed_at FROM logins";
+
+/// Reads a row of [`LOGINS`].
+pub(super) fn login(row: &Row<'_>) -> Result<LoginRecord, StoreError> {
+    Ok(LoginRecord {
+        id: parsed(row, 0)?,
+        user: parsed(row, 1)?,
+        kind: parsed(row, 2)?,
+        address: optional(row, 3)?,
+        serial: row.get(4)?,
+        created_at: WallTime(row.get(5)?),
+        renewed_at: WallTime(row.get(6)?),
+    })
+}
+
+/// Wrong passwords in a row, for [`guesses`].
+pub(super) const GUESSES: &str = "SELECT name, nullif(place, ''), failures, blocked_until FROM guesses";
+
+/// Reads a row of [`GUESSES`].
+pub(super) fn guesses(row: &Row<'_>) -> Result<(GuessKey, GuessCount), StoreError> {
+    let key = GuessKey { name: parsed(row, 0)?, place: optional(row, 1)? };
+    Ok((key, GuessCount { failures: row.get(2)?, blocked_until: WallTime(row.get(3)?) }))
 }
 
 /// Reads `id, facts, registered_at, seen_at`.

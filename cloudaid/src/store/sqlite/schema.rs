@@ -10,6 +10,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_arrays.sql"),
     include_str!("migrations/0003_accounts.sql"),
     include_str!("migrations/0004_tokens.sql"),
+    include_str!("migrations/0005_logins.sql"),
 ];
 
 /// Marks the file as ours: `ClAI`.
@@ -86,7 +87,7 @@ mod tests {
         let mut connection = Connection::open_in_memory().expect("a database");
         migrate(&mut connection, MIGRATIONS).expect("migrations");
         connection.pragma_update(None, "user_version", 99).expect("a version");
-        assert!(matches!(migrate(&mut connection, MIGRATIONS), Err(StoreError::TooNew { found: 99, known: 4 })));
+        assert!(matches!(migrate(&mut connection, MIGRATIONS), Err(StoreError::TooNew { found: 99, known: 5 })));
     }
 
     #[test]

@@ -1,15 +1,14 @@
 //! One commit: a transaction that checks the position, writes the batch and raises the position.
 
-use cloudaid_core::account::TokenRecord;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 use serde::Serialize;
-use shared::id::TokenId;
 
 use crate::failpoint;
 use crate::store::coalesce::Batch;
 use crate::store::{CommitError, Position, StoreError};
 
 mod elements;
+mod people;
 mod tasks;
 
 /// Makes `batch` durable, if the store is at `expected`.
@@ -40,7 +39,8 @@ struct Gain {
 
 fn apply(transaction: &Transaction<'_>, batch: &Batch, next: Position) -> Result<(), StoreError> {
     let mut gain = Gain::default();
-    write_cluster_and_people(transaction, batch)?;
+    write_cluster_and_workers(transaction, batch)?;
+    people::write(transaction, batch)?;
     tasks::insert(transaction, &batch.tasks, &mut gain)?;
     tasks::update(transaction, &batch.progress)?;
     elements::write_attempts(transaction, &batch.attempts)?;
@@ -54,45 +54,15 @@ fn apply(transaction: &Transaction<'_>, batch: &Batch, next: Position) -> Result
     Ok(())
 }
 
-fn write_cluster_and_people(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
+fn write_cluster_and_workers(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
     if let Some(record) = &batch.cluster {
         let mut update = transaction.prepare_cached("UPDATE cluster SET cluster = ?1, epoch = ?2")?;
         update.execute(params![record.cluster.to_string(), record.epoch.0])?;
     }
-    let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO users VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-    for user in &batch.users {
-        let role = user.role.as_str();
-        let (name, generation) = (user.name.as_str(), user.generation.cast_signed());
-        insert.execute(params![name, user.password_hash, role, user.created_at.0, generation, user.disabled])?;
-    }
-    write_tokens(transaction, &batch.tokens)?;
     let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO worker_registry VALUES (?1, ?2, ?3, ?4)")?;
     for worker in &batch.workers {
         let facts = json(&worker.facts)?;
         insert.execute(params![worker.id.as_str(), facts, worker.registered_at.0, worker.seen_at.0])?;
-    }
-    Ok(())
-}
-
-fn write_tokens(transaction: &Transaction<'_>, tokens: &[(TokenId, Option<TokenRecord>)]) -> Result<(), StoreError> {
-    let mut insert =
-        transaction.prepare_cached("INSERT OR REPLACE INTO tokens VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
-    let mut delete = transaction.prepare_cached("DELETE FROM tokens WHERE id = ?1")?;
-    for (id, record) in tokens {
-        let id = id.to_string();
-        match record {
-            None => delete.execute(params![id])?,
-            Some(token) => insert.execute(params![
-                id,
-                token.user.as_str(),
-                token.name,
-                token.digest,
-                token.role.as_str(),
-                token.created_at.0,
-                token.expires_at.0,
-                token.used_at.map(|at| at.0),
-            ])?,
-        };
     }
     Ok(())
 }

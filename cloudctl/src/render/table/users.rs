@@ -2,7 +2,7 @@
 
 use comfy_table::Cell;
 use shared::time::WallTime;
-use shared::view::{InviteView, NewTokenView, TokenListView, TokenView, UserListView, UserView};
+use shared::view::{InviteView, KeysView, NewTokenView, TokenListView, TokenView, UserListView, UserView};
 
 use super::grid::{Grid, text};
 use crate::render::{RevokedView, Style};
@@ -65,6 +65,14 @@ pub(super) fn new_token(view: &NewTokenView, style: &Style) -> String {
         style.time(*expires_at),
         view.token
     )
+}
+
+/// `admin rotate-keys`
+pub(super) fn keys(view: &KeysView, style: &Style) -> String {
+    let previous = view.previous_key_id.as_ref().map_or_else(String::new, |id| {
+        format!("\nWhat {} has signed stays good until the next rotation.", style.text(id))
+    });
+    format!("✓ Tokens are signed with the key {} now.{previous}\n", style.text(&view.key_id))
 }
 
 /// `tokens revoke`

@@ -11,9 +11,9 @@ use shared::role::Role;
 use shared::task::{Command, TaskSpec, TaskState, Verdict, VerdictKind};
 use shared::view::{
     CancelView, ClassView, DryRunView, ElementGroupView, FileView, Fit, FitView, InternalStateView, InviteView,
-    LeaseView, LedgerRunView, LedgerView, LinkView, NewTokenView, OpenTaskView, ReasonView, RepairStatus, RepairView,
-    RunView, SchedulerView, SettingsView, ShutdownView, SubmitLineResult, SubmitLineView, SubmitView, TaskView,
-    TokenView, UserFileView, UserView, WhyView, WorkerRepairView, WorkerView,
+    KeysView, LeaseView, LedgerRunView, LedgerView, LinkView, NewTokenView, OpenTaskView, ReasonView, RepairStatus,
+    RepairView, RunView, SchedulerView, SettingsView, ShutdownView, SubmitLineResult, SubmitLineView, SubmitView,
+    TaskView, TokenView, UserFileView, UserView, WhyView, WorkerRepairView, WorkerView,
 };
 
 use super::{SUBMITTED, TASK, files, queue, status, tally, task, workers};
@@ -60,6 +60,7 @@ pub(crate) fn all_items() -> Vec<(&'static str, Value)> {
     let (server, name) = (|| "http://h".to_owned(), || "ann".to_owned());
     add("login", json(&LoggedInView { context: name(), server: server(), username: name(), expires_at: SUBMITTED }));
     let (invite, username, role) = (name(), "ann".parse().expect("a name"), Role::User);
+    add("keys", json(&KeysView { key_id: "5c1f".into(), previous_key_id: Some("09ab".into()) }));
     add("invite", json(&InviteView { invite, username, role, expires_at: SUBMITTED }));
     let view = |used_at| TokenView {
         token_id: "01arz3ndektsv4rrffq69g5fav".parse().expect("an id"),
