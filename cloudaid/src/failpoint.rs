@@ -15,6 +15,7 @@
 //! |---|---|
 //! | `store.commit.before` | everything of a commit is written, nothing of it is durable |
 //! | `store.commit.after` | a commit is durable, nobody knows it yet |
+//! | `master.sweep.before` | a task is deleted, and its bytes are still on disk |
 //! | `worker.journal.before` | before an entry of the worker's journal is durable |
 //! | `worker.journal.after` | after it is |
 //! | `docker.<call>.before` | before a call to the engine: `create`, `start`, `wait`, `signal`, `remove`, `pull` |

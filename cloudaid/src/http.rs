@@ -26,6 +26,7 @@ mod files;
 mod follow;
 mod health;
 mod json;
+mod log_search;
 mod logs;
 mod ndjson;
 mod peer;
@@ -104,12 +105,16 @@ fn routes(state: &Shared) -> (Router<Shared>, Vec<Listed>) {
         .delete("/api/tokens/{id}", Look, tokens::revoke)
         .get("/api/tasks", Look, tasks::list)
         .post("/api/tasks", Change, submit::submit)
+        .get("/api/tasks/counts", Look, tasks::counts)
         .post("/api/tasks/wait", Look, tasks::wait)
         .get("/api/tasks/{id}", Look, tasks::show)
+        .patch("/api/tasks/{id}", Change, tasks::edit)
+        .delete("/api/tasks/{id}", Change, tasks::delete)
         .post("/api/tasks/{id}/cancel", Change, tasks::cancel)
         .post("/api/tasks/{id}/retry", Change, tasks::retry)
         .get("/api/tasks/{id}/why", Look, tasks::why)
         .get("/api/tasks/{id}/logs", Look, logs::read)
+        .get("/api/tasks/{id}/logs/search", Look, log_search::search)
         .get("/api/tasks/{id}/files", Look, files::list)
         .get("/api/files", Look, files::of_user)
         .get("/api/files/{id}", Look, files::list_or_download)

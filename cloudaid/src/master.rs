@@ -14,7 +14,7 @@ use cloudaid_core::recover::RecoverError;
 use cloudaid_core::scheduler::round_robin::RoundRobin;
 use cloudaid_core::settings::Settings;
 use shared::error::ApiError;
-use shared::id::{ClusterId, UserName};
+use shared::id::{ClusterId, TaskId, UserName};
 use shared::view::LoginView;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -44,6 +44,7 @@ mod execute;
 mod heard;
 mod repairs;
 mod reply;
+mod sweep;
 mod task_logs;
 mod view;
 
@@ -196,10 +197,12 @@ pub async fn run_with(
 
     let logs = LogStore::open(&config.data_dir.join("logs")).map_err(|source| io(&config.data_dir, source))?;
     let files = FileStore::open(&config.data_dir.join("files")).map_err(|source| io(&config.data_dir, source))?;
-    let mut driver = recover(&config, store, logs.clone()).await?;
+    let (gone, going) = mpsc::unbounded_channel();
+    let mut driver = recover(&config, store, logs.clone(), gone).await?;
     let guesses = Guesses::new(driver.guesses.drain(..));
     let (cluster, driver) = driver.into_handle(shutdown.clone());
     let driver = tokio::spawn(driver.run(shutdown.clone()));
+    tokio::spawn(sweep::run(going, cluster.clone(), logs.clone(), files.clone(), shutdown.clone()));
 
     let auth_config = AuthConfig {
         jwt_secret: config.jwt_secret.as_ref(),
@@ -295,9 +298,18 @@ struct Recovered {
 }
 
 /// Loads what the store holds, begins a new epoch, and makes that durable before anything else.
-async fn recover(config: &MasterConfig, store: Arc<dyn Store>, logs: LogStore) -> Result<Recovered, MasterError> {
+async fn recover(
+    config: &MasterConfig,
+    store: Arc<dyn Store>,
+    logs: LogStore,
+    gone: mpsc::UnboundedSender<TaskId>,
+) -> Result<Recovered, MasterError> {
     let (mut snapshot, position) = store.load().await?;
     let guesses = std::mem::take(&mut snapshot.guesses);
+    for task in snapshot.unswept.drain(..) {
+        // The other end is still held by whoever calls.
+        let _ = gone.send(task);
+    }
     let settings = Settings {
         heartbeat: config.leases.heartbeat,
         suspect: config.leases.suspect,
@@ -318,7 +330,7 @@ async fn recover(config: &MasterConfig, store: Arc<dyn Store>, logs: LogStore) -
         })
         .collect();
     let position = store.commit(changes, position).await?;
-    let shell = Shell::new(logs, config.print_task_logs);
+    let shell = Shell::new(logs, gone, config.print_task_logs);
     for (key, worker) in cluster.live_runs() {
         shell.live.insert(key, worker.clone());
     }

@@ -65,6 +65,9 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// submission first; and the cursor of the next page.
     async fn list_user_files(&self, query: FileQuery) -> Result<(Vec<StoredFile>, Option<FileCursor>), StoreError>;
 
+    /// How many submissions there are in each state, of those that a query selects; its page does not matter.
+    async fn count_tasks(&self, query: TaskQuery) -> Result<TaskCounts, StoreError>;
+
     /// Elements in final states, over the whole life of the cluster (the other counts are zero).
     async fn count_ended(&self) -> Result<TaskCounts, StoreError>;
 }
@@ -110,6 +113,8 @@ pub struct TaskQuery {
     pub worker: Option<WorkerId>,
     /// Submitted at this time or later.
     pub since: Option<WallTime>,
+    /// Submitted before this time.
+    pub until: Option<WallTime>,
     /// After this page.
     pub after: Option<TaskCursor>,
     /// The most to return, 1 to 1,000.
@@ -118,7 +123,16 @@ pub struct TaskQuery {
 
 impl Default for TaskQuery {
     fn default() -> Self {
-        Self { state: None, user: None, labels: Vec::new(), worker: None, since: None, after: None, limit: 100 }
+        Self {
+            state: None,
+            user: None,
+            labels: Vec::new(),
+            worker: None,
+            since: None,
+            until: None,
+            after: None,
+            limit: 100,
+        }
     }
 }
 

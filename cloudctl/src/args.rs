@@ -2,6 +2,7 @@
 
 mod admin;
 mod cluster;
+mod edit;
 mod files;
 mod global;
 mod key;
@@ -24,6 +25,7 @@ use shared::error::exit;
 
 pub(crate) use admin::{AdminArgs, AdminVerb};
 pub(crate) use cluster::{QueueArgs, ShutdownArgs, StatsArgs, StatusArgs, WatchArgs};
+pub(crate) use edit::{DeleteArgs, EditArgs};
 pub(crate) use files::{DownloadArgs, FilesArgs, TaskFilesArgs};
 pub(crate) use global::{GlobalArgs, OutputFormat};
 pub(crate) use logs::{LogsArgs, MonitorArgs, StreamName};
@@ -100,6 +102,16 @@ pub(crate) enum Verb {
     #[command(after_help = "Examples:\n  cloudctl retry task-01arz3ndektsv4rrffq69g5fav --wait\n  \
         cloudctl retry task-01arz3ndektsv4rrffq69g5fav.0-9 --all")]
     Retry(RetryArgs),
+    /// Give a task that waits another name or other labels.
+    #[command(
+        after_help = "Example:\n  cloudctl edit task-01arz3ndektsv4rrffq69g5fav --name nightly --label run=7 \\\n    \
+        --unlabel draft"
+    )]
+    Edit(EditArgs),
+    /// Delete tasks that have ended, with their logs and files.
+    #[command(after_help = "Examples:\n  cloudctl delete task-01arz3ndektsv4rrffq69g5fav\n  \
+        cloudctl list-tasks --until 30d --all -o quiet | cloudctl delete --yes -")]
+    Delete(DeleteArgs),
     /// Stream the log of a task until it ends.
     ///
     /// From its first byte on, through restarts of the master. On a terminal any key ends it; the task goes on.
@@ -240,6 +252,7 @@ impl Verb {
             }
             Self::Wait(args) => of_ids(&args.ids),
             Self::Cancel(args) => of_ids(&args.ids),
+            Self::Delete(args) => of_ids(&args.ids),
             Self::Retry(args) => of_ids(&args.ids),
             Self::Login(args) if args.password_stdin => Some("--password-stdin"),
             Self::Register(args) if args.password_stdin => Some("--password-stdin"),

@@ -19,7 +19,7 @@ use shared::error::{ApiError, ErrorBody, ErrorCode, exit};
 use shared::view::RefreshRequest;
 use url::Url;
 
-pub(crate) use api::TaskFilter;
+pub(crate) use api::{LogSearch, TaskFilter};
 pub(crate) use follow::{Begin, Followed, Follower, LogQuery, Outcome, PATIENCE};
 pub(crate) use retry::with_retries;
 

@@ -6,9 +6,11 @@ mod bulk;
 mod cancel;
 mod completions;
 mod context;
+mod delete;
 mod dispatch;
 mod download;
 mod each;
+mod edit;
 mod files;
 mod fix_resources;
 mod follow;
@@ -29,6 +31,7 @@ mod queue;
 mod register;
 mod request;
 mod retry;
+mod search;
 mod session;
 mod show;
 mod shutdown;
@@ -90,6 +93,8 @@ pub(crate) async fn run(cli: &Cli, terminal: &Terminal) -> Result<Done, CtlError
         Verb::Wait(args) => wait::run(args, &session).await,
         Verb::Cancel(args) => cancel::run(args, &session).await,
         Verb::Retry(args) => retry::run(args, &session).await,
+        Verb::Edit(args) => edit::run(args, &session).await,
+        Verb::Delete(args) => delete::run(args, &session).await,
         Verb::Monitor(args) => monitor::run(args, &session).await,
         Verb::Logs(args) => logs::run(args, &session).await,
         Verb::Files(args) => files::run(args, &session).await,

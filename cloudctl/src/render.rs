@@ -41,8 +41,8 @@ pub(crate) use table::sample;
 pub(crate) use template::Template;
 pub(crate) use text::{decimal, outcome, span};
 pub(crate) use view::{
-    ContextListView, ContextView, Done, DownloadedFile, DownloadedView, FailedFile, LoggedInView, LoggedOutView,
-    RevokedView, ServerVersionView, StatsView, VersionView, View, WaitedView, WhoAmIView,
+    ContextListView, ContextView, DeletedView, Done, DownloadedFile, DownloadedView, FailedFile, LoggedInView,
+    LoggedOutView, RevokedView, ServerVersionView, StatsView, VersionView, View, WaitedView, WhoAmIView,
 };
 
 /// How results are written.

@@ -164,6 +164,57 @@ impl SubmitRequest {
     }
 }
 
+/// The body of `PATCH /api/tasks/{id}`: what is not named stays (RFC 7396, JSON Merge Patch).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaskEdit {
+    /// Another name; null: none.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "given")]
+    pub name: Option<Option<String>>,
+    /// Labels to set; null takes one away.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, Option<String>>,
+}
+
+/// A field that is there, be it null.
+mod given {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &Option<Option<String>>, to: S) -> Result<S::Ok, S::Error> {
+        value.as_ref().and_then(Option::as_ref).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
+        Option::deserialize(from).map(Some)
+    }
+}
+
+impl TaskEdit {
+    /// What `spec` becomes by it.
+    pub fn apply(&self, spec: &mut TaskSpec) {
+        if let Some(name) = &self.name {
+            spec.name.clone_from(name);
+        }
+        for (label, value) in &self.labels {
+            match value {
+                Some(value) => drop(spec.labels.insert(label.clone(), value.clone())),
+                None => drop(spec.labels.remove(label)),
+            }
+        }
+    }
+
+    /// Whether `spec` would be a good one after it.
+    ///
+    /// # Errors
+    /// The field that is wrong, with a hint.
+    pub fn check(&self, spec: &TaskSpec) -> Result<(), ApiError> {
+        let mut after = spec.clone();
+        self.apply(&mut after);
+        after.name.iter().try_for_each(|name| check_text("name", name))?;
+        check_labels(&after.labels)
+    }
+}
+
 fn invalid(message: impl Into<String>, hint: impl Into<String>) -> ApiError {
     ApiError::new(ErrorCode::InvalidArgument, message, hint)
 }

@@ -18,10 +18,12 @@ pub use account::{
 pub use dry_run::{DryRunView, Fit, FitView};
 pub use elements::ElementGroupView;
 pub use files::{UserFileView, UserFilesView};
+pub use history::{TaskUsageView, TimelineView};
 pub use internal::{
     ClassView, InternalStateView, LeaseView, LedgerRunView, LedgerView, LinkView, OpenTaskView, SchedulerView,
     SettingsView,
 };
+pub use log_search::{LogMatchView, LogSearchView};
 pub use repair::{RepairStatus, RepairView, RunView, WorkerRepairView};
 pub use wait::{WAIT_SECONDS_LIMIT, WAIT_TASKS_LIMIT, WaitRequest, WaitView};
 
@@ -29,7 +31,9 @@ mod account;
 mod dry_run;
 mod elements;
 mod files;
+mod history;
 mod internal;
+mod log_search;
 mod repair;
 mod wait;
 
@@ -92,6 +96,12 @@ pub struct TaskView {
     pub worker_id: Option<WorkerId>,
     /// All runs, oldest first.
     pub attempts: Vec<AttemptView>,
+    /// What happened to it, where one task or element was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub timeline: Vec<TimelineView>,
+    /// What its last run has used, once it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<TaskUsageView>,
     /// When it was accepted.
     pub submitted_at: WallTime,
     /// When its (first) container started.
@@ -328,6 +338,20 @@ pub struct TaskCounts {
     pub completed: u64,
     pub failed: u64,
     pub cancelled: u64,
+}
+
+impl TaskCounts {
+    /// The count of a state.
+    pub fn of(&mut self, state: TaskState) -> &mut u64 {
+        match state {
+            TaskState::Queued => &mut self.queued,
+            TaskState::Pending => &mut self.pending,
+            TaskState::Running => &mut self.running,
+            TaskState::Completed => &mut self.completed,
+            TaskState::Failed => &mut self.failed,
+            TaskState::Cancelled => &mut self.cancelled,
+        }
+    }
 }
 
 /// Why a task waits.

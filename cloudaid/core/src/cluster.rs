@@ -61,6 +61,9 @@ impl Cluster {
                 step::submit::on_submit(self, now, request, submission, known.as_deref(), effects);
             }
             Input::CancelTask { request, task } => step::cancel::on_cancel(self, now, request, task, effects),
+            Input::EditTask { request, task, edit } => step::edit::on_edit(self, request, task, &edit, effects),
+            Input::DeleteTask { request, task } => step::delete::on_delete(self, request, task, effects),
+            Input::TaskSwept { task } => effects.push(Effect::Save(Change::Swept(task))),
             Input::CreateFirstUser { request, user } => step::user::on_create_first(self, request, user, effects),
             Input::ChangeAccount { request, name, change } => {
                 step::user::on_change(self, request, &name, change, effects);

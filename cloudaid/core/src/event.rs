@@ -14,6 +14,10 @@ use crate::login::LoginRecord;
 pub enum Event {
     /// A submission was accepted.
     TaskSubmitted { task: TaskId, user: UserName, name: Option<String>, count: u32 },
+    /// It has another name or other labels.
+    TaskEdited { task: TaskId, name: Option<String> },
+    /// It is forgotten; what it left on disk can go.
+    TaskDeleted { task: TaskId },
     /// A run was given to a worker.
     AttemptPlaced { task: TaskRef, key: AttemptKey, worker: WorkerId },
     /// Its container runs.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use shared::array::Array;
 use shared::id::{AttemptKey, RequestId, SessionId, TaskId, TaskRef, UserName, WorkerId};
 use shared::link::{Hello, Inventory, Report};
+use shared::submit::TaskEdit;
 use shared::task::TaskSpec;
 use shared::time::BootTime;
 use shared::worker::Usage;
@@ -32,6 +33,27 @@ pub enum Input {
         request: RequestId,
         /// What to stop.
         task: TaskRef,
+    },
+    /// A client wants another name or other labels for a task.
+    EditTask {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// Which.
+        task: TaskId,
+        /// What shall become of it.
+        edit: TaskEdit,
+    },
+    /// A client wants a task forgotten. The store holds it.
+    DeleteTask {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// Which.
+        task: TaskId,
+    },
+    /// What a task that is no more had on disk is gone.
+    TaskSwept {
+        /// Which.
+        task: TaskId,
     },
     /// Somebody makes the first account.
     CreateFirstUser {

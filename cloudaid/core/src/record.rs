@@ -27,6 +27,12 @@ pub enum Change {
     Cluster(ClusterRecord),
     /// A new submission. Never sent twice for one id.
     NewTask(Arc<TaskRecord>),
+    /// The same work with another name or other labels.
+    Spec(TaskId, Arc<TaskSpec>),
+    /// A submission that has ended is no more, with its runs, results and files; its bytes on disk still have to go.
+    Gone(TaskId),
+    /// They are gone too.
+    Swept(TaskId),
     /// Where a submission stands now.
     Progress(TaskId, Progress),
     /// A run, new or changed.
@@ -56,7 +62,7 @@ pub struct ClusterRecord {
     pub epoch: Epoch,
 }
 
-/// A submission as it was accepted; nothing of it ever changes.
+/// A submission as it was accepted. Nothing of it ever changes but its name and labels, while it waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskRecord {
     /// Its id.
@@ -233,6 +239,8 @@ pub struct Snapshot {
     pub logins: Vec<LoginRecord>,
     /// Wrong passwords in a row.
     pub guesses: Vec<(GuessKey, GuessCount)>,
+    /// Submissions that are no more, but whose bytes may still be on disk.
+    pub unswept: Vec<TaskId>,
     /// All workers.
     pub workers: Vec<WorkerRecord>,
     /// Submissions with at least one element that has not ended, by sequence.

@@ -18,6 +18,10 @@ pub enum Reject {
     },
     /// Cancel of something that has ended otherwise.
     TaskEnded(TaskRef, TaskState),
+    /// A change of something that waits no longer.
+    NotQueued(TaskRef, TaskState),
+    /// It would have to end first.
+    NotEnded(TaskRef, TaskState),
     /// The idempotency key came with another request before.
     KeyReused,
     /// There are accounts already.
@@ -69,6 +73,16 @@ impl From<Reject> for ApiError {
                 ErrorCode::TaskEnded,
                 format!("{task} has ended already: it is {state}"),
                 format!("`cloudctl show {task}` tells how it ended"),
+            ),
+            Reject::NotQueued(task, state) => Self::new(
+                ErrorCode::Conflict,
+                format!("{task} is {state}: only what is queued can be changed"),
+                "submit it anew with other names and labels",
+            ),
+            Reject::NotEnded(task, state) => Self::new(
+                ErrorCode::Conflict,
+                format!("{task} is {state}: only what has ended can be deleted"),
+                format!("cancel it first: `cloudctl cancel {task}`"),
             ),
             Reject::KeyReused => Self::new(
                 ErrorCode::IdempotencyKeyReused,

@@ -2,7 +2,9 @@
 
 pub(crate) mod cancel;
 pub(crate) mod connect;
+pub(crate) mod delete;
 pub(crate) mod drain;
+pub(crate) mod edit;
 pub(crate) mod files;
 pub(crate) mod inquire;
 pub(crate) mod lease;

@@ -18,7 +18,7 @@ use crate::cluster::Cluster;
 use crate::effect::{Answer, Effect};
 use crate::input::{Input, Submission};
 use crate::invariant;
-use crate::record::{Change, Snapshot};
+use crate::record::{Change, Snapshot, TaskRecord};
 use crate::reject::Reject;
 use crate::scheduler::round_robin::RoundRobin;
 use crate::settings::Settings;
@@ -93,6 +93,19 @@ impl Saved {
                 self.snapshot.tokens.retain(|other| other.id != id);
                 self.snapshot.tokens.extend(record);
             }
+            Change::Spec(id, spec) => match self.tasks.get_mut(&id) {
+                Some((record, _)) => *record = Arc::new(TaskRecord { spec, ..(**record).clone() }),
+                None => return Err(format!("spec of {id}, which was never made")),
+            },
+            Change::Gone(id) => {
+                if self.tasks.remove(&id).is_none_or(|(_, progress)| progress.finished_at.is_none()) {
+                    return Err(format!("{id} is deleted before its end"));
+                }
+                self.attempts.retain(|(task, ..), _| *task != id);
+                self.results.retain(|(task, _), _| *task != id);
+                self.snapshot.unswept.push(id);
+            }
+            Change::Swept(id) => self.snapshot.unswept.retain(|other| *other != id),
             Change::Login(id, record) => {
                 self.snapshot.logins.retain(|other| other.id != id);
                 self.snapshot.logins.extend(record);

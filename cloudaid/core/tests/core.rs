@@ -5,6 +5,7 @@ mod core {
     mod account;
     mod array;
     mod cancel;
+    mod edit;
     mod explain;
     mod inquire;
     mod lease;

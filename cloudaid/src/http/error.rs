@@ -4,7 +4,7 @@ use std::any::Any;
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{CONNECTION, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use shared::error::{ApiError, ErrorBody, ErrorCode};
@@ -44,12 +44,17 @@ impl From<LoginError> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.error.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        // What is left of the body is not read, so nothing can come after it.
+        let breaks_off = matches!(self.error.code, ErrorCode::TooLarge | ErrorCode::Timeout);
         let mut response = (status, Json(ErrorBody { error: self.error })).into_response();
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             response.headers_mut().insert(RETRY_AFTER, whole_seconds(self.retry_after).into());
         }
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if breaks_off {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
     }

@@ -6,8 +6,11 @@ use shared::error::ApiError;
 
 use super::error::invalid;
 
-/// Parses the whole of `text`.
+/// Parses the whole of `text`, which must be an object: serde would take a list for the fields in their order.
 pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
+    if text.trim_ascii_start().first() == Some(&b'[') {
+        return Err(invalid("the body is a list", "send one object, {...}"));
+    }
     serde_json::from_slice(text).map_err(|error| explain(text, &error))
 }
 

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use cloudaid_core::record::IdempotencyKey;
 use shared::error::{ApiError, ErrorCode};
-use shared::id::UserName;
+use shared::id::{Elements, TaskId, TaskRef, UserName};
+use shared::submit::TaskEdit;
 use shared::view::{
-    CancelView, RetryRequest, TaskListView, TaskView, WAIT_SECONDS_LIMIT, WAIT_TASKS_LIMIT, WaitRequest, WaitView,
-    WhyView,
+    CancelView, RetryRequest, TaskCounts, TaskListView, TaskView, WAIT_SECONDS_LIMIT, WAIT_TASKS_LIMIT, WaitRequest,
+    WaitView, WhyView,
 };
 
 use super::Shared;
@@ -45,6 +46,50 @@ pub(super) async fn show(
 ) -> Result<Json<TaskView>, Failure> {
     find_visible(&state, &principal, task).await?;
     Ok(Json(state.cluster.show(task).await?))
+}
+
+/// `GET /api/tasks/counts`: how many tasks there are in each state, with the filters of the list.
+pub(super) async fn counts(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+    params: Params,
+) -> Result<Json<TaskCounts>, Failure> {
+    let query = task_filter(params, &principal, |_, query| Ok(query))?;
+    Ok(Json(state.cluster.count_tasks(query).await?))
+}
+
+/// `PATCH /api/tasks/{id}`: another name or other labels, while it waits.
+pub(super) async fn edit(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+    TaskPath(task): TaskPath,
+    JsonBody(edit): JsonBody<TaskEdit>,
+) -> Result<Json<TaskView>, Failure> {
+    find_visible(&state, &principal, task).await?;
+    state.cluster.edit(whole(task)?, edit).await?;
+    Ok(Json(state.cluster.show(task).await?))
+}
+
+/// `DELETE /api/tasks/{id}`: forgets a task that has ended, with its logs and files.
+pub(super) async fn delete(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+    TaskPath(task): TaskPath,
+) -> Result<StatusCode, Failure> {
+    find_visible(&state, &principal, task).await?;
+    state.cluster.delete(whole(task)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What can only be done to a task as a whole.
+fn whole(task: TaskRef) -> Result<TaskId, ApiError> {
+    match task.elements {
+        Elements::All => Ok(task.task),
+        Elements::One(_) | Elements::Range(..) => {
+            let message = format!("{task} is a part of a task");
+            Err(invalid(message, format!("this can be done to all of it: {}", task.task)))
+        }
+    }
 }
 
 /// `POST /api/tasks/{id}/cancel`
@@ -104,10 +149,21 @@ pub(super) async fn why(
 }
 
 /// The filters of a list. Users get their own tasks, whatever they ask for.
-fn task_query(mut params: Params, principal: &Principal) -> Result<TaskQuery, ApiError> {
+fn task_query(params: Params, principal: &Principal) -> Result<TaskQuery, ApiError> {
+    task_filter(params, principal, |params, query| {
+        let limit = params.number("limit", 1, PAGE_LIMIT)?.unwrap_or(query.limit);
+        Ok(TaskQuery { after: params.one("cursor")?.map(TaskCursor), limit, ..query })
+    })
+}
+
+/// The filters; `more` takes what else there may be.
+fn task_filter(
+    mut params: Params,
+    principal: &Principal,
+    more: impl FnOnce(&mut Params, TaskQuery) -> Result<TaskQuery, ApiError>,
+) -> Result<TaskQuery, ApiError> {
     let user = params.one::<UserName>("user")?;
     let user = if principal.is_admin() { user } else { Some(own(user, principal)?) };
-    let limit = params.number("limit", 1, PAGE_LIMIT)?;
     let labels = params.all("label").into_iter().map(|text| label(&text)).collect::<Result<_, _>>()?;
     let query = TaskQuery {
         state: params.one("state")?,
@@ -115,9 +171,10 @@ fn task_query(mut params: Params, principal: &Principal) -> Result<TaskQuery, Ap
         labels,
         worker: params.one("worker")?,
         since: params.one("since")?,
-        after: params.one("cursor")?.map(TaskCursor),
-        limit: limit.unwrap_or_else(|| TaskQuery::default().limit),
+        until: params.one("until")?,
+        ..TaskQuery::default()
     };
+    let query = more(&mut params, query)?;
     params.finish()?;
     Ok(query)
 }

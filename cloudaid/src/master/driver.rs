@@ -266,6 +266,8 @@ fn request_of(input: &Input) -> Option<RequestId> {
     match input {
         Input::SubmitTask { request, .. }
         | Input::CancelTask { request, .. }
+        | Input::EditTask { request, .. }
+        | Input::DeleteTask { request, .. }
         | Input::CreateFirstUser { request, .. }
         | Input::ChangeAccount { request, .. }
         | Input::ChangeToken { request, .. }
@@ -279,6 +281,7 @@ fn request_of(input: &Input) -> Option<RequestId> {
         | Input::WorkerHeard { .. }
         | Input::WorkerReported { .. }
         | Input::WorkerInventoried { .. }
+        | Input::TaskSwept { .. }
         | Input::TimerFired => None,
     }
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use cloudaid_core::effect::Effect;
 use cloudaid_core::event::Event;
+use shared::id::TaskId;
+use tokio::sync::mpsc;
 
 use super::accounts::Accounts;
 use super::heard::Heard;
@@ -25,13 +27,15 @@ pub(crate) struct Shell {
     pub(crate) watchers: Watchers,
     pub(crate) repairs: Repairs,
     pub(crate) logs: LogStore,
+    /// Tasks whose bytes can go.
+    pub(crate) gone: mpsc::UnboundedSender<TaskId>,
     /// Print the last lines of a task's log when it ends.
     pub(crate) print_task_logs: bool,
 }
 
 impl Shell {
     /// One without callers, connections or runs.
-    pub(crate) fn new(logs: LogStore, print_task_logs: bool) -> Self {
+    pub(crate) fn new(logs: LogStore, gone: mpsc::UnboundedSender<TaskId>, print_task_logs: bool) -> Self {
         Self {
             replies: Replies::default(),
             links: Links::default(),
@@ -41,6 +45,7 @@ impl Shell {
             watchers: Watchers::default(),
             repairs: Repairs::default(),
             logs,
+            gone,
             print_task_logs,
         }
     }
@@ -79,6 +84,12 @@ impl Shell {
             Event::AccountChanged { user } => self.accounts.insert(user.clone()),
             Event::TokenChanged { id, record } => self.accounts.set_token(*id, record.clone()),
             Event::LoginChanged { id, record } => self.accounts.set_login(*id, record.clone()),
+            // Nobody takes them only while the master stops; the next start does.
+            Event::TaskDeleted { task } => {
+                let _ = self.gone.send(*task);
+                self.watchers.bump(*task);
+            }
+            Event::TaskEdited { task, .. } => self.watchers.bump(*task),
             Event::AttemptStarted { task, .. } | Event::ElementEnded { task, .. } => self.watchers.bump(task.task),
             Event::TaskEnded { task, .. } | Event::CancelRequested { task, .. } => self.watchers.bump(*task),
             Event::TaskSubmitted { .. }

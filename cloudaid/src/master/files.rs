@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cloudaid_core::record::FileRecord;
-use shared::id::{AttemptKey, ElementId};
+use shared::id::{AttemptKey, ElementId, TaskId};
 use ulid::Ulid;
 
 mod path;
@@ -58,6 +58,17 @@ impl FileStore {
     /// It is not there or cannot be read.
     pub async fn open_file(&self, element: ElementId, attempt: u32, file: &FileRecord) -> io::Result<tokio::fs::File> {
         tokio::fs::File::open(self.blob(element, attempt, &file.blake3)).await
+    }
+
+    /// Removes all files of a task.
+    ///
+    /// # Errors
+    /// Some of them cannot be removed.
+    pub async fn remove(&self, task: TaskId) -> io::Result<()> {
+        match tokio::fs::remove_dir_all(self.directory.join(task.to_string())).await {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     fn run_directory(&self, element: ElementId, attempt: u32) -> PathBuf {

@@ -18,9 +18,10 @@ use cloudaid_core::reject::Reject;
 use shared::error::{ApiError, ErrorCode};
 use shared::id::{AttemptKey, ElementId, Elements, RequestId, SessionId, TaskId, TaskRef, UserName, WorkerId};
 use shared::link::{Hello, Inventory, Report};
+use shared::submit::TaskEdit;
 use shared::task::TaskState;
 use shared::view::{
-    CancelView, DryRunView, InternalStateView, QueueView, ReasonView, ShutdownView, StatusView, SubmitView,
+    CancelView, DryRunView, InternalStateView, QueueView, ReasonView, ShutdownView, StatusView, SubmitView, TaskCounts,
     TaskListView, TaskView, WhyView, WorkerListView, WorkerView,
 };
 use shared::worker::Usage;
@@ -65,7 +66,7 @@ impl ClusterHandle {
     /// The handle of a master that has stopped: every call fails.
     #[cfg(test)]
     pub(crate) fn detached(logs: super::logs::LogStore) -> Self {
-        let shell = Shell::new(logs, false);
+        let shell = Shell::new(logs, mpsc::unbounded_channel().0, false);
         let store = Arc::new(crate::store::memory::MemoryStore::default());
         Self::new(mpsc::channel(1).0, Arc::new(shell), store, CancellationToken::new())
     }
@@ -135,6 +136,47 @@ impl ClusterHandle {
         }
     }
 
+    /// Gives a task another name or other labels, while it waits.
+    ///
+    /// # Errors
+    /// Not found, waits no longer, or the new name or labels are wrong.
+    pub async fn edit(&self, task: TaskId, edit: TaskEdit) -> Result<(), ApiError> {
+        let stored = self.stored(task.into()).await?;
+        edit.check(&stored.record.spec)?;
+        match self.ask(|request| Input::EditTask { request, task, edit }).await {
+            // What is over is only in the store.
+            Err(error) if error.code == ErrorCode::TaskNotFound => {
+                let state = self.stored(task.into()).await?.progress.state();
+                Err(Reject::NotQueued(task.into(), state).into())
+            }
+            answer => answer.map(|_done| ()),
+        }
+    }
+
+    /// Forgets a task that has ended, with all that it left.
+    ///
+    /// # Errors
+    /// Not found, or not ended.
+    pub async fn delete(&self, task: TaskId) -> Result<(), ApiError> {
+        self.stored(task.into()).await?;
+        self.ask(|request| Input::DeleteTask { request, task }).await.map(|_done| ())
+    }
+
+    /// What a task that is no more had on disk is gone.
+    pub(crate) async fn task_swept(&self, task: TaskId) {
+        if let Err(error) = self.send(Input::TaskSwept { task }).await {
+            tracing::debug!(%task, error = %error.message, "a removal could not be noted");
+        }
+    }
+
+    /// How many tasks there are in each state, of those that a query selects.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn count_tasks(&self, query: TaskQuery) -> Result<TaskCounts, ApiError> {
+        self.store.count_tasks(query).await.map_err(|error| unreadable(&error))
+    }
+
     /// Why it waits, or that it does not.
     ///
     /// # Errors
@@ -171,8 +213,8 @@ impl ClusterHandle {
             self.store.list_attempts(element).await.map_err(|error| unreadable(&error))
         };
         match task.elements {
-            Elements::All if stored.record.array.is_none() => Ok(view::task(&stored, &attempts(0).await?)),
-            Elements::All => Ok(view::task(&stored, &[])),
+            Elements::All if stored.record.array.is_none() => Ok(view::task(&stored, Some(&attempts(0).await?))),
+            Elements::All => Ok(view::task(&stored, None)),
             Elements::Range(..) => Ok(view::elements(&stored, task, elements::tally(&alike))),
             Elements::One(index) => {
                 let element = ElementId { task: task.task, index };
@@ -190,7 +232,7 @@ impl ClusterHandle {
     pub async fn list_tasks(&self, query: TaskQuery) -> Result<TaskListView, ApiError> {
         let (tasks, next) = self.store.list_tasks(query).await.map_err(|error| unreadable(&error))?;
         Ok(TaskListView {
-            tasks: tasks.iter().map(|stored| view::task(stored, &[])).collect(),
+            tasks: tasks.iter().map(|stored| view::task(stored, None)).collect(),
             next_cursor: next.map(|TaskCursor(sequence)| sequence.to_string()),
         })
     }

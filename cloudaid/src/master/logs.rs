@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use shared::id::{AttemptKey, ElementId};
+use shared::id::{AttemptKey, ElementId, TaskId};
 use shared::link::LogStream;
 use shared::time::WallTime;
 
@@ -23,9 +23,12 @@ mod frame;
 mod index;
 mod log;
 mod read;
+mod remove;
+mod search;
 mod tail;
 
 pub use follow::LogChunks;
+pub use search::{Found, LINE_LIMIT, Match, Search};
 
 use cache::Cache;
 use log::Log;
@@ -283,6 +286,25 @@ impl LogStore {
         blocking(move || tail::lines(&log, select, count)).await
     }
 
+    /// The lines that match, as many as one answer holds.
+    ///
+    /// # Errors
+    /// The file cannot be read or is damaged.
+    pub async fn search(&self, element: ElementId, attempt: u32, search: Search) -> io::Result<Found> {
+        let log = self.log(element, attempt);
+        blocking(move || search::matches(&log, &search)).await
+    }
+
+    /// Removes all logs of a task. Nothing writes to them any more.
+    ///
+    /// # Errors
+    /// Some of them cannot be removed.
+    pub async fn remove(&self, task: TaskId) -> io::Result<()> {
+        self.inner.cache.forget(task);
+        let directory = self.shard(&task.to_string());
+        blocking(move || remove::logs(&directory, task)).await
+    }
+
     fn log(&self, element: ElementId, attempt: u32) -> Arc<Log> {
         self.inner.cache.get((element, attempt), || Log::new(self.path(element, attempt)))
     }
@@ -290,9 +312,11 @@ impl LogStore {
     /// `<last two of the task's id>/<task>.<index>-<attempt>.log`: the last digits are random, so the directories fill
     /// evenly.
     fn path(&self, element: ElementId, attempt: u32) -> PathBuf {
-        let task = element.task.to_string();
-        let shard = &task[task.len() - 2..];
-        self.inner.directory.join(shard).join(format!("{element}-{attempt}.log"))
+        self.shard(&element.task.to_string()).join(format!("{element}-{attempt}.log"))
+    }
+
+    fn shard(&self, task: &str) -> PathBuf {
+        self.inner.directory.join(&task[task.len() - 2..])
     }
 }
 

@@ -46,6 +46,10 @@ pub(crate) fn event(event: &Event) {
             info!("Account: {} is {}, {state}", user.name, user.role);
         }
         Event::LoginChanged { .. } => {}
+        Event::TaskEdited { task, name } => {
+            info!("Task: {task} is {} now", name.as_deref().unwrap_or("without a name"))
+        }
+        Event::TaskDeleted { task } => info!("Task: {task} is deleted"),
         Event::LoginReused { id, user } => {
             warn!("Login: {id} of {user} has ended: a token of it was used again that another had replaced");
         }

@@ -2,13 +2,15 @@
 
 use cloudaid_core::record::{AttemptRecord, ResultRecord};
 use shared::id::{ElementId, TaskRef};
+use shared::link::Outcome;
 use shared::task::{AttemptState, TaskState, Verdict};
-use shared::view::{AttemptView, Tally, TaskView};
+use shared::view::{AttemptView, Tally, TaskUsageView, TaskView, TimelineView};
 
 use crate::store::StoredTask;
 
-/// A submission as a whole. Of an array the attempts and verdicts are those of its elements, so there are none here.
-pub(crate) fn task(stored: &StoredTask, attempts: &[AttemptRecord]) -> TaskView {
+/// A submission as a whole, with its runs if they were asked for. Of an array the runs and verdicts are those of its
+/// elements, so there are none here.
+pub(crate) fn task(stored: &StoredTask, attempts: Option<&[AttemptRecord]>) -> TaskView {
     let plain = stored.record.array.is_none();
     let mut view = blank(stored, TaskRef::from(stored.record.id));
     view.state = stored.progress.state();
@@ -19,7 +21,9 @@ pub(crate) fn task(stored: &StoredTask, attempts: &[AttemptRecord]) -> TaskView 
     if plain {
         fill_end(&mut view, stored.last_attempt.as_ref(), stored.result.as_ref());
     }
-    view.attempts = attempts.iter().map(attempt).collect();
+    if let Some(attempts) = attempts {
+        fill_runs(&mut view, attempts, stored.result.as_ref());
+    }
     view
 }
 
@@ -52,7 +56,7 @@ pub(crate) fn element(
     view.finished_at = result.map(|result| result.finished_at);
     view.cancelling = stored.progress.cancelling.contains(element.index);
     fill_end(&mut view, last, result);
-    view.attempts = attempts.iter().map(attempt).collect();
+    fill_runs(&mut view, attempts, result);
     view.count = 1;
     view
 }
@@ -62,8 +66,41 @@ fn fill_end(view: &mut TaskView, last: Option<&AttemptRecord>, result: Option<&R
     let Some(result) = result else { return };
     view.verdict = Some(result.verdict.clone());
     view.exit_code = result.verdict.exit_code();
+    view.usage = usage(result);
     view.worker_id = result.worker.clone().or_else(|| view.worker_id.take());
     view.output_notes = result.outcome.as_ref().map(|outcome| outcome.output_notes.clone()).unwrap_or_default();
+}
+
+/// The runs, and what happened in which order.
+fn fill_runs(view: &mut TaskView, attempts: &[AttemptRecord], result: Option<&ResultRecord>) {
+    view.attempts = attempts.iter().map(attempt).collect();
+    let of_task = |at, event: &str, verdict| TimelineView {
+        at,
+        event: event.to_owned(),
+        attempt: None,
+        worker_id: None,
+        verdict,
+    };
+    view.timeline = vec![of_task(view.submitted_at, "submitted", None)];
+    for run in &view.attempts {
+        let of_run = |at, event: &str, verdict| TimelineView {
+            attempt: Some(run.attempt),
+            worker_id: Some(run.worker_id.clone()),
+            ..of_task(at, event, verdict)
+        };
+        view.timeline.push(of_run(run.placed_at, "placed", None));
+        view.timeline.extend(run.started_at.map(|at| of_run(at, "started", None)));
+        view.timeline.extend(run.finished_at.map(|at| of_run(at, "ended", run.verdict.clone())));
+    }
+    if let Some(result) = result {
+        view.timeline.push(of_task(result.finished_at, "finished", Some(result.verdict.clone())));
+    }
+}
+
+fn usage(result: &ResultRecord) -> Option<TaskUsageView> {
+    let Outcome { started_at, finished_at, stdout_bytes, stderr_bytes, output_files, .. } = *result.outcome.as_ref()?;
+    let run_ms = started_at.map(|started| u64::try_from(finished_at.0.saturating_sub(started.0)).unwrap_or(0));
+    Some(TaskUsageView { run_ms, stdout_bytes, stderr_bytes, output_files: output_files.into() })
 }
 
 fn blank(stored: &StoredTask, id: TaskRef) -> TaskView {
@@ -76,6 +113,8 @@ fn blank(stored: &StoredTask, id: TaskRef) -> TaskView {
         verdict: None,
         worker_id: None,
         attempts: Vec::new(),
+        timeline: Vec::new(),
+        usage: None,
         submitted_at: record.submitted_at,
         started_at: None,
         finished_at: None,

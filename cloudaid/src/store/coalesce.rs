@@ -13,6 +13,7 @@ use cloudaid_core::record::{
     AttemptRecord, Change, ClusterRecord, FileRecord, Progress, ResultRecord, TaskRecord, WorkerRecord,
 };
 use shared::id::{AttemptKey, LoginId, TaskId, TokenId};
+use shared::task::TaskSpec;
 
 /// The changes of one commit, by kind.
 #[derive(Debug, Default, PartialEq)]
@@ -31,6 +32,12 @@ pub struct Batch {
     pub workers: Vec<WorkerRecord>,
     /// By sequence.
     pub tasks: Vec<NewTask>,
+    /// By id.
+    pub specs: Vec<(TaskId, Arc<TaskSpec>)>,
+    /// By id; applied last.
+    pub gone: Vec<TaskId>,
+    /// By id.
+    pub swept: Vec<TaskId>,
     /// Of submissions that are not among `tasks`; by id.
     pub progress: Vec<(TaskId, Progress)>,
     /// By element and attempt.
@@ -60,6 +67,9 @@ impl Batch {
             match change {
                 Change::Cluster(record) => batch.cluster = Some(record),
                 Change::NewTask(record) => batch.tasks.push(NewTask { record, progress: None }),
+                Change::Spec(id, spec) => batch.specs.push((id, spec)),
+                Change::Gone(id) => batch.gone.push(id),
+                Change::Swept(id) => batch.swept.push(id),
                 Change::Progress(id, progress) => batch.progress.push((id, progress)),
                 Change::Attempt(record) => batch.attempts.push(record),
                 Change::Result(record) => batch.results.push(record),
@@ -77,6 +87,9 @@ impl Batch {
         keep_last(&mut batch.guesses, |(key, _)| key.clone());
         keep_last(&mut batch.workers, |worker| worker.id.clone());
         keep_last(&mut batch.tasks, |task| (task.record.sequence, task.record.id));
+        keep_last(&mut batch.specs, |(id, _)| *id);
+        keep_last(&mut batch.gone, |id| *id);
+        keep_last(&mut batch.swept, |id| *id);
         keep_last(&mut batch.progress, |(id, _)| *id);
         keep_last(&mut batch.attempts, |attempt| run(&attempt.key));
         keep_last(&mut batch.results, |result| result.element);
@@ -90,13 +103,8 @@ impl Batch {
     pub fn rows(&self) -> usize {
         let files: usize = self.files.iter().map(|(_, files)| files.len()).sum();
         let people = self.users.len() + self.tokens.len() + self.logins.len() + self.guesses.len();
-        people
-            + self.workers.len()
-            + self.tasks.len()
-            + self.progress.len()
-            + self.attempts.len()
-            + self.results.len()
-            + files
+        let tasks = self.tasks.len() + self.specs.len() + self.progress.len() + self.gone.len() + self.swept.len();
+        people + self.workers.len() + tasks + self.attempts.len() + self.results.len() + files
     }
 
     /// Gives the progress of new submissions to them, so that they are written in one go.

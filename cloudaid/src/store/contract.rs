@@ -47,6 +47,8 @@ macro_rules! store_contract {
             a_repeated_submission_keeps_its_progress,
             the_last_change_of_a_part_wins,
             records_are_replaced,
+            a_spec_is_replaced,
+            what_is_deleted_is_nowhere,
             a_change_of_an_unknown_task_keeps_nothing,
             two_tasks_with_one_key_keep_nothing);
         $crate::store_contract!(@checks $factory, lookups:
@@ -63,6 +65,7 @@ macro_rules! store_contract {
             pages_neither_skip_nor_repeat,
             limits_are_kept_within_bounds,
             each_filter_filters,
+            tasks_are_counted_by_state,
             filters_hold_together,
             a_worker_is_found_by_any_run,
             plain_tasks_come_with_run_and_result,

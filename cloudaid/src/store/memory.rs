@@ -1,6 +1,6 @@
 //! A store in memory, for tests and benches only: everything is gone with the process, so no master may run on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -38,6 +38,9 @@ struct Facts {
     tokens: BTreeMap<TokenId, TokenRecord>,
     logins: BTreeMap<LoginId, LoginRecord>,
     guesses: BTreeMap<GuessKey, GuessCount>,
+    unswept: BTreeSet<TaskId>,
+    /// Elements that had ended, of submissions that are no more.
+    forgotten: TaskCounts,
     workers: BTreeMap<WorkerId, WorkerRecord>,
     tasks: BTreeMap<u64, (Arc<TaskRecord>, Progress)>,
     sequences: BTreeMap<TaskId, u64>,
@@ -133,13 +136,20 @@ impl Store for MemoryStore {
     }
 
     async fn count_ended(&self) -> Result<TaskCounts, StoreError> {
+        let facts = self.facts.lock();
+        let mut counts = facts.forgotten;
+        for result in facts.results.values() {
+            *counts.of(result.verdict.state()) += 1;
+        }
+        Ok(counts)
+    }
+
+    async fn count_tasks(&self, query: TaskQuery) -> Result<TaskCounts, StoreError> {
+        let facts = self.facts.lock();
         let mut counts = TaskCounts::default();
-        for result in self.facts.lock().results.values() {
-            match result.verdict.state() {
-                TaskState::Completed => counts.completed += 1,
-                TaskState::Cancelled => counts.cancelled += 1,
-                _ => counts.failed += 1,
-            }
+        let all = facts.tasks.values();
+        for (_, progress) in all.filter(|(record, progress)| facts.matches(&query, record, progress)) {
+            *counts.of(progress.state()) += 1;
         }
         Ok(counts)
     }
@@ -166,6 +176,7 @@ impl Facts {
             tokens: self.tokens.values().cloned().collect(),
             logins: self.logins.values().cloned().collect(),
             guesses: self.guesses.iter().map(|(key, count)| (key.clone(), *count)).collect(),
+            unswept: self.unswept.iter().copied().collect(),
             workers: self.workers.values().cloned().collect(),
             tasks: open.cloned().collect(),
             attempts: live.cloned().collect(),
@@ -188,6 +199,7 @@ impl Facts {
         let known = |id: &TaskId| sequences.contains_key(id) || self.sequences.contains_key(id);
         let named =
             batch.progress.iter().map(|(id, _)| id).chain(batch.attempts.iter().map(|attempt| &attempt.key.task));
+        let named = named.chain(batch.specs.iter().map(|(id, _)| id));
         named.filter(|id| !known(id)).map(|id| Err(format!("{id} is not known"))).next().unwrap_or(Ok(()))
     }
 
@@ -208,6 +220,11 @@ impl Facts {
             let initial = Progress::untouched(record.indices());
             self.tasks.entry(record.sequence).or_insert((record, initial));
         }
+        for (id, spec) in batch.specs {
+            if let Some(task) = self.sequences.get(&id).and_then(|sequence| self.tasks.get_mut(sequence)) {
+                task.0 = Arc::new(TaskRecord { spec, ..(*task.0).clone() });
+            }
+        }
         for (id, progress) in progress {
             if let Some(task) = self.sequences.get(&id).and_then(|sequence| self.tasks.get_mut(sequence)) {
                 task.1 = progress;
@@ -220,6 +237,27 @@ impl Facts {
             let files = files.iter().map(|file| (file.path.clone(), file.clone())).collect();
             self.files.insert(run(key), files);
         }
+        for id in batch.swept {
+            self.unswept.remove(&id);
+        }
+        for id in batch.gone {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: TaskId) {
+        let Some((record, _)) = self.sequences.remove(&id).and_then(|sequence| self.tasks.remove(&sequence)) else {
+            return;
+        };
+        if let Some(key) = key_of(&record) {
+            self.keys.remove(&key);
+        }
+        self.attempts.retain(|(task, ..), _| *task != id);
+        for (_, result) in self.results.extract_if(.., |element, _| element.task == id) {
+            *self.forgotten.of(result.verdict.state()) += 1;
+        }
+        self.files.retain(|(task, ..), _| *task != id);
+        self.unswept.insert(id);
     }
 
     fn attempts_of(&self, element: ElementId) -> impl DoubleEndedIterator<Item = &AttemptRecord> {
@@ -250,6 +288,7 @@ impl Facts {
         query.state.is_none_or(|state| progress.state() == state)
             && query.user.as_ref().is_none_or(|user| record.user == *user)
             && query.since.is_none_or(|since| record.submitted_at >= since)
+            && query.until.is_none_or(|until| record.submitted_at < until)
             && query.labels.iter().all(label)
             && query.worker.as_ref().is_none_or(ran_on)
     }

@@ -77,6 +77,10 @@ impl Store for SqliteStore {
         self.readers.read(move |connection| list::list_tasks(connection, &query)).await
     }
 
+    async fn count_tasks(&self, query: TaskQuery) -> Result<TaskCounts, StoreError> {
+        self.readers.read(move |connection| list::count_tasks(connection, &query)).await
+    }
+
     async fn find_task(&self, id: TaskId) -> Result<Option<StoredTask>, StoreError> {
         self.readers.read(move |connection| lookup::task(connection, id)).await
     }

@@ -30,6 +30,15 @@ pub(crate) struct LogsArgs {
     /// Only the last lines, at most 10000.
     #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub(crate) tail: Option<u32>,
+    /// Only the lines that contain this text, of what is there by now.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["follow", "since", "tail"], allow_hyphen_values = true)]
+    pub(crate) search: Option<String>,
+    /// The text is a regular expression.
+    #[arg(long, requires = "search")]
+    pub(crate) regex: bool,
+    /// Upper and lower case are the same.
+    #[arg(short, long, requires = "search")]
+    pub(crate) ignore_case: bool,
     /// Only this stream.
     #[arg(long, value_name = "STREAM")]
     pub(crate) stream: Option<StreamName>,

@@ -33,6 +33,9 @@ pub(crate) struct ListTasksArgs {
     /// Only tasks submitted since: 2026-11-23T17:00:00Z, 2026-11-23, or 30m, 2h, 7d ago.
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<String>,
+    /// Only tasks submitted before: as --since.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
     /// At most this many.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,

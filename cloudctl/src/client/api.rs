@@ -2,15 +2,15 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RANGE};
-use shared::id::{TaskRef, TokenId};
-use shared::submit::SubmitRequest;
+use shared::id::{TaskId, TaskRef, TokenId};
+use shared::submit::{SubmitRequest, TaskEdit};
 use shared::task::TaskState;
 use shared::view::{
     CancelView, CreateTokenRequest, CreateUserRequest, DryRunView, FileListView, FileView, InternalStateView,
-    InviteRequest, InviteView, KeysView, LoginRequest, LoginView, LogoutRequest, MeView, NewTokenView, PasswordRequest,
-    QueueView, RegisterRequest, RepairView, RetryRequest, SetupRequest, ShutdownRequest, ShutdownView, StatusView,
-    SubmitView, TaskListView, TaskView, TokenListView, UpdateUserRequest, UserFilesView, UserListView, UserView,
-    WaitRequest, WaitView, WhyView, WorkerListView, WorkerView,
+    InviteRequest, InviteView, KeysView, LogSearchView, LoginRequest, LoginView, LogoutRequest, MeView, NewTokenView,
+    PasswordRequest, QueueView, RegisterRequest, RepairView, RetryRequest, SetupRequest, ShutdownRequest, ShutdownView,
+    StatusView, SubmitView, TaskListView, TaskView, TokenListView, UpdateUserRequest, UserFilesView, UserListView,
+    UserView, WaitRequest, WaitView, WhyView, WorkerListView, WorkerView,
 };
 
 use super::{Client, READ_TIMEOUT};
@@ -29,6 +29,23 @@ pub(crate) struct TaskFilter {
     pub(crate) labels: Vec<(String, String)>,
     /// Submitted since; RFC 3339.
     pub(crate) since: Option<String>,
+    /// Submitted before; RFC 3339.
+    pub(crate) until: Option<String>,
+}
+
+/// What to look for in a log.
+#[derive(Debug, Clone)]
+pub(crate) struct LogSearch {
+    /// A text.
+    pub(crate) pattern: String,
+    /// It is a regular expression.
+    pub(crate) regex: bool,
+    /// Upper and lower case are the same.
+    pub(crate) ignore_case: bool,
+    /// Only in this stream.
+    pub(crate) stream: Option<&'static str>,
+    /// Only in this run.
+    pub(crate) attempt: Option<u32>,
 }
 
 impl TaskFilter {
@@ -39,6 +56,7 @@ impl TaskFilter {
         query.extend(self.worker.clone().map(|worker| ("worker", worker)));
         query.extend(self.labels.iter().map(|(name, value)| ("label", format!("{name}={value}"))));
         query.extend(self.since.clone().map(|since| ("since", since)));
+        query.extend(self.until.clone().map(|until| ("until", until)));
         query
     }
 }
@@ -203,6 +221,33 @@ impl Client {
     /// Cancels a task, or one element of it.
     pub(crate) async fn cancel(&self, id: TaskRef) -> Result<CancelView, CtlError> {
         self.post(&format!("api/tasks/{id}/cancel"), &serde_json::json!({})).await
+    }
+
+    /// Gives it another name or other labels.
+    pub(crate) async fn edit(&self, id: TaskId, edit: &TaskEdit) -> Result<TaskView, CtlError> {
+        let response = self.send(self.http.patch(self.url(&format!("api/tasks/{id}"))?).json(edit)).await?;
+        self.read(response).await
+    }
+
+    /// Forgets it.
+    pub(crate) async fn delete(&self, id: TaskRef) -> Result<(), CtlError> {
+        self.send(self.http.delete(self.url(&format!("api/tasks/{id}"))?)).await.map(drop)
+    }
+
+    /// A page of the lines of its log that match.
+    pub(crate) async fn search_log(
+        &self,
+        id: TaskRef,
+        search: &LogSearch,
+        cursor: Option<&str>,
+    ) -> Result<LogSearchView, CtlError> {
+        let LogSearch { pattern, regex, ignore_case, stream, attempt } = search;
+        let mut query = vec![("pattern", pattern.clone()), ("limit", "1000".to_owned())];
+        query.extend([("regex", regex.to_string()), ("ignore_case", ignore_case.to_string())]);
+        query.extend(stream.map(|stream| ("stream", stream.to_owned())));
+        query.extend(attempt.map(|attempt| ("attempt", attempt.to_string())));
+        query.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
+        self.get(&format!("api/tasks/{id}/logs/search"), &query).await
     }
 
     /// Why it waits.

@@ -2,9 +2,9 @@
 
 use jiff::Zoned;
 
-use super::Session;
 use super::follow::{Ended, elements, follow};
 use super::since::parse_since;
+use super::{Session, search};
 use crate::args::{LogsArgs, StreamName};
 use crate::client::{Begin, LogQuery};
 use crate::exit::CtlError;
@@ -23,6 +23,10 @@ pub(super) async fn run(args: &LogsArgs, session: &Session<'_>) -> Result<Done, 
     });
     let task = session.client.task(args.id).await?;
     let elements = elements(args.id, task.array.as_deref()).map_err(|error| session.client.not_understood(&error))?;
+    if let Some(pattern) = &args.search {
+        search::run(args, pattern, elements, stream, session).await?;
+        return Ok(Done::default());
+    }
     // Of a log that is only looked at, the last run is what people mean.
     let only = args.attempt.is_some() || !args.follow;
     let query = LogQuery { attempt: args.attempt, begin, stream, follow: args.follow, only, times: args.timestamps };

@@ -17,7 +17,23 @@ written with one dash and with underscores: `-cpu_cores 4.0`.";
 
 /// Every command once, in the order in which it is shown.
 const GROUPS: [(&str, &[&str]); 5] = [
-    ("Tasks", &["task", "dispatch", "list-tasks", "show", "why", "wait", "cancel", "retry", "monitor", "logs"]),
+    (
+        "Tasks",
+        &[
+            "task",
+            "dispatch",
+            "list-tasks",
+            "show",
+            "why",
+            "wait",
+            "cancel",
+            "retry",
+            "edit",
+            "delete",
+            "monitor",
+            "logs",
+        ],
+    ),
     ("Files", &["files", "task-files", "download"]),
     ("Cluster", &["status", "workers", "stats", "queue", "watch", "internal-state", "fix-resources", "shutdown"]),
     ("Access", &["login", "logout", "register", "password", "whoami", "users", "tokens", "admin", "context"]),

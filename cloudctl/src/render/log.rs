@@ -23,6 +23,8 @@ pub(crate) enum LogTarget {
     Split,
     /// All of it to stderr: stdout is for the result.
     Stderr,
+    /// All of it to stdout: it is the result.
+    Stdout,
 }
 
 /// A piece of a log.
@@ -66,7 +68,7 @@ impl<'a> LogPrinter<'a> {
     /// Bytes go through as they are, but for a terminal they are escaped unless raw text is wanted.
     pub(crate) fn new(target: LogTarget, terminal: &'a Terminal) -> Self {
         let records = match terminal.format {
-            Format::Json | Format::Jsonl | Format::Yaml | Format::Template(_) => target == LogTarget::Split,
+            Format::Json | Format::Jsonl | Format::Yaml | Format::Template(_) => target != LogTarget::Stderr,
             Format::Table | Format::Quiet => false,
         };
         let escaper = |shown: bool| (shown && !terminal.style.raw).then(LogEscaper::default);
@@ -107,7 +109,9 @@ impl<'a> LogPrinter<'a> {
         let head = if self.timestamps || self.prefix { Some(self.head(piece.time)) } else { None };
         let head = head.as_deref();
         match (self.target, piece.stream) {
-            (LogTarget::Split, LogStream::Stdout) => self.stdout.lines(&piece.data, head).await,
+            (LogTarget::Split, LogStream::Stdout) | (LogTarget::Stdout, _) => {
+                self.stdout.lines(&piece.data, head).await
+            }
             (LogTarget::Split, LogStream::Stderr) | (LogTarget::Stderr, _) => {
                 self.stderr.lines(&piece.data, head).await
             }

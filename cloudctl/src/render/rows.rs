@@ -29,6 +29,7 @@ impl View {
             Self::CancelledAll(views) => all(views, sink),
             Self::Context(view) => sink.row(view),
             Self::Contexts(view) => all(&view.contexts, sink),
+            Self::Deleted(view) => sink.row(view),
             Self::Downloaded(view) => sink.row(view),
             Self::DryRun(view) => sink.row(view),
             Self::DryRunAll(views) => all(views, sink),
@@ -70,6 +71,7 @@ impl View {
         match self {
             Self::Cancelled(_) | Self::CancelledAll(_) => "cancel",
             Self::Context(_) | Self::Contexts(_) => "context",
+            Self::Deleted(_) => "deleted",
             Self::Downloaded(_) => "download",
             Self::DryRun(_) | Self::DryRunAll(_) => "dry-run",
             Self::ExitCodes(_) => "exit-code",
@@ -117,6 +119,7 @@ impl View {
             Self::CancelledAll(views) => views.iter().map(|view| view.task_id.as_str()).collect(),
             Self::Context(view) => vec![&view.name],
             Self::Contexts(view) => view.contexts.iter().map(|context| context.name.as_str()).collect(),
+            Self::Deleted(view) => view.deleted.iter().map(String::as_str).collect(),
             Self::Downloaded(view) => view.files.iter().map(|file| file.written_to.as_str()).collect(),
             Self::DryRun(_) | Self::DryRunAll(_) | Self::Shutdown(_) | Self::Tokens(_) => vec![],
             Self::ExitCodes(views) => views.iter().map(|view| view.exit_code.as_str()).collect(),

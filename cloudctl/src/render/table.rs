@@ -29,6 +29,7 @@ pub(super) fn render(view: &View, style: &Style, now: WallTime) -> String {
         View::CancelledAll(views) => views.iter().map(|view| message::cancelled(view, style)).collect(),
         View::Context(view) => context::show(view, style, now),
         View::Contexts(view) => context::list(view, style, now),
+        View::Deleted(view) => message::deleted(view, style),
         View::Downloaded(view) => files::downloaded(view, style),
         View::DryRun(view) => plan::show(view, style),
         View::DryRunAll(views) => views.iter().map(|view| plan::show(view, style)).collect::<Vec<_>>().join("\n"),

@@ -43,6 +43,8 @@ pub(crate) enum View {
     Files(FileListView),
     InternalState(Box<InternalStateView>),
     Invite(InviteView),
+    /// `delete`
+    Deleted(DeletedView),
     /// `admin rotate-keys`
     Keys(KeysView),
     LoggedIn(LoggedInView),
@@ -93,6 +95,13 @@ pub(crate) struct LoggedInView {
 pub(crate) struct LoggedOutView {
     /// Contexts whose tokens were forgotten.
     pub(crate) contexts: Vec<String>,
+}
+
+/// Tasks that are forgotten.
+#[derive(Debug, Serialize)]
+pub(crate) struct DeletedView {
+    /// Their ids.
+    pub(crate) deleted: Vec<String>,
 }
 
 /// What `tokens revoke` did.

@@ -101,6 +101,7 @@ fn measure(text: &str) -> Option<(&'static str, usize)> {
         ("<TOKEN>", token(text)),
         ("<TIME>", time(text)),
         ("<DURATION>", duration(text)),
+        ("run_ms: <DURATION>", run_ms(text)),
         ("<PERCENT>", percent(text)),
     ];
     let (name, length) = found.into_iter().find_map(|(name, length)| Some((name, length?)))?;
@@ -147,6 +148,13 @@ fn duration(text: &str) -> Option<usize> {
         at += usize::from(text[at..].starts_with(' ') && text[at + 1..].starts_with(|c: char| c.is_ascii_digit()));
     }
     end
+}
+
+/// `run_ms": 12`, the only plain number that is a time.
+fn run_ms(text: &str) -> Option<usize> {
+    let rest = text.strip_prefix("run_ms")?;
+    let gap = rest.find(|c: char| c.is_ascii_digit()).filter(|gap| *gap <= 3)?;
+    Some("run_ms".len() + gap + digits(&rest[gap..]))
 }
 
 fn percent(text: &str) -> Option<usize> {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use shared::id::ElementId;
+use shared::id::{ElementId, TaskId};
 
 use super::log::Log;
 
@@ -56,6 +56,11 @@ impl Cache {
         let log = Arc::new(make());
         entries.logs.insert(id, Entry { log: log.clone(), used });
         log
+    }
+
+    /// Forgets all logs of a task.
+    pub(super) fn forget(&self, task: TaskId) {
+        self.entries.lock().logs.retain(|(element, _), _| element.task != task);
     }
 }
 

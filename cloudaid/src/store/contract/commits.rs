@@ -1,15 +1,17 @@
 //! Commits are all or nothing, in order, and what was committed is loaded.
 #![allow(missing_docs, reason = "a check is named by what it checks")]
 
-use cloudaid_core::record::{Change, Snapshot};
+use std::sync::Arc;
+
+use cloudaid_core::record::{Change, Snapshot, TaskRecord};
 use shared::id::Elements;
 use shared::role::Role;
-use shared::task::Verdict;
+use shared::task::{TaskSpec, Verdict};
 use shared::view::TaskCounts;
 
 use super::StoreFactory;
 use super::fixture::{self, commit, load};
-use crate::store::{CommitError, Position};
+use crate::store::{CommitError, Position, TaskQuery};
 
 pub async fn an_empty_store_loads_as_nothing(factory: &dyn StoreFactory) {
     let store = factory.open().await;
@@ -21,6 +23,52 @@ pub async fn an_empty_store_loads_as_nothing(factory: &dyn StoreFactory) {
 fn guess((name, place, failures): (&str, Option<&str>, u32), kept: bool) -> Change {
     let (key, count) = fixture::guesses(name, place, failures);
     Change::Guess(key, kept.then_some(count))
+}
+
+/// Whoever reads a submission after another name was given to it sees that one.
+pub async fn a_spec_is_replaced(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let task = fixture::task_with(1, |task| task.key = Some(fixture::key("k")));
+    let spec = Arc::new(TaskSpec { name: Some("another".into()), ..(*task.spec).clone() });
+    // In one commit and in two.
+    commit(&*store, vec![Change::Spec(task.id, spec.clone()), Change::NewTask(task.clone())]).await;
+    let found = store.find_task(task.id).await.expect("a look-up").expect("the task");
+    assert_eq!(*found.record, TaskRecord { spec: spec.clone(), ..(*task).clone() });
+    commit(&*store, vec![Change::Spec(task.id, task.spec.clone())]).await;
+    assert_eq!(load(&*store).await.0.tasks[0].0, task);
+}
+
+/// A submission that is deleted is nowhere, but what it counted for counts on, and its bytes are still to go.
+pub async fn what_is_deleted_is_nowhere(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let task = fixture::task_with(1, |task| task.key = Some(fixture::key("k")));
+    let (run, other) = (fixture::ended(fixture::attempt(1, 0, 1, "w1")), fixture::task(2));
+    let changes = vec![
+        Change::NewTask(task.clone()),
+        Change::NewTask(other.clone()),
+        Change::Progress(task.id, fixture::completed(1)),
+        Change::Attempt(run.clone()),
+        Change::Result(fixture::result(1, 0, Verdict::Success)),
+        Change::Files(run.key, [fixture::file(b"b", 2)].into()),
+    ];
+    commit(&*store, changes).await;
+    let counts = store.count_ended().await.expect("counts");
+    commit(&*store, vec![Change::Gone(task.id)]).await;
+    assert_eq!(store.find_task(task.id).await.expect("a look-up"), None);
+    assert_eq!(store.find_keys(vec![(task.user.clone(), "k".into())]).await.expect("a look-up"), [None]);
+    assert_eq!(store.list_files(task.id, Elements::All).await.expect("files"), []);
+    let listed = store.list_tasks(TaskQuery::default()).await.expect("a page").0;
+    assert_eq!(listed.into_iter().map(|task| task.record).collect::<Vec<_>>(), [other]);
+    assert_eq!(store.count_ended().await.expect("counts"), counts, "over the whole life of the cluster");
+    let (snapshot, _) = load(&*store).await;
+    assert_eq!((snapshot.unswept, snapshot.last_sequence), (vec![task.id], 2));
+    // Twice is as once, also when it comes after its bytes have gone.
+    commit(&*store, vec![Change::Swept(task.id)]).await;
+    commit(&*store, vec![Change::Gone(task.id)]).await;
+    assert_eq!(load(&*store).await.0.unswept, []);
+    // The key is free again.
+    let next = fixture::task_with(3, |task| task.key = Some(fixture::key("k")));
+    commit(&*store, vec![Change::NewTask(next)]).await;
 }
 
 /// Changes of every kind, and the snapshot that they make.
@@ -47,6 +95,9 @@ fn everything() -> (Vec<Change>, Snapshot) {
         guess(("nobody", None, 9), true),
         guess(("nobody", None, 9), false),
         Change::Worker(fixture::worker("w1", 1)),
+        Change::NewTask(fixture::task(3)),
+        Change::Progress(fixture::task_id(3), fixture::completed(1)),
+        Change::Gone(fixture::task_id(3)),
         Change::NewTask(plain.clone()),
         Change::Progress(plain.id, progress.clone()),
         Change::NewTask(array.clone()),
@@ -59,8 +110,9 @@ fn everything() -> (Vec<Change>, Snapshot) {
     attempts.sort_by_key(|attempt| attempt.key);
     let snapshot = Snapshot {
         cluster: Some(fixture::cluster(1)),
-        last_sequence: 2,
+        last_sequence: 3,
         tokens: vec![fixture::token(1, "ada"), fixture::token(2, "bob")],
+        unswept: vec![fixture::task_id(3)],
         logins: vec![fixture::login(1, "ada"), fixture::login(2, "bob"), fixture::login(3, "bob")],
         guesses: vec![fixture::guesses("ada", None, 2), fixture::guesses("ada", Some("10.0.0.7"), 5)],
         users: vec![

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use cloudaid_core::record::Change;
 use shared::task::{TaskState, Verdict};
+use shared::view::TaskCounts;
 
 use super::StoreFactory;
 use super::fixture::{self, commit, user_name, worker_id};
@@ -90,6 +91,7 @@ pub async fn each_filter_filters(factory: &dyn StoreFactory) {
     let user = |name| TaskQuery { user: Some(user_name(name)), ..TaskQuery::default() };
     let worker = |name| TaskQuery { worker: Some(worker_id(name)), ..TaskQuery::default() };
     let since = |seconds| TaskQuery { since: Some(fixture::time(seconds)), ..TaskQuery::default() };
+    let until = |seconds| TaskQuery { until: Some(fixture::time(seconds)), ..TaskQuery::default() };
     let labels = |labels: &[(&str, &str)]| {
         let labels = labels.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         TaskQuery { labels, ..TaskQuery::default() }
@@ -105,6 +107,8 @@ pub async fn each_filter_filters(factory: &dyn StoreFactory) {
         (worker("none"), vec![]),
         (since(4), vec![10, 9, 5, 4]),
         (since(6), vec![]),
+        (until(4), vec![8, 7, 6, 3, 2, 1]),
+        (TaskQuery { since: Some(fixture::time(2)), ..until(4) }, vec![8, 7, 3, 2]),
         (labels(&[("third", "0")]), vec![9, 6, 3]),
         (labels(&[("third", "1"), ("all", "yes")]), vec![10, 7, 4, 1]),
         (labels(&[("third", "1"), ("third", "2")]), vec![]),
@@ -116,6 +120,21 @@ pub async fn each_filter_filters(factory: &dyn StoreFactory) {
             assert_eq!(list(&*store, query.clone()).await, expected, "{query:?}");
         }
     }
+}
+
+pub async fn tasks_are_counted_by_state(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    fill(&*store).await;
+    let count = async |query| store.count_tasks(query).await.expect("counts");
+    let all = TaskCounts { completed: 3, running: 3, queued: 4, ..TaskCounts::default() };
+    assert_eq!(count(TaskQuery { limit: 1, ..TaskQuery::default() }).await, all, "the page does not matter");
+    let of_bob = TaskQuery { user: Some(user_name("bob")), ..TaskQuery::default() };
+    assert_eq!(count(of_bob).await, TaskCounts { completed: 1, running: 2, queued: 2, ..TaskCounts::default() });
+    // Each once, however often it ran there.
+    let even = TaskQuery { worker: Some(worker_id("even")), ..TaskQuery::default() };
+    assert_eq!(count(even).await, TaskCounts { completed: 1, running: 2, ..TaskCounts::default() });
+    let labelled = TaskQuery { labels: vec![("third".into(), "0".into())], ..TaskQuery::default() };
+    assert_eq!(count(labelled).await, TaskCounts { completed: 1, running: 1, queued: 1, ..TaskCounts::default() });
 }
 
 pub async fn filters_hold_together(factory: &dyn StoreFactory) {

@@ -2,6 +2,8 @@
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
+use shared::task::TaskState;
+use shared::view::TaskCounts;
 
 use super::lookup::all;
 use super::row;
@@ -21,16 +23,52 @@ pub(super) fn list_tasks(
 /// The statement and its values. The page is picked first, from indexes, and only then joined to runs and results. It
 /// asks for one more than the page, to know whether there are more.
 fn statement(query: &TaskQuery) -> (String, Vec<Value>) {
-    // In the order of the join, so that the index by worker gives the newest first; an array has many runs on one worker.
-    let (from, sequence) = match query.worker {
-        Some(_) => ("SELECT DISTINCT w.sequence FROM assignments w CROSS JOIN tasks t USING (sequence)", "w.sequence"),
-        None => ("SELECT t.sequence FROM tasks t", "t.sequence"),
-    };
+    let (from, sequence) = source(query, "");
+    let mut filter = conditions(query, sequence);
+    filter.and(&format!("{sequence} < "), query.after.map(|cursor| cursor.0.cast_signed()));
+    let limit = filter.bind(i64::try_from(query.page_size() + 1).unwrap_or(i64::MAX));
+    let picked = format!("{from} {} ORDER BY {sequence} DESC LIMIT {limit}", filter.to_sql());
+    let (task, attempt, result, joins) = (row::TASK, row::ATTEMPT, row::RESULT, row::ONLY_ELEMENT);
+    let sql = format!(
+        "WITH picked AS MATERIALIZED ({picked}) SELECT {task}, {attempt}, {result}
+         FROM picked JOIN tasks t ON t.sequence = picked.sequence {joins} ORDER BY t.sequence DESC"
+    );
+    (sql, filter.values)
+}
+
+/// How many submissions there are in each state.
+pub(super) fn count_tasks(connection: &Connection, query: &TaskQuery) -> Result<TaskCounts, StoreError> {
+    let (from, sequence) = source(query, ", t.state");
+    let filter = conditions(query, sequence);
+    let sql = format!("SELECT state, count(*) FROM ({from} {}) GROUP BY state", filter.to_sql());
+    let mut counts = TaskCounts::default();
+    for (state, count) in all(connection, &sql, params_from_iter(filter.values), |row| {
+        Ok((row::parsed::<TaskState>(row, 0)?, row.get::<_, i64>(1)?.cast_unsigned()))
+    })? {
+        *counts.of(state) = count;
+    }
+    Ok(counts)
+}
+
+/// Where submissions come from, each once, and the column of their sequence. In the order of the join, so that the index by
+/// worker gives the newest first; an array has many runs on one worker.
+fn source(query: &TaskQuery, more: &str) -> (String, &'static str) {
+    match query.worker {
+        Some(_) => (
+            format!("SELECT DISTINCT w.sequence{more} FROM assignments w CROSS JOIN tasks t USING (sequence)"),
+            "w.sequence",
+        ),
+        None => (format!("SELECT t.sequence{more} FROM tasks t"), "t.sequence"),
+    }
+}
+
+/// All but the page.
+fn conditions(query: &TaskQuery, sequence: &str) -> Filter {
     let mut filter = Filter::default();
     filter.and("w.worker = ", query.worker.as_ref().map(|worker| worker.as_str().to_owned()));
-    filter.and(&format!("{sequence} < "), query.after.map(|cursor| cursor.0.cast_signed()));
     filter.and("t.state = ", query.state.map(|state| state.as_str().to_owned()));
     filter.and("t.user = ", query.user.as_ref().map(|user| user.as_str().to_owned()));
+    filter.and("t.submitted_at < ", query.until.map(|until| until.0));
     if let Some(since) = query.since {
         // Sequences follow the time nearly always: with the first that is recent enough, nothing older is read.
         let since = filter.bind(since.0);
@@ -42,14 +80,7 @@ fn statement(query: &TaskQuery) -> (String, Vec<Value>) {
         let label = format!("SELECT 1 FROM json_each(t.spec, '$.labels') WHERE key = {name} AND value = {value}");
         filter.conditions.push(format!("EXISTS ({label})"));
     }
-    let limit = filter.bind(i64::try_from(query.page_size() + 1).unwrap_or(i64::MAX));
-    let picked = format!("{from} {} ORDER BY {sequence} DESC LIMIT {limit}", filter.to_sql());
-    let (task, attempt, result, joins) = (row::TASK, row::ATTEMPT, row::RESULT, row::ONLY_ELEMENT);
-    let sql = format!(
-        "WITH picked AS MATERIALIZED ({picked}) SELECT {task}, {attempt}, {result}
-         FROM picked JOIN tasks t ON t.sequence = picked.sequence {joins} ORDER BY t.sequence DESC"
-    );
-    (sql, filter.values)
+    filter
 }
 
 /// Conditions that hold together. Values are only ever bound, never part of the text.
@@ -103,8 +134,6 @@ pub(super) fn list_user_files(
 
 #[cfg(test)]
 mod tests {
-    use shared::task::TaskState;
-
     use super::*;
     use crate::store::contract::fixture;
     use crate::store::sqlite::schema;

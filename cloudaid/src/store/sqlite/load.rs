@@ -29,6 +29,7 @@ pub(super) fn load(connection: &Connection) -> Result<(Snapshot, Position), Stor
         tokens: all(connection, row::TOKENS, [], row::token)?,
         logins: all(connection, row::LOGINS, [], row::login)?,
         guesses: all(connection, row::GUESSES, [], row::guesses)?,
+        unswept: all(connection, "SELECT task FROM unswept", [], |row| row::parsed(row, 0))?,
         users: all(connection, row::USERS, [], row::user)?,
         workers: all(connection, "SELECT id, facts, registered_at, seen_at FROM worker_registry", [], row::worker)?,
         tasks: all(connection, &open, [], |row| Ok((row::task_record(row)?, row::progress(row)?)))?,

@@ -42,10 +42,13 @@ fn apply(transaction: &Transaction<'_>, batch: &Batch, next: Position) -> Result
     write_cluster_and_workers(transaction, batch)?;
     people::write(transaction, batch)?;
     tasks::insert(transaction, &batch.tasks, &mut gain)?;
+    tasks::change(transaction, &batch.specs)?;
     tasks::update(transaction, &batch.progress)?;
     elements::write_attempts(transaction, &batch.attempts)?;
     elements::write_results(transaction, &batch.results, &mut gain)?;
     elements::write_files(transaction, &batch.files)?;
+    tasks::delete(transaction, &batch.gone)?;
+    tasks::swept(transaction, &batch.swept)?;
     let sql = "UPDATE cluster SET position = ?1, last_sequence = max(last_sequence, ?2), completed = completed + ?3,
                failed = failed + ?4, cancelled = cancelled + ?5";
     let Gain { last_sequence, completed, failed, cancelled } = gain;

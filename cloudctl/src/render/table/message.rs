@@ -3,13 +3,12 @@
 use shared::time::WallTime;
 use shared::view::{CancelView, ShutdownView, SubmitLineResult, SubmitLineView, SubmitView};
 
-use crate::render::{LoggedInView, LoggedOutView, Style, VersionView, WhoAmIView};
+use crate::render::{DeletedView, LoggedInView, LoggedOutView, Style, VersionView, WhoAmIView};
 
 /// `login`
 pub(super) fn logged_in(view: &LoggedInView, style: &Style) -> String {
-    let LoggedInView { context, server, username, expires_at } = view;
-    let until = style.time(*expires_at);
-    let line = format!("✓ Logged in to {server} as {username} until {until} (context {context})");
+    let LoggedInView { context, server, username, .. } = view;
+    let line = format!("✓ Logged in to {server} as {username} (context {context})");
     format!("{}\n", style.text(&line))
 }
 
@@ -69,6 +68,11 @@ pub(super) fn cancelled(view: &CancelView, style: &Style) -> String {
     } else {
         format!("✓ Task {id} is {}\n", view.state)
     }
+}
+
+/// `delete`
+pub(super) fn deleted(view: &DeletedView, style: &Style) -> String {
+    view.deleted.iter().map(|id| format!("✓ Task {} is deleted\n", style.text(id))).collect()
 }
 
 /// `shutdown`
@@ -152,7 +156,7 @@ mod tests {
             username: "admin".into(),
             expires_at: WallTime(0),
         };
-        let expected = "✓ Logged in to http://h as admin until 1970-01-01 00:00:00 (context dev)\n";
+        let expected = "✓ Logged in to http://h as admin (context dev)\n";
         assert_eq!(logged_in(&view, &Style::default()), expected);
     }
 }

@@ -8,8 +8,8 @@ use shared::resources::{GIB, Resources};
 use shared::task::{AttemptState, Command, TaskState, Verdict};
 use shared::time::WallTime;
 use shared::view::{
-    AttemptView, FileListView, FileView, QueueView, QueuedView, StatusView, Tally, TaskCounts, TaskView,
-    WorkerListView, WorkerView,
+    AttemptView, FileListView, FileView, QueueView, QueuedView, StatusView, Tally, TaskCounts, TaskUsageView, TaskView,
+    TimelineView, WorkerListView, WorkerView,
 };
 use shared::worker::{Usage, WorkerState};
 
@@ -40,6 +40,14 @@ pub(crate) fn task() -> TaskView {
         exit_code: Some(3),
         verdict,
         worker_id: Some(attempt.worker_id.clone()),
+        timeline: vec![TimelineView {
+            at: started,
+            event: "started".into(),
+            attempt: Some(1),
+            worker_id: Some(attempt.worker_id.clone()),
+            verdict: attempt.verdict.clone(),
+        }],
+        usage: Some(TaskUsageView { run_ms: Some(4_500), stdout_bytes: 12, stderr_bytes: 0, output_files: 1 }),
         attempts: vec![attempt],
         submitted_at: SUBMITTED,
         started_at: Some(started),

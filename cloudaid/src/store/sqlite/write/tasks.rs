@@ -1,13 +1,14 @@
 //! Writes submissions and their progress.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use cloudaid_core::record::{Progress, Requeued, TaskRecord};
 use rusqlite::{Connection, params};
 use serde::Serialize;
 use shared::id::TaskId;
 use shared::ranges::RangeSet;
-use shared::task::VerdictKind;
+use shared::task::{TaskSpec, VerdictKind};
 use shared::view::Tally;
 
 use super::{Gain, json};
@@ -91,6 +92,37 @@ fn check_known(connection: &Connection, record: &TaskRecord) -> Result<(), Store
         return Ok(());
     }
     Err(StoreError::Corrupt(format!("{} has the sequence or key of another task", record.id)))
+}
+
+/// Writes other names and labels of known submissions.
+pub(super) fn change(connection: &Connection, specs: &[(TaskId, Arc<TaskSpec>)]) -> Result<(), StoreError> {
+    let mut update = connection.prepare_cached("UPDATE tasks SET spec = ?2 WHERE id = ?1")?;
+    for (id, spec) in specs {
+        if update.execute(params![id.to_string(), json(&**spec)?])? == 0 {
+            return Err(StoreError::Corrupt(format!("{id} is not known")));
+        }
+    }
+    Ok(())
+}
+
+/// Deletes submissions with all that is known of them.
+pub(super) fn delete(connection: &Connection, tasks: &[TaskId]) -> Result<(), StoreError> {
+    for id in tasks.iter().map(ToString::to_string) {
+        for table in ["assignments", "results", "file_metadata"] {
+            connection.prepare_cached(&format!("DELETE FROM {table} WHERE task = ?1"))?.execute(params![id])?;
+        }
+        if connection.prepare_cached("DELETE FROM tasks WHERE id = ?1")?.execute(params![id])? > 0 {
+            connection.prepare_cached("INSERT OR IGNORE INTO unswept VALUES (?1)")?.execute(params![id])?;
+        }
+    }
+    Ok(())
+}
+
+/// Their bytes are gone too.
+pub(super) fn swept(connection: &Connection, tasks: &[TaskId]) -> Result<(), StoreError> {
+    let mut delete = connection.prepare_cached("DELETE FROM unswept WHERE task = ?1")?;
+    tasks.iter().try_for_each(|id| delete.execute(params![id.to_string()]).map(drop))?;
+    Ok(())
 }
 
 /// Writes the progress of known submissions.

@@ -20,7 +20,7 @@ use super::{SUBMITTED, TASK, files, queue, status, tally, task, workers};
 use crate::help::exit_codes;
 use crate::render::log::LogLineView;
 use crate::render::{
-    ContextView, DownloadedFile, DownloadedView, FailedFile, LoggedInView, LoggedOutView, RevokedView,
+    ContextView, DeletedView, DownloadedFile, DownloadedView, FailedFile, LoggedInView, LoggedOutView, RevokedView,
     ServerVersionView, StatsView, VersionView, WhoAmIView,
 };
 
@@ -74,6 +74,7 @@ pub(crate) fn all_items() -> Vec<(&'static str, Value)> {
     add("token", json(&view(Some(SUBMITTED))));
     add("token", json(&view(None)));
     add("new-token", json(&NewTokenView { token: "t".into(), view: view(None) }));
+    add("deleted", json(&DeletedView { deleted: vec![TASK.into()] }));
     add("revoked", json(&RevokedView { revoked: vec!["t".into()] }));
     add("logout", json(&LoggedOutView { contexts: vec![name()] }));
     let (username, context, expires_at) = ("ann".parse().expect("a name"), Some(name()), Some(SUBMITTED));

@@ -1,0 +1,22 @@
+//! Forgets work that has ended, with all that it left.
+
+use shared::id::{RequestId, TaskId};
+
+use crate::cluster::Cluster;
+use crate::effect::{Answer, Effect};
+use crate::event::Event;
+use crate::record::Change;
+use crate::reject::Reject;
+
+/// Whether it is there at all is known to the store, which was asked before; here only what has not ended is known.
+pub(crate) fn on_delete(cluster: &Cluster, request: RequestId, id: TaskId, effects: &mut Vec<Effect>) {
+    let answer = match cluster.tasks.get(&id) {
+        Some(task) => Err(Reject::NotEnded(id.into(), task.tally().summary())),
+        None => {
+            effects.push(Effect::Save(Change::Gone(id)));
+            effects.push(Effect::Publish(Event::TaskDeleted { task: id }));
+            Ok(Answer::Done)
+        }
+    };
+    effects.push(Effect::Reply(request, answer));
+}

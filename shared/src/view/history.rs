@@ -1,0 +1,38 @@
+//! What became of a task.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::WorkerId;
+use crate::task::Verdict;
+use crate::time::WallTime;
+
+/// What happened to a task, in the order of time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimelineView {
+    /// When.
+    pub at: WallTime,
+    /// `submitted`, `placed`, `started`, `ended` (a run), `finished` (the task).
+    pub event: String,
+    /// Which run; none: the task itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// Where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker_id: Option<WorkerId>,
+    /// How it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
+}
+
+/// What the last run of a task has used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskUsageView {
+    /// From the start of the container to its end, in milliseconds.
+    pub run_ms: Option<u64>,
+    /// Bytes written to standard output.
+    pub stdout_bytes: u64,
+    /// Bytes written to standard error.
+    pub stderr_bytes: u64,
+    /// Files left in /output.
+    pub output_files: u64,
+}
