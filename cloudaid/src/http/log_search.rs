@@ -55,7 +55,7 @@ fn parse(mut params: Params) -> Result<Search, ApiError> {
     let is_regex = params.one("regex")?.unwrap_or(false);
     let ignore_case = params.one("ignore_case")?.unwrap_or(false);
     let limit = params.number("limit", 1, LINES_LIMIT)?.unwrap_or(LINES_DEFAULT);
-    let from = params.one::<String>("cursor")?.as_deref().map_or(Ok(LogOffsets::default()), cursor)?;
+    let from = params.one::<String>("cursor")?.as_deref().map_or_else(|| Ok(LogOffsets::default()), cursor)?;
     params.finish()?;
     if pattern.is_empty() || pattern.len() > PATTERN_LIMIT {
         let message = format!("pattern: must have 1 to {PATTERN_LIMIT} bytes");

@@ -47,7 +47,7 @@ pub(crate) fn event(event: &Event) {
         }
         Event::LoginChanged { .. } => {}
         Event::TaskEdited { task, name } => {
-            info!("Task: {task} is {} now", name.as_deref().unwrap_or("without a name"))
+            info!("Task: {task} is {} now", name.as_deref().unwrap_or("without a name"));
         }
         Event::TaskDeleted { task } => info!("Task: {task} is deleted"),
         Event::LoginReused { id, user } => {
