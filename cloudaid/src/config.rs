@@ -46,6 +46,8 @@ pub struct MasterConfig {
     pub previous_jwt_secret: Option<Secret>,
     /// How browsers reach the admin API.
     pub site: Site,
+    /// Whether each request of the admin API is logged.
+    pub access_log: bool,
     /// How long a token lets in before it must be renewed.
     pub token_ttl: Duration,
     /// Who may make an account for themselves.

@@ -17,6 +17,7 @@ use crate::master::files::FileStore;
 use crate::master::handle::ClusterHandle;
 use crate::master::logs::LogStore;
 
+mod audit;
 mod auth;
 mod authenticate;
 mod cluster;
@@ -37,6 +38,7 @@ mod site;
 mod submit;
 mod tasks;
 mod tokens;
+mod trace;
 mod users;
 mod visible;
 mod workers;
@@ -59,6 +61,8 @@ pub struct ApiState {
     pub files: FileStore,
     /// How it is reached.
     pub site: Site,
+    /// Whether each request is logged.
+    pub access_log: bool,
     /// Cancelled when the master stops; ends the streams that would go on for ever.
     pub shutdown: CancellationToken,
 }
@@ -74,6 +78,7 @@ pub fn router(state: ApiState) -> Router {
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(from_fn_with_state(state.clone(), site::guard))
+        .layer(from_fn_with_state(state.clone(), trace::log))
         .layer(SetResponseHeaderLayer::if_not_present(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
         .layer(CatchPanicLayer::custom(error::panicked))
         .with_state(state)
@@ -106,7 +111,7 @@ fn routes(state: &Shared) -> (Router<Shared>, Vec<Listed>) {
         .get("/api/tasks", Look, tasks::list)
         .post("/api/tasks", Change, submit::submit)
         .get("/api/tasks/counts", Look, tasks::counts)
-        .post("/api/tasks/wait", Look, tasks::wait)
+        .ask("/api/tasks/wait", Look, tasks::wait)
         .get("/api/tasks/{id}", Look, tasks::show)
         .patch("/api/tasks/{id}", Change, tasks::edit)
         .delete("/api/tasks/{id}", Change, tasks::delete)
@@ -124,6 +129,7 @@ fn routes(state: &Shared) -> (Router<Shared>, Vec<Listed>) {
         .get("/api/queue", Look, cluster::queue)
         .get("/api/status", Look, cluster::status)
         .get("/api/internal-state", Administer, cluster::internal_state)
+        .get("/api/audit", Administer, audit::list)
         .post("/api/fix-resources", Administer, cluster::fix_resources)
         .post("/api/shutdown", Administer, cluster::shutdown)
         .socket("/ws/tasks/{id}/logs", Look, follow::follow)

@@ -30,6 +30,7 @@ use crate::store::{CommitError, Store, StoreError};
 
 pub mod accounts;
 pub mod auth;
+pub mod call;
 pub mod files;
 pub mod handle;
 pub mod live;
@@ -225,8 +226,15 @@ pub async fn run_with(
     let grpc = tokio::spawn(grpc::serve(grpc_listener, state, shutdown.clone()));
     let admin = if config.bootstrap_admin { Some(bootstrap_admin(&auth, &cluster).await?) } else { None };
     let setup_token_file = auth.ensure_setup_token().map_err(MasterError::Account)?;
-    let state =
-        ApiState { cluster: cluster.clone(), auth, logs, files, site: config.site.clone(), shutdown: shutdown.clone() };
+    let state = ApiState {
+        cluster: cluster.clone(),
+        auth,
+        logs,
+        files,
+        site: config.site.clone(),
+        access_log: config.access_log,
+        shutdown: shutdown.clone(),
+    };
     let http = tokio::spawn(http::serve(http_listener, http::router(state), shutdown.clone()));
     info!("✓ Master node started successfully");
     info!("✓ gRPC server listening on :{} ({grpc_address})", grpc_address.port());

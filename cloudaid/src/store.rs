@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cloudaid_core::record::{AttemptRecord, Change, FileRecord, Progress, ResultRecord, Snapshot, TaskRecord};
+use shared::audit::AuditEntry;
 use shared::id::{ElementId, Elements, TaskId, UserName, WorkerId};
 use shared::task::TaskState;
 use shared::time::WallTime;
@@ -67,6 +68,9 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// How many submissions there are in each state, of those that a query selects; its page does not matter.
     async fn count_tasks(&self, query: TaskQuery) -> Result<TaskCounts, StoreError>;
+
+    /// Entries of the audit log.
+    async fn list_audit(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, StoreError>;
 
     /// Elements in final states, over the whole life of the cluster (the other counts are zero).
     async fn count_ended(&self) -> Result<TaskCounts, StoreError>;
@@ -148,6 +152,28 @@ impl TaskQuery {
         found.truncate(self.page_size());
         found.last().filter(|_| more).map(|last| TaskCursor(last.record.sequence))
     }
+}
+
+/// Which entries of the audit log to list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AuditQuery {
+    /// Where to begin.
+    pub page: AuditPage,
+    /// Of this user.
+    pub user: Option<UserName>,
+    /// At this time or later.
+    pub since: Option<WallTime>,
+    /// The most to return.
+    pub limit: usize,
+}
+
+/// Where a page of the audit log begins, and its order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditPage {
+    /// The newest first, those before this one.
+    Before(Option<u64>),
+    /// The oldest first, those after this one.
+    After(u64),
 }
 
 /// Which files of a user to list.

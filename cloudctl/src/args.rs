@@ -1,6 +1,7 @@
 //! The command line. What each flag means stands here and nowhere else.
 
 mod admin;
+mod audit;
 mod cluster;
 mod edit;
 mod files;
@@ -24,6 +25,7 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcomma
 use shared::error::exit;
 
 pub(crate) use admin::{AdminArgs, AdminVerb};
+pub(crate) use audit::AuditArgs;
 pub(crate) use cluster::{QueueArgs, ShutdownArgs, StatsArgs, StatusArgs, WatchArgs};
 pub(crate) use edit::{DeleteArgs, EditArgs};
 pub(crate) use files::{DownloadArgs, FilesArgs, TaskFilesArgs};
@@ -205,6 +207,11 @@ pub(crate) enum Verb {
         CLOUDCTL_TOKEN=$(cat token) cloudctl list-tasks"
     )]
     Tokens(TokensArgs),
+    /// List who has done what, the newest first.
+    ///
+    /// Every call that changes something is noted, in the same commit as the change, and sealed with the one before it.
+    #[command(after_help = "Examples:\n  cloudctl audit --user ann --since 7d\n  cloudctl audit --verify")]
+    Audit(AuditArgs),
     /// Do something to the master itself.
     #[command(after_help = "Example:\n  cloudctl admin rotate-keys")]
     Admin(AdminArgs),

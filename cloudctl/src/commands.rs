@@ -2,6 +2,7 @@
 
 mod admin;
 mod attend;
+mod audit;
 mod bulk;
 mod cancel;
 mod completions;
@@ -112,6 +113,7 @@ pub(crate) async fn run(cli: &Cli, terminal: &Terminal) -> Result<Done, CtlError
         Verb::Password(args) => password::run(args, &session).await,
         Verb::Tokens(args) => tokens::run(args, &session).await,
         Verb::Users(args) => users::run(args, &session).await,
+        Verb::Audit(args) => audit::run(args, &session).await,
         Verb::Admin(args) => admin::run(args, &session).await,
     }
 }

@@ -42,7 +42,7 @@ pub(crate) use template::Template;
 pub(crate) use text::{decimal, outcome, span};
 pub(crate) use view::{
     ContextListView, ContextView, DeletedView, Done, DownloadedFile, DownloadedView, FailedFile, LoggedInView,
-    LoggedOutView, RevokedView, ServerVersionView, StatsView, VersionView, View, WaitedView, WhoAmIView,
+    LoggedOutView, RevokedView, ServerVersionView, StatsView, VerifiedView, VersionView, View, WaitedView, WhoAmIView,
 };
 
 /// How results are written.

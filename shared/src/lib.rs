@@ -8,6 +8,7 @@
 //! builds on this crate.
 
 pub mod array;
+pub mod audit;
 pub mod error;
 pub mod id;
 pub mod link;

@@ -15,6 +15,7 @@ pub use account::{
     MeView, NewTokenView, PasswordRequest, RefreshRequest, RegisterRequest, SetupRequest, TokenListView, TokenView,
     UpdateUserRequest, UserListView, UserView,
 };
+pub use audit::AuditListView;
 pub use dry_run::{DryRunView, Fit, FitView};
 pub use elements::ElementGroupView;
 pub use files::{UserFileView, UserFilesView};
@@ -28,6 +29,7 @@ pub use repair::{RepairStatus, RepairView, RunView, WorkerRepairView};
 pub use wait::{WAIT_SECONDS_LIMIT, WAIT_TASKS_LIMIT, WaitRequest, WaitView};
 
 mod account;
+mod audit;
 mod dry_run;
 mod elements;
 mod files;

@@ -162,6 +162,7 @@ fn master_config(data_dir: PathBuf) -> MasterConfig {
         jwt_secret: None,
         previous_jwt_secret: None,
         site: Default::default(),
+        access_log: false,
         token_ttl: Duration::from_secs(3600),
         registration: Registration::Invite,
         print_task_logs: false,

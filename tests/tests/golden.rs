@@ -21,6 +21,7 @@ macro_rules! scripts {
 
 scripts!(
     admin,
+    audit,
     cancel,
     completions,
     delete,

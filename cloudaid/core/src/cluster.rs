@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use shared::array::{COUNT_VARIABLE, INDEX_VARIABLE};
+use shared::audit::Chain;
 use shared::id::{AttemptKey, Epoch, Fence, LoginId, SessionId, TaskId, TokenId, UserName, WorkerId};
 use shared::link::{Assignment, ToWorker};
 use shared::task::Verdict;
@@ -37,6 +38,7 @@ pub struct Cluster {
     pub(crate) users: BTreeMap<UserName, UserRecord>,
     pub(crate) tokens: BTreeMap<TokenId, TokenRecord>,
     pub(crate) logins: BTreeMap<LoginId, LoginRecord>,
+    pub(crate) audit: Chain,
     /// Idempotency keys of the tasks above; the store knows the others.
     pub(crate) keys: BTreeMap<(UserName, Arc<str>), TaskId>,
     /// Elements of the tasks above by state, as of the last batch: to count them for every question would cost by tasks.
@@ -76,6 +78,7 @@ impl Cluster {
                 effects.extend(changes.into_iter().map(|(key, count)| Effect::Save(Change::Guess(key, count))));
                 effects.push(Effect::Reply(request, Ok(Answer::Done)));
             }
+            Input::Audit { note, of } => step::audit::on_note(self, now.wall, note, &of, effects),
             Input::Drain { request } => step::drain::on_drain(self, request, effects),
             Input::FilesStored { request, worker, key, files } => {
                 step::files::on_stored(self, request, &worker, key, files, effects);

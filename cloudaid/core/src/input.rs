@@ -11,6 +11,7 @@ use shared::time::BootTime;
 use shared::worker::Usage;
 
 use crate::account::{AccountChange, TokenChange, UserRecord};
+use crate::audit::AuditNote;
 use crate::guesses::GuessChange;
 use crate::login::LoginChange;
 use crate::record::{FileRecord, IdempotencyKey, TaskRecord};
@@ -84,6 +85,13 @@ pub enum Input {
         request: RequestId,
         /// What shall become of it.
         change: LoginChange,
+    },
+    /// A call is to be noted.
+    Audit {
+        /// What is known of it.
+        note: AuditNote,
+        /// The requests that it made just before, in their order; what they were answered is noted too.
+        of: Vec<RequestId>,
     },
     /// Passwords were guessed, or guesses are forgotten.
     KeepGuesses {

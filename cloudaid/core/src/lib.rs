@@ -17,6 +17,7 @@
 pub mod account;
 pub mod agent;
 pub mod alike;
+pub mod audit;
 pub mod effect;
 pub mod event;
 pub mod explain;

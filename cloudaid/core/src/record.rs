@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use shared::array::Array;
+use shared::audit::{AuditEntry, Chain};
 use shared::id::{AttemptKey, ClusterId, ElementId, Epoch, LoginId, TaskId, TokenId, UserName, WorkerId};
 use shared::link::Outcome;
 use shared::ranges::RangeSet;
@@ -45,6 +46,8 @@ pub enum Change {
     User(UserRecord),
     /// A personal token, new or changed; none: it is no more.
     Token(TokenId, Option<TokenRecord>),
+    /// A new entry of the audit log. Never changed, never sent twice.
+    Audit(AuditEntry),
     /// A login, new or used; none: it is no more.
     Login(LoginId, Option<LoginRecord>),
     /// Wrong passwords in a row; none: they are forgotten.
@@ -235,6 +238,8 @@ pub struct Snapshot {
     pub users: Vec<UserRecord>,
     /// All personal tokens.
     pub tokens: Vec<TokenRecord>,
+    /// Where the audit log ends.
+    pub audit: Chain,
     /// All logins.
     pub logins: Vec<LoginRecord>,
     /// Wrong passwords in a row.

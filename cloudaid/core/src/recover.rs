@@ -68,6 +68,7 @@ impl Cluster {
             queue: Queue::default(),
             ledger: Ledger::default(),
             tokens: snapshot.tokens.into_iter().map(|token| (token.id, token)).collect(),
+            audit: snapshot.audit,
             logins: snapshot.logins.into_iter().map(|login| (login.id, login)).collect(),
             users: snapshot.users.into_iter().map(|user| (user.name.clone(), user)).collect(),
             keys: BTreeMap::new(),

@@ -1,5 +1,6 @@
 //! One file per thing that can happen. Each checks everything first and changes everything then.
 
+pub(crate) mod audit;
 pub(crate) mod cancel;
 pub(crate) mod connect;
 pub(crate) mod delete;

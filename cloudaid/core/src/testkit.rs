@@ -106,6 +106,7 @@ impl Saved {
                 self.snapshot.unswept.push(id);
             }
             Change::Swept(id) => self.snapshot.unswept.retain(|other| *other != id),
+            Change::Audit(entry) => self.snapshot.audit.follow(&entry)?,
             Change::Login(id, record) => {
                 self.snapshot.logins.retain(|other| other.id != id);
                 self.snapshot.logins.extend(record);

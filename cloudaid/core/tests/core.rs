@@ -4,6 +4,7 @@
 mod core {
     mod account;
     mod array;
+    mod audit;
     mod cancel;
     mod edit;
     mod explain;

@@ -109,6 +109,7 @@ mod tests {
 SETTING                         VALUE            FROM
 log.format                      text             default
 log.level                       info             default
+log.access                      true             default
 master.data_dir                 /d               flag --data-dir
 master.http                     127.0.0.1:9      env CLOUDAI_HTTP
 master.grpc                     127.0.0.1:50051  default

@@ -151,6 +151,9 @@ settings! {
     LOG_LEVEL: row("log.level", "CLOUDAI_LOG", "log", One("FILTER"), EVERY, Text("info"),
         "What is logged: error, warn, info, debug, trace, or a filter such as `info,cloudaid::http=debug`");
 
+    ACCESS_LOG: row("log.access", "CLOUDAI_LOG_ACCESS", "", Switch, MASTER | DEV,
+        Computed(|_, role| Some((role == Role::Master).to_string())), "Log each request of the admin API");
+
     MASTER_DATA_DIR: row("master.data_dir", "CLOUDAI_DATA_DIR", "data-dir", One("DIR"), MASTER,
         Computed(|machine, _| machine.data_dir("master")), "Where the master keeps everything it knows");
     DEV_DATA_DIR: row("dev.data_dir", "CLOUDAI_DATA_DIR", "data-dir", One("DIR"), DEV,

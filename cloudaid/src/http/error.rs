@@ -46,6 +46,7 @@ impl IntoResponse for Failure {
         let status = StatusCode::from_u16(self.error.code.http()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // What is left of the body is not read, so nothing can come after it.
         let breaks_off = matches!(self.error.code, ErrorCode::TooLarge | ErrorCode::Timeout);
+        let code = self.error.code;
         let mut response = (status, Json(ErrorBody { error: self.error })).into_response();
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             response.headers_mut().insert(RETRY_AFTER, whole_seconds(self.retry_after).into());
@@ -53,6 +54,8 @@ impl IntoResponse for Failure {
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        // For whoever notes what became of the call.
+        response.extensions_mut().insert(code);
         if breaks_off {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }

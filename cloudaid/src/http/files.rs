@@ -22,7 +22,7 @@ use super::Shared;
 use super::error::{Failure, internal, invalid};
 use super::extract::{Caller, FilePath, Params, TaskPath};
 use super::range::{self, Part};
-use super::visible::find_visible;
+use super::visible::{note_foreign, open_visible};
 use crate::master::auth::{Principal, may_see};
 use crate::store::{FileQuery, StoredFile};
 
@@ -54,6 +54,7 @@ pub(super) async fn of_user(
     let after = params.one("cursor")?;
     let limit = params.number("limit", 1, PAGE_LIMIT)?.unwrap_or(PAGE_DEFAULT);
     params.finish()?;
+    note_foreign(&state, &principal, &user).await?;
     if !may_see(&principal, &user) {
         let hint = "leave the user out to see your own";
         return Err(ApiError::new(ErrorCode::PermissionDenied, "files of others are for admins only", hint).into());
@@ -139,7 +140,7 @@ fn path_hex(params: &mut Params) -> Result<Option<Vec<u8>>, ApiError> {
 }
 
 async fn files_of(state: &Shared, principal: &Principal, task: TaskRef) -> Result<Vec<StoredFile>, ApiError> {
-    find_visible(state, principal, task).await?;
+    open_visible(state, principal, task).await?;
     state.cluster.files(task).await
 }
 

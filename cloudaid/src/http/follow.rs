@@ -18,7 +18,7 @@ use super::Shared;
 use super::authenticate::Guest;
 use super::error::{Failure, internal, invalid};
 use super::extract::{Caller, Params, TaskPath};
-use super::visible::{find_visible, single_element};
+use super::visible::{open_visible, single_element};
 use crate::master::logs::{LogChunk, LogChunks, LogOffsets};
 
 mod client;
@@ -45,7 +45,7 @@ pub(super) async fn follow(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
     let start = Start::parse(params)?;
-    let view = find_visible(&state, &principal, task).await?;
+    let view = open_visible(&state, &principal, task).await?;
     let upgrade = upgrade.map_err(|error| invalid(error.to_string(), "connect here with a WebSocket client"))?;
     let upgrade = upgrade
         .max_message_size(INBOUND_LIMIT)

@@ -10,7 +10,7 @@ use super::Shared;
 use super::error::{Failure, internal, invalid};
 use super::extract::{Caller, Params, TaskPath};
 use super::logs::select;
-use super::visible::{find_attempt, find_visible, single_element};
+use super::visible::{find_attempt, open_visible, single_element};
 use crate::master::logs::{Found, LogOffsets, Match, Search};
 
 /// The longest pattern, in bytes.
@@ -31,7 +31,7 @@ pub(super) async fn search(
 ) -> Result<Json<LogSearchView>, Failure> {
     let wanted = params.one("attempt")?;
     let search = parse(params)?;
-    let view = find_visible(&state, &principal, task).await?;
+    let view = open_visible(&state, &principal, task).await?;
     let element = single_element(task, &view)?;
     let attempt = find_attempt(&view, wanted)?;
     let Some(attempt) = attempt else {

@@ -15,7 +15,7 @@ use shared::link::LogStream;
 use super::Shared;
 use super::error::{Failure, internal, invalid};
 use super::extract::{Caller, Params, TaskPath};
-use super::visible::{find_attempt, find_visible, single_element};
+use super::visible::{find_attempt, open_visible, single_element};
 use crate::master::logs::{LogSelect, LogStore, READ_LIMIT};
 
 /// The most lines of a `tail`.
@@ -29,7 +29,7 @@ pub(super) async fn read(
     params: Params,
 ) -> Result<Response, Failure> {
     let wanted = Wanted::parse(params)?;
-    let view = find_visible(&state, &principal, task).await?;
+    let view = open_visible(&state, &principal, task).await?;
     let element = single_element(task, &view)?;
     let Some(attempt) = find_attempt(&view, wanted.attempt)? else { return Ok(raw(Body::empty(), 0)) };
     let log = Selected { store: state.logs.clone(), element, attempt, select: wanted.select };

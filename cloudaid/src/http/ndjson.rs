@@ -16,6 +16,7 @@ use shared::view::{SubmitLineResult, SubmitLineView};
 use super::submit::{no_answer, prepare};
 use super::{Shared, json};
 use crate::master::auth::Principal;
+use crate::master::call::Call;
 
 /// The longest line, in bytes.
 const LINE_LIMIT: usize = 1024 * 1024;
@@ -56,7 +57,18 @@ pub(super) fn answers(state: Shared, principal: Principal, keys: Option<Keys>, b
         Some((group, groups))
     });
     let client = Arc::new(Client { state, principal, keys });
-    let answers = groups.map(move |group| submit_group(client.clone(), group)).buffered(GROUPS_AT_ONCE);
+    // The answer is made after the call has returned, but for it: each group is noted with what it makes.
+    let call = Call::current().inspect(|call| call.is_noted_later());
+    let submit = move |group| {
+        let (client, call) = (client.clone(), call.clone());
+        async move {
+            match call {
+                Some(call) => call.scope(submit_group(client, group)).await,
+                None => submit_group(client, group).await,
+            }
+        }
+    };
+    let answers = groups.map(submit).buffered(GROUPS_AT_ONCE);
     Body::from_stream(answers.map(Ok::<_, Infallible>))
 }
 

@@ -1,19 +1,27 @@
 //! The list that paths are entered into: none gets in without saying who may call it.
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{RawPathParams, Request, State};
 use axum::handler::Handler;
 use axum::http::Method;
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
+use cloudaid_core::audit::{AuditNote, Outcome};
 use shared::error::{ApiError, ErrorCode};
 use shared::role::Role;
 
 use super::Shared;
 use super::authenticate::authenticate;
 use super::error::Failure;
-use crate::master::auth::Via;
+use super::peer::Peer;
+use super::trace::RequestId;
+use crate::master::auth::{Principal, Via};
+use crate::master::call::Call;
+
+/// Of a part of a path, this much is noted.
+const OBJECT_LIMIT: usize = 200;
 
 /// Who may call a path. Whose things the caller gets to see there is decided by [`may_see`](crate::master::auth::may_see).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,6 +89,11 @@ impl Routes {
         self.add(Method::DELETE, MethodFilter::DELETE, path, right, handler)
     }
 
+    /// A question that does not fit into a query: POST, but nothing changes.
+    pub(super) fn ask<H: Handler<T, Shared>, T: 'static>(self, path: &'static str, right: Right, handler: H) -> Self {
+        self.gated(Method::POST, MethodFilter::POST, Gate { path, right, changes: false }, handler)
+    }
+
     /// A WebSocket: GET with an upgrade, or CONNECT over HTTP/2.
     pub(super) fn socket<H: Handler<T, Shared>, T: 'static>(
         self,
@@ -92,16 +105,27 @@ impl Routes {
     }
 
     fn add<H: Handler<T, Shared>, T: 'static>(
-        mut self,
+        self,
         method: Method,
         filter: MethodFilter,
         path: &'static str,
         right: Right,
         handler: H,
     ) -> Self {
-        let gate = from_fn_with_state((self.state.clone(), right), authorize);
-        self.router = self.router.route(path, on(filter, handler).route_layer(gate));
-        self.listed.push(Listed { method, path, right });
+        let changes = method != Method::GET;
+        self.gated(method, filter, Gate { path, right, changes }, handler)
+    }
+
+    fn gated<H: Handler<T, Shared>, T: 'static>(
+        mut self,
+        method: Method,
+        filter: MethodFilter,
+        gate: Gate,
+        handler: H,
+    ) -> Self {
+        let layer = from_fn_with_state((self.state.clone(), gate), pass);
+        self.router = self.router.route(gate.path, on(filter, handler).route_layer(layer));
+        self.listed.push(Listed { method, path: gate.path, right: gate.right });
         self
     }
 
@@ -111,23 +135,88 @@ impl Routes {
     }
 }
 
-/// Lets the request through with the [`Principal`](crate::master::auth::Principal) in it, or refuses it.
-async fn authorize(
-    State((state, right)): State<(Shared, Right)>,
+/// What stands before a path.
+#[derive(Debug, Clone, Copy)]
+struct Gate {
+    path: &'static str,
+    right: Right,
+    /// Whether calls are noted in the audit log.
+    changes: bool,
+}
+
+/// Lets the request through with the [`Principal`] in it, or refuses it. What changes something is noted, and so is whoever
+/// was known and refused.
+async fn pass(
+    State((state, gate)): State<(Shared, Gate)>,
+    params: Result<RawPathParams, RawPathParamsRejection>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
-    if let Some(least) = right.least_role() {
-        let principal = authenticate(&state, request.headers())?;
-        if principal.role < least {
-            let who = match principal.via {
-                Via::Login(_) | Via::Browser(_) => principal.user.as_str(),
-                Via::Token(_) => "the token",
-            };
-            let message = format!("this needs the role {least}, and {who} is {}", principal.role);
-            return Err(ApiError::new(ErrorCode::PermissionDenied, message, "ask an admin").into());
+    let principal = match gate.right.least_role() {
+        Some(_) => Some(authenticate(&state, request.headers())?),
+        None => None,
+    };
+    let call = Call::new(note(&gate, params.ok().as_ref(), &request, principal.as_ref()), gate.changes);
+    let response = match principal.as_ref().map_or(Ok(()), |principal| authorize(principal, gate.right)) {
+        Err(error) => Failure::from(error).into_response(),
+        Ok(()) => {
+            if let Some(principal) = &principal {
+                request.extensions_mut().insert(principal.clone());
+            }
+            call.scope(next.run(request)).await
         }
-        request.extensions_mut().insert(principal);
+    };
+    let mut response = keep_note(&state, &call, response).await;
+    // For the access log.
+    if let Some(principal) = principal {
+        response.extensions_mut().insert(principal);
     }
-    Ok(next.run(request).await)
+    Ok(response)
+}
+
+fn authorize(principal: &Principal, right: Right) -> Result<(), ApiError> {
+    let Some(least) = right.least_role().filter(|least| principal.role < *least) else { return Ok(()) };
+    let who = match principal.via {
+        Via::Login(_) | Via::Browser(_) => principal.user.as_str(),
+        Via::Token(_) => "the token",
+    };
+    let message = format!("this needs the role {least}, and {who} is {}", principal.role);
+    Err(ApiError::new(ErrorCode::PermissionDenied, message, "ask an admin"))
+}
+
+fn note(gate: &Gate, params: Option<&RawPathParams>, request: &Request, principal: Option<&Principal>) -> AuditNote {
+    // What is not UTF-8 is refused by the handler, which needs it.
+    let params = params.into_iter().flatten();
+    let object: Vec<_> = params.map(|(_, value)| value.chars().take(OBJECT_LIMIT).collect::<String>()).collect();
+    let extensions = request.extensions();
+    AuditNote {
+        user: principal.map(|principal| principal.user.clone()),
+        via: principal.map_or_else(|| "none".to_owned(), |principal| principal.via.to_string()),
+        address: extensions.get::<Peer>().map(|peer| peer.0.to_canonical()),
+        request_id: extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default(),
+        action: format!("{} {}", request.method(), gate.path),
+        object: object.join("/"),
+        outcome: None,
+    }
+}
+
+/// Notes what was not noted with a change. A success is not told before that is durable; nobody waits for a refusal.
+async fn keep_note(state: &Shared, call: &Call, response: Response) -> Response {
+    if call.is_noted() {
+        return response;
+    }
+    if response.status().is_success() {
+        return match state.cluster.note(call.ended(Outcome::Done)).await {
+            Ok(()) => response,
+            Err(error) => Failure::from(error).into_response(),
+        };
+    }
+    let code = response.extensions().get::<ErrorCode>().copied().unwrap_or(ErrorCode::InvalidArgument);
+    let (cluster, note) = (state.cluster.clone(), call.ended(Outcome::Refused(code)));
+    tokio::spawn(async move {
+        if let Err(error) = cluster.note(note).await {
+            tracing::debug!(error = %error.message, "a refused call could not be noted");
+        }
+    });
+    response
 }

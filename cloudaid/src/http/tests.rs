@@ -71,6 +71,7 @@ impl Bench {
             logs,
             files: FileStore::open(&directory.path().join("files")).expect("files"),
             site: Site::default(),
+            access_log: false,
             shutdown: CancellationToken::new(),
         };
         Self { router: router(state.clone()), state: Arc::new(state), _directory: directory }

@@ -1,12 +1,14 @@
 //! Finds a task for a caller. What belongs to others does not exist.
 
+use cloudaid_core::audit::Outcome;
 use shared::error::{ApiError, ErrorCode};
-use shared::id::{ElementId, Elements, TaskRef};
+use shared::id::{ElementId, Elements, TaskRef, UserName};
 use shared::view::TaskView;
 
 use super::Shared;
 use super::error::invalid;
 use crate::master::auth::{Principal, may_see};
+use crate::master::call::Call;
 
 /// The task, if there is one and the caller may see it. The two refusals read the same.
 pub(super) async fn find_visible(state: &Shared, principal: &Principal, task: TaskRef) -> Result<TaskView, ApiError> {
@@ -15,6 +17,23 @@ pub(super) async fn find_visible(state: &Shared, principal: &Principal, task: Ta
         Ok(_) => Err(task_not_found(task)),
         Err(error) if error.code == ErrorCode::TaskNotFound => Err(no_such_element(state, principal, task).await),
         Err(error) => Err(error),
+    }
+}
+
+/// The same, of a task whose contents are looked at: that an admin looks into what belongs to somebody else is noted.
+pub(super) async fn open_visible(state: &Shared, principal: &Principal, task: TaskRef) -> Result<TaskView, ApiError> {
+    let view = find_visible(state, principal, task).await?;
+    note_foreign(state, principal, &view.user).await?;
+    Ok(view)
+}
+
+/// Notes that an admin looks into what belongs to somebody else. It is durable before they see it.
+pub(super) async fn note_foreign(state: &Shared, principal: &Principal, owner: &UserName) -> Result<(), ApiError> {
+    match Call::current() {
+        Some(call) if principal.user != *owner && may_see(principal, owner) => {
+            state.cluster.note(call.ended(Outcome::Done)).await
+        }
+        _ => Ok(()),
     }
 }
 

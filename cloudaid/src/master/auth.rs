@@ -64,6 +64,17 @@ pub enum Via {
     Token(TokenId),
 }
 
+impl std::fmt::Display for Via {
+    /// As the audit log has it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Login(_) => f.write_str("login"),
+            Self::Browser(_) => f.write_str("cookie"),
+            Self::Token(id) => write!(f, "token:{id}"),
+        }
+    }
+}
+
 impl Principal {
     /// Whether this caller may do everything.
     #[must_use]

@@ -281,6 +281,7 @@ fn request_of(input: &Input) -> Option<RequestId> {
         | Input::WorkerHeard { .. }
         | Input::WorkerReported { .. }
         | Input::WorkerInventoried { .. }
+        | Input::Audit { .. }
         | Input::TaskSwept { .. }
         | Input::TimerFired => None,
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use cloudaid_core::Cluster;
 use cloudaid_core::account::{AccountChange, TokenChange, UserRecord};
+use cloudaid_core::audit::AuditNote;
 use cloudaid_core::effect::Answer;
 use cloudaid_core::guesses::GuessChange;
 use cloudaid_core::input::{Input, Submission};
@@ -15,6 +16,7 @@ use cloudaid_core::login::LoginChange;
 use cloudaid_core::queue::Shape;
 use cloudaid_core::record::FileRecord;
 use cloudaid_core::reject::Reject;
+use shared::audit::AuditEntry;
 use shared::error::{ApiError, ErrorCode};
 use shared::id::{AttemptKey, ElementId, Elements, RequestId, SessionId, TaskId, TaskRef, UserName, WorkerId};
 use shared::link::{Hello, Inventory, Report};
@@ -29,12 +31,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::accounts::Accounts;
+use super::call::Call;
 use super::driver::Message;
 use super::execute::Shell;
 use super::live::LiveRuns;
 use super::{drain, view};
 use crate::clock;
-use crate::store::{FileQuery, Store, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery};
+use crate::store::{AuditQuery, FileQuery, Store, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery};
 
 mod elements;
 mod repair;
@@ -73,13 +76,19 @@ impl ClusterHandle {
 
     /// Each is durable when its answer is there; one answer per submission, in their order.
     pub async fn submit(&self, submissions: Vec<Submission>) -> Vec<Result<SubmitView, ApiError>> {
+        let mut of = Vec::with_capacity(submissions.len());
         let (inputs, answers): (Vec<_>, Vec<_>) = submissions
             .into_iter()
             .map(|submission| {
                 let (request, answer) = self.shell.replies.open();
+                of.push(request);
                 (Input::SubmitTask { request, submission, known: None }, answer)
             })
             .unzip();
+        let mut inputs: Vec<Input> = inputs;
+        if let Some(note) = Call::each_note() {
+            inputs.push(Input::Audit { note, of });
+        }
         if self.mailbox.send(Message::Inputs(inputs)).await.is_err() {
             return answers.iter().map(|_| Err(stopping())).collect();
         }
@@ -448,8 +457,27 @@ impl ClusterHandle {
 
     async fn ask(&self, input: impl FnOnce(RequestId) -> Input) -> Result<Answer, ApiError> {
         let (request, answer) = self.shell.replies.open();
-        self.send(input(request)).await?;
+        let mut inputs = vec![input(request)];
+        inputs.extend(Call::first_note().map(|note| Input::Audit { note, of: vec![request] }));
+        self.mailbox.send(Message::Inputs(inputs)).await.map_err(|_| stopping())?;
         receive(answer).await
+    }
+
+    /// Notes a call that has ended. It is durable when this returns.
+    ///
+    /// # Errors
+    /// The master is stopping.
+    pub async fn note(&self, note: AuditNote) -> Result<(), ApiError> {
+        self.send(Input::Audit { note, of: Vec::new() }).await?;
+        self.read(|_| ()).await
+    }
+
+    /// Entries of the audit log.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, ApiError> {
+        self.store.list_audit(query).await.map_err(|error| unreadable(&error))
     }
 
     async fn send(&self, input: Input) -> Result<(), ApiError> {

@@ -12,6 +12,7 @@ use cloudaid_core::login::LoginRecord;
 use cloudaid_core::record::{
     AttemptRecord, Change, ClusterRecord, FileRecord, Progress, ResultRecord, TaskRecord, WorkerRecord,
 };
+use shared::audit::AuditEntry;
 use shared::id::{AttemptKey, LoginId, TaskId, TokenId};
 use shared::task::TaskSpec;
 
@@ -24,6 +25,8 @@ pub struct Batch {
     pub users: Vec<UserRecord>,
     /// By id; none: it goes.
     pub tokens: Vec<(TokenId, Option<TokenRecord>)>,
+    /// By sequence.
+    pub audit: Vec<AuditEntry>,
     /// By id; none: it goes.
     pub logins: Vec<(LoginId, Option<LoginRecord>)>,
     /// By key; none: it goes.
@@ -76,6 +79,7 @@ impl Batch {
                 Change::Worker(record) => batch.workers.push(record),
                 Change::User(record) => batch.users.push(record),
                 Change::Token(id, record) => batch.tokens.push((id, record)),
+                Change::Audit(entry) => batch.audit.push(entry),
                 Change::Login(id, record) => batch.logins.push((id, record)),
                 Change::Guess(key, count) => batch.guesses.push((key, count)),
                 Change::Files(key, files) => batch.files.push((key, files)),
@@ -104,7 +108,7 @@ impl Batch {
         let files: usize = self.files.iter().map(|(_, files)| files.len()).sum();
         let people = self.users.len() + self.tokens.len() + self.logins.len() + self.guesses.len();
         let tasks = self.tasks.len() + self.specs.len() + self.progress.len() + self.gone.len() + self.swept.len();
-        people + self.workers.len() + tasks + self.attempts.len() + self.results.len() + files
+        people + self.audit.len() + self.workers.len() + tasks + self.attempts.len() + self.results.len() + files
     }
 
     /// Gives the progress of new submissions to them, so that they are written in one go.

@@ -66,6 +66,7 @@ macro_rules! store_contract {
             limits_are_kept_within_bounds,
             each_filter_filters,
             tasks_are_counted_by_state,
+            the_audit_log_is_listed_both_ways,
             filters_hold_together,
             a_worker_is_found_by_any_run,
             plain_tasks_come_with_run_and_result,

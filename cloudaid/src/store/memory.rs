@@ -11,13 +11,15 @@ use cloudaid_core::record::{
     AttemptRecord, Change, ClusterRecord, FileRecord, Progress, ResultRecord, Snapshot, TaskRecord, WorkerRecord,
 };
 use parking_lot::Mutex;
+use shared::audit::{AuditEntry, Chain};
 use shared::id::{ElementId, Elements, LoginId, TaskId, TokenId, UserName, WorkerId};
 use shared::task::{AttemptState, TaskState};
 use shared::view::TaskCounts;
 
 use crate::store::coalesce::Batch;
 use crate::store::{
-    CommitError, FileCursor, FileQuery, Position, Store, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery,
+    AuditPage, AuditQuery, CommitError, FileCursor, FileQuery, Position, Store, StoreError, StoredFile, StoredTask,
+    TaskCursor, TaskQuery,
 };
 
 /// A store in memory. Clones are handles on the same facts.
@@ -38,6 +40,7 @@ struct Facts {
     tokens: BTreeMap<TokenId, TokenRecord>,
     logins: BTreeMap<LoginId, LoginRecord>,
     guesses: BTreeMap<GuessKey, GuessCount>,
+    audit: BTreeMap<u64, AuditEntry>,
     unswept: BTreeSet<TaskId>,
     /// Elements that had ended, of submissions that are no more.
     forgotten: TaskCounts,
@@ -144,6 +147,24 @@ impl Store for MemoryStore {
         Ok(counts)
     }
 
+    async fn list_audit(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
+        let facts = self.facts.lock();
+        let wanted = |entry: &&AuditEntry| {
+            query.user.as_ref().is_none_or(|user| entry.user.as_ref() == Some(user))
+                && query.since.is_none_or(|since| entry.at >= since)
+        };
+        Ok(match query.page {
+            AuditPage::Before(before) => {
+                let before = facts.audit.range(..before.unwrap_or(u64::MAX)).rev().map(|(_, entry)| entry);
+                before.filter(wanted).take(query.limit).cloned().collect()
+            }
+            AuditPage::After(after) => {
+                let after = facts.audit.range(after.saturating_add(1)..).map(|(_, entry)| entry);
+                after.filter(wanted).take(query.limit).cloned().collect()
+            }
+        })
+    }
+
     async fn count_tasks(&self, query: TaskQuery) -> Result<TaskCounts, StoreError> {
         let facts = self.facts.lock();
         let mut counts = TaskCounts::default();
@@ -176,6 +197,11 @@ impl Facts {
             tokens: self.tokens.values().cloned().collect(),
             logins: self.logins.values().cloned().collect(),
             guesses: self.guesses.iter().map(|(key, count)| (key.clone(), *count)).collect(),
+            audit: self
+                .audit
+                .values()
+                .next_back()
+                .map_or_else(Chain::default, |entry| Chain { sequence: entry.sequence, seal: entry.seal }),
             unswept: self.unswept.iter().copied().collect(),
             workers: self.workers.values().cloned().collect(),
             tasks: open.cloned().collect(),
@@ -205,6 +231,9 @@ impl Facts {
 
     fn apply(&mut self, batch: Batch) {
         self.cluster = batch.cluster.or(self.cluster);
+        for entry in batch.audit {
+            self.audit.entry(entry.sequence).or_insert(entry);
+        }
         put(&mut self.tokens, batch.tokens);
         put(&mut self.logins, batch.logins);
         put(&mut self.guesses, batch.guesses);

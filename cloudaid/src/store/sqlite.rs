@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cloudaid_core::record::{AttemptRecord, Change, ResultRecord, Snapshot, TaskRecord};
+use shared::audit::AuditEntry;
 use shared::id::{ElementId, Elements, TaskId, UserName};
 use shared::view::TaskCounts;
 
 use crate::store::coalesce::Batch;
 use crate::store::{
-    CommitError, FileCursor, FileQuery, Position, Store, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery,
+    AuditQuery, CommitError, FileCursor, FileQuery, Position, Store, StoreError, StoredFile, StoredTask, TaskCursor,
+    TaskQuery,
 };
 
 mod connection;
@@ -79,6 +81,10 @@ impl Store for SqliteStore {
 
     async fn count_tasks(&self, query: TaskQuery) -> Result<TaskCounts, StoreError> {
         self.readers.read(move |connection| list::count_tasks(connection, &query)).await
+    }
+
+    async fn list_audit(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
+        self.readers.read(move |connection| list::list_audit(connection, &query)).await
     }
 
     async fn find_task(&self, id: TaskId) -> Result<Option<StoredTask>, StoreError> {

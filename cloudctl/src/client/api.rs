@@ -6,11 +6,11 @@ use shared::id::{TaskId, TaskRef, TokenId};
 use shared::submit::{SubmitRequest, TaskEdit};
 use shared::task::TaskState;
 use shared::view::{
-    CancelView, CreateTokenRequest, CreateUserRequest, DryRunView, FileListView, FileView, InternalStateView,
-    InviteRequest, InviteView, KeysView, LogSearchView, LoginRequest, LoginView, LogoutRequest, MeView, NewTokenView,
-    PasswordRequest, QueueView, RegisterRequest, RepairView, RetryRequest, SetupRequest, ShutdownRequest, ShutdownView,
-    StatusView, SubmitView, TaskListView, TaskView, TokenListView, UpdateUserRequest, UserFilesView, UserListView,
-    UserView, WaitRequest, WaitView, WhyView, WorkerListView, WorkerView,
+    AuditListView, CancelView, CreateTokenRequest, CreateUserRequest, DryRunView, FileListView, FileView,
+    InternalStateView, InviteRequest, InviteView, KeysView, LogSearchView, LoginRequest, LoginView, LogoutRequest,
+    MeView, NewTokenView, PasswordRequest, QueueView, RegisterRequest, RepairView, RetryRequest, SetupRequest,
+    ShutdownRequest, ShutdownView, StatusView, SubmitView, TaskListView, TaskView, TokenListView, UpdateUserRequest,
+    UserFilesView, UserListView, UserView, WaitRequest, WaitView, WhyView, WorkerListView, WorkerView,
 };
 
 use super::{Client, READ_TIMEOUT};
@@ -95,6 +95,11 @@ impl Client {
     pub(crate) async fn logout(&self, everywhere: bool) -> Result<(), CtlError> {
         let request = LogoutRequest { everywhere };
         self.send(self.http.post(self.url("api/auth/logout")?).json(&request)).await.map(drop)
+    }
+
+    /// A page of the audit log.
+    pub(crate) async fn audit(&self, query: &[(&str, String)]) -> Result<AuditListView, CtlError> {
+        self.get("api/audit", query).await
     }
 
     /// Lets the master sign with a new key.

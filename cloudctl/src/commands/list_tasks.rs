@@ -20,8 +20,8 @@ pub(super) async fn run(args: &ListTasksArgs, session: &Session<'_>) -> Result<D
         user: args.user.clone(),
         worker: args.worker.clone(),
         labels: args.label.clone(),
-        since: args.since.as_deref().map(|text| parse_since(text, &Zoned::now())).transpose()?,
-        until: args.until.as_deref().map(|text| parse_since(text, &Zoned::now())).transpose()?,
+        since: args.since.as_deref().map(|text| parse_since("--since", text, &Zoned::now())).transpose()?,
+        until: args.until.as_deref().map(|text| parse_since("--until", text, &Zoned::now())).transpose()?,
     };
     let rest = |next_cursor: Option<String>| View::Tasks(TaskListView { tasks: Vec::new(), next_cursor });
     let mut listing = session.terminal.listing();

@@ -13,7 +13,7 @@ use crate::render::{Done, LogPrinter, LogTarget};
 /// Prints what was asked for of the log; of an array, one element after the other.
 pub(super) async fn run(args: &LogsArgs, session: &Session<'_>) -> Result<Done, CtlError> {
     let begin = match (&args.since, args.tail) {
-        (Some(since), _) => Begin::Since(parse_since(since, &Zoned::now())?),
+        (Some(since), _) => Begin::Since(parse_since("--since", since, &Zoned::now())?),
         (None, Some(lines)) => Begin::Tail(lines),
         (None, None) => Begin::Start,
     };

@@ -8,7 +8,7 @@ use shared::time::WallTime;
 use crate::exit::CtlError;
 
 /// A point in time, a day, or a span before now; as RFC 3339.
-pub(super) fn parse_since(text: &str, now: &Zoned) -> Result<String, CtlError> {
+pub(super) fn parse_since(flag: &str, text: &str, now: &Zoned) -> Result<String, CtlError> {
     let timestamp = || text.parse::<Timestamp>().ok();
     let day = || text.parse::<Date>().ok()?.to_zoned(TimeZone::system()).ok().map(|day| day.timestamp());
     let before = || {
@@ -18,7 +18,7 @@ pub(super) fn parse_since(text: &str, now: &Zoned) -> Result<String, CtlError> {
     match timestamp().or_else(day).or_else(before) {
         Some(since) => Ok(WallTime(since.as_millisecond()).to_string()),
         None => Err(CtlError::usage(
-            format!("--since: `{}` is not a time", text.escape_debug()),
+            format!("{flag}: `{}` is not a time", text.escape_debug()),
             "give one such as 2026-11-23T17:00:00Z, 2026-11-23, 30m, 2h or 7d",
         )),
     }
@@ -38,11 +38,11 @@ mod tests {
             ("2h", "2026-11-23T10:00:00.000Z"),
             ("7d", "2026-11-16T12:00:00.000Z"),
         ] {
-            assert_eq!(parse_since(text, &now).expect(text), since);
+            assert_eq!(parse_since("--since", text, &now).expect(text), since);
         }
-        assert!(parse_since("2026-11-23", &now).is_ok());
+        assert!(parse_since("--since", "2026-11-23", &now).is_ok());
         for bad in ["", "yesterday", "5", "2026-13-01"] {
-            assert_eq!(parse_since(bad, &now).expect_err(bad).exit(), 2);
+            assert_eq!(parse_since("--since", bad, &now).expect_err(bad).exit(), 2);
         }
     }
 }

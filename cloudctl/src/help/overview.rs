@@ -36,7 +36,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ),
     ("Files", &["files", "task-files", "download"]),
     ("Cluster", &["status", "workers", "stats", "queue", "watch", "internal-state", "fix-resources", "shutdown"]),
-    ("Access", &["login", "logout", "register", "password", "whoami", "users", "tokens", "admin", "context"]),
+    ("Access", &["login", "logout", "register", "password", "whoami", "users", "tokens", "audit", "admin", "context"]),
     ("cloudctl itself", &["shell", "version", "completions", "man", "help"]),
 ];
 

@@ -29,6 +29,8 @@ impl View {
             Self::CancelledAll(views) => all(views, sink),
             Self::Context(view) => sink.row(view),
             Self::Contexts(view) => all(&view.contexts, sink),
+            Self::Audit(view) => all(&view.entries, sink),
+            Self::Verified(view) => sink.row(view),
             Self::Deleted(view) => sink.row(view),
             Self::Downloaded(view) => sink.row(view),
             Self::DryRun(view) => sink.row(view),
@@ -71,6 +73,8 @@ impl View {
         match self {
             Self::Cancelled(_) | Self::CancelledAll(_) => "cancel",
             Self::Context(_) | Self::Contexts(_) => "context",
+            Self::Audit(_) => "audit",
+            Self::Verified(_) => "verified",
             Self::Deleted(_) => "deleted",
             Self::Downloaded(_) => "download",
             Self::DryRun(_) | Self::DryRunAll(_) => "dry-run",
@@ -107,6 +111,9 @@ impl View {
         if let Self::Tokens(view) = self {
             return view.tokens.iter().map(|token| token.token_id.to_string().into()).collect();
         }
+        if let Self::Audit(view) = self {
+            return view.entries.iter().map(|entry| entry.sequence.to_string().into()).collect();
+        }
         self.names().into_iter().map(Cow::Borrowed).collect()
     }
 
@@ -121,7 +128,8 @@ impl View {
             Self::Contexts(view) => view.contexts.iter().map(|context| context.name.as_str()).collect(),
             Self::Deleted(view) => view.deleted.iter().map(String::as_str).collect(),
             Self::Downloaded(view) => view.files.iter().map(|file| file.written_to.as_str()).collect(),
-            Self::DryRun(_) | Self::DryRunAll(_) | Self::Shutdown(_) | Self::Tokens(_) => vec![],
+            Self::Audit(_) | Self::DryRun(_) | Self::DryRunAll(_) | Self::Shutdown(_) | Self::Tokens(_) => vec![],
+            Self::Verified(view) => vec![&view.seal],
             Self::ExitCodes(views) => views.iter().map(|view| view.exit_code.as_str()).collect(),
             Self::Files(view) => paths(view.files.iter()),
             Self::InternalState(view) => vec![&view.cluster_id],

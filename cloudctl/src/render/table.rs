@@ -1,5 +1,6 @@
 //! Results for people.
 
+mod audit;
 mod cluster;
 mod context;
 mod exit_codes;
@@ -29,6 +30,9 @@ pub(super) fn render(view: &View, style: &Style, now: WallTime) -> String {
         View::CancelledAll(views) => views.iter().map(|view| message::cancelled(view, style)).collect(),
         View::Context(view) => context::show(view, style, now),
         View::Contexts(view) => context::list(view, style, now),
+        View::Audit(view) if view.entries.is_empty() => audit::NONE.to_owned(),
+        View::Audit(view) => audit::entries(&view.entries, style, &mut widths),
+        View::Verified(view) => audit::verified(view, style),
         View::Deleted(view) => message::deleted(view, style),
         View::Downloaded(view) => files::downloaded(view, style),
         View::DryRun(view) => plan::show(view, style),
@@ -87,7 +91,11 @@ impl Pages {
                 self.any = true;
                 files::of_user(&view.files, style, &mut self.widths)
             }
-            View::Tasks(_) | View::UserFiles(_) => String::new(),
+            View::Audit(view) if !view.entries.is_empty() => {
+                self.any = true;
+                audit::entries(&view.entries, style, &mut self.widths)
+            }
+            View::Audit(_) | View::Tasks(_) | View::UserFiles(_) => String::new(),
             other => render(other, style, now),
         }
     }

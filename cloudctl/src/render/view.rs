@@ -5,9 +5,9 @@ use shared::id::{TaskRef, UserName};
 use shared::role::Role;
 use shared::time::WallTime;
 use shared::view::{
-    CancelView, DryRunView, FileListView, FileView, InternalStateView, InviteView, KeysView, NewTokenView, QueueView,
-    RepairView, ShutdownView, StatusView, SubmitLineView, SubmitView, TaskListView, TaskView, TokenListView,
-    UserFilesView, UserListView, UserView, WhyView, WorkerListView, WorkerView,
+    AuditListView, CancelView, DryRunView, FileListView, FileView, InternalStateView, InviteView, KeysView,
+    NewTokenView, QueueView, RepairView, ShutdownView, StatusView, SubmitLineView, SubmitView, TaskListView, TaskView,
+    TokenListView, UserFilesView, UserListView, UserView, WhyView, WorkerListView, WorkerView,
 };
 
 use crate::help::ExitCodeView;
@@ -43,6 +43,10 @@ pub(crate) enum View {
     Files(FileListView),
     InternalState(Box<InternalStateView>),
     Invite(InviteView),
+    /// `audit`
+    Audit(AuditListView),
+    /// `audit --verify`
+    Verified(VerifiedView),
     /// `delete`
     Deleted(DeletedView),
     /// `admin rotate-keys`
@@ -95,6 +99,15 @@ pub(crate) struct LoggedInView {
 pub(crate) struct LoggedOutView {
     /// Contexts whose tokens were forgotten.
     pub(crate) contexts: Vec<String>,
+}
+
+/// An audit log that is as it was written.
+#[derive(Debug, Serialize)]
+pub(crate) struct VerifiedView {
+    /// How many.
+    pub(crate) entries: u64,
+    /// Proves all of them.
+    pub(crate) seal: String,
 }
 
 /// Tasks that are forgotten.

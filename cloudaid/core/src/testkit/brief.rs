@@ -53,6 +53,7 @@ fn save(change: &Change) -> String {
         Change::Spec(id, spec) => format!("spec {} {:?}", task(*id), spec.name),
         Change::Gone(id) => format!("gone {}", task(*id)),
         Change::Swept(id) => format!("swept {}", task(*id)),
+        Change::Audit(entry) => format!("audit {} {}: {}", entry.action, entry.object, entry.outcome),
         Change::Login(id, Some(login)) => format!("login {id} {}", login.serial),
         Change::Login(id, None) => format!("no login {id}"),
         Change::Guess(key, count) => format!("guesses {} {}", key.name, count.map_or(0, |count| count.failures)),

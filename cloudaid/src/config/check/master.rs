@@ -41,6 +41,7 @@ impl Check<'_> {
             self.refuse(&table::PREVIOUS_JWT_SECRET, message);
         }
         let site = self.site();
+        let access_log = self.required(&table::ACCESS_LOG, "", parse::switch);
         let token_ttl = self.required(&table::TOKEN_TTL, "", |text| parse::duration(text, TTL_MIN, TTL_MAX));
         let registration = self.required(&table::REGISTRATION, "", |text| match text.trim() {
             "closed" => Ok(Registration::Closed),
@@ -58,6 +59,7 @@ impl Check<'_> {
             jwt_secret,
             previous_jwt_secret,
             site: site?,
+            access_log: access_log?,
             token_ttl: token_ttl?,
             registration: registration?,
             print_task_logs: print_task_logs?,

@@ -17,6 +17,7 @@ use super::password::{self, dummy_hash};
 use super::seal::{self, Purpose};
 use super::{Auth, LoginError, Principal, Via, cannot_sign, end_of_login};
 use crate::clock;
+use crate::master::call::Call;
 
 /// The use of a cookie is noted this far apart, in milliseconds: each note is a commit.
 const NOTED: i64 = 3_600_000;
@@ -60,6 +61,9 @@ impl Auth {
         let from = network(from);
         self.inner.gate.check(from, Instant::now()).map_err(LoginError::Throttled)?;
         let name = request.username.parse::<UserName>().ok();
+        if let Some(name) = &name {
+            Call::about(name.as_str());
+        }
         let tried = name.as_ref().map(|name| self.inner.gate.begin(&self.guess_key(name, from), clock::wall()));
         let admitted = tried.as_ref().is_some_and(super::gate::Try::is_admitted);
         let user = name.as_ref().and_then(|name| self.inner.cluster.accounts().find(name));
@@ -151,6 +155,7 @@ impl Auth {
             let hint = "log in again: `cloudctl login`";
             ApiError::new(ErrorCode::Unauthenticated, "the token that renews a login is not valid here", hint)
         })?;
+        Call::about(&id.to_string());
         self.inner.cluster.change_login(LoginChange::Renew(id, serial)).await?;
         let login = self.inner.cluster.accounts().find_login(id).ok_or_else(end_of_login)?;
         self.tokens_of(&login, serial.saturating_add(1))

@@ -17,6 +17,7 @@ use super::gate::network;
 use super::{Auth, LoginError, Principal, Via, cannot_sign, password};
 use crate::clock;
 use crate::config::Registration;
+use crate::master::call::Call;
 
 /// How long an invitation is good if nobody says.
 const INVITE_TTL: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -172,9 +173,10 @@ impl Auth {
     }
 }
 
+/// The name that a request is about.
 pub(super) fn user_name(text: &str) -> Result<UserName, ApiError> {
-    text.parse()
-        .map_err(|error| ApiError::new(ErrorCode::InvalidArgument, format!("username: {error}"), "choose another name"))
+    let name = text.parse::<UserName>().inspect(|name| Call::about(name.as_str()));
+    name.map_err(|error| ApiError::new(ErrorCode::InvalidArgument, format!("username: {error}"), "choose another name"))
 }
 
 fn refused(message: &str, hint: &str) -> ApiError {

@@ -14,6 +14,7 @@ use ulid::Ulid;
 
 use super::{Auth, Principal, Via, constant_time_eq, may_see};
 use crate::clock;
+use crate::master::call::Call;
 
 /// What they begin with, so that scanners find them where they should not be.
 const PREFIX: &str = "cloudai_";
@@ -56,11 +57,13 @@ impl Auth {
             let message = format!("role: {role} is more than {} may do, who is {}", caller.user, caller.role);
             return Err(ApiError::new(ErrorCode::PermissionDenied, message, "leave it out for all that you may do"));
         }
+        let id = TokenId(Ulid::generate());
+        Call::about(&id.to_string());
         let secret: [u8; 32] = rand::random();
         let created_at = clock::wall();
         let lifetime = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
         let record = TokenRecord {
-            id: TokenId(Ulid::generate()),
+            id,
             user: caller.user.clone(),
             name,
             digest: blake3::hash(&secret).into(),

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use cloudaid_core::record::{Change, Snapshot, TaskRecord};
+use shared::audit::Chain;
 use shared::id::Elements;
 use shared::role::Role;
 use shared::task::{TaskSpec, Verdict};
@@ -85,6 +86,8 @@ fn everything() -> (Vec<Change>, Snapshot) {
         Change::Token(fixture::token(2, "bob").id, Some(fixture::token(2, "bob"))),
         Change::Token(fixture::token(3, "bob").id, Some(fixture::token(3, "bob"))),
         Change::Token(fixture::token(3, "bob").id, None),
+        Change::Audit(fixture::audit(1)),
+        Change::Audit(fixture::audit(2)),
         Change::Login(fixture::login(1, "ada").id, Some(fixture::login(1, "ada"))),
         Change::Login(fixture::login(2, "bob").id, Some(fixture::login(2, "bob"))),
         Change::Login(fixture::login(3, "bob").id, Some(fixture::login(3, "bob"))),
@@ -112,6 +115,7 @@ fn everything() -> (Vec<Change>, Snapshot) {
         cluster: Some(fixture::cluster(1)),
         last_sequence: 3,
         tokens: vec![fixture::token(1, "ada"), fixture::token(2, "bob")],
+        audit: Chain { sequence: 2, seal: fixture::audit(2).seal },
         unswept: vec![fixture::task_id(3)],
         logins: vec![fixture::login(1, "ada"), fixture::login(2, "bob"), fixture::login(3, "bob")],
         guesses: vec![fixture::guesses("ada", None, 2), fixture::guesses("ada", Some("10.0.0.7"), 5)],

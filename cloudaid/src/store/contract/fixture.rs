@@ -11,6 +11,7 @@ use cloudaid_core::record::{
     WorkerRecord,
 };
 use shared::array::Array;
+use shared::audit::{AuditEntry, FIRST};
 use shared::id::{AttemptKey, ClusterId, ElementId, Epoch, Fence, LoginId, TaskId, TokenId, UserName, WorkerId};
 use shared::link::Outcome;
 use shared::ranges::RangeSet;
@@ -219,6 +220,26 @@ pub fn login(number: u32, user: &str) -> LoginRecord {
 pub fn guesses(name: &str, place: Option<&str>, failures: u32) -> (GuessKey, GuessCount) {
     let place = place.map(|place| place.parse().expect("an address"));
     (GuessKey { name: user_name(name), place }, GuessCount { failures, blocked_until: time(u64::from(failures)) })
+}
+
+/// An entry of the audit log, behind those with smaller numbers. The odd ones are of `ada`, the even ones of nobody.
+#[must_use]
+pub fn audit(sequence: u64) -> AuditEntry {
+    let before = if sequence == 1 { FIRST } else { audit(sequence - 1).seal };
+    let mut entry = AuditEntry {
+        sequence,
+        at: time(sequence),
+        user: (sequence % 2 == 1).then(|| user_name("ada")),
+        via: "login".into(),
+        address: (sequence % 2 == 1).then(|| "2001:db8::7".parse().expect("an address")),
+        request_id: format!("r{sequence}"),
+        action: "POST /api/tasks".into(),
+        object: "odd: \u{1b} '\"".into(),
+        outcome: "done".into(),
+        seal: FIRST,
+    };
+    entry.seal = entry.sealed(before);
+    entry
 }
 
 /// The cluster at its `epoch`-th start.

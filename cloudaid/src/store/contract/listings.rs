@@ -10,7 +10,7 @@ use shared::view::TaskCounts;
 
 use super::StoreFactory;
 use super::fixture::{self, commit, user_name, worker_id};
-use crate::store::{FileQuery, Store, StoredTask, TaskQuery};
+use crate::store::{AuditPage, AuditQuery, FileQuery, Store, StoredTask, TaskQuery};
 
 /// The sequences of the submissions that `query` finds, all pages together.
 async fn list(store: &dyn Store, mut query: TaskQuery) -> Vec<u64> {
@@ -135,6 +135,27 @@ pub async fn tasks_are_counted_by_state(factory: &dyn StoreFactory) {
     assert_eq!(count(even).await, TaskCounts { completed: 1, running: 2, ..TaskCounts::default() });
     let labelled = TaskQuery { labels: vec![("third".into(), "0".into())], ..TaskQuery::default() };
     assert_eq!(count(labelled).await, TaskCounts { completed: 1, running: 1, queued: 1, ..TaskCounts::default() });
+}
+
+pub async fn the_audit_log_is_listed_both_ways(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let all: Vec<_> = (1..=7).map(fixture::audit).collect();
+    commit(&*store, all.iter().cloned().map(Change::Audit).collect()).await;
+    // A commit that is repeated adds nothing.
+    commit(&*store, all.iter().cloned().map(Change::Audit).collect()).await;
+    let list = async |page, user: Option<&str>, since: Option<u64>, limit| {
+        let (user, since) = (user.map(user_name), since.map(fixture::time));
+        store.list_audit(AuditQuery { page, user, since, limit }).await.expect("entries")
+    };
+    assert_eq!(list(AuditPage::After(0), None, None, 100).await, all);
+    let numbers = async |page, user, since, limit| -> Vec<u64> {
+        list(page, user, since, limit).await.iter().map(|entry| entry.sequence).collect()
+    };
+    assert_eq!(numbers(AuditPage::After(5), None, None, 100).await, [6, 7]);
+    assert_eq!(numbers(AuditPage::After(u64::MAX), None, None, 100).await, [0; 0]);
+    assert_eq!(numbers(AuditPage::Before(None), None, None, 2).await, [7, 6]);
+    assert_eq!(numbers(AuditPage::Before(Some(6)), Some("ada"), None, 2).await, [5, 3]);
+    assert_eq!(numbers(AuditPage::Before(None), Some("ada"), Some(4), 100).await, [7, 5]);
 }
 
 pub async fn filters_hold_together(factory: &dyn StoreFactory) {

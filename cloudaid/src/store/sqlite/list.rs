@@ -2,12 +2,15 @@
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
+use shared::audit::AuditEntry;
 use shared::task::TaskState;
 use shared::view::TaskCounts;
 
 use super::lookup::all;
 use super::row;
-use crate::store::{FileCursor, FileQuery, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery};
+use crate::store::{
+    AuditPage, AuditQuery, FileCursor, FileQuery, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery,
+};
 
 /// One page, and the cursor of the next.
 pub(super) fn list_tasks(
@@ -130,6 +133,26 @@ pub(super) fn list_user_files(
     })?;
     let next = query.end_page(&mut page);
     Ok((page.into_iter().map(|(_, file)| file).collect(), next))
+}
+
+/// Entries of the audit log, in the order that the query wants.
+pub(super) fn list_audit(connection: &Connection, query: &AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
+    let mut filter = Filter::default();
+    let order = match query.page {
+        AuditPage::Before(before) => {
+            filter.and("sequence < ", before.map(|before| i64::try_from(before).unwrap_or(i64::MAX)));
+            "DESC"
+        }
+        AuditPage::After(after) => {
+            filter.and("sequence > ", Some(i64::try_from(after).unwrap_or(i64::MAX)));
+            "ASC"
+        }
+    };
+    filter.and("user = ", query.user.as_ref().map(|user| user.as_str().to_owned()));
+    filter.and("at >= ", query.since.map(|since| since.0));
+    let limit = filter.bind(i64::try_from(query.limit).unwrap_or(i64::MAX));
+    let sql = format!("SELECT {} FROM audit {} ORDER BY sequence {order} LIMIT {limit}", row::AUDIT, filter.to_sql());
+    all(connection, &sql, params_from_iter(filter.values), row::audit)
 }
 
 #[cfg(test)]

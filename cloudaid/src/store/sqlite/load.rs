@@ -2,6 +2,7 @@
 
 use cloudaid_core::record::{AttemptRecord, Snapshot};
 use rusqlite::{Connection, Row};
+use shared::audit::Chain;
 use shared::id::ElementId;
 
 use super::lookup::all;
@@ -30,12 +31,20 @@ pub(super) fn load(connection: &Connection) -> Result<(Snapshot, Position), Stor
         logins: all(connection, row::LOGINS, [], row::login)?,
         guesses: all(connection, row::GUESSES, [], row::guesses)?,
         unswept: all(connection, "SELECT task FROM unswept", [], |row| row::parsed(row, 0))?,
+        audit: audit_end(connection)?,
         users: all(connection, row::USERS, [], row::user)?,
         workers: all(connection, "SELECT id, facts, registered_at, seen_at FROM worker_registry", [], row::worker)?,
         tasks: all(connection, &open, [], |row| Ok((row::task_record(row)?, row::progress(row)?)))?,
         attempts: all(connection, &live, [], live_attempt)?,
     };
     Ok((snapshot, Position(position)))
+}
+
+/// Where the audit log ends.
+fn audit_end(connection: &Connection) -> Result<Chain, StoreError> {
+    let sql = format!("SELECT {} FROM audit ORDER BY sequence DESC LIMIT 1", row::AUDIT);
+    let last = all(connection, &sql, [], row::audit)?.pop();
+    Ok(last.map_or_else(Chain::default, |entry| Chain { sequence: entry.sequence, seal: entry.seal }))
 }
 
 fn live_attempt(row: &Row<'_>) -> Result<AttemptRecord, StoreError> {

@@ -12,6 +12,7 @@ use cloudaid_core::record::{
 };
 use rusqlite::Row;
 use serde::de::DeserializeOwned;
+use shared::audit::{AuditEntry, Seal};
 use shared::id::{AttemptKey, ElementId, Fence, TaskId};
 use shared::role::Role;
 use shared::task::AttemptState;
@@ -170,6 +171,25 @@ pub(super) fn login(row: &Row<'_>) -> Result<LoginRecord, StoreError> {
         serial: row.get(4)?,
         created_at: WallTime(row.get(5)?),
         renewed_at: WallTime(row.get(6)?),
+    })
+}
+
+/// What [`audit`] reads, of `audit`.
+pub(super) const AUDIT: &str = "sequence, at, user, via, address, request_id, action, object, outcome, seal";
+
+/// Reads [`AUDIT`].
+pub(super) fn audit(row: &Row<'_>) -> Result<AuditEntry, StoreError> {
+    Ok(AuditEntry {
+        sequence: row.get::<_, i64>(0)?.cast_unsigned(),
+        at: WallTime(row.get(1)?),
+        user: optional(row, 2)?,
+        via: row.get(3)?,
+        address: optional(row, 4)?,
+        request_id: row.get(5)?,
+        action: row.get(6)?,
+        object: row.get(7)?,
+        outcome: row.get(8)?,
+        seal: Seal(row.get(9)?),
     })
 }
 

@@ -12,6 +12,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0004_tokens.sql"),
     include_str!("migrations/0005_logins.sql"),
     include_str!("migrations/0006_deleted_tasks.sql"),
+    include_str!("migrations/0007_audit.sql"),
 ];
 
 /// Marks the file as ours: `ClAI`.
@@ -88,7 +89,7 @@ mod tests {
         let mut connection = Connection::open_in_memory().expect("a database");
         migrate(&mut connection, MIGRATIONS).expect("migrations");
         connection.pragma_update(None, "user_version", 99).expect("a version");
-        assert!(matches!(migrate(&mut connection, MIGRATIONS), Err(StoreError::TooNew { found: 99, known: 6 })));
+        assert!(matches!(migrate(&mut connection, MIGRATIONS), Err(StoreError::TooNew { found: 99, known: 7 })));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::failpoint;
 use crate::store::coalesce::Batch;
 use crate::store::{CommitError, Position, StoreError};
 
+mod audit;
 mod elements;
 mod people;
 mod tasks;
@@ -41,6 +42,7 @@ fn apply(transaction: &Transaction<'_>, batch: &Batch, next: Position) -> Result
     let mut gain = Gain::default();
     write_cluster_and_workers(transaction, batch)?;
     people::write(transaction, batch)?;
+    audit::append(transaction, &batch.audit)?;
     tasks::insert(transaction, &batch.tasks, &mut gain)?;
     tasks::change(transaction, &batch.specs)?;
     tasks::update(transaction, &batch.progress)?;

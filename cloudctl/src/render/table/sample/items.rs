@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
+use shared::audit::AuditEntry;
 use shared::error::{ApiError, ErrorBody, ErrorCode};
 use shared::ranges::RangeSet;
 use shared::resources::Resources;
@@ -21,7 +22,7 @@ use crate::help::exit_codes;
 use crate::render::log::LogLineView;
 use crate::render::{
     ContextView, DeletedView, DownloadedFile, DownloadedView, FailedFile, LoggedInView, LoggedOutView, RevokedView,
-    ServerVersionView, StatsView, VersionView, WhoAmIView,
+    ServerVersionView, StatsView, VerifiedView, VersionView, WhoAmIView,
 };
 
 /// Items, each with its kind in `cloudctl help json`.
@@ -74,6 +75,20 @@ pub(crate) fn all_items() -> Vec<(&'static str, Value)> {
     add("token", json(&view(Some(SUBMITTED))));
     add("token", json(&view(None)));
     add("new-token", json(&NewTokenView { token: "t".into(), view: view(None) }));
+    let entry = AuditEntry {
+        sequence: 7,
+        at: SUBMITTED,
+        user: Some("ann".parse().expect("a name")),
+        via: "login".into(),
+        address: Some([127, 0, 0, 1].into()),
+        request_id: "r".into(),
+        action: "POST /api/tasks".into(),
+        object: TASK.into(),
+        outcome: "done".into(),
+        seal: shared::audit::FIRST,
+    };
+    add("audit", json(&entry));
+    add("verified", json(&VerifiedView { entries: 7, seal: "00".into() }));
     add("deleted", json(&DeletedView { deleted: vec![TASK.into()] }));
     add("revoked", json(&RevokedView { revoked: vec!["t".into()] }));
     add("logout", json(&LoggedOutView { contexts: vec![name()] }));
