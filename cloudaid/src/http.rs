@@ -3,14 +3,14 @@
 //! A handler parses, makes one call and converts. Who may call a path stands in the list beside it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::http::HeaderValue;
-use axum::http::header::X_CONTENT_TYPE_OPTIONS;
+use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::from_fn_with_state;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::set_header::SetResponseHeaderLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::master::auth::Auth;
 use crate::master::files::FileStore;
@@ -21,12 +21,15 @@ mod audit;
 mod auth;
 mod authenticate;
 mod cluster;
+mod connections;
 mod error;
 mod extract;
 mod files;
 mod follow;
+mod headers;
 mod health;
 mod json;
+mod load;
 mod log_search;
 mod logs;
 mod ndjson;
@@ -43,10 +46,14 @@ mod users;
 mod visible;
 mod workers;
 
+pub use load::Load;
 pub use serve::serve;
 pub use site::Site;
 
 use routes::{Listed, Right, Routes};
+
+/// How long a browser remembers what pages of others may do.
+const CORS_AGE: Duration = Duration::from_secs(600);
 
 /// What the handlers work with.
 #[derive(Debug, Clone)]
@@ -63,6 +70,8 @@ pub struct ApiState {
     pub site: Site,
     /// Whether each request is logged.
     pub access_log: bool,
+    /// How much is taken on at a time.
+    pub load: Arc<Load>,
     /// Cancelled when the master stops; ends the streams that would go on for ever.
     pub shutdown: CancellationToken,
 }
@@ -79,9 +88,24 @@ pub fn router(state: ApiState) -> Router {
         .method_not_allowed_fallback(error::method_not_allowed)
         .layer(from_fn_with_state(state.clone(), site::guard))
         .layer(from_fn_with_state(state.clone(), trace::log))
-        .layer(SetResponseHeaderLayer::if_not_present(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")))
+        .layer(tower::util::option_layer(cors(&state.site)))
+        .layer(from_fn_with_state(state.clone(), headers::add))
         .layer(CatchPanicLayer::custom(error::panicked))
         .with_state(state)
+}
+
+/// Which pages of others may call us, and what they may do.
+fn cors(site: &Site) -> Option<CorsLayer> {
+    if site.origins.is_empty() {
+        return None;
+    }
+    let origins = site.origins.iter().filter_map(|origin| HeaderValue::try_from(origin).ok());
+    let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    let headers = ["authorization", "content-type", "idempotency-key", "range", "if-none-match", "x-request-id"];
+    let exposed = ["content-range", "etag", "retry-after", "x-request-id"].map(HeaderName::from_static);
+    let cors = CorsLayer::new().allow_origin(AllowOrigin::list(origins)).allow_methods(methods);
+    let cors = cors.allow_headers(headers.map(HeaderName::from_static)).expose_headers(exposed);
+    Some(cors.allow_credentials(true).max_age(CORS_AGE))
 }
 
 /// All paths, and who may call each.
@@ -111,7 +135,7 @@ fn routes(state: &Shared) -> (Router<Shared>, Vec<Listed>) {
         .get("/api/tasks", Look, tasks::list)
         .post("/api/tasks", Change, submit::submit)
         .get("/api/tasks/counts", Look, tasks::counts)
-        .ask("/api/tasks/wait", Look, tasks::wait)
+        .wait("/api/tasks/wait", Look, tasks::wait)
         .get("/api/tasks/{id}", Look, tasks::show)
         .patch("/api/tasks/{id}", Change, tasks::edit)
         .delete("/api/tasks/{id}", Change, tasks::delete)

@@ -21,6 +21,13 @@ pub(super) struct Failure {
     retry_after: Duration,
 }
 
+impl Failure {
+    /// One that may go away by then.
+    pub(super) fn later(error: ApiError, retry_after: Duration) -> Self {
+        Self { error, retry_after }
+    }
+}
+
 impl From<ApiError> for Failure {
     fn from(error: ApiError) -> Self {
         Self { error, retry_after: RETRY }

@@ -14,6 +14,7 @@ use shared::role::Role;
 
 use super::Shared;
 use super::authenticate::authenticate;
+use super::connections::Stranger;
 use super::error::Failure;
 use super::peer::Peer;
 use super::trace::RequestId;
@@ -89,9 +90,9 @@ impl Routes {
         self.add(Method::DELETE, MethodFilter::DELETE, path, right, handler)
     }
 
-    /// A question that does not fit into a query: POST, but nothing changes.
-    pub(super) fn ask<H: Handler<T, Shared>, T: 'static>(self, path: &'static str, right: Right, handler: H) -> Self {
-        self.gated(Method::POST, MethodFilter::POST, Gate { path, right, changes: false }, handler)
+    /// A question that may take a while to answer: POST, but nothing changes.
+    pub(super) fn wait<H: Handler<T, Shared>, T: 'static>(self, path: &'static str, right: Right, handler: H) -> Self {
+        self.gated(Method::POST, MethodFilter::POST, Gate { path, right, changes: false, waits: true }, handler)
     }
 
     /// A WebSocket: GET with an upgrade, or CONNECT over HTTP/2.
@@ -113,7 +114,7 @@ impl Routes {
         handler: H,
     ) -> Self {
         let changes = method != Method::GET;
-        self.gated(method, filter, Gate { path, right, changes }, handler)
+        self.gated(method, filter, Gate { path, right, changes, waits: false }, handler)
     }
 
     fn gated<H: Handler<T, Shared>, T: 'static>(
@@ -142,6 +143,8 @@ struct Gate {
     right: Right,
     /// Whether calls are noted in the audit log.
     changes: bool,
+    /// Whether an answer may take long.
+    waits: bool,
 }
 
 /// Lets the request through with the [`Principal`] in it, or refuses it. What changes something is noted, and so is whoever
@@ -156,6 +159,14 @@ async fn pass(
         Some(_) => Some(authenticate(&state, request.headers())?),
         None => None,
     };
+    // Until the answer begins.
+    let _room = state.load.admit(gate.waits)?;
+    if let Some(principal) = &principal {
+        state.load.check(principal)?;
+        if let Some(stranger) = request.extensions().get::<Stranger>() {
+            stranger.is_known();
+        }
+    }
     let call = Call::new(note(&gate, params.ok().as_ref(), &request, principal.as_ref()), gate.changes);
     let response = match principal.as_ref().map_or(Ok(()), |principal| authorize(principal, gate.right)) {
         Err(error) => Failure::from(error).into_response(),

@@ -13,15 +13,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::connections::{Connections, Place, Stranger};
 use super::peer::Peer;
 
-/// Connections at a time; more wait in the kernel. Leaves room below the usual 20,000 open files.
-const CONNECTIONS: usize = 12_000;
 /// How long a client may take for the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADERS: usize = 64;
@@ -40,7 +38,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `router` until `shutdown` is cancelled and what was under way has ended, or had its time.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let room = Connections::new();
     let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -48,10 +46,13 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
             () = shutdown.cancelled() => break,
         };
         let Some((stream, peer, place)) = accepted else { continue };
-        let connection = serve_connection(stream, peer, router.clone(), shutdown.clone());
+        let (router, shutdown) = (router.clone(), shutdown.clone());
         connections.spawn(async move {
-            connection.await;
-            drop(place);
+            let connection = serve_connection(stream, peer, place.stranger(), router, shutdown);
+            tokio::select! {
+                () = connection => {}
+                () = place.evicted() => {}
+            }
         });
     }
     drop(listener);
@@ -60,10 +61,10 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
 }
 
 /// The next connection, when there is room for it. Never fails for good.
-async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStream, Peer, OwnedSemaphorePermit)> {
-    let place = room.clone().acquire_owned().await.ok()?;
+async fn accept(listener: &TcpListener, connections: &Connections) -> Option<(TcpStream, Peer, Place)> {
+    let room = connections.room().await?;
     match listener.accept().await {
-        Ok((stream, address)) => Some((stream, Peer(address.ip()), place)),
+        Ok((stream, address)) => Some((stream, Peer(address.ip()), connections.enter(room, address.ip()))),
         Err(error) => {
             tracing::warn!(%error, "a connection could not be accepted");
             tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -72,13 +73,20 @@ async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> Option<(TcpStr
     }
 }
 
-async fn serve_connection(stream: TcpStream, peer: Peer, router: Router, shutdown: CancellationToken) {
+async fn serve_connection(
+    stream: TcpStream,
+    peer: Peer,
+    stranger: Stranger,
+    router: Router,
+    shutdown: CancellationToken,
+) {
     // Without it small answers wait for the acknowledgement of the last one. It fails only if the peer is gone.
     let _ = stream.set_nodelay(true);
     let has_asked = Arc::new(AtomicBool::new(false));
     let asked = has_asked.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(stranger.clone());
         asked.store(true, Ordering::Relaxed);
         let router = router.clone();
         async move {
@@ -177,6 +185,26 @@ mod tests {
         tokio::time::timeout(SHUTDOWN_GRACE / 2, bench.server).await.expect("in time").expect("no panic");
         drop(idle);
         assert!(TcpStream::connect(bench.address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn who_holds_connections_open_displaces_only_themselves() {
+        let bench = start().await;
+        let mut idle = Vec::new();
+        for _ in 0..400 {
+            let mut stream = TcpStream::connect(bench.address).await.expect("connect");
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: ").await.expect("send");
+            idle.push(stream);
+        }
+        let request = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let answer = tokio::time::timeout(HEADER_TIMEOUT / 2, bench.exchange(request)).await.expect("in time");
+        assert!(answer.ends_with("hello"));
+        let mut gone = 0;
+        for stream in &mut idle {
+            let read = tokio::time::timeout(Duration::from_millis(1), stream.read_u8()).await;
+            gone += usize::from(read.is_ok_and(|read| read.is_err()));
+        }
+        assert_eq!(gone, 145, "the oldest make room: 256 of one address stay");
     }
 
     #[tokio::test]

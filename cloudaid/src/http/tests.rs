@@ -45,6 +45,10 @@ impl Answer {
 
 impl Bench {
     fn new() -> Self {
+        Self::with(Site::default())
+    }
+
+    fn with(site: Site) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let logs = LogStore::open(&directory.path().join("logs")).expect("logs");
         let cluster = ClusterHandle::detached(logs.clone());
@@ -70,8 +74,9 @@ impl Bench {
             auth,
             logs,
             files: FileStore::open(&directory.path().join("files")).expect("files"),
-            site: Site::default(),
+            site,
             access_log: false,
+            load: Default::default(),
             shutdown: CancellationToken::new(),
         };
         Self { router: router(state.clone()), state: Arc::new(state), _directory: directory }
@@ -300,4 +305,47 @@ async fn a_log_is_followed_by_websocket_only() {
 fn a_panic_is_an_answer() {
     let response = error::panicked(Box::new("boom"));
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+}
+
+#[tokio::test]
+async fn every_answer_is_safe_in_a_browser_and_has_an_id() {
+    let bench = Bench::new();
+    for path in ["/health/live", "/api/auth/me", "/nothing"] {
+        let request = Request::get(path).header("x-request-id", "build-7");
+        let answer = bench.send(request.body(Body::empty()).expect("a request")).await;
+        let header = |name: &str| answer.headers.get(name).map(|value| value.to_str().expect("text").to_owned());
+        assert_eq!(header("x-content-type-options").as_deref(), Some("nosniff"), "{path}");
+        assert_eq!(header("x-frame-options").as_deref(), Some("DENY"), "{path}");
+        assert_eq!(header("referrer-policy").as_deref(), Some("no-referrer"), "{path}");
+        assert_eq!(header("cache-control").as_deref(), Some("no-store"), "{path}");
+        assert!(
+            header("content-security-policy").is_some_and(|policy| policy.contains("default-src 'none'")),
+            "{path}"
+        );
+        assert_eq!(header("x-request-id").as_deref(), Some("build-7"), "{path}");
+        assert_eq!(header("strict-transport-security"), None, "nothing is encrypted here");
+        assert_eq!(header("access-control-allow-origin"), None, "no page of others may look");
+    }
+    let answer = bench.send(Request::get("/").body(Body::empty()).expect("a request")).await;
+    assert_eq!(answer.headers["x-request-id"].len(), 26, "an id of our own where none was given");
+}
+
+#[tokio::test]
+async fn pages_of_named_sites_may_call_and_no_others() {
+    let site = Site { origins: vec!["https://portal.example".into()], encrypted: true, ..Site::default() };
+    let bench = Bench::with(site);
+    let ask = async |method: Method, origin: &str| {
+        let request = Request::builder().method(method).uri("/api/tasks").header("host", "localhost");
+        let request = request.header("origin", origin).header("access-control-request-method", "POST");
+        bench.send(request.body(Body::empty()).expect("a request")).await
+    };
+    let preflight = ask(Method::OPTIONS, "https://portal.example").await;
+    assert_eq!(preflight.status, StatusCode::OK);
+    assert_eq!(preflight.headers["access-control-allow-origin"], "https://portal.example");
+    assert_eq!(preflight.headers["access-control-allow-credentials"], "true");
+    assert_eq!(preflight.headers["strict-transport-security"], "max-age=31536000");
+    let foreign = ask(Method::OPTIONS, "https://evil.example").await;
+    assert!(!foreign.headers.contains_key("access-control-allow-origin"));
+    assert_eq!(ask(Method::POST, "https://portal.example").await.status, StatusCode::UNAUTHORIZED, "it may ask");
+    assert_eq!(ask(Method::POST, "https://evil.example").await.status, StatusCode::FORBIDDEN);
 }
