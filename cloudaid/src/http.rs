@@ -2,12 +2,13 @@
 //!
 //! A handler parses, makes one call and converts. Who may call a path stands in the list beside it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::from_fn_with_state;
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -22,6 +23,8 @@ mod auth;
 mod authenticate;
 mod cluster;
 mod connections;
+mod describe;
+mod docs;
 mod error;
 mod extract;
 mod files;
@@ -29,6 +32,7 @@ mod follow;
 mod headers;
 mod health;
 mod json;
+mod list;
 mod load;
 mod log_search;
 mod logs;
@@ -50,8 +54,6 @@ pub use load::Load;
 pub use serve::serve;
 pub use site::Site;
 
-use routes::{Listed, Right, Routes};
-
 /// How long a browser remembers what pages of others may do.
 const CORS_AGE: Duration = Duration::from_secs(600);
 
@@ -72,6 +74,8 @@ pub struct ApiState {
     pub access_log: bool,
     /// How much is taken on at a time.
     pub load: Arc<Load>,
+    /// The specification of this API, as JSON; there once there is a router.
+    pub specification: OnceLock<Bytes>,
     /// Cancelled when the master stops; ends the streams that would go on for ever.
     pub shutdown: CancellationToken,
 }
@@ -82,7 +86,10 @@ type Shared = Arc<ApiState>;
 /// Everything that can be asked.
 pub fn router(state: ApiState) -> Router {
     let state: Shared = Arc::new(state);
-    let (router, _) = routes(&state);
+    let (router, listed) = list::routes(&state);
+    let specification = describe::specification(&listed, state.site.cookie_name());
+    // The first of them is as good as the last.
+    let _ = state.specification.set(specification.to_pretty_json().unwrap_or_default().into());
     router
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::method_not_allowed)
@@ -106,58 +113,6 @@ fn cors(site: &Site) -> Option<CorsLayer> {
     let cors = CorsLayer::new().allow_origin(AllowOrigin::list(origins)).allow_methods(methods);
     let cors = cors.allow_headers(headers.map(HeaderName::from_static)).expose_headers(exposed);
     Some(cors.allow_credentials(true).max_age(CORS_AGE))
-}
-
-/// All paths, and who may call each.
-fn routes(state: &Shared) -> (Router<Shared>, Vec<Listed>) {
-    use Right::{Administer, Change, Look, Public};
-    Routes::new(state.clone())
-        .get("/health/live", Public, health::live)
-        .get("/health/ready", Public, health::ready)
-        .post("/api/auth/setup", Public, auth::setup)
-        .post("/api/auth/register", Public, auth::register)
-        .post("/api/auth/login", Public, auth::login)
-        .post("/api/auth/cookie", Public, auth::cookie)
-        .post("/api/auth/refresh", Public, auth::refresh)
-        .post("/api/auth/logout", Look, auth::logout)
-        .post("/api/auth/password", Look, auth::password)
-        .get("/api/auth/me", Look, auth::me)
-        .post("/api/auth/rotate-keys", Administer, auth::rotate_keys)
-        .get("/api/users", Look, users::list)
-        .post("/api/users", Administer, users::create)
-        .get("/api/users/{name}", Look, users::show)
-        .patch("/api/users/{name}", Administer, users::update)
-        .post("/api/users/{name}/logout", Administer, users::logout)
-        .post("/api/invites", Administer, users::invite)
-        .get("/api/tokens", Look, tokens::list)
-        .post("/api/tokens", Look, tokens::create)
-        .delete("/api/tokens/{id}", Look, tokens::revoke)
-        .get("/api/tasks", Look, tasks::list)
-        .post("/api/tasks", Change, submit::submit)
-        .get("/api/tasks/counts", Look, tasks::counts)
-        .wait("/api/tasks/wait", Look, tasks::wait)
-        .get("/api/tasks/{id}", Look, tasks::show)
-        .patch("/api/tasks/{id}", Change, tasks::edit)
-        .delete("/api/tasks/{id}", Change, tasks::delete)
-        .post("/api/tasks/{id}/cancel", Change, tasks::cancel)
-        .post("/api/tasks/{id}/retry", Change, tasks::retry)
-        .get("/api/tasks/{id}/why", Look, tasks::why)
-        .get("/api/tasks/{id}/logs", Look, logs::read)
-        .get("/api/tasks/{id}/logs/search", Look, log_search::search)
-        .get("/api/tasks/{id}/files", Look, files::list)
-        .get("/api/files", Look, files::of_user)
-        .get("/api/files/{id}", Look, files::list_or_download)
-        .get("/api/files/{id}/{*path}", Look, files::download)
-        .get("/api/workers", Look, workers::list)
-        .get("/api/workers/{id}", Look, workers::show)
-        .get("/api/queue", Look, cluster::queue)
-        .get("/api/status", Look, cluster::status)
-        .get("/api/internal-state", Administer, cluster::internal_state)
-        .get("/api/audit", Administer, audit::list)
-        .post("/api/fix-resources", Administer, cluster::fix_resources)
-        .post("/api/shutdown", Administer, cluster::shutdown)
-        .socket("/ws/tasks/{id}/logs", Look, follow::follow)
-        .finish()
 }
 
 #[cfg(test)]

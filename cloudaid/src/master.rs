@@ -234,6 +234,7 @@ pub async fn run_with(
         site: config.site.clone(),
         access_log: config.access_log,
         load: Default::default(),
+        specification: Default::default(),
         shutdown: shutdown.clone(),
     };
     let http = tokio::spawn(http::serve(http_listener, http::router(state), shutdown.clone()));

@@ -56,6 +56,7 @@ impl<'de> Deserialize<'de> for Seal {
 
 /// An entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditEntry {
     /// 1 is the first; none is left out.
     pub sequence: u64,
@@ -66,6 +67,7 @@ pub struct AuditEntry {
     /// With what: `login`, `cookie`, `token:<id>`, or `none`.
     pub via: String,
     /// From where.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, example = "127.0.0.1"))]
     pub address: Option<IpAddr>,
     /// Names the request in the access log.
     pub request_id: String,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Why a request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// The request itself is wrong.
@@ -160,6 +161,34 @@ impl ErrorCode {
         self.row().name
     }
 
+    /// What it means, for the specification of the API.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::InvalidArgument => "The request itself is wrong",
+            Self::TooLarge => "The body is larger than the limit",
+            Self::Unauthenticated => "No credential, or one that is expired or forged",
+            Self::PermissionDenied => "The credential is good but does not allow this",
+            Self::TaskNotFound => "No such task",
+            Self::WorkerNotFound => "No such worker",
+            Self::FileNotFound => "No such file",
+            Self::UserNotFound => "No such account",
+            Self::NotFound => "No such path or thing",
+            Self::MethodNotAllowed => "The path exists, the method does not",
+            Self::TaskEnded => "The task has ended; it cannot be changed any more",
+            Self::Conflict => "The thing exists already, or its state forbids the request",
+            Self::IdempotencyKeyReused => "The `Idempotency-Key` was used for another request",
+            Self::RangeNotSatisfiable => "A byte range outside of the file",
+            Self::ResourceExhausted => "Too many requests, or a limit is reached: later it may work",
+            Self::Unavailable => "The master cannot do it now: later it may",
+            Self::OutcomeUnknown => {
+                "It is not known whether the request took effect; retry with the same `Idempotency-Key`"
+            }
+            Self::Timeout => "A deadline passed",
+            Self::Internal => "A fault of the server. Its log says more",
+        }
+    }
+
     /// The gRPC status.
     #[must_use]
     pub const fn grpc(self) -> GrpcCode {
@@ -181,6 +210,7 @@ impl ErrorCode {
 
 /// A refusal as a client sees it. Nothing in it is secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[error("{message}")]
 pub struct ApiError {
     /// Which row of the table.
@@ -200,6 +230,7 @@ impl ApiError {
 
 /// The body of every HTTP answer that is an error: `{"error":{"code","message","hint"}}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ErrorBody {
     /// The refusal.
     pub error: ApiError,

@@ -26,5 +26,7 @@ pub mod worker;
 pub mod context;
 #[cfg(feature = "wire")]
 pub mod convert;
+#[cfg(feature = "openapi")]
+pub mod openapi;
 #[cfg(feature = "wire")]
 pub mod proto;

@@ -14,6 +14,7 @@ pub const GIB: u64 = 1 << 30;
 
 /// What a task asks for, or a worker has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Resources {
     /// Thousandths of a CPU core.
     pub cpu_millis: u64,
@@ -80,6 +81,7 @@ impl std::iter::Sum for Resources {
 
 /// The kinds of resources, in the order in which they are reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// Thousandths of a core.

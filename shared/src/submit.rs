@@ -33,6 +33,7 @@ pub const GPU_MAX: u64 = 1_024_000;
 
 /// The body of `POST /api/tasks`, or one line of it.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SubmitRequest {
     /// Image reference.
@@ -74,6 +75,7 @@ pub struct SubmitRequest {
 
 /// A command as a client writes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged, expecting = "a command is one text, or a list of texts")]
 pub enum CommandInput {
     /// For `/bin/sh -c`.
@@ -166,6 +168,7 @@ impl SubmitRequest {
 
 /// The body of `PATCH /api/tasks/{id}`: what is not named stays (RFC 7396, JSON Merge Patch).
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TaskEdit {
     /// Another name; null: none.

@@ -10,6 +10,7 @@ use crate::resources::Resources;
 
 /// What a submission asks for, validated. One value serves all elements of an array.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskSpec {
     /// Shown in listings; not unique.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -55,6 +56,7 @@ impl Command {
 
 /// Where a task stands. The last three are final.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum TaskState {
     /// Waits for room, or for what holds it back.
@@ -120,6 +122,7 @@ impl std::str::FromStr for TaskState {
 
 /// How a run, or a whole task, ended, with the evidence. JSON: `{"kind": ..., evidence}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Verdict {
     /// Exit code 0.
@@ -243,6 +246,7 @@ impl fmt::Display for Verdict {
 
 /// The kinds of [`Verdict`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 #[allow(missing_docs, reason = "each is documented at the verdict of the same name")]
 pub enum VerdictKind {
@@ -299,6 +303,7 @@ impl VerdictKind {
 
 /// Where one run stands, as `attempts[].state` shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AttemptState {
     /// Given to a worker; its container does not run yet.

@@ -41,6 +41,7 @@ mod wait;
 
 /// The answer to a submission.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SubmitView {
     /// The id of the whole submission.
     pub task_id: String,
@@ -62,6 +63,7 @@ pub struct SubmitView {
 /// One line of the answer to an NDJSON submission: the `line` (1-based) and either the fields of [`SubmitView`] or
 /// `error`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SubmitLineView {
     /// 1-based.
     pub line: u64,
@@ -72,6 +74,7 @@ pub struct SubmitLineView {
 
 /// See [`SubmitLineView`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(untagged)]
 pub enum SubmitLineResult {
     /// Accepted and durable.
@@ -82,6 +85,7 @@ pub enum SubmitLineResult {
 
 /// A task, or one element of an array.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskView {
     /// `task-<ulid>`; as it was asked for, with `.<index>` for one element and `.<first>-<last>` for several.
     pub task_id: String,
@@ -148,6 +152,7 @@ pub struct TaskView {
 
 /// How many elements are in each state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[allow(missing_docs, reason = "named as the states")]
 pub struct Tally {
     pub queued: u32,
@@ -192,6 +197,7 @@ impl Tally {
 
 /// One run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AttemptView {
     /// 1 is the first.
     pub attempt: u32,
@@ -209,8 +215,17 @@ pub struct AttemptView {
     pub finished_at: Option<WallTime>,
 }
 
+/// The answer to `GET /health/...`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct HealthView {
+    /// `live` or `ready`.
+    pub status: String,
+}
+
 /// A page of tasks, newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskListView {
     /// The page. `attempts` is empty here; ask for one task to see them.
     pub tasks: Vec<TaskView>,
@@ -220,6 +235,7 @@ pub struct TaskListView {
 
 /// The body of `POST /api/tasks/{id}/retry`; it may be left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RetryRequest {
     /// Run also those again that succeeded.
@@ -229,6 +245,7 @@ pub struct RetryRequest {
 
 /// The answer to a cancel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CancelView {
     /// As it was asked for.
     pub task_id: String,
@@ -240,6 +257,7 @@ pub struct CancelView {
 
 /// A worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WorkerView {
     /// Its name.
     pub worker_id: WorkerId,
@@ -268,6 +286,7 @@ pub struct WorkerView {
 
 /// All workers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WorkerListView {
     /// By name.
     pub workers: Vec<WorkerView>,
@@ -275,6 +294,7 @@ pub struct WorkerListView {
 
 /// What waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct QueueView {
     /// Elements that wait, all together.
     pub waiting: u64,
@@ -284,6 +304,7 @@ pub struct QueueView {
 
 /// A task that waits, or the waiting part of an array.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct QueuedView {
     /// 1 is the first.
     pub position: u64,
@@ -305,6 +326,7 @@ pub struct QueuedView {
 
 /// The cluster in numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct StatusView {
     /// Version of the master.
     pub version: String,
@@ -332,6 +354,7 @@ pub struct StatusView {
 
 /// Elements by state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[allow(missing_docs, reason = "named as the states")]
 pub struct TaskCounts {
     pub queued: u64,
@@ -358,6 +381,7 @@ impl TaskCounts {
 
 /// Why a task waits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WhyView {
     /// As it was asked for.
     pub task_id: String,
@@ -377,6 +401,7 @@ pub struct WhyView {
 
 /// One thing that stands in the way, and on how many workers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReasonView {
     /// A word of a closed list: see the core's `explain`.
     pub code: String,
@@ -388,6 +413,7 @@ pub struct ReasonView {
 
 /// An output file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FileView {
     /// Relative to /output. Bytes that are not UTF-8 are shown as U+FFFD here; `path_hex` has them.
     pub path: String,
@@ -406,6 +432,7 @@ pub struct FileView {
 
 /// The output files of a task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FileListView {
     /// As it was asked for.
     pub task_id: String,
@@ -415,6 +442,7 @@ pub struct FileListView {
 
 /// The body of `POST /api/shutdown`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ShutdownRequest {
     /// Start nothing new and wait until what runs has ended.
@@ -424,6 +452,7 @@ pub struct ShutdownRequest {
 
 /// The answer to a shutdown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ShutdownView {
     /// Attempts that are still live; they go on at their workers if the master does not wait for them.
     pub live_attempts: u64,

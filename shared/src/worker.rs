@@ -9,6 +9,7 @@ use crate::resources::Resources;
 
 /// Whether a worker can be counted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerState {
     /// Connected and heard of lately.
@@ -39,6 +40,7 @@ impl fmt::Display for WorkerState {
 
 /// What a worker says of itself when it connects.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WorkerFacts {
     /// Host name or address, for people; nothing is ever dialled by it.
     pub address: String,
@@ -53,6 +55,7 @@ pub struct WorkerFacts {
 
 /// What a worker measures of its whole machine.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Usage {
     /// 0..=100, over all cores.
     pub cpu_percent: f64,

@@ -42,3 +42,22 @@ cargo_deny() {
         ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee \
         0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141
 }
+
+# schemathesis: makes calls of an HTTP API from its own specification. CLOUDAI_TEST_SCHEMATHESIS is where its packages are.
+schemathesis() {
+    local home digest
+    digest=$(cksum <"$root/tests/requirements.txt" | cut -d ' ' -f 1)
+    home="$tools_dir/schemathesis-$digest"
+    if [ ! -d "$home" ]; then
+        mkdir -p "$tools_dir"
+        local fresh
+        fresh=$(mktemp -d "$tools_dir/.schemathesis.XXXXXX")
+        python3 -m pip --version >/dev/null 2>&1 || apt_install python3-pip
+        say "installing schemathesis into $home"
+        PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore python3 -m pip install -q --no-deps \
+            --target "$fresh" -r "$root/tests/requirements.txt"
+        mv -T "$fresh" "$home" 2>/dev/null || [ -d "$home" ]
+        rm -rf "$fresh"
+    fi
+    export CLOUDAI_TEST_SCHEMATHESIS="$home"
+}

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use shared::link::LogStream;
 use shared::role::Role;
 use shared::submit::SubmitRequest;
-use shared::view::{CreateUserRequest, LoginRequest, LoginView, UserView};
+use shared::view::{CreateUserRequest, LoginRequest, LoginView, NewTokenView, UserView};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -20,9 +20,59 @@ const PASSWORD: &str = "correct horse battery";
 struct Caller {
     name: &'static str,
     api: Api,
-    /// Whether the things of ann are theirs to look at, and to change.
+    /// None: nobody knows who they are.
+    role: Option<Role>,
+    /// Whether the things of ann are theirs to see.
     sees: bool,
-    changes: bool,
+}
+
+/// A line of the specification.
+struct Operation {
+    method: Method,
+    path: String,
+    /// None: anybody may call it.
+    least: Option<Role>,
+    /// With what has to be there.
+    query: String,
+}
+
+impl Operation {
+    /// Whether its path names something that belongs to somebody.
+    fn is_about_somebody(&self) -> bool {
+        ["/api/tasks/{id}", "/api/files/{id}", "/api/tokens/{id}", "/api/users/{name}"]
+            .iter()
+            .any(|owned| self.path.starts_with(owned))
+    }
+
+    /// What is asked: never what could not be undone, but for what is made for the purpose.
+    fn body(&self) -> Value {
+        match (self.method.as_str(), self.path.as_str()) {
+            ("POST", "/api/tasks") => json!({"image": "i", "cpu_cores": 1024}),
+            ("POST", "/api/tasks/wait") => json!({"tasks": ["task-01arz3ndektsv4rrffq69g5fav"]}),
+            ("PATCH", "/api/tasks/{id}") => json!({"name": "another"}),
+            ("POST", "/api/tasks/{id}/retry") => json!({"all": true}),
+            // Whoever gets this far is told that there is no such field.
+            ("POST" | "PATCH", path) if !path.contains("{id}") => json!({"nothing": 1}),
+            _ => Value::Null,
+        }
+    }
+}
+
+/// Every operation that there is, from the master itself.
+async fn operations(api: &Api) -> Vec<Operation> {
+    let specification: Value = api.get("/api/openapi.json").await.expect("the specification");
+    let mut found = Vec::new();
+    for (path, item) in specification["paths"].as_object().expect("paths") {
+        for (method, operation) in item.as_object().expect("operations") {
+            let least = operation["x-least-role"].as_str().map(|role| role.parse().expect("a role"));
+            let method = method.to_ascii_uppercase().parse().expect("a method");
+            let parameters = operation["parameters"].as_array().into_iter().flatten();
+            let needed = parameters.filter(|one| one["in"] == "query" && one["required"] == true);
+            let query: Vec<_> = needed.map(|one| format!("{}=x", one["name"].as_str().expect("a name"))).collect();
+            found.push(Operation { method, path: path.clone(), least, query: query.join("&") });
+        }
+    }
+    found
 }
 
 async fn log_in(admin: &Api, name: &'static str, role: Role) -> Api {
@@ -33,7 +83,11 @@ async fn log_in(admin: &Api, name: &'static str, role: Role) -> Api {
     admin.with_token(&login.token)
 }
 
-/// What the cluster knows when nothing runs any more, less what changes by itself.
+async fn token(api: &Api, role: Role) -> NewTokenView {
+    api.post("/api/tokens", &json!({"name": "script", "role": role})).await.expect("a token")
+}
+
+/// All that the cluster knows when nothing runs, less what changes by itself.
 async fn state(admin: &Api) -> Value {
     eventually(PATIENCE, "nothing runs", || async {
         let tasks = admin.status().await.ok()?.tasks;
@@ -45,6 +99,18 @@ async fn state(admin: &Api) -> Value {
     for moving in ["leases", "links", "ledger"] {
         object.remove(moving);
     }
+    for path in ["/api/tasks?limit=1000", "/api/users", "/api/workers"] {
+        let mut list: Value = admin.get(path).await.expect("a list");
+        for worker in list["workers"].as_array_mut().into_iter().flatten() {
+            worker.as_object_mut().expect("a worker").retain(|field, _| field == "worker_id" || field == "labels");
+        }
+        state[path] = list;
+    }
+    let mut tokens: Value = admin.get("/api/tokens").await.expect("a list");
+    for token in tokens["tokens"].as_array_mut().into_iter().flatten() {
+        token["used_at"] = Value::Null;
+    }
+    state["tokens"] = tokens;
     state
 }
 
@@ -64,64 +130,98 @@ async fn everybody_gets_what_is_theirs_and_nothing_else() {
     let cluster = Embedded::start(1, &Arc::new(FakeRuntime::with(behaviour)), AMPLE).await;
     let admin = cluster.api();
     let ann = log_in(&admin, "ann", Role::User).await;
+    let script = ann.with_token(&token(&ann, Role::ReadOnly).await.token);
     let bob = log_in(&admin, "bob", Role::User).await;
     let carl = log_in(&admin, "carl", Role::ReadOnly).await;
-    let task = SubmitRequest { image: "i".into(), ..SubmitRequest::default() };
-    let ended = ann.submit(&task).await.expect("accepted").task_id;
-    assert!(ann.ended(PATIENCE, &ended).await.verdict.is_some());
-    // What only one worker can run that is not there waits for ever.
-    let waits = SubmitRequest { cpu_cores: Some(shared::resources::Quantity::Number(1_024.0)), ..task };
-    let waiting = ann.submit(&waits).await.expect("accepted").task_id;
-
-    let nobody = admin.with_token("");
     let callers = [
-        Caller { name: "nobody", api: nobody, sees: false, changes: false },
-        Caller { name: "bob", api: bob, sees: false, changes: false },
-        Caller { name: "carl", api: carl, sees: false, changes: false },
-        Caller { name: "ann", api: ann, sees: true, changes: true },
-        Caller { name: "admin", api: admin.clone(), sees: true, changes: true },
+        Caller { name: "nobody", api: admin.with_token(""), role: None, sees: false },
+        Caller { name: "carl", api: carl, role: Some(Role::ReadOnly), sees: false },
+        Caller { name: "bob", api: bob, role: Some(Role::User), sees: false },
+        Caller { name: "a script of ann", api: script, role: Some(Role::ReadOnly), sees: true },
+        Caller { name: "ann", api: ann.clone(), role: Some(Role::User), sees: true },
+        Caller { name: "admin", api: admin.clone(), role: Some(Role::Admin), sees: true },
     ];
-    let get = |path: String| (Method::GET, path, Value::Null, false);
-    let post = |path: String, body: Value, changes| (Method::POST, path, body, changes);
-    let cells = [
-        get(format!("/api/tasks/{ended}")),
-        get(format!("/api/tasks/{ended}/why")),
-        get(format!("/api/tasks/{ended}/logs")),
-        get(format!("/api/tasks/{ended}/files")),
-        get(format!("/api/files/{ended}")),
-        get(format!("/api/files/{ended}/result.txt")),
-        get("/api/tasks?user=ann".to_owned()),
-        get("/api/files?user=ann".to_owned()),
-        get("/api/users/ann".to_owned()),
-        post("/api/tasks/wait".to_owned(), json!({"tasks": [ended], "timeout_seconds": 0}), false),
-        post(format!("/api/tasks/{ended}/retry"), json!({"all": true}), true),
-        post(format!("/api/tasks/{waiting}/cancel"), Value::Null, true),
-    ];
-    let mut count = 0;
-    for (method, path, body, changes) in &cells {
-        for Caller { name, api, sees, changes: may_change } in &callers {
-            let allowed = if *changes { *may_change } else { *sees };
-            let before = state(&admin).await;
-            let status = call(api, method, path, body).await;
-            let expected: &[u16] = match (*name, allowed) {
-                ("nobody", _) => &[401],
-                (_, true) => &[200],
-                // What is somebody else's does not exist; who may not change anything is told so.
-                (_, false) => &[403, 404],
+    let task = SubmitRequest { image: "i".into(), ..SubmitRequest::default() };
+    // What only a worker can run that is not there waits for ever.
+    let waits = SubmitRequest { cpu_cores: Some(shared::resources::Quantity::Number(1_024.0)), ..task.clone() };
+    let mut operations = operations(&admin).await;
+    // Ends all logins of ann.
+    operations.sort_by_key(|operation| operation.path == "/api/users/{name}/logout");
+    let (mut cells, mut refused) = (0, 0);
+    for operation in &operations {
+        let Operation { method, path, least, query } = operation;
+        for Caller { name, api, role, sees } in &callers {
+            // Something of ann's, fresh, so that whoever may change it can.
+            let waiting = matches!(
+                (method.as_str(), path.as_str()),
+                ("PATCH", "/api/tasks/{id}") | (_, "/api/tasks/{id}/cancel")
+            );
+            let id = match path.as_str() {
+                "/api/tokens/{id}" => token(&ann, Role::ReadOnly).await.view.token_id.to_string(),
+                "/api/workers/{id}" => "worker-1".to_owned(),
+                path if path.contains("{id}") => {
+                    let id = ann.submit(if waiting { &waits } else { &task }).await.expect("accepted").task_id;
+                    if !waiting {
+                        ann.ended(PATIENCE, &id).await;
+                    }
+                    id
+                }
+                _ => String::new(),
             };
-            assert!(expected.contains(&status), "{method} {path} by {name}: {status}");
-            if !allowed {
+            let url = path.replace("{id}", &id).replace("{name}", "ann").replace("{path}", "result.txt");
+            let before = state(&admin).await;
+            let status = call(api, method, &format!("{url}?{query}"), &operation.body()).await;
+            let may_call = least.is_none_or(|least| role.is_some_and(|role| role >= least));
+            let expected: &[u16] = match (may_call, operation.is_about_somebody() && !sees) {
+                (false, _) if role.is_none() => &[401],
+                (false, _) => &[403],
+                // What is somebody else's does not exist.
+                (true, true) => &[404],
+                (true, false) => &[],
+            };
+            if expected.is_empty() {
+                // Wrong passwords and unknown fields come after that.
+                let is_refused = matches!(status, 403 | 404) || status == 401 && least.is_some();
+                let about_nothing = path == "/api/tasks/wait";
+                assert!(!is_refused || about_nothing, "{method} {path} by {name}: {status}");
+            } else {
+                assert!(expected.contains(&status), "{method} {path} by {name}: {status} instead of {expected:?}");
                 assert_eq!(state(&admin).await, before, "{method} {path} by {name} was refused and changed something");
+                refused += 1;
             }
-            count += 1;
+            cells += 1;
         }
     }
-    assert_eq!(count, cells.len() * callers.len());
-    // In lists everybody finds their own.
-    for (Caller { name, api, .. }, tasks) in callers.iter().zip([None, Some(0), Some(0), Some(4), Some(4)]) {
-        let Some(tasks) = tasks else { continue };
+    println!("{cells} cells, {refused} of them refused and without any effect");
+    assert_eq!(cells, operations.len() * callers.len());
+    assert!(operations.len() >= 45 && refused >= 90, "{} operations, {refused} refusals", operations.len());
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn in_lists_everybody_finds_their_own() {
+    let cluster = Embedded::start(0, &Arc::new(FakeRuntime::default()), AMPLE).await;
+    let admin = cluster.api();
+    let (ann, bob) = (log_in(&admin, "ann", Role::User).await, log_in(&admin, "bob", Role::User).await);
+    let task = SubmitRequest { image: "i".into(), ..SubmitRequest::default() };
+    let id = ann.submit(&task).await.expect("accepted").task_id;
+    for (api, found) in [(&ann, 1), (&bob, 0), (&admin, 1)] {
         let list: Value = api.get("/api/tasks").await.expect("a list");
-        assert_eq!(list["tasks"].as_array().map(Vec::len), Some(tasks), "{name}");
+        assert_eq!(list["tasks"].as_array().map(Vec::len), Some(found));
+        let counts: Value = api.get("/api/tasks/counts").await.expect("counts");
+        assert_eq!(counts["queued"], found);
+        let queue: Value = api.get("/api/queue").await.expect("the queue");
+        assert_eq!(queue["tasks"].as_array().map(Vec::len), Some(found));
+    }
+    for path in ["/api/tasks?user=ann", "/api/tasks/counts?user=ann", "/api/files?user=ann"] {
+        assert_eq!(call(&bob, &Method::GET, path, &Value::Null).await, 403, "{path}");
+    }
+    let wait = json!({"tasks": [id], "timeout_seconds": 0});
+    assert_eq!(call(&bob, &Method::POST, "/api/tasks/wait", &wait).await, 404);
+    assert_eq!(call(&ann, &Method::POST, "/api/tasks/wait", &wait).await, 200);
+    // No WebSocket either; whoever may see it is told that this is none.
+    for (api, status) in [(&admin.with_token(""), 401), (&bob, 404), (&ann, 400), (&admin, 400)] {
+        assert_eq!(call(api, &Method::GET, &format!("/ws/tasks/{id}/logs"), &Value::Null).await, status);
     }
     cluster.stop().await;
 }

@@ -1,14 +1,12 @@
 //! `/api/queue`, `/api/status`, `/api/internal-state`, `/api/fix-resources`, `/api/shutdown`: the cluster as a whole.
 
 use axum::Json;
-use axum::body::Body;
 use axum::extract::State;
 use shared::view::{InternalStateView, QueueView, RepairView, ShutdownRequest, ShutdownView, StatusView};
 
 use super::Shared;
 use super::error::Failure;
-use super::extract::{Caller, Params, read_body};
-use super::json;
+use super::extract::{Caller, MaybeJson, Params};
 use crate::master::auth::may_see;
 
 /// The most rows of the queue in one answer.
@@ -54,10 +52,9 @@ pub(super) async fn fix_resources(
 pub(super) async fn shutdown(
     State(state): State<Shared>,
     Caller(principal): Caller,
-    body: Body,
+    MaybeJson(request): MaybeJson<ShutdownRequest>,
 ) -> Result<Json<ShutdownView>, Failure> {
-    let body = read_body(body).await?;
-    let request = if body.is_empty() { ShutdownRequest::default() } else { json::parse(&body)? };
+    let request = request.unwrap_or_default();
     tracing::info!(user = %principal.user, drain = request.drain, "shutdown was asked for");
     Ok(Json(state.cluster.shutdown(request.drain).await?))
 }

@@ -2,21 +2,21 @@
 
 use axum::Json;
 use axum::extract::State;
-use serde_json::{Value, json};
 use shared::error::{ApiError, ErrorCode};
+use shared::view::HealthView;
 
 use super::Shared;
 use super::error::Failure;
 
 /// `GET /health/live`: the process answers.
-pub(super) async fn live() -> Json<Value> {
-    Json(json!({"status": "live"}))
+pub(super) async fn live() -> Json<HealthView> {
+    Json(HealthView { status: "live".to_owned() })
 }
 
 /// `GET /health/ready`: the cluster answers too.
-pub(super) async fn ready(State(state): State<Shared>) -> Result<Json<Value>, Failure> {
+pub(super) async fn ready(State(state): State<Shared>) -> Result<Json<HealthView>, Failure> {
     match state.cluster.status().await {
-        Ok(_) => Ok(Json(json!({"status": "ready"}))),
+        Ok(_) => Ok(Json(HealthView { status: "ready".to_owned() })),
         Err(_) => Err(ApiError::new(ErrorCode::Unavailable, "the master is not ready", "try again in a second").into()),
     }
 }

@@ -15,6 +15,7 @@ use shared::role::Role;
 use super::Shared;
 use super::authenticate::authenticate;
 use super::connections::Stranger;
+use super::describe::Doc;
 use super::error::Failure;
 use super::peer::Peer;
 use super::trace::RequestId;
@@ -50,11 +51,13 @@ impl Right {
 }
 
 /// A line of the list.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) struct Listed {
     pub(super) method: Method,
     pub(super) path: &'static str,
     pub(super) right: Right,
+    /// None: it is no part of the specification.
+    pub(super) doc: Option<Doc>,
 }
 
 /// The paths, and what is known of each.
@@ -69,16 +72,34 @@ impl Routes {
         Self { state, router: Router::new(), listed: Vec::new() }
     }
 
-    pub(super) fn get<H: Handler<T, Shared>, T: 'static>(self, path: &'static str, right: Right, handler: H) -> Self {
-        self.add(Method::GET, MethodFilter::GET, path, right, handler)
+    pub(super) fn get<H: Handler<T, Shared>, T: 'static>(
+        self,
+        path: &'static str,
+        right: Right,
+        handler: H,
+        doc: Doc,
+    ) -> Self {
+        self.add(MethodFilter::GET, listed(Method::GET, path, right, Some(doc)), Kind::Look, handler)
     }
 
-    pub(super) fn post<H: Handler<T, Shared>, T: 'static>(self, path: &'static str, right: Right, handler: H) -> Self {
-        self.add(Method::POST, MethodFilter::POST, path, right, handler)
+    pub(super) fn post<H: Handler<T, Shared>, T: 'static>(
+        self,
+        path: &'static str,
+        right: Right,
+        handler: H,
+        doc: Doc,
+    ) -> Self {
+        self.add(MethodFilter::POST, listed(Method::POST, path, right, Some(doc)), Kind::Change, handler)
     }
 
-    pub(super) fn patch<H: Handler<T, Shared>, T: 'static>(self, path: &'static str, right: Right, handler: H) -> Self {
-        self.add(Method::PATCH, MethodFilter::PATCH, path, right, handler)
+    pub(super) fn patch<H: Handler<T, Shared>, T: 'static>(
+        self,
+        path: &'static str,
+        right: Right,
+        handler: H,
+        doc: Doc,
+    ) -> Self {
+        self.add(MethodFilter::PATCH, listed(Method::PATCH, path, right, Some(doc)), Kind::Change, handler)
     }
 
     pub(super) fn delete<H: Handler<T, Shared>, T: 'static>(
@@ -86,13 +107,25 @@ impl Routes {
         path: &'static str,
         right: Right,
         handler: H,
+        doc: Doc,
     ) -> Self {
-        self.add(Method::DELETE, MethodFilter::DELETE, path, right, handler)
+        self.add(MethodFilter::DELETE, listed(Method::DELETE, path, right, Some(doc)), Kind::Change, handler)
     }
 
     /// A question that may take a while to answer: POST, but nothing changes.
-    pub(super) fn wait<H: Handler<T, Shared>, T: 'static>(self, path: &'static str, right: Right, handler: H) -> Self {
-        self.gated(Method::POST, MethodFilter::POST, Gate { path, right, changes: false, waits: true }, handler)
+    pub(super) fn wait<H: Handler<T, Shared>, T: 'static>(
+        self,
+        path: &'static str,
+        right: Right,
+        handler: H,
+        doc: Doc,
+    ) -> Self {
+        self.add(MethodFilter::POST, listed(Method::POST, path, right, Some(doc)), Kind::Wait, handler)
+    }
+
+    /// A page for people.
+    pub(super) fn page<H: Handler<T, Shared>, T: 'static>(self, path: &'static str, right: Right, handler: H) -> Self {
+        self.add(MethodFilter::GET, listed(Method::GET, path, right, None), Kind::Look, handler)
     }
 
     /// A WebSocket: GET with an upgrade, or CONNECT over HTTP/2.
@@ -102,31 +135,21 @@ impl Routes {
         right: Right,
         handler: H,
     ) -> Self {
-        self.add(Method::GET, MethodFilter::GET.or(MethodFilter::CONNECT), path, right, handler)
+        let filter = MethodFilter::GET.or(MethodFilter::CONNECT);
+        self.add(filter, listed(Method::GET, path, right, None), Kind::Look, handler)
     }
 
     fn add<H: Handler<T, Shared>, T: 'static>(
-        self,
-        method: Method,
-        filter: MethodFilter,
-        path: &'static str,
-        right: Right,
-        handler: H,
-    ) -> Self {
-        let changes = method != Method::GET;
-        self.gated(method, filter, Gate { path, right, changes, waits: false }, handler)
-    }
-
-    fn gated<H: Handler<T, Shared>, T: 'static>(
         mut self,
-        method: Method,
         filter: MethodFilter,
-        gate: Gate,
+        listed: Listed,
+        kind: Kind,
         handler: H,
     ) -> Self {
+        let gate = Gate { path: listed.path, right: listed.right, kind };
         let layer = from_fn_with_state((self.state.clone(), gate), pass);
-        self.router = self.router.route(gate.path, on(filter, handler).route_layer(layer));
-        self.listed.push(Listed { method, path: gate.path, right: gate.right });
+        self.router = self.router.route(listed.path, on(filter, handler).route_layer(layer));
+        self.listed.push(listed);
         self
     }
 
@@ -136,15 +159,27 @@ impl Routes {
     }
 }
 
+fn listed(method: Method, path: &'static str, right: Right, doc: Option<Doc>) -> Listed {
+    Listed { method, path, right, doc }
+}
+
 /// What stands before a path.
 #[derive(Debug, Clone, Copy)]
 struct Gate {
     path: &'static str,
     right: Right,
-    /// Whether calls are noted in the audit log.
-    changes: bool,
-    /// Whether an answer may take long.
-    waits: bool,
+    kind: Kind,
+}
+
+/// What calls of a path do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Nothing changes by them.
+    Look,
+    /// Nothing changes, and the answer may take long.
+    Wait,
+    /// They are noted in the audit log.
+    Change,
 }
 
 /// Lets the request through with the [`Principal`] in it, or refuses it. What changes something is noted, and so is whoever
@@ -160,14 +195,14 @@ async fn pass(
         None => None,
     };
     // Until the answer begins.
-    let _room = state.load.admit(gate.waits)?;
+    let _room = state.load.admit(gate.kind == Kind::Wait)?;
     if let Some(principal) = &principal {
         state.load.check(principal)?;
         if let Some(stranger) = request.extensions().get::<Stranger>() {
             stranger.is_known();
         }
     }
-    let call = Call::new(note(&gate, params.ok().as_ref(), &request, principal.as_ref()), gate.changes);
+    let call = Call::new(note(&gate, params.ok().as_ref(), &request, principal.as_ref()), gate.kind == Kind::Change);
     let response = match principal.as_ref().map_or(Ok(()), |principal| authorize(principal, gate.right)) {
         Err(error) => Failure::from(error).into_response(),
         Ok(()) => {

@@ -16,6 +16,8 @@ use shared::time::WallTime;
 use shared::view::MeView;
 use tower::ServiceExt;
 
+use super::list::routes;
+use super::routes::Listed;
 use super::*;
 use crate::config::Registration;
 use crate::master::auth::AuthConfig;
@@ -77,6 +79,7 @@ impl Bench {
             site,
             access_log: false,
             load: Default::default(),
+            specification: Default::default(),
             shutdown: CancellationToken::new(),
         };
         Self { router: router(state.clone()), state: Arc::new(state), _directory: directory }
@@ -122,7 +125,7 @@ async fn each_path_lets_in_whom_the_list_says() {
     let bench = Bench::new();
     let (_, listed) = routes(&bench.state);
     assert!(listed.len() > 30);
-    for Listed { method, path, right } in listed {
+    for Listed { method, path, right, .. } in listed {
         let call = async |token: Option<String>| {
             let request = Request::builder().method(&method).uri(filled_in(path));
             let request = token.into_iter().fold(request, |request, token| request.header(AUTHORIZATION, token));
@@ -348,4 +351,65 @@ async fn pages_of_named_sites_may_call_and_no_others() {
     assert!(!foreign.headers.contains_key("access-control-allow-origin"));
     assert_eq!(ask(Method::POST, "https://portal.example").await.status, StatusCode::UNAUTHORIZED, "it may ask");
     assert_eq!(ask(Method::POST, "https://evil.example").await.status, StatusCode::FORBIDDEN);
+}
+
+/// `UPDATE_GOLDEN=1` writes it anew.
+#[tokio::test]
+async fn the_specification_is_the_one_that_is_checked_in() {
+    let bench = Bench::new();
+    let answer = bench.send(Request::get("/api/openapi.json").body(Body::empty()).expect("a request")).await;
+    assert_eq!(answer.headers["content-type"], "application/json");
+    let now = String::from_utf8(answer.body).expect("text") + "\n";
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.json");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, &now).expect("written");
+    }
+    let kept = std::fs::read_to_string(&path).expect("the copy");
+    let differs = now.lines().zip(kept.lines()).position(|(now, kept)| now != kept);
+    assert!(now == kept, "differs at line {differs:?}: run the tests with UPDATE_GOLDEN=1 and read what has changed");
+}
+
+#[tokio::test]
+async fn every_path_and_every_error_is_in_the_specification() {
+    let bench = Bench::new();
+    let answer = bench.send(Request::get("/api/openapi.json").body(Body::empty()).expect("a request")).await;
+    let specification: Value = serde_json::from_slice(&answer.body).expect("json");
+    let (_, listed) = routes(&bench.state);
+    let described = listed.iter().filter(|listed| listed.doc.is_some());
+    let mut count = 0;
+    for Listed { method, path, .. } in described {
+        let (path, method) = (path.replace("{*", "{"), method.as_str().to_ascii_lowercase());
+        assert!(specification["paths"][&path][&method].is_object(), "{method} {path}");
+        count += 1;
+    }
+    assert!(count >= 45, "{count}");
+    let text = specification["info"]["description"].as_str().expect("text");
+    for code in shared::error::ErrorCode::ALL {
+        assert!(text.contains(&format!("| `{}` | {} |", code.as_str(), code.http())), "{code:?}");
+    }
+    // What something refers to is there.
+    let all = serde_json::to_string(&specification).expect("json");
+    for name in all.split("\"#/components/schemas/").skip(1).map(|rest| rest.split('"').next().expect("a name")) {
+        assert!(specification["components"]["schemas"][name].is_object(), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_that_shows_it_loads_nothing_from_elsewhere() {
+    let bench = Bench::new();
+    let get = async |path: &str| bench.send(Request::get(path).body(Body::empty()).expect("a request")).await;
+    let moved = get("/api/docs").await;
+    assert_eq!(
+        (moved.status, &moved.headers["location"]),
+        (StatusCode::PERMANENT_REDIRECT, &HeaderValue::from_static("/api/docs/index.html"))
+    );
+    for file in ["index.html", "swagger-ui.css", "swagger-ui-bundle.js", "swagger-initializer.js"] {
+        let answer = get(&format!("/api/docs/{file}")).await;
+        assert_eq!(answer.status, StatusCode::OK, "{file}");
+        let policy = answer.headers["content-security-policy"].to_str().expect("text");
+        assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
+    }
+    let started = String::from_utf8(get("/api/docs/swagger-initializer.js").await.body).expect("text");
+    assert!(started.contains("/api/openapi.json"), "{started}");
+    assert_eq!(get("/api/docs/../secret").await.status, StatusCode::NOT_FOUND);
 }

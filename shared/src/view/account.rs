@@ -8,21 +8,26 @@ use crate::time::WallTime;
 
 /// The body of `POST /api/auth/setup`: makes the first admin.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SetupRequest {
     /// What the master printed at its first start.
     pub setup_token: String,
     /// The first admin's name.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"))]
     pub username: String,
     /// At least 12 characters.
+    #[cfg_attr(feature = "openapi", schema(min_length = 12, max_length = 1024))]
     pub password: String,
 }
 
 /// The body of `POST /api/auth/login`.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LoginRequest {
     /// Name.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"))]
     pub username: String,
     /// Password.
     pub password: String,
@@ -30,6 +35,7 @@ pub struct LoginRequest {
 
 /// The answer to setup, registration, login and refresh.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LoginView {
     /// For `Authorization: Bearer`.
     pub token: String,
@@ -51,6 +57,7 @@ impl std::fmt::Debug for LoginView {
 
 /// The body of `POST /api/auth/refresh`.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RefreshRequest {
     /// That of the last answer.
@@ -59,6 +66,7 @@ pub struct RefreshRequest {
 
 /// The body of `POST /api/auth/logout`.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LogoutRequest {
     /// End all logins of the caller, and not only this one.
@@ -68,6 +76,7 @@ pub struct LogoutRequest {
 
 /// The keys that tokens are signed with; their ids are no secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct KeysView {
     /// Signs.
     pub key_id: String,
@@ -77,6 +86,7 @@ pub struct KeysView {
 
 /// The answer to `GET /api/auth/me`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MeView {
     /// Who the token stands for.
     pub username: UserName,
@@ -86,11 +96,14 @@ pub struct MeView {
 
 /// The body of `POST /api/auth/register`.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RegisterRequest {
     /// The name to have.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"))]
     pub username: String,
     /// At least 12 characters.
+    #[cfg_attr(feature = "openapi", schema(min_length = 12, max_length = 1024))]
     pub password: String,
     /// What an admin made for this name; needed where the policy is `invite`.
     #[serde(default)]
@@ -99,21 +112,26 @@ pub struct RegisterRequest {
 
 /// The body of `POST /api/auth/password`: another password for whoever asks.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PasswordRequest {
     /// The present one.
     pub old_password: String,
     /// At least 12 characters.
+    #[cfg_attr(feature = "openapi", schema(min_length = 12, max_length = 1024))]
     pub new_password: String,
 }
 
 /// The body of `POST /api/users`.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CreateUserRequest {
     /// Name.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"))]
     pub username: String,
     /// At least 12 characters.
+    #[cfg_attr(feature = "openapi", schema(min_length = 12, max_length = 1024))]
     pub password: String,
     /// What they may do; `user` if it is left out.
     #[serde(default)]
@@ -122,6 +140,7 @@ pub struct CreateUserRequest {
 
 /// The body of `PATCH /api/users/{name}`: what is not named stays.
 #[derive(Clone, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct UpdateUserRequest {
     /// What they may do.
@@ -132,25 +151,30 @@ pub struct UpdateUserRequest {
     pub disabled: Option<bool>,
     /// At least 12 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_length = 12, max_length = 1024))]
     pub password: Option<String>,
 }
 
 /// The body of `POST /api/users/invites`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct InviteRequest {
     /// The name that can be registered with it, once.
+    #[cfg_attr(feature = "openapi", schema(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"))]
     pub username: String,
     /// What they may do then; `user` if it is left out.
     #[serde(default)]
     pub role: Option<Role>,
     /// How long it is good, in seconds; 7 days if it is left out, at most 30.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 2592000))]
     pub ttl_seconds: Option<u64>,
 }
 
 /// The answer to an invitation.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InviteView {
     /// For `POST /api/auth/register`.
     pub invite: String,
@@ -171,6 +195,7 @@ impl std::fmt::Debug for InviteView {
 
 /// An account.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UserView {
     /// Its name.
     pub username: UserName,
@@ -184,6 +209,7 @@ pub struct UserView {
 
 /// The answer to `GET /api/users`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UserListView {
     /// By name.
     pub users: Vec<UserView>,
@@ -191,20 +217,24 @@ pub struct UserListView {
 
 /// The body of `POST /api/tokens`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CreateTokenRequest {
     /// What it is for; up to 128 characters.
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 128))]
     pub name: String,
     /// The most that it may do; what the account may do if it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
     /// How long it is good, in seconds; 90 days if it is left out, at most 366.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 31622400))]
     pub ttl_seconds: Option<u64>,
 }
 
 /// A personal token, without what lets somebody in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenView {
     /// Names it.
     pub token_id: TokenId,
@@ -224,6 +254,7 @@ pub struct TokenView {
 
 /// The answer to `POST /api/tokens`: the only time that the token itself is shown.
 #[derive(Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct NewTokenView {
     /// For `Authorization: Bearer`.
     pub token: String,
@@ -241,6 +272,7 @@ impl std::fmt::Debug for NewTokenView {
 
 /// The answer to `GET /api/tokens`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TokenListView {
     /// By user and age.
     pub tokens: Vec<TokenView>,

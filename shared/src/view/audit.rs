@@ -6,6 +6,7 @@ use crate::audit::AuditEntry;
 
 /// A page of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditListView {
     /// The newest first; with `after` the oldest first.
     pub entries: Vec<AuditEntry>,

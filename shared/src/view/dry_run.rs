@@ -7,6 +7,7 @@ use crate::task::TaskSpec;
 
 /// The answer to `POST /api/tasks?dry_run=true`: nothing was kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DryRunView {
     /// Whose task it would be.
     pub user: UserName,
@@ -26,6 +27,7 @@ pub struct DryRunView {
 
 /// Whether an element would run on a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FitView {
     /// Which.
     pub worker_id: WorkerId,
@@ -38,6 +40,7 @@ pub struct FitView {
 
 /// Whether an element would run on a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Fit {
     /// At once.

@@ -11,6 +11,7 @@ const RUNS_LIMIT: usize = 1000;
 
 /// Elements in the same state, at the same worker, with the same end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ElementGroupView {
     /// Their indices: `0-9,12,20-30:2`. Of very many ranges the first 1,000, and `...`.
     pub elements: String,

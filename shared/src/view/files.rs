@@ -7,6 +7,7 @@ use crate::id::UserName;
 
 /// A page of the output files of a user, the newest task first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UserFilesView {
     /// Whose they are.
     pub user: UserName,
@@ -18,6 +19,7 @@ pub struct UserFilesView {
 
 /// A file and the task that wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct UserFileView {
     /// The submission.
     pub task_id: String,

@@ -8,6 +8,7 @@ use crate::time::WallTime;
 
 /// What happened to a task, in the order of time.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TimelineView {
     /// When.
     pub at: WallTime,
@@ -26,6 +27,7 @@ pub struct TimelineView {
 
 /// What the last run of a task has used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaskUsageView {
     /// From the start of the container to its end, in milliseconds.
     pub run_ms: Option<u64>,

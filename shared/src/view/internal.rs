@@ -12,6 +12,7 @@ use crate::time::WallTime;
 
 /// What the core knows.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct InternalStateView {
     /// The cluster's id.
     pub cluster_id: String,
@@ -51,6 +52,7 @@ pub struct InternalStateView {
 
 /// The scheduler.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SchedulerView {
     /// The name of its policy.
     pub policy: String,
@@ -62,6 +64,7 @@ pub struct SchedulerView {
 
 /// The numbers that the core decides by. Times are in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[allow(missing_docs, reason = "named as the settings of the configuration")]
 pub struct SettingsView {
     pub heartbeat_ms: u64,
@@ -76,6 +79,7 @@ pub struct SettingsView {
 
 /// Tasks that are equal to the scheduler.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ClassView {
     /// What one element asks for.
     pub resources: Resources,
@@ -95,6 +99,7 @@ pub struct ClassView {
 
 /// What is reserved on a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LedgerView {
     /// Which.
     pub worker_id: WorkerId,
@@ -110,6 +115,7 @@ pub struct LedgerView {
 
 /// A live run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LedgerRunView {
     /// `task-<ulid>.<index>`.
     pub element_id: String,
@@ -133,6 +139,7 @@ pub struct LedgerRunView {
 
 /// How long a worker is still believed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LeaseView {
     /// Which.
     pub worker_id: WorkerId,
@@ -148,6 +155,7 @@ pub struct LeaseView {
 
 /// A connection of a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LinkView {
     /// Its number; grows with every connection.
     pub session: u64,
@@ -165,6 +173,7 @@ pub struct LinkView {
 
 /// A task that has not ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct OpenTaskView {
     /// Its id.
     pub task_id: String,

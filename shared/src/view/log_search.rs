@@ -7,6 +7,7 @@ use crate::time::WallTime;
 
 /// Lines of a log that match, in the order in which they ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LogSearchView {
     /// The run whose log it is; none: there was no run yet.
     pub attempt: Option<u32>,
@@ -18,6 +19,7 @@ pub struct LogSearchView {
 
 /// A line of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LogMatchView {
     /// Where it was written.
     pub stream: LogStream,

@@ -6,6 +6,7 @@ use crate::id::WorkerId;
 
 /// The books of the master, compared with what is there.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RepairView {
     /// Each worker, by name.
     pub workers: Vec<WorkerRepairView>,
@@ -20,6 +21,7 @@ pub struct RepairView {
 
 /// One worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WorkerRepairView {
     /// Its name.
     pub worker_id: WorkerId,
@@ -72,6 +74,7 @@ impl WorkerRepairView {
 
 /// Whether a worker was compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RepairStatus {
     /// It was.
@@ -86,6 +89,7 @@ pub enum RepairStatus {
 
 /// One run of one element.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RunView {
     /// `task-<ulid>.<index>`.
     pub element_id: String,
