@@ -44,7 +44,7 @@ have cc || apt_install build-essential
 have tmux || apt_install tmux
 have cargo || die "cargo is missing: install Rust from https://rustup.rs (Debian's own is too old)"
 cargo_nextest
-schemathesis
+python_packages
 
 # What the tests start is built first, with the features that the tests are built with.
 run cargo build --workspace --bins --locked

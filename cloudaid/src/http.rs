@@ -26,6 +26,7 @@ mod connections;
 mod describe;
 mod docs;
 mod error;
+mod events;
 mod extract;
 mod files;
 mod follow;
@@ -36,14 +37,18 @@ mod list;
 mod load;
 mod log_search;
 mod logs;
+mod metrics;
 mod ndjson;
 mod peer;
 mod range;
 mod routes;
 mod serve;
 mod site;
+mod socket;
+mod sockets;
 mod submit;
 mod tasks;
+mod telemetry;
 mod tokens;
 mod trace;
 mod users;
@@ -53,6 +58,8 @@ mod workers;
 pub use load::Load;
 pub use serve::serve;
 pub use site::Site;
+pub use sockets::Sockets;
+pub use telemetry::Hub;
 
 /// How long a browser remembers what pages of others may do.
 const CORS_AGE: Duration = Duration::from_secs(600);
@@ -74,6 +81,10 @@ pub struct ApiState {
     pub access_log: bool,
     /// How much is taken on at a time.
     pub load: Arc<Load>,
+    /// Watches the workers.
+    pub telemetry: Hub,
+    /// Who has how many WebSockets.
+    pub sockets: Sockets,
     /// The specification of this API, as JSON; there once there is a router.
     pub specification: OnceLock<Bytes>,
     /// Cancelled when the master stops; ends the streams that would go on for ever.

@@ -31,6 +31,7 @@ use crate::store::{CommitError, Store, StoreError};
 pub mod accounts;
 pub mod auth;
 pub mod call;
+pub mod events;
 pub mod files;
 pub mod handle;
 pub mod live;
@@ -51,6 +52,7 @@ mod view;
 
 use auth::{Auth, AuthConfig, SecretError};
 use driver::{Driver, DriverError};
+use events::Events;
 use execute::Shell;
 use files::FileStore;
 use handle::ClusterHandle;
@@ -234,6 +236,8 @@ pub async fn run_with(
         site: config.site.clone(),
         access_log: config.access_log,
         load: Default::default(),
+        telemetry: http::Hub::start(cluster.clone(), shutdown.clone()),
+        sockets: Default::default(),
         specification: Default::default(),
         shutdown: shutdown.clone(),
     };
@@ -340,7 +344,9 @@ async fn recover(
         })
         .collect();
     let position = store.commit(changes, position).await?;
-    let shell = Shell::new(logs, gone, config.print_task_logs);
+    let owners = cluster.open_tasks().map(|(task, user)| (task, user.clone()));
+    let events = Events::new(cluster.epoch(), owners);
+    let shell = Shell::new(logs, events, gone, config.print_task_logs);
     for (key, worker) in cluster.live_runs() {
         shell.live.insert(key, worker.clone());
     }

@@ -26,6 +26,7 @@ pub use internal::{
 };
 pub use log_search::{LogMatchView, LogSearchView};
 pub use repair::{RepairStatus, RepairView, RunView, WorkerRepairView};
+pub use telemetry::{EventFrame, EventKind, EventView, TelemetryFrame, TelemetryView};
 pub use wait::{WAIT_SECONDS_LIMIT, WAIT_TASKS_LIMIT, WaitRequest, WaitView};
 
 mod account;
@@ -37,6 +38,7 @@ mod history;
 mod internal;
 mod log_search;
 mod repair;
+mod telemetry;
 mod wait;
 
 /// The answer to a submission.
@@ -221,6 +223,20 @@ pub struct AttemptView {
 pub struct HealthView {
     /// `live` or `ready`.
     pub status: String,
+}
+
+/// The answer to `GET /health/ready`, where all is well.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReadyView {
+    /// `ready`.
+    pub status: String,
+    /// `ok`: it can be read and takes commits.
+    pub store: String,
+    /// `ok`: there is room on it.
+    pub disk: String,
+    /// `ok`: no other master has taken over.
+    pub leadership: String,
 }
 
 /// A page of tasks, newest first.

@@ -21,6 +21,9 @@ pub enum WorkerState {
 }
 
 impl WorkerState {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Suspect, Self::Inactive];
+
     /// The name used on every wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -43,21 +43,21 @@ cargo_deny() {
         0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141
 }
 
-# schemathesis: makes calls of an HTTP API from its own specification. CLOUDAI_TEST_SCHEMATHESIS is where its packages are.
-schemathesis() {
+# The Python packages that tests use: CLOUDAI_TEST_PYTHON is where they are.
+python_packages() {
     local home digest
     digest=$(cksum <"$root/tests/requirements.txt" | cut -d ' ' -f 1)
-    home="$tools_dir/schemathesis-$digest"
+    home="$tools_dir/python-$digest"
     if [ ! -d "$home" ]; then
         mkdir -p "$tools_dir"
         local fresh
-        fresh=$(mktemp -d "$tools_dir/.schemathesis.XXXXXX")
+        fresh=$(mktemp -d "$tools_dir/.python.XXXXXX")
         python3 -m pip --version >/dev/null 2>&1 || apt_install python3-pip
-        say "installing schemathesis into $home"
+        say "installing Python packages into $home"
         PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore python3 -m pip install -q --no-deps \
             --target "$fresh" -r "$root/tests/requirements.txt"
         mv -T "$fresh" "$home" 2>/dev/null || [ -d "$home" ]
         rm -rf "$fresh"
     fi
-    export CLOUDAI_TEST_SCHEMATHESIS="$home"
+    export CLOUDAI_TEST_PYTHON="$home"
 }

@@ -158,7 +158,7 @@ async fn everybody_gets_what_is_theirs_and_nothing_else() {
             );
             let id = match path.as_str() {
                 "/api/tokens/{id}" => token(&ann, Role::ReadOnly).await.view.token_id.to_string(),
-                "/api/workers/{id}" => "worker-1".to_owned(),
+                "/api/workers/{id}" | "/telemetry/{id}" => "worker-1".to_owned(),
                 path if path.contains("{id}") => {
                     let id = ann.submit(if waiting { &waits } else { &task }).await.expect("accepted").task_id;
                     if !waiting {

@@ -33,7 +33,7 @@ impl Run<'_> {
         let values: Vec<_> = values.iter().map(|(name, value)| format!("{name:?} = {value:?}")).collect();
         std::fs::write(directory.join("schemathesis.toml"), format!("[parameters]\n{}\n", values.join("\n")))
             .expect("a configuration");
-        let packages = PathBuf::from(std::env::var_os("CLOUDAI_TEST_SCHEMATHESIS").expect("run ./tests/run.sh"));
+        let packages = PathBuf::from(std::env::var_os("CLOUDAI_TEST_PYTHON").expect("run ./tests/run.sh"));
         let mut command = Command::new("python3");
         command.args(["-m", "schemathesis.cli", "run", &format!("{}/api/openapi.json", self.cluster.master.url())]);
         command.args(["--checks", CHECKS, "--seed", "7", "--max-examples", "15", "--workers", "1", "--no-color"]);

@@ -64,7 +64,7 @@ impl Cluster {
             }
             Input::CancelTask { request, task } => step::cancel::on_cancel(self, now, request, task, effects),
             Input::EditTask { request, task, edit } => step::edit::on_edit(self, request, task, &edit, effects),
-            Input::DeleteTask { request, task } => step::delete::on_delete(self, request, task, effects),
+            Input::DeleteTask { request, task, user } => step::delete::on_delete(self, request, task, user, effects),
             Input::TaskSwept { task } => effects.push(Effect::Save(Change::Swept(task))),
             Input::CreateFirstUser { request, user } => step::user::on_create_first(self, request, user, effects),
             Input::ChangeAccount { request, name, change } => {
@@ -144,6 +144,11 @@ impl Cluster {
     #[must_use]
     pub fn knows_key(&self, user: &UserName, key: &Arc<str>) -> bool {
         self.keys.contains_key(&(user.clone(), Arc::clone(key)))
+    }
+
+    /// The submissions that have not ended, each with its owner.
+    pub fn open_tasks(&self) -> impl Iterator<Item = (TaskId, &UserName)> {
+        self.tasks.iter().map(|(id, task)| (*id, &task.record.user))
     }
 
     /// All personal tokens, by id.

@@ -17,7 +17,7 @@ pub enum Event {
     /// It has another name or other labels.
     TaskEdited { task: TaskId, name: Option<String> },
     /// It is forgotten; what it left on disk can go.
-    TaskDeleted { task: TaskId },
+    TaskDeleted { task: TaskId, user: UserName },
     /// A run was given to a worker.
     AttemptPlaced { task: TaskRef, key: AttemptKey, worker: WorkerId },
     /// Its container runs.

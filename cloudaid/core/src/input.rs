@@ -50,6 +50,8 @@ pub enum Input {
         request: RequestId,
         /// Which.
         task: TaskId,
+        /// Whose it is, as the store says.
+        user: UserName,
     },
     /// What a task that is no more had on disk is gone.
     TaskSwept {

@@ -14,6 +14,7 @@ use crate::master::auth::{Auth, Principal};
 const CHECKED_EVERY: Duration = Duration::from_secs(30);
 
 /// Somebody who stays.
+#[derive(Debug)]
 pub(super) struct Guest {
     principal: Principal,
     checked: Instant,

@@ -36,13 +36,13 @@ struct Strangers {
 /// A connection that there is room for.
 #[derive(Debug)]
 pub(super) struct Place {
-    _room: OwnedSemaphorePermit,
     stranger: Stranger,
 }
 
-/// Counts as a stranger until somebody proves who they are.
+/// Counts as a stranger until somebody proves who they are. Whoever has one keeps the room for the connection.
 #[derive(Debug, Clone)]
 pub(super) struct Stranger {
+    _room: Arc<OwnedSemaphorePermit>,
     strangers: Arc<Mutex<Strangers>>,
     address: IpAddr,
     number: u64,
@@ -76,8 +76,8 @@ impl Connections {
             oldest.cancel();
         }
         drop(strangers);
-        let stranger = Stranger { strangers: self.strangers.clone(), address, number, evicted };
-        Place { _room: room, stranger }
+        let stranger = Stranger { _room: Arc::new(room), strangers: self.strangers.clone(), address, number, evicted };
+        Place { stranger }
     }
 }
 

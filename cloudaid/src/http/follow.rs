@@ -3,7 +3,6 @@
 //! The log store keeps everything, so a slow client only falls behind; it holds up neither the task nor anybody else.
 
 use axum::extract::State;
-use axum::extract::ws::close_code;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::response::Response;
@@ -15,26 +14,17 @@ use shared::view::{LogEvent, TaskView};
 use tokio::sync::watch;
 
 use super::Shared;
-use super::authenticate::Guest;
-use super::error::{Failure, internal, invalid};
+use super::error::{Failure, internal};
 use super::extract::{Caller, Params, TaskPath};
+use super::socket::{self, Admitted, Client, Stop};
 use super::visible::{open_visible, single_element};
 use crate::master::logs::{LogChunk, LogChunks, LogOffsets};
 
-mod client;
 mod plan;
 mod start;
 
-use client::{Client, Stop};
 use plan::{Plan, Step, has_ended};
 use start::{Begin, Start};
-
-/// Clients have nothing to say here but pongs and goodbye.
-const INBOUND_LIMIT: usize = 4 * 1024;
-/// Closed because the token is good no longer; a code for private use, after the HTTP status.
-const UNAUTHENTICATED: u16 = 4401;
-/// The most that waits for a slow client in memory: a few frames of the log store.
-const WRITE_BUFFER_LIMIT: usize = 4 * 1024 * 1024;
 
 /// `GET /ws/tasks/{id}/logs`
 pub(super) async fn follow(
@@ -42,34 +32,30 @@ pub(super) async fn follow(
     Caller(principal): Caller,
     TaskPath(task): TaskPath,
     params: Params,
+    admitted: Admitted,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
     let start = Start::parse(params)?;
     let view = open_visible(&state, &principal, task).await?;
-    let upgrade = upgrade.map_err(|error| invalid(error.to_string(), "connect here with a WebSocket client"))?;
-    let upgrade = upgrade
-        .max_message_size(INBOUND_LIMIT)
-        .max_frame_size(INBOUND_LIMIT)
-        .write_buffer_size(0)
-        .max_write_buffer_size(WRITE_BUFFER_LIMIT);
-    let guest = Guest::new(principal);
-    Ok(upgrade.on_upgrade(move |socket| converse(Client::new(socket, guest), state, task, view, start)))
+    let shared = state.clone();
+    Ok(socket::open(upgrade, &state, admitted, move |client| converse(client, shared, task, view, start))?)
 }
 
-async fn converse(mut client: Client, state: Shared, task: TaskRef, view: TaskView, start: Start) {
+async fn converse(mut client: Client, state: Shared, task: TaskRef, view: TaskView, start: Start) -> Result<(), Stop> {
     let result = match single_element(task, &view) {
         Ok(element) => Follower::new(&mut client, state, element, view, start).run().await,
         Err(error) => Err(error.into()),
     };
-    let mut code = close_code::NORMAL;
-    if let Err(Stop::Refused(error)) = result {
-        if error.code == ErrorCode::Unauthenticated {
-            code = UNAUTHENTICATED;
-        }
+    let refused = match result {
+        Err(Stop::Refused(error)) => Some(error),
+        Ok(()) | Err(Stop::Gone) => None,
+    };
+    if let Some(error) = refused.clone() {
         // If this fails too, the client is gone.
         let _ = client.tell(&LogEvent::Error { error }).await;
     }
-    client.close(code).await;
+    client.close(refused.as_ref()).await;
+    Ok(())
 }
 
 /// Sends the log of one element.
@@ -147,7 +133,7 @@ impl<'a> Follower<'a> {
                     self.client.send(frame(chunk, self.start.times)).await?;
                 }
                 self.client.listen()?;
-                self.client.guest.check(&self.state.auth)?;
+                self.client.check()?;
             }
             if is_over || !self.start.follow {
                 return Ok(());
@@ -158,7 +144,7 @@ impl<'a> Follower<'a> {
 
     /// Looks at the task again if it has changed, and tells its state.
     async fn refresh(&mut self) -> Result<(), Stop> {
-        self.client.guest.check(&self.state.auth)?;
+        self.client.check()?;
         if self.changes.has_changed().unwrap_or_else(|_| !self.view.state.is_final()) {
             self.changes.mark_unchanged();
             self.view = self.state.cluster.task(self.element.into()).await?;

@@ -3,20 +3,35 @@
 use axum::Json;
 use axum::extract::State;
 use shared::error::{ApiError, ErrorCode};
-use shared::view::HealthView;
+use shared::view::{HealthView, ReadyView};
 
 use super::Shared;
 use super::error::Failure;
+
+/// With less free space than this the master does not call itself ready: what comes in has to be written.
+const LEAST_FREE: u64 = 64 * 1024 * 1024;
 
 /// `GET /health/live`: the process answers.
 pub(super) async fn live() -> Json<HealthView> {
     Json(HealthView { status: "live".to_owned() })
 }
 
-/// `GET /health/ready`: the cluster answers too.
-pub(super) async fn ready(State(state): State<Shared>) -> Result<Json<HealthView>, Failure> {
-    match state.cluster.status().await {
-        Ok(_) => Ok(Json(HealthView { status: "ready".to_owned() })),
-        Err(_) => Err(ApiError::new(ErrorCode::Unavailable, "the master is not ready", "try again in a second").into()),
+/// `GET /health/ready`: it is the one master, its store can be read and takes commits, and there is room on its disk.
+pub(super) async fn ready(State(state): State<Shared>) -> Result<Json<ReadyView>, Failure> {
+    let refuse = |what: &str| -> Failure {
+        ApiError::new(ErrorCode::Unavailable, format!("the master is not ready: {what}"), "try again in a second")
+            .into()
+    };
+    // One that another master has replaced ends at its next commit; until then its store says so.
+    if state.cluster.status().await.is_err() {
+        return Err(refuse("its store cannot be read"));
     }
+    if state.cluster.is_held() {
+        return Err(refuse("its store takes no commits"));
+    }
+    if state.files.free_bytes().await.is_some_and(|free| free < LEAST_FREE) {
+        return Err(refuse("its disk is full"));
+    }
+    let ok = || "ok".to_owned();
+    Ok(Json(ReadyView { status: "ready".to_owned(), store: ok(), disk: ok(), leadership: ok() }))
 }

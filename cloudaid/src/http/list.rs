@@ -10,16 +10,17 @@ use shared::time::WallTime;
 use shared::view::{
     AuditListView, CancelView, CreateTokenRequest, CreateUserRequest, DryRunView, FileListView, HealthView,
     InternalStateView, InviteRequest, InviteView, KeysView, LogSearchView, LoginRequest, LoginView, LogoutRequest,
-    MeView, NewTokenView, PasswordRequest, QueueView, RefreshRequest, RegisterRequest, RepairView, RetryRequest,
-    SetupRequest, ShutdownRequest, ShutdownView, StatusView, SubmitLineView, SubmitView, TaskCounts, TaskListView,
-    TaskView, TokenListView, UpdateUserRequest, UserFilesView, UserListView, UserView, WaitRequest, WaitView, WhyView,
-    WorkerListView, WorkerView,
+    MeView, NewTokenView, PasswordRequest, QueueView, ReadyView, RefreshRequest, RegisterRequest, RepairView,
+    RetryRequest, SetupRequest, ShutdownRequest, ShutdownView, StatusView, SubmitLineView, SubmitView, TaskCounts,
+    TaskListView, TaskView, TelemetryView, TokenListView, UpdateUserRequest, UserFilesView, UserListView, UserView,
+    WaitRequest, WaitView, WhyView, WorkerListView, WorkerView,
 };
 
 use super::describe::{BYTES, Doc, bytes, doc, one_of, pattern, switch, text, whole};
 use super::routes::{Listed, Right, Routes};
 use super::{
-    Shared, audit, auth, cluster, docs, files, follow, health, log_search, logs, submit, tasks, tokens, users, workers,
+    Shared, audit, auth, cluster, docs, events, files, follow, health, log_search, logs, metrics, submit, tasks,
+    telemetry, tokens, users, workers,
 };
 
 const OK: StatusCode = StatusCode::OK;
@@ -30,7 +31,12 @@ const NO_CONTENT: StatusCode = StatusCode::NO_CONTENT;
 pub(super) fn routes(state: &Shared) -> (Router<Shared>, Vec<Listed>) {
     let routes = Routes::new(state.clone());
     let routes = cluster_paths(files_paths(task_paths(people_paths(auth_paths(routes)))));
-    routes.socket("/ws/tasks/{id}/logs", Right::Look, follow::follow).finish()
+    routes
+        .socket("/ws/tasks/{id}/logs", Right::Look, follow::follow)
+        .socket("/ws/telemetry", Right::Look, telemetry::follow)
+        .socket("/ws/telemetry/{id}", Right::Look, telemetry::follow_one)
+        .socket("/ws/events", Right::Look, events::follow)
+        .finish()
 }
 
 fn auth_paths(routes: Routes) -> Routes {
@@ -323,7 +329,7 @@ fn cluster_paths(routes: Routes) -> Routes {
             "/health/ready",
             Public,
             health::ready,
-            doc("Whether the master takes work").answers::<HealthView>(OK, "It does"),
+            doc("Whether the master takes work").answers::<ReadyView>(OK, "It does"),
         )
         .get(
             "/api/openapi.json",
@@ -338,6 +344,29 @@ fn cluster_paths(routes: Routes) -> Routes {
         )
         .page("/api/docs", Public, docs::page)
         .page("/api/docs/{*file}", Public, docs::asset)
+        .get(
+            "/telemetry",
+            Look,
+            telemetry::all,
+            doc("How all workers are")
+                .about("Usage, allocation, running tasks and last heartbeat; `/ws/telemetry` tells it as it changes.")
+                .answers::<TelemetryView>(OK, "At this moment"),
+        )
+        .get(
+            "/telemetry/{id}",
+            Look,
+            telemetry::one,
+            doc("How a worker is")
+                .path_of::<WorkerId>("id", "The worker")
+                .answers::<TelemetryView>(OK, "At this moment")
+                .refused(&[WorkerNotFound]),
+        )
+        .get(
+            "/metrics",
+            Look,
+            metrics::render,
+            doc("Figures for Prometheus").answers_as(OK, metrics::KIND, text(), "Its text format 0.0.4"),
+        )
         .get("/api/workers", Look, workers::list, doc("List workers").answers::<WorkerListView>(OK, "The workers"))
         .get(
             "/api/workers/{id}",

@@ -72,13 +72,15 @@ impl Bench {
             });
         }
         let state = ApiState {
-            cluster,
+            cluster: cluster.clone(),
             auth,
             logs,
             files: FileStore::open(&directory.path().join("files")).expect("files"),
             site,
             access_log: false,
             load: Default::default(),
+            telemetry: Hub::start(cluster, CancellationToken::new()),
+            sockets: Default::default(),
             specification: Default::default(),
             shutdown: CancellationToken::new(),
         };

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cloudaid_core::Cluster;
@@ -73,6 +74,7 @@ impl Driver {
             };
             let (inputs, reads) = self.collect(first);
             self.run_batch(inputs).await?;
+            self.shell.pulse.notify_one();
             for read in reads {
                 read(&self.cluster);
             }
@@ -181,6 +183,7 @@ impl Driver {
         effects: Vec<Effect>,
         reason: &StoreError,
     ) -> Result<Vec<Effect>, DriverError> {
+        self.shell.held.store(true, Ordering::Relaxed);
         error!("The store does not take a commit: {reason}. New work is refused until it does");
         let effects: Vec<_> = effects.into_iter().filter_map(|effect| self.answer_unknown(effect)).collect();
         let mut delay = Duration::from_millis(100);
@@ -198,6 +201,7 @@ impl Driver {
                 Err(CommitError::Unavailable(_) | CommitError::Unknown(_)) => {}
             }
         }
+        self.shell.held.store(false, Ordering::Relaxed);
         info!("The store takes commits again");
         let mut effects = effects;
         let now = clock::now();

@@ -1,13 +1,15 @@
 //! From effects to IO: one flat match. Nothing is decided here.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use cloudaid_core::effect::Effect;
 use cloudaid_core::event::Event;
 use shared::id::TaskId;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::accounts::Accounts;
+use super::events::Events;
 use super::heard::Heard;
 use super::links::Links;
 use super::live::{LiveRuns, Watchers};
@@ -27,6 +29,12 @@ pub(crate) struct Shell {
     pub(crate) watchers: Watchers,
     pub(crate) repairs: Repairs,
     pub(crate) logs: LogStore,
+    /// What has happened to tasks and workers.
+    pub(crate) events: Arc<Events>,
+    /// Told after each batch.
+    pub(crate) pulse: Notify,
+    /// Whether the store takes no commits.
+    pub(crate) held: AtomicBool,
     /// Tasks whose bytes can go.
     pub(crate) gone: mpsc::UnboundedSender<TaskId>,
     /// Print the last lines of a task's log when it ends.
@@ -35,7 +43,12 @@ pub(crate) struct Shell {
 
 impl Shell {
     /// One without callers, connections or runs.
-    pub(crate) fn new(logs: LogStore, gone: mpsc::UnboundedSender<TaskId>, print_task_logs: bool) -> Self {
+    pub(crate) fn new(
+        logs: LogStore,
+        events: Events,
+        gone: mpsc::UnboundedSender<TaskId>,
+        print_task_logs: bool,
+    ) -> Self {
         Self {
             replies: Replies::default(),
             links: Links::default(),
@@ -45,6 +58,9 @@ impl Shell {
             watchers: Watchers::default(),
             repairs: Repairs::default(),
             logs,
+            events: Arc::new(events),
+            pulse: Notify::default(),
+            held: AtomicBool::new(false),
             gone,
             print_task_logs,
         }
@@ -64,6 +80,7 @@ impl Shell {
 
     fn publish(&self, event: &Event) {
         narrate::event(event);
+        self.events.publish(event);
         match event {
             Event::AttemptPlaced { task, key, worker } => {
                 self.live.insert(*key, worker.clone());
@@ -85,7 +102,7 @@ impl Shell {
             Event::TokenChanged { id, record } => self.accounts.set_token(*id, record.clone()),
             Event::LoginChanged { id, record } => self.accounts.set_login(*id, record.clone()),
             // Nobody takes them only while the master stops; the next start does.
-            Event::TaskDeleted { task } => {
+            Event::TaskDeleted { task, .. } => {
                 let _ = self.gone.send(*task);
                 self.watchers.bump(*task);
             }

@@ -71,6 +71,16 @@ impl FileStore {
         }
     }
 
+    /// Free space on the disk, if it tells.
+    pub async fn free_bytes(&self) -> Option<u64> {
+        let directory = self.directory.clone();
+        let free = tokio::task::spawn_blocking(move || {
+            let disk = rustix::fs::statvfs(&*directory).ok()?;
+            Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+        });
+        free.await.ok().flatten()
+    }
+
     fn run_directory(&self, element: ElementId, attempt: u32) -> PathBuf {
         self.directory.join(element.task.to_string()).join(format!("{}-{attempt}", element.index))
     }

@@ -4,6 +4,7 @@
 //! core, what the store knows better of the store; both only ever show what is committed.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cloudaid_core::Cluster;
@@ -33,6 +34,7 @@ use tokio_util::sync::CancellationToken;
 use super::accounts::Accounts;
 use super::call::Call;
 use super::driver::Message;
+use super::events::Events;
 use super::execute::Shell;
 use super::live::LiveRuns;
 use super::{drain, view};
@@ -69,7 +71,8 @@ impl ClusterHandle {
     /// The handle of a master that has stopped: every call fails.
     #[cfg(test)]
     pub(crate) fn detached(logs: super::logs::LogStore) -> Self {
-        let shell = Shell::new(logs, mpsc::unbounded_channel().0, false);
+        let events = Events::new(shared::id::Epoch(1), []);
+        let shell = Shell::new(logs, events, mpsc::unbounded_channel().0, false);
         let store = Arc::new(crate::store::memory::MemoryStore::default());
         Self::new(mpsc::channel(1).0, Arc::new(shell), store, CancellationToken::new())
     }
@@ -167,8 +170,8 @@ impl ClusterHandle {
     /// # Errors
     /// Not found, or not ended.
     pub async fn delete(&self, task: TaskId) -> Result<(), ApiError> {
-        self.stored(task.into()).await?;
-        self.ask(|request| Input::DeleteTask { request, task }).await.map(|_done| ())
+        let user = self.stored(task.into()).await?.record.user.clone();
+        self.ask(|request| Input::DeleteTask { request, task, user }).await.map(|_done| ())
     }
 
     /// What a task that is no more had on disk is gone.
@@ -375,6 +378,23 @@ impl ClusterHandle {
     /// Conflict if there is one already.
     pub async fn create_first_user(&self, user: UserRecord) -> Result<(), ApiError> {
         self.ask(|request| Input::CreateFirstUser { request, user }).await.map(|_done| ())
+    }
+
+    /// What has happened to tasks and workers.
+    #[must_use]
+    pub fn events(&self) -> Arc<Events> {
+        Arc::clone(&self.shell.events)
+    }
+
+    /// Returns when something may have changed since it last did.
+    pub async fn pulse(&self) {
+        self.shell.pulse.notified().await;
+    }
+
+    /// Whether the store takes no commits at the moment.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.shell.held.load(Ordering::Relaxed)
     }
 
     /// Changes whenever the task has changed.

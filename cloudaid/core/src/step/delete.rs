@@ -1,6 +1,6 @@
 //! Forgets work that has ended, with all that it left.
 
-use shared::id::{RequestId, TaskId};
+use shared::id::{RequestId, TaskId, UserName};
 
 use crate::cluster::Cluster;
 use crate::effect::{Answer, Effect};
@@ -9,12 +9,12 @@ use crate::record::Change;
 use crate::reject::Reject;
 
 /// Whether it is there at all is known to the store, which was asked before; here only what has not ended is known.
-pub(crate) fn on_delete(cluster: &Cluster, request: RequestId, id: TaskId, effects: &mut Vec<Effect>) {
+pub(crate) fn on_delete(cluster: &Cluster, request: RequestId, id: TaskId, user: UserName, effects: &mut Vec<Effect>) {
     let answer = match cluster.tasks.get(&id) {
         Some(task) => Err(Reject::NotEnded(id.into(), task.tally().summary())),
         None => {
             effects.push(Effect::Save(Change::Gone(id)));
-            effects.push(Effect::Publish(Event::TaskDeleted { task: id }));
+            effects.push(Effect::Publish(Event::TaskDeleted { task: id, user }));
             Ok(Answer::Done)
         }
     };

@@ -18,7 +18,8 @@ fn edit(world: &mut World, task: TaskId, edit: TaskEdit) -> (Result<Answer, Reje
 }
 
 fn delete(world: &mut World, task: TaskId) -> (Result<Answer, Reject>, Vec<String>) {
-    let (answer, effects) = world.ask(|request| Input::DeleteTask { request, task });
+    let (answer, effects) =
+        world.ask(|request| Input::DeleteTask { request, task, user: "ada".parse().expect("a name") });
     (answer, brief(&effects))
 }
 

@@ -1,0 +1,102 @@
+//! How many WebSockets a user has open.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use parking_lot::Mutex;
+use shared::error::{ApiError, ErrorCode};
+use shared::id::UserName;
+use shared::role::Role;
+
+use super::Shared;
+use super::authenticate::Guest;
+use super::connections::Stranger;
+use super::error::Failure;
+use super::extract::Caller;
+use super::socket::Admitted;
+use crate::master::auth::Principal;
+
+/// Of one user; admins are bound only by what there is in all.
+const PER_USER: usize = 1_000;
+
+/// Who has how many.
+#[derive(Debug, Clone, Default)]
+pub struct Sockets {
+    open: Arc<Mutex<HashMap<UserName, usize>>>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Seat {
+    sockets: Sockets,
+    user: UserName,
+}
+
+impl Sockets {
+    fn take(&self, principal: &Principal) -> Result<Seat, ApiError> {
+        let mut open = self.open.lock();
+        let count = open.entry(principal.user.clone()).or_default();
+        if *count >= PER_USER && principal.role != Role::Admin {
+            let message = format!("{} has {count} WebSockets open already", principal.user);
+            return Err(ApiError::new(ErrorCode::ResourceExhausted, message, "close some"));
+        }
+        *count += 1;
+        drop(open);
+        Ok(Seat { sockets: self.clone(), user: principal.user.clone() })
+    }
+
+    /// All of them.
+    pub(super) fn count(&self) -> usize {
+        self.open.lock().values().sum()
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut open = self.sockets.open.lock();
+        if let Some(count) = open.get_mut(&self.user) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.user);
+            }
+        }
+    }
+}
+
+impl FromRequestParts<Shared> for Admitted {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, Failure> {
+        let Caller(principal) = Caller::from_request_parts(parts, state).await?;
+        let seat = state.sockets.take(&principal)?;
+        let stranger = parts.extensions.get::<Stranger>().cloned();
+        Ok(Self { guest: Guest::new(principal), _seat: seat, _stranger: stranger })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::id::LoginId;
+
+    use super::*;
+    use crate::master::auth::Via;
+
+    #[test]
+    fn a_user_has_so_many_and_each_that_closes_makes_room() {
+        let sockets = Sockets::default();
+        let principal = |name: &str, role| {
+            let via = Via::Login(LoginId(7u128.into()));
+            Principal { user: name.parse().expect("a name"), role, via }
+        };
+        let (ann, admin) = (principal("ann", Role::User), principal("admin", Role::Admin));
+        let mut seats: Vec<_> = (0..PER_USER).map(|_| sockets.take(&ann).expect("a seat")).collect();
+        assert_eq!(sockets.take(&ann).expect_err("one too many").code, ErrorCode::ResourceExhausted);
+        let others: Vec<_> = (0..PER_USER + 1).map(|_| sockets.take(&admin).expect("a seat")).collect();
+        seats.pop();
+        let last = sockets.take(&ann).expect("a seat");
+        assert_eq!(sockets.count(), 2 * PER_USER + 1);
+        drop((seats, others, last));
+        assert!(sockets.open.lock().is_empty());
+    }
+}
