@@ -52,7 +52,8 @@ impl Embedded {
         let master = tokio::spawn(cloudaid::master::run(config, sender, shutdown.clone()));
         let started: Started = started.await.expect("the master starts");
         for number in 1..=workers {
-            let config = worker_config(directory.path(), number, &started, capacity);
+            let token_file = started.worker_token_file.clone();
+            let config = worker_config(directory.path(), number, started.grpc, token_file, capacity);
             let engine: Arc<dyn Runtime> = Arc::<R>::clone(engine);
             let shutdown = shutdown.clone();
             tokio::spawn(async move { cloudaid::worker::run_with(engine, config, shutdown).await });
@@ -172,12 +173,23 @@ fn master_config(data_dir: PathBuf) -> MasterConfig {
     }
 }
 
-fn worker_config(directory: &Path, number: usize, master: &Started, overrides: CapacityOverrides) -> WorkerConfig {
+/// How the worker of this number is started.
+///
+/// # Panics
+/// Never.
+#[must_use]
+pub fn worker_config(
+    directory: &Path,
+    number: usize,
+    grpc: impl std::fmt::Display,
+    token_file: PathBuf,
+    overrides: CapacityOverrides,
+) -> WorkerConfig {
     WorkerConfig {
-        masters: vec![format!("http://{}", master.grpc)],
+        masters: vec![format!("http://{grpc}")],
         name: format!("worker-{number}").parse().expect("a name"),
         data_dir: directory.join(format!("worker-{number}")),
-        token: WorkerToken::File(master.worker_token_file.clone()),
+        token: WorkerToken::File(token_file),
         docker_host: None,
         overrides,
         labels: Default::default(),
