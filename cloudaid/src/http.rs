@@ -18,6 +18,7 @@ use crate::master::files::FileStore;
 use crate::master::handle::ClusterHandle;
 use crate::master::logs::LogStore;
 
+mod archive;
 mod audit;
 mod auth;
 mod authenticate;

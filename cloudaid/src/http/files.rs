@@ -18,11 +18,11 @@ use shared::view::{FileListView, FileView, UserFileView, UserFilesView};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
-use super::Shared;
 use super::error::{Failure, internal, invalid};
 use super::extract::{Caller, FilePath, Params, TaskPath};
 use super::range::{self, Part};
 use super::visible::{note_foreign, open_visible};
+use super::{Shared, archive};
 use crate::master::auth::{Principal, may_see};
 use crate::store::{FileQuery, StoredFile};
 
@@ -64,7 +64,8 @@ pub(super) async fn of_user(
     Ok(Json(UserFilesView { user, files: files.iter().map(view).collect(), next_cursor }))
 }
 
-/// `GET /api/files/{id}`: the list; with `path_hex` a download, for names that cannot stand in a path.
+/// `GET /api/files/{id}`: the list; with `path_hex` a download, for names that cannot stand in a path; with `archive` all
+/// of them in one.
 pub(super) async fn list_or_download(
     state: State<Shared>,
     Caller(principal): Caller,
@@ -72,6 +73,13 @@ pub(super) async fn list_or_download(
     headers: HeaderMap,
     mut params: Params,
 ) -> Result<Response, Failure> {
+    if let Some(form) = params.one("archive")? {
+        params.finish()?;
+        let TaskPath(task) = path;
+        let view = open_visible(&state, &principal, task).await?;
+        let files = state.cluster.files(task).await?;
+        return Ok(archive::answer(state.files.clone(), task, view.array.is_some(), files, form));
+    }
     match path_hex(&mut params)? {
         None => Ok(list(state, Caller(principal), path, params).await?.into_response()),
         Some(name) => send(&state, &principal, Wanted::parse(path.0, name, params)?, &headers).await,

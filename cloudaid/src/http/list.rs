@@ -295,10 +295,17 @@ fn files_paths(routes: Routes) -> Routes {
             files::list_or_download,
             part(
                 file(doc("List the output files of a task"))
-                    .about("With `path_hex`: download that one.")
+                    .about("With `path_hex`: download that one. With `archive`: all of them in one stream.")
+                    .query(
+                        "archive",
+                        one_of(&["tar", "zip"]),
+                        "As this; those of an array in a folder for each element",
+                    )
                     .path_of::<TaskRef>("id", "The task or element")
                     .answers::<FileListView>(OK, "The files, or the bytes of one")
-                    .or_answers(BYTES, bytes()),
+                    .or_answers(BYTES, bytes())
+                    .or_answers("application/x-tar", bytes())
+                    .or_answers("application/zip", bytes()),
             ),
         )
         .get(

@@ -60,6 +60,14 @@ impl FileStore {
         tokio::fs::File::open(self.blob(element, attempt, &file.blake3)).await
     }
 
+    /// The same, on a thread that may block.
+    ///
+    /// # Errors
+    /// It is not there or cannot be read.
+    pub fn open_file_here(&self, element: ElementId, attempt: u32, file: &FileRecord) -> io::Result<File> {
+        File::open(self.blob(element, attempt, &file.blake3))
+    }
+
     /// Removes all files of a task.
     ///
     /// # Errors
