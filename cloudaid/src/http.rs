@@ -24,6 +24,7 @@ mod auth;
 mod authenticate;
 mod cluster;
 mod connections;
+mod counted;
 mod describe;
 mod docs;
 mod error;

@@ -150,7 +150,7 @@ impl ErrorCode {
             Self::ResourceExhausted => row("resource_exhausted", GrpcCode::ResourceExhausted, 429, exit::TEMPORARY),
             Self::Unavailable => row("unavailable", GrpcCode::Unavailable, 503, exit::UNAVAILABLE),
             Self::OutcomeUnknown => row("outcome_unknown", GrpcCode::Unavailable, 503, exit::TEMPORARY),
-            Self::Timeout => row("timeout", GrpcCode::DeadlineExceeded, 504, exit::TEMPORARY),
+            Self::Timeout => row("timeout", GrpcCode::DeadlineExceeded, 408, exit::TEMPORARY),
             Self::Internal => row("internal", GrpcCode::Internal, 500, exit::INTERNAL),
         }
     }
@@ -184,7 +184,7 @@ impl ErrorCode {
             Self::OutcomeUnknown => {
                 "It is not known whether the request took effect; retry with the same `Idempotency-Key`"
             }
-            Self::Timeout => "A deadline passed",
+            Self::Timeout => "What was sent did not arrive in time",
             Self::Internal => "A fault of the server. Its log says more",
         }
     }

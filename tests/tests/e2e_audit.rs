@@ -85,6 +85,45 @@ async fn what_was_done_and_what_was_refused_is_there_with_who_it_was() {
 }
 
 #[tokio::test]
+async fn what_somebody_may_not_do_is_noted_and_strangers_do_not_fill_the_log() {
+    let cluster = Cluster::start(0).await;
+    let admin = cluster.api();
+    let (ann, nobody) = (user(&admin, "ann", "user").await, admin.with_token(""));
+    let made: Value = ann.post("/api/tokens", &json!({"name": "script"})).await.expect("a token");
+    let script = ann.with_token(made["token"].as_str().expect("a token"));
+    let refused = |answer: Result<Value, Failure>| match answer {
+        Err(Failure::Refused { status, .. }) => status,
+        other => panic!("not refused: {other:?}"),
+    };
+    assert_eq!(refused(ann.get("/api/audit").await), 403);
+    assert_eq!(refused(nobody.post("/api/shutdown", &json!({})).await), 401);
+    // What a script has might be stolen: it takes no account over.
+    let passwords = json!({"old_password": ADMIN_PASSWORD, "new_password": "another good one"});
+    assert_eq!(refused(script.post("/api/auth/password", &passwords).await), 403);
+    assert_eq!(refused(script.post("/api/tokens", &json!({"name": "more"})).await), 403);
+    assert_eq!(refused(script.post("/api/auth/logout", &json!({"everywhere": true})).await), 409);
+    for _ in 0..200 {
+        assert_eq!(refused(nobody.post("/api/auth/refresh", &json!({"refresh_token": "x"})).await), 401);
+    }
+    let large = json!({"refresh_token": "x".repeat(17_000)});
+    assert_eq!(refused(nobody.post("/api/auth/refresh", &large).await), 413);
+    let expected = [
+        "ann login GET /api/audit  permission_denied",
+        "- none POST /api/shutdown  unauthenticated",
+        "ann token POST /api/auth/password  permission_denied",
+        "ann token POST /api/tokens  permission_denied",
+    ];
+    let found = eventually(PATIENCE, "all of it", || async {
+        let found = entries(&admin).await;
+        expected.iter().all(|line| found.iter().any(|entry| entry == line)).then_some(found)
+    })
+    .await;
+    let of_strangers = found.iter().filter(|line| line.contains("/api/auth/refresh")).count();
+    assert!((1..=40).contains(&of_strangers), "{of_strangers}");
+    let _still_in: Value = ann.get("/api/auth/me").await.expect("the login is as it was");
+}
+
+#[tokio::test]
 async fn whoever_changes_the_log_is_found_out() {
     let mut cluster = Cluster::start(0).await;
     let admin = cluster.api();

@@ -38,6 +38,7 @@ async fn refusals_have_one_shape_the_right_status_and_a_hint() {
         (post("{"), 400, "invalid_argument"),
         (post("[]"), 400, "invalid_argument"),
         (post(r#"{"image":"a","cpus":1}"#), 400, "invalid_argument"),
+        (post(r#"{"image":"a","labels":{"a":"1","a":"2"}}"#), 400, "invalid_argument"),
         (post(r#"{"image":"a","cpu_cores":-1}"#), 400, "invalid_argument"),
         (post(r#"{"image":"a","cpu_cores":"NaN"}"#), 400, "invalid_argument"),
         (post(r#"{"image":"a","mem":1e300}"#), 400, "invalid_argument"),

@@ -46,7 +46,7 @@ pub(super) fn authenticate(state: &Shared, headers: &HeaderMap) -> Result<Princi
 }
 
 /// The token of `Authorization: Bearer`, which must be there exactly once.
-fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
+pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
     let missing = |message: &str| {
         let hint = "log in with `cloudctl login`, or send the header `Authorization: Bearer TOKEN`";
         ApiError::new(ErrorCode::Unauthenticated, message, hint)

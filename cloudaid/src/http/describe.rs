@@ -23,6 +23,8 @@ use utoipa::openapi::{
 use super::routes::{Listed, Right};
 
 const JSON: &str = "application/json";
+/// Whether a personal token is not enough.
+const BY_LOGIN: &str = "x-login-only";
 /// The least role that may call; without it anybody may.
 const LEAST_ROLE: &str = "x-least-role";
 /// Bytes of no known kind.
@@ -185,9 +187,11 @@ impl Doc {
         let role = match listed.right.least_role() {
             None => "Anybody may call it.".to_owned(),
             Some(role) => {
-                let extensions = ExtensionsBuilder::new().add(LEAST_ROLE, role.as_str()).build();
-                operation = operation.extensions(Some(extensions));
-                format!("Needs the role `{role}`.")
+                let by_login = listed.right == Right::Own;
+                let extensions = ExtensionsBuilder::new().add(LEAST_ROLE, role.as_str()).add(BY_LOGIN, by_login);
+                operation = operation.extensions(Some(extensions.build()));
+                let but = if by_login { ", and a login: a personal token does not do" } else { "" };
+                format!("Needs the role `{role}`{but}.")
             }
         };
         let about = self.about.map_or_else(|| role.clone(), |about| format!("{about}\n\n{role}"));

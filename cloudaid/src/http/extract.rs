@@ -21,6 +21,10 @@ use crate::master::auth::Principal;
 
 /// The largest JSON body, in bytes.
 pub(super) const BODY_LIMIT: usize = 1024 * 1024;
+/// Of whoever asks here, a body is read so far. Otherwise [`BODY_LIMIT`] counts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BodyLimit(pub(super) usize);
+
 /// How long a JSON body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -192,7 +196,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
         is_json(&parts.headers)?;
-        Ok(Self(json::parse(&read_body(body).await?)?))
+        Ok(Self(json::parse(&read_body(body, limit(&parts)).await?)?))
     }
 }
 
@@ -204,7 +208,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for MaybeJson<T> {
     type Rejection = Failure;
     async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
         let (parts, body) = request.into_parts();
-        let body = read_body(body).await?;
+        let body = read_body(body, limit(&parts)).await?;
         if body.is_empty() {
             return Ok(Self(None));
         }
@@ -213,35 +217,39 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for MaybeJson<T> {
     }
 }
 
+fn limit(parts: &Parts) -> usize {
+    parts.extensions.get::<BodyLimit>().map_or(BODY_LIMIT, |limit| limit.0)
+}
+
 fn is_json(headers: &HeaderMap) -> Result<(), ApiError> {
-    match media_type(headers) {
+    match media_type(headers).as_deref() {
         Some("application/json") => Ok(()),
         _ => Err(invalid("the body is not JSON", "send it with `Content-Type: application/json`")),
     }
 }
 
-/// The media type without its parameters, as it was written.
-pub(super) fn media_type(headers: &HeaderMap) -> Option<&str> {
+/// The media type without its parameters, in lower case.
+pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(CONTENT_TYPE)?.to_str().ok()?;
-    value.split(';').next().map(str::trim)
+    value.split(';').next().map(|kind| kind.trim().to_ascii_lowercase())
 }
 
 /// The whole body, if it is not too large and comes in time.
-pub(super) async fn read_body(body: Body) -> Result<Bytes, ApiError> {
-    let read = tokio::time::timeout(BODY_TIMEOUT, collect(body)).await;
+pub(super) async fn read_body(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    let read = tokio::time::timeout(BODY_TIMEOUT, collect(body, limit)).await;
     read.unwrap_or_else(|_| {
         let message = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
         Err(ApiError::new(ErrorCode::Timeout, message, "send it in one go"))
     })
 }
 
-async fn collect(body: Body) -> Result<Bytes, ApiError> {
+async fn collect(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     let mut stream = body.into_data_stream();
     let mut bytes = BytesMut::new();
     while let Some(data) = stream.next().await {
         let data = data.map_err(|_| invalid("the body ended early", "send it again"))?;
-        if bytes.len() + data.len() > BODY_LIMIT {
-            let message = format!("the body is larger than {BODY_LIMIT} bytes");
+        if bytes.len() + data.len() > limit {
+            let message = format!("the body is larger than {limit} bytes");
             return Err(ApiError::new(
                 ErrorCode::TooLarge,
                 message,

@@ -1,5 +1,7 @@
 //! Parses JSON so that a refusal names the field.
 
+mod unique;
+
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use shared::error::ApiError;
@@ -11,7 +13,9 @@ pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
     if text.trim_ascii_start().first() == Some(&b'[') {
         return Err(invalid("the body is a list", "send one object, {...}"));
     }
-    serde_json::from_slice(text).map_err(|error| explain(text, &error))
+    let parsed = serde_json::from_slice(text).map_err(|error| explain(text, &error))?;
+    unique::check(text).map_err(|error| explain(text, &error))?;
+    Ok(parsed)
 }
 
 fn explain(text: &[u8], error: &serde_json::Error) -> ApiError {

@@ -41,7 +41,7 @@ pub(super) fn routes(state: &Shared) -> (Router<Shared>, Vec<Listed>) {
 
 fn auth_paths(routes: Routes) -> Routes {
     use ErrorCode::{Conflict, Unauthenticated};
-    use Right::{Administer, Look, Public};
+    use Right::{Administer, Look, Own, Public};
     routes
         .post("/api/auth/setup", Public, auth::setup, doc("Make the first account, an admin")
             .about("For whoever holds the token that the master keeps in `setup.token` until then.")
@@ -74,7 +74,7 @@ fn auth_paths(routes: Routes) -> Routes {
             .maybe_body::<LogoutRequest>()
             .done(NO_CONTENT, "The login has ended")
             .refused(&[Conflict]))
-        .post("/api/auth/password", Look, auth::password, doc("Change one's own password")
+        .post("/api/auth/password", Own, auth::password, doc("Change one's own password")
             .about("All other logins of the account end.")
             .body::<PasswordRequest>()
             .done(NO_CONTENT, "It is changed"))
@@ -87,7 +87,7 @@ fn auth_paths(routes: Routes) -> Routes {
 
 fn people_paths(routes: Routes) -> Routes {
     use ErrorCode::{Conflict, NotFound, ResourceExhausted, UserNotFound};
-    use Right::{Administer, Look};
+    use Right::{Administer, Look, Own};
     let user = |doc: Doc| doc.path_of::<UserName>("name", "The user").refused(&[UserNotFound]);
     routes
         .get(
@@ -148,7 +148,7 @@ fn people_paths(routes: Routes) -> Routes {
         )
         .post(
             "/api/tokens",
-            Look,
+            Own,
             tokens::create,
             doc("Make a personal token, for a script")
                 .body::<CreateTokenRequest>()
@@ -157,7 +157,7 @@ fn people_paths(routes: Routes) -> Routes {
         )
         .delete(
             "/api/tokens/{id}",
-            Look,
+            Own,
             tokens::revoke,
             doc("End a personal token")
                 .path_of::<TokenId>("id", "The token")

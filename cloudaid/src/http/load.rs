@@ -1,6 +1,7 @@
 //! How much is taken on at a time. What is too much is refused at once and told when to come again: to let it wait would
 //! make everybody wait.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use shared::id::UserName;
 use shared::role::Role;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::counted::{Counted, Share};
 use super::error::Failure;
 use crate::master::auth::Principal;
 
@@ -24,11 +26,36 @@ const AT_ONCE: usize = 1_024;
 /// Requests that wait for something to happen, or take their time, at once.
 const WAITING: usize = 4_096;
 
+/// Of one user, of either kind; admins are bound only by what there is in all.
+const AT_ONCE_OF_USER: usize = 512;
+/// Requests of those who have yet to prove who they are: they hold up only each other.
+const STRANGERS: usize = 256;
+/// And from one network.
+const STRANGERS_OF_NETWORK: usize = 64;
+/// Streams of tasks of one user at a time; admins are not bound.
+const STREAMS_OF_USER: usize = 16;
+/// Refusals of strangers that are noted in the audit log, by network: the log is kept for good, and anybody can be refused.
+const NOTES_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).expect("not zero");
+/// Networks remembered before those that have been quiet are forgotten.
+const NETWORKS: usize = 10_000;
+
 /// What is taken on.
 pub struct Load {
     quick: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    strangers: Arc<Semaphore>,
+    of_users: Counted<UserName>,
+    of_networks: Counted<IpAddr>,
+    of_streams: Counted<UserName>,
     users: DefaultKeyedRateLimiter<UserName>,
+    notes: DefaultKeyedRateLimiter<IpAddr>,
+}
+
+/// Room for a request, until it is dropped.
+pub(super) struct Room {
+    _all: OwnedSemaphorePermit,
+    _user: Option<Share<UserName>>,
+    _network: Option<Share<IpAddr>>,
 }
 
 impl std::fmt::Debug for Load {
@@ -42,19 +69,50 @@ impl Default for Load {
         Self {
             quick: Arc::new(Semaphore::new(AT_ONCE)),
             waiting: Arc::new(Semaphore::new(WAITING)),
+            strangers: Arc::new(Semaphore::new(STRANGERS)),
+            of_users: Counted::default(),
+            of_networks: Counted::default(),
+            of_streams: Counted::default(),
+            notes: RateLimiter::keyed(Quota::per_minute(NOTES_PER_MINUTE)),
             users: RateLimiter::keyed(Quota::per_second(PER_SECOND).allow_burst(BURST)),
         }
     }
 }
 
 impl Load {
-    /// Room for one more request until its answer begins.
-    pub(super) fn admit(&self, waits: bool) -> Result<OwnedSemaphorePermit, Failure> {
-        let room = if waits { &self.waiting } else { &self.quick };
-        room.clone().try_acquire_owned().map_err(|_| {
-            let message = "the master is answering as many requests as it can";
-            ApiError::new(ErrorCode::Unavailable, message, "try again in a second").into()
+    /// Room for one more request of a user until its answer begins.
+    pub(super) fn admit(&self, waits: bool, principal: &Principal) -> Result<Room, Failure> {
+        let user = self.of_users.take(&principal.user, most(principal, AT_ONCE_OF_USER)).ok_or_else(|| {
+            let message = format!("{AT_ONCE_OF_USER} requests of {} are being answered already", principal.user);
+            ApiError::new(ErrorCode::ResourceExhausted, message, "wait for the answers to some")
+        })?;
+        let all = enter(if waits { &self.waiting } else { &self.quick })?;
+        Ok(Room { _all: all, _user: Some(user), _network: None })
+    }
+
+    /// The same for somebody of `network` who has yet to prove who they are.
+    pub(super) fn admit_stranger(&self, network: IpAddr) -> Result<Room, Failure> {
+        let of_network = self.of_networks.take(&network, STRANGERS_OF_NETWORK).ok_or_else(|| {
+            let message = format!("{STRANGERS_OF_NETWORK} requests from {network} are being answered already");
+            ApiError::new(ErrorCode::ResourceExhausted, message, "wait for the answers to some")
+        })?;
+        Ok(Room { _all: enter(&self.strangers)?, _user: None, _network: Some(of_network) })
+    }
+
+    /// Room for one more stream of tasks of a user: each holds a few MiB while it arrives.
+    pub(super) fn admit_stream(&self, principal: &Principal) -> Result<Share<UserName>, ApiError> {
+        self.of_streams.take(&principal.user, most(principal, STREAMS_OF_USER)).ok_or_else(|| {
+            let message = format!("{} sends {STREAMS_OF_USER} streams of tasks already", principal.user);
+            ApiError::new(ErrorCode::ResourceExhausted, message, "send more tasks in each")
         })
+    }
+
+    /// Whether the refusal of a stranger from `network` is noted.
+    pub(super) fn is_noted(&self, network: IpAddr) -> bool {
+        if self.notes.len() > NETWORKS {
+            self.notes.retain_recent();
+        }
+        self.notes.check_key(&network).is_ok()
     }
 
     /// Whether a user may ask again now. Admins always may.
@@ -69,6 +127,17 @@ impl Load {
             Failure::later(ApiError::new(ErrorCode::ResourceExhausted, message, hint), wait.max(Duration::from_secs(1)))
         })
     }
+}
+
+fn most(principal: &Principal, of_user: usize) -> usize {
+    if principal.role == Role::Admin { usize::MAX } else { of_user }
+}
+
+fn enter(room: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Failure> {
+    room.clone().try_acquire_owned().map_err(|_| {
+        let message = "the master is answering as many requests as it can";
+        ApiError::new(ErrorCode::Unavailable, message, "try again in a second").into()
+    })
 }
 
 #[cfg(test)]
@@ -96,10 +165,37 @@ mod tests {
     #[test]
     fn what_is_too_much_is_refused_and_room_comes_back() {
         let load = Load::default();
-        let mut taken: Vec<_> = (0..AT_ONCE).map(|_| load.admit(false).expect("room")).collect();
-        assert!(load.admit(false).is_err());
-        let _other_kind = load.admit(true).expect("room");
+        let admin = principal("admin", Role::Admin);
+        let mut taken: Vec<_> = (0..AT_ONCE).map(|_| load.admit(false, &admin).expect("room")).collect();
+        assert!(load.admit(false, &admin).is_err());
+        let _other_kind = load.admit(true, &admin).expect("room");
         taken.pop();
-        assert!(load.admit(false).is_ok());
+        assert!(load.admit(false, &admin).is_ok());
+    }
+
+    #[test]
+    fn nobody_takes_all_the_room() {
+        let load = Load::default();
+        let (ann, bob) = (principal("ann", Role::User), principal("bob", Role::User));
+        let of_ann: Vec<_> = (0..AT_ONCE).map_while(|_| load.admit(true, &ann).ok()).collect();
+        assert_eq!(of_ann.len(), AT_ONCE_OF_USER);
+        assert!(load.admit(true, &bob).is_ok());
+        let networks = (1..=u8::MAX).map(|last| IpAddr::from([10, 0, 0, last]));
+        let strangers: Vec<_> = networks
+            .flat_map(|network| (0..STRANGERS).map_while(|_| load.admit_stranger(network).ok()).collect::<Vec<_>>())
+            .collect();
+        assert_eq!(strangers.len(), STRANGERS, "four networks have it all");
+        assert!(load.admit(false, &bob).is_ok(), "who is known is not held up by strangers");
+        let streams: Vec<_> = (0..AT_ONCE).map_while(|_| load.admit_stream(&ann).ok()).collect();
+        assert_eq!(streams.len(), STREAMS_OF_USER);
+    }
+
+    #[test]
+    fn a_network_does_not_fill_the_audit_log() {
+        let load = Load::default();
+        let [home, other] = [[10, 0, 0, 1], [10, 0, 0, 2]].map(IpAddr::from);
+        let noted = (0..10_000).filter(|_| load.is_noted(home)).count();
+        assert!((30..=31).contains(&noted), "{noted}");
+        assert!(load.is_noted(other));
     }
 }

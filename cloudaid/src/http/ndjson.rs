@@ -11,8 +11,11 @@ use axum::body::{Body, BodyDataStream};
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, StreamExt, stream};
 use shared::error::{ApiError, ErrorBody, ErrorCode};
+use shared::id::UserName;
 use shared::view::{SubmitLineResult, SubmitLineView};
+use tokio::time::Instant;
 
+use super::counted::Share;
 use super::submit::{no_answer, prepare};
 use super::{Shared, json};
 use crate::master::auth::Principal;
@@ -26,7 +29,7 @@ const GROUP_LINES: usize = 1024;
 const GROUP_BYTES: usize = 4 * LINE_LIMIT;
 /// While one group is being committed the next one is parsed.
 const GROUPS_AT_ONCE: usize = 2;
-/// How long a client may be silent.
+/// How long a client may be silent, and how long a line may take to arrive.
 const SILENCE_LIMIT: Duration = Duration::from_secs(30);
 
 /// The keys of the tasks of a body.
@@ -51,10 +54,16 @@ impl Keys {
 }
 
 /// The answers to the lines of `body`, made while it arrives.
-pub(super) fn answers(state: Shared, principal: Principal, keys: Option<Keys>, body: Body) -> Body {
-    let groups = stream::unfold(Groups::new(body), |mut groups| async move {
+pub(super) fn answers(
+    state: Shared,
+    principal: Principal,
+    keys: Option<Keys>,
+    body: Body,
+    seat: Share<UserName>,
+) -> Body {
+    let groups = stream::unfold((Groups::new(body), seat), |(mut groups, seat)| async move {
         let group = groups.next().await?;
-        Some((group, groups))
+        Some((group, (groups, seat)))
     });
     let client = Arc::new(Client { state, principal, keys });
     // The answer is made after the call has returned, but for it: each group is noted with what it makes.
@@ -129,12 +138,16 @@ struct Line {
 struct Groups {
     body: BodyDataStream,
     lines: Lines,
+    /// Since when half a line is there.
+    began: Option<Instant>,
+    silence_limit: Duration,
     ended: bool,
 }
 
 impl Groups {
     fn new(body: Body) -> Self {
-        Self { body: body.into_data_stream(), lines: Lines::default(), ended: false }
+        let (body, lines) = (body.into_data_stream(), Lines::default());
+        Self { body, lines, began: None, silence_limit: SILENCE_LIMIT, ended: false }
     }
 
     /// What has arrived, as soon as there is a line. None at the end.
@@ -142,6 +155,7 @@ impl Groups {
         let (mut group, mut bytes) = (Vec::new(), 0);
         loop {
             while let Some(line) = self.lines.next() {
+                self.began = None;
                 bytes += line.content.as_ref().map_or(0, Bytes::len);
                 group.push(line);
                 if group.len() >= GROUP_LINES || bytes >= GROUP_BYTES {
@@ -152,7 +166,12 @@ impl Groups {
                 return (!group.is_empty()).then_some(group);
             }
             let data = if group.is_empty() {
-                tokio::time::timeout(SILENCE_LIMIT, self.body.next()).await
+                let since = if self.lines.buffer.is_empty() {
+                    Instant::now()
+                } else {
+                    *self.began.get_or_insert_with(Instant::now)
+                };
+                tokio::time::timeout_at(since + self.silence_limit, self.body.next()).await
             } else {
                 // Whoever sends line by line gets each answer before the next line.
                 let Some(data) = self.body.next().now_or_never() else { return Some(group) };
@@ -330,6 +349,19 @@ mod tests {
         let slow = stream::iter([Ok::<_, Infallible>("{}\n{")]).chain(stream::pending());
         let mut groups = Groups::new(Body::from_stream(slow));
         assert_eq!(groups.next().await.expect("the first line at once"), [line(1, "{}")]);
+    }
+
+    #[tokio::test]
+    async fn a_line_that_drips_is_given_up() {
+        // For ever, if every drop gave it more time.
+        let drops = stream::repeat("x").then(|drop| async move {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Ok::<_, Infallible>(drop)
+        });
+        let mut groups = Groups::new(Body::from_stream(drops));
+        groups.silence_limit = Duration::from_millis(200);
+        let group = groups.next().await.expect("a group");
+        assert_eq!(group[0].content.as_ref().expect_err("given up").code, ErrorCode::Timeout);
     }
 
     #[tokio::test]

@@ -1,10 +1,12 @@
 //! The list that paths are entered into: none gets in without saying who may call it.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use axum::Router;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request, State};
 use axum::handler::Handler;
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, on};
@@ -17,13 +19,17 @@ use super::authenticate::authenticate;
 use super::connections::Stranger;
 use super::describe::Doc;
 use super::error::Failure;
+use super::extract::BodyLimit;
 use super::peer::Peer;
 use super::trace::RequestId;
-use crate::master::auth::{Principal, Via};
+use crate::master::auth::{Principal, Via, network};
 use crate::master::call::Call;
 
 /// Of a part of a path, this much is noted.
 const OBJECT_LIMIT: usize = 200;
+
+/// The largest body that is read of somebody who has yet to prove who they are, in bytes.
+const STRANGERS_BODY: usize = 16 * 1024;
 
 /// Who may call a path. Whose things the caller gets to see there is decided by [`may_see`](crate::master::auth::may_see).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +38,8 @@ pub(super) enum Right {
     Public,
     /// Whoever has an account.
     Look,
+    /// Whoever has an account and has logged in: nothing for the personal token of a script, which may have been stolen.
+    Own,
     /// Whoever has an account that may change things.
     Change,
     /// Admins.
@@ -43,7 +51,7 @@ impl Right {
     pub(super) fn least_role(self) -> Option<Role> {
         match self {
             Self::Public => None,
-            Self::Look => Some(Role::ReadOnly),
+            Self::Look | Self::Own => Some(Role::ReadOnly),
             Self::Change => Some(Role::User),
             Self::Administer => Some(Role::Admin),
         }
@@ -182,20 +190,24 @@ enum Kind {
     Change,
 }
 
-/// Lets the request through with the [`Principal`] in it, or refuses it. What changes something is noted, and so is whoever
-/// was known and refused.
+/// Lets the request through with the [`Principal`] in it, or refuses it. What changes something is noted, and so is that
+/// somebody may not do what they asked for.
 async fn pass(
     State((state, gate)): State<(Shared, Gate)>,
     params: Result<RawPathParams, RawPathParamsRejection>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
-    let principal = match gate.right.least_role() {
-        Some(_) => Some(authenticate(&state, request.headers())?),
+    let authenticated = gate.right.least_role().map(|_| authenticate(&state, request.headers())).transpose();
+    let principal = authenticated.as_ref().ok().cloned().flatten();
+    let network =
+        network(request.extensions().get::<Peer>().map_or_else(|| Ipv4Addr::UNSPECIFIED.into(), |peer| peer.0));
+    // Until the answer begins. What strangers may look at takes next to nothing.
+    let _room = match &principal {
+        Some(principal) => Some(state.load.admit(gate.kind == Kind::Wait, principal)?),
+        None if gate.kind == Kind::Change => Some(state.load.admit_stranger(network)?),
         None => None,
     };
-    // Until the answer begins.
-    let _room = state.load.admit(gate.kind == Kind::Wait)?;
     if let Some(principal) = &principal {
         state.load.check(principal)?;
         if let Some(stranger) = request.extensions().get::<Stranger>() {
@@ -203,16 +215,23 @@ async fn pass(
         }
     }
     let call = Call::new(note(&gate, params.ok().as_ref(), &request, principal.as_ref()), gate.kind == Kind::Change);
-    let response = match principal.as_ref().map_or(Ok(()), |principal| authorize(principal, gate.right)) {
+    let allowed = authenticated.and_then(|principal| match principal {
+        Some(principal) => authorize(&principal, gate.right),
+        // A token that is not looked at proves nothing.
+        None => state.site.admit_stranger(request.method(), request.uri(), request.headers()),
+    });
+    let response = match allowed {
         Err(error) => Failure::from(error).into_response(),
         Ok(()) => {
-            if let Some(principal) = &principal {
-                request.extensions_mut().insert(principal.clone());
+            match &principal {
+                Some(principal) => drop(request.extensions_mut().insert(principal.clone())),
+                None => drop(request.extensions_mut().insert(BodyLimit(STRANGERS_BODY))),
             }
             call.scope(next.run(request)).await
         }
     };
-    let mut response = keep_note(&state, &call, response).await;
+    let refused_to = if principal.is_some() { None } else { Some(network) };
+    let mut response = keep_note(&state, &call, response, refused_to).await;
     // For the access log.
     if let Some(principal) = principal {
         response.extensions_mut().insert(principal);
@@ -221,6 +240,10 @@ async fn pass(
 }
 
 fn authorize(principal: &Principal, right: Right) -> Result<(), ApiError> {
+    if right == Right::Own && matches!(principal.via, Via::Token(_)) {
+        let message = "a personal token cannot do this";
+        return Err(ApiError::new(ErrorCode::PermissionDenied, message, "log in: `cloudctl login`"));
+    }
     let Some(least) = right.least_role().filter(|least| principal.role < *least) else { return Ok(()) };
     let who = match principal.via {
         Via::Login(_) | Via::Browser(_) => principal.user.as_str(),
@@ -246,9 +269,16 @@ fn note(gate: &Gate, params: Option<&RawPathParams>, request: &Request, principa
     }
 }
 
-/// Notes what was not noted with a change. A success is not told before that is durable; nobody waits for a refusal.
-async fn keep_note(state: &Shared, call: &Call, response: Response) -> Response {
-    if call.is_noted() {
+/// Notes what was not noted with a change. A success is not told before that is durable; nobody waits for a refusal. Of
+/// `stranger`s only what they may not do is noted, and so much of it.
+async fn keep_note(state: &Shared, call: &Call, response: Response, stranger: Option<IpAddr>) -> Response {
+    let is_denied = matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+    let is_worth_it = match stranger {
+        _ if response.status().is_success() => call.is_to_be_noted(),
+        None => is_denied && !call.changes() || call.is_to_be_noted(),
+        Some(network) => is_denied && call.is_to_be_noted() && state.load.is_noted(network),
+    };
+    if !is_worth_it {
         return response;
     }
     if response.status().is_success() {

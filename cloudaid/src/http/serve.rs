@@ -24,7 +24,7 @@ use super::peer::Peer;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADERS: usize = 64;
 /// Bounds the head of a request on HTTP/1, and what is read ahead of a body.
-const BUFFER_LIMIT: usize = 64 * 1024;
+const BUFFER_LIMIT: usize = 16 * 1024;
 /// The head of a request on HTTP/2.
 const HEADER_BYTES: u32 = 16 * 1024;
 /// Requests at a time on one HTTP/2 connection.

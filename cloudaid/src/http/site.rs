@@ -8,7 +8,7 @@
 use std::net::IpAddr;
 
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN, UPGRADE};
+use axum::http::header::{COOKIE, HOST, ORIGIN, UPGRADE};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, Method, Uri};
 use axum::middleware::Next;
@@ -16,6 +16,7 @@ use axum::response::Response;
 use shared::error::{ApiError, ErrorCode};
 
 use super::Shared;
+use super::authenticate::bearer;
 use super::error::{Failure, invalid};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -54,9 +55,12 @@ impl Site {
 
     /// Whether a request may have been meant by whoever sent it.
     fn admit(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
-        if headers.contains_key(AUTHORIZATION) {
-            return Ok(());
-        }
+        // Whether it is a good one is seen to by whoever needs it.
+        if bearer(headers).is_ok() { Ok(()) } else { self.admit_stranger(method, uri, headers) }
+    }
+
+    /// The same, whatever is in the header for a token.
+    pub(super) fn admit_stranger(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), ApiError> {
         let host = host(uri, headers)?;
         if let Some(host) = &host
             && !self.is_ours(host.host())
@@ -144,6 +148,9 @@ mod tests {
     fn a_token_in_a_header_is_meant() {
         let evil = [("authorization", "Bearer x"), ("host", "evil.example"), ("origin", "https://evil.example")];
         assert!(admitted(&Method::DELETE, &evil));
+        for none in ["", "x", "Basic x", "Bearer"] {
+            assert!(!admitted(&Method::DELETE, &[&[("authorization", none)], &evil[1..]].concat()), "{none}");
+        }
     }
 
     #[test]

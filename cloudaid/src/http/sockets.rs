@@ -1,11 +1,7 @@
 //! How many WebSockets a user has open.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use parking_lot::Mutex;
 use shared::error::{ApiError, ErrorCode};
 use shared::id::UserName;
 use shared::role::Role;
@@ -13,6 +9,7 @@ use shared::role::Role;
 use super::Shared;
 use super::authenticate::Guest;
 use super::connections::Stranger;
+use super::counted::{Counted, Share};
 use super::error::Failure;
 use super::extract::Caller;
 use super::socket::Admitted;
@@ -24,44 +21,24 @@ const PER_USER: usize = 1_000;
 /// Who has how many.
 #[derive(Debug, Clone, Default)]
 pub struct Sockets {
-    open: Arc<Mutex<HashMap<UserName, usize>>>,
+    open: Counted<UserName>,
 }
 
 /// One of them.
-#[derive(Debug)]
-pub(super) struct Seat {
-    sockets: Sockets,
-    user: UserName,
-}
+pub(super) type Seat = Share<UserName>;
 
 impl Sockets {
     fn take(&self, principal: &Principal) -> Result<Seat, ApiError> {
-        let mut open = self.open.lock();
-        let count = open.entry(principal.user.clone()).or_default();
-        if *count >= PER_USER && principal.role != Role::Admin {
-            let message = format!("{} has {count} WebSockets open already", principal.user);
-            return Err(ApiError::new(ErrorCode::ResourceExhausted, message, "close some"));
-        }
-        *count += 1;
-        drop(open);
-        Ok(Seat { sockets: self.clone(), user: principal.user.clone() })
+        let most = if principal.role == Role::Admin { usize::MAX } else { PER_USER };
+        self.open.take(&principal.user, most).ok_or_else(|| {
+            let message = format!("{} has {PER_USER} WebSockets open already", principal.user);
+            ApiError::new(ErrorCode::ResourceExhausted, message, "close some")
+        })
     }
 
     /// All of them.
     pub(super) fn count(&self) -> usize {
-        self.open.lock().values().sum()
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let mut open = self.sockets.open.lock();
-        if let Some(count) = open.get_mut(&self.user) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.user);
-            }
-        }
+        self.open.total()
     }
 }
 
@@ -97,6 +74,6 @@ mod tests {
         let last = sockets.take(&ann).expect("a seat");
         assert_eq!(sockets.count(), 2 * PER_USER + 1);
         drop((seats, others, last));
-        assert!(sockets.open.lock().is_empty());
+        assert_eq!(sockets.count(), 0);
     }
 }

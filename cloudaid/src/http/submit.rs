@@ -17,7 +17,7 @@ use shared::view::SubmitView;
 use ulid::Ulid;
 
 use super::error::{Failure, internal, invalid};
-use super::extract::{Caller, Params, media_type, read_body};
+use super::extract::{BODY_LIMIT, Caller, Params, media_type, read_body};
 use super::ndjson::Keys;
 use super::visible::require_admin;
 use super::{Shared, json, ndjson};
@@ -40,7 +40,7 @@ pub(super) async fn submit(
     let first: Option<u64> = params.one("first")?;
     params.finish()?;
     let key = idempotency_key(&headers)?;
-    match media_type(&headers) {
+    match media_type(&headers).as_deref() {
         Some("application/json") if dry_run => try_out(&state, &principal, body).await,
         Some(_) if dry_run => {
             Err(invalid("a dry run is for one task", "send it as `Content-Type: application/json`").into())
@@ -54,7 +54,8 @@ pub(super) async fn submit(
             if first == 0 {
                 return Err(invalid("first: 0 is out of range", "the first task has the number 1").into());
             }
-            let answers = ndjson::answers(state, principal, key.map(|key| Keys { key, first }), body);
+            let seat = state.load.admit_stream(&principal)?;
+            let answers = ndjson::answers(state, principal, key.map(|key| Keys { key, first }), body, seat);
             Ok(([(CONTENT_TYPE, "application/x-ndjson")], answers).into_response())
         }
         _ => {
@@ -65,7 +66,7 @@ pub(super) async fn submit(
 }
 
 async fn try_out(state: &Shared, principal: &Principal, body: Body) -> Result<Response, Failure> {
-    let request = json::parse(&read_body(body).await?)?;
+    let request = json::parse(&read_body(body, BODY_LIMIT).await?)?;
     let submission = prepare(request, principal, None)?;
     Ok(Json(state.cluster.try_out(submission).await?).into_response())
 }
@@ -76,7 +77,7 @@ async fn submit_one(
     key: Option<Arc<str>>,
     body: Body,
 ) -> Result<Response, Failure> {
-    let request = json::parse(&read_body(body).await?)?;
+    let request = json::parse(&read_body(body, BODY_LIMIT).await?)?;
     let submission = prepare(request, principal, key)?;
     let view = state.cluster.submit(vec![submission]).await.pop().unwrap_or_else(|| Err(no_answer()))?;
     Ok(created(view))

@@ -3,8 +3,9 @@
 
 use std::time::Instant;
 
+use axum::body::HttpBody;
 use axum::extract::{Request, State};
-use axum::http::header::{CONTENT_LENGTH, USER_AGENT};
+use axum::http::header::USER_AGENT;
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -72,7 +73,8 @@ impl Line {
     fn write(self, id: &str, response: &Response, began: Instant) {
         let Self { method, path, address, agent } = self;
         let user = response.extensions().get::<Principal>().map_or("-", |principal| principal.user.as_str());
-        let bytes = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()).unwrap_or("-");
+        // A stream has no length yet.
+        let bytes = response.body().size_hint().exact().map_or_else(|| "-".to_owned(), |bytes| bytes.to_string());
         let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let status = response.status().as_u16();
         tracing::info!(target: "cloudaid::access", %method, %path, status, ms, bytes, %user, %address, %agent, id);

@@ -32,6 +32,7 @@ mod seal;
 mod secret;
 mod token;
 
+pub(crate) use gate::network;
 pub use login::CookieLogin;
 pub use secret::{SECRET_MIN, SecretError, check_secret, constant_time_eq, ensure_secret};
 

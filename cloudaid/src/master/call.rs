@@ -46,10 +46,16 @@ impl Call {
         }
     }
 
-    /// Whether it was noted, or need not be.
+    /// Whether calls of its kind change things.
     #[must_use]
-    pub fn is_noted(&self) -> bool {
-        !self.changes || self.noted.load(Ordering::Relaxed)
+    pub fn changes(&self) -> bool {
+        self.changes
+    }
+
+    /// Whether it has to be noted, and was not yet.
+    #[must_use]
+    pub fn is_to_be_noted(&self) -> bool {
+        self.changes && !self.noted.load(Ordering::Relaxed)
     }
 
     /// Its changes are made, and noted, after it has returned.

@@ -105,7 +105,7 @@ impl Drop for Try<'_> {
 }
 
 /// What counts as one place: an IPv4 address, or the 64 bits of an IPv6 address that one subscriber has.
-pub(super) fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();

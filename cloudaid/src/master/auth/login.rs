@@ -213,7 +213,7 @@ impl Auth {
     /// The caller came with a personal token, which is no login, or the master is stopping.
     pub async fn logout(&self, caller: &Principal, everywhere: bool) -> Result<(), ApiError> {
         match caller.via {
-            _ if everywhere => self.end_logins(&caller.user).await,
+            Via::Login(_) | Via::Browser(_) if everywhere => self.end_logins(&caller.user).await,
             Via::Login(id) | Via::Browser(id) => self.inner.cluster.change_login(LoginChange::End(id)).await,
             Via::Token(id) => {
                 let hint = format!("end it with `cloudctl tokens revoke {id}`");

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use cloudaid_core::account::{AccountChange, UserRecord};
 use cloudaid_core::login::LoginKind;
+use cloudaid_core::reject::Reject;
 use shared::error::{ApiError, ErrorCode};
 use shared::id::UserName;
 use shared::role::Role;
@@ -79,6 +80,10 @@ impl Auth {
 
     async fn create(&self, name: &UserName, password: String, role: Role) -> Result<UserRecord, LoginError> {
         password::check_new(&password)?;
+        // Nobody is made to wait for a hash that is of no use; that the name is still free is decided by the core.
+        if self.inner.cluster.accounts().find(name).is_some() {
+            return Err(ApiError::from(Reject::UserExists(name.clone())).into());
+        }
         let user = self.new_user(name.clone(), password, role).await?;
         self.inner.cluster.change_account(name.clone(), AccountChange::Create(user.clone())).await?;
         // Whatever was guessed while nobody had the name.
@@ -93,7 +98,7 @@ impl Auth {
     pub fn invite(&self, request: &InviteRequest) -> Result<InviteView, ApiError> {
         let username = user_name(&request.username)?;
         if self.inner.cluster.accounts().find(&username).is_some() {
-            return Err(cloudaid_core::reject::Reject::UserExists(username).into());
+            return Err(Reject::UserExists(username).into());
         }
         let ttl = request.ttl_seconds.map_or(INVITE_TTL, Duration::from_secs);
         if ttl.is_zero() || ttl > INVITE_TTL_MAX {
@@ -113,6 +118,10 @@ impl Auth {
     pub async fn update_user(&self, name: &UserName, request: UpdateUserRequest) -> Result<UserView, LoginError> {
         let UpdateUserRequest { role, disabled, password } = request;
         self.account(name)?;
+        let role_text = role.map(|role| format!(" role={role}")).unwrap_or_default();
+        let disabled_text = disabled.map(|disabled| format!(" disabled={disabled}")).unwrap_or_default();
+        let password_text = if password.is_some() { " password" } else { "" };
+        Call::about(&format!("{name}{role_text}{disabled_text}{password_text}"));
         if let Some(password) = &password {
             password::check_new(password)?;
         }

@@ -31,18 +31,13 @@ impl Auth {
     /// Makes a token for the caller.
     ///
     /// # Errors
-    /// A bad name, time or role, too many, or the caller is a token itself.
+    /// A bad name, time or role, or too many.
     pub async fn create_token(
         &self,
         caller: &Principal,
         request: CreateTokenRequest,
     ) -> Result<NewTokenView, ApiError> {
         let refuse = |message: String, hint: &str| ApiError::new(ErrorCode::InvalidArgument, message, hint);
-        if matches!(caller.via, Via::Token(_)) {
-            // Who has stolen one could keep the door open with another.
-            let message = "a token cannot make tokens";
-            return Err(ApiError::new(ErrorCode::PermissionDenied, message, "log in: `cloudctl login`"));
-        }
         let name = request.name.trim().to_owned();
         if name.is_empty() || name.len() > NAME_LIMIT || name.contains(char::is_control) {
             return Err(refuse(format!("name: must have 1 to {NAME_LIMIT} bytes"), "say what the token is for"));
