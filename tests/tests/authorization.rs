@@ -65,13 +65,23 @@ async fn operations(api: &Api) -> Vec<Operation> {
     let mut found = Vec::new();
     for (path, item) in specification["paths"].as_object().expect("paths") {
         for (method, operation) in item.as_object().expect("operations") {
-            let least = operation["x-least-role"].as_str().map(|role| role.parse().expect("a role"));
+            let by_login = operation.get("x-least-role-by-login");
+            let least = operation
+                .get("x-least-role")
+                .or(by_login)
+                .and_then(Value::as_str)
+                .map(|role| role.parse().expect("a role"));
             let method = method.to_ascii_uppercase().parse().expect("a method");
             let parameters = operation["parameters"].as_array().into_iter().flatten();
             let needed = parameters.filter(|one| one["in"] == "query" && one["required"] == true);
             let query: Vec<_> = needed.map(|one| format!("{}=x", one["name"].as_str().expect("a name"))).collect();
-            let by_login = operation["x-login-only"] == true;
-            found.push(Operation { method, path: path.clone(), least, by_login, query: query.join("&") });
+            found.push(Operation {
+                method,
+                path: path.clone(),
+                least,
+                by_login: by_login.is_some(),
+                query: query.join("&"),
+            });
         }
     }
     found

@@ -23,8 +23,8 @@ use utoipa::openapi::{
 use super::routes::{Listed, Right};
 
 const JSON: &str = "application/json";
-/// Whether a personal token is not enough.
-const BY_LOGIN: &str = "x-login-only";
+/// The same where a personal token is not enough. One or the other: the order of two would be left to chance.
+const LEAST_ROLE_BY_LOGIN: &str = "x-least-role-by-login";
 /// The least role that may call; without it anybody may.
 const LEAST_ROLE: &str = "x-least-role";
 /// Bytes of no known kind.
@@ -188,7 +188,8 @@ impl Doc {
             None => "Anybody may call it.".to_owned(),
             Some(role) => {
                 let by_login = listed.right == Right::Own;
-                let extensions = ExtensionsBuilder::new().add(LEAST_ROLE, role.as_str()).add(BY_LOGIN, by_login);
+                let extensions = ExtensionsBuilder::new()
+                    .add(if by_login { LEAST_ROLE_BY_LOGIN } else { LEAST_ROLE }, role.as_str());
                 operation = operation.extensions(Some(extensions.build()));
                 let but = if by_login { ", and a login: a personal token does not do" } else { "" };
                 format!("Needs the role `{role}`{but}.")

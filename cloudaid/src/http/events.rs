@@ -1,8 +1,8 @@
 //! `/ws/events`: what happens to tasks and workers, from now on or from a cursor.
 
 use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::response::Response;
 use shared::id::{TaskId, UserName};
 use shared::view::EventFrame;
@@ -10,7 +10,7 @@ use shared::view::EventFrame;
 use super::Shared;
 use super::error::Failure;
 use super::extract::{Caller, Params};
-use super::socket::{self, Admitted, Client, Stop};
+use super::socket::{self, Admitted, Client, Kind, Stop};
 use super::telemetry::stopping;
 use crate::master::auth::{Principal, may_see};
 use crate::master::events::{EventCursor, Happened};
@@ -77,7 +77,7 @@ async fn tell(client: &mut Client, state: &Shared, after: Option<EventCursor>, w
         }
         from = read.last;
         for event in read.events.iter().filter(|event| wanted.takes(event)) {
-            client.send(Message::Text((&*event.json()).into())).await?;
+            client.send(Kind::Text, event.json().as_bytes()).await?;
         }
         client.listen()?;
         if !read.events.is_empty() {

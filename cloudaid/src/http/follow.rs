@@ -3,8 +3,8 @@
 //! The log store keeps everything, so a slow client only falls behind; it holds up neither the task nor anybody else.
 
 use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::response::Response;
 use shared::error::{ApiError, ErrorCode};
 use shared::id::{ElementId, TaskRef};
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::Shared;
 use super::error::{Failure, internal};
 use super::extract::{Caller, Params, TaskPath};
-use super::socket::{self, Admitted, Client, Stop};
+use super::socket::{self, Admitted, Client, Kind, Stop};
 use super::visible::{open_visible, single_element};
 use crate::master::logs::{LogChunk, LogChunks, LogOffsets};
 
@@ -130,7 +130,7 @@ impl<'a> Follower<'a> {
                     break;
                 }
                 for chunk in batch.iter().filter(|chunk| self.start.select.takes(chunk.stream)) {
-                    self.client.send(frame(chunk, self.start.times)).await?;
+                    self.client.send(Kind::Binary, &frame(chunk, self.start.times)).await?;
                 }
                 self.client.listen()?;
                 self.client.check()?;
@@ -193,7 +193,7 @@ fn stopping() -> ApiError {
 }
 
 /// One byte for the stream, eight for the offset, with `times` eight for the time, the bytes.
-fn frame(chunk: &LogChunk, times: bool) -> Message {
+fn frame(chunk: &LogChunk, times: bool) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(17 + chunk.data.len());
     bytes.push(match chunk.stream {
         LogStream::Stdout => 1,
@@ -204,7 +204,7 @@ fn frame(chunk: &LogChunk, times: bool) -> Message {
         bytes.extend(chunk.at.0.to_be_bytes());
     }
     bytes.extend_from_slice(&chunk.data);
-    Message::Binary(bytes.into())
+    bytes
 }
 
 #[cfg(test)]
@@ -217,8 +217,8 @@ mod tests {
     fn a_frame_is_stream_offset_and_bytes() {
         let data = bytes::Bytes::from_static(b"hi");
         let chunk = LogChunk { stream: LogStream::Stderr, offset: 258, at: WallTime(772), data };
-        assert_eq!(frame(&chunk, false).into_data()[..], [2, 0, 0, 0, 0, 0, 0, 1, 2, b'h', b'i']);
-        let timed = frame(&chunk, true).into_data();
-        assert_eq!(timed[..], [2, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 3, 4, b'h', b'i']);
+        assert_eq!(frame(&chunk, false), [2, 0, 0, 0, 0, 0, 0, 1, 2, b'h', b'i']);
+        let timed = frame(&chunk, true);
+        assert_eq!(timed, [2, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 3, 4, b'h', b'i']);
     }
 }

@@ -3,14 +3,25 @@
 
 use std::time::Duration;
 
+use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, Version};
 use axum::response::Response;
-use bytes::Bytes;
-use futures_util::FutureExt;
+use bytes::{Buf, Bytes};
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use shared::error::{ApiError, ErrorCode};
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Interval, MissedTickBehavior};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role as WebSocketRole, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message};
 
 use super::Shared;
 use super::authenticate::Guest;
@@ -33,46 +44,113 @@ const WRITE_BUFFER_LIMIT: usize = 4 * 1024 * 1024;
 /// Closed because who came in may be here no longer; a code for private use, after the HTTP status.
 const UNAUTHENTICATED: u16 = 4401;
 
-/// Lets a client in, and tells it why the conversation ends where that is not its end.
+/// Lets a client in, and tells it why the conversation ends where that is not its end. Whether the request is a good one is
+/// checked by axum; the connection is ours, because what goes to thousands is written from the same bytes.
 pub(super) fn open<F: Future<Output = Result<(), Stop>> + Send + 'static>(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     state: &Shared,
-    admitted: Admitted,
+    mut admitted: Admitted,
     converse: impl FnOnce(Client) -> F + Send + 'static,
 ) -> Result<Response, ApiError> {
-    let upgrade = upgrade.map_err(|error| invalid(error.to_string(), "connect here with a WebSocket client"))?;
+    const HINT: &str = "connect here with a WebSocket client";
+    let _checked = upgrade.map_err(|error| invalid(error.to_string(), HINT))?;
+    let connection = admitted.connection.take();
+    let connection = connection.ok_or_else(|| invalid("the connection cannot become a WebSocket", HINT))?;
+    let mut response = Response::default();
+    if let Some(accept) = admitted.accept.take() {
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        response.headers_mut().extend([
+            (CONNECTION, HeaderValue::from_static("upgrade")),
+            (UPGRADE, HeaderValue::from_static("websocket")),
+            (SEC_WEBSOCKET_ACCEPT, accept),
+        ]);
+    }
     let auth = state.auth.clone();
-    let upgrade = upgrade
-        .max_message_size(INBOUND_LIMIT)
-        .max_frame_size(INBOUND_LIMIT)
-        .read_buffer_size(READ_BUFFER)
-        .write_buffer_size(0)
-        .max_write_buffer_size(WRITE_BUFFER_LIMIT);
-    Ok(upgrade.on_upgrade(move |socket| {
-        let client = Client::new(socket, admitted, auth);
-        converse(client).map(drop)
-    }))
+    tokio::spawn(async move {
+        // An error: the client has gone before it began.
+        if let Ok(connection) = connection.await {
+            let client = Client::new(TokioIo::new(connection), admitted, auth).await;
+            converse(client).await.ok();
+        }
+    });
+    Ok(response)
 }
 
-/// Who may come in, and their place.
+fn limits() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .max_message_size(Some(INBOUND_LIMIT))
+        .max_frame_size(Some(INBOUND_LIMIT))
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(0)
+        .max_write_buffer_size(WRITE_BUFFER_LIMIT)
+}
+
+/// Who may come in, their place, and their connection.
 #[derive(Debug)]
 pub(super) struct Admitted {
-    pub(super) guest: Guest,
-    pub(super) _seat: Seat,
-    pub(super) _stranger: Option<Stranger>,
+    guest: Guest,
+    _seat: Seat,
+    _stranger: Option<Stranger>,
+    connection: Option<OnUpgrade>,
+    /// The answer to their key. None over HTTP/2, which has none.
+    accept: Option<HeaderValue>,
+}
+
+impl Admitted {
+    pub(super) fn new(guest: Guest, seat: Seat, parts: &Parts) -> Self {
+        let key = parts.headers.get(SEC_WEBSOCKET_KEY).filter(|_| parts.version <= Version::HTTP_11);
+        Self {
+            guest,
+            _seat: seat,
+            _stranger: parts.extensions.get::<Stranger>().cloned(),
+            connection: parts.extensions.get::<OnUpgrade>().cloned(),
+            accept: key.and_then(|key| derive_accept_key(key.as_bytes()).parse().ok()),
+        }
+    }
+}
+
+/// What a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Binary,
+}
+
+/// What stands before a whole message of so many bytes that is not masked (RFC 6455, 5.2).
+fn head(kind: Kind, length: usize) -> Vec<u8> {
+    const FIN: u8 = 0x80;
+    let first = FIN
+        | match kind {
+            Kind::Text => 1,
+            Kind::Binary => 2,
+        };
+    let mut head = vec![first];
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(length @ ..126), _) => head.push(length),
+        (_, Ok(length)) => {
+            head.push(126);
+            head.extend(length.to_be_bytes());
+        }
+        (_, Err(_)) => {
+            head.push(127);
+            head.extend((length as u64).to_be_bytes());
+        }
+    }
+    head
 }
 
 /// A connected client.
 pub(super) struct Client {
     admitted: Admitted,
     auth: Auth,
-    socket: WebSocket,
+    socket: WebSocketStream<TokioIo<Upgraded>>,
     pings: Interval,
     unanswered: u32,
 }
 
 impl Client {
-    fn new(socket: WebSocket, admitted: Admitted, auth: Auth) -> Self {
+    async fn new(connection: TokioIo<Upgraded>, admitted: Admitted, auth: Auth) -> Self {
+        let socket = WebSocketStream::from_raw_socket(connection, WebSocketRole::Server, Some(limits())).await;
         let mut pings = tokio::time::interval(PING_EVERY);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { admitted, auth, socket, pings, unanswered: 0 }
@@ -85,11 +163,29 @@ impl Client {
 
     pub(super) async fn tell(&mut self, event: &(impl Serialize + Sync)) -> Result<(), Stop> {
         let text = serde_json::to_string(event).map_err(|error| internal("an event cannot be written", &error))?;
-        self.send(Message::Text(text.into())).await
+        self.send(Kind::Text, text.as_bytes()).await
     }
 
-    pub(super) async fn send(&mut self, message: Message) -> Result<(), Stop> {
-        match tokio::time::timeout(SEND_TIMEOUT, self.socket.send(message)).await {
+    /// Sends a message. Nothing of it is copied, so that nothing is kept of a large one.
+    pub(super) async fn send(&mut self, kind: Kind, message: &[u8]) -> Result<(), Stop> {
+        match tokio::time::timeout(SEND_TIMEOUT, self.write(kind, message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Stop::Gone),
+        }
+    }
+
+    async fn write(&mut self, kind: Kind, message: &[u8]) -> Result<(), WebSocketError> {
+        // What the socket has begun to say by itself, such as a pong, comes first.
+        self.socket.flush().await?;
+        let head = head(kind, message.len());
+        let connection = self.socket.get_mut();
+        connection.write_all_buf(&mut head.chain(message)).await?;
+        Ok(connection.flush().await?)
+    }
+
+    /// Sends what is no message.
+    async fn control(&mut self, frame: Message) -> Result<(), Stop> {
+        match tokio::time::timeout(SEND_TIMEOUT, self.socket.send(frame)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Stop::Gone),
         }
@@ -97,7 +193,7 @@ impl Client {
 
     /// Hears what the client has said, without waiting.
     pub(super) fn listen(&mut self) -> Result<(), Stop> {
-        while let Some(message) = self.socket.recv().now_or_never() {
+        while let Some(message) = self.socket.next().now_or_never() {
             self.heard(message.as_ref())?;
         }
         Ok(())
@@ -106,18 +202,18 @@ impl Client {
     /// Waits for a sign of life, or asks for one. Returns now and then.
     pub(super) async fn stay(&mut self) -> Result<(), Stop> {
         tokio::select! {
-            message = self.socket.recv() => self.heard(message.as_ref()),
+            message = self.socket.next() => self.heard(message.as_ref()),
             _ = self.pings.tick() => {
                 if self.unanswered >= PINGS_UNANSWERED {
                     return Err(Stop::Gone);
                 }
                 self.unanswered += 1;
-                self.send(Message::Ping(Bytes::new())).await
+                self.control(Message::Ping(Bytes::new())).await
             }
         }
     }
 
-    fn heard(&mut self, message: Option<&Result<Message, axum::Error>>) -> Result<(), Stop> {
+    fn heard(&mut self, message: Option<&Result<Message, WebSocketError>>) -> Result<(), Stop> {
         match message {
             None | Some(Err(_) | Ok(Message::Close(_))) => Err(Stop::Gone),
             Some(Ok(_)) => {
@@ -130,12 +226,12 @@ impl Client {
     /// Says goodbye; why, stands in `refused` if it was not the end.
     pub(super) async fn close(&mut self, refused: Option<&ApiError>) {
         let code = match refused.map(|error| error.code) {
-            Some(ErrorCode::Unauthenticated) => UNAUTHENTICATED,
-            _ => close_code::NORMAL,
+            Some(ErrorCode::Unauthenticated) => CloseCode::Library(UNAUTHENTICATED),
+            _ => CloseCode::Normal,
         };
         let frame = CloseFrame { code, reason: "".into() };
         // A client that is gone needs no goodbye.
-        let _ = self.send(Message::Close(Some(frame))).await;
+        let _ = self.control(Message::Close(Some(frame))).await;
     }
 }
 
@@ -150,5 +246,19 @@ pub(super) enum Stop {
 impl From<ApiError> for Stop {
     fn from(error: ApiError) -> Self {
         Self::Refused(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_says_its_kind_and_its_length() {
+        assert_eq!(head(Kind::Text, 0), [0x81, 0]);
+        assert_eq!(head(Kind::Text, 125), [0x81, 125]);
+        assert_eq!(head(Kind::Binary, 126), [0x82, 126, 0, 126]);
+        assert_eq!(head(Kind::Text, 65_535), [0x81, 126, 255, 255]);
+        assert_eq!(head(Kind::Text, 65_536), [0x81, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
     }
 }

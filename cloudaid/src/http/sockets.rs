@@ -8,7 +8,6 @@ use shared::role::Role;
 
 use super::Shared;
 use super::authenticate::Guest;
-use super::connections::Stranger;
 use super::counted::{Counted, Share};
 use super::error::Failure;
 use super::extract::Caller;
@@ -47,8 +46,7 @@ impl FromRequestParts<Shared> for Admitted {
     async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, Failure> {
         let Caller(principal) = Caller::from_request_parts(parts, state).await?;
         let seat = state.sockets.take(&principal)?;
-        let stranger = parts.extensions.get::<Stranger>().cloned();
-        Ok(Self { guest: Guest::new(principal), _seat: seat, _stranger: stranger })
+        Ok(Self::new(Guest::new(principal), seat, parts))
     }
 }
 

@@ -2,8 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{Message, WebSocketUpgrade};
 use axum::response::Response;
 use shared::error::{ApiError, ErrorCode};
 use shared::id::WorkerId;
@@ -13,7 +13,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::Shared;
 use super::error::Failure;
 use super::extract::{Params, WorkerPath};
-use super::socket::{self, Admitted, Client, Stop};
+use super::socket::{self, Admitted, Client, Kind, Stop};
 use crate::clock;
 
 mod hub;
@@ -77,7 +77,7 @@ async fn converse(mut client: Client, state: Shared, worker: Option<WorkerId>) -
 /// Until somebody has enough of it.
 async fn tell(client: &mut Client, state: &Shared, worker: Option<&WorkerId>) -> Result<(), Stop> {
     let (snapshot, mut deltas) = state.telemetry.subscribe(worker).await?;
-    client.send(Message::Text(snapshot)).await?;
+    client.send(Kind::Text, snapshot.as_bytes()).await?;
     loop {
         client.check()?;
         let delta = tokio::select! {
@@ -91,14 +91,14 @@ async fn tell(client: &mut Client, state: &Shared, worker: Option<&WorkerId>) ->
         match delta {
             Ok(delta) => {
                 if let Some(frame) = delta.frame(worker) {
-                    client.send(Message::Text(frame)).await?;
+                    client.send(Kind::Text, frame.as_bytes()).await?;
                 }
             }
             Err(RecvError::Lagged(missed)) => {
                 let (snapshot, fresh) = state.telemetry.subscribe(worker).await?;
                 deltas = fresh;
                 client.tell(&TelemetryFrame::Lagged { missed }).await?;
-                client.send(Message::Text(snapshot)).await?;
+                client.send(Kind::Text, snapshot.as_bytes()).await?;
             }
             Err(RecvError::Closed) => return Err(stopping().into()),
         }

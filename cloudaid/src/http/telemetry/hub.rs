@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::Utf8Bytes;
 use parking_lot::Mutex;
 use shared::error::ApiError;
 use shared::id::WorkerId;
@@ -40,7 +39,7 @@ struct Known {
     sequence: u64,
     workers: BTreeMap<WorkerId, Seen>,
     /// Of all workers, until something changes.
-    snapshot: Option<Utf8Bytes>,
+    snapshot: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -52,13 +51,13 @@ struct Seen {
 /// What has changed, written once for everybody.
 #[derive(Debug)]
 pub(super) struct Delta {
-    all: Utf8Bytes,
-    of: BTreeMap<WorkerId, Utf8Bytes>,
+    all: Arc<str>,
+    of: BTreeMap<WorkerId, Arc<str>>,
 }
 
 impl Delta {
     /// For whoever watches that worker, or all of them. None: it has not changed.
-    pub(super) fn frame(&self, worker: Option<&WorkerId>) -> Option<Utf8Bytes> {
+    pub(super) fn frame(&self, worker: Option<&WorkerId>) -> Option<Arc<str>> {
         match worker {
             None => Some(self.all.clone()),
             Some(worker) => self.of.get(worker).cloned(),
@@ -96,7 +95,7 @@ impl Hub {
     pub(super) async fn subscribe(
         &self,
         worker: Option<&WorkerId>,
-    ) -> Result<(Utf8Bytes, broadcast::Receiver<Arc<Delta>>), ApiError> {
+    ) -> Result<(Arc<str>, broadcast::Receiver<Arc<Delta>>), ApiError> {
         // While nobody watched nobody looked.
         if self.inner.deltas.receiver_count() == 0 {
             self.look().await?;
@@ -153,8 +152,8 @@ impl Known {
         Some(Delta { all, of })
     }
 
-    fn snapshot_of(&mut self, worker: Option<&WorkerId>) -> Utf8Bytes {
-        let snapshot = |workers: String| -> Utf8Bytes {
+    fn snapshot_of(&mut self, worker: Option<&WorkerId>) -> Arc<str> {
+        let snapshot = |workers: String| -> Arc<str> {
             format!(r#"{{"type":"snapshot","sequence":{},"workers":[{workers}]}}"#, self.sequence).into()
         };
         match (worker, &self.snapshot) {
@@ -199,7 +198,7 @@ mod tests {
         }
     }
 
-    fn frame(text: &Utf8Bytes) -> TelemetryFrame {
+    fn frame(text: &Arc<str>) -> TelemetryFrame {
         serde_json::from_str(text).expect("a frame")
     }
 
