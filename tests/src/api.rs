@@ -6,12 +6,15 @@ use reqwest::{Method, RequestBuilder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::error::{ApiError, ErrorBody};
+use shared::role::Role;
 use shared::submit::SubmitRequest;
 use shared::view::{
-    FileListView, StatusView, SubmitLineView, SubmitView, TaskListView, TaskView, WorkerListView, WorkerView,
+    CreateUserRequest, FileListView, LoginRequest, LoginView, StatusView, SubmitLineView, SubmitView, TaskListView,
+    TaskView, UserView, WorkerListView, WorkerView,
 };
 use shared::worker::WorkerState;
 
+use crate::master::ADMIN_PASSWORD;
 use crate::wait::eventually;
 
 /// Why a call has no result.
@@ -57,6 +60,32 @@ impl Api {
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: token.to_owned(), ..self.clone() }
+    }
+
+    /// The token.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Somebody new, logged in; their password is [`ADMIN_PASSWORD`] too. For admins.
+    ///
+    /// # Panics
+    /// When there is such an account, or the caller is no admin.
+    pub async fn somebody(&self, name: &str, role: Role) -> Self {
+        let (username, password) = (name.to_owned(), ADMIN_PASSWORD.to_owned());
+        let request = CreateUserRequest { username, password, role: Some(role) };
+        self.post::<UserView>("/api/users", &request).await.expect("an account");
+        self.with_token(&self.log_in(name).await.token)
+    }
+
+    /// A new login of somebody with the password [`ADMIN_PASSWORD`].
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn log_in(&self, name: &str) -> LoginView {
+        let request = LoginRequest { username: name.to_owned(), password: ADMIN_PASSWORD.to_owned() };
+        self.post("/api/auth/login", &request).await.expect("a login")
     }
 
     /// A request, to be changed before it is sent.

@@ -18,6 +18,7 @@ pub mod master;
 pub mod port;
 pub mod process;
 pub mod proxy;
+pub mod python;
 pub mod sim;
 pub mod socket;
 pub mod specification;

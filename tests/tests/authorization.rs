@@ -12,9 +12,7 @@ use serde_json::{Value, json};
 use shared::link::LogStream;
 use shared::role::Role;
 use shared::submit::SubmitRequest;
-use shared::view::{CreateUserRequest, LoginRequest, LoginView, NewTokenView, UserView};
-
-const PASSWORD: &str = "correct horse battery";
+use shared::view::NewTokenView;
 
 /// Somebody who calls.
 struct Caller {
@@ -87,14 +85,6 @@ async fn operations(api: &Api) -> Vec<Operation> {
     found
 }
 
-async fn log_in(admin: &Api, name: &'static str, role: Role) -> Api {
-    let (username, password) = (name.to_owned(), PASSWORD.to_owned());
-    let request = CreateUserRequest { username: username.clone(), password: password.clone(), role: Some(role) };
-    admin.post::<UserView>("/api/users", &request).await.expect("an account");
-    let login: LoginView = admin.post("/api/auth/login", &LoginRequest { username, password }).await.expect("a login");
-    admin.with_token(&login.token)
-}
-
 async fn token(api: &Api, role: Role) -> NewTokenView {
     api.post("/api/tokens", &json!({"name": "script", "role": role})).await.expect("a token")
 }
@@ -141,10 +131,10 @@ async fn everybody_gets_what_is_theirs_and_nothing_else() {
     let behaviour = |_: &_| Behaviour::exit(0).printing(LogStream::Stdout, "x\n").writing("result.txt", "x");
     let cluster = Embedded::start(1, &Arc::new(FakeRuntime::with(behaviour)), AMPLE).await;
     let admin = cluster.api();
-    let ann = log_in(&admin, "ann", Role::User).await;
+    let ann = admin.somebody("ann", Role::User).await;
     let script = ann.with_token(&token(&ann, Role::ReadOnly).await.token);
-    let bob = log_in(&admin, "bob", Role::User).await;
-    let carl = log_in(&admin, "carl", Role::ReadOnly).await;
+    let bob = admin.somebody("bob", Role::User).await;
+    let carl = admin.somebody("carl", Role::ReadOnly).await;
     let callers = [
         Caller { name: "nobody", api: admin.with_token(""), role: None, sees: false },
         Caller { name: "carl", api: carl, role: Some(Role::ReadOnly), sees: false },
@@ -215,7 +205,7 @@ async fn everybody_gets_what_is_theirs_and_nothing_else() {
 async fn in_lists_everybody_finds_their_own() {
     let cluster = Embedded::start(0, &Arc::new(FakeRuntime::default()), AMPLE).await;
     let admin = cluster.api();
-    let (ann, bob) = (log_in(&admin, "ann", Role::User).await, log_in(&admin, "bob", Role::User).await);
+    let (ann, bob) = (admin.somebody("ann", Role::User).await, admin.somebody("bob", Role::User).await);
     let task = SubmitRequest { image: "i".into(), ..SubmitRequest::default() };
     let id = ann.submit(&task).await.expect("accepted").task_id;
     for (api, found) in [(&ann, 1), (&bob, 0), (&admin, 1)] {

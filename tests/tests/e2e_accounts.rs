@@ -9,7 +9,7 @@ use cloudai_tests::worker::WorkerOptions;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use shared::error::ErrorCode;
-use shared::view::{KeysView, LoginRequest, LoginView, MeView, RefreshRequest};
+use shared::view::{KeysView, LoginView, MeView, RefreshRequest};
 
 /// Nobody, from an address of their own, so that tests do not count for each other.
 struct Stranger {
@@ -52,8 +52,7 @@ fn is_refused(outcome: &Result<MeView, Failure>) -> bool {
 async fn a_stolen_token_ends_the_login_for_thief_and_owner() {
     let mut cluster = Cluster::start(0).await;
     let api = cluster.api();
-    let request = LoginRequest { username: ADMIN.into(), password: ADMIN_PASSWORD.into() };
-    let first: LoginView = api.post("/api/auth/login", &request).await.expect("a login");
+    let first = api.log_in(ADMIN).await;
     let refresh = async |login: &LoginView| -> Result<LoginView, Failure> {
         api.post("/api/auth/refresh", &RefreshRequest { refresh_token: login.refresh_token.clone() }).await
     };
@@ -226,9 +225,7 @@ async fn a_new_key_signs_and_the_one_before_it_is_good_for_what_it_has_signed() 
     cluster.master.kill9();
     cluster.master.restart().await;
     before.get::<MeView>("/api/auth/me").await.expect("signed with the key before");
-    let request = LoginRequest { username: ADMIN.into(), password: ADMIN_PASSWORD.into() };
-    let login: LoginView = before.post("/api/auth/login", &request).await.expect("a login");
-    let after = before.with_token(&login.token);
+    let after = before.with_token(&before.log_in(ADMIN).await.token);
     let second = rotate(&after).await;
     assert_eq!(second.previous_key_id.as_deref(), Some(first.key_id.as_str()));
     after.get::<MeView>("/api/auth/me").await.expect("signed with the key before");

@@ -9,7 +9,8 @@ use cloudai_tests::master::ADMIN_PASSWORD;
 use cloudai_tests::wait::{PATIENCE, eventually};
 use reqwest::Method;
 use serde_json::{Value, json};
-use shared::view::{AuditListView, LoginView};
+use shared::role::Role;
+use shared::view::AuditListView;
 
 async fn entries(admin: &Api) -> Vec<String> {
     let list: AuditListView = admin.get("/api/audit?after=0&limit=1000").await.expect("the log");
@@ -26,19 +27,11 @@ async fn entries(admin: &Api) -> Vec<String> {
     list.entries.into_iter().map(line).collect()
 }
 
-async fn user(admin: &Api, name: &str, role: &str) -> Api {
-    let made = json!({"username": name, "password": ADMIN_PASSWORD, "role": role});
-    let _view: Value = admin.post("/api/users", &made).await.expect("made");
-    let request = json!({"username": name, "password": ADMIN_PASSWORD});
-    let login: LoginView = admin.post("/api/auth/login", &request).await.expect("a login");
-    admin.with_token(&login.token)
-}
-
 #[tokio::test]
 async fn what_was_done_and_what_was_refused_is_there_with_who_it_was() {
     let mut cluster = Cluster::start(1).await;
     let admin = cluster.api();
-    let (ann, reader) = (user(&admin, "ann", "user").await, user(&admin, "reader", "read-only").await);
+    let (ann, reader) = (admin.somebody("ann", Role::User).await, admin.somebody("reader", Role::ReadOnly).await);
     let task = ann.submit(&shell_task("echo secret > /output/file")).await.expect("accepted").task_id;
     ann.ended(PATIENCE, &task).await;
     assert!(reader.submit(&shell_task("true")).await.is_err());
@@ -88,7 +81,7 @@ async fn what_was_done_and_what_was_refused_is_there_with_who_it_was() {
 async fn what_somebody_may_not_do_is_noted_and_strangers_do_not_fill_the_log() {
     let cluster = Cluster::start(0).await;
     let admin = cluster.api();
-    let (ann, nobody) = (user(&admin, "ann", "user").await, admin.with_token(""));
+    let (ann, nobody) = (admin.somebody("ann", Role::User).await, admin.with_token(""));
     let made: Value = ann.post("/api/tokens", &json!({"name": "script"})).await.expect("a token");
     let script = ann.with_token(made["token"].as_str().expect("a token"));
     let refused = |answer: Result<Value, Failure>| match answer {
@@ -128,7 +121,7 @@ async fn whoever_changes_the_log_is_found_out() {
     let mut cluster = Cluster::start(0).await;
     let admin = cluster.api();
     for name in ["ann", "bob", "cas"] {
-        user(&admin, name, "user").await;
+        admin.somebody(name, Role::User).await;
     }
     let ctl = cluster.ctl();
     let good = ctl.run(&["audit", "--verify", "--format", "{{.entries}}:{{.seal}}"]).await.ok();

@@ -4,25 +4,18 @@
 use std::collections::BTreeMap;
 use std::process::Stdio;
 
-use cloudai_tests::api::Api;
 use cloudai_tests::cluster::{Cluster, shell_task};
-use cloudai_tests::master::ADMIN_PASSWORD;
+use cloudai_tests::python::python;
 use cloudai_tests::socket::Socket;
 use cloudai_tests::wait::PATIENCE;
 use reqwest::Method;
 use serde_json::{Value, json};
+use shared::role::Role;
 use shared::task::TaskState;
-use shared::view::{EventFrame, EventKind, EventView, LoginView, ReadyView, TelemetryFrame, TelemetryView, WorkerView};
+use shared::view::{EventFrame, EventKind, EventView, ReadyView, TelemetryFrame, TelemetryView, WorkerView};
 use shared::worker::WorkerState;
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
-
-async fn user(admin: &Api, name: &str) -> (Api, String) {
-    let request = json!({"username": name, "password": ADMIN_PASSWORD});
-    let _view: Value = admin.post("/api/users", &request).await.expect("made");
-    let login: LoginView = admin.post("/api/auth/login", &request).await.expect("a login");
-    (admin.with_token(&login.token), login.token)
-}
 
 #[tokio::test]
 async fn a_snapshot_and_deltas_come_to_what_there_is() {
@@ -87,9 +80,9 @@ fn event(frame: Option<EventFrame>) -> EventView {
 async fn events_come_to_those_they_concern_and_go_on_from_a_cursor() {
     let mut cluster = Cluster::start(1).await;
     let (url, admin) = (cluster.master.url(), cluster.api());
-    let ((ann, ann_token), (bob, bob_token)) = (user(&admin, "ann").await, user(&admin, "bob").await);
-    let mut of_ann = Socket::connect(&url, "/ws/events", &ann_token).await.expect("connected");
-    let mut of_bob = Socket::connect(&url, "/ws/events", &bob_token).await.expect("connected");
+    let (ann, bob) = (admin.somebody("ann", Role::User).await, admin.somebody("bob", Role::User).await);
+    let mut of_ann = Socket::connect(&url, "/ws/events", ann.token()).await.expect("connected");
+    let mut of_bob = Socket::connect(&url, "/ws/events", bob.token()).await.expect("connected");
     let mut of_admin = Socket::connect(&url, "/ws/events", cluster.master.token()).await.expect("connected");
     let task = ann.submit(&shell_task("exit 3")).await.expect("accepted").task_id;
     ann.ended(PATIENCE, &task).await;
@@ -123,13 +116,13 @@ async fn events_come_to_those_they_concern_and_go_on_from_a_cursor() {
     for later in &seen[3..] {
         assert_eq!(event(again.next().await), *later);
     }
-    assert_eq!(Socket::connect(&url, "/ws/events?after=x", &ann_token).await.err(), Some(400));
+    assert_eq!(Socket::connect(&url, "/ws/events?after=x", ann.token()).await.err(), Some(400));
     // What happened before a restart is not known any more, and whoever asks for it is told so.
     cluster.master.kill9();
     assert!(of_ann.next::<EventFrame>().await.is_none(), "cut off");
     cluster.master.restart().await;
     let path = format!("/ws/events?after={}", seen[5].cursor);
-    let mut after = Socket::connect(&url, &path, &ann_token).await.expect("connected");
+    let mut after = Socket::connect(&url, &path, ann.token()).await.expect("connected");
     assert_eq!(after.next::<EventFrame>().await, Some(EventFrame::Lagged));
     let worker = event(after.next().await);
     assert_eq!((worker.kind, worker.task_id), (EventKind::WorkerRegistered, None), "of workers everybody hears");
@@ -139,13 +132,13 @@ async fn events_come_to_those_they_concern_and_go_on_from_a_cursor() {
 async fn whoever_is_shut_out_hears_no_more_and_junk_is_answered_by_the_end() {
     let cluster = Cluster::start(0).await;
     let (url, admin) = (cluster.master.url(), cluster.api());
-    let (_, token) = user(&admin, "ann").await;
+    let ann = admin.somebody("ann", Role::User).await;
     for junk in [Message::Text("x".repeat(5000).into()), Message::Binary(Bytes::from(vec![0; 5000]))] {
-        let mut socket = Socket::connect(&url, "/ws/telemetry", &token).await.expect("connected");
+        let mut socket = Socket::connect(&url, "/ws/telemetry", ann.token()).await.expect("connected");
         socket.send(junk).await;
         socket.closed().await;
     }
-    let mut socket = Socket::connect(&url, "/ws/events", &token).await.expect("connected");
+    let mut socket = Socket::connect(&url, "/ws/events", ann.token()).await.expect("connected");
     socket.send(Message::Text("what is this".into())).await;
     admin.send(admin.request(Method::POST, "/api/users/ann/logout")).await.expect("shut out");
     assert_eq!(socket.closed().await, Some(4401), "within a minute");
@@ -161,14 +154,8 @@ async fn the_figures_are_in_the_format_of_prometheus() {
     let parser = "import sys\nfrom prometheus_client.parser import text_string_to_metric_families as parse\n\
                   for family in parse(sys.stdin.read()):\n  for sample in family.samples:\n    \
                   print(family.type, sample.name, sorted(sample.labels.items()), sample.value)";
-    let packages = std::env::var_os("CLOUDAI_TEST_PYTHON").expect("run ./tests/run.sh");
-    let mut python = tokio::process::Command::new("python3")
-        .args(["-c", parser])
-        .env("PYTHONPATH", packages)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("python3");
+    let mut python =
+        python().args(["-c", parser]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3");
     python.stdin.take().expect("its input").write_all(&page).await.expect("written");
     let output = python.wait_with_output().await.expect("it ends");
     assert!(output.status.success());
