@@ -10,6 +10,8 @@ use crate::id::WorkerId;
 use crate::resources::{Bytes, GIB, InvalidQuantity, MIB, Millis, Quantity, Resources};
 use crate::task::{Command, TaskSpec};
 
+mod unique;
+
 /// The longest command, all arguments together, in bytes.
 pub const COMMAND_LIMIT: usize = 64 * 1024;
 /// The most environment variables.
@@ -57,10 +59,10 @@ pub struct SubmitRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu_cores: Option<Quantity>,
     /// Environment.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unique::map")]
     pub env: BTreeMap<String, String>,
     /// For filters.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unique::map")]
     pub labels: BTreeMap<String, String>,
     /// Elements of an array with the indices 0 to `count - 1`; 1 is a plain task.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -175,7 +177,7 @@ pub struct TaskEdit {
     #[serde(default, skip_serializing_if = "Option::is_none", with = "given")]
     pub name: Option<Option<String>>,
     /// Labels to set; null takes one away.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "unique::map")]
     pub labels: BTreeMap<String, Option<String>>,
 }
 

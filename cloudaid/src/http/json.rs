@@ -1,7 +1,5 @@
 //! Parses JSON so that a refusal names the field.
 
-mod unique;
-
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use shared::error::ApiError;
@@ -13,9 +11,7 @@ pub(super) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, ApiError> {
     if text.trim_ascii_start().first() == Some(&b'[') {
         return Err(invalid("the body is a list", "send one object, {...}"));
     }
-    let parsed = serde_json::from_slice(text).map_err(|error| explain(text, &error))?;
-    unique::check(text).map_err(|error| explain(text, &error))?;
-    Ok(parsed)
+    serde_json::from_slice(text).map_err(|error| explain(text, &error))
 }
 
 fn explain(text: &[u8], error: &serde_json::Error) -> ApiError {
