@@ -16,6 +16,7 @@ pub use account::{
     UpdateUserRequest, UserListView, UserView,
 };
 pub use audit::AuditListView;
+pub use counts::{Tally, TaskCounts};
 pub use dry_run::{DryRunView, Fit, FitView};
 pub use elements::ElementGroupView;
 pub use files::{UserFileView, UserFilesView};
@@ -31,6 +32,7 @@ pub use wait::{WAIT_SECONDS_LIMIT, WAIT_TASKS_LIMIT, WaitRequest, WaitView};
 
 mod account;
 mod audit;
+mod counts;
 mod dry_run;
 mod elements;
 mod files;
@@ -150,51 +152,6 @@ pub struct TaskView {
     /// What of /output was not collected, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub output_notes: Vec<String>,
-}
-
-/// How many elements are in each state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[allow(missing_docs, reason = "named as the states")]
-pub struct Tally {
-    pub queued: u32,
-    pub pending: u32,
-    pub running: u32,
-    pub completed: u32,
-    pub failed: u32,
-    pub cancelled: u32,
-}
-
-impl Tally {
-    /// The state that stands for all elements: see [`TaskView::state`].
-    #[must_use]
-    pub fn summary(&self) -> TaskState {
-        if self.running > 0 {
-            TaskState::Running
-        } else if self.pending > 0 {
-            TaskState::Pending
-        } else if self.queued > 0 {
-            TaskState::Queued
-        } else if self.failed > 0 {
-            TaskState::Failed
-        } else if self.cancelled > 0 {
-            TaskState::Cancelled
-        } else {
-            TaskState::Completed
-        }
-    }
-
-    /// How many elements are in `state`.
-    pub fn of(&mut self, state: TaskState) -> &mut u32 {
-        match state {
-            TaskState::Queued => &mut self.queued,
-            TaskState::Pending => &mut self.pending,
-            TaskState::Running => &mut self.running,
-            TaskState::Completed => &mut self.completed,
-            TaskState::Failed => &mut self.failed,
-            TaskState::Cancelled => &mut self.cancelled,
-        }
-    }
 }
 
 /// One run.
@@ -366,33 +323,6 @@ pub struct StatusView {
     pub draining: bool,
     /// When the master started.
     pub started_at: WallTime,
-}
-
-/// Elements by state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[allow(missing_docs, reason = "named as the states")]
-pub struct TaskCounts {
-    pub queued: u64,
-    pub pending: u64,
-    pub running: u64,
-    pub completed: u64,
-    pub failed: u64,
-    pub cancelled: u64,
-}
-
-impl TaskCounts {
-    /// The count of a state.
-    pub fn of(&mut self, state: TaskState) -> &mut u64 {
-        match state {
-            TaskState::Queued => &mut self.queued,
-            TaskState::Pending => &mut self.pending,
-            TaskState::Running => &mut self.running,
-            TaskState::Completed => &mut self.completed,
-            TaskState::Failed => &mut self.failed,
-            TaskState::Cancelled => &mut self.cancelled,
-        }
-    }
 }
 
 /// Why a task waits.
