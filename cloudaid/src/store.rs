@@ -69,8 +69,8 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// How many submissions there are in each state, of those that a query selects; its page does not matter.
     async fn count_tasks(&self, query: TaskQuery) -> Result<TaskCounts, StoreError>;
 
-    /// Entries of the audit log.
-    async fn list_audit(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, StoreError>;
+    /// One page of the audit log, and where the next one begins.
+    async fn list_audit(&self, query: AuditQuery) -> Result<(Vec<AuditEntry>, Option<u64>), StoreError>;
 
     /// Elements in final states, over the whole life of the cluster (the other counts are zero).
     async fn count_ended(&self) -> Result<TaskCounts, StoreError>;
@@ -148,10 +148,15 @@ impl TaskQuery {
 
     /// Cuts what was found, one more than the page if there are more, to the page. Returns the cursor of the next one.
     pub(crate) fn end_page(&self, found: &mut Vec<StoredTask>) -> Option<TaskCursor> {
-        let more = found.len() > self.page_size();
-        found.truncate(self.page_size());
-        found.last().filter(|_| more).map(|last| TaskCursor(last.record.sequence))
+        end_page(found, self.page_size()).map(|last| TaskCursor(last.record.sequence))
     }
+}
+
+/// Cuts what was found, one more than the page if there are more, to the page. Returns its last, if there are more.
+fn end_page<T>(found: &mut Vec<T>, page_size: usize) -> Option<&T> {
+    let more = found.len() > page_size;
+    found.truncate(page_size);
+    found.last().filter(|_| more)
 }
 
 /// Which entries of the audit log to list.
@@ -163,8 +168,15 @@ pub struct AuditQuery {
     pub user: Option<UserName>,
     /// At this time or later.
     pub since: Option<WallTime>,
-    /// The most to return.
+    /// The most to return, 1 or more.
     pub limit: usize,
+}
+
+impl AuditQuery {
+    /// Cuts what was found, one more than the page if there are more, to the page. Returns where the next one begins.
+    pub(crate) fn end_page(&self, found: &mut Vec<AuditEntry>) -> Option<u64> {
+        end_page(found, self.limit).map(|last| last.sequence)
+    }
 }
 
 /// Where a page of the audit log begins, and its order.
@@ -209,10 +221,7 @@ impl FileQuery {
 
     /// Cuts what was found, one more than the page if there are more, to the page. Returns the cursor of the next one.
     pub(crate) fn end_page(&self, found: &mut Vec<(u64, StoredFile)>) -> Option<FileCursor> {
-        let more = found.len() > self.limit;
-        found.truncate(self.limit);
-        let last = found.last().filter(|_| more);
-        last.map(|(sequence, file)| FileCursor {
+        end_page(found, self.limit).map(|(sequence, file)| FileCursor {
             sequence: *sequence,
             index: file.element.index,
             path: file.file.path.clone(),

@@ -21,11 +21,8 @@ pub(super) async fn list(State(state): State<Shared>, mut params: Params) -> Res
         (None, Some(after)) => AuditPage::After(after),
         (Some(_), Some(_)) => return Err(invalid("after: the other order", "leave cursor out, or after").into()),
     };
-    let query = AuditQuery { page, user: params.one("user")?, since: params.one("since")?, limit: limit + 1 };
+    let query = AuditQuery { page, user: params.one("user")?, since: params.one("since")?, limit };
     params.finish()?;
-    let mut entries = state.cluster.audit(query).await?;
-    let more = entries.len() > limit;
-    entries.truncate(limit);
-    let next = entries.last().filter(|_| more).map(|last| last.sequence.to_string());
-    Ok(Json(AuditListView { entries, next_cursor: next }))
+    let (entries, next) = state.cluster.audit(query).await?;
+    Ok(Json(AuditListView { entries, next_cursor: next.map(|sequence| sequence.to_string()) }))
 }

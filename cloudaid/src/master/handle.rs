@@ -8,18 +8,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cloudaid_core::Cluster;
-use cloudaid_core::account::{AccountChange, TokenChange, UserRecord};
-use cloudaid_core::audit::AuditNote;
 use cloudaid_core::effect::Answer;
-use cloudaid_core::guesses::GuessChange;
 use cloudaid_core::input::{Input, Submission};
-use cloudaid_core::login::LoginChange;
 use cloudaid_core::queue::Shape;
 use cloudaid_core::record::FileRecord;
 use cloudaid_core::reject::Reject;
-use shared::audit::AuditEntry;
 use shared::error::{ApiError, ErrorCode};
-use shared::id::{AttemptKey, ElementId, Elements, RequestId, SessionId, TaskId, TaskRef, UserName, WorkerId};
+use shared::id::{AttemptKey, ElementId, Elements, RequestId, SessionId, TaskId, TaskRef, WorkerId};
 use shared::link::{Hello, Inventory, Report};
 use shared::submit::TaskEdit;
 use shared::task::TaskState;
@@ -31,7 +26,6 @@ use shared::worker::Usage;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::accounts::Accounts;
 use super::call::Call;
 use super::driver::Message;
 use super::events::Events;
@@ -39,9 +33,11 @@ use super::execute::Shell;
 use super::live::LiveRuns;
 use super::{drain, view};
 use crate::clock;
-use crate::store::{AuditQuery, FileQuery, Store, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery};
+use crate::store::{FileQuery, Store, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery};
 
+mod audit;
 mod elements;
+mod people;
 mod repair;
 mod retry;
 mod wait;
@@ -334,52 +330,6 @@ impl ClusterHandle {
         self.read(Cluster::live_attempts).await
     }
 
-    /// The accounts as they are now.
-    #[must_use]
-    pub fn accounts(&self) -> Arc<Accounts> {
-        Arc::clone(&self.shell.accounts)
-    }
-
-    /// Makes or changes an account.
-    ///
-    /// # Errors
-    /// No such account, or one of that name already; or nobody could administer the cluster then.
-    pub async fn change_account(&self, name: UserName, change: AccountChange) -> Result<(), ApiError> {
-        self.ask(|request| Input::ChangeAccount { request, name, change }).await.map(|_done| ())
-    }
-
-    /// Makes or ends a personal token, or notes its use.
-    ///
-    /// # Errors
-    /// There is no such account, or it has too many.
-    pub async fn change_token(&self, change: TokenChange) -> Result<(), ApiError> {
-        self.ask(|request| Input::ChangeToken { request, change }).await.map(|_done| ())
-    }
-
-    /// Begins, renews or ends a login, or notes its use.
-    ///
-    /// # Errors
-    /// It has ended, or its account may not log in.
-    pub async fn change_login(&self, change: LoginChange) -> Result<(), ApiError> {
-        self.ask(|request| Input::ChangeLogin { request, change }).await.map(|_done| ())
-    }
-
-    /// Keeps what has changed of the counters of wrong passwords.
-    ///
-    /// # Errors
-    /// The master is stopping, or its store takes nothing.
-    pub async fn keep_guesses(&self, changes: Vec<GuessChange>) -> Result<(), ApiError> {
-        self.ask(|request| Input::KeepGuesses { request, changes }).await.map(|_done| ())
-    }
-
-    /// Makes the first account.
-    ///
-    /// # Errors
-    /// Conflict if there is one already.
-    pub async fn create_first_user(&self, user: UserRecord) -> Result<(), ApiError> {
-        self.ask(|request| Input::CreateFirstUser { request, user }).await.map(|_done| ())
-    }
-
     /// What has happened to tasks and workers.
     #[must_use]
     pub fn events(&self) -> Arc<Events> {
@@ -481,23 +431,6 @@ impl ClusterHandle {
         inputs.extend(Call::first_note().map(|note| Input::Audit { note, of: vec![request] }));
         self.mailbox.send(Message::Inputs(inputs)).await.map_err(|_| stopping())?;
         receive(answer).await
-    }
-
-    /// Notes a call that has ended. It is durable when this returns.
-    ///
-    /// # Errors
-    /// The master is stopping.
-    pub async fn note(&self, note: AuditNote) -> Result<(), ApiError> {
-        self.send(Input::Audit { note, of: Vec::new() }).await?;
-        self.read(|_| ()).await
-    }
-
-    /// Entries of the audit log.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub async fn audit(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, ApiError> {
-        self.store.list_audit(query).await.map_err(|error| unreadable(&error))
     }
 
     async fn send(&self, input: Input) -> Result<(), ApiError> {

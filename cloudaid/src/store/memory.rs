@@ -147,22 +147,25 @@ impl Store for MemoryStore {
         Ok(counts)
     }
 
-    async fn list_audit(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
+    async fn list_audit(&self, query: AuditQuery) -> Result<(Vec<AuditEntry>, Option<u64>), StoreError> {
         let facts = self.facts.lock();
         let wanted = |entry: &&AuditEntry| {
             query.user.as_ref().is_none_or(|user| entry.user.as_ref() == Some(user))
                 && query.since.is_none_or(|since| entry.at >= since)
         };
-        Ok(match query.page {
+        let limit = query.limit.saturating_add(1);
+        let mut page: Vec<_> = match query.page {
             AuditPage::Before(before) => {
                 let before = facts.audit.range(..before.unwrap_or(u64::MAX)).rev().map(|(_, entry)| entry);
-                before.filter(wanted).take(query.limit).cloned().collect()
+                before.filter(wanted).take(limit).cloned().collect()
             }
             AuditPage::After(after) => {
                 let after = facts.audit.range(after.saturating_add(1)..).map(|(_, entry)| entry);
-                after.filter(wanted).take(query.limit).cloned().collect()
+                after.filter(wanted).take(limit).cloned().collect()
             }
-        })
+        };
+        let next = query.end_page(&mut page);
+        Ok((page, next))
     }
 
     async fn count_tasks(&self, query: TaskQuery) -> Result<TaskCounts, StoreError> {

@@ -83,7 +83,7 @@ impl Store for SqliteStore {
         self.readers.read(move |connection| list::count_tasks(connection, &query)).await
     }
 
-    async fn list_audit(&self, query: AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
+    async fn list_audit(&self, query: AuditQuery) -> Result<(Vec<AuditEntry>, Option<u64>), StoreError> {
         self.readers.read(move |connection| list::list_audit(connection, &query)).await
     }
 

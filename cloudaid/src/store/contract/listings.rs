@@ -147,15 +147,23 @@ pub async fn the_audit_log_is_listed_both_ways(factory: &dyn StoreFactory) {
         let (user, since) = (user.map(user_name), since.map(fixture::time));
         store.list_audit(AuditQuery { page, user, since, limit }).await.expect("entries")
     };
-    assert_eq!(list(AuditPage::After(0), None, None, 100).await, all);
+    assert_eq!(list(AuditPage::After(0), None, None, 100).await, (all, None));
     let numbers = async |page, user, since, limit| -> Vec<u64> {
-        list(page, user, since, limit).await.iter().map(|entry| entry.sequence).collect()
+        list(page, user, since, limit).await.0.iter().map(|entry| entry.sequence).collect()
     };
     assert_eq!(numbers(AuditPage::After(5), None, None, 100).await, [6, 7]);
     assert_eq!(numbers(AuditPage::After(u64::MAX), None, None, 100).await, [0; 0]);
     assert_eq!(numbers(AuditPage::Before(None), None, None, 2).await, [7, 6]);
     assert_eq!(numbers(AuditPage::Before(Some(6)), Some("ada"), None, 2).await, [5, 3]);
     assert_eq!(numbers(AuditPage::Before(None), Some("ada"), Some(4), 100).await, [7, 5]);
+    for (page, limit, next) in [
+        (AuditPage::Before(None), 6, Some(2)),
+        (AuditPage::Before(None), 7, None),
+        (AuditPage::After(0), 6, Some(6)),
+        (AuditPage::After(1), 6, None),
+    ] {
+        assert_eq!(list(page, None, None, limit).await.1, next, "{page:?} {limit}");
+    }
 }
 
 pub async fn filters_hold_together(factory: &dyn StoreFactory) {

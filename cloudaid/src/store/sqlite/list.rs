@@ -135,8 +135,11 @@ pub(super) fn list_user_files(
     Ok((page.into_iter().map(|(_, file)| file).collect(), next))
 }
 
-/// Entries of the audit log, in the order that the query wants.
-pub(super) fn list_audit(connection: &Connection, query: &AuditQuery) -> Result<Vec<AuditEntry>, StoreError> {
+/// One page of the audit log in the order that the query wants, and where the next one begins.
+pub(super) fn list_audit(
+    connection: &Connection,
+    query: &AuditQuery,
+) -> Result<(Vec<AuditEntry>, Option<u64>), StoreError> {
     let mut filter = Filter::default();
     let order = match query.page {
         AuditPage::Before(before) => {
@@ -150,9 +153,11 @@ pub(super) fn list_audit(connection: &Connection, query: &AuditQuery) -> Result<
     };
     filter.and("user = ", query.user.as_ref().map(|user| user.as_str().to_owned()));
     filter.and("at >= ", query.since.map(|since| since.0));
-    let limit = filter.bind(i64::try_from(query.limit).unwrap_or(i64::MAX));
+    let limit = filter.bind(i64::try_from(query.limit).unwrap_or(i64::MAX).saturating_add(1));
     let sql = format!("SELECT {} FROM audit {} ORDER BY sequence {order} LIMIT {limit}", row::AUDIT, filter.to_sql());
-    all(connection, &sql, params_from_iter(filter.values), row::audit)
+    let mut page = all(connection, &sql, params_from_iter(filter.values), row::audit)?;
+    let next = query.end_page(&mut page);
+    Ok((page, next))
 }
 
 #[cfg(test)]
