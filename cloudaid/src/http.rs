@@ -47,7 +47,6 @@ mod routes;
 mod serve;
 mod site;
 mod socket;
-mod sockets;
 mod submit;
 mod tasks;
 mod telemetry;
@@ -60,7 +59,6 @@ mod workers;
 pub use load::Load;
 pub use serve::serve;
 pub use site::Site;
-pub use sockets::Sockets;
 pub use telemetry::Hub;
 
 /// How long a browser remembers what pages of others may do.
@@ -85,8 +83,6 @@ pub struct ApiState {
     pub load: Arc<Load>,
     /// Watches the workers.
     pub telemetry: Hub,
-    /// Who has how many WebSockets.
-    pub sockets: Sockets,
     /// The specification of this API, as JSON; there once there is a router.
     pub specification: OnceLock<Bytes>,
     /// Cancelled when the master stops; ends the streams that would go on for ever.

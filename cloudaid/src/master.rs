@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use cloudaid_core::Cluster;
 use cloudaid_core::effect::Effect;
-use cloudaid_core::guesses::{GuessCount, GuessKey, Guesses};
+use cloudaid_core::guesses::Guesses;
 use cloudaid_core::recover::RecoverError;
 use cloudaid_core::scheduler::round_robin::RoundRobin;
 use cloudaid_core::settings::Settings;
@@ -201,9 +201,8 @@ pub async fn run_with(
     let logs = LogStore::open(&config.data_dir.join("logs")).map_err(|source| io(&config.data_dir, source))?;
     let files = FileStore::open(&config.data_dir.join("files")).map_err(|source| io(&config.data_dir, source))?;
     let (gone, going) = mpsc::unbounded_channel();
-    let mut driver = recover(&config, store, logs.clone(), gone).await?;
-    let guesses = Guesses::new(driver.guesses.drain(..));
-    let (cluster, driver) = driver.into_handle(shutdown.clone());
+    let recovered = recover(&config, store, logs.clone(), gone).await?;
+    let (cluster, driver, guesses) = recovered.into_parts(shutdown.clone());
     let driver = tokio::spawn(driver.run(shutdown.clone()));
     tokio::spawn(sweep::run(going, cluster.clone(), logs.clone(), files.clone(), shutdown.clone()));
 
@@ -237,7 +236,6 @@ pub async fn run_with(
         access_log: config.access_log,
         load: Default::default(),
         telemetry: http::Hub::start(cluster.clone(), shutdown.clone()),
-        sockets: Default::default(),
         specification: Default::default(),
         shutdown: shutdown.clone(),
     };
@@ -308,7 +306,7 @@ struct Recovered {
     store: Arc<dyn Store>,
     position: crate::store::Position,
     shell: Arc<Shell>,
-    guesses: Vec<(GuessKey, GuessCount)>,
+    guesses: Guesses,
 }
 
 /// Loads what the store holds, begins a new epoch, and makes that durable before anything else.
@@ -319,7 +317,7 @@ async fn recover(
     gone: mpsc::UnboundedSender<TaskId>,
 ) -> Result<Recovered, MasterError> {
     let (mut snapshot, position) = store.load().await?;
-    let guesses = std::mem::take(&mut snapshot.guesses);
+    let guesses = Guesses::new(snapshot.guesses.drain(..));
     for task in snapshot.unswept.drain(..) {
         // The other end is still held by whoever calls.
         let _ = gone.send(task);
@@ -365,11 +363,11 @@ async fn recover(
 }
 
 impl Recovered {
-    fn into_handle(self, shutdown: CancellationToken) -> (ClusterHandle, Driver) {
-        let Self { cluster, store, position, shell, guesses: _ } = self;
+    fn into_parts(self, shutdown: CancellationToken) -> (ClusterHandle, Driver, Guesses) {
+        let Self { cluster, store, position, shell, guesses } = self;
         let (sender, mailbox) = mpsc::channel(MAILBOX);
         let handle = ClusterHandle::new(sender, Arc::clone(&shell), Arc::clone(&store), shutdown);
-        (handle, Driver { cluster, store, position, shell, mailbox })
+        (handle, Driver { cluster, store, position, shell, mailbox }, guesses)
     }
 }
 

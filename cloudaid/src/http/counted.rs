@@ -5,6 +5,10 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use shared::id::UserName;
+use shared::role::Role;
+
+use crate::master::auth::Principal;
 
 /// Counts for each that has any. Cheap to clone.
 #[derive(Debug)]
@@ -42,6 +46,14 @@ impl<K: Hash + Eq + Clone> Counted<K> {
         counts.insert(key.clone(), count + 1);
         drop(counts);
         Some(Share { of: self.clone(), key: key.clone() })
+    }
+}
+
+impl Counted<UserName> {
+    /// One more for a user, who may have `most` of them; admins are not bound.
+    pub(super) fn take_of(&self, principal: &Principal, most: usize) -> Option<Share<UserName>> {
+        let most = if principal.role == Role::Admin { usize::MAX } else { most };
+        self.take(&principal.user, most)
     }
 }
 

@@ -30,7 +30,8 @@ const NO_CONTENT: StatusCode = StatusCode::NO_CONTENT;
 /// All paths, and who may call each.
 pub(super) fn routes(state: &Shared) -> (Router<Shared>, Vec<Listed>) {
     let routes = Routes::new(state.clone());
-    let routes = cluster_paths(files_paths(task_paths(people_paths(auth_paths(routes)))));
+    let routes = files_paths(task_paths(people_paths(auth_paths(routes))));
+    let routes = cluster_paths(worker_paths(public_paths(routes)));
     routes
         .socket("/ws/tasks/{id}/logs", Right::Look, follow::follow)
         .socket("/ws/telemetry", Right::Look, telemetry::follow)
@@ -322,9 +323,8 @@ fn files_paths(routes: Routes) -> Routes {
         )
 }
 
-fn cluster_paths(routes: Routes) -> Routes {
-    use ErrorCode::{NotFound, WorkerNotFound};
-    use Right::{Administer, Look, Public};
+fn public_paths(routes: Routes) -> Routes {
+    use Right::Public;
     routes
         .get(
             "/health/live",
@@ -351,6 +351,12 @@ fn cluster_paths(routes: Routes) -> Routes {
         )
         .page("/api/docs", Public, docs::page)
         .page("/api/docs/{*file}", Public, docs::asset)
+}
+
+fn worker_paths(routes: Routes) -> Routes {
+    use ErrorCode::WorkerNotFound;
+    use Right::Look;
+    routes
         .get(
             "/telemetry",
             Look,
@@ -384,6 +390,12 @@ fn cluster_paths(routes: Routes) -> Routes {
                 .answers::<WorkerView>(OK, "The worker")
                 .refused(&[WorkerNotFound]),
         )
+}
+
+fn cluster_paths(routes: Routes) -> Routes {
+    use ErrorCode::NotFound;
+    use Right::{Administer, Look};
+    routes
         .get(
             "/api/queue",
             Look,

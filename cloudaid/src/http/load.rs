@@ -25,7 +25,6 @@ const BURST: NonZeroU32 = NonZeroU32::new(1_000).expect("not zero");
 const AT_ONCE: usize = 1_024;
 /// Requests that wait for something to happen, or take their time, at once.
 const WAITING: usize = 4_096;
-
 /// Of one user, of either kind; admins are bound only by what there is in all.
 const AT_ONCE_OF_USER: usize = 512;
 /// Requests of those who have yet to prove who they are: they hold up only each other.
@@ -34,6 +33,8 @@ const STRANGERS: usize = 256;
 const STRANGERS_OF_NETWORK: usize = 64;
 /// Streams of tasks of one user at a time; admins are not bound.
 const STREAMS_OF_USER: usize = 16;
+/// And WebSockets.
+const SOCKETS_OF_USER: usize = 1_000;
 /// Refusals of strangers that are noted in the audit log, by network: the log is kept for good, and anybody can be refused.
 const NOTES_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).expect("not zero");
 /// Networks remembered before those that have been quiet are forgotten.
@@ -47,6 +48,7 @@ pub struct Load {
     of_users: Counted<UserName>,
     of_networks: Counted<IpAddr>,
     of_streams: Counted<UserName>,
+    of_sockets: Counted<UserName>,
     users: DefaultKeyedRateLimiter<UserName>,
     notes: DefaultKeyedRateLimiter<IpAddr>,
 }
@@ -73,6 +75,7 @@ impl Default for Load {
             of_users: Counted::default(),
             of_networks: Counted::default(),
             of_streams: Counted::default(),
+            of_sockets: Counted::default(),
             notes: RateLimiter::keyed(Quota::per_minute(NOTES_PER_MINUTE)),
             users: RateLimiter::keyed(Quota::per_second(PER_SECOND).allow_burst(BURST)),
         }
@@ -82,9 +85,9 @@ impl Default for Load {
 impl Load {
     /// Room for one more request of a user until its answer begins.
     pub(super) fn admit(&self, waits: bool, principal: &Principal) -> Result<Room, Failure> {
-        let user = self.of_users.take(&principal.user, most(principal, AT_ONCE_OF_USER)).ok_or_else(|| {
+        let user = self.of_users.take_of(principal, AT_ONCE_OF_USER).ok_or_else(|| {
             let message = format!("{AT_ONCE_OF_USER} requests of {} are being answered already", principal.user);
-            ApiError::new(ErrorCode::ResourceExhausted, message, "wait for the answers to some")
+            exhausted(message, "wait for the answers to some")
         })?;
         let all = enter(if waits { &self.waiting } else { &self.quick })?;
         Ok(Room { _all: all, _user: Some(user), _network: None })
@@ -94,17 +97,30 @@ impl Load {
     pub(super) fn admit_stranger(&self, network: IpAddr) -> Result<Room, Failure> {
         let of_network = self.of_networks.take(&network, STRANGERS_OF_NETWORK).ok_or_else(|| {
             let message = format!("{STRANGERS_OF_NETWORK} requests from {network} are being answered already");
-            ApiError::new(ErrorCode::ResourceExhausted, message, "wait for the answers to some")
+            exhausted(message, "wait for the answers to some")
         })?;
         Ok(Room { _all: enter(&self.strangers)?, _user: None, _network: Some(of_network) })
     }
 
     /// Room for one more stream of tasks of a user: each holds a few MiB while it arrives.
     pub(super) fn admit_stream(&self, principal: &Principal) -> Result<Share<UserName>, ApiError> {
-        self.of_streams.take(&principal.user, most(principal, STREAMS_OF_USER)).ok_or_else(|| {
+        self.of_streams.take_of(principal, STREAMS_OF_USER).ok_or_else(|| {
             let message = format!("{} sends {STREAMS_OF_USER} streams of tasks already", principal.user);
-            ApiError::new(ErrorCode::ResourceExhausted, message, "send more tasks in each")
+            exhausted(message, "send more tasks in each")
         })
+    }
+
+    /// Room for one more WebSocket of a user, until it closes.
+    pub(super) fn admit_socket(&self, principal: &Principal) -> Result<Share<UserName>, ApiError> {
+        self.of_sockets.take_of(principal, SOCKETS_OF_USER).ok_or_else(|| {
+            let message = format!("{} has {SOCKETS_OF_USER} WebSockets open already", principal.user);
+            exhausted(message, "close some")
+        })
+    }
+
+    /// How many WebSockets are open.
+    pub(super) fn sockets(&self) -> usize {
+        self.of_sockets.total()
     }
 
     /// Whether the refusal of a stranger from `network` is noted.
@@ -124,13 +140,13 @@ impl Load {
             let wait = until.wait_time_from(DefaultClock::default().now());
             let message = format!("{} sends more than {PER_SECOND} requests a second", principal.user);
             let hint = "send fewer, or many tasks at once as application/x-ndjson";
-            Failure::later(ApiError::new(ErrorCode::ResourceExhausted, message, hint), wait.max(Duration::from_secs(1)))
+            Failure::later(exhausted(message, hint), wait.max(Duration::from_secs(1)))
         })
     }
 }
 
-fn most(principal: &Principal, of_user: usize) -> usize {
-    if principal.role == Role::Admin { usize::MAX } else { of_user }
+fn exhausted(message: String, hint: &str) -> ApiError {
+    ApiError::new(ErrorCode::ResourceExhausted, message, hint)
 }
 
 fn enter(room: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Failure> {
@@ -188,6 +204,20 @@ mod tests {
         assert!(load.admit(false, &bob).is_ok(), "who is known is not held up by strangers");
         let streams: Vec<_> = (0..AT_ONCE).map_while(|_| load.admit_stream(&ann).ok()).collect();
         assert_eq!(streams.len(), STREAMS_OF_USER);
+    }
+
+    #[test]
+    fn a_user_has_so_many_sockets_and_each_that_closes_makes_room() {
+        let load = Load::default();
+        let (ann, admin) = (principal("ann", Role::User), principal("admin", Role::Admin));
+        let mut seats: Vec<_> = (0..SOCKETS_OF_USER).map(|_| load.admit_socket(&ann).expect("a seat")).collect();
+        assert_eq!(load.admit_socket(&ann).expect_err("one too many").code, ErrorCode::ResourceExhausted);
+        let others: Vec<_> = (0..SOCKETS_OF_USER + 1).map(|_| load.admit_socket(&admin).expect("a seat")).collect();
+        seats.pop();
+        let last = load.admit_socket(&ann).expect("a seat");
+        assert_eq!(load.sockets(), 2 * SOCKETS_OF_USER + 1);
+        drop((seats, others, last));
+        assert_eq!(load.sockets(), 0);
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(super) async fn render(State(state): State<Shared>, params: Params) -> Resul
     tasks(&mut page, &status);
     workers_in_all(&mut page, &workers);
     each_worker(&mut page, &workers);
-    page.gauge("cloudai_websockets", "WebSockets that are open", &[], state.sockets.count() as f64);
+    page.gauge("cloudai_websockets", "WebSockets that are open", &[], state.load.sockets() as f64);
     page.gauge(
         "cloudai_store_available",
         "Whether the store takes commits",

@@ -230,8 +230,8 @@ async fn pass(
             call.scope(next.run(request)).await
         }
     };
-    let refused_to = if principal.is_some() { None } else { Some(network) };
-    let mut response = keep_note(&state, &call, response, refused_to).await;
+    let stranger = principal.is_none().then_some(network);
+    let mut response = keep_note(&state, &call, response, stranger).await;
     // For the access log.
     if let Some(principal) = principal {
         response.extensions_mut().insert(principal);

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use axum::extract::FromRequestParts;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
@@ -15,6 +16,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use shared::error::{ApiError, ErrorCode};
+use shared::id::UserName;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_tungstenite::WebSocketStream;
@@ -26,8 +28,9 @@ use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message};
 use super::Shared;
 use super::authenticate::Guest;
 use super::connections::Stranger;
-use super::error::{internal, invalid};
-use super::sockets::Seat;
+use super::counted::Share;
+use super::error::{Failure, internal, invalid};
+use super::extract::Caller;
 use crate::master::auth::Auth;
 
 const PING_EVERY: Duration = Duration::from_secs(20);
@@ -39,7 +42,7 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 const INBOUND_LIMIT: usize = 4 * 1024;
 /// What is read ahead of a client that says next to nothing: there may be ten thousand of them.
 const READ_BUFFER: usize = 1024;
-/// The most that waits for a slow client in memory.
+/// The most control frames that wait for a slow client in memory; messages are written from where they are.
 const WRITE_BUFFER_LIMIT: usize = 4 * 1024 * 1024;
 /// Closed because who came in may be here no longer; a code for private use, after the HTTP status.
 const UNAUTHENTICATED: u16 = 4401;
@@ -89,23 +92,26 @@ fn limits() -> WebSocketConfig {
 #[derive(Debug)]
 pub(super) struct Admitted {
     guest: Guest,
-    _seat: Seat,
+    _seat: Share<UserName>,
     _stranger: Option<Stranger>,
     connection: Option<OnUpgrade>,
     /// The answer to their key. None over HTTP/2, which has none.
     accept: Option<HeaderValue>,
 }
 
-impl Admitted {
-    pub(super) fn new(guest: Guest, seat: Seat, parts: &Parts) -> Self {
+impl FromRequestParts<Shared> for Admitted {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, state: &Shared) -> Result<Self, Failure> {
+        let Caller(principal) = Caller::from_request_parts(parts, state).await?;
+        let seat = state.load.admit_socket(&principal)?;
         let key = parts.headers.get(SEC_WEBSOCKET_KEY).filter(|_| parts.version <= Version::HTTP_11);
-        Self {
-            guest,
+        Ok(Self {
+            guest: Guest::new(principal),
             _seat: seat,
             _stranger: parts.extensions.get::<Stranger>().cloned(),
             connection: parts.extensions.get::<OnUpgrade>().cloned(),
             accept: key.and_then(|key| derive_accept_key(key.as_bytes()).parse().ok()),
-        }
+        })
     }
 }
 
@@ -168,10 +174,7 @@ impl Client {
 
     /// Sends a message. Nothing of it is copied, so that nothing is kept of a large one.
     pub(super) async fn send(&mut self, kind: Kind, message: &[u8]) -> Result<(), Stop> {
-        match tokio::time::timeout(SEND_TIMEOUT, self.write(kind, message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Stop::Gone),
-        }
+        in_time(self.write(kind, message)).await
     }
 
     async fn write(&mut self, kind: Kind, message: &[u8]) -> Result<(), WebSocketError> {
@@ -185,10 +188,7 @@ impl Client {
 
     /// Sends what is no message.
     async fn control(&mut self, frame: Message) -> Result<(), Stop> {
-        match tokio::time::timeout(SEND_TIMEOUT, self.socket.send(frame)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Stop::Gone),
-        }
+        in_time(self.socket.send(frame)).await
     }
 
     /// Hears what the client has said, without waiting.
@@ -232,6 +232,14 @@ impl Client {
         let frame = CloseFrame { code, reason: "".into() };
         // A client that is gone needs no goodbye.
         let _ = self.control(Message::Close(Some(frame))).await;
+    }
+}
+
+/// Whoever does not take what is sent to them is gone.
+async fn in_time(sending: impl Future<Output = Result<(), WebSocketError>>) -> Result<(), Stop> {
+    match tokio::time::timeout(SEND_TIMEOUT, sending).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(Stop::Gone),
     }
 }
 

@@ -1,7 +1,5 @@
 //! The router as a client sees it, without a cluster behind it.
 
-use std::time::Duration;
-
 use axum::body::{Body, to_bytes};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{Method, Request, StatusCode};
@@ -19,7 +17,6 @@ use tower::ServiceExt;
 use super::list::routes;
 use super::routes::Listed;
 use super::*;
-use crate::config::Registration;
 use crate::master::auth::AuthConfig;
 
 const TASK: &str = "task-01arz3ndektsv4rrffq69g5fav";
@@ -54,13 +51,7 @@ impl Bench {
         let directory = tempfile::tempdir().expect("a directory");
         let logs = LogStore::open(&directory.path().join("logs")).expect("logs");
         let cluster = ClusterHandle::detached(logs.clone());
-        let config = AuthConfig {
-            jwt_secret: None,
-            previous_jwt_secret: None,
-            ttl: Duration::from_secs(60),
-            registration: Registration::Invite,
-            data_dir: directory.path(),
-        };
+        let config = AuthConfig::in_directory(directory.path());
         let auth = Auth::new(&config, cluster.clone(), Guesses::default()).expect("auth");
         for role in Role::ALL {
             cluster.accounts().insert(UserRecord {
@@ -80,7 +71,6 @@ impl Bench {
             access_log: false,
             load: Default::default(),
             telemetry: Hub::start(cluster, CancellationToken::new()),
-            sockets: Default::default(),
             specification: Default::default(),
             shutdown: CancellationToken::new(),
         };

@@ -142,6 +142,15 @@ pub struct AuthConfig<'a> {
     pub data_dir: &'a Path,
 }
 
+#[cfg(test)]
+impl<'a> AuthConfig<'a> {
+    /// One of a test: keys and setup token are made in `data_dir`.
+    pub(crate) fn in_directory(data_dir: &'a Path) -> Self {
+        let (ttl, registration) = (Duration::from_secs(60), Registration::Invite);
+        Self { jwt_secret: None, previous_jwt_secret: None, ttl, registration, data_dir }
+    }
+}
+
 impl Auth {
     /// Works on the accounts of `cluster`, and goes on counting the wrong passwords of before.
     ///
@@ -333,13 +342,7 @@ mod tests {
     async fn setup_needs_the_token_a_good_name_and_a_good_password() {
         let directory = tempfile::tempdir().expect("a directory");
         let logs = crate::master::logs::LogStore::open(&directory.path().join("logs")).expect("logs");
-        let config = AuthConfig {
-            jwt_secret: None,
-            previous_jwt_secret: None,
-            ttl: Duration::from_secs(60),
-            registration: Registration::Invite,
-            data_dir: directory.path(),
-        };
+        let config = AuthConfig::in_directory(directory.path());
         let auth = Auth::new(&config, ClusterHandle::detached(logs), Guesses::default()).expect("auth");
         let setup = async |setup_token: &str, username: &str, password: &str| {
             let (username, password) = (username.to_owned(), password.to_owned());

@@ -83,11 +83,7 @@ impl Keys {
     /// Whom an access token names, if it is good, and its login.
     pub(super) fn verify(&self, token: &str) -> Result<(UserName, LoginId), ApiError> {
         let claims = self.decode::<Access>(ACCESS, token).map_err(|error| {
-            let message = match error.kind() {
-                ErrorKind::ExpiredSignature => "the token has expired",
-                _ => "the token is not valid here",
-            };
-            ApiError::new(ErrorCode::Unauthenticated, message, "log in again: `cloudctl login`")
+            ApiError::new(ErrorCode::Unauthenticated, why("token", &error), "log in again: `cloudctl login`")
         })?;
         Ok((claims.sub, claims.of_kind.sid))
     }
@@ -95,11 +91,7 @@ impl Keys {
     /// Which account an invitation is for, and with which role.
     pub(super) fn verify_invite(&self, token: &str) -> Result<(UserName, Role), ApiError> {
         let claims = self.decode::<Invite>(INVITE, token).map_err(|error| {
-            let message = match error.kind() {
-                ErrorKind::ExpiredSignature => "the invitation has expired",
-                _ => "the invitation is not valid here",
-            };
-            ApiError::new(ErrorCode::PermissionDenied, message, "ask an admin for another one")
+            ApiError::new(ErrorCode::PermissionDenied, why("invitation", &error), "ask an admin for another one")
         })?;
         Ok((claims.sub, claims.of_kind.role))
     }
@@ -145,6 +137,14 @@ impl Keys {
         let ring = self.ring();
         let key = header.kid.and_then(|kid| ring.find(&kid)).ok_or(ErrorKind::InvalidSignature)?;
         jsonwebtoken::decode(token, &key.verifying, &validation).map(|data| data.claims)
+    }
+}
+
+/// What is wrong with a `thing`.
+fn why(thing: &str, error: &jsonwebtoken::errors::Error) -> String {
+    match error.kind() {
+        ErrorKind::ExpiredSignature => format!("the {thing} has expired"),
+        _ => format!("the {thing} is not valid here"),
     }
 }
 
