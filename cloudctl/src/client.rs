@@ -71,6 +71,15 @@ impl Client {
         self.read(response).await
     }
 
+    async fn patch<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + Sync)) -> Result<T, CtlError> {
+        let response = self.send(self.http.patch(self.url(path)?).json(body)).await?;
+        self.read(response).await
+    }
+
+    async fn remove(&self, path: &str) -> Result<(), CtlError> {
+        self.send(self.http.delete(self.url(path)?)).await.map(drop)
+    }
+
     /// Sends it with the token, if there is one. An answer that is not a success is an error.
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, CtlError> {
         self.renew().await;

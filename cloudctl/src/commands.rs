@@ -26,6 +26,7 @@ mod logs;
 mod man;
 mod monitor;
 mod owner;
+mod pages;
 mod password;
 mod passwords;
 mod queue;

@@ -124,8 +124,7 @@ impl Client {
 
     /// Changes an account.
     pub(crate) async fn update_user(&self, name: &str, request: &UpdateUserRequest) -> Result<UserView, CtlError> {
-        let response = self.send(self.http.patch(self.url(&user_path(name))?).json(request)).await?;
-        self.read(response).await
+        self.patch(&user_path(name), request).await
     }
 
     /// Ends all logins of an account.
@@ -150,7 +149,7 @@ impl Client {
 
     /// Ends a personal token.
     pub(crate) async fn revoke_token(&self, id: TokenId) -> Result<(), CtlError> {
-        self.send(self.http.delete(self.url(&format!("api/tokens/{id}"))?)).await.map(drop)
+        self.remove(&format!("api/tokens/{id}")).await
     }
 
     /// Who the token stands for.
@@ -230,13 +229,12 @@ impl Client {
 
     /// Gives it another name or other labels.
     pub(crate) async fn edit(&self, id: TaskId, edit: &TaskEdit) -> Result<TaskView, CtlError> {
-        let response = self.send(self.http.patch(self.url(&format!("api/tasks/{id}"))?).json(edit)).await?;
-        self.read(response).await
+        self.patch(&format!("api/tasks/{id}"), edit).await
     }
 
     /// Forgets it.
     pub(crate) async fn delete(&self, id: TaskRef) -> Result<(), CtlError> {
-        self.send(self.http.delete(self.url(&format!("api/tasks/{id}"))?)).await.map(drop)
+        self.remove(&format!("api/tasks/{id}")).await
     }
 
     /// A page of the lines of its log that match.

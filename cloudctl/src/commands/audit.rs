@@ -6,13 +6,11 @@ use shared::error::exit;
 use shared::view::AuditListView;
 
 use super::Session;
+use super::pages::{self, PAGE, Page};
 use super::since::parse_since;
 use crate::args::AuditArgs;
 use crate::exit::CtlError;
 use crate::render::{Done, VerifiedView, View};
-
-/// The most that the server gives at once.
-const PAGE: u32 = 1000;
 
 /// Lists who has done what, the newest first; or checks all of it.
 pub(super) async fn run(args: &AuditArgs, session: &Session<'_>) -> Result<Done, CtlError> {
@@ -23,27 +21,17 @@ pub(super) async fn run(args: &AuditArgs, session: &Session<'_>) -> Result<Done,
     let mut query = Vec::new();
     query.extend(args.user.clone().map(|user| ("user", user)));
     query.extend(since.map(|since| ("since", since)));
-    let rest = |next_cursor| View::Audit(AuditListView { entries: Vec::new(), next_cursor });
-    let mut listing = session.terminal.listing();
-    let mut missing = if args.all { u64::MAX } else { u64::from(args.limit) };
-    let mut cursor: Option<String> = None;
-    loop {
+    let ask = async |cursor: Option<&str>, limit: u32| {
         let mut query = query.clone();
-        query.push(("limit", u32::try_from(missing).unwrap_or(PAGE).min(PAGE).to_string()));
-        query.extend(cursor.map(|cursor| ("cursor", cursor)));
+        query.push(("limit", limit.to_string()));
+        query.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
         let page = session.client.audit(&query).await?;
-        missing = missing.saturating_sub(page.entries.len() as u64);
-        cursor = page.next_cursor.clone();
-        listing.page(&View::Audit(page), &rest(None))?;
-        if cursor.is_none() || missing == 0 {
-            break;
-        }
-    }
-    if cursor.is_some() {
-        session.terminal.remark("there are older ones: --all or --limit N");
-    }
-    listing.finish(&rest(cursor))?;
-    Ok(Done::default())
+        let next_cursor = page.next_cursor.clone();
+        let rest = View::Audit(AuditListView { entries: Vec::new(), next_cursor: next_cursor.clone() });
+        Ok(Page { rows: page.entries.len(), view: View::Audit(page), rest, next_cursor })
+    };
+    let more = |_| "there are older ones: --all or --limit N".to_owned();
+    pages::print(session, (!args.all).then_some(args.limit), ask, more).await
 }
 
 /// Follows the chain from its first entry to its last. The seals are computed here: the server is not believed.

@@ -3,32 +3,20 @@
 use shared::view::UserFilesView;
 
 use super::Session;
+use super::pages::{self, Page};
 use crate::args::FilesArgs;
 use crate::exit::CtlError;
 use crate::render::{Done, View};
 
-/// The most that the server gives at once.
-const PAGE: u32 = 1000;
-
-/// The output files of a user. Each page is written before the next one is asked for.
+/// The output files of a user.
 pub(super) async fn run(args: &FilesArgs, session: &Session<'_>) -> Result<Done, CtlError> {
-    let mut listing = session.terminal.listing();
-    let mut missing = if args.all { u64::MAX } else { u64::from(args.limit) };
-    let mut cursor: Option<String> = None;
-    loop {
-        let limit = u32::try_from(missing).unwrap_or(PAGE).min(PAGE);
-        let page = session.client.user_files(args.user.as_deref(), cursor.as_deref(), limit).await?;
-        missing = missing.saturating_sub(page.files.len() as u64);
-        cursor.clone_from(&page.next_cursor);
-        let rest =
-            View::UserFiles(UserFilesView { files: Vec::new(), user: page.user.clone(), next_cursor: cursor.clone() });
-        listing.page(&View::UserFiles(page), &rest)?;
-        if cursor.is_none() || missing == 0 {
-            if cursor.is_some() {
-                session.terminal.remark("there are more: --all or --limit N");
-            }
-            listing.finish(&rest)?;
-            return Ok(Done::default());
-        }
-    }
+    let ask = async |cursor: Option<&str>, limit| {
+        let page = session.client.user_files(args.user.as_deref(), cursor, limit).await?;
+        let next_cursor = page.next_cursor.clone();
+        let (user, files) = (page.user.clone(), Vec::new());
+        let rest = View::UserFiles(UserFilesView { files, user, next_cursor: next_cursor.clone() });
+        Ok(Page { rows: page.files.len(), view: View::UserFiles(page), rest, next_cursor })
+    };
+    let more = |_| "there are more: --all or --limit N".to_owned();
+    pages::print(session, (!args.all).then_some(args.limit), ask, more).await
 }

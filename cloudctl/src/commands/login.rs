@@ -66,7 +66,7 @@ fn setup_token(args: &LoginArgs) -> Result<Option<String>, CtlError> {
 /// The first line of a file, or with `-` of stdin.
 pub(super) fn first_line(path: &Path) -> Result<String, CtlError> {
     if path.as_os_str() == "-" {
-        return passwords::line();
+        return passwords::line("the token");
     }
     let text = std::fs::read_to_string(path).map_err(CtlError::local(format!("cannot read {}", path.display())))?;
     Ok(text.lines().next().unwrap_or_default().trim().to_owned())

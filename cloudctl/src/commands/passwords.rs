@@ -7,13 +7,13 @@ use crate::render::Terminal;
 
 /// One that exists.
 pub(super) fn known(from_stdin: bool, prompt: &str, terminal: &Terminal) -> Result<String, CtlError> {
-    if from_stdin { line() } else { ask(prompt, terminal) }
+    if from_stdin { line("the password") } else { ask(prompt, terminal) }
 }
 
 /// One that is new; asked for twice.
 pub(super) fn new(from_stdin: bool, prompt: &str, terminal: &Terminal) -> Result<String, CtlError> {
     if from_stdin {
-        return line();
+        return line("the password");
     }
     let password = ask(prompt, terminal)?;
     if ask(&format!("{prompt} again"), terminal)? != password {
@@ -22,10 +22,10 @@ pub(super) fn new(from_stdin: bool, prompt: &str, terminal: &Terminal) -> Result
     Ok(password)
 }
 
-/// The next line of stdin.
-pub(super) fn line() -> Result<String, CtlError> {
+/// The next line of stdin, which is to be `what`.
+pub(super) fn line(what: &str) -> Result<String, CtlError> {
     let mut line = String::new();
-    io::stdin().read_line(&mut line).map_err(CtlError::local("cannot read the password from stdin"))?;
+    io::stdin().read_line(&mut line).map_err(CtlError::local(format!("cannot read {what} from stdin")))?;
     Ok(line.trim_end_matches(['\n', '\r']).to_owned())
 }
 
