@@ -3,7 +3,7 @@
 //! Names without an account are counted like those with one, so that nothing is told about who there is. A place that
 //! somebody has logged in from is counted apart from the rest of the world: strangers cannot lock anybody out there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub struct GuessCount {
 pub struct Guesses {
     counts: BTreeMap<GuessKey, GuessCount>,
     /// Tries that are being looked at, of names that have used up what is free.
-    under_way: BTreeMap<GuessKey, u32>,
+    under_way: BTreeSet<GuessKey>,
 }
 
 /// A counter that has changed: what it is now, or that it is no more.
@@ -55,7 +55,7 @@ impl Guesses {
     /// As it was kept.
     #[must_use]
     pub fn new(kept: impl IntoIterator<Item = (GuessKey, GuessCount)>) -> Self {
-        Self { counts: kept.into_iter().collect(), under_way: BTreeMap::new() }
+        Self { counts: kept.into_iter().collect(), under_way: BTreeSet::new() }
     }
 
     /// Whether a password may be looked at now. If so, [`Guesses::succeeded`] or [`Guesses::failed`] must follow.
@@ -69,10 +69,7 @@ impl Guesses {
         if count.failures < FREE_FAILURES {
             return true;
         }
-        let under_way = self.under_way.entry(key.clone()).or_default();
-        let may = *under_way == 0;
-        *under_way += u32::from(may);
-        may
+        self.under_way.insert(key.clone())
     }
 
     /// It was wrong.
@@ -89,7 +86,7 @@ impl Guesses {
         changes
     }
 
-    /// It was right, or nobody knows: the master could not look.
+    /// It was right.
     pub fn succeeded(&mut self, key: &GuessKey) -> Option<GuessChange> {
         self.under_way.remove(key);
         self.counts.remove(key).map(|_| (key.clone(), None))

@@ -48,8 +48,8 @@ fn begin(
     others.sort_unstable();
     let surplus = (others.len() + 1).saturating_sub(LOGINS_LIMIT);
     let over = |id: &LoginId| cluster.logins.get(id).is_some_and(|login| login.is_over(now));
-    let going: Vec<_> = others.iter().enumerate().filter(|(at, (_, id))| *at < surplus || over(id)).collect();
-    let going: Vec<_> = going.into_iter().map(|(_, (_, id))| *id).collect();
+    let others = others.into_iter().map(|(_, id)| id).enumerate();
+    let going: Vec<_> = others.filter(|(at, id)| *at < surplus || over(id)).map(|(_, id)| id).collect();
     for id in going {
         set(cluster, id, None, effects);
     }
