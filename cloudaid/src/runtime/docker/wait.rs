@@ -69,7 +69,8 @@ fn exit_of(state: &ContainerState) -> Result<Exit, RuntimeError> {
             code: state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(255),
             oom: state.oom_killed.unwrap_or(false),
             started_at,
-            finished_at,
+            // Of what is killed at once, the end is noted before the start.
+            finished_at: finished_at.max(started_at),
         }),
         _ => Err(RuntimeError::Engine("it runs again, and nobody here has started it".to_owned())),
     }
@@ -114,6 +115,12 @@ mod tests {
         for status in [ContainerStateStatusEnum::CREATED, ContainerStateStatusEnum::RUNNING] {
             assert!(matches!(exit_of(&state(status, never)), Err(RuntimeError::Engine(_))));
         }
+    }
+
+    #[test]
+    fn nothing_ends_before_it_began() {
+        let end = exit_of(&state(ContainerStateStatusEnum::EXITED, "2026-11-23T17:42:39.119Z")).expect("an end");
+        assert!(end.finished_at.is_some() && end.finished_at == end.started_at, "{end:?}");
     }
 
     #[test]
