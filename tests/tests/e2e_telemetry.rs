@@ -15,6 +15,7 @@ use shared::task::TaskState;
 use shared::view::{EventFrame, EventKind, EventView, ReadyView, TelemetryFrame, TelemetryView, WorkerView};
 use shared::worker::WorkerState;
 use tokio::io::AsyncWriteExt;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
 #[tokio::test]
@@ -136,7 +137,12 @@ async fn whoever_is_shut_out_hears_no_more_and_junk_is_answered_by_the_end() {
     for junk in [Message::Text("x".repeat(5000).into()), Message::Binary(Bytes::from(vec![0; 5000]))] {
         let mut socket = Socket::connect(&url, "/ws/telemetry", ann.token()).await.expect("connected");
         socket.send(junk).await;
-        socket.closed().await;
+        assert_eq!(socket.closed().await, Some(1009), "too large");
+    }
+    for path in ["/ws/telemetry", "/ws/events"] {
+        let mut socket = Socket::connect(&url, path, ann.token()).await.expect("connected");
+        socket.send(Message::Close(Some(CloseFrame { code: 1001.into(), reason: "".into() }))).await;
+        assert_eq!(socket.closed().await, Some(1001), "{path}: a goodbye is returned");
     }
     let mut socket = Socket::connect(&url, "/ws/events", ann.token()).await.expect("connected");
     socket.send(Message::Text("what is this".into())).await;

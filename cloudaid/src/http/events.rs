@@ -54,13 +54,9 @@ impl Wanted {
     }
 }
 
-async fn converse(mut client: Client, state: Shared, after: Option<EventCursor>, wanted: Wanted) -> Result<(), Stop> {
-    if let Err(Stop::Refused(error)) = tell(&mut client, &state, after, &wanted).await {
-        // If this fails too, the client is gone.
-        let _ = client.tell(&EventFrame::Error { error: error.clone() }).await;
-        client.close(Some(&error)).await;
-    }
-    Ok(())
+async fn converse(mut client: Client, state: Shared, after: Option<EventCursor>, wanted: Wanted) {
+    let ended = tell(&mut client, &state, after, &wanted).await;
+    client.end(ended).await;
 }
 
 async fn tell(client: &mut Client, state: &Shared, after: Option<EventCursor>, wanted: &Wanted) -> Result<(), Stop> {

@@ -41,21 +41,12 @@ pub(super) async fn follow(
     Ok(socket::open(upgrade, &state, admitted, move |client| converse(client, shared, task, view, start))?)
 }
 
-async fn converse(mut client: Client, state: Shared, task: TaskRef, view: TaskView, start: Start) -> Result<(), Stop> {
-    let result = match single_element(task, &view) {
+async fn converse(mut client: Client, state: Shared, task: TaskRef, view: TaskView, start: Start) {
+    let ended = match single_element(task, &view) {
         Ok(element) => Follower::new(&mut client, state, element, view, start).run().await,
         Err(error) => Err(error.into()),
     };
-    let refused = match result {
-        Err(Stop::Refused(error)) => Some(error),
-        Ok(()) | Err(Stop::Gone) => None,
-    };
-    if let Some(error) = refused.clone() {
-        // If this fails too, the client is gone.
-        let _ = client.tell(&LogEvent::Error { error }).await;
-    }
-    client.close(refused.as_ref()).await;
-    Ok(())
+    client.end(ended).await;
 }
 
 /// Sends the log of one element.

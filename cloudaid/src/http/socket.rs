@@ -38,6 +38,8 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 const PINGS_UNANSWERED: u32 = 3;
 /// As long as a silent client is borne.
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
+/// A goodbye that cannot be sent by then is left unsaid.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Clients have nothing to say here but pongs and goodbye.
 const INBOUND_LIMIT: usize = 4 * 1024;
 /// What is read ahead of a client that says next to nothing: there may be ten thousand of them.
@@ -47,9 +49,9 @@ const WRITE_BUFFER_LIMIT: usize = 4 * 1024 * 1024;
 /// Closed because who came in may be here no longer; a code for private use, after the HTTP status.
 const UNAUTHENTICATED: u16 = 4401;
 
-/// Lets a client in, and tells it why the conversation ends where that is not its end. Whether the request is a good one is
+/// Lets a client in, to a conversation that [`Client::end`] ends. Whether the request is a good one is
 /// checked by axum; the connection is ours, because what goes to thousands is written from the same bytes.
-pub(super) fn open<F: Future<Output = Result<(), Stop>> + Send + 'static>(
+pub(super) fn open<F: Future<Output = ()> + Send + 'static>(
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
     state: &Shared,
     mut admitted: Admitted,
@@ -73,7 +75,7 @@ pub(super) fn open<F: Future<Output = Result<(), Stop>> + Send + 'static>(
         // An error: the client has gone before it began.
         if let Ok(connection) = connection.await {
             let client = Client::new(TokioIo::new(connection), admitted, auth).await;
-            converse(client).await.ok();
+            converse(client).await;
         }
     });
     Ok(response)
@@ -186,11 +188,6 @@ impl Client {
         Ok(connection.flush().await?)
     }
 
-    /// Sends what is no message.
-    async fn control(&mut self, frame: Message) -> Result<(), Stop> {
-        in_time(self.socket.send(frame)).await
-    }
-
     /// Hears what the client has said, without waiting.
     pub(super) fn listen(&mut self) -> Result<(), Stop> {
         while let Some(message) = self.socket.next().now_or_never() {
@@ -208,13 +205,16 @@ impl Client {
                     return Err(Stop::Gone);
                 }
                 self.unanswered += 1;
-                self.control(Message::Ping(Bytes::new())).await
+                in_time(self.socket.send(Message::Ping(Bytes::new()))).await
             }
         }
     }
 
     fn heard(&mut self, message: Option<&Result<Message, WebSocketError>>) -> Result<(), Stop> {
         match message {
+            Some(Err(WebSocketError::Capacity(_))) => Err(Stop::Broken(CloseCode::Size)),
+            Some(Err(WebSocketError::Utf8(_))) => Err(Stop::Broken(CloseCode::Invalid)),
+            Some(Err(WebSocketError::Protocol(_))) => Err(Stop::Broken(CloseCode::Protocol)),
             None | Some(Err(_) | Ok(Message::Close(_))) => Err(Stop::Gone),
             Some(Ok(_)) => {
                 self.unanswered = 0;
@@ -223,16 +223,32 @@ impl Client {
         }
     }
 
-    /// Says goodbye; why, stands in `refused` if it was not the end.
-    pub(super) async fn close(&mut self, refused: Option<&ApiError>) {
-        let code = match refused.map(|error| error.code) {
-            Some(ErrorCode::Unauthenticated) => CloseCode::Library(UNAUTHENTICATED),
-            _ => CloseCode::Normal,
+    /// Ends the conversation, and says why where that was not its end.
+    pub(super) async fn end(mut self, ended: Result<(), Stop>) {
+        let code = match ended {
+            Ok(()) | Err(Stop::Gone) => CloseCode::Normal,
+            Err(Stop::Broken(code)) => code,
+            Err(Stop::Refused(error)) => {
+                let is_shut_out = error.code == ErrorCode::Unauthenticated;
+                // If this fails the client is gone.
+                let _ = self.tell(&Last::Error { error }).await;
+                if is_shut_out { CloseCode::Library(UNAUTHENTICATED) } else { CloseCode::Normal }
+            }
         };
-        let frame = CloseFrame { code, reason: "".into() };
-        // A client that is gone needs no goodbye.
-        let _ = self.control(Message::Close(Some(frame))).await;
+        let goodbye = async {
+            // Refused if the client has said it first: then the answer to that is what is due. Who is gone hears neither.
+            let _ = self.socket.send(Message::Close(Some(CloseFrame { code, reason: "".into() }))).await;
+            let _ = self.socket.flush().await;
+        };
+        let _ = tokio::time::timeout(GOODBYE_TIMEOUT, goodbye).await;
     }
+}
+
+/// The last message of every conversation that ends too early.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Last {
+    Error { error: ApiError },
 }
 
 /// Whoever does not take what is sent to them is gone.
@@ -247,6 +263,8 @@ async fn in_time(sending: impl Future<Output = Result<(), WebSocketError>>) -> R
 pub(super) enum Stop {
     /// Nobody listens any more.
     Gone,
+    /// What they send is against the protocol, or too large.
+    Broken(CloseCode),
     /// The client is told why.
     Refused(ApiError),
 }

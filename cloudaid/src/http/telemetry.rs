@@ -64,14 +64,9 @@ pub(super) async fn follow_one(
     Ok(socket::open(upgrade, &state, admitted, move |client| converse(client, shared, Some(worker)))?)
 }
 
-async fn converse(mut client: Client, state: Shared, worker: Option<WorkerId>) -> Result<(), Stop> {
+async fn converse(mut client: Client, state: Shared, worker: Option<WorkerId>) {
     let ended = tell(&mut client, &state, worker.as_ref()).await;
-    if let Err(Stop::Refused(error)) = ended {
-        // If this fails too, the client is gone.
-        let _ = client.tell(&TelemetryFrame::Error { error: error.clone() }).await;
-        client.close(Some(&error)).await;
-    }
-    Ok(())
+    client.end(ended).await;
 }
 
 /// Until somebody has enough of it.
