@@ -2,7 +2,7 @@
 //!
 //! [`BootTime`] counts from the start of the host, suspend included, and is what every deadline is made of; it means
 //! nothing in another process or after a restart, so it is never stored. [`WallTime`] is what people read; it may jump,
-//! so nothing is ever decided by it.
+//! so nothing is decided by it but what outlives a process: when logins and tokens end.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -39,6 +39,13 @@ impl Sub<Duration> for BootTime {
 /// Milliseconds since 1970-01-01 UTC. Shown and stored as RFC 3339 in JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct WallTime(pub i64);
+
+impl Add<Duration> for WallTime {
+    type Output = Self;
+    fn add(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add_unsigned(millis(duration)))
+    }
+}
 
 impl fmt::Display for WallTime {
     /// RFC 3339 in UTC with milliseconds, for example `2026-11-23T17:42:39.120Z`.

@@ -78,8 +78,8 @@ impl LoginRecord {
     #[must_use]
     pub fn ends_at(&self) -> WallTime {
         match self.kind {
-            LoginKind::Local => after(self.renewed_at, LIFE),
-            LoginKind::Tool | LoginKind::Browser => after(self.renewed_at, IDLE).min(after(self.created_at, LIFE)),
+            LoginKind::Local => self.renewed_at + LIFE,
+            LoginKind::Tool | LoginKind::Browser => (self.renewed_at + IDLE).min(self.created_at + LIFE),
         }
     }
 
@@ -119,9 +119,4 @@ impl std::fmt::Debug for LoginChange {
             Self::End(id) => f.debug_tuple("End").field(id).finish(),
         }
     }
-}
-
-/// `time` and `span` later.
-pub(crate) fn after(time: WallTime, span: Duration) -> WallTime {
-    WallTime(time.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
 }

@@ -16,8 +16,8 @@ use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
 use utoipa::openapi::{
-    ComponentsBuilder, ContactBuilder, ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, OpenApi,
-    OpenApiBuilder, PathItem, Paths, Ref, RefOr, Required, Response, ResponseBuilder,
+    ComponentsBuilder, ContentBuilder, HeaderBuilder, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, PathItem,
+    Paths, Ref, RefOr, Required, Response, ResponseBuilder,
 };
 
 use super::routes::{Listed, Right};
@@ -322,8 +322,7 @@ pub(super) fn specification(listed: &[Listed], cookie: &str) -> OpenApi {
         .title("CloudAI")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(introduction()))
-        .license(Some(LicenseBuilder::new().name("See LICENSE").build()))
-        .contact(None::<utoipa::openapi::Contact>.or_else(|| Some(ContactBuilder::new().build())));
+        .license(Some(LicenseBuilder::new().name(env!("CARGO_PKG_LICENSE")).build()));
     OpenApiBuilder::new().info(info.build()).paths(paths).components(Some(components.build())).build()
 }
 

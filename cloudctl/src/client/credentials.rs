@@ -83,8 +83,7 @@ impl Credentials {
                 *state = State { token: fresh.token, header: Some(header), renewal };
             }
             None => {
-                let pause = i64::try_from(PAUSE.as_millis()).unwrap_or_default();
-                state.renewal = Some(Renewal { context, at: WallTime(clock::wall().0 + pause) });
+                state.renewal = Some(Renewal { context, at: clock::wall() + PAUSE });
             }
         }
     }

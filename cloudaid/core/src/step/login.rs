@@ -6,7 +6,7 @@ use shared::time::WallTime;
 use crate::cluster::Cluster;
 use crate::effect::{Answer, Effect};
 use crate::event::Event;
-use crate::login::{LOGINS_LIMIT, LoginChange, LoginRecord, OVERLAP, after};
+use crate::login::{LOGINS_LIMIT, LoginChange, LoginRecord, OVERLAP};
 use crate::record::Change;
 use crate::reject::Reject;
 
@@ -70,7 +70,7 @@ fn renew(
         set(cluster, id, Some(next), effects);
         return Ok(());
     }
-    if serial.checked_add(1) == Some(login.serial) && now < after(login.renewed_at, OVERLAP) {
+    if serial.checked_add(1) == Some(login.serial) && now < login.renewed_at + OVERLAP {
         return Ok(());
     }
     // Two have it: nobody knows which of them is the thief.

@@ -1,7 +1,7 @@
 //! Logging in, staying in, and getting out.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use cloudaid_core::account::{AccountChange, UserRecord};
 use cloudaid_core::guesses::{GuessChange, GuessKey};
@@ -19,8 +19,8 @@ use super::{Auth, LoginError, Principal, Via, cannot_sign, end_of_login};
 use crate::clock;
 use crate::master::call::Call;
 
-/// The use of a cookie is noted this far apart, in milliseconds: each note is a commit.
-const NOTED: i64 = 3_600_000;
+/// The use of a cookie is noted this far apart: each note is a commit.
+const NOTED: Duration = Duration::from_secs(3600);
 
 /// What a browser gets.
 #[derive(Debug)]
@@ -181,8 +181,8 @@ impl Auth {
     pub fn verify_cookie(&self, secret: &str) -> Result<Principal, ApiError> {
         let (id, _) = seal::open(&self.inner.keys, Purpose::Cookie, secret).ok_or_else(end_of_login)?;
         let principal = self.of_login(id, None, Via::Browser(id))?;
-        let noted = self.inner.cluster.accounts().find_login(id).map_or(i64::MAX, |login| login.renewed_at.0);
-        if noted.saturating_add(NOTED) <= clock::wall().0 {
+        let login = self.inner.cluster.accounts().find_login(id);
+        if login.is_some_and(|login| login.renewed_at + NOTED <= clock::wall()) {
             self.note_login(id);
         }
         Ok(principal)

@@ -24,8 +24,8 @@ const NAME_LIMIT: usize = 128;
 const TTL: Duration = Duration::from_secs(90 * 24 * 3600);
 /// The longest that one can be good.
 const TTL_MAX: Duration = Duration::from_secs(366 * 24 * 3600);
-/// Uses are noted this far apart, in milliseconds: each note is a commit.
-const NOTED: i64 = 60_000;
+/// Uses are noted this far apart: each note is a commit.
+const NOTED: Duration = Duration::from_secs(60);
 
 impl Auth {
     /// Makes a token for the caller.
@@ -56,7 +56,6 @@ impl Auth {
         Call::about(&id.to_string());
         let secret: [u8; 32] = rand::random();
         let created_at = clock::wall();
-        let lifetime = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
         let record = TokenRecord {
             id,
             user: caller.user.clone(),
@@ -64,7 +63,7 @@ impl Auth {
             digest: blake3::hash(&secret).into(),
             role,
             created_at,
-            expires_at: WallTime(created_at.0.saturating_add(lifetime)),
+            expires_at: created_at + ttl,
             used_at: None,
         };
         let (token, view) = (format!("{PREFIX}{}_{}", record.id, hex::encode(secret)), record.view());
@@ -109,7 +108,7 @@ impl Auth {
         }
         let principal = self.of_token(token.id)?;
         let at = clock::wall();
-        if token.used_at.is_none_or(|noted| noted.0.saturating_add(NOTED) <= at.0) {
+        if token.used_at.is_none_or(|noted| noted + NOTED <= at) {
             self.note_use(token.id, at);
         }
         Some(principal)

@@ -116,7 +116,7 @@ impl Container {
             },
             Life::Stopped { since, started_at, stopped, code } => (code, false, started_at, stopped - since),
         };
-        let finished_at = WallTime(started_at.0 + i64::try_from(ran.as_millis()).unwrap_or(i64::MAX));
+        let finished_at = started_at + ran;
         Ok(Exit { code, oom, started_at: Some(started_at), finished_at: Some(finished_at) })
     }
 
