@@ -225,6 +225,7 @@ impl Client {
 
     /// Ends the conversation, and says why where that was not its end.
     pub(super) async fn end(mut self, ended: Result<(), Stop>) {
+        let is_listening = !matches!(ended, Err(Stop::Gone));
         let code = match ended {
             Ok(()) | Err(Stop::Gone) => CloseCode::Normal,
             Err(Stop::Broken(code)) => code,
@@ -239,9 +240,20 @@ impl Client {
             // Refused if the client has said it first: then the answer to that is what is due. Who is gone hears neither.
             let _ = self.socket.send(Message::Close(Some(CloseFrame { code, reason: "".into() }))).await;
             let _ = self.socket.flush().await;
+            if is_listening {
+                linger(self.socket.get_mut()).await;
+            }
         };
         let _ = tokio::time::timeout(GOODBYE_TIMEOUT, goodbye).await;
     }
+}
+
+/// Takes what is still on its way: TCP resets a connection that is closed over unread bytes, and the reset overtakes the
+/// goodbye (RFC 9112, 9.6).
+async fn linger(connection: &mut TokioIo<Upgraded>) {
+    let _ = connection.shutdown().await;
+    let mut unread = [0; READ_BUFFER];
+    while tokio::io::AsyncReadExt::read(connection, &mut unread).await.is_ok_and(|count| count > 0) {}
 }
 
 /// The last message of every conversation that ends too early.
