@@ -8,9 +8,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cloudaid_core::files::FileUsage;
 use shared::id::WorkerId;
 
 use crate::http::Site;
+use crate::master::files::S3Config;
 
 mod check;
 mod dotenv;
@@ -58,8 +60,23 @@ pub struct MasterConfig {
     pub leases: LeaseSettings,
     /// How often a task is tried when it fails through no fault of its own.
     pub infrastructure_attempts: u32,
+    /// Where files are kept, how many and how long.
+    pub files: FileSettings,
     /// Make an account for the person at this machine if there is none, and log in. Only `dev` wants that.
     pub bootstrap_admin: bool,
+}
+
+/// Where files are kept, how many and how long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileSettings {
+    /// The bucket; none: the data directory.
+    pub s3: Option<S3Config>,
+    /// How long output files stay after the end of their task; none: for ever.
+    pub retention: Option<Duration>,
+    /// How long uploaded files stay that no task reads; none: for ever.
+    pub input_retention: Option<Duration>,
+    /// The most that a user may have.
+    pub quota: FileUsage,
 }
 
 /// How long silence is borne. `heartbeat < suspect < lease < reassign` always holds.

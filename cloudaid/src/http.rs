@@ -16,6 +16,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use crate::master::auth::Auth;
 use crate::master::files::FileStore;
 use crate::master::handle::ClusterHandle;
+use crate::master::inputs::Inputs;
 use crate::master::logs::LogStore;
 
 mod archive;
@@ -34,12 +35,14 @@ mod files;
 mod follow;
 mod headers;
 mod health;
+mod inputs;
 mod json;
 mod list;
 mod load;
 mod log_search;
 mod logs;
 mod metrics;
+mod multipart;
 mod ndjson;
 mod peer;
 mod range;
@@ -47,6 +50,7 @@ mod routes;
 mod serve;
 mod site;
 mod socket;
+mod steady;
 mod submit;
 mod tasks;
 mod telemetry;
@@ -73,8 +77,10 @@ pub struct ApiState {
     pub auth: Auth,
     /// What tasks wrote.
     pub logs: LogStore,
-    /// What tasks left in /output.
+    /// What tasks left in /output, and what they read at /input.
     pub files: FileStore,
+    /// Takes what they read.
+    pub inputs: Inputs,
     /// How it is reached.
     pub site: Site,
     /// Whether each request is logged.
@@ -117,8 +123,10 @@ fn cors(site: &Site) -> Option<CorsLayer> {
     }
     let origins = site.origins.iter().filter_map(|origin| HeaderValue::try_from(origin).ok());
     let methods = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
-    let headers = ["authorization", "content-type", "idempotency-key", "range", "if-none-match", "x-request-id"];
-    let exposed = ["content-range", "etag", "retry-after", "x-request-id"].map(HeaderName::from_static);
+    let headers =
+        ["authorization", "content-type", "idempotency-key", "range", "if-none-match", "upload-offset", "x-request-id"];
+    let exposed =
+        ["content-range", "etag", "retry-after", "upload-offset", "x-request-id"].map(HeaderName::from_static);
     let cors = CorsLayer::new().allow_origin(AllowOrigin::list(origins)).allow_methods(methods);
     let cors = cors.allow_headers(headers.map(HeaderName::from_static)).expose_headers(exposed);
     Some(cors.allow_credentials(true).max_age(CORS_AGE))

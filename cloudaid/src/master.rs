@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use cloudaid_core::Cluster;
 use cloudaid_core::effect::Effect;
+use cloudaid_core::files::Leftover;
 use cloudaid_core::guesses::Guesses;
 use cloudaid_core::recover::RecoverError;
 use cloudaid_core::scheduler::round_robin::RoundRobin;
 use cloudaid_core::settings::Settings;
 use shared::error::ApiError;
-use shared::id::{ClusterId, TaskId, UserName};
+use shared::id::{ClusterId, Elements, UserName};
 use shared::view::LoginView;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -34,6 +35,7 @@ pub mod call;
 pub mod events;
 pub mod files;
 pub mod handle;
+pub mod inputs;
 pub mod live;
 pub mod logs;
 
@@ -46,6 +48,7 @@ mod execute;
 mod heard;
 mod repairs;
 mod reply;
+mod retention;
 mod sweep;
 mod task_logs;
 mod view;
@@ -54,8 +57,9 @@ use auth::{Auth, AuthConfig, SecretError};
 use driver::{Driver, DriverError};
 use events::Events;
 use execute::Shell;
-use files::FileStore;
+use files::{FileStore, Place};
 use handle::ClusterHandle;
+use inputs::Inputs;
 use logs::LogStore;
 
 /// Messages that may wait for the driver. Each may carry many inputs; who sends more has to wait.
@@ -116,6 +120,14 @@ pub enum MasterError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The bucket for files cannot be used.
+    #[error("the bucket {bucket} cannot be used: {source}")]
+    Bucket {
+        /// Its name.
+        bucket: String,
+        /// What it said.
+        source: std::io::Error,
+    },
     /// The gRPC server failed.
     #[error("the gRPC server failed")]
     Grpc(#[from] tonic::transport::Error),
@@ -132,7 +144,12 @@ impl MasterError {
         match self {
             Self::Store(StoreError::InUse { .. }) => 75,
             Self::Store(_) | Self::Commit(_) | Self::Recover(_) | Self::Driver(_) => 70,
-            Self::Secret(_) | Self::Listen { .. } | Self::Io { .. } | Self::Grpc(_) | Self::Account(_) => 1,
+            Self::Secret(_)
+            | Self::Listen { .. }
+            | Self::Io { .. }
+            | Self::Bucket { .. }
+            | Self::Grpc(_)
+            | Self::Account(_) => 1,
         }
     }
 
@@ -160,6 +177,9 @@ impl MasterError {
                 "give another secret, or remove the file: a new one is made at the next start".to_owned()
             }
             Self::Io { .. } => "see that the directory exists and belongs to the user who runs cloudaid".to_owned(),
+            Self::Bucket { .. } => {
+                "see that it exists, and that files.s3_endpoint, files.s3_region and the AWS_ keys are right".to_owned()
+            }
             Self::Grpc(_) | Self::Account(_) => "the log above says more".to_owned(),
         }
     }
@@ -199,11 +219,13 @@ pub async fn run_with(
     let grpc_address = grpc_listener.local_addr().unwrap_or(config.grpc);
 
     let logs = LogStore::open(&config.data_dir.join("logs")).map_err(|source| io(&config.data_dir, source))?;
-    let files = FileStore::open(&config.data_dir.join("files")).map_err(|source| io(&config.data_dir, source))?;
+    let files = open_files(&config).await?;
     let (gone, going) = mpsc::unbounded_channel();
     let recovered = recover(&config, store, logs.clone(), gone).await?;
+    tidy(&recovered, &files).await.map_err(|source| io(&config.data_dir.join("files"), source))?;
     let (cluster, driver, guesses) = recovered.into_parts(shutdown.clone());
     let driver = tokio::spawn(driver.run(shutdown.clone()));
+    tokio::spawn(retention::run(cluster.clone(), config.files.clone(), shutdown.clone()));
     tokio::spawn(sweep::run(going, cluster.clone(), logs.clone(), files.clone(), shutdown.clone()));
 
     let auth_config = AuthConfig {
@@ -231,6 +253,7 @@ pub async fn run_with(
         cluster: cluster.clone(),
         auth,
         logs,
+        inputs: Inputs::new(cluster.clone(), files.clone()),
         files,
         site: config.site.clone(),
         access_log: config.access_log,
@@ -309,18 +332,54 @@ struct Recovered {
     guesses: Guesses,
 }
 
+/// Opens the place where files are kept.
+async fn open_files(config: &MasterConfig) -> Result<FileStore, MasterError> {
+    let directory = config.data_dir.join("files");
+    match &config.files.s3 {
+        None => {
+            let path = directory.clone();
+            let opened = tokio::task::spawn_blocking(move || FileStore::open(&path)).await;
+            opened.unwrap_or_else(|error| Err(std::io::Error::other(error))).map_err(|source| io(&directory, source))
+        }
+        Some(s3) => {
+            let store = FileStore::connect(s3, &config.data_dir).await;
+            let store = store.map_err(|source| MasterError::Bucket { bucket: s3.bucket.clone(), source })?;
+            info!("✓ Files are kept in the bucket {}", s3.bucket);
+            Ok(store)
+        }
+    }
+}
+
+/// Removes what uploads have left that a crash cut off. Nobody can upload yet.
+async fn tidy(recovered: &Recovered, files: &FileStore) -> std::io::Result<()> {
+    let Recovered { cluster, store, .. } = recovered;
+    let unreadable = std::io::Error::other::<StoreError>;
+    for (key, _) in cluster.live_runs() {
+        let element = key.element();
+        let known = store.list_run_files(element.task, Elements::One(element.index)).await.map_err(unreadable)?;
+        let of_run = known.iter().filter(|file| file.attempt == key.attempt);
+        let known = of_run.filter_map(|file| file.file.blob).collect();
+        files.tidy(Place::Run(element, key.attempt), &known).await?;
+    }
+    for input in cluster.inputs().filter(|input| input.missing > 0) {
+        let known = store.list_input_files(input.id).await.map_err(unreadable)?;
+        files.tidy(Place::Input(input.id), &known.iter().map(|file| file.blob).collect()).await?;
+    }
+    files.tidy_inputs(|id| cluster.input(id).is_some()).await
+}
+
 /// Loads what the store holds, begins a new epoch, and makes that durable before anything else.
 async fn recover(
     config: &MasterConfig,
     store: Arc<dyn Store>,
     logs: LogStore,
-    gone: mpsc::UnboundedSender<TaskId>,
+    gone: mpsc::UnboundedSender<Leftover>,
 ) -> Result<Recovered, MasterError> {
     let (mut snapshot, position) = store.load().await?;
     let guesses = Guesses::new(snapshot.guesses.drain(..));
-    for task in snapshot.unswept.drain(..) {
+    for leftover in snapshot.unswept.drain(..) {
         // The other end is still held by whoever calls.
-        let _ = gone.send(task);
+        let _ = gone.send(leftover);
     }
     let settings = Settings {
         heartbeat: config.leases.heartbeat,
@@ -329,6 +388,7 @@ async fn recover(
         reassign: config.leases.reassign,
         start_grace: config.leases.start_grace,
         infrastructure_attempts: config.infrastructure_attempts,
+        file_quota: config.files.quota,
         ..Settings::default()
     };
     let fresh = ClusterId(ulid::Ulid::generate());

@@ -90,6 +90,8 @@ pub struct ContainerSpec {
     /// Directory of the host that the container sees as /output. Made with the container ([`output::ensure`]), if it is
     /// not there.
     pub output: PathBuf,
+    /// Directory of the host that the container sees as /input, and cannot write to.
+    pub input: Option<PathBuf>,
     /// Between TERM and KILL, for whoever stops it by hand.
     pub stop_grace: Duration,
 }

@@ -8,9 +8,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use cloudaid_core::files::InputFile;
 use cloudaid_core::record::{AttemptRecord, Change, FileRecord, Progress, ResultRecord, Snapshot, TaskRecord};
 use shared::audit::AuditEntry;
-use shared::id::{ElementId, Elements, TaskId, UserName, WorkerId};
+use shared::id::{ElementId, Elements, InputId, TaskId, UserName, WorkerId};
 use shared::task::TaskState;
 use shared::time::WallTime;
 use shared::view::TaskCounts;
@@ -61,6 +62,15 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// The output files of elements of a submission: of the last run that has any, by element and path.
     async fn list_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError>;
+
+    /// The output files of all runs of elements of a submission, by element, run and path.
+    async fn list_run_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError>;
+
+    /// The files of an input, by path.
+    async fn list_input_files(&self, id: InputId) -> Result<Vec<InputFile>, StoreError>;
+
+    /// Submissions that ended before a time and have output files: by id, `limit` at the most.
+    async fn list_tasks_with_files(&self, ended_before: WallTime, limit: usize) -> Result<Vec<TaskId>, StoreError>;
 
     /// A page of the output files of all submissions of a user, of each what [`Store::list_files`] gives, newest
     /// submission first; and the cursor of the next page.

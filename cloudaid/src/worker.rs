@@ -29,6 +29,7 @@ mod driver;
 mod engine;
 mod error;
 mod execute;
+mod inputs;
 mod journal;
 mod link;
 mod logs;

@@ -28,7 +28,9 @@ pub(crate) use admin::{AdminArgs, AdminVerb};
 pub(crate) use audit::AuditArgs;
 pub(crate) use cluster::{QueueArgs, ShutdownArgs, StatsArgs, StatusArgs, WatchArgs};
 pub(crate) use edit::{DeleteArgs, EditArgs};
-pub(crate) use files::{DownloadArgs, FilesArgs, TaskFilesArgs};
+pub(crate) use files::{
+    DeleteFilesArgs, DownloadArgs, FilesArgs, FilesOf, FilesVerb, ListFilesArgs, OverArgs, TaskFilesArgs,
+};
 pub(crate) use global::{GlobalArgs, OutputFormat};
 pub(crate) use logs::{LogsArgs, MonitorArgs, StreamName};
 pub(crate) use session::{ContextArgs, ContextVerb, LoginArgs, LogoutArgs};
@@ -67,6 +69,7 @@ pub(crate) enum Verb {
         -cpu_cores 4.0 -mem 8.0 -gpu_cores 1.0\n  \
         cloudctl task alpine --wait -- sh -c 'echo hi; exit 3'\n  \
         cloudctl task trainer:7 --array 0-99%10 --env-file common.env\n  \
+        cloudctl task trainer:7 --input data/ config.toml -- train /input/data\n  \
         cloudctl task --file jobs.toml --dry-run       (see `cloudctl help task-file`)\n  \
         generate | cloudctl task --file - -o quiet")]
     Task(TaskArgs),
@@ -124,8 +127,13 @@ pub(crate) enum Verb {
         cloudctl logs task-01arz3ndektsv4rrffq69g5fav --since 10m --follow\n  \
         cloudctl logs task-01arz3ndektsv4rrffq69g5fav.0-9 --stream stderr --prefix")]
     Logs(LogsArgs),
-    /// List the output files of a user, over all tasks.
-    #[command(after_help = "Examples:\n  cloudctl files\n  cloudctl files alice --all -o jsonl")]
+    /// List, upload, download and delete files.
+    ///
+    /// Without a verb: list the output files of a user, over all tasks.
+    #[command(after_help = "Examples:\n  cloudctl files\n  cloudctl files alice --all -o jsonl\n  \
+        cloudctl files upload data/ model.bin        (prints the id for `cloudctl task IMAGE --input ID`)\n  \
+        cloudctl files list --inputs\n  cloudctl files download input-01arz3ndektsv4rrffq69g5fav\n  \
+        cloudctl files delete input-01arz3ndektsv4rrffq69g5fav")]
     Files(FilesArgs),
     /// List the output files of a task.
     #[command(after_help = "Example:\n  cloudctl task-files task-01arz3ndektsv4rrffq69g5fav alice")]

@@ -46,6 +46,7 @@ mod task_file;
 mod task_files;
 mod tokens;
 mod until_key;
+mod upload;
 mod users;
 mod version;
 mod wait;

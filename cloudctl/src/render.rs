@@ -41,8 +41,9 @@ pub(crate) use table::sample;
 pub(crate) use template::Template;
 pub(crate) use text::{decimal, outcome, span};
 pub(crate) use view::{
-    ContextListView, ContextView, DeletedView, Done, DownloadedFile, DownloadedView, FailedFile, LoggedInView,
-    LoggedOutView, RevokedView, ServerVersionView, StatsView, VerifiedView, VersionView, View, WaitedView, WhoAmIView,
+    ContextListView, ContextView, DeletedFiles, DeletedFilesListView, DeletedView, Done, DownloadedFile,
+    DownloadedView, FailedFile, LoggedInView, LoggedOutView, RevokedView, ServerVersionView, StatsView, VerifiedView,
+    VersionView, View, WaitedView, WhoAmIView,
 };
 
 /// How results are written.

@@ -300,6 +300,11 @@ ulid_type!(
     "a cluster id"
 );
 ulid_type!(
+    /// The content of a file, where it is kept. Never taken from a client.
+    BlobId,
+    "the id of a blob"
+);
+ulid_type!(
     /// A personal token; no secret.
     TokenId,
     "the id of a token"
@@ -309,6 +314,32 @@ ulid_type!(
     LoginId,
     "the id of a login"
 );
+
+const INPUT_PREFIX: &str = "input-";
+
+/// Files that a user has uploaded for tasks to read. `input-<ulid in lower case>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InputId(pub Ulid);
+
+impl fmt::Display for InputId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{INPUT_PREFIX}{}", self.0.to_string().to_ascii_lowercase())
+    }
+}
+
+impl FromStr for InputId {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let invalid = || InvalidId::new(text, "the id of an input (`input-` and 26 letters and digits)");
+        let digits = text.strip_prefix(INPUT_PREFIX).ok_or_else(invalid)?;
+        if digits.len() != ulid::ULID_LEN || digits.bytes().any(|b| b.is_ascii_uppercase()) {
+            return Err(invalid());
+        }
+        Ulid::from_string(&digits.to_ascii_uppercase()).map(Self).map_err(|_| invalid())
+    }
+}
+
+serde_as_text!(InputId);
 
 /// Ties an answer to the caller who waits for it. The channel itself stays outside the core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

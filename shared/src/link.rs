@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AttemptKey, ClusterId, Epoch, Fence, UserName, WorkerId};
+use crate::id::{AttemptKey, ClusterId, Epoch, Fence, InputId, UserName, WorkerId};
 use crate::resources::Resources;
 use crate::task::{Command, Verdict};
 use crate::time::WallTime;
@@ -119,6 +119,8 @@ pub struct Assignment {
     pub resources: Resources,
     /// Environment of the container.
     pub env: BTreeMap<String, String>,
+    /// Uploaded files that the container reads at /input.
+    pub input: Option<InputId>,
     /// Whose task it is.
     pub user: UserName,
     /// The task's name, if it has one.

@@ -7,7 +7,7 @@ use utoipa::openapi::{ArrayBuilder, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::audit::Seal;
-use crate::id::{ClusterId, ElementId, TaskId, TaskRef, TokenId, UserName, WorkerId};
+use crate::id::{ClusterId, ElementId, InputId, TaskId, TaskRef, TokenId, UserName, WorkerId};
 use crate::resources::Quantity;
 use crate::task::Command;
 use crate::time::WallTime;
@@ -37,6 +37,7 @@ macro_rules! text {
 text! {
     ClusterId: "Names the cluster", format!("^{ULID}$"), "01arz3ndektsv4rrffq69g5fav";
     TokenId: "A personal token; no secret", format!("^{ULID}$"), "01arz3ndektsv4rrffq69g5fav";
+    InputId: "Uploaded files", format!("^input-{ULID}$"), "input-01arz3ndektsv4rrffq69g5fav";
     TaskId: "A task", format!("^task-{ULID}$"), "task-01arz3ndektsv4rrffq69g5fav";
     ElementId: "One element of a task", format!(r"^task-{ULID}\.[0-9]+$"), "task-01arz3ndektsv4rrffq69g5fav.7";
     TaskRef: "A task, one element of an array (`.7`), or several (`.0-9`)", format!(r"^task-{ULID}(\.[0-9]{{1,9}}(-[0-9]{{1,9}})?)?$"),

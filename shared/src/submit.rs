@@ -73,6 +73,9 @@ pub struct SubmitRequest {
     /// Dispatch to this worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker_id: Option<String>,
+    /// Uploaded files to read at /input: the id that the upload got.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
 }
 
 /// A command as a client writes it.
@@ -107,6 +110,15 @@ impl SubmitRequest {
                     .map_err(|error| invalid(format!("worker_id: {error}"), "`cloudctl workers` lists the workers"))?,
             ),
         };
+        let input = match self.input {
+            None => None,
+            Some(text) => Some(text.parse().map_err(|error| {
+                invalid(
+                    format!("input: {error}"),
+                    "upload files first: POST /api/files, or `cloudctl task --input PATH`",
+                )
+            })?),
+        };
         let command = check_command(self.command)?;
         let spec = TaskSpec {
             name: self.name,
@@ -116,6 +128,7 @@ impl SubmitRequest {
             env: self.env,
             labels: self.labels,
             worker,
+            input,
         };
         Ok((spec, array))
     }

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::WorkerId;
+use crate::id::{InputId, WorkerId};
 use crate::resources::Resources;
 
 /// What a submission asks for, validated. One value serves all elements of an array.
@@ -31,6 +31,9 @@ pub struct TaskSpec {
     /// Dispatch: only this worker may run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<WorkerId>,
+    /// Uploaded files that it reads at /input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<InputId>,
 }
 
 /// What runs in the container. In JSON as in a submission: nothing, a text, or a list.

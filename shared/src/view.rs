@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{UserName, WorkerId};
+use crate::id::{InputId, UserName, WorkerId};
 use crate::resources::Resources;
 use crate::task::{AttemptState, Command, TaskState, Verdict};
 use crate::time::WallTime;
@@ -21,6 +21,10 @@ pub use dry_run::{DryRunView, Fit, FitView};
 pub use elements::ElementGroupView;
 pub use files::{UserFileView, UserFilesView};
 pub use history::{TaskUsageView, TimelineView};
+pub use inputs::{
+    AnnounceRequest, AnnouncedFile, DeletedFilesView, FileUsageView, FilesView, InputFileView, InputListView,
+    InputSummaryView, InputView,
+};
 pub use internal::{
     ClassView, InternalStateView, LeaseView, LedgerRunView, LedgerView, LinkView, OpenTaskView, SchedulerView,
     SettingsView,
@@ -37,6 +41,7 @@ mod dry_run;
 mod elements;
 mod files;
 mod history;
+mod inputs;
 mod internal;
 mod log_search;
 mod repair;
@@ -132,6 +137,9 @@ pub struct TaskView {
     /// Only this worker may run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dispatched_to: Option<WorkerId>,
+    /// Uploaded files that it reads at /input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input: Option<InputId>,
     /// Elements, or those of them that were asked for.
     pub count: u32,
     /// Of an array: the indices of all its elements, and how many may be with workers at a time: `0-99:2%10`.

@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloudaid::config::{CapacityOverrides, LeaseSettings, MasterConfig, Registration, WorkerConfig, WorkerToken};
+use cloudaid::config::{
+    CapacityOverrides, FileSettings, LeaseSettings, MasterConfig, Registration, WorkerConfig, WorkerToken,
+};
 use cloudaid::master::{MasterError, Started};
 use cloudaid::runtime::Runtime;
+use cloudaid_core::files::FileUsage;
 use shared::id::TaskId;
 use shared::resources::GIB;
 use shared::view::{StatusView, SubmitView};
@@ -169,6 +172,12 @@ fn master_config(data_dir: PathBuf) -> MasterConfig {
         print_task_logs: false,
         leases,
         infrastructure_attempts: 3,
+        files: FileSettings {
+            s3: None,
+            retention: None,
+            input_retention: None,
+            quota: FileUsage { bytes: u64::MAX, files: u64::MAX },
+        },
         bootstrap_admin: true,
     }
 }

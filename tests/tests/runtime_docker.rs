@@ -58,6 +58,7 @@ impl Bench {
             env: BTreeMap::new(),
             resources: Resources { cpu_millis: 1000, memory_bytes: 64 * MIB, ..Resources::default() },
             output: self.scratch.path().to_owned(),
+            input: None,
             stop_grace: Duration::from_secs(1),
         }
     }

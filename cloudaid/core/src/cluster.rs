@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use shared::array::{COUNT_VARIABLE, INDEX_VARIABLE};
 use shared::audit::Chain;
-use shared::id::{AttemptKey, Epoch, Fence, LoginId, SessionId, TaskId, TokenId, UserName, WorkerId};
+use shared::id::{AttemptKey, Epoch, Fence, InputId, LoginId, SessionId, TaskId, TokenId, UserName, WorkerId};
 use shared::link::{Assignment, ToWorker};
 use shared::task::Verdict;
 use shared::time::{BootTime, Now};
@@ -14,6 +14,7 @@ use shared::view::{Tally, TaskCounts};
 use crate::account::{TokenRecord, UserRecord};
 use crate::effect::{Answer, Effect};
 use crate::event::Event;
+use crate::files::{FileUsage, InputRecord};
 use crate::input::Input;
 use crate::ledger::Ledger;
 use crate::login::LoginRecord;
@@ -39,6 +40,11 @@ pub struct Cluster {
     pub(crate) tokens: BTreeMap<TokenId, TokenRecord>,
     pub(crate) logins: BTreeMap<LoginId, LoginRecord>,
     pub(crate) audit: Chain,
+    pub(crate) inputs: BTreeMap<InputId, InputRecord>,
+    /// How many of the tasks above read an input.
+    pub(crate) input_readers: BTreeMap<InputId, u32>,
+    /// What users keep.
+    pub(crate) file_usage: BTreeMap<UserName, FileUsage>,
     /// Idempotency keys of the tasks above; the store knows the others.
     pub(crate) keys: BTreeMap<(UserName, Arc<str>), TaskId>,
     /// Elements of the tasks above by state, as of the last batch: to count them for every question would cost by tasks.
@@ -64,8 +70,21 @@ impl Cluster {
             }
             Input::CancelTask { request, task } => step::cancel::on_cancel(self, now, request, task, effects),
             Input::EditTask { request, task, edit } => step::edit::on_edit(self, request, task, &edit, effects),
-            Input::DeleteTask { request, task, user } => step::delete::on_delete(self, request, task, user, effects),
-            Input::TaskSwept { task } => effects.push(Effect::Save(Change::Swept(task))),
+            Input::DeleteTask { request, task, user, files } => {
+                step::delete::on_delete(self, request, task, user, files, effects);
+            }
+            Input::Swept { leftover } => effects.push(Effect::Save(Change::Swept(leftover))),
+            Input::AddInput { request, id, user, files } => {
+                step::input_files::on_add(self, now.wall, request, (id, user), files, effects);
+            }
+            Input::InputFilesReceived { request, id, files } => {
+                step::input_files::on_received(self, now.wall, request, id, files, effects);
+            }
+            Input::DeleteInput { request, id } => step::input_files::on_delete(self, request, id, effects),
+            Input::ExpireInputs { unused_since } => step::input_files::on_expire(self, unused_since, effects),
+            Input::DeleteFiles { request, user, files } => {
+                step::files::on_delete(self, request, user, files, effects);
+            }
             Input::CreateFirstUser { request, user } => step::user::on_create_first(self, request, user, effects),
             Input::ChangeAccount { request, name, change } => {
                 step::user::on_change(self, request, &name, change, effects);
@@ -80,8 +99,8 @@ impl Cluster {
             }
             Input::Audit { note, of } => step::audit::on_note(self, now.wall, note, &of, effects),
             Input::Drain { request } => step::drain::on_drain(self, request, effects),
-            Input::FilesStored { request, worker, key, files } => {
-                step::files::on_stored(self, request, &worker, key, files, effects);
+            Input::FilesStored { request, worker, key, files, before } => {
+                step::files::on_stored(self, request, &worker, key, (files, &before), effects);
             }
             Input::FixResources { request } => step::inquire::on_fix_resources(self, request, effects),
             Input::WorkerInventoried { worker, session, inventory } => {
@@ -241,7 +260,9 @@ impl Cluster {
                 self.keys.remove(&(task.record.user.clone(), Arc::clone(&key.key)));
             }
             count(&mut self.totals, &task.progress.tally, &Tally::default());
-            self.tasks.remove(&id);
+            if let Some(task) = self.tasks.remove(&id) {
+                step::input_files::end_reading(self, now.wall, &task.record, effects);
+            }
         }
     }
 
@@ -327,6 +348,7 @@ pub(crate) fn assignment(task: &Task, key: AttemptKey, settings: &Settings) -> A
         command: spec.command.clone(),
         resources: spec.resources,
         env,
+        input: spec.input,
         user: task.record.user.clone(),
         name: spec.name.clone(),
         stop_grace: settings.stop_grace,

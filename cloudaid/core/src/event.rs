@@ -5,6 +5,7 @@ use shared::task::{TaskState, Verdict};
 use shared::worker::WorkerFacts;
 
 use crate::account::{TokenRecord, UserRecord};
+use crate::files::Leftover;
 use crate::login::LoginRecord;
 
 /// A fact, published after it became durable. `task` is how people know what it is about: a plain task by its own id, an
@@ -18,6 +19,8 @@ pub enum Event {
     TaskEdited { task: TaskId, name: Option<String> },
     /// It is forgotten; what it left on disk can go.
     TaskDeleted { task: TaskId, user: UserName },
+    /// Files are forgotten; what is kept of them can go.
+    FilesDeleted { user: UserName, leftovers: Vec<Leftover> },
     /// A run was given to a worker.
     AttemptPlaced { task: TaskRef, key: AttemptKey, worker: WorkerId },
     /// Its container runs.

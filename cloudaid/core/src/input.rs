@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use shared::array::Array;
-use shared::id::{AttemptKey, RequestId, SessionId, TaskId, TaskRef, UserName, WorkerId};
+use shared::id::{AttemptKey, InputId, RequestId, SessionId, TaskId, TaskRef, UserName, WorkerId};
 use shared::link::{Hello, Inventory, Report};
 use shared::submit::TaskEdit;
 use shared::task::TaskSpec;
-use shared::time::BootTime;
+use shared::time::{BootTime, WallTime};
 use shared::worker::Usage;
 
 use crate::account::{AccountChange, TokenChange, UserRecord};
 use crate::audit::AuditNote;
+use crate::files::{FileUsage, GoneFile, InputFile, Leftover};
 use crate::guesses::GuessChange;
 use crate::login::LoginChange;
 use crate::record::{FileRecord, IdempotencyKey, TaskRecord};
@@ -52,11 +53,54 @@ pub enum Input {
         task: TaskId,
         /// Whose it is, as the store says.
         user: UserName,
+        /// What the store has of its files.
+        files: FileUsage,
     },
-    /// What a task that is no more had on disk is gone.
-    TaskSwept {
+    /// What nothing names any more is gone.
+    Swept {
+        /// What.
+        leftover: Leftover,
+    },
+    /// A client uploads files for tasks to read.
+    AddInput {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// The id that it gets.
+        id: InputId,
+        /// Whose it is.
+        user: UserName,
+        /// All its files, arrived or not.
+        files: Arc<[InputFile]>,
+    },
+    /// Files of an input have arrived and are durable.
+    InputFilesReceived {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// Which input.
+        id: InputId,
+        /// None of them had arrived before.
+        files: Arc<[InputFile]>,
+    },
+    /// A client wants an input forgotten.
+    DeleteInput {
+        /// Who waits for the answer.
+        request: RequestId,
         /// Which.
-        task: TaskId,
+        id: InputId,
+    },
+    /// Inputs that are not used are to go.
+    ExpireInputs {
+        /// Those that were last used before.
+        unused_since: WallTime,
+    },
+    /// A client wants output files forgotten. The store holds them.
+    DeleteFiles {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// Whose they are.
+        user: UserName,
+        /// Which.
+        files: Arc<[GoneFile]>,
     },
     /// Somebody makes the first account.
     CreateFirstUser {
@@ -117,6 +161,8 @@ pub enum Input {
         key: AttemptKey,
         /// The files.
         files: Arc<[FileRecord]>,
+        /// What the store has of this run already.
+        before: Vec<GoneFile>,
     },
     /// An operator wants every connected worker to be asked what it holds.
     FixResources {

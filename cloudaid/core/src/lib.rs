@@ -21,6 +21,7 @@ pub mod audit;
 pub mod effect;
 pub mod event;
 pub mod explain;
+pub mod files;
 pub mod guesses;
 pub mod input;
 pub mod invariant;

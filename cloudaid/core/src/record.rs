@@ -9,7 +9,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use shared::array::Array;
 use shared::audit::{AuditEntry, Chain};
-use shared::id::{AttemptKey, ClusterId, ElementId, Epoch, LoginId, TaskId, TokenId, UserName, WorkerId};
+use shared::id::{
+    AttemptKey, BlobId, ClusterId, ElementId, Epoch, InputId, LoginId, TaskId, TokenId, UserName, WorkerId,
+};
 use shared::link::Outcome;
 use shared::ranges::RangeSet;
 use shared::task::{AttemptState, TaskSpec, TaskState, Verdict, VerdictKind};
@@ -18,6 +20,7 @@ use shared::view::Tally;
 use shared::worker::WorkerFacts;
 
 use crate::account::{TokenRecord, UserRecord};
+use crate::files::{FileUsage, GoneFile, InputFile, InputRecord, Leftover};
 use crate::guesses::{GuessCount, GuessKey};
 use crate::login::LoginRecord;
 
@@ -32,8 +35,18 @@ pub enum Change {
     Spec(TaskId, Arc<TaskSpec>),
     /// A submission that has ended is no more, with its runs, results and files; its bytes on disk still have to go.
     Gone(TaskId),
-    /// They are gone too.
-    Swept(TaskId),
+    /// Output files that are no more; their bytes may still have to go.
+    FilesGone(Arc<[GoneFile]>),
+    /// Uploaded files, new or changed.
+    Input(InputRecord),
+    /// Files of an input: new ones, or that they have arrived.
+    InputFiles(InputId, Arc<[InputFile]>),
+    /// An input is no more, with all its files; its bytes on disk still have to go.
+    InputGone(InputId),
+    /// What a user keeps.
+    FileUsage(UserName, FileUsage),
+    /// What was left is gone too.
+    Swept(Leftover),
     /// Where a submission stands now.
     Progress(TaskId, Progress),
     /// A run, new or changed.
@@ -223,8 +236,10 @@ pub struct FileRecord {
     pub path: Vec<u8>,
     /// Bytes.
     pub size: u64,
-    /// BLAKE3 of the content; also names the blob.
+    /// BLAKE3 of the content.
     pub blake3: [u8; 32],
+    /// Where the content is kept; none: under its BLAKE3, as it was before contents had names of their own.
+    pub blob: Option<BlobId>,
 }
 
 /// Everything that the core needs to go on after a restart: what has not ended.
@@ -244,8 +259,12 @@ pub struct Snapshot {
     pub logins: Vec<LoginRecord>,
     /// Wrong passwords in a row.
     pub guesses: Vec<(GuessKey, GuessCount)>,
-    /// Submissions that are no more, but whose bytes may still be on disk.
-    pub unswept: Vec<TaskId>,
+    /// What may still be kept although nothing names it.
+    pub unswept: Vec<Leftover>,
+    /// All inputs.
+    pub inputs: Vec<InputRecord>,
+    /// What users keep.
+    pub file_usage: Vec<(UserName, FileUsage)>,
     /// All workers.
     pub workers: Vec<WorkerRecord>,
     /// Submissions with at least one element that has not ended, by sequence.

@@ -70,6 +70,9 @@ impl Cluster {
             tokens: snapshot.tokens.into_iter().map(|token| (token.id, token)).collect(),
             audit: snapshot.audit,
             logins: snapshot.logins.into_iter().map(|login| (login.id, login)).collect(),
+            inputs: snapshot.inputs.into_iter().map(|input| (input.id, input)).collect(),
+            input_readers: BTreeMap::new(),
+            file_usage: snapshot.file_usage.into_iter().collect(),
             users: snapshot.users.into_iter().map(|user| (user.name.clone(), user)).collect(),
             keys: BTreeMap::new(),
             totals: TaskCounts::default(),
@@ -85,6 +88,9 @@ impl Cluster {
             let shape = cluster.queue.intern(Shape::of(&record));
             if let Some(key) = &record.key {
                 cluster.keys.insert((record.user.clone(), Arc::clone(&key.key)), record.id);
+            }
+            if let Some(input) = record.spec.input {
+                *cluster.input_readers.entry(input).or_default() += 1;
             }
             cluster.tasks.insert(record.id, Task { record, shape, progress, live: BTreeMap::new() });
         }

@@ -1,8 +1,11 @@
 //! Refusals: typed inside, words and codes at the edge.
 
 use shared::error::{ApiError, ErrorCode};
-use shared::id::{AttemptKey, TaskRef, UserName, WorkerId};
+use shared::id::{AttemptKey, InputId, TaskRef, UserName, WorkerId};
+use shared::resources::Bytes;
 use shared::task::TaskState;
+
+use crate::files::FileUsage;
 
 /// Why the core does not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +41,23 @@ pub enum Reject {
     LoginOver,
     /// A token of the login was used again that another had replaced.
     LoginReused,
+    /// No input of this id, or not of this user.
+    InputNotFound(InputId),
+    /// Files of it have not arrived.
+    InputIncomplete(InputId, u64),
+    /// Tasks that have not ended read it.
+    InputInUse(InputId, u32),
+    /// There would be more than a user may keep.
+    QuotaExceeded {
+        /// Whose.
+        user: UserName,
+        /// What should be kept.
+        more: FileUsage,
+        /// How much more could be.
+        room: FileUsage,
+        /// Of how much.
+        quota: FileUsage,
+    },
     /// An upload for a run that is not the present one of this worker.
     NotCurrent(AttemptKey),
     /// A worker that speaks another protocol.
@@ -117,6 +137,34 @@ impl From<Reject> for ApiError {
                 ErrorCode::Unauthenticated,
                 "this token was replaced by another, and used again: the login has ended, as two may have it",
                 "log in again: `cloudctl login`; if no second program of yours uses the login, change the password",
+            ),
+            Reject::InputNotFound(id) => Self::new(
+                ErrorCode::FileNotFound,
+                format!("there is no input {id}"),
+                "`cloudctl files list --inputs` lists yours; what is not read for long is removed: upload it again",
+            ),
+            Reject::InputIncomplete(id, missing) => Self::new(
+                ErrorCode::Conflict,
+                format!("{missing} files of {id} have not arrived"),
+                format!("upload the rest: GET /api/files/{id} tells which they are"),
+            ),
+            Reject::InputInUse(id, readers) => Self::new(
+                ErrorCode::Conflict,
+                format!("{id} is read by {readers} tasks that have not ended"),
+                "wait for them, or cancel them",
+            ),
+            Reject::QuotaExceeded { user, more, room, quota } => Self::new(
+                ErrorCode::ResourceExhausted,
+                format!(
+                    "{user} may keep {} in {} files, and {} in {} files more would be too much: there is room for {} in {}",
+                    Bytes(quota.bytes),
+                    quota.files,
+                    Bytes(more.bytes),
+                    more.files,
+                    Bytes(room.bytes),
+                    room.files
+                ),
+                "delete what is not needed: `cloudctl files delete`",
             ),
             Reject::NotCurrent(key) => Self::new(
                 ErrorCode::Conflict,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::files::FileUsage;
+
 /// See each field. Validated outside: `heartbeat < suspect < lease < reassign`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
@@ -22,6 +24,8 @@ pub struct Settings {
     /// The most placements of one scheduling pass. A bound in steps and not in time, so that equal inputs give equal
     /// plans on every machine.
     pub placements_per_pass: usize,
+    /// The most files that a user keeps; admins keep as many as they like.
+    pub file_quota: FileUsage,
 }
 
 impl Default for Settings {
@@ -35,6 +39,7 @@ impl Default for Settings {
             stop_grace: Duration::from_secs(30),
             infrastructure_attempts: 3,
             placements_per_pass: 4096,
+            file_quota: FileUsage { bytes: 100 << 30, files: 1_000_000 },
         }
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod delete;
 pub(crate) mod drain;
 pub(crate) mod edit;
 pub(crate) mod files;
+pub(crate) mod input_files;
 pub(crate) mod inquire;
 pub(crate) mod lease;
 pub(crate) mod login;

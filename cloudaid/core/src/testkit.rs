@@ -16,6 +16,7 @@ use ulid::Ulid;
 
 use crate::cluster::Cluster;
 use crate::effect::{Answer, Effect};
+use crate::files::Leftover;
 use crate::input::{Input, Submission};
 use crate::invariant;
 use crate::record::{Change, Snapshot, TaskRecord};
@@ -103,7 +104,7 @@ impl Saved {
                 }
                 self.attempts.retain(|(task, ..), _| *task != id);
                 self.results.retain(|(task, _), _| *task != id);
-                self.snapshot.unswept.push(id);
+                self.snapshot.unswept.push(Leftover::Task(id));
             }
             Change::Swept(id) => self.snapshot.unswept.retain(|other| *other != id),
             Change::Audit(entry) => self.snapshot.audit.follow(&entry)?,
@@ -115,7 +116,22 @@ impl Saved {
                 self.snapshot.guesses.retain(|(other, _)| *other != key);
                 self.snapshot.guesses.extend(count.map(|count| (key, count)));
             }
-            Change::Files(..) => {}
+            Change::Input(record) => {
+                self.snapshot.inputs.retain(|other| other.id != record.id);
+                self.snapshot.inputs.push(record);
+            }
+            Change::InputGone(id) => {
+                self.snapshot.inputs.retain(|other| other.id != id);
+                self.snapshot.unswept.push(Leftover::Input(id));
+            }
+            Change::FilesGone(files) => {
+                self.snapshot.unswept.extend(files.iter().filter_map(crate::files::GoneFile::leftover));
+            }
+            Change::FileUsage(user, usage) => {
+                self.snapshot.file_usage.retain(|(other, _)| *other != user);
+                self.snapshot.file_usage.push((user, usage));
+            }
+            Change::Files(..) | Change::InputFiles(..) => {}
         }
         Ok(())
     }
@@ -332,6 +348,7 @@ pub fn spec(cores: u64) -> TaskSpec {
         env: Default::default(),
         labels: Default::default(),
         worker: None,
+        input: None,
     }
 }
 

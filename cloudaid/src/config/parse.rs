@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::http::uri::Authority;
+use shared::resources::Quantity;
 use shared::submit::{LABEL_LIMIT, TEXT_LIMIT};
 
 /// The longest advertised address, in characters.
@@ -67,6 +68,29 @@ pub(super) fn duration(text: &str, least: Duration, most: Duration) -> Result<Du
         return Err(format!("`{trimmed}` is not between {} and {}", in_words(least), in_words(most)));
     }
     Ok(duration)
+}
+
+/// A time, or `never`.
+pub(super) fn retention(text: &str, least: Duration, most: Duration) -> Result<Option<Duration>, String> {
+    match text.trim() {
+        "never" => Ok(None),
+        text => duration(text, least, most).map(Some).map_err(|error| format!("{error}; or `never`")),
+    }
+}
+
+/// A size: GiB, or with a unit.
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    Quantity::Text(text.trim().to_owned()).to_bytes("it").map_err(|error| error.to_string())
+}
+
+/// An address of a service that is spoken to over HTTP.
+pub(super) fn endpoint(text: &str) -> Result<String, String> {
+    let text = text.trim().trim_end_matches('/');
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match rest.and_then(|rest| Authority::try_from(rest).ok()) {
+        Some(authority) if !authority.as_str().contains('@') => Ok(text.to_owned()),
+        _ => Err(format!("`{}` is not an address; give https://HOST or https://HOST:PORT", shown(text))),
+    }
 }
 
 /// A time as [`duration`] reads it.

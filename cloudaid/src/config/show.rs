@@ -124,6 +124,17 @@ leases.lease                    30s              default
 leases.reassign                 45s              default
 leases.start_grace              60s              default
 limits.infrastructure_attempts  3                default
+limits.user_bytes               100GiB           default
+limits.user_files               1000000          default
+files.store                     local            default
+files.s3_bucket                 -                default
+files.s3_prefix                 -                default
+files.s3_endpoint               -                default
+files.s3_region                 us-east-1        default
+files.s3_access_key_id          -                default
+files.s3_secret_access_key      -                default
+files.retention                 never            default
+files.input_retention           7d               default
 auth.jwt_secret                 ********         env JWT_SECRET
 auth.previous_jwt_secret        -                default
 auth.token_ttl                  15m              default

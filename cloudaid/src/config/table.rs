@@ -187,6 +187,30 @@ settings! {
         One("1..100"), MASTER | DEV, Text("3"),
         "How often a task is tried when it fails through no fault of its own");
 
+    USER_BYTES: row("limits.user_bytes", "CLOUDAI_LIMITS_USER_BYTES", "", One("SIZE"), MASTER | DEV, Text("100GiB"),
+        "How much the files of a user may take, outputs and inputs together: GiB or with a unit; admins may have more");
+    USER_FILES: row("limits.user_files", "CLOUDAI_LIMITS_USER_FILES", "", One("COUNT"), MASTER | DEV, Text("1000000"),
+        "How many files a user may have; admins may have more");
+
+    FILES_STORE: row("files.store", "CLOUDAI_FILES_STORE", "", One("local|s3"), MASTER | DEV, Text("local"),
+        "Where files are kept: in the data directory, or in a bucket that speaks S3");
+    S3_BUCKET: row("files.s3_bucket", "CLOUDAI_FILES_S3_BUCKET", "", One("NAME"), MASTER | DEV, Unset,
+        "The bucket");
+    S3_PREFIX: row("files.s3_prefix", "CLOUDAI_FILES_S3_PREFIX", "", One("PATH"), MASTER | DEV, Unset,
+        "Where in the bucket, if it is shared with others; two masters never share a place");
+    S3_ENDPOINT: row("files.s3_endpoint", "CLOUDAI_FILES_S3_ENDPOINT", "", One("URL"), MASTER | DEV, Unset,
+        "Where the bucket is, if not at Amazon, as `https://minio.example:9000`");
+    S3_REGION: row("files.s3_region", "CLOUDAI_FILES_S3_REGION", "", One("NAME"), MASTER | DEV, Text("us-east-1"),
+        "The bucket's region");
+    S3_KEY_ID: row("files.s3_access_key_id", "AWS_ACCESS_KEY_ID", "", Secret, MASTER | DEV, Unset,
+        "Who the master is to the bucket; if unset, what its machine may do by itself");
+    S3_KEY: row("files.s3_secret_access_key", "AWS_SECRET_ACCESS_KEY", "", Secret, MASTER | DEV, Unset,
+        "What proves it");
+    RETENTION: row("files.retention", "CLOUDAI_FILES_RETENTION", "", One("TIME|never"), MASTER | DEV, Text("never"),
+        "How long the output files of a task stay after its end");
+    INPUT_RETENTION: row("files.input_retention", "CLOUDAI_FILES_INPUT_RETENTION", "", One("TIME|never"), MASTER | DEV,
+        Text("7d"), "How long uploaded files stay that no task reads");
+
     JWT_SECRET: row("auth.jwt_secret", "JWT_SECRET", "", Secret, MASTER | DEV, Unset,
         "Signs logins; if unset the master makes one and keeps it in its data directory");
     PREVIOUS_JWT_SECRET: row("auth.previous_jwt_secret", "JWT_SECRET_PREVIOUS", "", Secret, MASTER | DEV, Unset,
@@ -245,7 +269,8 @@ mod tests {
     fn every_row_can_be_explained_and_secrets_are_on_no_command_line() {
         for row in ALL {
             assert!(row.roles != 0 && !row.doc.is_empty() && !row.doc.ends_with('.'), "{}", row.name);
-            assert!(row.env.starts_with("CLOUDAI_") || row.env.starts_with("JWT_SECRET"), "{}", row.env);
+            let of_others = ["JWT_SECRET", "AWS_"].iter().any(|prefix| row.env.starts_with(prefix));
+            assert!(row.env.starts_with("CLOUDAI_") || of_others && row.is_secret(), "{}", row.env);
             assert!(!row.is_secret() || row.flag.is_none(), "{}", row.name);
         }
     }

@@ -4,7 +4,9 @@ use std::pin::Pin;
 
 use shared::id::WorkerId;
 use shared::proto::worker_session_server::WorkerSession;
-use shared::proto::{DescribeReply, DescribeRequest, FileFrame, FileReceipt, FromWorker, LogAck, LogFrame, ToWorker};
+use shared::proto::{
+    Attempt, DescribeReply, DescribeRequest, FileFrame, FileReceipt, FromWorker, LogAck, LogFrame, ToWorker,
+};
 use tokio_stream::Stream;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
@@ -13,6 +15,7 @@ use super::GrpcState;
 use crate::master::auth::constant_time_eq;
 
 mod control;
+mod fetch;
 mod logs;
 mod upload;
 
@@ -74,5 +77,12 @@ impl WorkerSession for Service {
     async fn upload_task_files(&self, request: Request<Streaming<FileFrame>>) -> Result<Response<FileReceipt>, Status> {
         let worker = self.authenticate(request.metadata())?;
         upload::take(&self.state, worker, request.into_inner()).await.map(Response::new)
+    }
+
+    type FetchInputStream = Answers<FileFrame>;
+
+    async fn fetch_input(&self, request: Request<Attempt>) -> Result<Response<Self::FetchInputStream>, Status> {
+        let worker = self.authenticate(request.metadata())?;
+        fetch::send(&self.state, worker, request.into_inner()).await.map(Response::new)
     }
 }

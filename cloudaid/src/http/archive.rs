@@ -1,4 +1,4 @@
-//! All output files of a task as one stream: tar, which has every name as it is, or zip, which every desktop opens.
+//! All files of a task or an input as one stream: tar, which has every name as it is, or zip, which every desktop opens.
 //!
 //! Nothing is kept in between: a thread reads the files and writes the archive as fast as it is taken away.
 
@@ -12,14 +12,13 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use shared::id::TaskRef;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::io::{StreamReader, SyncIoBridge};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use crate::master::files::FileStore;
-use crate::store::StoredFile;
+use crate::master::files::{Content, FileStore};
 
 /// Sent at a time, and pieces that wait for a slow reader.
 const PIECE: usize = 256 * 1024;
@@ -61,77 +60,79 @@ impl Form {
     }
 }
 
-/// Streams `files`. Those of an array stand in a folder for each element. What cannot be read breaks the stream off, so
-/// that nobody takes a part for the whole.
-pub(super) fn answer(store: FileStore, task: TaskRef, is_array: bool, files: Vec<StoredFile>, form: Form) -> Response {
+/// A file in an archive.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) name: Vec<u8>,
+    pub(super) executable: bool,
+    pub(super) content: Content,
+}
+
+impl Entry {
+    fn mode(&self) -> u32 {
+        if self.executable { 0o755 } else { 0o644 }
+    }
+}
+
+/// Streams all entries. What cannot be read breaks the stream off, so that nobody takes a part for the whole.
+pub(super) fn answer(store: FileStore, of: &str, entries: Vec<Entry>, form: Form) -> Response {
     let (sender, receiver) = mpsc::channel(WAITING);
     tokio::task::spawn_blocking(move || {
         let mut out = Pieces { sender: sender.clone(), piece: Vec::with_capacity(PIECE) };
         let written = match form {
-            Form::Tar => tar(&store, is_array, &files, &mut out),
-            Form::Zip => zip(&store, is_array, &files, &mut out),
+            Form::Tar => tar(&store, &entries, &mut out),
+            Form::Zip => zip(&store, &entries, &mut out),
         };
         if let Err(error) = written.and_then(|()| out.flush())
             && error.kind() != io::ErrorKind::BrokenPipe
         {
-            tracing::error!(%task, %error, "an archive could not be written to its end");
+            tracing::error!(%error, "an archive could not be written to its end");
             // A reader that has gone needs no reason.
             let _ = sender.blocking_send(Err(error));
         }
     });
     let headers = [
         (CONTENT_TYPE, form.kind().to_owned()),
-        (CONTENT_DISPOSITION, format!("attachment; filename=\"{task}.{}\"", form.suffix())),
+        (CONTENT_DISPOSITION, format!("attachment; filename=\"{of}.{}\"", form.suffix())),
         (CONTENT_SECURITY_POLICY, "sandbox".to_owned()),
     ];
     (headers, Body::from_stream(ReceiverStream::new(receiver))).into_response()
 }
 
-fn tar(store: &FileStore, is_array: bool, files: &[StoredFile], out: &mut Pieces) -> io::Result<()> {
+fn tar(store: &FileStore, entries: &[Entry], out: &mut Pieces) -> io::Result<()> {
     let mut archive = tar::Builder::new(out);
-    for file in files {
+    for entry in entries {
         let mut header = tar::Header::new_gnu();
-        header.set_size(file.file.size);
-        header.set_mode(0o644);
+        header.set_size(entry.content.size);
+        header.set_mode(entry.mode());
         header.set_mtime(0);
-        let name = name(is_array, file);
-        archive.append_data(&mut header, Path::new(OsStr::from_bytes(&name)), open(store, file)?)?;
+        archive.append_data(&mut header, Path::new(OsStr::from_bytes(&entry.name)), open(store, entry)?)?;
     }
     archive.finish()
 }
 
-fn zip(store: &FileStore, is_array: bool, files: &[StoredFile], out: &mut Pieces) -> io::Result<()> {
+fn zip(store: &FileStore, entries: &[Entry], out: &mut Pieces) -> io::Result<()> {
     let mut archive = ZipWriter::new_stream(out);
     let mut taken = HashSet::new();
-    for file in files {
+    for entry in entries {
         let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-        let options = options.large_file(file.file.size >= LARGE).unix_permissions(0o644);
-        let mut name = escaped(&name(is_array, file));
+        let options = options.large_file(entry.content.size >= LARGE).unix_permissions(entry.mode());
+        let mut name = escaped(&entry.name);
         while !taken.insert(name.clone()) {
             name.push('_');
         }
         archive.start_file(name, options)?;
-        io::copy(&mut open(store, file)?, &mut archive)?;
+        io::copy(&mut open(store, entry)?, &mut archive)?;
     }
     archive.finish()?;
     Ok(())
 }
 
-/// Its content, exactly as long as it was listed.
-fn open(store: &FileStore, file: &StoredFile) -> io::Result<impl Read> {
-    let content = store.open_file_here(file.element, file.attempt, &file.file)?;
-    let found = content.metadata()?.len();
-    if found != file.file.size {
-        let message = format!("{} has {found} bytes on the disk, {} recorded", file.element, file.file.size);
-        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-    }
-    Ok(content.take(file.file.size))
-}
-
-fn name(is_array: bool, file: &StoredFile) -> Vec<u8> {
-    let mut name = if is_array { format!("{}/", file.element.index).into_bytes() } else { Vec::new() };
-    name.extend(&file.file.path);
-    name
+/// Its content, read on this thread.
+fn open(store: &FileStore, entry: &Entry) -> io::Result<impl Read> {
+    let range = 0..entry.content.size;
+    let stream = tokio::runtime::Handle::current().block_on(store.read(entry.content.clone(), range))?;
+    Ok(SyncIoBridge::new(StreamReader::new(stream)))
 }
 
 /// Zip has names in UTF-8: other bytes are written as `%XX`.

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use shared::error::{ApiError, ErrorCode};
-use shared::id::{TaskRef, TokenId, UserName, WorkerId};
+use shared::id::{InputId, InvalidId, TaskRef, TokenId, UserName, WorkerId};
 
 use super::error::{Failure, invalid};
 use super::json;
@@ -90,9 +90,35 @@ async fn path_parameter<T: FromStr<Err: Display>, S: Send + Sync>(
     text.parse().map_err(|error: T::Err| invalid(error.to_string(), hint))
 }
 
-/// The task and the exact bytes of the path in `/api/files/{id}/{*path}`.
+/// Whose files are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FilesOf {
+    /// What a task wrote.
+    Task(TaskRef),
+    /// What a user has uploaded.
+    Input(InputId),
+}
+
+impl FromStr for FilesOf {
+    type Err = InvalidId;
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        if text.starts_with("input-") { text.parse().map(Self::Input) } else { text.parse().map(Self::Task) }
+    }
+}
+
+/// The `{id}` of a task, element or input.
+pub(super) struct FilesPath(pub(super) FilesOf);
+
+impl<S: Send + Sync> FromRequestParts<S> for FilesPath {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        Ok(Self(path_parameter(parts, state, "`cloudctl files list` shows the ids").await?))
+    }
+}
+
+/// The id and the exact bytes of the path in `/api/files/{id}/{*path}`.
 pub(super) struct FilePath {
-    pub(super) task: TaskRef,
+    pub(super) of: FilesOf,
     pub(super) path: Vec<u8>,
 }
 
@@ -107,15 +133,16 @@ impl<S: Send + Sync> FromRequestParts<S> for FilePath {
 fn file_path(uri: &Uri) -> Result<FilePath, ApiError> {
     const HINT: &str = "`cloudctl task-files` lists the files of a task";
     let rest = uri.path().strip_prefix("/api/files/").unwrap_or_default();
-    let (task, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (id, path) = rest.split_once('/').unwrap_or((rest, ""));
     let bad = || invalid("the path has a bad percent sign", "write % as %25");
-    let task = percent_decode(task).ok_or_else(bad)?;
-    let task = String::from_utf8_lossy(&task).parse::<TaskRef>();
-    let task = task.map_err(|error| invalid(error.to_string(), HINT))?;
-    Ok(FilePath { task, path: percent_decode(path).ok_or_else(bad)? })
+    let id = percent_decode(id).ok_or_else(bad)?;
+    let of = String::from_utf8_lossy(&id).parse();
+    let of = of.map_err(|error: InvalidId| invalid(error.to_string(), HINT))?;
+    Ok(FilePath { of, path: percent_decode(path).ok_or_else(bad)? })
 }
 
-fn percent_decode(text: &str) -> Option<Vec<u8>> {
+/// Each `%XX` as its byte; none: there is a bad one.
+pub(super) fn percent_decode(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((byte, after)) = rest.split_first() {
@@ -290,7 +317,10 @@ mod tests {
         let task = "task-01arz3ndektsv4rrffq69g5fav.2";
         let parse = |path: &str| file_path(&format!("/api/files/{task}/{path}").parse().expect("a uri"));
         assert_eq!(parse("dir/a%20b%FF%2F..").expect("a path").path, b"dir/a b\xff/..");
-        assert_eq!(parse("a").expect("a path").task.elements, Elements::One(2));
+        let of = parse("a").expect("a path").of;
+        assert!(matches!(of, FilesOf::Task(TaskRef { elements: Elements::One(2), .. })), "{of:?}");
+        let input = "/api/files/input-01arz3ndektsv4rrffq69g5fav/a".parse().expect("a uri");
+        assert!(matches!(file_path(&input).expect("a path").of, FilesOf::Input(_)));
         for bad in ["%", "a%4", "a%zz"] {
             assert!(parse(bad).is_err(), "{bad}");
         }

@@ -1,7 +1,6 @@
-//! `/api/files`: what tasks left in /output.
+//! `/api/files`: what tasks left in /output, and what they read at /input.
 
 use std::fmt::Write as _;
-use std::io::SeekFrom;
 
 use axum::Json;
 use axum::body::Body;
@@ -12,25 +11,26 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
+use cloudaid_core::files::{FileUsage, InputFile};
+use cloudaid_core::reject::Reject;
 use shared::error::{ApiError, ErrorCode};
 use shared::id::{Elements, TaskRef};
-use shared::view::{FileListView, FileView, UserFileView, UserFilesView};
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
-use tokio_util::io::ReaderStream;
+use shared::view::{DeletedFilesView, FileListView, FileView, FilesView, UserFileView, UserFilesView};
 
+use super::archive::Entry;
 use super::error::{Failure, internal, invalid};
-use super::extract::{Caller, FilePath, Params, TaskPath};
+use super::extract::{Caller, FilePath, FilesOf, FilesPath, Params, TaskPath};
 use super::range::{self, Part};
-use super::visible::{note_foreign, open_visible};
-use super::{Shared, archive};
+use super::visible::{find_input, find_visible, note_foreign, open_input, open_visible};
+use super::{Shared, archive, inputs};
 use crate::master::auth::{Principal, may_see};
+use crate::master::files::{self, Content};
+use crate::master::inputs::content as content_of_input;
 use crate::store::{FileQuery, StoredFile};
 
 /// The most files of a page over all tasks of a user, and how many if the client does not say.
 const PAGE_LIMIT: usize = 1000;
 const PAGE_DEFAULT: usize = 100;
-/// How much of a file is read at a time.
-const READ_AHEAD: usize = 256 * 1024;
 
 /// `GET /api/tasks/{id}/files`
 pub(super) async fn list(
@@ -67,35 +67,158 @@ pub(super) async fn of_user(
 /// `GET /api/files/{id}`: the list; with `path_hex` a download, for names that cannot stand in a path; with `archive` all
 /// of them in one.
 pub(super) async fn list_or_download(
-    state: State<Shared>,
+    State(state): State<Shared>,
     Caller(principal): Caller,
-    path: TaskPath,
+    FilesPath(of): FilesPath,
     headers: HeaderMap,
     mut params: Params,
 ) -> Result<Response, Failure> {
     if let Some(form) = params.one("archive")? {
         params.finish()?;
-        let TaskPath(task) = path;
-        let view = open_visible(&state, &principal, task).await?;
-        let files = state.cluster.files(task).await?;
-        return Ok(archive::answer(state.files.clone(), task, view.array.is_some(), files, form));
+        let entries = entries(&state, &principal, of).await?;
+        return Ok(archive::answer(state.files.clone(), &name_of(of), entries, form));
     }
-    match path_hex(&mut params)? {
-        None => Ok(list(state, Caller(principal), path, params).await?.into_response()),
-        Some(name) => send(&state, &principal, Wanted::parse(path.0, name, params)?, &headers).await,
+    if let Some(path) = path_hex(&mut params)? {
+        let (path, content) = find(&state, &principal, of, path, params).await?;
+        return send(&state, &path, content, &headers).await;
     }
+    params.finish()?;
+    let view = match of {
+        FilesOf::Task(task) => {
+            let files = files_of(&state, &principal, task).await?;
+            let files = files.iter().map(file_view).collect();
+            FilesView::Task(FileListView { task_id: task.to_string(), files })
+        }
+        FilesOf::Input(id) => {
+            open_input(&state, &principal, id).await?;
+            FilesView::Input(inputs::view(&state, id).await?)
+        }
+    };
+    Ok(Json(view).into_response())
 }
 
 /// `GET /api/files/{id}/{*path}`
 pub(super) async fn download(
     State(state): State<Shared>,
     Caller(principal): Caller,
-    FilePath { task, path }: FilePath,
+    FilePath { of, path }: FilePath,
     headers: HeaderMap,
     mut params: Params,
 ) -> Result<Response, Failure> {
     let path = path_hex(&mut params)?.unwrap_or(path);
-    send(&state, &principal, Wanted::parse(task, path, params)?, &headers).await
+    let (path, content) = find(&state, &principal, of, path, params).await?;
+    send(&state, &path, content, &headers).await
+}
+
+/// `DELETE /api/files/{id}`: an input, or all output files of a task or element.
+pub(super) async fn delete(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+    FilesPath(of): FilesPath,
+    params: Params,
+) -> Result<Json<DeletedFilesView>, Failure> {
+    params.finish()?;
+    let deleted = match of {
+        FilesOf::Input(id) => {
+            let (input, _) = find_input(&state, &principal, id).await?;
+            state.cluster.delete_input(id).await?;
+            input.size
+        }
+        FilesOf::Task(task) => {
+            find_visible(&state, &principal, task).await?;
+            state.cluster.delete_files(task, None).await?
+        }
+    };
+    Ok(Json(deleted_view(deleted)))
+}
+
+/// `DELETE /api/files/{id}/{*path}`: one output file.
+pub(super) async fn delete_one(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+    FilePath { of, path }: FilePath,
+    mut params: Params,
+) -> Result<Json<DeletedFilesView>, Failure> {
+    let path = path_hex(&mut params)?.unwrap_or(path);
+    match of {
+        FilesOf::Input(id) => {
+            params.finish()?;
+            find_input(&state, &principal, id).await?;
+            let message = format!("{id} never changes: it goes as a whole");
+            Err(ApiError::new(ErrorCode::Conflict, message, format!("DELETE /api/files/{id}")).into())
+        }
+        FilesOf::Task(task) => {
+            let wanted = Wanted::parse(task, path, params)?;
+            find_visible(&state, &principal, wanted.task).await?;
+            let stored = wanted.find(state.cluster.files(wanted.task).await?)?;
+            Ok(Json(deleted_view(state.cluster.delete_files(wanted.task, Some(stored)).await?)))
+        }
+    }
+}
+
+fn deleted_view(FileUsage { files, bytes }: FileUsage) -> DeletedFilesView {
+    DeletedFilesView { files, bytes }
+}
+
+fn name_of(of: FilesOf) -> String {
+    match of {
+        FilesOf::Task(task) => task.to_string(),
+        FilesOf::Input(id) => id.to_string(),
+    }
+}
+
+/// All files, as they stand in an archive: those of an array in a folder for each element.
+async fn entries(state: &Shared, principal: &Principal, of: FilesOf) -> Result<Vec<Entry>, ApiError> {
+    match of {
+        FilesOf::Task(task) => {
+            let is_array = open_visible(state, principal, task).await?.array.is_some();
+            let entry = |stored: StoredFile| {
+                let mut name = if is_array { format!("{}/", stored.element.index).into_bytes() } else { Vec::new() };
+                name.extend(&stored.file.path);
+                let content = files::output(stored.element, stored.attempt, &stored.file);
+                Entry { name, executable: false, content }
+            };
+            Ok(state.cluster.files(task).await?.into_iter().map(entry).collect())
+        }
+        FilesOf::Input(id) => {
+            let input = open_input(state, principal, id).await?;
+            if input.missing > 0 {
+                return Err(Reject::InputIncomplete(id, input.missing).into());
+            }
+            let entry = |file: InputFile| Entry {
+                content: content_of_input(id, &file),
+                name: file.path,
+                executable: file.executable,
+            };
+            Ok(state.cluster.input_files(id).await?.into_iter().map(entry).collect())
+        }
+    }
+}
+
+/// The file that is meant, by its exact path.
+async fn find(
+    state: &Shared,
+    principal: &Principal,
+    of: FilesOf,
+    path: Vec<u8>,
+    params: Params,
+) -> Result<(Vec<u8>, Content), ApiError> {
+    match of {
+        FilesOf::Task(task) => {
+            let wanted = Wanted::parse(task, path, params)?;
+            let stored = wanted.find(files_of(state, principal, wanted.task).await?)?;
+            Ok((wanted.path, files::output(stored.element, stored.attempt, &stored.file)))
+        }
+        FilesOf::Input(id) => {
+            params.finish()?;
+            let input = open_input(state, principal, id).await?;
+            let file = inputs::find_file(state.cluster.input_files(id).await?, id, &path)?;
+            if file.blake3.is_none() {
+                return Err(Reject::InputIncomplete(id, input.missing).into());
+            }
+            Ok((path, content_of_input(id, &file)))
+        }
+    }
 }
 
 /// A file as the client names it.
@@ -141,7 +264,7 @@ impl Wanted {
     }
 }
 
-fn path_hex(params: &mut Params) -> Result<Option<Vec<u8>>, ApiError> {
+pub(super) fn path_hex(params: &mut Params) -> Result<Option<Vec<u8>>, ApiError> {
     let text = params.one::<String>("path_hex")?;
     let bad = |_| invalid("path_hex: is not hex", "take it from the list of files");
     text.map(|text| hex::decode(text).map_err(bad)).transpose()
@@ -165,10 +288,9 @@ fn file_view(stored: &StoredFile) -> FileView {
     }
 }
 
-async fn send(state: &Shared, principal: &Principal, wanted: Wanted, headers: &HeaderMap) -> Result<Response, Failure> {
-    let stored = wanted.find(files_of(state, principal, wanted.task).await?)?;
-    let size = stored.file.size;
-    let etag = format!("\"{}\"", hex::encode(stored.file.blake3));
+async fn send(state: &Shared, path: &[u8], content: Content, headers: &HeaderMap) -> Result<Response, Failure> {
+    let size = content.size;
+    let etag = format!("\"{}\"", hex::encode(content.blake3));
     let says = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let knows =
         |tags: &str| tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag || tag.trim() == "*");
@@ -181,27 +303,16 @@ async fn send(state: &Shared, principal: &Principal, wanted: Wanted, headers: &H
         Part::Range { first, last } => (first, last - first + 1, StatusCode::PARTIAL_CONTENT),
         Part::Unsatisfiable => return Ok(unsatisfiable(size)),
     };
-    let body = content(state, &stored, first, length).await?;
-    let mut response = (status, common_headers(&stored.file.path, etag, length), body).into_response();
+    // Read as they are sent.
+    let bytes = state.files.read(content, first..first + length).await;
+    let bytes = bytes.map_err(|error| internal("the file cannot be read", &error))?;
+    let mut response = (status, common_headers(path, etag, length), Body::from_stream(bytes)).into_response();
     if status == StatusCode::PARTIAL_CONTENT
         && let Ok(range) = format!("bytes {first}-{}/{size}", first + length - 1).parse()
     {
         response.headers_mut().insert(CONTENT_RANGE, range);
     }
     Ok(response)
-}
-
-/// The bytes, read as they are sent.
-async fn content(state: &Shared, stored: &StoredFile, first: u64, length: u64) -> Result<Body, ApiError> {
-    let failed = |error: std::io::Error| internal("the file cannot be read", &error);
-    let mut file = state.files.open_file(stored.element, stored.attempt, &stored.file).await.map_err(failed)?;
-    let found = file.metadata().await.map_err(failed)?.len();
-    if found != stored.file.size {
-        let cause = format!("{found} bytes on the disk, {} recorded", stored.file.size);
-        return Err(internal("the file is damaged", &cause));
-    }
-    file.seek(SeekFrom::Start(first)).await.map_err(failed)?;
-    Ok(Body::from_stream(ReaderStream::with_capacity(file.take(length), READ_AHEAD)))
 }
 
 /// A file is bytes to keep and never a page to show, whatever it claims to be.
@@ -253,7 +364,7 @@ mod tests {
 
     fn stored(index: u32, attempt: u32, path: &[u8]) -> StoredFile {
         let element = ElementId { task: TaskId(Ulid::nil()), index };
-        StoredFile { element, attempt, file: FileRecord { path: path.to_vec(), size: 1, blake3: [0; 32] } }
+        StoredFile { element, attempt, file: FileRecord { path: path.to_vec(), size: 1, blake3: [0; 32], blob: None } }
     }
 
     fn wanted(path: &[u8], attempt: Option<u32>) -> Wanted {

@@ -31,7 +31,7 @@ const AT_ONCE_OF_USER: usize = 512;
 const STRANGERS: usize = 256;
 /// And from one network.
 const STRANGERS_OF_NETWORK: usize = 64;
-/// Streams of tasks of one user at a time; admins are not bound.
+/// Streams of tasks and files of one user at a time; admins are not bound.
 const STREAMS_OF_USER: usize = 16;
 /// And WebSockets.
 const SOCKETS_OF_USER: usize = 1_000;
@@ -102,11 +102,11 @@ impl Load {
         Ok(Room { _all: enter(&self.strangers)?, _user: None, _network: Some(of_network) })
     }
 
-    /// Room for one more stream of tasks of a user: each holds a few MiB while it arrives.
+    /// Room for one more stream of tasks or files of a user: each holds a few MiB while it arrives.
     pub(super) fn admit_stream(&self, principal: &Principal) -> Result<Share<UserName>, ApiError> {
         self.of_streams.take_of(principal, STREAMS_OF_USER).ok_or_else(|| {
-            let message = format!("{} sends {STREAMS_OF_USER} streams of tasks already", principal.user);
-            exhausted(message, "send more tasks in each")
+            let message = format!("{} sends {STREAMS_OF_USER} streams of tasks or files already", principal.user);
+            exhausted(message, "send more in each")
         })
     }
 

@@ -62,11 +62,13 @@ impl Bench {
                 disabled: false,
             });
         }
+        let files = FileStore::open(&directory.path().join("files")).expect("files");
         let state = ApiState {
             cluster: cluster.clone(),
             auth,
             logs,
-            files: FileStore::open(&directory.path().join("files")).expect("files"),
+            inputs: Inputs::new(cluster.clone(), files.clone()),
+            files,
             site,
             access_log: false,
             load: Default::default(),

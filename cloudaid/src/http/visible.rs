@@ -1,8 +1,10 @@
 //! Finds a task for a caller. What belongs to others does not exist.
 
 use cloudaid_core::audit::Outcome;
+use cloudaid_core::files::InputRecord;
+use cloudaid_core::reject::Reject;
 use shared::error::{ApiError, ErrorCode};
-use shared::id::{ElementId, Elements, TaskRef, UserName};
+use shared::id::{ElementId, Elements, InputId, TaskRef, UserName};
 use shared::view::TaskView;
 
 use super::Shared;
@@ -25,6 +27,23 @@ pub(super) async fn open_visible(state: &Shared, principal: &Principal, task: Ta
     let view = find_visible(state, principal, task).await?;
     note_foreign(state, principal, &view.user).await?;
     Ok(view)
+}
+
+/// The input, if there is one and the caller may see it, with how many tasks read it. The two refusals read the same.
+pub(super) async fn find_input(
+    state: &Shared,
+    principal: &Principal,
+    id: InputId,
+) -> Result<(InputRecord, u32), ApiError> {
+    let found = state.cluster.input(id).await?;
+    if may_see(principal, &found.0.user) { Ok(found) } else { Err(Reject::InputNotFound(id).into()) }
+}
+
+/// The same, when its contents are looked at: that an admin looks into what belongs to somebody else is noted.
+pub(super) async fn open_input(state: &Shared, principal: &Principal, id: InputId) -> Result<InputRecord, ApiError> {
+    let (input, _) = find_input(state, principal, id).await?;
+    note_foreign(state, principal, &input.user).await?;
+    Ok(input)
 }
 
 /// Notes that an admin looks into what belongs to somebody else. It is durable before they see it.

@@ -279,6 +279,10 @@ fn request_of(input: &Input) -> Option<RequestId> {
         | Input::KeepGuesses { request, .. }
         | Input::Drain { request }
         | Input::FixResources { request }
+        | Input::AddInput { request, .. }
+        | Input::InputFilesReceived { request, .. }
+        | Input::DeleteInput { request, .. }
+        | Input::DeleteFiles { request, .. }
         | Input::FilesStored { request, .. } => Some(*request),
         Input::WorkerConnected { .. }
         | Input::WorkerDisconnected { .. }
@@ -286,7 +290,8 @@ fn request_of(input: &Input) -> Option<RequestId> {
         | Input::WorkerReported { .. }
         | Input::WorkerInventoried { .. }
         | Input::Audit { .. }
-        | Input::TaskSwept { .. }
+        | Input::Swept { .. }
+        | Input::ExpireInputs { .. }
         | Input::TimerFired => None,
     }
 }

@@ -206,7 +206,8 @@ fn describe(event: &Event, owners: &mut HashMap<TaskId, UserName>) -> Option<Eve
         Event::WorkerRecovered { worker } => at(Kind::WorkerRecovered, worker),
         Event::WorkerDisconnected { worker, .. } => at(Kind::WorkerDisconnected, worker),
         Event::WorkerLost { worker, .. } => at(Kind::WorkerLost, worker),
-        Event::AccountChanged { .. }
+        Event::FilesDeleted { .. }
+        | Event::AccountChanged { .. }
         | Event::TokenChanged { .. }
         | Event::LoginChanged { .. }
         | Event::LoginReused { .. }

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use cloudaid_core::effect::Effect;
 use cloudaid_core::event::Event;
-use shared::id::TaskId;
+use cloudaid_core::files::Leftover;
 use tokio::sync::{Notify, mpsc};
 
 use super::accounts::Accounts;
@@ -35,8 +35,8 @@ pub(crate) struct Shell {
     pub(crate) pulse: Notify,
     /// Whether the store takes no commits.
     pub(crate) held: AtomicBool,
-    /// Tasks whose bytes can go.
-    pub(crate) gone: mpsc::UnboundedSender<TaskId>,
+    /// What can be removed.
+    pub(crate) gone: mpsc::UnboundedSender<Leftover>,
     /// Print the last lines of a task's log when it ends.
     pub(crate) print_task_logs: bool,
 }
@@ -46,7 +46,7 @@ impl Shell {
     pub(crate) fn new(
         logs: LogStore,
         events: Events,
-        gone: mpsc::UnboundedSender<TaskId>,
+        gone: mpsc::UnboundedSender<Leftover>,
         print_task_logs: bool,
     ) -> Self {
         Self {
@@ -103,8 +103,13 @@ impl Shell {
             Event::LoginChanged { id, record } => self.accounts.set_login(*id, record.clone()),
             // Nobody takes them only while the master stops; the next start does.
             Event::TaskDeleted { task, .. } => {
-                let _ = self.gone.send(*task);
+                let _ = self.gone.send(Leftover::Task(*task));
                 self.watchers.bump(*task);
+            }
+            Event::FilesDeleted { leftovers, .. } => {
+                for leftover in leftovers {
+                    let _ = self.gone.send(*leftover);
+                }
             }
             Event::TaskEdited { task, .. } => self.watchers.bump(*task),
             Event::AttemptStarted { task, .. } | Event::ElementEnded { task, .. } => self.watchers.bump(task.task),

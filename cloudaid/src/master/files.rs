@@ -1,49 +1,89 @@
-//! Keeps the output files of tasks: `<task>/<index>-<attempt>/<BLAKE3>`, one blob per content and run.
+//! Keeps files: what tasks left in /output, and what users have uploaded for tasks to read.
 //!
-//! Names on the disk are made of our own ids and digests. The names that users gave are data in a [`FileRecord`] and
-//! never become a path here, so there is nothing to escape from.
+//! Objects have names made of our own ids alone, `<task>/<index>-<attempt>/<blob>.<piece>` and
+//! `inputs/<input>/<blob>.<piece>`. The names that users gave are data in a record and never become a path here, so there
+//! is nothing to escape from. Where the objects are is for configuration to say: in a directory, or in a bucket that
+//! speaks S3.
 
-use std::fs::{self, File};
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
 use std::sync::Arc;
 
+use cloudaid_core::files::Leftover;
 use cloudaid_core::record::FileRecord;
-use shared::id::{AttemptKey, ElementId, TaskId};
-use ulid::Ulid;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as ObjectPath;
+use shared::id::{AttemptKey, BlobId, ElementId, InputId};
 
+mod blob;
 mod path;
+mod read;
+mod s3;
 mod upload;
 
-pub use path::InvalidPath;
+pub mod contract;
+
+pub use blob::{BlobWriter, PIECE, Place, Progress};
+pub use path::{InvalidPath, check as check_path};
+pub use read::{ByteStream, Content};
+pub use s3::S3Config;
 pub use upload::{Upload, UploadError};
 
-/// Unfinished files, below the directory of the store.
+/// Unfinished files of earlier versions, below the directory.
 const TEMPORARY: &str = "tmp";
+/// How much of a content is held before it is passed on to a directory.
+const LOCAL_PART: usize = 256 * 1024;
+/// The same for a bucket: a piece is one request.
+const REMOTE_PART: usize = PIECE as usize + 1;
 
-/// All output files below one directory. Cheap to clone.
+/// All files of a cluster. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct FileStore {
+    objects: Arc<dyn ObjectStore>,
+    /// Where the objects are, or, if they are far away, where the master keeps everything else.
     directory: Arc<Path>,
+    kind: Kind,
+}
+
+/// Where the objects are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Local,
+    Remote,
 }
 
 impl FileStore {
-    /// The files below `directory`, which is made if it is not there. What earlier uploads left unfinished is removed.
+    /// The files below `directory`, which is made if it is not there, for nobody else to look into.
     ///
     /// # Errors
     /// The directory cannot be made or cleaned.
     pub fn open(directory: &Path) -> io::Result<Self> {
-        let temporary = directory.join(TEMPORARY);
-        match fs::remove_dir_all(&temporary) {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+        match fs::remove_dir_all(directory.join(TEMPORARY)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        fs::create_dir_all(&temporary)?;
-        sync_directory(directory)?;
+        fs::File::open(directory)?.sync_all()?;
         if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            sync_directory(parent)?;
+            fs::File::open(parent)?.sync_all()?;
         }
-        Ok(Self { directory: directory.into() })
+        let objects = LocalFileSystem::new_with_prefix(directory)?.with_fsync(true);
+        Ok(Self { objects: Arc::new(objects), directory: directory.into(), kind: Kind::Local })
+    }
+
+    /// The files in a bucket. `directory` is where the master keeps everything else.
+    ///
+    /// # Errors
+    /// The configuration is wrong, or the bucket cannot be listed.
+    pub async fn connect(config: &S3Config, directory: &Path) -> io::Result<Self> {
+        let objects = s3::connect(config).await?;
+        Ok(Self { objects, directory: directory.into(), kind: Kind::Remote })
     }
 
     /// Begins to take the files of one run.
@@ -52,30 +92,124 @@ impl FileStore {
         Upload::new(self.clone(), key)
     }
 
-    /// Opens a file of a run for reading.
-    ///
-    /// # Errors
-    /// It is not there or cannot be read.
-    pub async fn open_file(&self, element: ElementId, attempt: u32, file: &FileRecord) -> io::Result<tokio::fs::File> {
-        tokio::fs::File::open(self.blob(element, attempt, &file.blake3)).await
+    /// Begins a new content.
+    #[must_use]
+    pub fn write(&self, place: Place, blob: BlobId) -> BlobWriter {
+        self.resume(place, blob, Progress::default())
     }
 
-    /// The same, on a thread that may block.
-    ///
-    /// # Errors
-    /// It is not there or cannot be read.
-    pub fn open_file_here(&self, element: ElementId, attempt: u32, file: &FileRecord) -> io::Result<File> {
-        File::open(self.blob(element, attempt, &file.blake3))
+    /// Goes on with a content of which whole pieces are there.
+    #[must_use]
+    pub fn resume(&self, place: Place, blob: BlobId, progress: Progress) -> BlobWriter {
+        let part = match self.kind {
+            Kind::Local => LOCAL_PART,
+            Kind::Remote => REMOTE_PART,
+        };
+        BlobWriter::new(Arc::clone(&self.objects), part, (place, blob), progress)
     }
 
-    /// Removes all files of a task.
+    /// Bytes of a content, from the first to before the last. They are read as they are taken.
     ///
     /// # Errors
-    /// Some of them cannot be removed.
-    pub async fn remove(&self, task: TaskId) -> io::Result<()> {
-        match tokio::fs::remove_dir_all(self.directory.join(task.to_string())).await {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
+    /// It is not there, not as large as it should be, or cannot be read.
+    pub async fn read(&self, content: Content, range: std::ops::Range<u64>) -> io::Result<ByteStream> {
+        read::open(Arc::clone(&self.objects), content, range).await
+    }
+
+    /// Removes what nothing names any more.
+    ///
+    /// # Errors
+    /// Some of it cannot be removed.
+    pub async fn remove(&self, leftover: Leftover) -> io::Result<()> {
+        match leftover {
+            Leftover::Task(task) => self.remove_folder(ObjectPath::from(task.to_string())).await,
+            Leftover::Input(id) => self.remove_folder(Place::Input(id).folder()).await,
+            Leftover::Blob { element, attempt, blob, size } => {
+                let place = Place::Run(element, attempt);
+                self.remove_content(&Content { place, blob: Some(blob), blake3: [0; 32], size }).await
+            }
+        }
+    }
+
+    /// Removes inputs that nothing names: a crash has cut their upload off. Only while nobody uploads.
+    ///
+    /// # Errors
+    /// They cannot be looked through.
+    pub async fn tidy_inputs(&self, known: impl Fn(InputId) -> bool) -> io::Result<()> {
+        let listed = self.objects.list_with_delimiter(Some(&ObjectPath::from(blob::INPUTS))).await.map_err(failed)?;
+        let ids = listed.common_prefixes.iter().filter_map(|folder| folder.filename()?.parse().ok());
+        for id in ids.filter(|id| !known(*id)).collect::<Vec<_>>() {
+            self.remove(Leftover::Input(id)).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes a content, whole or not.
+    ///
+    /// # Errors
+    /// Some of it cannot be removed.
+    pub async fn remove_content(&self, content: &Content) -> io::Result<()> {
+        let paths: Vec<_> = content.pieces(0..content.size.max(1)).map(|piece| piece.path).collect();
+        self.delete(paths).await
+    }
+
+    /// Removes contents that nothing names, in the background: nobody waits, and what cannot be removed is only in nobody's
+    /// way.
+    fn remove_later(&self, contents: Vec<Content>) {
+        let (false, Ok(runtime)) = (contents.is_empty(), tokio::runtime::Handle::try_current()) else { return };
+        let store = self.clone();
+        runtime.spawn(async move {
+            for content in contents {
+                if let Err(error) = store.remove_content(&content).await {
+                    tracing::warn!(%error, "A file that nobody needs cannot be removed now");
+                }
+            }
+        });
+    }
+
+    /// Removes an input that nothing names, in the background.
+    pub(super) fn remove_input_later(&self, id: InputId) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let store = self.clone();
+        runtime.spawn(async move {
+            if let Err(error) = store.remove(Leftover::Input(id)).await {
+                tracing::warn!(%error, "An upload that was not ended cannot be removed now");
+            }
+        });
+    }
+
+    /// The objects that stand together.
+    ///
+    /// # Errors
+    /// They cannot be listed.
+    pub async fn names(&self, place: Place) -> io::Result<Vec<String>> {
+        let folder = place.folder();
+        match self.kind {
+            Kind::Local => names_in(self.directory.join(folder.as_ref())).await,
+            Kind::Remote => {
+                let listed: Vec<_> = self.objects.list(Some(&folder)).try_collect().await.map_err(failed)?;
+                Ok(listed.iter().filter_map(|object| object.location.filename().map(str::to_owned)).collect())
+            }
+        }
+    }
+
+    /// Removes what a run has left on disk and no record names: a crash has cut its upload off. Only while nobody
+    /// uploads.
+    ///
+    /// # Errors
+    /// It cannot be looked through.
+    pub async fn tidy(&self, place: Place, known: &BTreeSet<BlobId>) -> io::Result<()> {
+        let folder = place.folder();
+        let names = self.names(place).await?;
+        let is_known = |name: &str| blob::of_name(name).is_none_or(|blob| known.contains(&blob));
+        let unknown: Vec<_> = names.into_iter().filter(|name| name.contains('#') || !is_known(name)).collect();
+        match self.kind {
+            // What was not written to its end has a name that no object has.
+            Kind::Local => {
+                let folder = self.directory.join(folder.as_ref());
+                blocking(move || unknown.iter().try_for_each(|name| fs::remove_file(folder.join(name)))).await
+            }
+            Kind::Remote => self.delete(unknown.iter().map(|name| folder.clone().join(name.as_str())).collect()).await,
         }
     }
 
@@ -89,23 +223,90 @@ impl FileStore {
         free.await.ok().flatten()
     }
 
-    fn run_directory(&self, element: ElementId, attempt: u32) -> PathBuf {
-        self.directory.join(element.task.to_string()).join(format!("{}-{attempt}", element.index))
+    async fn remove_folder(&self, folder: ObjectPath) -> io::Result<()> {
+        match self.kind {
+            Kind::Local => match tokio::fs::remove_dir_all(self.directory.join(folder.as_ref())).await {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            },
+            Kind::Remote => {
+                let listed = self.objects.list(Some(&folder)).map_ok(|object| object.location).boxed();
+                self.objects.delete_stream(listed).try_for_each(|_| async { Ok(()) }).await.map_err(failed)
+            }
+        }
     }
 
-    fn blob(&self, element: ElementId, attempt: u32, blake3: &[u8; 32]) -> PathBuf {
-        self.run_directory(element, attempt).join(hex::encode(blake3))
-    }
-
-    fn temporary(&self) -> PathBuf {
-        self.directory.join(TEMPORARY).join(Ulid::generate().to_string().to_ascii_lowercase())
+    /// What is not there is removed already.
+    async fn delete(&self, paths: Vec<ObjectPath>) -> io::Result<()> {
+        let mut deleted = self.objects.delete_stream(stream::iter(paths.into_iter().map(Ok)).boxed());
+        while let Some(result) = deleted.next().await {
+            match result {
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(())
     }
 }
 
-/// Makes the names in a directory durable.
-fn sync_directory(directory: &Path) -> io::Result<()> {
-    File::open(directory)?.sync_all()
+/// Where the content of an output file is.
+#[must_use]
+pub fn output(element: ElementId, attempt: u32, file: &FileRecord) -> Content {
+    Content { place: Place::Run(element, attempt), blob: file.blob, blake3: file.blake3, size: file.size }
+}
+
+/// What stands in a directory, which need not be there.
+async fn names_in(directory: std::path::PathBuf) -> io::Result<Vec<String>> {
+    blocking(move || match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+        Ok(entries) => {
+            entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect::<io::Result<Vec<_>>>()
+        }
+    })
+    .await
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+fn failed(error: object_store::Error) -> io::Error {
+    error.into()
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    /// In the directory of a test, which is gone with it.
+    struct Local(tempfile::TempDir);
+
+    #[async_trait::async_trait]
+    impl contract::FileStoreFactory for Local {
+        async fn open(&self) -> FileStore {
+            FileStore::open(&self.0.path().join("files")).expect("opened")
+        }
+    }
+
+    crate::file_store_contract!(Local(tempfile::tempdir().expect("a directory")));
+
+    #[tokio::test]
+    async fn nobody_else_looks_into_the_directory_and_what_was_not_ended_is_tidied() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let directory = scratch.path().join("files");
+        fs::create_dir_all(directory.join(TEMPORARY)).expect("made");
+        let store = FileStore::open(&directory).expect("opened");
+        assert!(!directory.join(TEMPORARY).exists(), "of an earlier version");
+        assert_eq!(fs::metadata(&directory).expect("there").permissions().mode() & 0o777, 0o700);
+        let place = contract::place(1);
+        let mut writer = store.write(place, BlobId(7.into()));
+        writer.write(vec![1; 3 * LOCAL_PART].into()).await.expect("written");
+        // As if the process had been killed: nothing is cleaned up.
+        std::mem::forget(writer);
+        let staged = store.names(place).await.expect("listed");
+        assert!(staged.len() == 1 && staged[0].contains('#'), "{staged:?}");
+        store.tidy(place, &BTreeSet::new()).await.expect("tidied");
+        assert_eq!(store.names(place).await.expect("listed"), [""; 0]);
+    }
+}

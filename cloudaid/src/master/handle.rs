@@ -11,10 +11,9 @@ use cloudaid_core::Cluster;
 use cloudaid_core::effect::Answer;
 use cloudaid_core::input::{Input, Submission};
 use cloudaid_core::queue::Shape;
-use cloudaid_core::record::FileRecord;
 use cloudaid_core::reject::Reject;
 use shared::error::{ApiError, ErrorCode};
-use shared::id::{AttemptKey, ElementId, Elements, RequestId, SessionId, TaskId, TaskRef, WorkerId};
+use shared::id::{ElementId, Elements, RequestId, SessionId, TaskId, TaskRef, WorkerId};
 use shared::link::{Hello, Inventory, Report};
 use shared::submit::TaskEdit;
 use shared::task::TaskState;
@@ -33,10 +32,11 @@ use super::execute::Shell;
 use super::live::LiveRuns;
 use super::{drain, view};
 use crate::clock;
-use crate::store::{FileQuery, Store, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery};
+use crate::store::{Store, StoreError, StoredTask, TaskCursor, TaskQuery};
 
 mod audit;
 mod elements;
+mod files;
 mod people;
 mod repair;
 mod retry;
@@ -111,6 +111,8 @@ impl ClusterHandle {
     /// It would be refused.
     pub async fn try_out(&self, submission: Submission) -> Result<DryRunView, ApiError> {
         let Submission { user, spec, array, .. } = submission;
+        let (reader, input) = (user.clone(), spec.input);
+        self.read(move |cluster| cluster.check_input(&reader, input)).await??;
         let shape = Shape { resources: spec.resources, worker: spec.worker.clone(), user: user.clone() };
         let (workers, warnings) = self.read(move |cluster| cluster.trial(&shape)).await??;
         Ok(DryRunView {
@@ -167,14 +169,8 @@ impl ClusterHandle {
     /// Not found, or not ended.
     pub async fn delete(&self, task: TaskId) -> Result<(), ApiError> {
         let user = self.stored(task.into()).await?.record.user.clone();
-        self.ask(|request| Input::DeleteTask { request, task, user }).await.map(|_done| ())
-    }
-
-    /// What a task that is no more had on disk is gone.
-    pub(crate) async fn task_swept(&self, task: TaskId) {
-        if let Err(error) = self.send(Input::TaskSwept { task }).await {
-            tracing::debug!(%task, error = %error.message, "a removal could not be noted");
-        }
+        let files = self.size_of_files(task).await?;
+        self.ask(|request| Input::DeleteTask { request, task, user, files }).await.map(|_done| ())
     }
 
     /// How many tasks there are in each state, of those that a query selects.
@@ -243,24 +239,6 @@ impl ClusterHandle {
             tasks: tasks.iter().map(|stored| view::task(stored, None)).collect(),
             next_cursor: next.map(|TaskCursor(sequence)| sequence.to_string()),
         })
-    }
-
-    /// Output files.
-    ///
-    /// # Errors
-    /// Not found, or the store cannot be read.
-    pub async fn files(&self, task: TaskRef) -> Result<Vec<StoredFile>, ApiError> {
-        self.stored(task).await?;
-        self.store.list_files(task.task, task.elements).await.map_err(|error| unreadable(&error))
-    }
-
-    /// A page of the output files of all tasks of a user, newest task first, and the cursor of the next page.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub async fn user_files(&self, query: FileQuery) -> Result<(Vec<StoredFile>, Option<String>), ApiError> {
-        let (files, next) = self.store.list_user_files(query).await.map_err(|error| unreadable(&error))?;
-        Ok((files, next.map(|cursor| cursor.to_string())))
     }
 
     /// All workers.
@@ -357,19 +335,6 @@ impl ClusterHandle {
     #[must_use]
     pub fn live(&self) -> Arc<LiveRuns> {
         Arc::clone(&self.shell.live)
-    }
-
-    /// All output files of a run have arrived and are durable on disk.
-    ///
-    /// # Errors
-    /// The run is not the present one of this worker.
-    pub async fn files_stored(
-        &self,
-        worker: WorkerId,
-        key: AttemptKey,
-        files: Arc<[FileRecord]>,
-    ) -> Result<(), ApiError> {
-        self.ask(|request| Input::FilesStored { request, worker, key, files }).await.map(|_done| ())
     }
 
     /// A worker has connected.

@@ -1,6 +1,6 @@
-//! Removes from disk what tasks left that are no more. What a crash leaves undone is done at the next start.
+//! Removes what is kept although nothing names it any more. What a crash leaves undone is done at the next start.
 
-use shared::id::TaskId;
+use cloudaid_core::files::Leftover;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -10,23 +10,25 @@ use super::handle::ClusterHandle;
 use super::logs::LogStore;
 use crate::failpoint;
 
-/// One task after the other: nobody waits for it.
+/// One after the other: nobody waits for it.
 pub(super) async fn run(
-    mut gone: mpsc::UnboundedReceiver<TaskId>,
+    mut gone: mpsc::UnboundedReceiver<Leftover>,
     cluster: ClusterHandle,
     logs: LogStore,
     files: FileStore,
     shutdown: CancellationToken,
 ) {
-    while let Some(Some(task)) = shutdown.run_until_cancelled(gone.recv()).await {
+    while let Some(Some(leftover)) = shutdown.run_until_cancelled(gone.recv()).await {
         failpoint::hit("master.sweep.before");
         let removed = async {
-            logs.remove(task).await?;
-            files.remove(task).await
+            if let Leftover::Task(task) = leftover {
+                logs.remove(task).await?;
+            }
+            files.remove(leftover).await
         };
         match removed.await {
-            Ok(()) => cluster.task_swept(task).await,
-            Err(error) => warn!("The logs and files of {task}, which was deleted, cannot be removed now: {error}"),
+            Ok(()) => cluster.swept(leftover).await,
+            Err(error) => warn!("What was kept of {leftover}, which was deleted, cannot be removed now: {error}"),
         }
     }
 }

@@ -61,6 +61,7 @@ impl Suite<'_> {
             env: BTreeMap::new(),
             resources: Resources { cpu_millis: 500, memory_bytes: 64 * MIB, ..Resources::default() },
             output,
+            input: None,
             stop_grace: Duration::from_secs(1),
         })
     }

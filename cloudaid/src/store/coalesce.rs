@@ -7,13 +7,14 @@ use std::mem;
 use std::sync::Arc;
 
 use cloudaid_core::account::{TokenRecord, UserRecord};
+use cloudaid_core::files::{FileUsage, GoneFile, InputFile, InputRecord, Leftover};
 use cloudaid_core::guesses::{GuessCount, GuessKey};
 use cloudaid_core::login::LoginRecord;
 use cloudaid_core::record::{
     AttemptRecord, Change, ClusterRecord, FileRecord, Progress, ResultRecord, TaskRecord, WorkerRecord,
 };
 use shared::audit::AuditEntry;
-use shared::id::{AttemptKey, LoginId, TaskId, TokenId};
+use shared::id::{AttemptKey, InputId, LoginId, TaskId, TokenId, UserName};
 use shared::task::TaskSpec;
 
 /// The changes of one commit, by kind.
@@ -39,8 +40,8 @@ pub struct Batch {
     pub specs: Vec<(TaskId, Arc<TaskSpec>)>,
     /// By id; applied last.
     pub gone: Vec<TaskId>,
-    /// By id.
-    pub swept: Vec<TaskId>,
+    /// In order.
+    pub swept: Vec<Leftover>,
     /// Of submissions that are not among `tasks`; by id.
     pub progress: Vec<(TaskId, Progress)>,
     /// By element and attempt.
@@ -49,6 +50,16 @@ pub struct Batch {
     pub results: Vec<ResultRecord>,
     /// By element and attempt.
     pub files: Vec<(AttemptKey, Arc<[FileRecord]>)>,
+    /// Applied after `files`; one of them may have come and gone.
+    pub files_gone: Vec<GoneFile>,
+    /// By id.
+    pub inputs: Vec<InputRecord>,
+    /// In the order in which they came.
+    pub input_files: Vec<(InputId, Arc<[InputFile]>)>,
+    /// By id; applied after `inputs` and `input_files`.
+    pub inputs_gone: Vec<InputId>,
+    /// By name.
+    pub file_usage: Vec<(UserName, FileUsage)>,
 }
 
 /// A submission of a batch.
@@ -72,7 +83,7 @@ impl Batch {
                 Change::NewTask(record) => batch.tasks.push(NewTask { record, progress: None }),
                 Change::Spec(id, spec) => batch.specs.push((id, spec)),
                 Change::Gone(id) => batch.gone.push(id),
-                Change::Swept(id) => batch.swept.push(id),
+                Change::Swept(leftover) => batch.swept.push(leftover),
                 Change::Progress(id, progress) => batch.progress.push((id, progress)),
                 Change::Attempt(record) => batch.attempts.push(record),
                 Change::Result(record) => batch.results.push(record),
@@ -83,6 +94,11 @@ impl Batch {
                 Change::Login(id, record) => batch.logins.push((id, record)),
                 Change::Guess(key, count) => batch.guesses.push((key, count)),
                 Change::Files(key, files) => batch.files.push((key, files)),
+                Change::FilesGone(files) => batch.files_gone.extend(files.iter().cloned()),
+                Change::Input(record) => batch.inputs.push(record),
+                Change::InputFiles(id, files) => batch.input_files.push((id, files)),
+                Change::InputGone(id) => batch.inputs_gone.push(id),
+                Change::FileUsage(user, usage) => batch.file_usage.push((user, usage)),
             }
         }
         keep_last(&mut batch.users, |user| user.name.clone());
@@ -93,7 +109,10 @@ impl Batch {
         keep_last(&mut batch.tasks, |task| (task.record.sequence, task.record.id));
         keep_last(&mut batch.specs, |(id, _)| *id);
         keep_last(&mut batch.gone, |id| *id);
-        keep_last(&mut batch.swept, |id| *id);
+        keep_last(&mut batch.swept, |leftover| *leftover);
+        keep_last(&mut batch.inputs, |input| input.id);
+        keep_last(&mut batch.inputs_gone, |id| *id);
+        keep_last(&mut batch.file_usage, |(user, _)| user.clone());
         keep_last(&mut batch.progress, |(id, _)| *id);
         keep_last(&mut batch.attempts, |attempt| run(&attempt.key));
         keep_last(&mut batch.results, |result| result.element);
@@ -106,6 +125,9 @@ impl Batch {
     #[must_use]
     pub fn rows(&self) -> usize {
         let files: usize = self.files.iter().map(|(_, files)| files.len()).sum();
+        let uploaded: usize = self.input_files.iter().map(|(_, files)| files.len()).sum();
+        let inputs = self.inputs.len() + self.inputs_gone.len() + uploaded;
+        let files = files + self.files_gone.len() + inputs + self.file_usage.len();
         let people = self.users.len() + self.tokens.len() + self.logins.len() + self.guesses.len();
         let tasks = self.tasks.len() + self.specs.len() + self.progress.len() + self.gone.len() + self.swept.len();
         people + self.audit.len() + self.workers.len() + tasks + self.attempts.len() + self.results.len() + files

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cloudaid_core::account::{TokenRecord, UserRecord};
+use cloudaid_core::files::{FileUsage, InputFile, InputRecord, Leftover};
 use cloudaid_core::guesses::{GuessCount, GuessKey};
 use cloudaid_core::login::LoginRecord;
 use cloudaid_core::record::{
@@ -12,8 +13,9 @@ use cloudaid_core::record::{
 };
 use parking_lot::Mutex;
 use shared::audit::{AuditEntry, Chain};
-use shared::id::{ElementId, Elements, LoginId, TaskId, TokenId, UserName, WorkerId};
+use shared::id::{ElementId, Elements, InputId, LoginId, TaskId, TokenId, UserName, WorkerId};
 use shared::task::{AttemptState, TaskState};
+use shared::time::WallTime;
 use shared::view::TaskCounts;
 
 use crate::store::coalesce::Batch;
@@ -41,7 +43,10 @@ struct Facts {
     logins: BTreeMap<LoginId, LoginRecord>,
     guesses: BTreeMap<GuessKey, GuessCount>,
     audit: BTreeMap<u64, AuditEntry>,
-    unswept: BTreeSet<TaskId>,
+    unswept: BTreeSet<Leftover>,
+    inputs: BTreeMap<InputId, InputRecord>,
+    input_files: BTreeMap<InputId, BTreeMap<Vec<u8>, InputFile>>,
+    file_usage: BTreeMap<UserName, FileUsage>,
     /// Elements that had ended, of submissions that are no more.
     forgotten: TaskCounts,
     workers: BTreeMap<WorkerId, WorkerRecord>,
@@ -134,6 +139,32 @@ impl Store for MemoryStore {
         Ok((page.into_iter().map(|(_, file)| file).collect(), next))
     }
 
+    async fn list_run_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {
+        let (first, last) = elements.bounds();
+        let facts = self.facts.lock();
+        let runs = facts.files.range((task, first, 0)..=(task, last, u32::MAX));
+        let files = runs.flat_map(|((_, index, attempt), files)| {
+            let element = ElementId { task, index: *index };
+            files.values().map(move |file| StoredFile { element, attempt: *attempt, file: file.clone() })
+        });
+        Ok(files.collect())
+    }
+
+    async fn list_input_files(&self, id: InputId) -> Result<Vec<InputFile>, StoreError> {
+        Ok(self.facts.lock().input_files.get(&id).into_iter().flat_map(BTreeMap::values).cloned().collect())
+    }
+
+    async fn list_tasks_with_files(&self, ended_before: WallTime, limit: usize) -> Result<Vec<TaskId>, StoreError> {
+        let facts = self.facts.lock();
+        let has_ended = |task: &TaskId| {
+            let found = facts.sequences.get(task).and_then(|sequence| facts.tasks.get(sequence));
+            found.is_some_and(|(_, progress)| progress.finished_at.is_some_and(|at| at < ended_before))
+        };
+        let with_files = facts.files.iter().filter(|(_, files)| !files.is_empty()).map(|((task, ..), _)| *task);
+        let tasks: BTreeSet<TaskId> = with_files.filter(has_ended).collect();
+        Ok(tasks.into_iter().take(limit).collect())
+    }
+
     async fn list_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {
         Ok(self.facts.lock().files_of(task, elements))
     }
@@ -206,6 +237,8 @@ impl Facts {
                 .next_back()
                 .map_or_else(Chain::default, |entry| Chain { sequence: entry.sequence, seal: entry.seal }),
             unswept: self.unswept.iter().copied().collect(),
+            inputs: self.inputs.values().cloned().collect(),
+            file_usage: self.file_usage.iter().map(|(user, usage)| (user.clone(), *usage)).collect(),
             workers: self.workers.values().cloned().collect(),
             tasks: open.cloned().collect(),
             attempts: live.cloned().collect(),
@@ -269,11 +302,32 @@ impl Facts {
             let files = files.iter().map(|file| (file.path.clone(), file.clone())).collect();
             self.files.insert(run(key), files);
         }
-        for id in batch.swept {
-            self.unswept.remove(&id);
+        for gone in batch.files_gone {
+            let run = (gone.element.task, gone.element.index, gone.attempt);
+            if let Some(files) = self.files.get_mut(&run)
+                && files.get(&gone.path).is_some_and(|file| file.blob == gone.blob)
+            {
+                files.remove(&gone.path);
+            }
+            self.unswept.extend(gone.leftover());
         }
+        self.inputs.extend(batch.inputs.into_iter().map(|input| (input.id, input)));
+        for (id, files) in batch.input_files {
+            let known = self.input_files.entry(id).or_default();
+            known.extend(files.iter().map(|file| (file.path.clone(), file.clone())));
+        }
+        for id in batch.inputs_gone {
+            self.input_files.remove(&id);
+            if self.inputs.remove(&id).is_some() {
+                self.unswept.insert(Leftover::Input(id));
+            }
+        }
+        self.file_usage.extend(batch.file_usage);
         for id in batch.gone {
             self.forget(id);
+        }
+        for leftover in batch.swept {
+            self.unswept.remove(&leftover);
         }
     }
 
@@ -289,7 +343,7 @@ impl Facts {
             *self.forgotten.of(result.verdict.state()) += 1;
         }
         self.files.retain(|(task, ..), _| *task != id);
-        self.unswept.insert(id);
+        self.unswept.insert(Leftover::Task(id));
     }
 
     fn attempts_of(&self, element: ElementId) -> impl DoubleEndedIterator<Item = &AttemptRecord> {

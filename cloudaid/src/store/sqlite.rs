@@ -8,9 +8,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use cloudaid_core::files::InputFile;
 use cloudaid_core::record::{AttemptRecord, Change, ResultRecord, Snapshot, TaskRecord};
 use shared::audit::AuditEntry;
-use shared::id::{ElementId, Elements, TaskId, UserName};
+use shared::id::{ElementId, Elements, InputId, TaskId, UserName};
+use shared::time::WallTime;
 use shared::view::TaskCounts;
 
 use crate::store::coalesce::Batch;
@@ -114,6 +116,18 @@ impl Store for SqliteStore {
 
     async fn list_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {
         self.readers.read(move |connection| lookup::files(connection, task, elements)).await
+    }
+
+    async fn list_run_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {
+        self.readers.read(move |connection| lookup::run_files(connection, task, elements)).await
+    }
+
+    async fn list_input_files(&self, id: InputId) -> Result<Vec<InputFile>, StoreError> {
+        self.readers.read(move |connection| lookup::input_files(connection, id)).await
+    }
+
+    async fn list_tasks_with_files(&self, ended_before: WallTime, limit: usize) -> Result<Vec<TaskId>, StoreError> {
+        self.readers.read(move |connection| lookup::tasks_with_files(connection, ended_before, limit)).await
     }
 
     async fn list_user_files(&self, query: FileQuery) -> Result<(Vec<StoredFile>, Option<FileCursor>), StoreError> {

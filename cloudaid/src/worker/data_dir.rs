@@ -5,6 +5,8 @@
 //! identity    the cluster and the worker that it belongs to
 //! journal     see `journal.rs`
 //! runs/<task>.<index>-<attempt>/output
+//! runs/<task>.<index>-<attempt>/input  the id of the input that the run reads
+//! inputs/<input>  see `inputs.rs`
 //! ```
 
 use std::collections::BTreeSet;
@@ -12,11 +14,17 @@ use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
-use shared::id::{AttemptKey, ClusterId, WorkerId};
+use shared::id::{AttemptKey, ClusterId, InputId, WorkerId};
 
 use super::error::WorkerError;
+
+/// The name of the note of a run that it reads an input.
+const CLAIM: &str = "input";
+/// Before the name of an input that is being fetched.
+const COMING: &str = "coming-";
 
 /// A directory that is ours alone.
 #[derive(Debug)]
@@ -101,13 +109,7 @@ impl DataDir {
     /// Removes what is left of runs that nobody holds any more.
     pub(super) fn sweep(&self, held: &BTreeSet<AttemptKey>) -> io::Result<()> {
         let keep: BTreeSet<_> = held.iter().map(|key| self.run(key)).collect();
-        let entries = match fs::read_dir(self.path.join("runs")) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        };
-        for entry in entries {
-            let path = entry?.path();
+        for path in entries(&self.path.join("runs"))? {
             if !keep.contains(&path) {
                 remove_tree(&path)?;
             }
@@ -115,8 +117,82 @@ impl DataDir {
         Ok(())
     }
 
+    /// What containers see as /input.
+    pub(super) fn input(&self, id: InputId) -> PathBuf {
+        self.inputs().join(id.to_string())
+    }
+
+    /// Notes that a run reads an input, so that it stays. Whether it is here.
+    pub(super) fn claim_input(&self, key: &AttemptKey, id: InputId) -> io::Result<bool> {
+        let run = self.run(key);
+        fs::create_dir_all(&run)?;
+        fs::write(run.join(CLAIM), id.to_string())?;
+        self.input(id).try_exists()
+    }
+
+    /// Whether a run reads an input. One look at one name: not worth a thread.
+    pub(super) fn reads_input(&self, key: &AttemptKey) -> bool {
+        fs::symlink_metadata(self.run(key).join(CLAIM)).is_ok()
+    }
+
+    /// An empty folder to fetch an input into.
+    pub(super) fn begin_input(&self, id: InputId) -> io::Result<PathBuf> {
+        let coming = self.coming(id);
+        remove_tree(&coming)?;
+        fs::create_dir_all(&coming)?;
+        fs::set_permissions(&coming, Permissions::from_mode(0o755))?;
+        Ok(coming)
+    }
+
+    /// All of it is there: durably, and under its name from now on.
+    pub(super) fn finish_input(&self, id: InputId) -> io::Result<()> {
+        let coming = self.coming(id);
+        rustix::fs::syncfs(File::open(&coming)?)?;
+        fs::rename(coming, self.input(id))?;
+        sync_parent(&self.input(id))
+    }
+
+    /// Removes inputs that no run here reads, and none has for a while.
+    pub(super) fn sweep_inputs(&self, unused_for: Duration) -> io::Result<()> {
+        let mut claimed = BTreeSet::new();
+        for run in entries(&self.path.join("runs"))? {
+            claimed.extend(fs::read_to_string(run.join(CLAIM)).ok());
+        }
+        for path in entries(&self.inputs())? {
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let id = name.strip_prefix(COMING).unwrap_or(&name);
+            if claimed.contains(id) {
+                // Its age counts from now on.
+                File::open(&path)?.set_modified(SystemTime::now())?;
+                continue;
+            }
+            let age = fs::metadata(&path)?.modified()?.elapsed().unwrap_or_default();
+            if age >= unused_for {
+                remove_tree(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn inputs(&self) -> PathBuf {
+        self.path.join("inputs")
+    }
+
+    fn coming(&self, id: InputId) -> PathBuf {
+        self.inputs().join(format!("{COMING}{id}"))
+    }
+
     fn run(&self, key: &AttemptKey) -> PathBuf {
         self.path.join("runs").join(format!("{}-{}", key.element(), key.attempt))
+    }
+}
+
+/// What stands in a directory, which need not be there.
+fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(directory) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
     }
 }
 
@@ -234,5 +310,29 @@ mod tests {
         data.remove_run(&key(1)).expect("removed");
         data.remove_run(&key(1)).expect("removed twice");
         assert!(!output.exists());
+    }
+
+    #[test]
+    fn an_input_stays_while_a_run_reads_it_and_for_a_while() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let data = DataDir::open(scratch.path(), &name("w1")).expect("ours");
+        let (id, other) = (InputId(1.into()), InputId(2.into()));
+        assert!(!data.claim_input(&key(1), id).expect("claimed"), "it is not here");
+        for id in [id, other] {
+            let coming = data.begin_input(id).expect("begun");
+            fs::write(coming.join("f"), "data").expect("written");
+            assert!(!data.input(id).exists());
+            data.finish_input(id).expect("finished");
+            assert_eq!(fs::read_to_string(data.input(id).join("f")).expect("there"), "data");
+        }
+        data.begin_input(InputId(3.into())).expect("begun, and never finished");
+        assert!(data.claim_input(&key(1), id).expect("claimed again"), "it is here");
+        data.sweep_inputs(Duration::from_secs(600)).expect("swept");
+        assert_eq!(entries(&data.inputs()).expect("listed").len(), 3, "all are young");
+        data.sweep_inputs(Duration::ZERO).expect("swept");
+        assert_eq!(entries(&data.inputs()).expect("listed"), [data.input(id)]);
+        data.remove_run(&key(1)).expect("removed");
+        data.sweep_inputs(Duration::ZERO).expect("swept");
+        assert_eq!(entries(&data.inputs()).expect("listed").len(), 0);
     }
 }

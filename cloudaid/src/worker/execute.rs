@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloudaid_core::agent::{AgentEffect, AgentInput, FoundContainer, StopSignal};
-use shared::id::{AttemptKey, ClusterId, Fence};
+use shared::id::{AttemptKey, ClusterId, Fence, InputId};
 use shared::link::{Assignment, AttemptChange, Report};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::data_dir::DataDir;
 use super::driver::{Event, Saying};
 use super::engine;
+use super::inputs::Inputs;
 use super::link::dial::Uplink;
 use super::logs::{Lanes, Pump};
 use super::tidy::Tidy;
@@ -48,6 +49,7 @@ pub(super) struct Executor {
     tidy: Arc<Tidy>,
     lanes: Arc<Lanes>,
     uploads: Arc<Uploads>,
+    inputs: Arc<Inputs>,
     runs: BTreeMap<AttemptKey, Following>,
     /// Everything that goes on; ends with this executor.
     orders: JoinSet<()>,
@@ -62,11 +64,12 @@ impl Executor {
         uplink: watch::Receiver<Option<Uplink>>,
     ) -> Self {
         let lanes = Arc::new(Lanes::new(uplink.clone()));
-        let uploads = Arc::new(Uploads::new(uplink));
+        let uploads = Arc::new(Uploads::new(uplink.clone()));
+        let inputs = Arc::new(Inputs::new(Arc::clone(&data), uplink));
         let calls = Arc::new(Semaphore::new(ENGINE_CALLS));
         let tidy = Arc::default();
         let (runs, orders) = (BTreeMap::new(), JoinSet::new());
-        Self { runtime, cluster, data, events, calls, tidy, lanes, uploads, runs, orders }
+        Self { runtime, cluster, data, events, calls, tidy, lanes, uploads, inputs, runs, orders }
     }
 
     /// All containers of this worker.
@@ -80,6 +83,7 @@ impl Executor {
         if let Err(error) = self.data.sweep(held) {
             tracing::warn!(%error, "Old output directories cannot be removed");
         }
+        self.inputs.sweep();
     }
 
     pub(super) fn execute(&mut self, effect: AgentEffect, master: Option<&mpsc::UnboundedSender<Saying>>) {
@@ -87,7 +91,7 @@ impl Executor {
         match effect {
             // The driver has made it durable.
             AgentEffect::Journal(_) => {}
-            AgentEffect::Prepare { key, image } => self.prepare(key, image),
+            AgentEffect::Prepare { key, image, input } => self.prepare(key, image, input),
             AgentEffect::Create(assignment) => self.create(assignment),
             AgentEffect::Start(key) => self.start(key),
             AgentEffect::Wait(key) => self.wait(key),
@@ -113,13 +117,22 @@ impl Executor {
         });
     }
 
-    fn prepare(&mut self, key: AttemptKey, image: String) {
-        let runtime = Arc::clone(&self.runtime);
-        self.call(async move {
-            match runtime.prepare_image(&image).await {
+    fn prepare(&mut self, key: AttemptKey, image: String, input: Option<InputId>) {
+        let (runtime, inputs, calls) = (Arc::clone(&self.runtime), Arc::clone(&self.inputs), Arc::clone(&self.calls));
+        // It may take long, and ends with the run.
+        self.follow(key, async move {
+            let prepared = async {
+                if let Some(input) = input {
+                    inputs.ensure(key, input).await?;
+                }
+                // The semaphore is never closed.
+                let _slot = calls.acquire().await;
+                runtime.prepare_image(&image).await
+            };
+            match prepared.await {
                 Ok(()) => AgentInput::ImageReady(key),
                 Err(error) => {
-                    tracing::warn!(task = %key, %image, %error, "Image is not available");
+                    tracing::warn!(task = %key, %image, %error, "Image or input is not available");
                     AgentInput::ImageFailed(key, engine::error(error))
                 }
             }
@@ -204,6 +217,10 @@ impl Executor {
             following.orders.iter().for_each(AbortHandle::abort);
         }
         let (runtime, data, tidy) = (Arc::clone(&self.runtime), Arc::clone(&self.data), Arc::clone(&self.tidy));
+        if data.reads_input(&key) {
+            let inputs = Arc::clone(&self.inputs);
+            self.orders.spawn(async move { inputs.sweep_later().await });
+        }
         self.spawn(async move {
             let _turn = tidy.turn().await;
             let removed = async {
@@ -269,6 +286,7 @@ async fn create(
         env: assignment.env.clone(),
         resources: assignment.resources,
         output: data.output(&key),
+        input: assignment.input.map(|input| data.input(input)),
         stop_grace: assignment.stop_grace,
     };
     runtime.create(&spec).await

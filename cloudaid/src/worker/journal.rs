@@ -184,6 +184,7 @@ mod tests {
             env: BTreeMap::from([("A".to_owned(), "1".to_owned())]),
             user: "ada".parse().expect("a name"),
             name: Some("n".to_owned()),
+            input: None,
             stop_grace: Duration::from_millis(1500),
         }))
     }

@@ -40,6 +40,7 @@ fn assignment(index: u32) -> Assignment {
         env: BTreeMap::new(),
         user: "ada".parse().expect("a name"),
         name: None,
+        input: None,
         stop_grace: Duration::from_secs(10),
     }
 }

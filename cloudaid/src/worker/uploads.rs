@@ -171,7 +171,7 @@ fn feed(
                 continue;
             }
         };
-        if !send(Content::Begin(FileBegin { path: Bytes::from(file.path.clone()), size })) {
+        if !send(Content::Begin(FileBegin { path: Bytes::from(file.path.clone()), size, executable: false })) {
             return Ok(skipped);
         }
         match read(opened, size, |data| send(Content::Data(data)))? {
@@ -265,7 +265,8 @@ mod tests {
             contents.push(frame.content.expect("content"));
         }
         let end = |data: &[u8]| Content::End(FileEnd { blake3: Bytes::copy_from_slice(blake3::hash(data).as_bytes()) });
-        let begin = |path: &'static str, size| Content::Begin(FileBegin { path: Bytes::from(path), size });
+        let begin =
+            |path: &'static str, size| Content::Begin(FileBegin { path: Bytes::from(path), size, executable: false });
         assert_eq!(
             contents,
             [

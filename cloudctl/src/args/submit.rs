@@ -13,7 +13,7 @@ use super::pair::pair;
 #[derive(Debug, Args)]
 pub(crate) struct TaskArgs {
     /// Docker image to run.
-    #[arg(value_name = "IMAGE", required_unless_present = "file", conflicts_with = "file")]
+    #[arg(value_name = "IMAGE", required_unless_present_any = ["file", "input"], conflicts_with = "file")]
     pub(crate) image: Option<String>,
     #[command(flatten)]
     pub(crate) options: SubmitArgs,
@@ -26,7 +26,7 @@ pub(crate) struct DispatchArgs {
     #[arg(value_name = "WORKER", add = ArgValueCandidates::new(crate::complete::workers))]
     pub(crate) worker: String,
     /// Docker image to run.
-    #[arg(value_name = "IMAGE", required_unless_present = "file", conflicts_with = "file")]
+    #[arg(value_name = "IMAGE", required_unless_present_any = ["file", "input"], conflicts_with = "file")]
     pub(crate) image: Option<String>,
     #[command(flatten)]
     pub(crate) options: SubmitArgs,
@@ -66,6 +66,10 @@ pub(crate) struct SubmitArgs {
     /// Run it this many times: an array with the indices 0 to N-1.
     #[arg(long, value_name = "N")]
     pub(crate) count: Option<u32>,
+    /// Files and folders that the task reads at /input, each under its own name there; of `DIR/.` what is in it. Or the id
+    /// of what `files upload` has uploaded.
+    #[arg(long, value_name = "PATH", num_args = 1.., value_hint = ValueHint::AnyPath)]
+    pub(crate) input: Vec<PathBuf>,
     /// A command line for /bin/sh -c in the container.
     #[arg(long, value_name = "LINE", conflicts_with = "argv", allow_hyphen_values = true)]
     pub(crate) command: Option<String>,

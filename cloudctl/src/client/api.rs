@@ -2,18 +2,20 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RANGE};
-use shared::id::{TaskId, TaskRef, TokenId};
+use shared::id::{InputId, TaskId, TaskRef, TokenId};
 use shared::submit::{SubmitRequest, TaskEdit};
 use shared::task::TaskState;
 use shared::view::{
-    AuditListView, CancelView, CreateTokenRequest, CreateUserRequest, DryRunView, FileListView, FileView,
-    InternalStateView, InviteRequest, InviteView, KeysView, LogSearchView, LoginRequest, LoginView, LogoutRequest,
-    MeView, NewTokenView, PasswordRequest, QueueView, RegisterRequest, RepairView, RetryRequest, SetupRequest,
-    ShutdownRequest, ShutdownView, StatusView, SubmitView, TaskListView, TaskView, TokenListView, UpdateUserRequest,
-    UserFilesView, UserListView, UserView, WaitRequest, WaitView, WhyView, WorkerListView, WorkerView,
+    AnnounceRequest, AuditListView, CancelView, CreateTokenRequest, CreateUserRequest, DeletedFilesView, DryRunView,
+    FileListView, FileView, InputFileView, InputListView, InputView, InternalStateView, InviteRequest, InviteView,
+    KeysView, LogSearchView, LoginRequest, LoginView, LogoutRequest, MeView, NewTokenView, PasswordRequest, QueueView,
+    RegisterRequest, RepairView, RetryRequest, SetupRequest, ShutdownRequest, ShutdownView, StatusView, SubmitView,
+    TaskListView, TaskView, TokenListView, UpdateUserRequest, UserFilesView, UserListView, UserView, WaitRequest,
+    WaitView, WhyView, WorkerListView, WorkerView,
 };
 
 use super::{Client, READ_TIMEOUT};
+use crate::args::FilesOf;
 use crate::exit::CtlError;
 
 /// Which tasks to list.
@@ -276,21 +278,84 @@ impl Client {
         self.get("api/files", &query).await
     }
 
-    /// The content of one of its output files, from `offset` on; `path` is the exact path.
+    /// The content of a file of a task or an input, from `offset` on; `path` is the exact path.
     pub(crate) async fn file(
         &self,
-        id: TaskRef,
+        of: FilesOf,
         file: &FileView,
         path: &[u8],
         offset: u64,
     ) -> Result<reqwest::Response, CtlError> {
-        let url = self.url(&format!("api/files/{}/{}", id.task, encode_path(path)))?;
-        let query = [("index", file.index), ("attempt", file.attempt)];
-        let mut request = self.http.get(url).query(&query);
+        let mut request = match of {
+            FilesOf::Task(id) => {
+                let url = self.url(&format!("api/files/{}/{}", id.task, encode_path(path)))?;
+                self.http.get(url).query(&[("index", file.index), ("attempt", file.attempt)])
+            }
+            FilesOf::Input(id) => self.http.get(self.url(&format!("api/files/{id}/{}", encode_path(path)))?),
+        };
         if offset > 0 {
             request = request.header(RANGE, format!("bytes={offset}-"));
         }
         self.send(request).await
+    }
+
+    /// Says what is going to be uploaded.
+    pub(crate) async fn announce(&self, request: &AnnounceRequest) -> Result<InputView, CtlError> {
+        self.post("api/files", request).await
+    }
+
+    /// An input with its files.
+    pub(crate) async fn input(&self, id: InputId) -> Result<InputView, CtlError> {
+        self.get(&format!("api/files/{id}"), &[]).await
+    }
+
+    /// One page of what a user has uploaded, the newest first.
+    pub(crate) async fn inputs(
+        &self,
+        user: Option<&str>,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<InputListView, CtlError> {
+        let mut query = vec![("limit", limit.to_string())];
+        query.extend(user.map(|user| ("user", user.to_owned())));
+        query.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
+        self.get("api/inputs", &query).await
+    }
+
+    /// Sends many files of an input as one form.
+    pub(crate) async fn upload_form(
+        &self,
+        id: InputId,
+        boundary: &str,
+        body: reqwest::Body,
+    ) -> Result<InputView, CtlError> {
+        let url = self.url(&format!("api/files/{id}"))?;
+        let kind = format!("multipart/form-data; boundary={boundary}");
+        let response = self.send(self.http.post(url).header(CONTENT_TYPE, kind).body(body)).await?;
+        self.read(response).await
+    }
+
+    /// Sends a file of an input from `offset` on.
+    pub(crate) async fn upload_part(
+        &self,
+        id: InputId,
+        path: &[u8],
+        offset: u64,
+        body: reqwest::Body,
+    ) -> Result<InputFileView, CtlError> {
+        let url = self.url(&format!("api/files/{id}/{}", encode_path(path)))?;
+        let response = self.send(self.http.patch(url).header("upload-offset", offset).body(body)).await?;
+        self.read(response).await
+    }
+
+    /// Deletes files of a task, all or the one of this path; or an input.
+    pub(crate) async fn delete_files(&self, of: FilesOf, path: Option<&[u8]>) -> Result<DeletedFilesView, CtlError> {
+        let url = match path {
+            None => format!("api/files/{of}"),
+            Some(path) => format!("api/files/{of}/{}", encode_path(path)),
+        };
+        let response = self.send(self.http.delete(self.url(&url)?)).await?;
+        self.read(response).await
     }
 
     /// All workers.

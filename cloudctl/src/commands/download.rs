@@ -6,44 +6,43 @@ mod plan;
 mod sandbox;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use shared::error::exit;
 use shared::id::Elements;
+use shared::view::{FileView, InputFileView};
 
 use self::fetch::fetch;
 use self::plan::{Plan, Step};
 use self::sandbox::Sandbox;
 use super::Session;
 use super::owner::check_owner;
-use crate::args::DownloadArgs;
+use crate::args::{DownloadArgs, FilesOf, OverArgs};
 use crate::exit::CtlError;
 use crate::render::{Done, DownloadedFile, DownloadedView, FailedFile, Progress, View};
 
-/// Brings the output files of a task. The server is not trusted: nothing is written outside of the directory, no link is
-/// followed, and a file appears under its name only when its size and its BLAKE3 are as they were listed. Nothing is
-/// written at all before it is known what may be replaced.
+/// Brings the output files of a task.
 pub(super) async fn run(args: &DownloadArgs, session: &Session<'_>) -> Result<Done, CtlError> {
     let (user, directory) = target(args);
-    let task = session.client.task(args.id).await?;
-    check_owner(&task, user.as_deref())?;
-    let list = session.client.files(args.id).await?;
-    let mut view = DownloadedView {
-        task_id: list.task_id,
-        directory: directory.display().to_string(),
-        files: Vec::new(),
-        failed: Vec::new(),
-    };
-    if list.files.is_empty() {
-        if !task.state.is_final() {
-            session.terminal.warn(format!("{} is {}: its files come when it has ended", task.task_id, task.state));
-        }
+    bring(FilesOf::Task(args.id), user.as_deref(), directory, args.over, session).await
+}
+
+/// Brings the files of a task or of an input. The server is not trusted: nothing is written outside of the directory, no
+/// link is followed, and a file appears under its name only when its size and its BLAKE3 are as they were listed. Nothing
+/// is written at all before it is known what may be replaced.
+pub(super) async fn bring(
+    of: FilesOf,
+    user: Option<&str>,
+    directory: PathBuf,
+    over: OverArgs,
+    session: &Session<'_>,
+) -> Result<Done, CtlError> {
+    let Listed { mut view, files, apart } = list(of, user, &directory, session).await?;
+    if files.is_empty() {
         return Ok(View::Downloaded(view).into());
     }
-    // Elements of an array may all write a file of the same name.
-    let apart = task.array.is_some() && !matches!(args.id.elements, Elements::One(_));
     let sandbox = Sandbox::open(&directory)?;
-    let plan = Plan::make(list.files, apart, &sandbox).settle(args.force, &directory, session)?;
+    let plan = Plan::make(files, apart, &sandbox).settle(over.force, &directory, session)?;
     let bytes = plan.steps.iter().filter(|step| !step.is_whole).map(|step| step.file.size).sum();
     let progress = Progress::new(bytes);
     let mut broken = None;
@@ -58,7 +57,7 @@ pub(super) async fn run(args: &DownloadArgs, session: &Session<'_>) -> Result<Do
             view.failed.push(FailedFile { path: file.path, error: format!("not tried: {why}") });
             continue;
         }
-        match fetch(args.id, &file, &components, args.resume, &sandbox, &progress, session).await {
+        match fetch(of, &file, &components, over.resume, &sandbox, &progress, session).await {
             Ok(()) => view.files.push(DownloadedFile { file, written_to, unchanged: false }),
             Err(error) => {
                 let is_transient = error.is_transient();
@@ -83,6 +82,49 @@ pub(super) async fn run(args: &DownloadArgs, session: &Session<'_>) -> Result<Do
     Ok(Done { view: Some(View::Downloaded(view)), exit })
 }
 
+/// What the server has.
+struct Listed {
+    /// Of which nothing is here yet.
+    view: DownloadedView,
+    files: Vec<FileView>,
+    /// Elements of an array may all write a file of the same name.
+    apart: bool,
+}
+
+async fn list(of: FilesOf, user: Option<&str>, directory: &Path, session: &Session<'_>) -> Result<Listed, CtlError> {
+    let view = |task_id, input_id| DownloadedView {
+        task_id,
+        input_id,
+        directory: directory.display().to_string(),
+        files: Vec::new(),
+        failed: Vec::new(),
+    };
+    match of {
+        FilesOf::Task(id) => {
+            let task = session.client.task(id).await?;
+            check_owner(&task, user)?;
+            let list = session.client.files(id).await?;
+            if list.files.is_empty() && !task.state.is_final() {
+                let terminal = session.terminal;
+                terminal.warn(format!("{} is {}: its files come when it has ended", task.task_id, task.state));
+            }
+            let apart = task.array.is_some() && !matches!(id.elements, Elements::One(_));
+            Ok(Listed { view: view(Some(list.task_id), None), files: list.files, apart })
+        }
+        FilesOf::Input(id) => {
+            let input = session.client.input(id).await?;
+            if input.input.missing > 0 {
+                session.terminal.warn(format!("{} files of {id} have not arrived", input.input.missing));
+            }
+            let arrived = input.files.into_iter().filter_map(|file| {
+                let InputFileView { path, path_hex, size, blake3, .. } = file;
+                Some(FileView { path, path_hex, size, blake3: blake3?, index: 0, attempt: 0 })
+            });
+            Ok(Listed { view: view(None, Some(id)), files: arrived.collect(), apart: false })
+        }
+    }
+}
+
 /// `[USER] DIR`; one argument is the directory, none means one named after the task.
 fn target(args: &DownloadArgs) -> (Option<String>, PathBuf) {
     let text = |user: &OsString| user.to_string_lossy().into_owned();
@@ -102,7 +144,7 @@ mod tests {
         let id = "task-01arz3ndektsv4rrffq69g5fav";
         let of = |words: &[&str]| {
             let target = words.iter().map(OsString::from).collect();
-            let args = DownloadArgs { id: id.parse().expect("an id"), target, force: false, resume: false };
+            let args = DownloadArgs { id: id.parse().expect("an id"), target, over: OverArgs::default() };
             let (user, directory) = super::target(&args);
             (user, directory.display().to_string())
         };

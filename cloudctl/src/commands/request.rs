@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use shared::error::exit;
+use shared::id::InputId;
 use shared::submit::{CommandInput, SubmitRequest};
 use shared::text::printable;
 
@@ -17,9 +18,15 @@ pub(super) struct Overrides<'a> {
     args: &'a SubmitArgs,
     worker: Option<&'a str>,
     env: BTreeMap<String, String>,
+    input: Option<InputId>,
 }
 
 impl<'a> Overrides<'a> {
+    /// Uploaded files that all of them read.
+    pub(super) fn read_input(&mut self, input: Option<InputId>) {
+        self.input = input;
+    }
+
     /// Reads what the flags name.
     ///
     /// # Errors
@@ -37,7 +44,7 @@ impl<'a> Overrides<'a> {
             env.extend(parse_env(text, path, |name| std::env::var(name).ok())?);
         }
         env.extend(args.env.iter().cloned());
-        Ok(Self { args, worker, env })
+        Ok(Self { args, worker, env, input: None })
     }
 
     /// The task that the flags alone make.
@@ -69,6 +76,7 @@ impl<'a> Overrides<'a> {
             None if args.argv.is_empty() => {}
             None => request.command = Some(CommandInput::Argv(args.argv.clone())),
         }
+        put(&mut request.input, self.input.map(|input| input.to_string()).as_ref());
         request.env.extend(self.env.clone());
         request.labels.extend(args.label.iter().cloned());
     }

@@ -1,11 +1,14 @@
 //! What `task` and `dispatch` do: submit, and with `--wait` see it through to its end.
 
+use std::path::PathBuf;
+
+use shared::id::InputId;
 use shared::submit::SubmitRequest;
 use shared::view::SubmitView;
 use ulid::Ulid;
 
 use super::request::Overrides;
-use super::{Session, attend, bulk, task_file};
+use super::{Session, attend, bulk, task_file, upload};
 use crate::args::SubmitArgs;
 use crate::client::with_retries;
 use crate::exit::CtlError;
@@ -18,7 +21,11 @@ pub(super) async fn run(
     args: &SubmitArgs,
     session: &Session<'_>,
 ) -> Result<Done, CtlError> {
-    let overrides = Overrides::read(args, worker)?;
+    let (image, paths) = image_and_input(image, args)?;
+    let mut overrides = Overrides::read(args, worker)?;
+    if !paths.is_empty() {
+        overrides.read_input(input(paths, args.dry_run, session).await?);
+    }
     match (image, &args.file) {
         (Some(image), _) => one(overrides.task(image), args, session).await,
         (None, Some(path)) => {
@@ -27,6 +34,37 @@ pub(super) async fn run(
         }
         (None, None) => Err(CtlError::usage("there is nothing to submit", "give an image, or --file")),
     }
+}
+
+/// `--input` takes all words up to the next flag, so that the image may be the last of them.
+fn image_and_input<'a>(
+    image: Option<&'a str>,
+    args: &'a SubmitArgs,
+) -> Result<(Option<&'a str>, &'a [PathBuf]), CtlError> {
+    match (image, &args.file, args.input.as_slice()) {
+        (None, None, [paths @ .., last]) if !paths.is_empty() => {
+            let image =
+                last.to_str().ok_or_else(|| CtlError::usage("the image is not UTF-8", "give the image first"))?;
+            Ok((Some(image), paths))
+        }
+        (None, None, [_]) => Err(CtlError::usage("there is no image", "give the image before --input")),
+        (image, _, paths) => Ok((image, paths)),
+    }
+}
+
+/// What was uploaded before, or is now. A dry run only looks whether it could be; then there is none.
+async fn input(paths: &[PathBuf], dry_run: bool, session: &Session<'_>) -> Result<Option<InputId>, CtlError> {
+    if let [only] = paths
+        && let Some(Ok(id)) = only.to_str().filter(|text| text.starts_with("input-")).map(str::parse)
+        && !only.exists()
+    {
+        return Ok(Some(id));
+    }
+    if dry_run {
+        upload::look(paths)?;
+        return Ok(None);
+    }
+    Ok(Some(upload::run(paths, None, session).await?.input.input_id))
 }
 
 async fn one(request: SubmitRequest, args: &SubmitArgs, session: &Session<'_>) -> Result<Done, CtlError> {
@@ -45,8 +83,10 @@ async fn submit(request: &SubmitRequest, args: &SubmitArgs, session: &Session<'_
     if let Err(error) = &result
         && error.is_transient()
     {
+        let input = request.input.as_ref().map(|input| format!("`--input {input}` and ")).unwrap_or_default();
         session.terminal.note(format!(
-            "it is not known whether the task was accepted; the same call with `--idempotency-key {key}` never makes two"
+            "it is not known whether the task was accepted; the same call with {input}`--idempotency-key {key}` never makes \
+             two"
         ));
     }
     result

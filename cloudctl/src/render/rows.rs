@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
-use shared::view::{FileView, SubmitLineResult};
+use shared::view::{FileView, InputView, SubmitLineResult};
 
 use super::View;
 
@@ -37,6 +37,9 @@ impl View {
             Self::DryRunAll(views) => all(views, sink),
             Self::ExitCodes(views) => all(views, sink),
             Self::Files(view) => all(&view.files, sink),
+            Self::Input(view) => sink.row(view),
+            Self::Inputs(view) => all(&view.inputs, sink),
+            Self::DeletedFiles(view) => all(&view.deleted, sink),
             Self::InternalState(view) => sink.row(view),
             Self::Invite(view) => sink.row(view),
             Self::Keys(view) => sink.row(view),
@@ -80,6 +83,9 @@ impl View {
             Self::DryRun(_) | Self::DryRunAll(_) => "dry-run",
             Self::ExitCodes(_) => "exit-code",
             Self::Files(_) => "file",
+            Self::Input(_) => "input",
+            Self::Inputs(_) => "input-summary",
+            Self::DeletedFiles(_) => "deleted-files",
             Self::InternalState(_) => "internal-state",
             Self::Invite(_) => "invite",
             Self::Keys(_) => "keys",
@@ -114,6 +120,12 @@ impl View {
         if let Self::Audit(view) = self {
             return view.entries.iter().map(|entry| entry.sequence.to_string().into()).collect();
         }
+        if let Self::Input(InputView { input, .. }) = self {
+            return vec![input.input_id.to_string().into()];
+        }
+        if let Self::Inputs(view) = self {
+            return view.inputs.iter().map(|input| input.input_id.to_string().into()).collect();
+        }
         self.names().into_iter().map(Cow::Borrowed).collect()
     }
 
@@ -128,7 +140,9 @@ impl View {
             Self::Contexts(view) => view.contexts.iter().map(|context| context.name.as_str()).collect(),
             Self::Deleted(view) => view.deleted.iter().map(String::as_str).collect(),
             Self::Downloaded(view) => view.files.iter().map(|file| file.written_to.as_str()).collect(),
-            Self::Audit(_) | Self::DryRun(_) | Self::DryRunAll(_) | Self::Shutdown(_) | Self::Tokens(_) => vec![],
+            Self::Input(_) | Self::Inputs(_) | Self::Audit(_) | Self::DryRun(_) | Self::DryRunAll(_) => vec![],
+            Self::Shutdown(_) | Self::Tokens(_) => vec![],
+            Self::DeletedFiles(view) => view.deleted.iter().map(|files| files.id.as_str()).collect(),
             Self::Verified(view) => vec![&view.seal],
             Self::ExitCodes(views) => views.iter().map(|view| view.exit_code.as_str()).collect(),
             Self::Files(view) => paths(view.files.iter()),

@@ -6,6 +6,7 @@ mod context;
 mod exit_codes;
 mod files;
 mod grid;
+mod inputs;
 mod internal;
 mod listing;
 mod message;
@@ -39,6 +40,10 @@ pub(super) fn render(view: &View, style: &Style, now: WallTime) -> String {
         View::DryRunAll(views) => views.iter().map(|view| plan::show(view, style)).collect::<Vec<_>>().join("\n"),
         View::ExitCodes(views) => exit_codes::list(views, style),
         View::Files(view) => files::list(view, style),
+        View::Input(view) => inputs::show(view, style, now),
+        View::Inputs(view) if view.inputs.is_empty() => inputs::none(view, style),
+        View::Inputs(view) => inputs::list(&view.inputs, style, now, &mut widths),
+        View::DeletedFiles(view) => files::deleted(view, style),
         View::InternalState(view) => internal::show(view, style, now),
         View::Invite(view) => users::invite(view, style),
         View::Keys(view) => users::keys(view, style),
@@ -95,7 +100,11 @@ impl Pages {
                 self.any = true;
                 audit::entries(&view.entries, style, &mut self.widths)
             }
-            View::Audit(_) | View::Tasks(_) | View::UserFiles(_) => String::new(),
+            View::Inputs(view) if !view.inputs.is_empty() => {
+                self.any = true;
+                inputs::list(&view.inputs, style, now, &mut self.widths)
+            }
+            View::Audit(_) | View::Inputs(_) | View::Tasks(_) | View::UserFiles(_) => String::new(),
             other => render(other, style, now),
         }
     }

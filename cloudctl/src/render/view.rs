@@ -1,13 +1,14 @@
 //! What commands return, for the renderers to show.
 
 use serde::Serialize;
-use shared::id::{TaskRef, UserName};
+use shared::id::{InputId, TaskRef, UserName};
 use shared::role::Role;
 use shared::time::WallTime;
 use shared::view::{
-    AuditListView, CancelView, DryRunView, FileListView, FileView, InternalStateView, InviteView, KeysView,
-    NewTokenView, QueueView, RepairView, ShutdownView, StatusView, SubmitLineView, SubmitView, TaskListView, TaskView,
-    TokenListView, UserFilesView, UserListView, UserView, WhyView, WorkerListView, WorkerView,
+    AuditListView, CancelView, DeletedFilesView, DryRunView, FileListView, FileView, InputListView, InputView,
+    InternalStateView, InviteView, KeysView, NewTokenView, QueueView, RepairView, ShutdownView, StatusView,
+    SubmitLineView, SubmitView, TaskListView, TaskView, TokenListView, UserFilesView, UserListView, UserView, WhyView,
+    WorkerListView, WorkerView,
 };
 
 use crate::help::ExitCodeView;
@@ -41,6 +42,12 @@ pub(crate) enum View {
     DryRunAll(Vec<DryRunView>),
     ExitCodes(Vec<ExitCodeView>),
     Files(FileListView),
+    /// `files upload`, `files list ID`
+    Input(InputView),
+    /// `files list --inputs`
+    Inputs(InputListView),
+    /// `files delete`
+    DeletedFiles(DeletedFilesListView),
     InternalState(Box<InternalStateView>),
     Invite(InviteView),
     /// `audit`
@@ -117,6 +124,25 @@ pub(crate) struct DeletedView {
     pub(crate) deleted: Vec<String>,
 }
 
+/// What `files delete` did.
+#[derive(Debug, Serialize)]
+pub(crate) struct DeletedFilesListView {
+    /// In the order in which they were named.
+    pub(crate) deleted: Vec<DeletedFiles>,
+}
+
+/// Files that are no more.
+#[derive(Debug, Serialize)]
+pub(crate) struct DeletedFiles {
+    /// Of what.
+    pub(crate) id: String,
+    /// Which; none: all.
+    pub(crate) path: Option<String>,
+    /// How many and how large.
+    #[serde(flatten)]
+    pub(crate) size: DeletedFilesView,
+}
+
 /// What `tokens revoke` did.
 #[derive(Debug, Serialize)]
 pub(crate) struct RevokedView {
@@ -186,8 +212,12 @@ pub(crate) struct WaitedView {
 /// What `download` did.
 #[derive(Debug, Serialize)]
 pub(crate) struct DownloadedView {
-    /// As it was asked for.
-    pub(crate) task_id: String,
+    /// As it was asked for, if that was a task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) task_id: Option<String>,
+    /// If it was an input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) input_id: Option<InputId>,
     /// Where to.
     pub(crate) directory: String,
     /// What is there now.

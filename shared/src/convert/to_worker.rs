@@ -112,6 +112,7 @@ impl From<Assignment> for proto::Assignment {
             user: assignment.user.to_string(),
             name: assignment.name.unwrap_or_default(),
             stop_grace_ms: to_millis(assignment.stop_grace),
+            input_id: assignment.input.map(|input| input.to_string()).unwrap_or_default(),
         }
     }
 }
@@ -127,6 +128,10 @@ impl TryFrom<proto::Assignment> for Assignment {
             Some(WireCommand::Shell(line)) => Command::Shell(line),
             Some(WireCommand::Argv(argv)) => Command::Argv(argv.args),
         };
+        let input = match wire.input_id.as_str() {
+            "" => None,
+            text => Some(text.parse().map_err(|error| InvalidMessage::new("input_id", error))?),
+        };
         Ok(Self {
             key: attempt_key(wire.attempt)?,
             image: wire.image,
@@ -136,6 +141,7 @@ impl TryFrom<proto::Assignment> for Assignment {
             user: wire.user.parse().map_err(|error| InvalidMessage::new("user", error))?,
             name: (!wire.name.is_empty()).then_some(wire.name),
             stop_grace: from_millis(wire.stop_grace_ms),
+            input,
         })
     }
 }
@@ -158,6 +164,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::id::InputId;
     use crate::resources::Resources;
 
     fn key() -> AttemptKey {
@@ -175,6 +182,7 @@ mod tests {
             user: "ada".parse().expect("a name"),
             name: name.map(str::to_owned),
             stop_grace: Duration::from_secs(30),
+            input: name.map(|_| InputId(7.into())),
         }
     }
 

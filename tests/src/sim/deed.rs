@@ -66,7 +66,7 @@ impl World {
         };
         let trouble = || EngineError::Engine("trouble".to_owned());
         Ok(match order {
-            AgentEffect::Prepare { key, image } => Some(self.prepare(key, &image, luck)),
+            AgentEffect::Prepare { key, image, .. } => Some(self.prepare(key, &image, luck)),
             AgentEffect::Create(assignment) => Some(self.create(worker, &assignment, luck)?),
             AgentEffect::Start(key) => Some(self.start(worker, key, luck)?),
             AgentEffect::Wait(key) if luck != Luck::Good => Some(AgentInput::WaitFailed(key, trouble())),

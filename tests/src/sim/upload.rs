@@ -39,7 +39,7 @@ impl World {
         if connected && self.master.cluster.is_some() {
             let id = this.id.clone();
             let request = self.ask(Asked::Upload { worker, life, key });
-            self.tell_master(Input::FilesStored { request, worker: id, key, files: Arc::from([]) });
+            self.tell_master(Input::FilesStored { request, worker: id, key, files: Arc::from([]), before: Vec::new() });
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shared::id::{AttemptKey, Fence};
+use shared::id::{AttemptKey, Fence, InputId};
 use shared::link::{Assignment, Inventory, Report};
 
 use super::journal::JournalRecord;
@@ -12,12 +12,14 @@ use super::journal::JournalRecord;
 pub enum AgentEffect {
     /// Make this durable before any later effect of the batch is carried out.
     Journal(JournalRecord),
-    /// Have the image: answered by `ImageReady` or `ImageFailed`.
+    /// Have the image, and the input if there is one: answered by `ImageReady` or `ImageFailed`.
     Prepare {
         /// For which run.
         key: AttemptKey,
         /// Which image.
         image: String,
+        /// Which input.
+        input: Option<InputId>,
     },
     /// Make the container: answered by `Created` or `CreateFailed`.
     Create(Arc<Assignment>),

@@ -44,7 +44,7 @@ impl Run {
     }
 
     fn prepare(&mut self, assignment: Arc<Assignment>, out: &mut Out<'_>) {
-        out.emit(AgentEffect::Prepare { key: self.key, image: assignment.image.clone() });
+        out.emit(AgentEffect::Prepare { key: self.key, image: assignment.image.clone(), input: assignment.input });
         self.stage = Stage::Preparing { assignment, pace: Pace::default(), unavailable: 0 };
     }
 

@@ -30,6 +30,7 @@ pub(super) fn assignment_of(key: AttemptKey) -> Assignment {
         env: std::collections::BTreeMap::new(),
         user: "ada".parse().expect("a name"),
         name: None,
+        input: None,
         stop_grace: GRACE,
     }
 }

@@ -102,7 +102,7 @@ fn starting(key: AttemptKey, at: i64) -> Vec<AgentEffect> {
 }
 
 fn prepare(key: AttemptKey) -> AgentEffect {
-    AgentEffect::Prepare { key, image: "busybox".to_owned() }
+    AgentEffect::Prepare { key, image: "busybox".to_owned(), input: None }
 }
 
 fn attached(key: AttemptKey) -> Vec<AgentEffect> {

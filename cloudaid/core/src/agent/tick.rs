@@ -18,7 +18,8 @@ impl Run {
         match &mut self.stage {
             Stage::Preparing { assignment, pace, .. } => {
                 if pace.take_due(now) {
-                    out.emit(AgentEffect::Prepare { key, image: assignment.image.clone() });
+                    let (image, input) = (assignment.image.clone(), assignment.input);
+                    out.emit(AgentEffect::Prepare { key, image, input });
                 }
             }
             Stage::Creating { assignment, pace } => {

@@ -1,33 +1,87 @@
-//! All output files of a run have arrived.
+//! Output files: all of a run have arrived, or some are no longer wanted.
 
 use std::sync::Arc;
 
-use shared::id::{AttemptKey, RequestId, WorkerId};
+use shared::id::{AttemptKey, RequestId, UserName, WorkerId};
 
 use crate::cluster::Cluster;
 use crate::effect::{Answer, Effect};
+use crate::event::Event;
+use crate::files::{FileUsage, GoneFile};
 use crate::record::{Change, FileRecord};
 use crate::reject::Reject;
 
-/// The files count only if the run is still the present one of its worker; a repetition replaces them.
+/// The files count only if the run is still the present one of its worker; a repetition replaces them. `before`: what
+/// the store has of this run already.
 pub(crate) fn on_stored(
-    cluster: &Cluster,
+    cluster: &mut Cluster,
     request: RequestId,
     worker: &WorkerId,
     key: AttemptKey,
-    files: Arc<[FileRecord]>,
+    (files, before): (Arc<[FileRecord]>, &[GoneFile]),
     effects: &mut Vec<Effect>,
 ) {
     let answer = match super::report::check(cluster, worker, key) {
-        Ok(()) => {
-            effects.push(Effect::Save(Change::Files(key, files)));
-            Ok(Answer::Done)
-        }
+        Ok(()) => keep(cluster, key, files, before, effects),
         Err(reason) => {
             let worker = worker.clone();
-            effects.push(Effect::Publish(crate::event::Event::ReportRefused { worker, key, reason }));
+            effects.push(Effect::Publish(Event::ReportRefused { worker, key, reason }));
             Err(Reject::NotCurrent(key))
         }
     };
     effects.push(Effect::Reply(request, answer));
+}
+
+fn keep(
+    cluster: &mut Cluster,
+    key: AttemptKey,
+    files: Arc<[FileRecord]>,
+    before: &[GoneFile],
+    effects: &mut Vec<Effect>,
+) -> Result<Answer, Reject> {
+    let Some(user) = cluster.tasks.get(&key.task).map(|task| task.record.user.clone()) else {
+        return Err(Reject::NotCurrent(key));
+    };
+    let (old, new) =
+        (FileUsage::of(before.iter().map(|file| file.size)), FileUsage::of(files.iter().map(|file| file.size)));
+    cluster.check_room(&user, new.minus(old))?;
+    change_usage(cluster, &user, |usage| usage.minus(old).plus(new), effects);
+    let leftovers: Vec<_> = before.iter().filter_map(GoneFile::leftover).collect();
+    if !leftovers.is_empty() {
+        effects.push(Effect::Save(Change::FilesGone(before.into())));
+        effects.push(Effect::Publish(Event::FilesDeleted { user, leftovers }));
+    }
+    effects.push(Effect::Save(Change::Files(key, files)));
+    Ok(Answer::Done)
+}
+
+/// They are in the store.
+pub(crate) fn on_delete(
+    cluster: &mut Cluster,
+    request: RequestId,
+    user: UserName,
+    files: Arc<[GoneFile]>,
+    effects: &mut Vec<Effect>,
+) {
+    let size = FileUsage::of(files.iter().map(|file| file.size));
+    change_usage(cluster, &user, |usage| usage.minus(size), effects);
+    let leftovers = files.iter().filter_map(GoneFile::leftover).collect();
+    effects.push(Effect::Save(Change::FilesGone(files)));
+    effects.push(Effect::Publish(Event::FilesDeleted { user, leftovers }));
+    effects.push(Effect::Reply(request, Ok(Answer::Done)));
+}
+
+/// Counts what a user keeps.
+pub(crate) fn change_usage(
+    cluster: &mut Cluster,
+    user: &UserName,
+    change: impl FnOnce(FileUsage) -> FileUsage,
+    effects: &mut Vec<Effect>,
+) {
+    let before = cluster.file_usage(user);
+    let after = change(before);
+    if after != before {
+        cluster.file_usage.insert(user.clone(), after);
+        effects.push(Effect::Save(Change::FileUsage(user.clone(), after)));
+    }
 }

@@ -6,6 +6,7 @@ use shared::id::{RequestId, TaskId, WorkerId};
 use shared::time::Now;
 use shared::view::{SubmitView, Tally};
 
+use super::input_files;
 use crate::cluster::Cluster;
 use crate::effect::{Answer, Effect};
 use crate::event::Event;
@@ -26,10 +27,9 @@ pub(crate) fn on_submit(
     let answer = match find_earlier(cluster, &submission, known) {
         Some(Ok(view)) => Ok(Answer::Submitted(view)),
         Some(Err(reject)) => Err(reject),
-        None => match check_worker(cluster, submission.spec.worker.as_ref()) {
-            Err(reject) => Err(reject),
-            Ok(()) => Ok(Answer::Submitted(accept(cluster, now, submission, effects))),
-        },
+        None => check_worker(cluster, submission.spec.worker.as_ref())
+            .and_then(|()| input_files::check(cluster, &submission.user, submission.spec.input))
+            .map(|()| Answer::Submitted(accept(cluster, now, submission, effects))),
     };
     effects.push(Effect::Reply(request, answer));
 }
@@ -89,6 +89,7 @@ fn accept(cluster: &mut Cluster, now: Now, submission: Submission, effects: &mut
         name: record.spec.name.clone(),
         count: record.count(),
     }));
+    input_files::begin_reading(cluster, now.wall, &record, effects);
     let progress = Progress { tally: Tally::default(), ..Progress::untouched(record.indices()) };
     enqueue(cluster, record, progress)
 }

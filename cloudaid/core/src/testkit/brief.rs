@@ -4,6 +4,7 @@ use shared::id::{AttemptKey, ElementId, TaskId};
 use shared::link::{Decision, ToWorker};
 
 use crate::effect::{Answer, Effect};
+use crate::files::Leftover;
 use crate::record::Change;
 
 /// One line per effect. Tasks are numbers, sessions are `s<n>`, attempts `task.index#attempt`. Events are left out:
@@ -52,7 +53,13 @@ fn save(change: &Change) -> String {
         Change::Token(id, Some(_)) => format!("token {id}"),
         Change::Spec(id, spec) => format!("spec {} {:?}", task(*id), spec.name),
         Change::Gone(id) => format!("gone {}", task(*id)),
-        Change::Swept(id) => format!("swept {}", task(*id)),
+        Change::Swept(Leftover::Task(id)) => format!("swept {}", task(*id)),
+        Change::Swept(leftover) => format!("swept {leftover}"),
+        Change::FilesGone(files) => format!("files gone x{}", files.len()),
+        Change::Input(input) => format!("input {} of {}, {} missing", input.id.0.0, input.user, input.missing),
+        Change::InputFiles(id, files) => format!("input files {} x{}", id.0.0, files.len()),
+        Change::InputGone(id) => format!("input gone {}", id.0.0),
+        Change::FileUsage(user, usage) => format!("{user} keeps {} in {}", usage.bytes, usage.files),
         Change::Audit(entry) => format!("audit {} {}: {}", entry.action, entry.object, entry.outcome),
         Change::Login(id, Some(login)) => format!("login {id} {}", login.serial),
         Change::Login(id, None) => format!("no login {id}"),

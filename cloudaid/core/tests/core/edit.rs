@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use cloudaid_core::effect::Answer;
+use cloudaid_core::files::{FileUsage, Leftover};
 use cloudaid_core::input::Input;
 use cloudaid_core::reject::Reject;
 use cloudaid_core::testkit::{World, assigned, brief};
@@ -18,8 +19,12 @@ fn edit(world: &mut World, task: TaskId, edit: TaskEdit) -> (Result<Answer, Reje
 }
 
 fn delete(world: &mut World, task: TaskId) -> (Result<Answer, Reject>, Vec<String>) {
-    let (answer, effects) =
-        world.ask(|request| Input::DeleteTask { request, task, user: "ada".parse().expect("a name") });
+    let (answer, effects) = world.ask(|request| Input::DeleteTask {
+        request,
+        task,
+        user: "ada".parse().expect("a name"),
+        files: FileUsage::default(),
+    });
     (answer, brief(&effects))
 }
 
@@ -62,8 +67,8 @@ fn only_what_has_ended_is_deleted() {
     world.cancel(id.into()).0.expect("cancelled");
     assert_eq!(delete(&mut world, id), (Ok(Answer::Done), vec!["save gone 2".into(), "reply done".into()]));
     world.restart();
-    assert_eq!(world.saved.snapshot.unswept, [id], "its bytes are still to go");
-    let effects = world.step(Input::TaskSwept { task: id });
+    assert_eq!(world.saved.snapshot.unswept, [Leftover::Task(id)], "its bytes are still to go");
+    let effects = world.step(Input::Swept { leftover: Leftover::Task(id) });
     assert_eq!(brief(&effects), ["save swept 2"]);
     assert_eq!(world.saved.snapshot.unswept, []);
 }

@@ -132,13 +132,14 @@ fn files_count_for_the_present_run_only() {
     let (a, _) = world.connect("a", 4, vec![]);
     let (_, effects) = world.submit(1, 1);
     let key = assigned(&effects)[0].1.key;
-    let files: Arc<[FileRecord]> = Arc::from([FileRecord { path: b"r.txt".to_vec(), size: 5, blake3: [0; 32] }]);
+    let files: Arc<[FileRecord]> =
+        Arc::from([FileRecord { path: b"r.txt".to_vec(), size: 5, blake3: [0; 32], blob: None }]);
     let worker = a.worker.clone();
     let of = |key| {
         let (worker, files) = (worker.clone(), Arc::clone(&files));
-        move |request| Input::FilesStored { request, worker, key, files }
+        move |request| Input::FilesStored { request, worker, key, files, before: Vec::new() }
     };
-    assert_eq!(brief(&world.ask(of(key)).1), ["save files 2.0#1 x1", "reply done"]);
+    assert_eq!(brief(&world.ask(of(key)).1), ["save ada keeps 5 in 1", "save files 2.0#1 x1", "reply done"]);
     let (answer, effects) = world.ask(of(AttemptKey { fence: Fence(1), ..key }));
     assert!(answer.is_err());
     assert_eq!(brief(&effects).len(), 1);

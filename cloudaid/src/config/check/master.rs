@@ -4,10 +4,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cloudaid_core::files::FileUsage;
+
 use super::Check;
 use crate::config::table::{self, Setting};
-use crate::config::{LeaseSettings, MasterConfig, Registration, parse, secret};
+use crate::config::{FileSettings, LeaseSettings, MasterConfig, Registration, Secret, parse, secret};
 use crate::http::Site;
+use crate::master::files::S3Config;
 
 /// No interval of a lease is shorter: it would only keep the machine busy.
 const LEASE_MIN: Duration = Duration::from_millis(10);
@@ -17,6 +20,10 @@ const LEASE_MAX: Duration = Duration::from_secs(86_400);
 const TTL_MIN: Duration = Duration::from_secs(1);
 /// And at most this long: whoever steals one has nothing that renews it.
 const TTL_MAX: Duration = Duration::from_secs(86_400);
+
+/// Files stay for at least this long: whoever has uploaded some needs a moment to submit.
+const RETENTION_MIN: Duration = Duration::from_secs(1);
+const RETENTION_MAX: Duration = Duration::from_secs(36_500 * 86_400);
 
 impl Check<'_> {
     pub(in crate::config) fn master(&mut self) -> Option<MasterConfig> {
@@ -52,6 +59,7 @@ impl Check<'_> {
         let print_task_logs = self.required(&table::PRINT_TASK_LOGS, "", parse::switch);
         let leases = self.leases();
         let attempts = self.required(&table::INFRASTRUCTURE_ATTEMPTS, "", |text| parse::whole(text, 1..=100));
+        let files = self.files();
         Some(MasterConfig {
             data_dir: data_dir?,
             http: http?,
@@ -65,8 +73,52 @@ impl Check<'_> {
             print_task_logs: print_task_logs?,
             leases: leases?,
             infrastructure_attempts: attempts?,
+            files: files?,
             bootstrap_admin: false,
         })
+    }
+
+    fn files(&mut self) -> Option<FileSettings> {
+        let is_remote = self.required(&table::FILES_STORE, "", |text| match text.trim() {
+            "local" => Ok(false),
+            "s3" => Ok(true),
+            other => Err(format!("`{}` is neither `local` nor `s3`", parse::shown(other))),
+        })?;
+        let s3 = if is_remote { Some(self.bucket()?) } else { None };
+        let mut read = |row| self.required(row, "", |text| parse::retention(text, RETENTION_MIN, RETENTION_MAX));
+        let (retention, input_retention) = (read(&table::RETENTION), read(&table::INPUT_RETENTION));
+        let bytes = self.required(&table::USER_BYTES, "", parse::bytes);
+        let files = self.required(&table::USER_FILES, "", |text| parse::whole(text, 0..=u32::MAX));
+        let quota = FileUsage { bytes: bytes?, files: u64::from(files?) };
+        Some(FileSettings { s3, retention: retention?, input_retention: input_retention?, quota })
+    }
+
+    fn bucket(&mut self) -> Option<S3Config> {
+        let name = |text: &str| match text.trim() {
+            "" => Err("it is empty".to_owned()),
+            name => Ok(name.to_owned()),
+        };
+        let bucket = self.required(&table::S3_BUCKET, "give the bucket that files.store = \"s3\" is about", name);
+        let prefix = self.optional(&table::S3_PREFIX, name);
+        let endpoint = self.optional(&table::S3_ENDPOINT, parse::endpoint);
+        let region = self.required(&table::S3_REGION, "", name);
+        let secret = |text: &str| Ok(Secret::new(text));
+        let credentials = match (self.optional(&table::S3_KEY_ID, secret), self.optional(&table::S3_KEY, secret)) {
+            (Some(id), Some(key)) => Some((id, key)),
+            (None, None) => None,
+            (Some(_), None) => {
+                self.refuse(&table::S3_KEY, "there is an AWS_ACCESS_KEY_ID without it; set both or none".to_owned());
+                None
+            }
+            (None, Some(_)) => {
+                self.refuse(
+                    &table::S3_KEY_ID,
+                    "there is an AWS_SECRET_ACCESS_KEY without it; set both or none".to_owned(),
+                );
+                None
+            }
+        };
+        Some(S3Config { bucket: bucket?, prefix, endpoint, region: region?, credentials })
     }
 
     fn listen(&mut self, row: &'static Setting, plaintext: Option<bool>) -> Option<SocketAddr> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use shared::error::ApiError;
+use shared::error::{ApiError, ErrorCode};
 use shared::id::{AttemptKey, WorkerId};
 use shared::proto;
 use shared::proto::file_frame::Content;
@@ -30,18 +30,26 @@ pub(super) async fn take(
     while let Some(frame) = inbound.message().await? {
         take_frame(&mut upload, frame).await?;
     }
-    let files: Arc<[_]> = upload.finish().await.map_err(|error| refused(&error))?.into();
+    let files: Arc<[_]> = upload.files().map_err(|error| refused(&error))?.into();
     let receipt = proto::FileReceipt { files: files.len() as u32, bytes: files.iter().map(|file| file.size).sum() };
-    state.cluster.files_stored(worker.clone(), key, files).await.map_err(|error| match error.code {
-        shared::error::ErrorCode::Conflict => given_up(&worker, &error),
-        _ => status(&error),
-    })?;
-    Ok(receipt)
+    match state.cluster.files_stored(worker.clone(), key, files).await {
+        Ok(()) => {
+            upload.keep();
+            Ok(receipt)
+        }
+        Err(error) => {
+            // Only what was refused for good is known to be nobody's.
+            if !matches!(error.code, ErrorCode::Conflict | ErrorCode::ResourceExhausted) {
+                upload.keep();
+            }
+            Err(if error.code == ErrorCode::Conflict { given_up(&worker, &error) } else { status(&error) })
+        }
+    }
 }
 
 async fn take_frame(upload: &mut Upload, frame: proto::FileFrame) -> Result<(), Status> {
     let taken = match frame.content {
-        Some(Content::Begin(begin)) => upload.begin_file(begin.path.to_vec(), begin.size).await,
+        Some(Content::Begin(begin)) => upload.begin_file(begin.path.to_vec(), begin.size),
         Some(Content::Data(data)) => upload.write(data).await,
         Some(Content::End(end)) => {
             let digest = <[u8; 32]>::try_from(&end.blake3[..]);

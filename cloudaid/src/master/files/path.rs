@@ -23,10 +23,11 @@ pub enum InvalidPath {
     Component,
 }
 
-/// Checks a path relative to /output. Any bytes are good but those that say another place or none.
+/// Checks a path relative to /output or /input. Any bytes are good but those that say another place or none.
 ///
-/// The check keeps manifests sane for clients; on the master such a path is never opened.
-pub(super) fn check(path: &[u8]) -> Result<(), InvalidPath> {
+/// # Errors
+/// What is wrong with it. The check keeps manifests sane for clients; on the master such a path is never opened.
+pub fn check(path: &[u8]) -> Result<(), InvalidPath> {
     if path.is_empty() {
         return Err(InvalidPath::Empty);
     }

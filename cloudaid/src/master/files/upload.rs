@@ -1,30 +1,27 @@
 //! Takes the files of one run: all of them, or none.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::io;
 
 use bytes::Bytes;
 use cloudaid_core::record::FileRecord;
-use shared::id::AttemptKey;
+use shared::id::{AttemptKey, BlobId};
+use ulid::Ulid;
 
+use super::blob::{BlobWriter, Place};
 use super::path::{self, InvalidPath};
-use super::{FileStore, sync_directory};
+use super::{Content, FileStore};
 
-/// An upload that goes on. Whatever of it is not finished when it is dropped is removed.
+/// An upload that goes on. What of it is not kept when it is dropped is removed.
 #[derive(Debug)]
 pub struct Upload {
     store: FileStore,
-    key: AttemptKey,
-    /// Complete files by path, each with the temporary file that holds it.
-    complete: BTreeMap<Vec<u8>, (FileRecord, PathBuf)>,
+    place: Place,
+    /// Complete files by path.
+    complete: BTreeMap<Vec<u8>, FileRecord>,
     open: Option<OpenFile>,
-    /// Temporary files to remove if this is dropped.
-    temporaries: Vec<PathBuf>,
-    /// Those of them whose path came again, so that nothing needs them.
-    replaced: Vec<PathBuf>,
+    /// To remove when this is dropped: what is not complete, and what came again.
+    leftovers: Vec<Content>,
 }
 
 /// A file of which the end has not come.
@@ -32,10 +29,8 @@ pub struct Upload {
 struct OpenFile {
     path: Vec<u8>,
     size: u64,
-    received: u64,
-    temporary: PathBuf,
-    file: File,
-    hasher: blake3::Hasher,
+    blob: BlobId,
+    content: BlobWriter,
 }
 
 /// Why an upload was refused. Nothing of it is kept.
@@ -68,138 +63,105 @@ pub enum UploadError {
     /// Its content is not what was sent.
     #[error("the file `{0}` does not match its checksum; send it again")]
     Checksum(String),
-    /// The operating system said no.
+    /// Where files are kept said no.
     #[error("the file cannot be stored: {0}")]
     Io(#[from] io::Error),
 }
 
 impl Upload {
     pub(super) fn new(store: FileStore, key: AttemptKey) -> Self {
-        Self { store, key, complete: BTreeMap::new(), open: None, temporaries: Vec::new(), replaced: Vec::new() }
+        let place = Place::Run(key.element(), key.attempt);
+        Self { store, place, complete: BTreeMap::new(), open: None, leftovers: Vec::new() }
     }
 
     /// Begins a file of `size` bytes. If the path came before, this one takes its place.
     ///
     /// # Errors
-    /// Bad path, another file is open, or the disk says no.
-    pub async fn begin_file(&mut self, path: Vec<u8>, size: u64) -> Result<(), UploadError> {
+    /// Bad path, or another file is open.
+    pub fn begin_file(&mut self, path: Vec<u8>, size: u64) -> Result<(), UploadError> {
         if let Some(open) = &self.open {
             return Err(UploadError::StillOpen(show(&open.path)));
         }
         path::check(&path).map_err(|why| UploadError::Path { shown: show(&path), why })?;
-        let temporary = self.store.temporary();
-        self.temporaries.push(temporary.clone());
-        let name = temporary.clone();
-        let file = blocking(move || OpenOptions::new().write(true).create_new(true).mode(0o600).open(name)).await?;
-        self.open = Some(OpenFile { path, size, received: 0, temporary, file, hasher: blake3::Hasher::new() });
+        let blob = BlobId(Ulid::generate());
+        self.open = Some(OpenFile { path, size, blob, content: self.store.write(self.place, blob) });
         Ok(())
     }
 
     /// Takes the next bytes of the open file.
     ///
     /// # Errors
-    /// No file is open, more bytes than announced, or the disk says no.
+    /// No file is open, more bytes than announced, or the store says no.
     pub async fn write(&mut self, data: Bytes) -> Result<(), UploadError> {
-        let mut open = self.open.take().ok_or(UploadError::NoFile)?;
-        open.received = open.received.saturating_add(data.len() as u64);
-        if open.received > open.size {
-            return Err(open.wrong_size());
+        let open = self.open.as_mut().ok_or(UploadError::NoFile)?;
+        let received = open.content.size().saturating_add(data.len() as u64);
+        if received > open.size {
+            return Err(open.wrong_size(received));
         }
-        let open = blocking(move || {
-            open.hasher.update(&data);
-            open.file.write_all(&data)?;
-            Ok(open)
-        });
-        self.open = Some(open.await?);
-        Ok(())
+        Ok(open.content.write(data).await?)
     }
 
     /// Ends the open file, which is durable then.
     ///
     /// # Errors
-    /// No file is open, size or checksum do not match, or the disk says no.
+    /// No file is open, size or checksum do not match, or the store says no.
     pub async fn end_file(&mut self, blake3: [u8; 32]) -> Result<(), UploadError> {
-        let open = self.open.take().ok_or(UploadError::NoFile)?;
-        if open.received != open.size {
-            return Err(open.wrong_size());
+        let open = self.open.as_ref().ok_or(UploadError::NoFile)?;
+        if open.content.size() != open.size {
+            return Err(open.wrong_size(open.content.size()));
         }
-        if *open.hasher.finalize().as_bytes() != blake3 {
-            return Err(UploadError::Checksum(show(&open.path)));
+        let Some(OpenFile { path, size, blob, content }) = self.open.take() else { return Err(UploadError::NoFile) };
+        let file = FileRecord { path: path.clone(), size, blake3, blob: Some(blob) };
+        self.leftovers.push(content_of(self.place, &file));
+        if content.finish().await? != blake3 {
+            return Err(UploadError::Checksum(show(&path)));
         }
-        let OpenFile { path, size, temporary, file, .. } = open;
-        blocking(move || file.sync_all()).await?;
-        let record = FileRecord { path: path.clone(), size, blake3 };
-        if let Some((_, earlier)) = self.complete.insert(path, (record, temporary)) {
-            self.replaced.push(earlier);
+        self.leftovers.pop();
+        if let Some(earlier) = self.complete.insert(path, file) {
+            self.leftovers.push(content_of(self.place, &earlier));
         }
         Ok(())
     }
 
-    /// Puts all files in their places. When this returns, all of them are durable. By path.
+    /// All files, durable and by path.
     ///
     /// # Errors
-    /// A file is still open, or the disk says no.
-    pub async fn finish(mut self) -> Result<Vec<FileRecord>, UploadError> {
-        if let Some(open) = &self.open {
-            return Err(UploadError::StillOpen(show(&open.path)));
+    /// A file is still open.
+    pub fn files(&self) -> Result<Vec<FileRecord>, UploadError> {
+        match &self.open {
+            Some(open) => Err(UploadError::StillOpen(show(&open.path))),
+            None => Ok(self.complete.values().cloned().collect()),
         }
-        let complete = std::mem::take(&mut self.complete);
-        if complete.is_empty() {
-            return Ok(Vec::new());
-        }
-        let directory = self.store.run_directory(self.key.element(), self.key.attempt);
-        let root = self.store.directory.clone();
-        let records = blocking(move || place(complete.into_values().collect(), &directory, &root)).await?;
-        self.temporaries = std::mem::take(&mut self.replaced);
-        Ok(records)
+    }
+
+    /// Ends the upload: its files belong to somebody now.
+    pub fn keep(mut self) {
+        self.complete.clear();
     }
 }
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        let temporaries = std::mem::take(&mut self.temporaries);
-        if temporaries.is_empty() {
-            return;
+        let mut leftovers = std::mem::take(&mut self.leftovers);
+        leftovers.extend(std::mem::take(&mut self.complete).values().map(|file| content_of(self.place, file)));
+        if let Some(OpenFile { blob, content, .. }) = self.open.take() {
+            let size = content.size();
+            leftovers.push(Content { place: self.place, blob: Some(blob), blake3: [0; 32], size });
         }
-        let remove = move || {
-            for path in temporaries {
-                // What cannot be removed now goes at the next start.
-                let _ = fs::remove_file(path);
-            }
-        };
-        match tokio::runtime::Handle::try_current() {
-            Ok(runtime) => drop(runtime.spawn_blocking(remove)),
-            Err(_) => remove(),
-        }
+        self.store.remove_later(leftovers);
     }
 }
 
 impl OpenFile {
-    fn wrong_size(&self) -> UploadError {
-        UploadError::Size { shown: show(&self.path), announced: self.size, received: self.received }
+    fn wrong_size(&self, received: u64) -> UploadError {
+        UploadError::Size { shown: show(&self.path), announced: self.size, received }
     }
 }
 
-/// Two files with one content are one blob; the second replaces the first with the same bytes.
-fn place(files: Vec<(FileRecord, PathBuf)>, directory: &Path, root: &Path) -> io::Result<Vec<FileRecord>> {
-    fs::create_dir_all(directory)?;
-    let mut records = Vec::with_capacity(files.len());
-    for (record, temporary) in files {
-        fs::rename(temporary, directory.join(hex::encode(record.blake3)))?;
-        records.push(record);
-    }
-    sync_directory(directory)?;
-    if let Some(task) = directory.parent() {
-        sync_directory(task)?;
-    }
-    sync_directory(root)?;
-    Ok(records)
+fn content_of(place: Place, file: &FileRecord) -> Content {
+    Content { place, blob: file.blob, blake3: file.blake3, size: file.size }
 }
 
 fn show(path: &[u8]) -> String {
     String::from_utf8_lossy(path).chars().take(200).collect::<String>().escape_debug().to_string()
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }

@@ -113,6 +113,7 @@ pub(super) mod tests {
             env: BTreeMap::new(),
             resources: Resources::TASK_DEFAULT,
             output: "/tmp/output".into(),
+            input: None,
             stop_grace: Duration::from_secs(10),
         }
     }

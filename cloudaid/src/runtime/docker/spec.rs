@@ -4,6 +4,7 @@
 //! task the host (privileged, host namespaces, devices, volumes) are never set, so no request can ask for them.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use bollard::models::{
     ContainerCreateBody, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountType, ResourcesUlimits,
@@ -18,6 +19,8 @@ use crate::runtime::{ContainerSpec, RuntimeError};
 
 /// Where a container sees its output directory.
 const OUTPUT: &str = "/output";
+/// Where it sees what its user has uploaded for it.
+const INPUT: &str = "/input";
 /// Capabilities of Docker's default set that no batch job needs.
 const DROPPED: [&str; 3] = ["NET_RAW", "MKNOD", "AUDIT_WRITE"];
 /// CPU time that the start of a container takes, with room to spare; the kernel's usual period, and its longest. All in
@@ -86,7 +89,7 @@ fn host_config(spec: &ContainerSpec, host_cpus: u64) -> Result<HostConfig, Runti
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
         auto_remove: Some(false),
         network_mode: Some(NETWORK.to_owned()),
-        mounts: Some(vec![output_mount(spec)?]),
+        mounts: Some(mounts(spec)?),
         log_config: Some(log_config()),
         device_requests: (gpu_millis > 0).then(|| vec![gpus(gpu_millis)]),
         ..HostConfig::default()
@@ -114,16 +117,24 @@ impl CpuShare {
     }
 }
 
+fn mounts(spec: &ContainerSpec) -> Result<Vec<Mount>, RuntimeError> {
+    let mut mounts = vec![mount(&spec.output, OUTPUT, false)?];
+    if let Some(input) = &spec.input {
+        mounts.push(mount(input, INPUT, true)?);
+    }
+    Ok(mounts)
+}
+
 /// A mount and not a bind string: a colon in the path would end a bind string, and a missing directory would be made.
-fn output_mount(spec: &ContainerSpec) -> Result<Mount, RuntimeError> {
-    let source = spec.output.to_str().ok_or_else(|| {
-        RuntimeError::Setup(format!("{} is not UTF-8: give the worker another data directory", spec.output.display()))
+fn mount(source: &Path, target: &str, read_only: bool) -> Result<Mount, RuntimeError> {
+    let source = source.to_str().ok_or_else(|| {
+        RuntimeError::Setup(format!("{} is not UTF-8: give the worker another data directory", source.display()))
     })?;
     Ok(Mount {
         typ: Some(MountType::BIND),
         source: Some(source.to_owned()),
-        target: Some(OUTPUT.to_owned()),
-        read_only: Some(false),
+        target: Some(target.to_owned()),
+        read_only: Some(read_only),
         ..Mount::default()
     })
 }

@@ -23,6 +23,7 @@ fn spec(number: u32, image: &str, line: &str) -> ContainerSpec {
         env: BTreeMap::new(),
         resources: Resources::TASK_DEFAULT,
         output: "/nowhere".into(),
+        input: None,
         stop_grace: Duration::from_secs(10),
     }
 }

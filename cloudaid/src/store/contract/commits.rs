@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use cloudaid_core::files::{FileUsage, Leftover};
 use cloudaid_core::record::{Change, Snapshot, TaskRecord};
 use shared::audit::Chain;
 use shared::id::Elements;
@@ -62,9 +63,9 @@ pub async fn what_is_deleted_is_nowhere(factory: &dyn StoreFactory) {
     assert_eq!(listed.into_iter().map(|task| task.record).collect::<Vec<_>>(), [other]);
     assert_eq!(store.count_ended().await.expect("counts"), counts, "over the whole life of the cluster");
     let (snapshot, _) = load(&*store).await;
-    assert_eq!((snapshot.unswept, snapshot.last_sequence), (vec![task.id], 2));
+    assert_eq!((snapshot.unswept, snapshot.last_sequence), (vec![Leftover::Task(task.id)], 2));
     // Twice is as once, also when it comes after its bytes have gone.
-    commit(&*store, vec![Change::Swept(task.id)]).await;
+    commit(&*store, vec![Change::Swept(Leftover::Task(task.id))]).await;
     commit(&*store, vec![Change::Gone(task.id)]).await;
     assert_eq!(load(&*store).await.0.unswept, []);
     // The key is free again.
@@ -77,6 +78,7 @@ fn everything() -> (Vec<Change>, Snapshot) {
     let array = fixture::task_with(2, fixture::array(5));
     let (plain, progress) = (fixture::task(1), fixture::running(1));
     let attempts = [fixture::started(fixture::attempt(1, 0, 1, "w1")), fixture::attempt(2, 4, 2, "w2")];
+    let input = fixture::input(1, "ada", 1);
     let changes = vec![
         Change::Cluster(fixture::cluster(1)),
         Change::User(fixture::user("ada", Role::Admin)),
@@ -108,6 +110,11 @@ fn everything() -> (Vec<Change>, Snapshot) {
         Change::Attempt(attempts[1].clone()),
         Change::Result(fixture::result(2, 3, Verdict::Success)),
         Change::Files(attempts[0].key, [fixture::file(b"model.bin", 9)].into()),
+        Change::FileUsage(fixture::user_name("ada"), FileUsage { bytes: 1, files: 1 }),
+        Change::FileUsage(fixture::user_name("ada"), FileUsage { bytes: 13, files: 3 }),
+        Change::Input(fixture::input(1, "ada", 2)),
+        Change::InputFiles(input.id, [fixture::input_file(b"a", 1, false), fixture::input_file(b"b", 3, true)].into()),
+        Change::Input(input.clone()),
     ];
     let mut attempts = attempts.to_vec();
     attempts.sort_by_key(|attempt| attempt.key);
@@ -116,7 +123,7 @@ fn everything() -> (Vec<Change>, Snapshot) {
         last_sequence: 3,
         tokens: vec![fixture::token(1, "ada"), fixture::token(2, "bob")],
         audit: Chain { sequence: 2, seal: fixture::audit(2).seal },
-        unswept: vec![fixture::task_id(3)],
+        unswept: vec![Leftover::Task(fixture::task_id(3))],
         logins: vec![fixture::login(1, "ada"), fixture::login(2, "bob"), fixture::login(3, "bob")],
         guesses: vec![fixture::guesses("ada", None, 2), fixture::guesses("ada", Some("10.0.0.7"), 5)],
         users: vec![
@@ -124,6 +131,8 @@ fn everything() -> (Vec<Change>, Snapshot) {
             fixture::user("bob", Role::User),
             fixture::user("cas", Role::ReadOnly),
         ],
+        inputs: vec![input],
+        file_usage: vec![(fixture::user_name("ada"), FileUsage { bytes: 13, files: 3 })],
         workers: vec![fixture::worker("w1", 1)],
         tasks: vec![(plain, progress), (array, fixture::queued(5))],
         attempts,

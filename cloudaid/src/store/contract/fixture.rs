@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cloudaid_core::account::{TokenRecord, UserRecord};
+use cloudaid_core::files::{FileUsage, InputFile, InputRecord};
 use cloudaid_core::guesses::{GuessCount, GuessKey};
 use cloudaid_core::login::{LoginKind, LoginRecord};
 use cloudaid_core::record::{
@@ -12,7 +13,9 @@ use cloudaid_core::record::{
 };
 use shared::array::Array;
 use shared::audit::{AuditEntry, FIRST};
-use shared::id::{AttemptKey, ClusterId, ElementId, Epoch, Fence, LoginId, TaskId, TokenId, UserName, WorkerId};
+use shared::id::{
+    AttemptKey, BlobId, ClusterId, ElementId, Epoch, Fence, InputId, LoginId, TaskId, TokenId, UserName, WorkerId,
+};
 use shared::link::Outcome;
 use shared::ranges::RangeSet;
 use shared::resources::Resources;
@@ -59,6 +62,7 @@ pub fn spec() -> TaskSpec {
         env: BTreeMap::from([("SEED".into(), "42".into())]),
         labels: BTreeMap::from([("project".into(), "apollo".into())]),
         worker: None,
+        input: None,
     }
 }
 
@@ -251,7 +255,25 @@ pub fn cluster(epoch: u32) -> ClusterRecord {
 /// An output file.
 #[must_use]
 pub fn file(path: &[u8], size: u64) -> FileRecord {
-    FileRecord { path: path.to_vec(), size, blake3: [u8::try_from(size % 251).expect("small"); 32] }
+    // Earlier versions had no blobs.
+    let blob = (size % 2 == 1).then(|| BlobId(u128::from(size).into()));
+    FileRecord { path: path.to_vec(), size, blake3: [u8::try_from(size % 251).expect("small"); 32], blob }
+}
+
+/// The input `number` of somebody, of which so many files are missing.
+#[must_use]
+pub fn input(number: u64, user: &str, missing: u64) -> InputRecord {
+    let size = FileUsage { bytes: 4, files: 2 };
+    let (created_at, used_at) = (time(number), time(number + 1));
+    InputRecord { id: InputId(u128::from(number).into()), user: user_name(user), size, missing, created_at, used_at }
+}
+
+/// A file of an input.
+#[must_use]
+pub fn input_file(path: &[u8], size: u64, has_arrived: bool) -> InputFile {
+    let blob = BlobId(u128::from(size).into());
+    let blake3 = has_arrived.then_some([7; 32]);
+    InputFile { path: path.to_vec(), size, executable: size == 3, blob, blake3 }
 }
 
 /// Commits at the position that the store is at.

@@ -119,7 +119,7 @@ pub(super) fn list_user_files(
     query: &FileQuery,
 ) -> Result<(Vec<StoredFile>, Option<FileCursor>), StoreError> {
     // The index by user gives the submissions in their order, and the key of the files those of each.
-    let sql = "SELECT t.sequence, t.id, f.idx, f.attempt, f.path, f.size, f.blake3
+    let sql = "SELECT t.sequence, t.id, f.idx, f.attempt, f.path, f.size, f.blake3, f.blob
                FROM tasks t CROSS JOIN file_metadata f ON f.task = t.id
                WHERE t.user = ?1 AND t.sequence <= ?2 AND (t.sequence < ?2 OR (f.idx, f.path) > (?3, ?4))
                    AND f.attempt = (SELECT max(attempt) FROM file_metadata WHERE task = f.task AND idx = f.idx)

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use cloudaid_core::files::InputFile;
 use cloudaid_core::record::{AttemptRecord, ResultRecord, TaskRecord};
 use rusqlite::{Connection, Params, Row, params};
-use shared::id::{ElementId, Elements, TaskId, UserName};
+use shared::id::{ElementId, Elements, InputId, TaskId, UserName};
 use shared::task::Verdict;
+use shared::time::WallTime;
 use shared::view::TaskCounts;
 
 use super::row;
@@ -61,12 +63,41 @@ pub(super) fn failures(
 }
 
 pub(super) fn files(connection: &Connection, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {
-    let sql = "SELECT idx, attempt, path, size, blake3 FROM file_metadata f
+    let sql = "SELECT idx, attempt, path, size, blake3, blob FROM file_metadata f
                WHERE task = ?1 AND idx BETWEEN ?2 AND ?3 AND attempt =
                    (SELECT max(attempt) FROM file_metadata WHERE task = f.task AND idx = f.idx)
                ORDER BY idx, path";
     let (from, to) = elements.bounds();
     all(connection, sql, params![task.to_string(), from, to], |row| row::file(row, 0, task))
+}
+
+/// Of all runs.
+pub(super) fn run_files(
+    connection: &Connection,
+    task: TaskId,
+    elements: Elements,
+) -> Result<Vec<StoredFile>, StoreError> {
+    let sql = "SELECT idx, attempt, path, size, blake3, blob FROM file_metadata
+               WHERE task = ?1 AND idx BETWEEN ?2 AND ?3 ORDER BY idx, attempt, path";
+    let (from, to) = elements.bounds();
+    all(connection, sql, params![task.to_string(), from, to], |row| row::file(row, 0, task))
+}
+
+pub(super) fn input_files(connection: &Connection, id: InputId) -> Result<Vec<InputFile>, StoreError> {
+    let sql = "SELECT path, size, executable, blob, blake3 FROM file_metadata WHERE task = ?1 ORDER BY path";
+    all(connection, sql, params![id.to_string()], row::input_file)
+}
+
+/// By id.
+pub(super) fn tasks_with_files(
+    connection: &Connection,
+    ended_before: WallTime,
+    limit: usize,
+) -> Result<Vec<TaskId>, StoreError> {
+    let sql = "SELECT DISTINCT f.task FROM file_metadata f CROSS JOIN tasks t ON t.id = f.task
+               WHERE t.finished_at < ?1 ORDER BY f.task LIMIT ?2";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    all(connection, sql, params![ended_before.0, limit], |row| row::parsed(row, 0))
 }
 
 pub(super) fn count_ended(connection: &Connection) -> Result<TaskCounts, StoreError> {

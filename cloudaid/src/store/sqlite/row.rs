@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use cloudaid_core::account::{TokenRecord, UserRecord};
+use cloudaid_core::files::{FileUsage, InputFile, InputRecord};
 use cloudaid_core::guesses::{GuessCount, GuessKey};
 use cloudaid_core::login::LoginRecord;
 use cloudaid_core::record::{
@@ -13,7 +14,7 @@ use cloudaid_core::record::{
 use rusqlite::Row;
 use serde::de::DeserializeOwned;
 use shared::audit::{AuditEntry, Seal};
-use shared::id::{AttemptKey, ElementId, Fence, TaskId};
+use shared::id::{AttemptKey, ElementId, Fence, TaskId, UserName};
 use shared::role::Role;
 use shared::task::AttemptState;
 use shared::time::WallTime;
@@ -104,7 +105,7 @@ pub(super) fn result(row: &Row<'_>, first: usize, element: ElementId) -> Result<
     })
 }
 
-/// Reads `idx, attempt, path, size, blake3` from column `first` on.
+/// Reads `idx, attempt, path, size, blake3, blob` from column `first` on.
 pub(super) fn file(row: &Row<'_>, first: usize, task: TaskId) -> Result<StoredFile, StoreError> {
     Ok(StoredFile {
         element: ElementId { task, index: row.get(first)? },
@@ -113,8 +114,47 @@ pub(super) fn file(row: &Row<'_>, first: usize, task: TaskId) -> Result<StoredFi
             path: row.get(first + 2)?,
             size: row.get::<_, i64>(first + 3)?.cast_unsigned(),
             blake3: row.get(first + 4)?,
+            blob: optional(row, first + 5)?,
         },
     })
+}
+
+/// Reads `path, size, executable, blob, blake3`.
+pub(super) fn input_file(row: &Row<'_>) -> Result<InputFile, StoreError> {
+    let digest: Vec<u8> = row.get(4)?;
+    Ok(InputFile {
+        path: row.get(0)?,
+        size: row.get::<_, i64>(1)?.cast_unsigned(),
+        executable: row.get(2)?,
+        blob: parsed(row, 3)?,
+        // Empty: it has not arrived.
+        blake3: if digest.is_empty() { None } else { Some(row.get(4)?) },
+    })
+}
+
+/// All inputs.
+pub(super) const INPUTS: &str = "SELECT id, user, bytes, files, missing, created_at, used_at FROM inputs";
+
+/// Reads [`INPUTS`].
+pub(super) fn input(row: &Row<'_>) -> Result<InputRecord, StoreError> {
+    let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+    Ok(InputRecord {
+        id: parsed(row, 0)?,
+        user: parsed(row, 1)?,
+        size: FileUsage { bytes: number(2)?, files: number(3)? },
+        missing: number(4)?,
+        created_at: WallTime(row.get(5)?),
+        used_at: WallTime(row.get(6)?),
+    })
+}
+
+/// What users keep.
+pub(super) const FILE_USAGE: &str = "SELECT user, bytes, files FROM file_usage";
+
+/// Reads [`FILE_USAGE`].
+pub(super) fn file_usage(row: &Row<'_>) -> Result<(UserName, FileUsage), StoreError> {
+    let number = |column| row.get::<_, i64>(column).map(i64::cast_unsigned);
+    Ok((parsed(row, 0)?, FileUsage { bytes: number(1)?, files: number(2)? }))
 }
 
 /// Reads `cluster, epoch`, which are both there or both not.

@@ -13,6 +13,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0005_logins.sql"),
     include_str!("migrations/0006_deleted_tasks.sql"),
     include_str!("migrations/0007_audit.sql"),
+    include_str!("migrations/0008_files.sql"),
 ];
 
 /// Marks the file as ours: `ClAI`.
@@ -89,7 +90,7 @@ mod tests {
         let mut connection = Connection::open_in_memory().expect("a database");
         migrate(&mut connection, MIGRATIONS).expect("migrations");
         connection.pragma_update(None, "user_version", 99).expect("a version");
-        assert!(matches!(migrate(&mut connection, MIGRATIONS), Err(StoreError::TooNew { found: 99, known: 7 })));
+        assert!(matches!(migrate(&mut connection, MIGRATIONS), Err(StoreError::TooNew { found: 99, known: 8 })));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::store::{CommitError, Position, StoreError};
 
 mod audit;
 mod elements;
+mod files;
 mod people;
 mod tasks;
 
@@ -48,9 +49,9 @@ fn apply(transaction: &Transaction<'_>, batch: &Batch, next: Position) -> Result
     tasks::update(transaction, &batch.progress)?;
     elements::write_attempts(transaction, &batch.attempts)?;
     elements::write_results(transaction, &batch.results, &mut gain)?;
-    elements::write_files(transaction, &batch.files)?;
+    files::write(transaction, batch)?;
     tasks::delete(transaction, &batch.gone)?;
-    tasks::swept(transaction, &batch.swept)?;
+    files::swept(transaction, &batch.swept)?;
     let sql = "UPDATE cluster SET position = ?1, last_sequence = max(last_sequence, ?2), completed = completed + ?3,
                failed = failed + ?4, cancelled = cancelled + ?5";
     let Gain { last_sequence, completed, failed, cancelled } = gain;

@@ -1,11 +1,11 @@
 //! Bringing one file.
 
 use http::StatusCode;
-use shared::id::TaskRef;
 use shared::view::FileView;
 
 use super::path::exact_path;
 use super::sandbox::{NewFile, Sandbox};
+use crate::args::FilesOf;
 use crate::client::with_retries;
 use crate::commands::Session;
 use crate::exit::CtlError;
@@ -13,7 +13,7 @@ use crate::render::Progress;
 
 /// Brings one file whole, over broken connections too. With `resume` it goes on with what an earlier call has brought.
 pub(super) async fn fetch(
-    task: TaskRef,
+    of: FilesOf,
     file: &FileView,
     components: &[Vec<u8>],
     resume: bool,
@@ -34,7 +34,7 @@ pub(super) async fn fetch(
         if new.size() == file.size {
             return Ok(());
         }
-        let mut response = session.client.file(task, file, &exact, new.size()).await?;
+        let mut response = session.client.file(of, file, &exact, new.size()).await?;
         if new.size() > 0 && response.status() != StatusCode::PARTIAL_CONTENT {
             new.start_again()?;
         }

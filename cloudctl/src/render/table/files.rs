@@ -4,10 +4,10 @@ use comfy_table::Cell;
 use shared::view::{FileListView, FileView, UserFileView, UserFilesView};
 
 use super::grid::{Grid, Widths, text};
-use crate::render::{DownloadedView, Style};
+use crate::render::{DeletedFiles, DeletedFilesListView, DownloadedView, Style};
 
 /// Enough to compare by eye; JSON and raw tables have all of it.
-const DIGEST_SHOWN: usize = 12;
+pub(super) const DIGEST_SHOWN: usize = 12;
 
 /// `task-files`
 pub(super) fn list(view: &FileListView, style: &Style) -> String {
@@ -55,7 +55,8 @@ fn row(file: &FileView, style: &Style) -> [Cell; 5] {
 /// `download`
 pub(super) fn downloaded(view: &DownloadedView, style: &Style) -> String {
     if view.files.is_empty() && view.failed.is_empty() {
-        return none_of_task(&view.task_id, style);
+        let id = view.task_id.clone().or_else(|| view.input_id.map(|id| id.to_string())).unwrap_or_default();
+        return none_of_task(&id, style);
     }
     let mut out = String::new();
     for file in &view.files {
@@ -79,6 +80,19 @@ pub(super) fn downloaded(view: &DownloadedView, style: &Style) -> String {
     out
 }
 
+/// `files delete`
+pub(super) fn deleted(view: &DeletedFilesListView, style: &Style) -> String {
+    let line = |files: &DeletedFiles| {
+        let what = match (&files.path, files.size.files) {
+            (Some(path), _) => style.text(path).into_owned(),
+            (None, 1) => "1 file".to_owned(),
+            (None, count) => format!("{count} files"),
+        };
+        format!("✓ Deleted {what} of {} ({})\n", style.text(&files.id), style.size(files.size.bytes))
+    };
+    view.deleted.iter().map(line).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,7 +112,13 @@ ELEMENT  ATTEMPT     SIZE  BLAKE3        PATH
     fn no_files_are_said_to_be_none() {
         let none = FileListView { task_id: "task-x".into(), files: vec![] };
         assert_eq!(list(&none, &Style::default()), "task-x has no output files.\n");
-        let none = DownloadedView { task_id: "task-x".into(), directory: "d".into(), files: vec![], failed: vec![] };
+        let none = DownloadedView {
+            task_id: Some("task-x".into()),
+            input_id: None,
+            directory: "d".into(),
+            files: vec![],
+            failed: vec![],
+        };
         assert_eq!(downloaded(&none, &Style::default()), "task-x has no output files.\n");
     }
 
@@ -106,7 +126,13 @@ ELEMENT  ATTEMPT     SIZE  BLAKE3        PATH
     fn what_was_written_is_named() {
         let file = sample::files("r.txt").files.remove(0);
         let files = vec![DownloadedFile { file, written_to: "d/r.txt".into(), unchanged: false }];
-        let view = DownloadedView { task_id: "task-x".into(), directory: "d".into(), files, failed: vec![] };
+        let view = DownloadedView {
+            task_id: Some("task-x".into()),
+            input_id: None,
+            directory: "d".into(),
+            files,
+            failed: vec![],
+        };
         assert_eq!(downloaded(&view, &Style::default()), "d/r.txt (1.5 KiB)\n✓ Downloaded 1 file (1.5 KiB) to d\n");
     }
 }

@@ -13,7 +13,7 @@ use shared::view::{
 };
 use shared::worker::{Usage, WorkerState};
 
-pub(crate) use items::{all_items, internal_state};
+pub(crate) use items::{all_items, input, internal_state};
 
 const TASK: &str = "task-01arz3ndektsv4rrffq69g5fav";
 const SUBMITTED: WallTime = WallTime(1_700_000_000_000);
@@ -58,6 +58,7 @@ pub(crate) fn task() -> TaskView {
         resources: Resources::TASK_DEFAULT,
         labels: BTreeMap::new(),
         dispatched_to: None,
+        input: None,
         count: 1,
         array: None,
         elements: None,

@@ -36,6 +36,9 @@ pub(super) fn show(view: &TaskView, style: &Style, now: WallTime) -> String {
     if let Some(worker) = &view.dispatched_to {
         line("Dispatched", &format!("to {worker}"));
     }
+    if let Some(input) = &view.input {
+        line("Input", &input.to_string());
+    }
     if let Some(worker) = &view.worker_id {
         line("Worker", worker.as_str());
     }

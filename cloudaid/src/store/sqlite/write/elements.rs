@@ -1,8 +1,6 @@
-//! Writes runs, results and files.
+//! Writes runs and results.
 
-use std::sync::Arc;
-
-use cloudaid_core::record::{AttemptRecord, FileRecord, ResultRecord};
+use cloudaid_core::record::{AttemptRecord, ResultRecord};
 use rusqlite::{Connection, params};
 use shared::id::{AttemptKey, WorkerId};
 use shared::task::{AttemptState, TaskState, Verdict};
@@ -90,24 +88,4 @@ impl Gain {
             _ => &mut self.failed,
         }
     }
-}
-
-/// Writes the files of runs, in place of those that were known.
-pub(super) fn write_files(
-    connection: &Connection,
-    files: &[(AttemptKey, Arc<[FileRecord]>)],
-) -> Result<(), StoreError> {
-    let delete = "DELETE FROM file_metadata WHERE task = ?1 AND idx = ?2 AND attempt = ?3";
-    let insert = "INSERT OR REPLACE INTO file_metadata (task, idx, attempt, path, size, blake3)
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let (mut delete, mut insert) = (connection.prepare_cached(delete)?, connection.prepare_cached(insert)?);
-    for (key, files) in files {
-        let task = key.task.to_string();
-        delete.execute(params![task, key.index, key.attempt])?;
-        for file in files.iter() {
-            let size = file.size.cast_signed();
-            insert.execute(params![task, key.index, key.attempt, file.path, size, file.blake3])?;
-        }
-    }
-    Ok(())
 }

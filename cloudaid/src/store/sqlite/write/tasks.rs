@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use cloudaid_core::files::Leftover;
 use cloudaid_core::record::{Progress, Requeued, TaskRecord};
 use rusqlite::{Connection, params};
 use serde::Serialize;
@@ -107,21 +108,15 @@ pub(super) fn change(connection: &Connection, specs: &[(TaskId, Arc<TaskSpec>)])
 
 /// Deletes submissions with all that is known of them.
 pub(super) fn delete(connection: &Connection, tasks: &[TaskId]) -> Result<(), StoreError> {
-    for id in tasks.iter().map(ToString::to_string) {
+    for task in tasks {
+        let id = task.to_string();
         for table in ["assignments", "results", "file_metadata"] {
             connection.prepare_cached(&format!("DELETE FROM {table} WHERE task = ?1"))?.execute(params![id])?;
         }
         if connection.prepare_cached("DELETE FROM tasks WHERE id = ?1")?.execute(params![id])? > 0 {
-            connection.prepare_cached("INSERT OR IGNORE INTO unswept VALUES (?1)")?.execute(params![id])?;
+            super::files::leave(connection, Leftover::Task(*task))?;
         }
     }
-    Ok(())
-}
-
-/// Their bytes are gone too.
-pub(super) fn swept(connection: &Connection, tasks: &[TaskId]) -> Result<(), StoreError> {
-    let mut delete = connection.prepare_cached("DELETE FROM unswept WHERE task = ?1")?;
-    tasks.iter().try_for_each(|id| delete.execute(params![id.to_string()]).map(drop))?;
     Ok(())
 }
 

@@ -6,23 +6,25 @@ use serde::Serialize;
 use serde_json::Value;
 use shared::audit::AuditEntry;
 use shared::error::{ApiError, ErrorBody, ErrorCode};
+use shared::id::InputId;
 use shared::ranges::RangeSet;
 use shared::resources::Resources;
 use shared::role::Role;
 use shared::task::{Command, TaskSpec, TaskState, Verdict, VerdictKind};
 use shared::view::{
-    CancelView, ClassView, DryRunView, ElementGroupView, FileView, Fit, FitView, InternalStateView, InviteView,
-    KeysView, LeaseView, LedgerRunView, LedgerView, LinkView, NewTokenView, OpenTaskView, ReasonView, RepairStatus,
-    RepairView, RunView, SchedulerView, SettingsView, ShutdownView, SubmitLineResult, SubmitLineView, SubmitView,
-    TaskView, TokenView, UserFileView, UserView, WhyView, WorkerRepairView, WorkerView,
+    CancelView, ClassView, DeletedFilesView, DryRunView, ElementGroupView, FileView, Fit, FitView, InputFileView,
+    InputSummaryView, InputView, InternalStateView, InviteView, KeysView, LeaseView, LedgerRunView, LedgerView,
+    LinkView, NewTokenView, OpenTaskView, ReasonView, RepairStatus, RepairView, RunView, SchedulerView, SettingsView,
+    ShutdownView, SubmitLineResult, SubmitLineView, SubmitView, TaskView, TokenView, UserFileView, UserView, WhyView,
+    WorkerRepairView, WorkerView,
 };
 
 use super::{SUBMITTED, TASK, files, queue, status, tally, task, workers};
 use crate::help::exit_codes;
 use crate::render::log::LogLineView;
 use crate::render::{
-    ContextView, DeletedView, DownloadedFile, DownloadedView, FailedFile, LoggedInView, LoggedOutView, RevokedView,
-    ServerVersionView, StatsView, VerifiedView, VersionView, WhoAmIView,
+    ContextView, DeletedFiles, DeletedView, DownloadedFile, DownloadedView, FailedFile, LoggedInView, LoggedOutView,
+    RevokedView, ServerVersionView, StatsView, VerifiedView, VersionView, WhoAmIView,
 };
 
 /// Items, each with its kind in `cloudctl help json`.
@@ -98,6 +100,9 @@ pub(crate) fn all_items() -> Vec<(&'static str, Value)> {
     let context = ContextView { name: name(), current: true, server: server(), username, logged_in: true, expires_at };
     add("context", json(&context));
     let master = ServerVersionView { url: server(), version: "0.1.0".into(), compatible: true };
+    add("input", json(&input()));
+    add("input-summary", json(&input().input));
+    add("deleted-files", json(&deleted_files()));
     add("version", json(&VersionView { version: "0.1.0", output_version: 1, server: Some(master) }));
     for code in exit_codes() {
         add("exit-code", json(&code));
@@ -119,6 +124,7 @@ fn whole_task() -> TaskView {
     TaskView {
         labels: labels(),
         dispatched_to: Some(worker()),
+        input: Some(input_id()),
         array: Some("0-9".into()),
         elements: Some(tally()),
         groups: vec![ElementGroupView::of(&RangeSet::first(3), TaskState::Completed, verdict, Some(worker()))],
@@ -150,6 +156,7 @@ fn dry_run() -> DryRunView {
         env: labels(),
         labels: labels(),
         worker: Some(worker()),
+        input: Some(input_id()),
     };
     let fit = FitView { worker_id: worker(), fit: Fit::Never, reasons: vec!["r".into()] };
     DryRunView {
@@ -178,9 +185,41 @@ fn file() -> FileView {
     FileView { path_hex: Some("61ff".into()), ..files("a").files.remove(0) }
 }
 
+fn input_id() -> InputId {
+    "input-01arz3ndektsv4rrffq69g5fav".parse().expect("an id")
+}
+
+/// Of which one file has not arrived.
+pub(crate) fn input() -> InputView {
+    let file = |path: &str, blake3: Option<String>| InputFileView {
+        path: path.into(),
+        path_hex: Some("61ff".into()),
+        size: 1536,
+        executable: false,
+        received: 0,
+        blake3,
+    };
+    let summary = InputSummaryView {
+        input_id: input_id(),
+        user: "ann".parse().expect("a name"),
+        file_count: 2,
+        bytes: 3072,
+        missing: 1,
+        readers: 3,
+        created_at: SUBMITTED,
+        used_at: SUBMITTED,
+    };
+    InputView { input: summary, files: vec![file("a\nb", Some("ab".repeat(32))), file("c", None)] }
+}
+
+fn deleted_files() -> DeletedFiles {
+    DeletedFiles { id: TASK.into(), path: Some("a".into()), size: DeletedFilesView { files: 1, bytes: 2 } }
+}
+
 fn download() -> DownloadedView {
     DownloadedView {
-        task_id: TASK.into(),
+        task_id: Some(TASK.into()),
+        input_id: Some(input_id()),
         directory: "d".into(),
         files: vec![DownloadedFile { file: file(), written_to: "d/a".into(), unchanged: false }],
         failed: vec![FailedFile { path: "b".into(), error: "e".into() }],

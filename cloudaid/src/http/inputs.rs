@@ -1,0 +1,303 @@
+//! `/api/files/{input}` and `/api/inputs`: what users upload for tasks to read at /input.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::{IntoResponse, Response};
+use cloudaid_core::files::{FileUsage, InputFile, InputRecord};
+use shared::error::{ApiError, ErrorCode};
+use shared::id::{InputId, UserName};
+use shared::view::{AnnounceRequest, FileUsageView, InputFileView, InputListView, InputSummaryView, InputView};
+
+use super::error::{Failure, internal, invalid};
+use super::extract::{Caller, FilePath, FilesOf, FilesPath, Params, media_type, read_body};
+use super::multipart::Form;
+use super::steady::Steady;
+use super::visible::{find_input, note_foreign};
+use super::{Shared, json};
+use crate::master::auth::{Principal, may_see};
+use crate::master::call::Call;
+use crate::master::inputs::Announced;
+
+/// The largest announcement, in bytes: some 100,000 files.
+const ANNOUNCEMENT_LIMIT: usize = 16 << 20;
+/// The largest file that can be announced, in bytes.
+const FILE_LIMIT: u64 = 1 << 50;
+/// How many files of a form are made durable together.
+const TOGETHER: usize = 256;
+/// The most inputs of a page, and how many if the client does not say.
+const PAGE_LIMIT: usize = 1000;
+const PAGE_DEFAULT: usize = 100;
+/// Where in a file the body goes, or may go on.
+const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
+
+/// `GET /api/inputs`: those of a user, by default the caller.
+pub(super) async fn list(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+    mut params: Params,
+) -> Result<Json<InputListView>, Failure> {
+    let user: UserName = params.one("user")?.unwrap_or_else(|| principal.user.clone());
+    let before: Option<InputId> = params.one("cursor")?;
+    let limit = params.number("limit", 1, PAGE_LIMIT)?.unwrap_or(PAGE_DEFAULT);
+    params.finish()?;
+    note_foreign(&state, &principal, &user).await?;
+    if !may_see(&principal, &user) {
+        let hint = "leave the user out to see your own";
+        return Err(ApiError::new(ErrorCode::PermissionDenied, "files of others are for admins only", hint).into());
+    }
+    let mut found = state.cluster.inputs(user.clone(), before, limit + 1).await?;
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next_cursor = found.last().filter(|_| more).map(|(input, _)| input.id);
+    let kept = state.cluster.kept(user.clone()).await?;
+    let most = kept.room.map(|room| room.plus(kept.usage));
+    let usage = FileUsageView {
+        bytes: kept.usage.bytes,
+        files: kept.usage.files,
+        bytes_limit: most.map(|most| most.bytes),
+        files_limit: most.map(|most| most.files),
+    };
+    let inputs = found.iter().map(|(input, readers)| summary(input, *readers)).collect();
+    Ok(Json(InputListView { user, inputs, usage, next_cursor }))
+}
+
+/// `POST /api/files`: announces files, or takes a form with all of them.
+pub(super) async fn create(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+    params: Params,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    params.finish()?;
+    let id = match media_type(&headers).as_deref() {
+        Some("application/json") => {
+            let request = json::parse(&read_body(body, ANNOUNCEMENT_LIMIT).await?)?;
+            state.inputs.announce(principal.user.clone(), announced(request)?).await?
+        }
+        Some("multipart/form-data") => {
+            let _seat = state.load.admit_stream(&principal)?;
+            take_form(&state, &principal, Form::new(&headers, Steady::new(body))?).await?
+        }
+        _ => {
+            let hint = "send the files as multipart/form-data, or announce them as application/json";
+            return Err(invalid("the body is of an unknown type", hint).into());
+        }
+    };
+    Ok((StatusCode::CREATED, Json(view(&state, id).await?)).into_response())
+}
+
+/// `POST /api/files/{id}`: a form with some of the files that were announced, each under its number in the list.
+pub(super) async fn add(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+    FilesPath(of): FilesPath,
+    params: Params,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<InputView>, Failure> {
+    params.finish()?;
+    let id = input_only(of)?;
+    find_input(&state, &principal, id).await?;
+    if media_type(&headers).as_deref() != Some("multipart/form-data") {
+        return Err(invalid("the body is no form", "send it as multipart/form-data, or one file with PATCH").into());
+    }
+    let _seat = state.load.admit_stream(&principal)?;
+    let files = state.cluster.input_files(id).await?;
+    let mut form = Form::new(&headers, Steady::new(body))?;
+    let mut arrived = Vec::new();
+    let taken = take_numbered(&state, id, &files, &mut form, &mut arrived).await;
+    // What came before the form went wrong has come.
+    if !arrived.is_empty() {
+        state.cluster.input_files_received(id, arrived.into()).await?;
+    }
+    taken?;
+    Ok(Json(view(&state, id).await?))
+}
+
+/// `PATCH /api/files/{id}/{*path}`: a part of a file that was announced, from where the last one ended.
+pub(super) async fn append(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+    FilePath { of, path }: FilePath,
+    mut params: Params,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Failure> {
+    let expected = digest(&mut params)?;
+    let path = super::files::path_hex(&mut params)?.unwrap_or(path);
+    params.finish()?;
+    let id = input_only(of)?;
+    find_input(&state, &principal, id).await?;
+    let offset = headers.get(OFFSET).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let offset = offset.ok_or_else(|| {
+        let hint = "give the byte that the body begins with; `GET` of the input tells how much is `received`";
+        invalid("Upload-Offset: is missing or no number", hint)
+    })?;
+    let file = find_file(state.cluster.input_files(id).await?, id, &path)?;
+    if file.blake3.is_some() {
+        return Ok(Json(file_view(&file, file.size)).into_response());
+    }
+    let _seat = state.load.admit_stream(&principal)?;
+    let mut upload = state.inputs.resume(id, file).await?;
+    if offset != upload.received() {
+        let message = format!("Upload-Offset: {} bytes are there, not {offset}", upload.received());
+        let error = ApiError::new(ErrorCode::Conflict, message, "go on from what is there");
+        return Ok(([(OFFSET, upload.received().to_string())], Failure::from(error)).into_response());
+    }
+    let mut body = Steady::new(body);
+    while let Some(data) = body.next().await? {
+        upload.write(data).await?;
+    }
+    let (file, received) = upload.end(expected).await?;
+    Ok(([(OFFSET, received.to_string())], Json(file_view(&file, received))).into_response())
+}
+
+/// Takes all files of a form as a new input.
+async fn take_form(state: &Shared, principal: &Principal, mut form: Form) -> Result<InputId, ApiError> {
+    let mut input = state.inputs.begin(principal.user.clone());
+    let room = state.cluster.kept(principal.user.clone()).await?.room;
+    while let Some(part) = form.next_part().await? {
+        let path = part.file_name.ok_or_else(|| {
+            let hint = "give each part the path of its file: filename=\"data/a.csv\"";
+            invalid("a part of the form is no file", hint)
+        })?;
+        let (blob, mut content) = input.begin_file(&path)?;
+        let before = FileUsage::of(input.files().iter().map(|file| file.size));
+        while let Some(data) = form.data().await? {
+            let size = before.plus(FileUsage { bytes: content.size().saturating_add(data.len() as u64), files: 1 });
+            if room.is_some_and(|room| !size.fits(room)) {
+                let hint = "delete what is not needed: `cloudctl files delete`";
+                let message = format!("{} may keep no more files", principal.user);
+                return Err(ApiError::new(ErrorCode::ResourceExhausted, message, hint));
+            }
+            content.write(data).await.map_err(|error| unwritable(&error))?;
+        }
+        input.end_file(path, (blob, content)).await?;
+    }
+    input.finish().await
+}
+
+/// Takes files of a form that were announced. Those that are there already are passed over.
+async fn take_numbered(
+    state: &Shared,
+    id: InputId,
+    files: &[InputFile],
+    form: &mut Form,
+    arrived: &mut Vec<InputFile>,
+) -> Result<(), ApiError> {
+    let mut taken = std::collections::BTreeSet::new();
+    while let Some(part) = form.next_part().await? {
+        let number = part.name.as_deref().and_then(|name| std::str::from_utf8(name).ok()?.parse::<usize>().ok());
+        let file = number.and_then(|number| files.get(number)).ok_or_else(|| {
+            let hint = "name each part by the number of its file in the list `files`; the first is 0";
+            invalid("a part of the form is none of the files that were announced", hint)
+        })?;
+        if file.blake3.is_some() || !taken.insert(number) {
+            continue;
+        }
+        let mut writer = state.inputs.begin_again(id, file).await?;
+        while let Some(data) = form.data().await? {
+            writer.write(data).await?;
+        }
+        arrived.push(writer.whole().await?);
+        if arrived.len() >= TOGETHER {
+            state.cluster.input_files_received(id, std::mem::take(arrived).into()).await?;
+        }
+    }
+    Ok(())
+}
+
+fn unwritable(error: &std::io::Error) -> ApiError {
+    tracing::error!("The file store failed: {error}");
+    let hint = "try again; nothing of it is kept";
+    ApiError::new(ErrorCode::Unavailable, "the file cannot be stored at the moment", hint)
+}
+
+fn announced(request: AnnounceRequest) -> Result<Vec<Announced>, ApiError> {
+    let file = |file: shared::view::AnnouncedFile| {
+        let path = match (file.path, file.path_hex) {
+            (Some(path), None) => path.into_bytes(),
+            (None, Some(hex)) => {
+                hex::decode(hex).map_err(|_| invalid("path_hex: is not hex", "give two digits for each byte"))?
+            }
+            _ => return Err(invalid("files: a file has no path, or two", "give `path` or `path_hex`")),
+        };
+        if file.size > FILE_LIMIT {
+            let message = format!("files: {} bytes are out of range", file.size);
+            return Err(invalid(message, format!("a file has at most {FILE_LIMIT} bytes")));
+        }
+        Ok(Announced { path, size: file.size, executable: file.executable })
+    };
+    request.files.into_iter().map(file).collect()
+}
+
+fn digest(params: &mut Params) -> Result<Option<[u8; 32]>, ApiError> {
+    let bad = || invalid("blake3: is not a digest", "give 64 hex digits, or leave it out");
+    let digest = |text: String| hex::decode(text).ok()?.try_into().ok();
+    params.one::<String>("blake3")?.map(|text| digest(text).ok_or_else(bad)).transpose()
+}
+
+fn input_only(of: FilesOf) -> Result<InputId, ApiError> {
+    match of {
+        FilesOf::Input(id) => Ok(id),
+        FilesOf::Task(task) => {
+            let hint = "upload what it shall read before it is submitted: POST /api/files";
+            Err(ApiError::new(ErrorCode::Conflict, format!("{task} is a task, and what it wrote stays as it is"), hint))
+        }
+    }
+}
+
+/// The file of an input by its exact path.
+pub(super) fn find_file(files: Vec<InputFile>, id: InputId, path: &[u8]) -> Result<InputFile, ApiError> {
+    files.into_iter().find(|file| file.path == path).ok_or_else(|| {
+        let shown: String = String::from_utf8_lossy(path).chars().take(200).collect();
+        let message = format!("{id} has no file `{}`", shown.escape_debug());
+        ApiError::new(ErrorCode::FileNotFound, message, format!("`cloudctl files list {id}` lists its files"))
+    })
+}
+
+/// An input with its files.
+pub(super) async fn view(state: &Shared, id: InputId) -> Result<InputView, ApiError> {
+    let (input, readers) = state.cluster.input(id).await?;
+    let files = state.cluster.input_files(id).await?;
+    let received = match input.missing {
+        0 => BTreeMap::new(),
+        _ => state.inputs.received(id).await.map_err(|error| internal("the files cannot be read", &error))?,
+    };
+    let received = |file: &InputFile| match file.blake3 {
+        Some(_) => file.size,
+        None => received.get(&file.blob).copied().unwrap_or_default().min(file.size),
+    };
+    Call::about(&id.to_string());
+    let files = files.iter().map(|file| file_view(file, received(file))).collect();
+    Ok(InputView { input: summary(&input, readers), files })
+}
+
+fn summary(input: &InputRecord, readers: u32) -> InputSummaryView {
+    InputSummaryView {
+        input_id: input.id,
+        user: input.user.clone(),
+        file_count: input.size.files,
+        bytes: input.size.bytes,
+        missing: input.missing,
+        readers,
+        created_at: input.created_at,
+        used_at: input.used_at,
+    }
+}
+
+fn file_view(file: &InputFile, received: u64) -> InputFileView {
+    InputFileView {
+        path: String::from_utf8_lossy(&file.path).into_owned(),
+        path_hex: std::str::from_utf8(&file.path).is_err().then(|| hex::encode(&file.path)),
+        size: file.size,
+        executable: file.executable,
+        received,
+        blake3: file.blake3.map(hex::encode),
+    }
+}

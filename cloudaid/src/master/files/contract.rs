@@ -1,0 +1,236 @@
+//! What every place for files must do, as checks that each of them runs over itself with [`file_store_contract!`].
+//!
+//! [`file_store_contract!`]: crate::file_store_contract
+#![allow(clippy::expect_used, clippy::panic, reason = "the checks are tests, and a failed one panics")]
+#![allow(missing_docs, reason = "a check is named by what it checks")]
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use cloudaid_core::files::Leftover;
+use cloudaid_core::record::FileRecord;
+use futures_util::TryStreamExt;
+use shared::id::{AttemptKey, BlobId, ElementId, Epoch, Fence, TaskId};
+use ulid::Ulid;
+
+use super::{FileStore, PIECE, Place, Upload, UploadError, output};
+
+/// Opens one place for files, which is empty at first.
+#[async_trait]
+pub trait FileStoreFactory: Send + Sync {
+    /// Opens it. What was kept by earlier handles is there.
+    async fn open(&self) -> FileStore;
+}
+
+/// Makes one test of each check of the contract. The argument makes a [`FileStoreFactory`]; it is evaluated once for each
+/// test.
+#[macro_export]
+macro_rules! file_store_contract {
+    ($factory:expr) => {
+        $crate::file_store_contract!(@checks $factory,
+            files_come_back_byte_for_byte,
+            the_last_of_a_name_wins,
+            what_does_not_match_is_refused_and_leaves_nothing,
+            frames_out_of_order_are_refused,
+            an_upload_without_files_is_one,
+            what_is_not_kept_is_removed,
+            any_part_of_a_large_file_is_read,
+            what_is_damaged_is_not_given_out,
+            tasks_go_with_all_their_files,
+            leftovers_of_a_crash_are_tidied);
+    };
+    (@checks $factory:expr, $($check:ident),+) => {
+        $(
+            #[tokio::test]
+            async fn $check() {
+                $crate::master::files::contract::$check(&$factory).await;
+            }
+        )+
+    };
+}
+
+const ATTEMPT: u32 = 1;
+
+fn key(task: u64) -> AttemptKey {
+    AttemptKey { task: TaskId(Ulid::from_parts(task, 42)), index: 0, attempt: ATTEMPT, fence: Fence::new(Epoch(1), 1) }
+}
+
+/// Where the files of a task of the checks are.
+#[must_use]
+pub fn place(task: u64) -> Place {
+    Place::Run(key(task).element(), ATTEMPT)
+}
+
+fn digest(data: &[u8]) -> [u8; 32] {
+    *blake3::hash(data).as_bytes()
+}
+
+async fn put(upload: &mut Upload, path: &[u8], data: &[u8]) {
+    upload.begin_file(path.to_vec(), data.len() as u64).expect("begin");
+    for piece in data.chunks(300_000) {
+        upload.write(Bytes::copy_from_slice(piece)).await.expect("write");
+    }
+    upload.end_file(digest(data)).await.expect("end");
+}
+
+async fn read(store: &FileStore, element: ElementId, file: &FileRecord, range: std::ops::Range<u64>) -> Vec<u8> {
+    let stream = store.read(output(element, ATTEMPT, file), range).await.expect("opened");
+    let pieces: Vec<Bytes> = stream.try_collect().await.expect("read");
+    pieces.concat()
+}
+
+async fn until_empty(store: &FileStore, place: Place) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !store.names(place).await.expect("listed").is_empty() {
+        assert!(Instant::now() < deadline, "something stays");
+        tokio::task::yield_now().await;
+    }
+}
+
+pub async fn files_come_back_byte_for_byte(factory: &dyn FileStoreFactory) {
+    let store = factory.open().await;
+    let mut upload = store.begin(key(1));
+    let content = b"hello \0 world".repeat(100_000);
+    put(&mut upload, b"z", &content).await;
+    put(&mut upload, b"dir/\xff", &content).await;
+    put(&mut upload, b"empty", b"").await;
+    let files = upload.files().expect("complete");
+    upload.keep();
+    drop(store);
+    let store = factory.open().await;
+    let paths: Vec<_> = files.iter().map(|file| &file.path[..]).collect();
+    assert_eq!(paths, [&b"dir/\xff"[..], b"empty", b"z"]);
+    for (file, content) in files.iter().zip([&content[..], b"", &content[..]]) {
+        assert_eq!((file.size, file.blake3), (content.len() as u64, digest(content)));
+        assert!(read(&store, key(1).element(), file, 0..file.size).await == content);
+    }
+}
+
+pub async fn the_last_of_a_name_wins(factory: &dyn FileStoreFactory) {
+    let store = factory.open().await;
+    let mut upload = store.begin(key(1));
+    put(&mut upload, b"a", b"first").await;
+    put(&mut upload, b"a", b"second").await;
+    let files = upload.files().expect("complete");
+    upload.keep();
+    assert_eq!(files.len(), 1);
+    assert_eq!(read(&store, key(1).element(), &files[0], 0..6).await, b"second");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while store.names(place(1)).await.expect("listed").len() > 1 {
+        assert!(Instant::now() < deadline, "the first stays");
+        tokio::task::yield_now().await;
+    }
+}
+
+pub async fn what_does_not_match_is_refused_and_leaves_nothing(factory: &dyn FileStoreFactory) {
+    let store = factory.open().await;
+    let begun = || {
+        let mut upload = store.begin(key(1));
+        upload.begin_file(b"a".to_vec(), 4).expect("begin");
+        upload
+    };
+    let mut upload = begun();
+    upload.write(Bytes::from_static(b"data")).await.expect("write");
+    assert!(matches!(upload.end_file(digest(b"other")).await, Err(UploadError::Checksum(_))));
+    drop(upload);
+
+    let mut upload = begun();
+    upload.write(Bytes::from_static(b"dat")).await.expect("write");
+    assert!(matches!(upload.end_file(digest(b"dat")).await, Err(UploadError::Size { announced: 4, received: 3, .. })));
+    drop(upload);
+
+    let mut upload = begun();
+    let long = upload.write(Bytes::from_static(b"data!")).await;
+    assert!(matches!(long, Err(UploadError::Size { announced: 4, received: 5, .. })));
+    drop(upload);
+    until_empty(&store, place(1)).await;
+}
+
+pub async fn frames_out_of_order_are_refused(factory: &dyn FileStoreFactory) {
+    let store = factory.open().await;
+    let mut upload = store.begin(key(1));
+    assert!(matches!(upload.write(Bytes::from_static(b"x")).await, Err(UploadError::NoFile)));
+    assert!(matches!(upload.end_file(digest(b"")).await, Err(UploadError::NoFile)));
+    upload.begin_file(b"a".to_vec(), 1).expect("begin");
+    assert!(matches!(upload.begin_file(b"b".to_vec(), 1), Err(UploadError::StillOpen(_))));
+    assert!(matches!(upload.files(), Err(UploadError::StillOpen(_))));
+    let mut upload = store.begin(key(1));
+    for bad in [&b"../x"[..], b"/x", b"", b"a\0"] {
+        assert!(matches!(upload.begin_file(bad.to_vec(), 1), Err(UploadError::Path { .. })), "{bad:?}");
+    }
+}
+
+pub async fn an_upload_without_files_is_one(factory: &dyn FileStoreFactory) {
+    assert!(factory.open().await.begin(key(1)).files().expect("complete").is_empty());
+}
+
+pub async fn what_is_not_kept_is_removed(factory: &dyn FileStoreFactory) {
+    let store = factory.open().await;
+    let mut upload = store.begin(key(1));
+    put(&mut upload, b"whole", b"content").await;
+    let large = vec![7; usize::try_from(PIECE).expect("small") + 1_000_000];
+    upload.begin_file(b"broken off".to_vec(), 2 * large.len() as u64).expect("begin");
+    upload.write(Bytes::from(large)).await.expect("write");
+    assert!(store.names(place(1)).await.expect("listed").len() >= 2);
+    drop(upload);
+    until_empty(&store, place(1)).await;
+}
+
+pub async fn any_part_of_a_large_file_is_read(factory: &dyn FileStoreFactory) {
+    let store = factory.open().await;
+    let size = 2 * PIECE + 12_345;
+    let content: Vec<u8> = (0..size / 4 + 1).flat_map(|at| u32::try_from(at).expect("small").to_le_bytes()).collect();
+    let content = &content[..usize::try_from(size).expect("small")];
+    let mut upload = store.begin(key(1));
+    put(&mut upload, b"large", content).await;
+    let file = upload.files().expect("complete").remove(0);
+    upload.keep();
+    for range in [0..size, 0..1, PIECE - 1..PIECE + 1, PIECE..2 * PIECE, size - 1..size, 5..2 * PIECE + 5, 9..9] {
+        let part = usize::try_from(range.start).expect("small")..usize::try_from(range.end).expect("small");
+        assert!(read(&store, key(1).element(), &file, range.clone()).await == content[part], "{range:?}");
+    }
+}
+
+pub async fn what_is_damaged_is_not_given_out(factory: &dyn FileStoreFactory) {
+    let store = factory.open().await;
+    let mut upload = store.begin(key(1));
+    put(&mut upload, b"a", b"content").await;
+    let file = upload.files().expect("complete").remove(0);
+    upload.keep();
+    let of = |size| output(key(1).element(), ATTEMPT, &FileRecord { size, ..file.clone() });
+    assert!(store.read(of(8), 0..8).await.is_err(), "shorter than it was written");
+    assert!(store.read(of(7), 0..7).await.is_ok());
+    store.remove_content(&of(7)).await.expect("removed");
+    store.remove_content(&of(7)).await.expect("removed twice");
+    assert!(store.read(of(7), 0..7).await.is_err(), "gone");
+}
+
+pub async fn tasks_go_with_all_their_files(factory: &dyn FileStoreFactory) {
+    let store = factory.open().await;
+    for task in [1, 2] {
+        let mut upload = store.begin(key(task));
+        put(&mut upload, b"a", b"content").await;
+        put(&mut upload, b"b", b"content").await;
+        upload.keep();
+    }
+    store.remove(Leftover::Task(key(1).task)).await.expect("removed");
+    store.remove(Leftover::Task(key(1).task)).await.expect("removed twice");
+    assert_eq!(store.names(place(1)).await.expect("listed").len(), 0);
+    assert_eq!(store.names(place(2)).await.expect("listed").len(), 2);
+}
+
+pub async fn leftovers_of_a_crash_are_tidied(factory: &dyn FileStoreFactory) {
+    let store = factory.open().await;
+    let mut upload = store.begin(key(1));
+    put(&mut upload, b"known", b"content").await;
+    put(&mut upload, b"unknown", b"content").await;
+    let files = upload.files().expect("complete");
+    upload.keep();
+    let known: BTreeSet<BlobId> = files[..1].iter().filter_map(|file| file.blob).collect();
+    store.tidy(place(1), &known).await.expect("tidied");
+    assert_eq!(store.names(place(1)).await.expect("listed").len(), 1);
+    assert_eq!(read(&store, key(1).element(), &files[0], 0..7).await, b"content");
+    store.tidy(place(9), &known).await.expect("nothing there");
+}

@@ -1,0 +1,135 @@
+//! Reading a content, piece after piece.
+
+use std::io::{self, Seek, SeekFrom};
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use object_store::path::Path as ObjectPath;
+use object_store::{GetOptions, GetRange, GetResultPayload, ObjectStore};
+use shared::id::BlobId;
+use tokio::io::AsyncReadExt;
+use tokio_util::io::ReaderStream;
+
+use super::blob::{PIECE, Place};
+use super::{blocking, failed};
+
+/// How much of a file is read at a time.
+const READ_AHEAD: usize = 256 * 1024;
+
+/// Bytes as they are read.
+pub type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
+/// A content, and where it is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// With what it stands.
+    pub place: Place,
+    /// Its name there; none: it is one object, named by its BLAKE3.
+    pub blob: Option<BlobId>,
+    /// Of all of it.
+    pub blake3: [u8; 32],
+    /// In bytes.
+    pub size: u64,
+}
+
+/// A part of a piece.
+pub(super) struct Piece {
+    pub(super) path: ObjectPath,
+    /// Of the whole piece.
+    size: u64,
+    /// Of its bytes, these.
+    range: Range<u64>,
+}
+
+impl Content {
+    /// The pieces that hold these bytes.
+    pub(super) fn pieces(&self, range: Range<u64>) -> impl Iterator<Item = Piece> + Send + 'static {
+        let (content, length) = (self.clone(), if self.blob.is_some() { PIECE } else { u64::MAX });
+        let numbers = if range.is_empty() { 0..0 } else { range.start / length..(range.end - 1) / length + 1 };
+        numbers.map(move |number| {
+            let start = number * length;
+            let size = (content.size - start).min(length);
+            Piece {
+                path: content.path(number),
+                size,
+                range: range.start.saturating_sub(start)..(range.end - start).min(size),
+            }
+        })
+    }
+
+    fn path(&self, number: u64) -> ObjectPath {
+        match self.blob {
+            Some(blob) => self.place.piece(blob, number),
+            None => self.place.folder().join(hex::encode(self.blake3).as_str()),
+        }
+    }
+}
+
+/// The first piece is looked at before this returns.
+pub(super) async fn open(objects: Arc<dyn ObjectStore>, content: Content, range: Range<u64>) -> io::Result<ByteStream> {
+    let mut pieces = content.pieces(range);
+    let first = match pieces.next() {
+        Some(piece) => Some(open_piece(&*objects, piece).await?),
+        None => None,
+    };
+    let rest = stream::iter(pieces).then(move |piece| {
+        let objects = Arc::clone(&objects);
+        async move { open_piece(&*objects, piece).await }
+    });
+    Ok(stream::iter(first.map(Ok)).chain(rest).try_flatten().boxed())
+}
+
+async fn open_piece(objects: &dyn ObjectStore, piece: Piece) -> io::Result<ByteStream> {
+    let range = GetRange::Bounded(piece.range.clone());
+    let got = objects.get_opts(&piece.path, GetOptions { range: Some(range), ..GetOptions::default() }).await;
+    let got = got.map_err(failed)?;
+    if got.meta.size != piece.size {
+        let message = format!("{} has {} bytes, {} were written", piece.path, got.meta.size, piece.size);
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    match got.payload {
+        GetResultPayload::File(mut file, _) => {
+            let start = piece.range.start;
+            let file = blocking(move || file.seek(SeekFrom::Start(start)).map(|_| file)).await?;
+            let file = tokio::fs::File::from_std(file).take(piece.range.end - start);
+            Ok(ReaderStream::with_capacity(file, READ_AHEAD).boxed())
+        }
+        GetResultPayload::Stream(stream) => Ok(stream.map_err(failed).boxed()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::id::{ElementId, TaskId};
+    use ulid::Ulid;
+
+    use super::*;
+
+    fn content(size: u64, blob: Option<u128>) -> Content {
+        let place = Place::Run(ElementId { task: TaskId(Ulid(1)), index: 2 }, 3);
+        Content { place, blob: blob.map(|blob| BlobId(Ulid(blob))), blake3: [0xab; 32], size }
+    }
+
+    #[test]
+    fn bytes_are_found_in_their_pieces() {
+        let large = content(2 * PIECE + 5, Some(7));
+        let of = |range| large.pieces(range).map(|piece| (piece.size, piece.range)).collect::<Vec<_>>();
+        assert_eq!(of(0..2 * PIECE + 5), [(PIECE, 0..PIECE), (PIECE, 0..PIECE), (5, 0..5)]);
+        assert_eq!(of(PIECE - 1..PIECE + 1), [(PIECE, PIECE - 1..PIECE), (PIECE, 0..1)]);
+        assert_eq!(of(2 * PIECE + 4..2 * PIECE + 5), [(5, 4..5)]);
+        assert_eq!(of(3..3), []);
+        let last = large.pieces(2 * PIECE..2 * PIECE + 1).next().expect("a piece").path;
+        assert!(last.as_ref().starts_with("task-") && last.as_ref().ends_with("/2-3/00000000000000000000000007.2"));
+    }
+
+    #[test]
+    fn what_has_no_name_of_its_own_is_one_object() {
+        let old = content(5 * PIECE, None);
+        let pieces: Vec<_> = old.pieces(PIECE..3 * PIECE).collect();
+        assert_eq!((pieces.len(), pieces[0].range.clone()), (1, PIECE..3 * PIECE));
+        assert!(pieces[0].path.as_ref().ends_with(&"ab".repeat(32)));
+    }
+}

@@ -1,0 +1,187 @@
+//! Files of tasks, and files that users have uploaded.
+
+use std::sync::Arc;
+
+use cloudaid_core::files::{FileUsage, GoneFile, InputFile, InputRecord, Leftover};
+use cloudaid_core::input::Input;
+use cloudaid_core::record::FileRecord;
+use cloudaid_core::reject::Reject;
+use shared::error::ApiError;
+use shared::id::{AttemptKey, Elements, InputId, TaskId, TaskRef, UserName, WorkerId};
+use shared::time::WallTime;
+
+use super::{ClusterHandle, unreadable};
+use crate::store::{FileQuery, StoredFile};
+
+/// What a user keeps, and the most that may be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Now.
+    pub usage: FileUsage,
+    /// None: as much as there is room for.
+    pub room: Option<FileUsage>,
+}
+
+impl ClusterHandle {
+    /// Output files.
+    ///
+    /// # Errors
+    /// Not found, or the store cannot be read.
+    pub async fn files(&self, task: TaskRef) -> Result<Vec<StoredFile>, ApiError> {
+        self.stored(task).await?;
+        self.store.list_files(task.task, task.elements).await.map_err(|error| unreadable(&error))
+    }
+
+    /// A page of the output files of all tasks of a user, newest task first, and the cursor of the next page.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn user_files(&self, query: FileQuery) -> Result<(Vec<StoredFile>, Option<String>), ApiError> {
+        let (files, next) = self.store.list_user_files(query).await.map_err(|error| unreadable(&error))?;
+        Ok((files, next.map(|cursor| cursor.to_string())))
+    }
+
+    /// All output files of a run have arrived and are durable.
+    ///
+    /// # Errors
+    /// The run is not the present one of this worker, or its user would keep too much.
+    pub async fn files_stored(
+        &self,
+        worker: WorkerId,
+        key: AttemptKey,
+        files: Arc<[FileRecord]>,
+    ) -> Result<(), ApiError> {
+        let known = self.run_files(key.task, Elements::One(key.index)).await?;
+        let before = known.iter().filter(|file| file.attempt == key.attempt).map(gone).collect();
+        self.ask(|request| Input::FilesStored { request, worker, key, files, before }).await.map(|_done| ())
+    }
+
+    /// Forgets output files: those of all runs of these elements, or these.
+    ///
+    /// # Errors
+    /// Not found, or the store cannot be read.
+    pub async fn delete_files(&self, task: TaskRef, only: Option<StoredFile>) -> Result<FileUsage, ApiError> {
+        let user = self.stored(task).await?.record.user.clone();
+        let files: Arc<[GoneFile]> = match only {
+            Some(file) => [gone(&file)].into(),
+            None => self.run_files(task.task, task.elements).await?.iter().map(gone).collect(),
+        };
+        let size = FileUsage::of(files.iter().map(|file| file.size));
+        if !files.is_empty() {
+            self.ask(|request| Input::DeleteFiles { request, user, files }).await?;
+        }
+        Ok(size)
+    }
+
+    /// What the store has of the files of a task.
+    pub(super) async fn size_of_files(&self, task: TaskId) -> Result<FileUsage, ApiError> {
+        Ok(FileUsage::of(self.run_files(task, Elements::All).await?.iter().map(|file| file.file.size)))
+    }
+
+    async fn run_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, ApiError> {
+        self.store.list_run_files(task, elements).await.map_err(|error| unreadable(&error))
+    }
+
+    /// What a user keeps.
+    ///
+    /// # Errors
+    /// The master is stopping.
+    pub async fn kept(&self, user: UserName) -> Result<Kept, ApiError> {
+        self.read(move |cluster| Kept { usage: cluster.file_usage(&user), room: cluster.file_room(&user) }).await
+    }
+
+    /// An input, and how many tasks read it.
+    ///
+    /// # Errors
+    /// Not found.
+    pub async fn input(&self, id: InputId) -> Result<(InputRecord, u32), ApiError> {
+        let found = self.read(move |cluster| Some((cluster.input(id)?.clone(), cluster.input_readers(id)))).await?;
+        found.ok_or_else(|| Reject::InputNotFound(id).into())
+    }
+
+    /// A page of the inputs of a user, the newest first, each with how many tasks read it.
+    ///
+    /// # Errors
+    /// The master is stopping.
+    pub async fn inputs(
+        &self,
+        user: UserName,
+        before: Option<InputId>,
+        limit: usize,
+    ) -> Result<Vec<(InputRecord, u32)>, ApiError> {
+        self.read(move |cluster| {
+            let of_user = cluster.inputs().rev().filter(|input| input.user == user);
+            let older = of_user.filter(|input| before.is_none_or(|before| input.id < before));
+            older.take(limit).map(|input| (input.clone(), cluster.input_readers(input.id))).collect()
+        })
+        .await
+    }
+
+    /// The input that a task reads, if any.
+    ///
+    /// # Errors
+    /// There is no such task.
+    pub(crate) async fn input_of(&self, task: TaskId) -> Result<Option<InputId>, ApiError> {
+        Ok(self.stored(task.into()).await?.record.spec.input)
+    }
+
+    /// The files of an input, by path.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn input_files(&self, id: InputId) -> Result<Vec<InputFile>, ApiError> {
+        self.store.list_input_files(id).await.map_err(|error| unreadable(&error))
+    }
+
+    /// Makes an input of these files, which may have arrived or not.
+    ///
+    /// # Errors
+    /// Its user would keep too much.
+    pub async fn add_input(&self, id: InputId, user: UserName, files: Arc<[InputFile]>) -> Result<(), ApiError> {
+        self.ask(|request| Input::AddInput { request, id, user, files }).await.map(|_done| ())
+    }
+
+    /// Files of an input have arrived and are durable. None of them had arrived before.
+    ///
+    /// # Errors
+    /// There is no such input any more.
+    pub async fn input_files_received(&self, id: InputId, files: Arc<[InputFile]>) -> Result<(), ApiError> {
+        self.ask(|request| Input::InputFilesReceived { request, id, files }).await.map(|_done| ())
+    }
+
+    /// Forgets an input.
+    ///
+    /// # Errors
+    /// Not found, or a task reads it.
+    pub async fn delete_input(&self, id: InputId) -> Result<(), ApiError> {
+        self.ask(|request| Input::DeleteInput { request, id }).await.map(|_done| ())
+    }
+
+    /// Forgets inputs that were last used before a time.
+    ///
+    /// # Errors
+    /// The master is stopping.
+    pub(crate) async fn expire_inputs(&self, unused_since: WallTime) -> Result<(), ApiError> {
+        self.send(Input::ExpireInputs { unused_since }).await
+    }
+
+    /// Tasks that ended before a time and have files: some of them.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) async fn tasks_with_files(&self, ended_before: WallTime, limit: usize) -> Result<Vec<TaskId>, ApiError> {
+        self.store.list_tasks_with_files(ended_before, limit).await.map_err(|error| unreadable(&error))
+    }
+
+    /// What nothing names any more is gone.
+    pub(crate) async fn swept(&self, leftover: Leftover) {
+        if let Err(error) = self.send(Input::Swept { leftover }).await {
+            tracing::debug!(%leftover, error = %error.message, "a removal could not be noted");
+        }
+    }
+}
+
+fn gone(stored: &StoredFile) -> GoneFile {
+    let FileRecord { path, size, blob, .. } = &stored.file;
+    GoneFile { element: stored.element, attempt: stored.attempt, path: path.clone(), size: *size, blob: *blob }
+}

@@ -1,0 +1,51 @@
+//! Removes files that have been kept for long enough.
+
+use std::time::Duration;
+
+use shared::error::ApiError;
+use shared::time::WallTime;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::handle::ClusterHandle;
+use crate::clock;
+use crate::config::FileSettings;
+
+/// How often is looked, at the least and at the most. In between: ten times within the shortest retention.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+/// Tasks at a time.
+const TASKS: usize = 1000;
+
+/// Until the end. What cannot be done now is done later.
+pub(super) async fn run(cluster: ClusterHandle, settings: FileSettings, shutdown: CancellationToken) {
+    let Some(shortest) = settings.retention.into_iter().chain(settings.input_retention).min() else { return };
+    let mut turns = interval((shortest / 10).clamp(PAUSES.0, PAUSES.1));
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while shutdown.run_until_cancelled(turns.tick()).await.is_some() {
+        if let Err(error) = turn(&cluster, &settings).await {
+            warn!("Files that are old enough to go stay for now: {}", error.message);
+        }
+    }
+}
+
+async fn turn(cluster: &ClusterHandle, settings: &FileSettings) -> Result<(), ApiError> {
+    if let Some(retention) = settings.input_retention {
+        cluster.expire_inputs(ago(retention)).await?;
+    }
+    let Some(retention) = settings.retention else { return Ok(()) };
+    loop {
+        let tasks = cluster.tasks_with_files(ago(retention), TASKS).await?;
+        for task in &tasks {
+            cluster.delete_files((*task).into(), None).await?;
+        }
+        if tasks.len() < TASKS {
+            return Ok(());
+        }
+    }
+}
+
+fn ago(time: Duration) -> WallTime {
+    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    WallTime(clock::now().wall.0.saturating_sub(millis))
+}
