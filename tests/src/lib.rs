@@ -19,6 +19,7 @@ pub mod port;
 pub mod process;
 pub mod proxy;
 pub mod python;
+pub mod s3;
 pub mod sim;
 pub mod socket;
 pub mod specification;
