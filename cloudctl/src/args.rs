@@ -28,9 +28,7 @@ pub(crate) use admin::{AdminArgs, AdminVerb};
 pub(crate) use audit::AuditArgs;
 pub(crate) use cluster::{QueueArgs, ShutdownArgs, StatsArgs, StatusArgs, WatchArgs};
 pub(crate) use edit::{DeleteArgs, EditArgs};
-pub(crate) use files::{
-    DeleteFilesArgs, DownloadArgs, FilesArgs, FilesOf, FilesVerb, ListFilesArgs, OverArgs, TaskFilesArgs,
-};
+pub(crate) use files::{DeleteFilesArgs, DownloadArgs, FilesArgs, FilesVerb, ListFilesArgs, OverArgs, TaskFilesArgs};
 pub(crate) use global::{GlobalArgs, OutputFormat};
 pub(crate) use logs::{LogsArgs, MonitorArgs, StreamName};
 pub(crate) use session::{ContextArgs, ContextVerb, LoginArgs, LogoutArgs};

@@ -30,8 +30,29 @@ pub fn raise_open_files() {
 /// It is not there.
 #[must_use]
 pub fn resident_mb(pid: u32) -> f64 {
+    memory_mb(pid, "VmRSS:")
+}
+
+/// The most memory that a process has had since [`reset_peak`], in MB (10^6 bytes).
+///
+/// # Panics
+/// It is not there.
+#[must_use]
+pub fn peak_mb(pid: u32) -> f64 {
+    memory_mb(pid, "VmHWM:")
+}
+
+/// Forgets the most memory that a process has had.
+///
+/// # Panics
+/// It is not there, or somebody else's.
+pub fn reset_peak(pid: u32) {
+    std::fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("our process");
+}
+
+fn memory_mb(pid: u32, what: &str) -> f64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+    let line = status.lines().find_map(|line| line.strip_prefix(what)).expect("its memory");
     let kib: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
     kib * 1024.0 / 1e6
 }

@@ -119,6 +119,12 @@ impl Embedded {
         Api::new(self.url.clone(), self.token.clone())
     }
 
+    /// Where everything is: `master`, `worker-1` and so on.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// Stops everything.
     ///
     /// # Panics

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use shared::link::LogStream;
 use shared::role::Role;
 use shared::submit::SubmitRequest;
-use shared::view::NewTokenView;
+use shared::view::{InputView, NewTokenView};
 
 /// Somebody who calls.
 struct Caller {
@@ -89,6 +89,13 @@ async fn token(api: &Api, role: Role) -> NewTokenView {
     api.post("/api/tokens", &json!({"name": "script", "role": role})).await.expect("a token")
 }
 
+/// An input of somebody, of which one file has arrived and one has not.
+async fn input(api: &Api) -> String {
+    let files = json!({"files": [{"path": "result.txt", "size": 0}, {"path": "missing", "size": 1}]});
+    let view: InputView = api.post("/api/files", &files).await.expect("announced");
+    view.input.input_id.to_string()
+}
+
 /// All that the cluster knows when nothing runs, less what changes by itself.
 async fn state(admin: &Api) -> Value {
     eventually(PATIENCE, "nothing runs", || async {
@@ -101,7 +108,7 @@ async fn state(admin: &Api) -> Value {
     for moving in ["leases", "links", "ledger"] {
         object.remove(moving);
     }
-    for path in ["/api/tasks?limit=1000", "/api/users", "/api/workers"] {
+    for path in ["/api/tasks?limit=1000", "/api/inputs?user=ann&limit=1000", "/api/users", "/api/workers"] {
         let mut list: Value = admin.get(path).await.expect("a list");
         for worker in list["workers"].as_array_mut().into_iter().flatten() {
             worker.as_object_mut().expect("a worker").retain(|field, _| field == "worker_id" || field == "labels");
@@ -152,13 +159,23 @@ async fn everybody_gets_what_is_theirs_and_nothing_else() {
     let (mut cells, mut refused) = (0, 0);
     for operation in &operations {
         let Operation { method, path, least, by_login, query } = operation;
-        for Caller { name, api, role, sees } in &callers {
+        // Of files the one or the other can be meant.
+        let is_upload = matches!(method.as_str(), "POST" | "PATCH");
+        let kinds: &[bool] = match path.starts_with("/api/files/{id}") {
+            false => &[false],
+            true if is_upload => &[true],
+            true => &[false, true],
+        };
+        for (of_input, Caller { name, api, role, sees }) in
+            kinds.iter().flat_map(|of_input| callers.iter().map(move |caller| (*of_input, caller)))
+        {
             // Something of ann's, fresh, so that whoever may change it can.
             let waiting = matches!(
                 (method.as_str(), path.as_str()),
                 ("PATCH", "/api/tasks/{id}") | (_, "/api/tasks/{id}/cancel")
             );
             let id = match path.as_str() {
+                path if path.starts_with("/api/files/{id}") && of_input => input(&ann).await,
                 "/api/tokens/{id}" => token(&ann, Role::ReadOnly).await.view.token_id.to_string(),
                 "/api/workers/{id}" | "/telemetry/{id}" => "worker-1".to_owned(),
                 path if path.contains("{id}") => {
@@ -196,7 +213,8 @@ async fn everybody_gets_what_is_theirs_and_nothing_else() {
         }
     }
     println!("{cells} cells, {refused} of them refused and without any effect");
-    assert_eq!(cells, operations.len() * callers.len());
+    // Three operations on files are about tasks and about inputs.
+    assert_eq!(cells, (operations.len() + 4) * callers.len());
     assert!(operations.len() >= 45 && refused >= 90, "{} operations, {refused} refusals", operations.len());
     cluster.stop().await;
 }
@@ -216,7 +234,7 @@ async fn in_lists_everybody_finds_their_own() {
         let queue: Value = api.get("/api/queue").await.expect("the queue");
         assert_eq!(queue["tasks"].as_array().map(Vec::len), Some(found));
     }
-    for path in ["/api/tasks?user=ann", "/api/tasks/counts?user=ann", "/api/files?user=ann"] {
+    for path in ["/api/tasks?user=ann", "/api/tasks/counts?user=ann", "/api/files?user=ann", "/api/inputs?user=ann"] {
         assert_eq!(call(&bob, &Method::GET, path, &Value::Null).await, 403, "{path}");
     }
     let wait = json!({"tasks": [id], "timeout_seconds": 0});

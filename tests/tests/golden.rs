@@ -35,6 +35,7 @@ scripts!(
     files,
     fix_resources,
     help,
+    inputs,
     internal_state,
     list_tasks,
     login,

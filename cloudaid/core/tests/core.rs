@@ -8,6 +8,7 @@ mod core {
     mod cancel;
     mod edit;
     mod explain;
+    mod input_files;
     mod inquire;
     mod lease;
     mod login;

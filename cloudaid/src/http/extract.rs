@@ -13,7 +13,8 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 use shared::error::{ApiError, ErrorCode};
-use shared::id::{InputId, InvalidId, TaskRef, TokenId, UserName, WorkerId};
+use shared::files_of::{FilesOf, UnknownFiles};
+use shared::id::{TaskRef, TokenId, UserName, WorkerId};
 
 use super::error::{Failure, invalid};
 use super::json;
@@ -90,22 +91,6 @@ async fn path_parameter<T: FromStr<Err: Display>, S: Send + Sync>(
     text.parse().map_err(|error: T::Err| invalid(error.to_string(), hint))
 }
 
-/// Whose files are meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum FilesOf {
-    /// What a task wrote.
-    Task(TaskRef),
-    /// What a user has uploaded.
-    Input(InputId),
-}
-
-impl FromStr for FilesOf {
-    type Err = InvalidId;
-    fn from_str(text: &str) -> Result<Self, InvalidId> {
-        if text.starts_with("input-") { text.parse().map(Self::Input) } else { text.parse().map(Self::Task) }
-    }
-}
-
 /// The `{id}` of a task, element or input.
 pub(super) struct FilesPath(pub(super) FilesOf);
 
@@ -137,7 +122,7 @@ fn file_path(uri: &Uri) -> Result<FilePath, ApiError> {
     let bad = || invalid("the path has a bad percent sign", "write % as %25");
     let id = percent_decode(id).ok_or_else(bad)?;
     let of = String::from_utf8_lossy(&id).parse();
-    let of = of.map_err(|error: InvalidId| invalid(error.to_string(), HINT))?;
+    let of = of.map_err(|error: UnknownFiles| invalid(error.to_string(), HINT))?;
     Ok(FilePath { of, path: percent_decode(path).ok_or_else(bad)? })
 }
 

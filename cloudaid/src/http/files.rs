@@ -14,12 +14,13 @@ use axum::response::{IntoResponse, Response};
 use cloudaid_core::files::{FileUsage, InputFile};
 use cloudaid_core::reject::Reject;
 use shared::error::{ApiError, ErrorCode};
+use shared::files_of::FilesOf;
 use shared::id::{Elements, TaskRef};
 use shared::view::{DeletedFilesView, FileListView, FileView, FilesView, UserFileView, UserFilesView};
 
 use super::archive::Entry;
 use super::error::{Failure, internal, invalid};
-use super::extract::{Caller, FilePath, FilesOf, FilesPath, Params, TaskPath};
+use super::extract::{Caller, FilePath, FilesPath, Params, TaskPath};
 use super::range::{self, Part};
 use super::visible::{find_input, find_visible, note_foreign, open_input, open_visible};
 use super::{Shared, archive, inputs};
@@ -76,7 +77,7 @@ pub(super) async fn list_or_download(
     if let Some(form) = params.one("archive")? {
         params.finish()?;
         let entries = entries(&state, &principal, of).await?;
-        return Ok(archive::answer(state.files.clone(), &name_of(of), entries, form));
+        return Ok(archive::answer(state.files.clone(), &of.to_string(), entries, form));
     }
     if let Some(path) = path_hex(&mut params)? {
         let (path, content) = find(&state, &principal, of, path, params).await?;
@@ -158,13 +159,6 @@ pub(super) async fn delete_one(
 
 fn deleted_view(FileUsage { files, bytes }: FileUsage) -> DeletedFilesView {
     DeletedFilesView { files, bytes }
-}
-
-fn name_of(of: FilesOf) -> String {
-    match of {
-        FilesOf::Task(task) => task.to_string(),
-        FilesOf::Input(id) => id.to_string(),
-    }
 }
 
 /// All files, as they stand in an archive: those of an array in a folder for each element.

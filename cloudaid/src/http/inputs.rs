@@ -9,11 +9,12 @@ use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use cloudaid_core::files::{FileUsage, InputFile, InputRecord};
 use shared::error::{ApiError, ErrorCode};
+use shared::files_of::FilesOf;
 use shared::id::{InputId, UserName};
 use shared::view::{AnnounceRequest, FileUsageView, InputFileView, InputListView, InputSummaryView, InputView};
 
 use super::error::{Failure, internal, invalid};
-use super::extract::{Caller, FilePath, FilesOf, FilesPath, Params, media_type, read_body};
+use super::extract::{Caller, FilePath, FilesPath, Params, media_type, read_body};
 use super::multipart::Form;
 use super::steady::Steady;
 use super::visible::{find_input, note_foreign};
@@ -242,12 +243,13 @@ fn digest(params: &mut Params) -> Result<Option<[u8; 32]>, ApiError> {
     params.one::<String>("blake3")?.map(|text| digest(text).ok_or_else(bad)).transpose()
 }
 
+/// What tasks wrote is nothing that can be uploaded.
 fn input_only(of: FilesOf) -> Result<InputId, ApiError> {
     match of {
         FilesOf::Input(id) => Ok(id),
         FilesOf::Task(task) => {
-            let hint = "upload what it shall read before it is submitted: POST /api/files";
-            Err(ApiError::new(ErrorCode::Conflict, format!("{task} is a task, and what it wrote stays as it is"), hint))
+            let hint = "upload what a task shall read before it is submitted: POST /api/files";
+            Err(ApiError::new(ErrorCode::FileNotFound, format!("there is no input {task}"), hint))
         }
     }
 }

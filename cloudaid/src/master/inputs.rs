@@ -278,7 +278,10 @@ impl Drop for NewInput {
 }
 
 /// Whether files of these paths can stand in one folder.
-fn check_paths<'a>(paths: impl IntoIterator<Item = &'a [u8]>) -> Result<(), ApiError> {
+///
+/// # Errors
+/// Which cannot, and why.
+pub fn check_paths<'a>(paths: impl IntoIterator<Item = &'a [u8]>) -> Result<(), ApiError> {
     let refuse = |path: &[u8], why: &str| {
         let shown: String = String::from_utf8_lossy(path).chars().take(200).collect();
         let message = format!("path: `{}` is refused: {why}", shown.escape_debug());

@@ -58,6 +58,9 @@ macro_rules! store_contract {
             results_are_found,
             files_are_those_of_the_last_run_that_has_any,
             files_of_a_run_are_replaced,
+            output_files_are_forgotten,
+            inputs_come_and_go_with_their_files,
+            tasks_with_files_are_found_by_their_end,
             failures_are_found_by_index,
             ended_elements_are_counted);
         $crate::store_contract!(@checks $factory, listings:

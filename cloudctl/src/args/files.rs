@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 use clap_complete::ArgValueCandidates;
+use shared::files_of::FilesOf;
 use shared::id::{InputId, TaskRef};
 
 /// Arguments of `files`.
@@ -84,31 +85,6 @@ pub(crate) struct DeleteFilesArgs {
     /// Do not ask.
     #[arg(short, long)]
     pub(crate) yes: bool,
-}
-
-/// Whose files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum FilesOf {
-    /// What a task wrote.
-    Task(TaskRef),
-    /// What was uploaded.
-    Input(InputId),
-}
-
-impl std::str::FromStr for FilesOf {
-    type Err = shared::id::InvalidId;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.starts_with("input-") { text.parse().map(Self::Input) } else { text.parse().map(Self::Task) }
-    }
-}
-
-impl std::fmt::Display for FilesOf {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Task(task) => task.fmt(f),
-            Self::Input(input) => input.fmt(f),
-        }
-    }
 }
 
 /// What a download does with what is there.

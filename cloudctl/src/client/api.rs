@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RANGE};
+use shared::files_of::FilesOf;
 use shared::id::{InputId, TaskId, TaskRef, TokenId};
 use shared::submit::{SubmitRequest, TaskEdit};
 use shared::task::TaskState;
@@ -15,7 +16,6 @@ use shared::view::{
 };
 
 use super::{Client, READ_TIMEOUT};
-use crate::args::FilesOf;
 use crate::exit::CtlError;
 
 /// Which tasks to list.

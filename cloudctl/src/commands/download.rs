@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use shared::error::exit;
+use shared::files_of::FilesOf;
 use shared::id::Elements;
 use shared::view::{FileView, InputFileView};
 
@@ -17,7 +18,7 @@ use self::plan::{Plan, Step};
 use self::sandbox::Sandbox;
 use super::Session;
 use super::owner::check_owner;
-use crate::args::{DownloadArgs, FilesOf, OverArgs};
+use crate::args::{DownloadArgs, OverArgs};
 use crate::exit::CtlError;
 use crate::render::{Done, DownloadedFile, DownloadedView, FailedFile, Progress, View};
 

@@ -2,11 +2,12 @@
 
 use std::os::unix::ffi::OsStrExt;
 
+use shared::files_of::FilesOf;
 use shared::view::{InputListView, UserFilesView};
 
 use super::pages::{self, Page};
 use super::{Session, download, upload};
-use crate::args::{DeleteFilesArgs, FilesArgs, FilesOf, FilesVerb, ListFilesArgs};
+use crate::args::{DeleteFilesArgs, FilesArgs, FilesVerb, ListFilesArgs};
 use crate::exit::CtlError;
 use crate::render::{DeletedFiles, DeletedFilesListView, Done, View};
 

@@ -1,6 +1,6 @@
 //! Names for what differs from run to run.
 //!
-//! Task ids become `task-<ID1>`, `task-<ID2>`, ... in the order in which they appear, addresses and paths `<HTTP>`,
+//! Ids of tasks and inputs become `task-<ID1>`, `input-<ID2>`, ... in the order in which they appear, addresses and paths `<HTTP>`,
 //! `<DIR>` and so on; these also stand in the lines to run. Times, durations, percentages and tokens become `<TIME>`,
 //! `<DURATION>`, `<PERCENT>` and `<TOKEN>`. Since such a word has another length than what it stands for, longer runs of blanks and
 //! of rules in tables are cut to two.
@@ -13,7 +13,7 @@ pub struct Names {
     ids: usize,
 }
 
-const ID_PREFIX: &str = "task-";
+const ID_PREFIXES: [&str; 2] = ["task-", "input-"];
 const ID_LENGTH: usize = 26;
 
 impl Names {
@@ -29,7 +29,10 @@ impl Names {
     #[must_use]
     pub fn restore(&self, text: &str) -> String {
         let text = self.known.iter().fold(text.to_owned(), |text, (name, value)| text.replace(name, value));
-        assert!(!text.contains("task-<ID"), "no such id has appeared so far: {text}");
+        assert!(
+            !ID_PREFIXES.iter().any(|prefix| text.contains(&format!("{prefix}<ID"))),
+            "no such id has appeared so far: {text}"
+        );
         text
     }
 
@@ -42,11 +45,11 @@ impl Names {
     }
 
     fn learn_ids(&mut self, text: &str) {
-        for (at, _) in text.match_indices(ID_PREFIX) {
-            let id: String = text[at + ID_PREFIX.len()..]
-                .chars()
-                .take_while(|c| c.is_ascii_digit() || c.is_ascii_lowercase())
-                .collect();
+        let found = ID_PREFIXES.iter().flat_map(|prefix| text.match_indices(prefix));
+        // In the order in which they appear, whatever they are.
+        let ends: std::collections::BTreeSet<_> = found.map(|(at, prefix)| at + prefix.len()).collect();
+        for end in ends {
+            let id: String = text[end..].chars().take_while(|c| c.is_ascii_digit() || c.is_ascii_lowercase()).collect();
             if id.len() == ID_LENGTH && self.known.iter().all(|(_, value)| *value != id) {
                 self.ids += 1;
                 self.add(&format!("ID{}", self.ids), &id);

@@ -1,7 +1,8 @@
 //! What was committed is found again.
 #![allow(missing_docs, reason = "a check is named by what it checks")]
 
-use cloudaid_core::record::Change;
+use cloudaid_core::files::{GoneFile, Leftover};
+use cloudaid_core::record::{Change, FileRecord, Progress};
 use shared::id::{ElementId, Elements};
 use shared::task::Verdict;
 use shared::view::TaskCounts;
@@ -142,6 +143,91 @@ pub async fn files_of_a_run_are_replaced(factory: &dyn StoreFactory) {
     assert_eq!(files, [StoredFile { element: key.element(), attempt: 1, file: new }]);
     commit(&*store, vec![Change::Files(key, [].into())]).await;
     assert_eq!(store.list_files(key.task, Elements::All).await.expect("files"), []);
+}
+
+/// Of all runs, and one by one; a file of the same name that came since stays.
+pub async fn output_files_are_forgotten(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let (first, last) = (fixture::attempt(1, 0, 1, "w1").key, fixture::attempt(1, 0, 2, "w1").key);
+    let (a, b, c) = (fixture::file(b"a", 1), fixture::file(b"b", 2), fixture::file(b"a", 3));
+    let changes = vec![
+        Change::NewTask(fixture::task(1)),
+        Change::Progress(first.task, fixture::completed(1)),
+        Change::Files(first, [a.clone(), b.clone()].into()),
+        Change::Files(last, [c.clone()].into()),
+    ];
+    commit(&*store, changes).await;
+    let stored = |attempt, file: &FileRecord| StoredFile { element: first.element(), attempt, file: file.clone() };
+    let all = [stored(1, &a), stored(1, &b), stored(2, &c)];
+    assert_eq!(store.list_run_files(first.task, Elements::All).await.expect("files"), all);
+    assert_eq!(store.list_run_files(first.task, Elements::One(1)).await.expect("files"), []);
+    let gone = |file: &FileRecord, attempt| GoneFile {
+        element: first.element(),
+        attempt,
+        path: file.path.clone(),
+        size: file.size,
+        blob: file.blob,
+    };
+    // In the commit in which another takes its place, and twice.
+    for _ in 0..2 {
+        let new = fixture::file(b"a", 5);
+        let changes =
+            vec![Change::FilesGone([gone(&a, 1), gone(&b, 1)].into()), Change::Files(first, [new.clone()].into())];
+        commit(&*store, changes).await;
+        let left = [stored(1, &new), stored(2, &c)];
+        assert_eq!(store.list_run_files(first.task, Elements::All).await.expect("files"), left);
+    }
+    // What has no blob of its own may hold the content of others.
+    let (snapshot, _) = fixture::load(&*store).await;
+    assert_eq!(snapshot.unswept, gone(&a, 1).leftover().as_slice());
+}
+
+pub async fn inputs_come_and_go_with_their_files(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let (input, other) = (fixture::input(1, "ada", 1), fixture::input(2, "bob", 0));
+    let (early, late) = (fixture::input_file(b"b", 3, false), fixture::input_file(b"b", 3, true));
+    let (odd, of_other) = (fixture::input_file(b"a\xff\n", 1, true), fixture::input_file(b"b", 9, true));
+    let changes = vec![
+        Change::Input(input.clone()),
+        Change::InputFiles(input.id, [early.clone(), odd.clone()].into()),
+        Change::Input(other.clone()),
+        Change::InputFiles(other.id, [of_other.clone()].into()),
+    ];
+    commit(&*store, changes).await;
+    assert_eq!(store.list_input_files(input.id).await.expect("files"), [odd.clone(), early]);
+    commit(&*store, vec![Change::InputFiles(input.id, [late.clone()].into())]).await;
+    assert_eq!(store.list_input_files(input.id).await.expect("files"), [odd, late]);
+    assert_eq!(fixture::load(&*store).await.0.inputs.len(), 2);
+    commit(&*store, vec![Change::InputGone(input.id)]).await;
+    assert_eq!(store.list_input_files(input.id).await.expect("files"), []);
+    assert_eq!(store.list_input_files(other.id).await.expect("files"), [of_other]);
+    let (snapshot, _) = fixture::load(&*store).await;
+    assert_eq!((snapshot.inputs, snapshot.unswept), (vec![other], vec![Leftover::Input(input.id)]));
+    commit(&*store, vec![Change::Swept(Leftover::Input(input.id))]).await;
+    assert_eq!(fixture::load(&*store).await.0.unswept, []);
+}
+
+pub async fn tasks_with_files_are_found_by_their_end(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let mut changes = Vec::new();
+    // The second has no files, the third has not ended, and the fourth ended later.
+    for (number, progress) in [(1, fixture::completed(1)), (2, fixture::completed(1)), (3, fixture::running(1))] {
+        changes.extend([Change::NewTask(fixture::task(number)), Change::Progress(fixture::task_id(number), progress)]);
+    }
+    let later = Progress { finished_at: Some(fixture::time(9)), ..fixture::completed(1) };
+    changes.extend([Change::NewTask(fixture::task(4)), Change::Progress(fixture::task_id(4), later)]);
+    for number in [1, 3, 4] {
+        let key = fixture::attempt(number, 0, 1, "w1").key;
+        changes.push(Change::Files(key, [fixture::file(b"a", 1)].into()));
+    }
+    commit(&*store, changes).await;
+    let found = async |before, limit| store.list_tasks_with_files(fixture::time(before), limit).await.expect("tasks");
+    assert_eq!(found(2, 10).await, [], "none ended before");
+    assert_eq!(found(3, 10).await, [fixture::task_id(1)]);
+    let mut both = vec![fixture::task_id(1), fixture::task_id(4)];
+    both.sort_unstable();
+    assert_eq!(found(10, 10).await, both);
+    assert_eq!(found(10, 1).await, both[..1]);
 }
 
 pub async fn ended_elements_are_counted(factory: &dyn StoreFactory) {

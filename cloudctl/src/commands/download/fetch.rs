@@ -1,11 +1,11 @@
 //! Bringing one file.
 
 use http::StatusCode;
+use shared::files_of::FilesOf;
 use shared::view::FileView;
 
 use super::path::exact_path;
 use super::sandbox::{NewFile, Sandbox};
-use crate::args::FilesOf;
 use crate::client::with_retries;
 use crate::commands::Session;
 use crate::exit::CtlError;
