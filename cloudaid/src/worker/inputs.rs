@@ -95,9 +95,13 @@ impl Inputs {
         let (data, to) = (Arc::clone(&self.data), id);
         let coming: PathBuf = blocking(move || data.begin_input(to)).await?;
         let folder = Folder::open(&coming)?;
-        let mut frames = client.fetch_input(shared::proto::Attempt::from(key)).await.map_err(refused)?.into_inner();
+        let mut frames = client
+            .fetch_input(shared::proto::Attempt::from(key))
+            .await
+            .map_err(|status| refused(&status))?
+            .into_inner();
         let mut open: Option<NewFile> = None;
-        while let Some(frame) = frames.message().await.map_err(refused)? {
+        while let Some(frame) = frames.message().await.map_err(|status| refused(&status))? {
             open = match (frame.content, open) {
                 (Some(Content::Begin(begin)), None) => {
                     let folder = folder.clone();
@@ -122,8 +126,8 @@ impl Inputs {
 }
 
 /// What the master says about this run or this input stays so; everything else may pass.
-fn refused(status: Status) -> Broken {
-    let reason = describe_status(&status);
+fn refused(status: &Status) -> Broken {
+    let reason = describe_status(status);
     match status.code() {
         Code::FailedPrecondition | Code::NotFound | Code::Unimplemented | Code::InvalidArgument => {
             Broken::Never(reason)

@@ -80,7 +80,7 @@ async fn delete(args: &DeleteFilesArgs, session: &Session<'_>) -> Result<Done, C
                 }
                 Err(error) => {
                     session.terminal.warn(format!("{error} ({})", error.hint()));
-                    failed = failed.or(Some(error.exit()));
+                    failed.get_or_insert_with(|| error.exit());
                 }
             }
         }

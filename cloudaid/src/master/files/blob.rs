@@ -66,8 +66,8 @@ pub struct BlobWriter {
 pub struct Progress {
     /// Bytes.
     pub size: u64,
-    /// Of these bytes.
-    pub hasher: blake3::Hasher,
+    /// Of these bytes. It is large.
+    pub hasher: Box<blake3::Hasher>,
 }
 
 impl BlobWriter {

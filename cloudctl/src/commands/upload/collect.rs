@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(all, ["data/a.csv", "data/sub/odd\u{fffd}", "run.sh"]);
         assert_eq!(names(&[dir.join("")]).expect("a slash at the end"), all[..2]);
         assert_eq!(names(&[dir.join(".")]).expect("a dot at the end"), ["a.csv", "sub/odd\u{fffd}"]);
-        let files = collect(&[dir.clone(), home.path().join("run.sh")]).expect("collected");
+        let files = collect(&[dir, home.path().join("run.sh")]).expect("collected");
         assert!(files[&b"run.sh"[..]].executable && !files[&b"data/a.csv"[..]].executable);
         assert_eq!(files[&b"data/sub/odd\xff"[..]].size, 2);
     }
@@ -126,13 +126,13 @@ mod tests {
             fs::create_dir(dir).expect("made");
         }
         let refusal = |paths: &[PathBuf]| names(paths).expect_err("refused");
-        assert!(refusal(&[a.clone()]).contains("no files"));
+        assert!(refusal(std::slice::from_ref(&a)).contains("no files"));
         assert!(refusal(&[home.path().join("none")]).contains("cannot read"));
         fs::write(a.join("x"), "").expect("written");
         fs::write(b.join("x"), "").expect("written");
         assert!(refusal(&[a.join("x"), b.join("x")]).contains("the same file"));
         symlink(a.join("x"), b.join("link")).expect("linked");
-        assert!(refusal(&[b.clone()]).contains("link is a link"));
+        assert!(refusal(std::slice::from_ref(&b)).contains("link is a link"));
         assert_eq!(names(&[b.join("link")]).expect("named itself"), ["link"]);
     }
 }

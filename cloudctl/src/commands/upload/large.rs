@@ -43,10 +43,7 @@ pub(super) async fn send(
         });
         let sent = session.client.upload_part(id, path, offset, body).await;
         // Why it could not be read says more than that its upload broke off.
-        let fed = feeding.await.unwrap_or(Ok(false));
-        if let Err(error) = fed {
-            return Err(error);
-        }
+        feeding.await.unwrap_or(Ok(false))?;
         let view = sent?;
         if view.blake3.is_some() { Ok(()) } else { Err(changed(local)) }
     };
@@ -67,6 +64,5 @@ pub(super) async fn send(
         }
     }
     progress.advance(local.size - remote.received);
-    let digest = hashed.lock().digest_of(local);
-    digest
+    hashed.lock().digest_of(local)
 }
