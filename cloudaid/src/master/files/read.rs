@@ -17,7 +17,7 @@ use super::blob::{PIECE, Place};
 use super::{blocking, failed};
 
 /// How much of a file is read at a time.
-const READ_AHEAD: usize = 256 * 1024;
+const READ_AHEAD: usize = 64 * 1024;
 
 /// Bytes as they are read.
 pub type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
@@ -94,8 +94,10 @@ async fn open_piece(objects: &dyn ObjectStore, piece: Piece) -> io::Result<ByteS
         GetResultPayload::File(mut file, _) => {
             let start = piece.range.start;
             let file = blocking(move || file.seek(SeekFrom::Start(start)).map(|_| file)).await?;
-            let file = tokio::fs::File::from_std(file).take(piece.range.end - start);
-            Ok(ReaderStream::with_capacity(file, READ_AHEAD).boxed())
+            let mut file = tokio::fs::File::from_std(file);
+            // By itself it would hold 2 MiB for each reader.
+            file.set_max_buf_size(READ_AHEAD);
+            Ok(ReaderStream::with_capacity(file.take(piece.range.end - start), READ_AHEAD).boxed())
         }
         GetResultPayload::Stream(stream) => Ok(stream.map_err(failed).boxed()),
     }
