@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use cloudaid_core::Cluster;
 use cloudaid_core::effect::Effect;
-use cloudaid_core::files::Leftover;
+use cloudaid_core::files::{InputRecord, Leftover};
 use cloudaid_core::guesses::Guesses;
 use cloudaid_core::recover::RecoverError;
 use cloudaid_core::scheduler::round_robin::RoundRobin;
 use cloudaid_core::settings::Settings;
+use futures_util::{TryStreamExt, stream};
 use shared::error::ApiError;
-use shared::id::{ClusterId, Elements, UserName};
+use shared::id::{AttemptKey, ClusterId, Elements, UserName, WorkerId};
 use shared::view::LoginView;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -66,6 +67,8 @@ use logs::LogStore;
 const MAILBOX: usize = 1024;
 /// How long open requests may take to end when the master stops.
 const STOP_GRACE: Duration = Duration::from_secs(10);
+/// Runs and inputs that are looked at together at the start: where files are far away, each takes its time.
+const TIDY_AT_ONCE: usize = 32;
 /// The account that `dev` makes.
 const DEV_ADMIN: &str = "admin";
 
@@ -354,17 +357,20 @@ async fn open_files(config: &MasterConfig) -> Result<FileStore, MasterError> {
 async fn tidy(recovered: &Recovered, files: &FileStore) -> std::io::Result<()> {
     let Recovered { cluster, store, .. } = recovered;
     let unreadable = std::io::Error::other::<StoreError>;
-    for (key, _) in cluster.live_runs() {
+    let of_run = async |(key, _): (AttemptKey, &WorkerId)| {
         let element = key.element();
         let known = store.list_run_files(element.task, Elements::One(element.index)).await.map_err(unreadable)?;
-        let of_run = known.iter().filter(|file| file.attempt == key.attempt);
-        let known = of_run.filter_map(|file| file.file.blob).collect();
-        files.tidy(Place::Run(element, key.attempt), &known).await?;
-    }
-    for input in cluster.inputs().filter(|input| input.missing > 0) {
+        let known = known.iter().filter(|file| file.attempt == key.attempt).filter_map(|file| file.file.blob);
+        files.tidy(Place::Run(element, key.attempt), &known.collect()).await
+    };
+    let runs = stream::iter(cluster.live_runs().map(Ok::<_, std::io::Error>));
+    runs.try_for_each_concurrent(TIDY_AT_ONCE, of_run).await?;
+    let of_input = async |input: &InputRecord| {
         let known = store.list_input_files(input.id).await.map_err(unreadable)?;
-        files.tidy(Place::Input(input.id), &known.iter().map(|file| file.blob).collect()).await?;
-    }
+        files.tidy(Place::Input(input.id), &known.iter().map(|file| file.blob).collect()).await
+    };
+    let inputs = cluster.inputs().filter(|input| input.missing > 0);
+    stream::iter(inputs.map(Ok)).try_for_each_concurrent(TIDY_AT_ONCE, of_input).await?;
     files.tidy_inputs(|id| cluster.input(id).is_some()).await
 }
 

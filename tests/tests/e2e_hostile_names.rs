@@ -166,7 +166,8 @@ async fn send(api: &Api, view: &InputView, names: &BTreeSet<Vec<u8>>) -> InputVi
     body.extend(b"--b--\r\n");
     let request = api.request(Method::POST, &format!("/api/files/{}", view.input.input_id));
     let sent = api.send(request.header("Content-Type", "multipart/form-data; boundary=b").body(body)).await;
-    serde_json::from_slice(&sent.expect("sent")).expect("an input")
+    sent.expect("sent");
+    api.get(&format!("/api/files/{}", view.input.input_id)).await.expect("the input")
 }
 
 /// All files below a folder, by their names in it, with what is in them.

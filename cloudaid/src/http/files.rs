@@ -22,9 +22,9 @@ use super::archive::Entry;
 use super::error::{Failure, internal, invalid};
 use super::extract::{Caller, FilePath, FilesPath, Params, TaskPath};
 use super::range::{self, Part};
-use super::visible::{find_input, find_visible, note_foreign, open_input, open_visible};
+use super::visible::{check_files_of, find_input, find_visible, open_input, open_visible};
 use super::{Shared, archive, inputs};
-use crate::master::auth::{Principal, may_see};
+use crate::master::auth::Principal;
 use crate::master::files::{self, Content};
 use crate::master::inputs::content as content_of_input;
 use crate::store::{FileQuery, StoredFile};
@@ -55,11 +55,7 @@ pub(super) async fn of_user(
     let after = params.one("cursor")?;
     let limit = params.number("limit", 1, PAGE_LIMIT)?.unwrap_or(PAGE_DEFAULT);
     params.finish()?;
-    note_foreign(&state, &principal, &user).await?;
-    if !may_see(&principal, &user) {
-        let hint = "leave the user out to see your own";
-        return Err(ApiError::new(ErrorCode::PermissionDenied, "files of others are for admins only", hint).into());
-    }
+    check_files_of(&state, &principal, &user).await?;
     let (files, next_cursor) = state.cluster.user_files(FileQuery { user: user.clone(), after, limit }).await?;
     let view = |file: &StoredFile| UserFileView { task_id: file.element.task.to_string(), file: file_view(file) };
     Ok(Json(UserFilesView { user, files: files.iter().map(view).collect(), next_cursor }))

@@ -17,9 +17,9 @@ use super::error::{Failure, internal, invalid};
 use super::extract::{Caller, FilePath, FilesPath, Params, media_type, read_body};
 use super::multipart::Form;
 use super::steady::Steady;
-use super::visible::{find_input, note_foreign};
+use super::visible::{check_files_of, find_input};
 use super::{Shared, json};
-use crate::master::auth::{Principal, may_see};
+use crate::master::auth::Principal;
 use crate::master::call::Call;
 use crate::master::inputs::Announced;
 
@@ -45,11 +45,7 @@ pub(super) async fn list(
     let before: Option<InputId> = params.one("cursor")?;
     let limit = params.number("limit", 1, PAGE_LIMIT)?.unwrap_or(PAGE_DEFAULT);
     params.finish()?;
-    note_foreign(&state, &principal, &user).await?;
-    if !may_see(&principal, &user) {
-        let hint = "leave the user out to see your own";
-        return Err(ApiError::new(ErrorCode::PermissionDenied, "files of others are for admins only", hint).into());
-    }
+    check_files_of(&state, &principal, &user).await?;
     let mut found = state.cluster.inputs(user.clone(), before, limit + 1).await?;
     let more = found.len() > limit;
     found.truncate(limit);
@@ -77,6 +73,7 @@ pub(super) async fn create(
     params.finish()?;
     let id = match media_type(&headers).as_deref() {
         Some("application/json") => {
+            let _seat = state.load.admit_announcement(&principal)?;
             let request = json::parse(&read_body(body, ANNOUNCEMENT_LIMIT).await?)?;
             state.inputs.announce(principal.user.clone(), announced(request)?).await?
         }
@@ -100,7 +97,7 @@ pub(super) async fn add(
     params: Params,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<InputView>, Failure> {
+) -> Result<Json<InputSummaryView>, Failure> {
     params.finish()?;
     let id = input_only(of)?;
     find_input(&state, &principal, id).await?;
@@ -117,7 +114,8 @@ pub(super) async fn add(
         state.cluster.input_files_received(id, arrived.into()).await?;
     }
     taken?;
-    Ok(Json(view(&state, id).await?))
+    let (input, readers) = state.cluster.input(id).await?;
+    Ok(Json(summary(&input, readers)))
 }
 
 /// `PATCH /api/files/{id}/{*path}`: a part of a file that was announced, from where the last one ended.
@@ -162,13 +160,13 @@ pub(super) async fn append(
 async fn take_form(state: &Shared, principal: &Principal, mut form: Form) -> Result<InputId, ApiError> {
     let mut input = state.inputs.begin(principal.user.clone());
     let room = state.cluster.kept(principal.user.clone()).await?.room;
+    let mut before = FileUsage::default();
     while let Some(part) = form.next_part().await? {
         let path = part.file_name.ok_or_else(|| {
             let hint = "give each part the path of its file: filename=\"data/a.csv\"";
             invalid("a part of the form is no file", hint)
         })?;
         let (blob, mut content) = input.begin_file(&path)?;
-        let before = FileUsage::of(input.files().iter().map(|file| file.size));
         while let Some(data) = form.data().await? {
             let size = before.plus(FileUsage { bytes: content.size().saturating_add(data.len() as u64), files: 1 });
             if room.is_some_and(|room| !size.fits(room)) {
@@ -178,6 +176,7 @@ async fn take_form(state: &Shared, principal: &Principal, mut form: Form) -> Res
             }
             content.write(data).await.map_err(|error| unwritable(&error))?;
         }
+        before = before.plus(FileUsage { bytes: content.size(), files: 1 });
         input.end_file(path, (blob, content)).await?;
     }
     input.finish().await

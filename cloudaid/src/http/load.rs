@@ -33,6 +33,8 @@ const STRANGERS: usize = 256;
 const STRANGERS_OF_NETWORK: usize = 64;
 /// Streams of tasks and files of one user at a time; admins are not bound.
 const STREAMS_OF_USER: usize = 16;
+/// And announcements of what is going to be uploaded, which are held in memory as a whole.
+const ANNOUNCEMENTS_OF_USER: usize = 2;
 /// And WebSockets.
 const SOCKETS_OF_USER: usize = 1_000;
 /// Refusals of strangers that are noted in the audit log, by network: the log is kept for good, and anybody can be refused.
@@ -48,6 +50,7 @@ pub struct Load {
     of_users: Counted<UserName>,
     of_networks: Counted<IpAddr>,
     of_streams: Counted<UserName>,
+    of_announcements: Counted<UserName>,
     of_sockets: Counted<UserName>,
     users: DefaultKeyedRateLimiter<UserName>,
     notes: DefaultKeyedRateLimiter<IpAddr>,
@@ -75,6 +78,7 @@ impl Default for Load {
             of_users: Counted::default(),
             of_networks: Counted::default(),
             of_streams: Counted::default(),
+            of_announcements: Counted::default(),
             of_sockets: Counted::default(),
             notes: RateLimiter::keyed(Quota::per_minute(NOTES_PER_MINUTE)),
             users: RateLimiter::keyed(Quota::per_second(PER_SECOND).allow_burst(BURST)),
@@ -107,6 +111,14 @@ impl Load {
         self.of_streams.take_of(principal, STREAMS_OF_USER).ok_or_else(|| {
             let message = format!("{} sends {STREAMS_OF_USER} streams of tasks or files already", principal.user);
             exhausted(message, "send more in each")
+        })
+    }
+
+    /// Room for one more announcement of a user, until it is known what it says.
+    pub(super) fn admit_announcement(&self, principal: &Principal) -> Result<Share<UserName>, ApiError> {
+        self.of_announcements.take_of(principal, ANNOUNCEMENTS_OF_USER).ok_or_else(|| {
+            let message = format!("{} announces {ANNOUNCEMENTS_OF_USER} uploads at a time already", principal.user);
+            exhausted(message, "wait for the answers to them")
         })
     }
 

@@ -56,6 +56,16 @@ pub(super) async fn note_foreign(state: &Shared, principal: &Principal, owner: &
     }
 }
 
+/// Refuses whoever asks for files of others, but for admins, of whom it is noted.
+pub(super) async fn check_files_of(state: &Shared, principal: &Principal, user: &UserName) -> Result<(), ApiError> {
+    note_foreign(state, principal, user).await?;
+    if may_see(principal, user) {
+        return Ok(());
+    }
+    let hint = "leave the user out to see your own";
+    Err(ApiError::new(ErrorCode::PermissionDenied, "files of others are for admins only", hint))
+}
+
 /// That there is no such task; or, to those who may see it, which elements it has.
 async fn no_such_element(state: &Shared, principal: &Principal, task: TaskRef) -> ApiError {
     let whole = match state.cluster.task(task.task.into()).await {

@@ -12,7 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use cloudaid_core::files::Leftover;
+use cloudaid_core::files::{FileUsage, Leftover};
 use cloudaid_core::record::FileRecord;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
@@ -86,10 +86,10 @@ impl FileStore {
         Ok(Self { objects, directory: directory.into(), kind: Kind::Remote })
     }
 
-    /// Begins to take the files of one run.
+    /// Begins to take the files of one run, which may come to so much (none: anything).
     #[must_use]
-    pub fn begin(&self, key: AttemptKey) -> Upload {
-        Upload::new(self.clone(), key)
+    pub fn begin(&self, key: AttemptKey, room: Option<FileUsage>) -> Upload {
+        Upload::new(self.clone(), key, room)
     }
 
     /// Begins a new content.

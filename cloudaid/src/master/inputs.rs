@@ -98,7 +98,7 @@ impl Inputs {
             *coming = Some(self.look_up(id, &file).await.map_err(|error| failed(&error))?);
         }
         let progress = coming.clone().unwrap_or_default();
-        let writer = self.files.resume(Place::Input(id), file.blob, progress);
+        let writer = Some(self.files.resume(Place::Input(id), file.blob, progress));
         Ok(Upload { inputs: self.clone(), id, file, writer, coming })
     }
 
@@ -113,7 +113,7 @@ impl Inputs {
         if file.size > PIECE {
             self.files.remove_content(&content(id, file)).await.map_err(|error| failed(&error))?;
         }
-        let writer = self.files.write(Place::Input(id), file.blob);
+        let writer = Some(self.files.write(Place::Input(id), file.blob));
         Ok(Upload { inputs: self.clone(), id, file: file.clone(), writer, coming })
     }
 
@@ -154,7 +154,8 @@ pub struct Upload {
     inputs: Inputs,
     id: InputId,
     file: InputFile,
-    writer: BlobWriter,
+    /// None: it is ending.
+    writer: Option<BlobWriter>,
     coming: OwnedMutexGuard<Option<Progress>>,
 }
 
@@ -162,7 +163,7 @@ impl Upload {
     /// Bytes that are there.
     #[must_use]
     pub fn received(&self) -> u64 {
-        self.writer.size()
+        self.writer.as_ref().map_or(0, BlobWriter::size)
     }
 
     /// Takes the next bytes.
@@ -170,28 +171,16 @@ impl Upload {
     /// # Errors
     /// More than were announced, or they cannot be kept.
     pub async fn write(&mut self, data: Bytes) -> Result<(), ApiError> {
-        if self.writer.size().saturating_add(data.len() as u64) > self.file.size {
+        if self.received().saturating_add(data.len() as u64) > self.file.size {
             let message = format!("the file was announced with {} bytes, and more come", self.file.size);
             return Err(ApiError::new(ErrorCode::InvalidArgument, message, "announce it again as it is now"));
         }
-        let written = self.writer.write(data).await.map_err(|error| failed(&error));
-        *self.coming = Some(self.writer.progress().clone());
-        written
-    }
-
-    /// Ends a file that has come in one go. It has not been made known yet.
-    ///
-    /// # Errors
-    /// It is not as large as announced, or cannot be kept.
-    pub async fn whole(self) -> Result<InputFile, ApiError> {
-        if self.writer.size() != self.file.size {
-            let message =
-                format!("a file was announced with {} bytes, and {} came", self.file.size, self.writer.size());
-            return Err(ApiError::new(ErrorCode::InvalidArgument, message, "send all of it, or announce it again"));
+        let Some(writer) = &mut self.writer else { return Ok(()) };
+        let written = writer.write(data).await.map_err(|error| failed(&error));
+        if self.coming.as_ref().is_none_or(|known| known.size != writer.progress().size) {
+            *self.coming = Some(writer.progress().clone());
         }
-        let blake3 = self.writer.finish().await.map_err(|error| failed(&error))?;
-        self.inputs.coming.lock().remove(&self.file.blob);
-        Ok(InputFile { blake3: Some(blake3), ..self.file })
+        written
     }
 
     /// Ends this part. Returns the file, with its digest if it is complete, and how much of it is there.
@@ -199,10 +188,10 @@ impl Upload {
     /// # Errors
     /// It cannot be kept, or is not what it should be; then it has to come again from the beginning.
     pub async fn end(mut self, expected: Option<[u8; 32]>) -> Result<(InputFile, u64), ApiError> {
-        if self.writer.size() < self.file.size {
-            return Ok((self.file, self.writer.progress().size));
+        if self.received() < self.file.size {
+            return Ok((self.file.clone(), self.coming.as_ref().map_or(0, |known| known.size)));
         }
-        let blake3 = self.writer.finish().await.map_err(|error| failed(&error))?;
+        let blake3 = self.finish().await?;
         if expected.is_some_and(|expected| expected != blake3) {
             *self.coming = None;
             let removed = self.inputs.files.remove_content(&content(self.id, &self.file)).await;
@@ -210,11 +199,49 @@ impl Upload {
             let message = "the file does not match its checksum: nothing of it is kept";
             return Err(ApiError::new(ErrorCode::InvalidArgument, message, "send it again from the beginning"));
         }
-        let file = InputFile { blake3: Some(blake3), ..self.file };
+        let file = InputFile { blake3: Some(blake3), ..self.file.clone() };
         self.inputs.cluster.input_files_received(self.id, [file.clone()].into()).await?;
-        self.inputs.coming.lock().remove(&file.blob);
+        *self.coming = None;
         let size = file.size;
         Ok((file, size))
+    }
+
+    /// Ends a file that has come in one go. It has not been made known yet.
+    ///
+    /// # Errors
+    /// It is not as large as announced, or cannot be kept.
+    pub async fn whole(mut self) -> Result<InputFile, ApiError> {
+        if self.received() != self.file.size {
+            let message = format!("a file was announced with {} bytes, and {} came", self.file.size, self.received());
+            return Err(ApiError::new(ErrorCode::InvalidArgument, message, "send all of it, or announce it again"));
+        }
+        let blake3 = self.finish().await?;
+        *self.coming = None;
+        Ok(InputFile { blake3: Some(blake3), ..self.file.clone() })
+    }
+
+    async fn finish(&mut self) -> Result<[u8; 32], ApiError> {
+        match self.writer.take() {
+            Some(writer) => writer.finish().await.map_err(|error| failed(&error)),
+            None => Ok(self.file.blake3.unwrap_or_default()),
+        }
+    }
+}
+
+impl Drop for Upload {
+    /// Nothing is remembered of a file of which nothing is there; and nothing stays of an input that was deleted meanwhile.
+    fn drop(&mut self) {
+        if self.coming.as_ref().is_none_or(|known| known.size == 0) {
+            self.inputs.coming.lock().remove(&self.file.blob);
+        }
+        let (Inputs { cluster, files, .. }, id) = (self.inputs.clone(), self.id);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if cluster.input(id).await.is_err_and(|error| error.code == ErrorCode::FileNotFound) {
+                    files.remove_input_later(id);
+                }
+            });
+        }
     }
 }
 
@@ -248,12 +275,6 @@ impl NewInput {
         let blake3 = content.finish().await.map_err(|error| failed(&error))?;
         self.files.push(InputFile { path, size, executable: false, blob, blake3: Some(blake3) });
         Ok(())
-    }
-
-    /// Files so far.
-    #[must_use]
-    pub fn files(&self) -> &[InputFile] {
-        &self.files
     }
 
     /// All files have come.

@@ -8,11 +8,11 @@ use shared::submit::{SubmitRequest, TaskEdit};
 use shared::task::TaskState;
 use shared::view::{
     AnnounceRequest, AuditListView, CancelView, CreateTokenRequest, CreateUserRequest, DeletedFilesView, DryRunView,
-    FileListView, FileView, InputFileView, InputListView, InputView, InternalStateView, InviteRequest, InviteView,
-    KeysView, LogSearchView, LoginRequest, LoginView, LogoutRequest, MeView, NewTokenView, PasswordRequest, QueueView,
-    RegisterRequest, RepairView, RetryRequest, SetupRequest, ShutdownRequest, ShutdownView, StatusView, SubmitView,
-    TaskListView, TaskView, TokenListView, UpdateUserRequest, UserFilesView, UserListView, UserView, WaitRequest,
-    WaitView, WhyView, WorkerListView, WorkerView,
+    FileListView, FileView, InputFileView, InputListView, InputSummaryView, InputView, InternalStateView,
+    InviteRequest, InviteView, KeysView, LogSearchView, LoginRequest, LoginView, LogoutRequest, MeView, NewTokenView,
+    PasswordRequest, QueueView, RegisterRequest, RepairView, RetryRequest, SetupRequest, ShutdownRequest, ShutdownView,
+    StatusView, SubmitView, TaskListView, TaskView, TokenListView, UpdateUserRequest, UserFilesView, UserListView,
+    UserView, WaitRequest, WaitView, WhyView, WorkerListView, WorkerView,
 };
 
 use super::{Client, READ_TIMEOUT};
@@ -328,7 +328,7 @@ impl Client {
         id: InputId,
         boundary: &str,
         body: reqwest::Body,
-    ) -> Result<InputView, CtlError> {
+    ) -> Result<InputSummaryView, CtlError> {
         let url = self.url(&format!("api/files/{id}"))?;
         let kind = format!("multipart/form-data; boundary={boundary}");
         let response = self.send(self.http.post(url).header(CONTENT_TYPE, kind).body(body)).await?;

@@ -26,7 +26,8 @@ pub(super) async fn take(
         }
     };
     state.cluster.live().check(key, &worker).map_err(|error| given_up(&worker, &error))?;
-    let mut upload = state.files.begin(key);
+    let room = state.cluster.room_for(key).await.map_err(|error| status(&error))?;
+    let mut upload = state.files.begin(key, room);
     while let Some(frame) = inbound.message().await? {
         take_frame(&mut upload, frame).await?;
     }
@@ -69,6 +70,7 @@ fn refused(error: &UploadError) -> Status {
             tracing::error!("The file store failed: {error}");
             Status::unavailable("the file store failed; the master's log says more")
         }
+        UploadError::NoRoom(_) => Status::resource_exhausted(error.to_string()),
         refused => Status::invalid_argument(refused.to_string()),
     }
 }

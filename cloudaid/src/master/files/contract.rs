@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cloudaid_core::files::Leftover;
+use cloudaid_core::files::{FileUsage, Leftover};
 use cloudaid_core::record::FileRecord;
 use futures_util::TryStreamExt;
 use shared::id::{AttemptKey, BlobId, ElementId, Epoch, Fence, TaskId};
@@ -34,6 +34,7 @@ macro_rules! file_store_contract {
             the_last_of_a_name_wins,
             what_does_not_match_is_refused_and_leaves_nothing,
             frames_out_of_order_are_refused,
+            what_there_is_no_room_for_is_refused_at_once,
             an_upload_without_files_is_one,
             what_is_not_kept_is_removed,
             any_part_of_a_large_file_is_read,
@@ -91,7 +92,7 @@ async fn until_empty(store: &FileStore, place: Place) {
 
 pub async fn files_come_back_byte_for_byte(factory: &dyn FileStoreFactory) {
     let store = factory.open().await;
-    let mut upload = store.begin(key(1));
+    let mut upload = store.begin(key(1), None);
     let content = b"hello \0 world".repeat(100_000);
     put(&mut upload, b"z", &content).await;
     put(&mut upload, b"dir/\xff", &content).await;
@@ -110,7 +111,7 @@ pub async fn files_come_back_byte_for_byte(factory: &dyn FileStoreFactory) {
 
 pub async fn the_last_of_a_name_wins(factory: &dyn FileStoreFactory) {
     let store = factory.open().await;
-    let mut upload = store.begin(key(1));
+    let mut upload = store.begin(key(1), None);
     put(&mut upload, b"a", b"first").await;
     put(&mut upload, b"a", b"second").await;
     let files = upload.files().expect("complete");
@@ -127,7 +128,7 @@ pub async fn the_last_of_a_name_wins(factory: &dyn FileStoreFactory) {
 pub async fn what_does_not_match_is_refused_and_leaves_nothing(factory: &dyn FileStoreFactory) {
     let store = factory.open().await;
     let begun = || {
-        let mut upload = store.begin(key(1));
+        let mut upload = store.begin(key(1), None);
         upload.begin_file(b"a".to_vec(), 4).expect("begin");
         upload
     };
@@ -150,25 +151,36 @@ pub async fn what_does_not_match_is_refused_and_leaves_nothing(factory: &dyn Fil
 
 pub async fn frames_out_of_order_are_refused(factory: &dyn FileStoreFactory) {
     let store = factory.open().await;
-    let mut upload = store.begin(key(1));
+    let mut upload = store.begin(key(1), None);
     assert!(matches!(upload.write(Bytes::from_static(b"x")).await, Err(UploadError::NoFile)));
     assert!(matches!(upload.end_file(digest(b"")).await, Err(UploadError::NoFile)));
     upload.begin_file(b"a".to_vec(), 1).expect("begin");
     assert!(matches!(upload.begin_file(b"b".to_vec(), 1), Err(UploadError::StillOpen(_))));
     assert!(matches!(upload.files(), Err(UploadError::StillOpen(_))));
-    let mut upload = store.begin(key(1));
+    let mut upload = store.begin(key(1), None);
     for bad in [&b"../x"[..], b"/x", b"", b"a\0"] {
         assert!(matches!(upload.begin_file(bad.to_vec(), 1), Err(UploadError::Path { .. })), "{bad:?}");
     }
 }
 
+pub async fn what_there_is_no_room_for_is_refused_at_once(factory: &dyn FileStoreFactory) {
+    let store = factory.open().await;
+    let mut upload = store.begin(key(1), Some(FileUsage { bytes: 10, files: 2 }));
+    put(&mut upload, b"a", b"1234").await;
+    assert!(matches!(upload.begin_file(b"b".to_vec(), 7), Err(UploadError::NoRoom(_))));
+    drop(upload);
+    let mut upload = store.begin(key(1), Some(FileUsage { bytes: 10, files: 1 }));
+    put(&mut upload, b"a", b"").await;
+    assert!(matches!(upload.begin_file(b"b".to_vec(), 0), Err(UploadError::NoRoom(_))));
+}
+
 pub async fn an_upload_without_files_is_one(factory: &dyn FileStoreFactory) {
-    assert!(factory.open().await.begin(key(1)).files().expect("complete").is_empty());
+    assert!(factory.open().await.begin(key(1), None).files().expect("complete").is_empty());
 }
 
 pub async fn what_is_not_kept_is_removed(factory: &dyn FileStoreFactory) {
     let store = factory.open().await;
-    let mut upload = store.begin(key(1));
+    let mut upload = store.begin(key(1), None);
     put(&mut upload, b"whole", b"content").await;
     let large = vec![7; usize::try_from(PIECE).expect("small") + 1_000_000];
     upload.begin_file(b"broken off".to_vec(), 2 * large.len() as u64).expect("begin");
@@ -183,7 +195,7 @@ pub async fn any_part_of_a_large_file_is_read(factory: &dyn FileStoreFactory) {
     let size = 2 * PIECE + 12_345;
     let content: Vec<u8> = (0..size / 4 + 1).flat_map(|at| u32::try_from(at).expect("small").to_le_bytes()).collect();
     let content = &content[..usize::try_from(size).expect("small")];
-    let mut upload = store.begin(key(1));
+    let mut upload = store.begin(key(1), None);
     put(&mut upload, b"large", content).await;
     let file = upload.files().expect("complete").remove(0);
     upload.keep();
@@ -195,7 +207,7 @@ pub async fn any_part_of_a_large_file_is_read(factory: &dyn FileStoreFactory) {
 
 pub async fn what_is_damaged_is_not_given_out(factory: &dyn FileStoreFactory) {
     let store = factory.open().await;
-    let mut upload = store.begin(key(1));
+    let mut upload = store.begin(key(1), None);
     put(&mut upload, b"a", b"content").await;
     let file = upload.files().expect("complete").remove(0);
     upload.keep();
@@ -210,7 +222,7 @@ pub async fn what_is_damaged_is_not_given_out(factory: &dyn FileStoreFactory) {
 pub async fn tasks_go_with_all_their_files(factory: &dyn FileStoreFactory) {
     let store = factory.open().await;
     for task in [1, 2] {
-        let mut upload = store.begin(key(task));
+        let mut upload = store.begin(key(task), None);
         put(&mut upload, b"a", b"content").await;
         put(&mut upload, b"b", b"content").await;
         upload.keep();
@@ -223,7 +235,7 @@ pub async fn tasks_go_with_all_their_files(factory: &dyn FileStoreFactory) {
 
 pub async fn leftovers_of_a_crash_are_tidied(factory: &dyn FileStoreFactory) {
     let store = factory.open().await;
-    let mut upload = store.begin(key(1));
+    let mut upload = store.begin(key(1), None);
     put(&mut upload, b"known", b"content").await;
     put(&mut upload, b"unknown", b"content").await;
     let files = upload.files().expect("complete");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use bytes::Bytes;
+use cloudaid_core::files::FileUsage;
 use cloudaid_core::record::FileRecord;
 use shared::id::{AttemptKey, BlobId};
 use ulid::Ulid;
@@ -17,6 +18,9 @@ use super::{Content, FileStore};
 pub struct Upload {
     store: FileStore,
     place: Place,
+    /// What all files may come to; none: anything.
+    room: Option<FileUsage>,
+    announced: FileUsage,
     /// Complete files by path.
     complete: BTreeMap<Vec<u8>, FileRecord>,
     open: Option<OpenFile>,
@@ -63,26 +67,41 @@ pub enum UploadError {
     /// Its content is not what was sent.
     #[error("the file `{0}` does not match its checksum; send it again")]
     Checksum(String),
+    /// Its user may not keep so much.
+    #[error("its user may keep {} more in {} files, and that is too much", shared::resources::Bytes(.0.bytes), .0.files)]
+    NoRoom(FileUsage),
     /// Where files are kept said no.
     #[error("the file cannot be stored: {0}")]
     Io(#[from] io::Error),
 }
 
 impl Upload {
-    pub(super) fn new(store: FileStore, key: AttemptKey) -> Self {
+    pub(super) fn new(store: FileStore, key: AttemptKey, room: Option<FileUsage>) -> Self {
         let place = Place::Run(key.element(), key.attempt);
-        Self { store, place, complete: BTreeMap::new(), open: None, leftovers: Vec::new() }
+        Self {
+            store,
+            place,
+            room,
+            announced: FileUsage::default(),
+            complete: BTreeMap::new(),
+            open: None,
+            leftovers: Vec::new(),
+        }
     }
 
     /// Begins a file of `size` bytes. If the path came before, this one takes its place.
     ///
     /// # Errors
-    /// Bad path, or another file is open.
+    /// Bad path, another file is open, or there is no room for so much.
     pub fn begin_file(&mut self, path: Vec<u8>, size: u64) -> Result<(), UploadError> {
         if let Some(open) = &self.open {
             return Err(UploadError::StillOpen(show(&open.path)));
         }
         path::check(&path).map_err(|why| UploadError::Path { shown: show(&path), why })?;
+        self.announced = self.announced.plus(FileUsage { bytes: size, files: 1 });
+        if let Some(room) = self.room.filter(|room| !self.announced.fits(*room)) {
+            return Err(UploadError::NoRoom(room));
+        }
         let blob = BlobId(Ulid::generate());
         self.open = Some(OpenFile { path, size, blob, content: self.store.write(self.place, blob) });
         Ok(())

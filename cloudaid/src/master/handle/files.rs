@@ -41,6 +41,19 @@ impl ClusterHandle {
         Ok((files, next.map(|cursor| cursor.to_string())))
     }
 
+    /// How much the files of a run may come to; none: as much as there is room for. What is known of this run would be
+    /// replaced.
+    ///
+    /// # Errors
+    /// There is no such task.
+    pub(crate) async fn room_for(&self, key: AttemptKey) -> Result<Option<FileUsage>, ApiError> {
+        let user = self.stored(key.task.into()).await?.record.user.clone();
+        let Some(room) = self.kept(user).await?.room else { return Ok(None) };
+        let known = self.run_files(key.task, Elements::One(key.index)).await?;
+        let of_run = known.iter().filter(|file| file.attempt == key.attempt);
+        Ok(Some(room.plus(FileUsage::of(of_run.map(|file| file.file.size)))))
+    }
+
     /// All output files of a run have arrived and are durable.
     ///
     /// # Errors
