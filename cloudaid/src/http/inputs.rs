@@ -78,8 +78,10 @@ pub(super) async fn create(
             state.inputs.announce(principal.user.clone(), announced(request)?).await?
         }
         Some("multipart/form-data") => {
-            let _seat = state.load.admit_stream(&principal)?;
-            take_form(&state, &principal, Form::new(&headers, Steady::new(body))?).await?
+            let mut body = Steady::new(body);
+            let taken = take_form(&state, &principal, &headers, &mut body).await;
+            body.drain().await;
+            taken?
         }
         _ => {
             let hint = "send the files as multipart/form-data, or announce them as application/json";
@@ -99,23 +101,35 @@ pub(super) async fn add(
     body: Body,
 ) -> Result<Json<InputSummaryView>, Failure> {
     params.finish()?;
+    let mut body = Steady::new(body);
+    let added = add_form(&state, &principal, of, &headers, &mut body).await;
+    body.drain().await;
+    let (input, readers) = state.cluster.input(added?).await?;
+    Ok(Json(summary(&input, readers)))
+}
+
+async fn add_form(
+    state: &Shared,
+    principal: &Principal,
+    of: FilesOf,
+    headers: &HeaderMap,
+    body: &mut Steady,
+) -> Result<InputId, ApiError> {
     let id = input_only(of)?;
-    find_input(&state, &principal, id).await?;
-    if media_type(&headers).as_deref() != Some("multipart/form-data") {
-        return Err(invalid("the body is no form", "send it as multipart/form-data, or one file with PATCH").into());
+    find_input(state, principal, id).await?;
+    if media_type(headers).as_deref() != Some("multipart/form-data") {
+        return Err(invalid("the body is no form", "send it as multipart/form-data, or one file with PATCH"));
     }
-    let _seat = state.load.admit_stream(&principal)?;
+    let _seat = state.load.admit_stream(principal)?;
     let files = state.cluster.input_files(id).await?;
-    let mut form = Form::new(&headers, Steady::new(body))?;
+    let mut form = Form::new(headers, body)?;
     let mut arrived = Vec::new();
-    let taken = take_numbered(&state, id, &files, &mut form, &mut arrived).await;
+    let taken = take_numbered(state, id, &files, &mut form, &mut arrived).await;
     // What came before the form went wrong has come.
     if !arrived.is_empty() {
         state.cluster.input_files_received(id, arrived.into()).await?;
     }
-    taken?;
-    let (input, readers) = state.cluster.input(id).await?;
-    Ok(Json(summary(&input, readers)))
+    taken.map(|()| id)
 }
 
 /// `PATCH /api/files/{id}/{*path}`: a part of a file that was announced, from where the last one ended.
@@ -130,34 +144,69 @@ pub(super) async fn append(
     let expected = digest(&mut params)?;
     let path = super::files::path_hex(&mut params)?.unwrap_or(path);
     params.finish()?;
-    let id = input_only(of)?;
-    find_input(&state, &principal, id).await?;
     let offset = headers.get(OFFSET).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
     let offset = offset.ok_or_else(|| {
         let hint = "give the byte that the body begins with; `GET` of the input tells how much is `received`";
         invalid("Upload-Offset: is missing or no number", hint)
     })?;
-    let file = find_file(state.cluster.input_files(id).await?, id, &path)?;
+    let mut body = Steady::new(body);
+    let taken = take_part(&state, &principal, (of, &path), (offset, expected), &mut body).await;
+    body.drain().await;
+    Ok(match taken? {
+        Taken::Part(file, received) => {
+            ([(OFFSET, received.to_string())], Json(file_view(&file, received))).into_response()
+        }
+        Taken::Elsewhere(received) => {
+            let message = format!("Upload-Offset: {received} bytes are there, not {offset}");
+            let error = ApiError::new(ErrorCode::Conflict, message, "go on from what is there");
+            ([(OFFSET, received.to_string())], Failure::from(error)).into_response()
+        }
+    })
+}
+
+/// What became of a part.
+enum Taken {
+    /// So much of the file is there now.
+    Part(InputFile, u64),
+    /// Nothing: so much is there, and the part begins elsewhere.
+    Elsewhere(u64),
+}
+
+async fn take_part(
+    state: &Shared,
+    principal: &Principal,
+    (of, path): (FilesOf, &[u8]),
+    (offset, expected): (u64, Option<[u8; 32]>),
+    body: &mut Steady,
+) -> Result<Taken, ApiError> {
+    let id = input_only(of)?;
+    find_input(state, principal, id).await?;
+    let file = find_file(state.cluster.input_files(id).await?, id, path)?;
     if file.blake3.is_some() {
-        return Ok(Json(file_view(&file, file.size)).into_response());
+        let size = file.size;
+        return Ok(Taken::Part(file, size));
     }
-    let _seat = state.load.admit_stream(&principal)?;
+    let _seat = state.load.admit_stream(principal)?;
     let mut upload = state.inputs.resume(id, file).await?;
     if offset != upload.received() {
-        let message = format!("Upload-Offset: {} bytes are there, not {offset}", upload.received());
-        let error = ApiError::new(ErrorCode::Conflict, message, "go on from what is there");
-        return Ok(([(OFFSET, upload.received().to_string())], Failure::from(error)).into_response());
+        return Ok(Taken::Elsewhere(upload.received()));
     }
-    let mut body = Steady::new(body);
     while let Some(data) = body.next().await? {
         upload.write(data).await?;
     }
     let (file, received) = upload.end(expected).await?;
-    Ok(([(OFFSET, received.to_string())], Json(file_view(&file, received))).into_response())
+    Ok(Taken::Part(file, received))
 }
 
 /// Takes all files of a form as a new input.
-async fn take_form(state: &Shared, principal: &Principal, mut form: Form) -> Result<InputId, ApiError> {
+async fn take_form(
+    state: &Shared,
+    principal: &Principal,
+    headers: &HeaderMap,
+    body: &mut Steady,
+) -> Result<InputId, ApiError> {
+    let _seat = state.load.admit_stream(principal)?;
+    let mut form = Form::new(headers, body)?;
     let mut input = state.inputs.begin(principal.user.clone());
     let room = state.cluster.kept(principal.user.clone()).await?.room;
     let mut before = FileUsage::default();
@@ -187,7 +236,7 @@ async fn take_numbered(
     state: &Shared,
     id: InputId,
     files: &[InputFile],
-    form: &mut Form,
+    form: &mut Form<'_>,
     arrived: &mut Vec<InputFile>,
 ) -> Result<(), ApiError> {
     let mut taken = std::collections::BTreeSet::new();

@@ -19,8 +19,8 @@ const HINT: &str = "send it as a browser or `curl -F` does";
 
 /// A form as it comes.
 #[derive(Debug)]
-pub(super) struct Form {
-    body: Steady,
+pub(super) struct Form<'a> {
+    body: &'a mut Steady,
     buffer: BytesMut,
     /// What stands before and after each part: a line break, two dashes and the boundary.
     delimiter: Vec<u8>,
@@ -45,9 +45,9 @@ pub(super) struct Part {
     pub(super) file_name: Option<Vec<u8>>,
 }
 
-impl Form {
+impl<'a> Form<'a> {
     /// What `headers` say that it is.
-    pub(super) fn new(headers: &HeaderMap, body: Steady) -> Result<Self, ApiError> {
+    pub(super) fn new(headers: &HeaderMap, body: &'a mut Steady) -> Result<Self, ApiError> {
         let kind = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let boundary = parameters(kind.as_bytes()).into_iter().find(|(name, _)| name == "boundary");
         let boundary = boundary.map(|(_, value)| value).filter(|value| (1..=BOUNDARY_LIMIT).contains(&value.len()));
@@ -220,8 +220,8 @@ mod tests {
             body.chunks(step).map(|piece| Ok::<_, std::io::Error>(Bytes::copy_from_slice(piece))).collect();
         let headers =
             HeaderMap::from_iter([(CONTENT_TYPE, "multipart/form-data; boundary=\"b-1\"".parse().expect("a value"))]);
-        let mut form =
-            Form::new(&headers, Steady::new(Body::from_stream(stream::iter(pieces)))).map_err(|e| e.message)?;
+        let mut body = Steady::new(Body::from_stream(stream::iter(pieces)));
+        let mut form = Form::new(&headers, &mut body).map_err(|error| error.message)?;
         let mut parts = Vec::new();
         while let Some(part) = form.next_part().await.map_err(|error| error.message)? {
             let mut content = Vec::new();
@@ -284,7 +284,7 @@ mod tests {
         }
         for kind in ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary"] {
             let headers = HeaderMap::from_iter([(CONTENT_TYPE, kind.parse().expect("a value"))]);
-            assert!(Form::new(&headers, Steady::new(Body::empty())).is_err(), "{kind}");
+            assert!(Form::new(&headers, &mut Steady::new(Body::empty())).is_err(), "{kind}");
         }
     }
 }

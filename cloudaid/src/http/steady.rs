@@ -55,6 +55,27 @@ impl Steady {
     }
 }
 
+/// Of what was refused before all of it had come, so much is still taken, and for so long: a connection that is closed over
+/// unread bytes is reset, and the reset overtakes the answer (RFC 9112, 9.6).
+const DRAIN: (usize, Duration) = (16 << 20, Duration::from_secs(3));
+
+impl Steady {
+    /// Takes what is still on its way, so that the client gets to read why it was refused.
+    pub(super) async fn drain(&mut self) {
+        let taken = async {
+            let mut taken = 0;
+            while let Some(Ok(data)) = self.body.next().await {
+                taken += data.len();
+                if taken > DRAIN.0 {
+                    return;
+                }
+            }
+        };
+        // Whoever sends more is cut off.
+        let _ = timeout(DRAIN.1, taken).await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use futures_util::stream;
