@@ -44,6 +44,7 @@ mod logs;
 mod metrics;
 mod multipart;
 mod ndjson;
+mod patient;
 mod peer;
 mod range;
 mod routes;

@@ -46,6 +46,7 @@ pub(crate) mod narrate;
 mod drain;
 mod driver;
 mod execute;
+mod file_turns;
 mod heard;
 mod repairs;
 mod reply;
@@ -228,7 +229,8 @@ pub async fn run_with(
     tidy(&recovered, &files).await.map_err(|source| io(&config.data_dir.join("files"), source))?;
     let (cluster, driver, guesses) = recovered.into_parts(shutdown.clone());
     let driver = tokio::spawn(driver.run(shutdown.clone()));
-    tokio::spawn(retention::run(cluster.clone(), config.files.clone(), shutdown.clone()));
+    let inputs = Inputs::new(cluster.clone(), files.clone());
+    tokio::spawn(retention::run(cluster.clone(), inputs.clone(), config.files.clone(), shutdown.clone()));
     tokio::spawn(sweep::run(going, cluster.clone(), logs.clone(), files.clone(), shutdown.clone()));
 
     let auth_config = AuthConfig {
@@ -256,7 +258,7 @@ pub async fn run_with(
         cluster: cluster.clone(),
         auth,
         logs,
-        inputs: Inputs::new(cluster.clone(), files.clone()),
+        inputs,
         files,
         site: config.site.clone(),
         access_log: config.access_log,

@@ -69,6 +69,9 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// The files of an input, by path.
     async fn list_input_files(&self, id: InputId) -> Result<Vec<InputFile>, StoreError>;
 
+    /// One of them.
+    async fn find_input_file(&self, id: InputId, path: Vec<u8>) -> Result<Option<InputFile>, StoreError>;
+
     /// Submissions that ended before a time and have output files: by id, `limit` at the most.
     async fn list_tasks_with_files(&self, ended_before: WallTime, limit: usize) -> Result<Vec<TaskId>, StoreError>;
 

@@ -181,16 +181,19 @@ async fn an_upload_goes_on_where_it_was_cut_off(remote: bool) {
     assert_eq!(status(part(&api, &id, "run.sh", 0, b"too long".to_vec()).await), 400);
     let no_offset = api.request(Method::PATCH, &format!("/api/files/{id}/large")).body("x");
     assert_eq!(status(api.send(no_offset).await), 400);
-    // Whole pieces stay, also when the master dies.
-    let view = part(&api, &id, "large", 0, large[..PIECE + 77].to_vec()).await.expect("taken");
-    assert_eq!((view.received, view.blake3), (PIECE as u64, None));
+    // What has come stays, also when the master dies.
+    let cut = PIECE + 77;
+    for (from, to) in [(0, 5), (5, cut)] {
+        let view = part(&api, &id, "large", from, large[from..to].to_vec()).await.expect("taken");
+        assert_eq!((view.received, view.blake3), (to as u64, None));
+    }
     home.cluster.master.kill9();
     home.cluster.master.restart().await;
     let view: InputView = api.get(&format!("/api/files/{id}")).await.expect("the input");
-    assert_eq!(view.files[0].received, PIECE as u64);
+    assert_eq!(view.files[0].received, cut as u64);
     // What is not what it should be is not kept.
     let path = format!("large?blake3={}", "0".repeat(64));
-    assert_eq!(status(part(&api, &id, &path, PIECE, large[PIECE..].to_vec()).await), 400);
+    assert_eq!(status(part(&api, &id, &path, cut, large[cut..].to_vec()).await), 400);
     let path = format!("large?blake3={}", digest(&large));
     assert_eq!(part(&api, &id, &path, 0, large[..PIECE].to_vec()).await.expect("taken").received, PIECE as u64);
     let view = part(&api, &id, &path, PIECE, large[PIECE..].to_vec()).await.expect("taken");
@@ -277,6 +280,13 @@ async fn what_is_old_enough_goes_and_what_a_task_reads_stays() {
     let home = Home::start(false, 1, &env).await;
     let api = home.cluster.api();
     let unused = upload(&api, &[(b"a", b"1")]).await.expect("uploaded").input.input_id.to_string();
+    // Parts that come now and then keep an upload alive.
+    let slow = json!({"files": [{"path": "a", "size": 20}]});
+    let slow = api.post::<InputView>("/api/files", &slow).await.expect("announced").input.input_id.to_string();
+    for at in 0..6 {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        part(&api, &slow, "a", at, b"x".to_vec()).await.expect("it is still there");
+    }
     let read = upload(&api, &[(b"a", b"2")]).await.expect("uploaded").input.input_id.to_string();
     // It runs for longer than what it reads would stay without it.
     let mut task = shell_task("sleep 5; cat /input/a > /output/a");
@@ -296,15 +306,143 @@ async fn what_is_old_enough_goes_and_what_a_task_reads_stays() {
     .await;
 }
 
+/// A body that is sent piece by piece, as the test says.
+fn piecewise() -> (tokio::sync::mpsc::Sender<Result<Vec<u8>, std::io::Error>>, reqwest::Body) {
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    let pieces = futures_util::stream::unfold(receiver, async |mut receiver: tokio::sync::mpsc::Receiver<_>| {
+        receiver.recv().await.map(|piece| (piece, receiver))
+    });
+    (sender, reqwest::Body::wrap_stream(pieces))
+}
+
+fn numbered(number: usize, content: &[u8]) -> Vec<u8> {
+    let head = format!("--b\r\nContent-Disposition: form-data; name=\"{number}\"\r\n\r\n");
+    [head.as_bytes(), content, b"\r\n"].concat()
+}
+
+/// Begun before, and so with an older look at what is missing.
+#[tokio::test]
+async fn what_has_arrived_is_never_written_again() {
+    let home = Home::start(false, 0, &[]).await;
+    let api = home.cluster.api();
+    let large = bytes(PIECE + 1_000_000);
+    let files =
+        json!({"files": [{"path": "a", "size": 5}, {"path": "b", "size": large.len()}, {"path": "c", "size": 1}]});
+    let id = api.post::<InputView>("/api/files", &files).await.expect("announced").input.input_id.to_string();
+    let (pieces, body) = piecewise();
+    let request = api.request(Method::POST, &format!("/api/files/{id}"));
+    let request = request.header("Content-Type", "multipart/form-data; boundary=b").body(body);
+    let sending = tokio::spawn({
+        let api = api.clone();
+        async move { api.send(request).await }
+    });
+    pieces.send(Ok(numbered(2, b"x"))).await.expect("sent");
+    // Meanwhile.
+    assert!(part(&api, &id, "a", 0, b"first".to_vec()).await.expect("taken").blake3.is_some());
+    assert!(part(&api, &id, "b", 0, large.clone()).await.expect("taken").blake3.is_some());
+    let rest = [numbered(0, b"other"), numbered(1, &vec![0; large.len()]), numbered(2, b"y"), b"--b--\r\n".to_vec()];
+    for piece in rest {
+        pieces.send(Ok(piece)).await.expect("sent");
+    }
+    drop(pieces);
+    let summary: InputSummaryView = serde_json::from_slice(&sending.await.expect("sent").expect("taken")).expect("it");
+    assert_eq!(summary.missing, 0);
+    for (path, content) in [("a", &b"first"[..]), ("b", &large), ("c", b"x")] {
+        assert!(api.get_bytes(&format!("/api/files/{id}/{path}")).await.expect("it") == content, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_comes_twice_at_a_time_counts_once() {
+    let home = Home::start(false, 0, &[]).await;
+    let api = home.cluster.api();
+    for _ in 0..10 {
+        let files = json!({"files": [{"path": "a", "size": 5}, {"path": "b", "size": 1}]});
+        let id = api.post::<InputView>("/api/files", &files).await.expect("announced").input.input_id.to_string();
+        let calls = (0..20).map(|_| {
+            let (api, id) = (api.clone(), id.clone());
+            tokio::spawn(async move { part(&api, &id, "a", 0, b"first".to_vec()).await })
+        });
+        let taken = futures_util::future::join_all(calls).await;
+        assert!(taken.iter().any(|taken| taken.as_ref().expect("no panic").is_ok()));
+        let view: InputView = api.get(&format!("/api/files/{id}")).await.expect("the input");
+        assert_eq!(view.input.missing, 1, "b has never come");
+    }
+}
+
+#[tokio::test]
+async fn who_goes_before_the_answer_leaves_all_or_nothing() {
+    let home = Home::start(false, 0, &[]).await;
+    let api = home.cluster.api();
+    for pause in 0..60 {
+        let request = api.request(Method::POST, "/api/files").header("Content-Type", "multipart/form-data; boundary=b");
+        let sending = api.send(request.body(form(&[(b"a", b"content")])));
+        let _gone = tokio::time::timeout(std::time::Duration::from_micros(pause * 200), sending).await;
+    }
+    let list: InputListView = api.get("/api/inputs").await.expect("a list");
+    for input in &list.inputs {
+        let content = api.get_bytes(&format!("/api/files/{}/a", input.input_id)).await.expect("it is complete");
+        assert_eq!(content, b"content");
+    }
+    println!("{} of 60 were kept", list.inputs.len());
+    assert_eq!(list.usage.files as usize, list.inputs.len());
+}
+
+#[tokio::test]
+async fn what_is_deleted_twice_at_a_time_counts_once() {
+    let home = Home::start(false, 1, &[]).await;
+    let api = home.cluster.api();
+    let line = "head -c 300000 /dev/zero > /output/a; head -c 200000 /dev/zero > /output/b";
+    let tasks = [api.submit(&shell_task(line)).await, api.submit(&shell_task(line)).await];
+    let [deleted, stays] = tasks.map(|task| task.expect("accepted").task_id);
+    for task in [&deleted, &stays] {
+        api.ended(PATIENCE, task).await;
+    }
+    let calls = (0..40).map(|number| {
+        let path = match number % 3 {
+            0 => format!("/api/files/{deleted}/a"),
+            1 => format!("/api/files/{deleted}"),
+            _ => format!("/api/tasks/{deleted}"),
+        };
+        let api = api.clone();
+        tokio::spawn(async move { api.send(api.request(Method::DELETE, &path)).await.is_ok() })
+    });
+    let deleted = futures_util::future::join_all(calls).await;
+    assert!(deleted.into_iter().any(|deleted| deleted.expect("no panic")));
+    let list: InputListView = api.get("/api/inputs").await.expect("a list");
+    assert_eq!((list.usage.bytes, list.usage.files), (500_000, 2), "those of the other task");
+}
+
+#[tokio::test]
+async fn an_input_that_is_deleted_while_it_comes_leaves_nothing() {
+    let home = Home::start(false, 0, &[]).await;
+    let api = home.cluster.api();
+    let files = json!({"files": [{"path": "a", "size": 3 * PIECE}]});
+    let id = api.post::<InputView>("/api/files", &files).await.expect("announced").input.input_id.to_string();
+    let (pieces, body) = piecewise();
+    let request = api.request(Method::PATCH, &format!("/api/files/{id}/a")).header("Upload-Offset", 0).body(body);
+    let sending = tokio::spawn({
+        let api = api.clone();
+        async move { api.send(request).await }
+    });
+    pieces.send(Ok(bytes(PIECE + 1_000_000))).await.expect("sent");
+    let on_disk = home.cluster.dir().join("master/data/files/inputs").join(&id);
+    eventually(PATIENCE, "a piece is there", || async { (count(&on_disk) > 0).then_some(()) }).await;
+    api.send(api.request(Method::DELETE, &format!("/api/files/{id}"))).await.expect("deleted");
+    // What comes now, and the end.
+    let _refused = pieces.send(Ok(bytes(2 * PIECE - 1_000_000))).await;
+    drop(pieces);
+    let refused = sending.await.expect("sent");
+    assert_eq!(status(refused), 404);
+    eventually(PATIENCE, "nothing stays", || async { (count(&on_disk) == 0).then_some(()) }).await;
+}
+
 #[tokio::test]
 async fn an_upload_that_a_crash_cut_off_leaves_nothing() {
     let mut home = Home::start(false, 0, &[]).await;
     let api = home.cluster.api();
     let files = home.cluster.dir().join("master/data/files");
-    let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Vec<u8>, std::io::Error>>(1);
-    let body = reqwest::Body::wrap_stream(futures_util::stream::unfold(receiver, async |mut receiver| {
-        receiver.recv().await.map(|piece| (piece, receiver))
-    }));
+    let (sender, body) = piecewise();
     let request = api.request(Method::POST, "/api/files").header("Content-Type", "multipart/form-data; boundary=b");
     let sending = tokio::spawn(request.body(body).send());
     let mut head = form(&[(b"a", &bytes(PIECE + 100_000))]);

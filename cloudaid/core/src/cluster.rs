@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use shared::array::{COUNT_VARIABLE, INDEX_VARIABLE};
 use shared::audit::Chain;
-use shared::id::{AttemptKey, Epoch, Fence, InputId, LoginId, SessionId, TaskId, TokenId, UserName, WorkerId};
+use shared::id::{AttemptKey, BlobId, Epoch, Fence, InputId, LoginId, SessionId, TaskId, TokenId, UserName, WorkerId};
 use shared::link::{Assignment, ToWorker};
 use shared::task::Verdict;
 use shared::time::{BootTime, Now};
@@ -41,6 +41,8 @@ pub struct Cluster {
     pub(crate) logins: BTreeMap<LoginId, LoginRecord>,
     pub(crate) audit: Chain,
     pub(crate) inputs: BTreeMap<InputId, InputRecord>,
+    /// The contents that have not arrived, of inputs that are not complete.
+    pub(crate) missing: BTreeMap<InputId, BTreeSet<BlobId>>,
     /// How many of the tasks above read an input.
     pub(crate) input_readers: BTreeMap<InputId, u32>,
     /// What users keep.
@@ -78,10 +80,13 @@ impl Cluster {
                 step::input_files::on_add(self, now.wall, request, (id, user), files, effects);
             }
             Input::InputFilesReceived { request, id, files } => {
-                step::input_files::on_received(self, now.wall, request, id, files, effects);
+                step::input_files::on_received(self, now.wall, request, id, &files, effects);
             }
             Input::DeleteInput { request, id } => step::input_files::on_delete(self, request, id, effects),
-            Input::ExpireInputs { unused_since } => step::input_files::on_expire(self, unused_since, effects),
+            Input::UseInput { id } => step::input_files::on_use(self, now.wall, id, effects),
+            Input::ExpireInputs { unused_since, except } => {
+                step::input_files::on_expire(self, unused_since, &except, effects);
+            }
             Input::DeleteFiles { request, user, files } => {
                 step::files::on_delete(self, request, user, files, effects);
             }

@@ -184,6 +184,12 @@ impl Cluster {
         self.inputs.values()
     }
 
+    /// Whether a content of an input has not arrived.
+    #[must_use]
+    pub fn is_missing(&self, id: InputId, blob: BlobId) -> bool {
+        self.missing.get(&id).is_some_and(|missing| missing.contains(&blob))
+    }
+
     /// How many tasks that have not ended read an input.
     #[must_use]
     pub fn input_readers(&self, id: InputId) -> u32 {

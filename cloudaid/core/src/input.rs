@@ -1,5 +1,6 @@
 //! Everything that can happen to the cluster.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use shared::array::Array;
@@ -78,7 +79,7 @@ pub enum Input {
         request: RequestId,
         /// Which input.
         id: InputId,
-        /// None of them had arrived before.
+        /// Those of them that had arrived before stay as they were.
         files: Arc<[InputFile]>,
     },
     /// A client wants an input forgotten.
@@ -88,10 +89,17 @@ pub enum Input {
         /// Which.
         id: InputId,
     },
+    /// A part of an input has arrived.
+    UseInput {
+        /// Which input.
+        id: InputId,
+    },
     /// Inputs that are not used are to go.
     ExpireInputs {
         /// Those that were last used before.
         unused_since: WallTime,
+        /// But for these, which are being uploaded.
+        except: BTreeSet<InputId>,
     },
     /// A client wants output files forgotten. The store holds them.
     DeleteFiles {

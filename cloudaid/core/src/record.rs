@@ -263,6 +263,8 @@ pub struct Snapshot {
     pub unswept: Vec<Leftover>,
     /// All inputs.
     pub inputs: Vec<InputRecord>,
+    /// The contents of inputs that have not arrived.
+    pub missing: Vec<(InputId, BlobId)>,
     /// What users keep.
     pub file_usage: Vec<(UserName, FileUsage)>,
     /// All workers.

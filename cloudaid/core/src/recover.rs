@@ -71,6 +71,7 @@ impl Cluster {
             audit: snapshot.audit,
             logins: snapshot.logins.into_iter().map(|login| (login.id, login)).collect(),
             inputs: snapshot.inputs.into_iter().map(|input| (input.id, input)).collect(),
+            missing: BTreeMap::new(),
             input_readers: BTreeMap::new(),
             file_usage: snapshot.file_usage.into_iter().collect(),
             users: snapshot.users.into_iter().map(|user| (user.name.clone(), user)).collect(),
@@ -84,6 +85,9 @@ impl Cluster {
             plan_unfinished: false,
             plan_stale: true,
         };
+        for (input, blob) in snapshot.missing {
+            cluster.missing.entry(input).or_default().insert(blob);
+        }
         for (record, progress) in snapshot.tasks {
             let shape = cluster.queue.intern(Shape::of(&record));
             if let Some(key) = &record.key {

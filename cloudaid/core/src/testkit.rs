@@ -121,6 +121,7 @@ impl Saved {
                 self.snapshot.inputs.push(record);
             }
             Change::InputGone(id) => {
+                self.snapshot.missing.retain(|(input, _)| *input != id);
                 self.snapshot.inputs.retain(|other| other.id != id);
                 self.snapshot.unswept.push(Leftover::Input(id));
             }
@@ -131,7 +132,15 @@ impl Saved {
                 self.snapshot.file_usage.retain(|(other, _)| *other != user);
                 self.snapshot.file_usage.push((user, usage));
             }
-            Change::Files(..) | Change::InputFiles(..) => {}
+            Change::InputFiles(id, files) => {
+                for file in files.iter() {
+                    self.snapshot.missing.retain(|other| *other != (id, file.blob));
+                    if file.blake3.is_none() {
+                        self.snapshot.missing.push((id, file.blob));
+                    }
+                }
+            }
+            Change::Files(..) => {}
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
@@ -23,6 +24,8 @@ use crate::master::files::{Content, FileStore};
 /// Sent at a time, and pieces that wait for a slow reader.
 const PIECE: usize = 256 * 1024;
 const WAITING: usize = 4;
+/// Who takes nothing for so long gets no more: a thread waits for them.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// From this size on a zip entry needs 64 bits.
 const LARGE: u64 = u32::MAX as u64;
 
@@ -75,9 +78,16 @@ impl Entry {
 }
 
 /// Streams all entries. What cannot be read breaks the stream off, so that nobody takes a part for the whole.
-pub(super) fn answer(store: FileStore, of: &str, entries: Vec<Entry>, form: Form) -> Response {
+pub(super) fn answer(
+    store: FileStore,
+    of: &str,
+    entries: Vec<Entry>,
+    form: Form,
+    seats: impl Send + 'static,
+) -> Response {
     let (sender, receiver) = mpsc::channel(WAITING);
     tokio::task::spawn_blocking(move || {
+        let _until_the_end = seats;
         let mut out = Pieces { sender: sender.clone(), piece: Vec::with_capacity(PIECE) };
         let written = match form {
             Form::Tar => tar(&store, &entries, &mut out),
@@ -135,11 +145,12 @@ fn open(store: &FileStore, entry: &Entry) -> io::Result<impl Read> {
     Ok(SyncIoBridge::new(StreamReader::new(stream)))
 }
 
-/// Zip has names in UTF-8: other bytes are written as `%XX`.
+/// Zip has names in UTF-8: other bytes are written as `%XX`, and so are backslashes.
 fn escaped(name: &[u8]) -> String {
     let mut text = String::new();
     for chunk in name.utf8_chunks() {
-        text.push_str(chunk.valid());
+        // On Windows it separates folders.
+        text.push_str(&chunk.valid().replace('\\', "%5C"));
         text.extend(chunk.invalid().iter().map(|byte| format!("%{byte:02X}")));
     }
     text
@@ -166,7 +177,8 @@ impl Write for Pieces {
             return Ok(());
         }
         let piece = std::mem::replace(&mut self.piece, Vec::with_capacity(PIECE));
-        self.sender.blocking_send(Ok(piece.into())).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        let sent = tokio::runtime::Handle::current().block_on(self.sender.send_timeout(Ok(piece.into()), PATIENCE));
+        sent.map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 
@@ -178,6 +190,7 @@ mod tests {
     fn a_name_that_is_no_text_can_still_be_told_from_others() {
         assert_eq!(escaped("dir/grün".as_bytes()), "dir/grün");
         assert_eq!(escaped(b"a\xff\xfeb"), "a%FF%FEb");
+        assert_eq!(escaped(br"..\..\evil"), "..%5C..%5Cevil");
     }
 
     #[test]

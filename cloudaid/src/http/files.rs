@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
 use cloudaid_core::files::{FileUsage, InputFile};
 use cloudaid_core::reject::Reject;
+use futures_util::StreamExt;
 use shared::error::{ApiError, ErrorCode};
 use shared::files_of::FilesOf;
 use shared::id::{Elements, TaskRef};
@@ -73,11 +74,12 @@ pub(super) async fn list_or_download(
     if let Some(form) = params.one("archive")? {
         params.finish()?;
         let entries = entries(&state, &principal, of).await?;
-        return Ok(archive::answer(state.files.clone(), &of.to_string(), entries, form));
+        let seats = (state.load.admit_download(&principal)?, state.load.admit_archive()?);
+        return Ok(archive::answer(state.files.clone(), &of.to_string(), entries, form, seats));
     }
     if let Some(path) = path_hex(&mut params)? {
         let (path, content) = find(&state, &principal, of, path, params).await?;
-        return send(&state, &path, content, &headers).await;
+        return send(&state, &principal, &path, content, &headers).await;
     }
     params.finish()?;
     let view = match of {
@@ -104,7 +106,7 @@ pub(super) async fn download(
 ) -> Result<Response, Failure> {
     let path = path_hex(&mut params)?.unwrap_or(path);
     let (path, content) = find(&state, &principal, of, path, params).await?;
-    send(&state, &path, content, &headers).await
+    send(&state, &principal, &path, content, &headers).await
 }
 
 /// `DELETE /api/files/{id}`: an input, or all output files of a task or element.
@@ -202,7 +204,7 @@ async fn find(
         FilesOf::Input(id) => {
             params.finish()?;
             let input = open_input(state, principal, id).await?;
-            let file = inputs::find_file(state.cluster.input_files(id).await?, id, &path)?;
+            let file = inputs::find_file(state, id, &path).await?;
             if file.blake3.is_none() {
                 return Err(Reject::InputIncomplete(id, input.missing).into());
             }
@@ -278,7 +280,13 @@ fn file_view(stored: &StoredFile) -> FileView {
     }
 }
 
-async fn send(state: &Shared, path: &[u8], content: Content, headers: &HeaderMap) -> Result<Response, Failure> {
+async fn send(
+    state: &Shared,
+    principal: &Principal,
+    path: &[u8],
+    content: Content,
+    headers: &HeaderMap,
+) -> Result<Response, Failure> {
     let size = content.size;
     let etag = format!("\"{}\"", hex::encode(content.blake3));
     let says = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
@@ -293,9 +301,13 @@ async fn send(state: &Shared, path: &[u8], content: Content, headers: &HeaderMap
         Part::Range { first, last } => (first, last - first + 1, StatusCode::PARTIAL_CONTENT),
         Part::Unsatisfiable => return Ok(unsatisfiable(size)),
     };
+    let seat = state.load.admit_download(principal)?;
     // Read as they are sent.
     let bytes = state.files.read(content, first..first + length).await;
     let bytes = bytes.map_err(|error| internal("the file cannot be read", &error))?;
+    let bytes = bytes.inspect(move |_| {
+        let _until_the_end = &seat;
+    });
     let mut response = (status, common_headers(path, etag, length), Body::from_stream(bytes)).into_response();
     if status == StatusCode::PARTIAL_CONTENT
         && let Ok(range) = format!("bytes {first}-{}/{size}", first + length - 1).parse()

@@ -12,6 +12,7 @@ use shared::error::{ApiError, ErrorCode};
 use shared::files_of::FilesOf;
 use shared::id::{InputId, UserName};
 use shared::view::{AnnounceRequest, FileUsageView, InputFileView, InputListView, InputSummaryView, InputView};
+use tokio_util::sync::CancellationToken;
 
 use super::error::{Failure, internal, invalid};
 use super::extract::{Caller, FilePath, FilesPath, Params, media_type, read_body};
@@ -20,8 +21,8 @@ use super::steady::Steady;
 use super::visible::{check_files_of, find_input};
 use super::{Shared, json};
 use crate::master::auth::Principal;
-use crate::master::call::Call;
-use crate::master::inputs::Announced;
+use crate::master::handle::files::detached;
+use crate::master::inputs::{Announced, Upload};
 
 /// The largest announcement, in bytes: some 100,000 files.
 const ANNOUNCEMENT_LIMIT: usize = 16 << 20;
@@ -126,9 +127,7 @@ async fn add_form(
     let mut arrived = Vec::new();
     let taken = take_numbered(state, id, &files, &mut form, &mut arrived).await;
     // What came before the form went wrong has come.
-    if !arrived.is_empty() {
-        state.cluster.input_files_received(id, arrived.into()).await?;
-    }
+    make_known(state, id, arrived).await?;
     taken.map(|()| id)
 }
 
@@ -145,10 +144,6 @@ pub(super) async fn append(
     let path = super::files::path_hex(&mut params)?.unwrap_or(path);
     params.finish()?;
     let offset = headers.get(OFFSET).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let offset = offset.ok_or_else(|| {
-        let hint = "give the byte that the body begins with; `GET` of the input tells how much is `received`";
-        invalid("Upload-Offset: is missing or no number", hint)
-    })?;
     let mut body = Steady::new(body);
     let taken = take_part(&state, &principal, (of, &path), (offset, expected), &mut body).await;
     body.drain().await;
@@ -157,7 +152,7 @@ pub(super) async fn append(
             ([(OFFSET, received.to_string())], Json(file_view(&file, received))).into_response()
         }
         Taken::Elsewhere(received) => {
-            let message = format!("Upload-Offset: {received} bytes are there, not {offset}");
+            let message = format!("Upload-Offset: {received} bytes are there, so that the part does not fit");
             let error = ApiError::new(ErrorCode::Conflict, message, "go on from what is there");
             ([(OFFSET, received.to_string())], Failure::from(error)).into_response()
         }
@@ -176,25 +171,35 @@ async fn take_part(
     state: &Shared,
     principal: &Principal,
     (of, path): (FilesOf, &[u8]),
-    (offset, expected): (u64, Option<[u8; 32]>),
+    (offset, expected): (Option<u64>, Option<[u8; 32]>),
     body: &mut Steady,
 ) -> Result<Taken, ApiError> {
     let id = input_only(of)?;
     find_input(state, principal, id).await?;
-    let file = find_file(state.cluster.input_files(id).await?, id, path)?;
+    let offset = offset.ok_or_else(|| {
+        let hint = "give the byte that the body begins with; `GET` of the input tells how much is `received`";
+        invalid("Upload-Offset: is missing or no number", hint)
+    })?;
+    let file = find_file(state, id, path).await?;
     if file.blake3.is_some() {
         let size = file.size;
         return Ok(Taken::Part(file, size));
     }
     let _seat = state.load.admit_stream(principal)?;
-    let mut upload = state.inputs.resume(id, file).await?;
+    let Some(mut upload) = state.inputs.resume(id, &file).await? else {
+        let file = find_file(state, id, path).await?;
+        let size = file.size;
+        return Ok(Taken::Part(file, size));
+    };
     if offset != upload.received() {
         return Ok(Taken::Elsewhere(upload.received()));
     }
-    while let Some(data) = body.next().await? {
+    let replaced = upload.replaced();
+    while let Some(data) = unless(&replaced, body.next()).await? {
         upload.write(data).await?;
     }
-    let (file, received) = upload.end(expected).await?;
+    // To its end, also when the client goes.
+    let (file, received) = detached(upload.end(expected)).await?;
     Ok(Taken::Part(file, received))
 }
 
@@ -215,14 +220,14 @@ async fn take_form(
             let hint = "give each part the path of its file: filename=\"data/a.csv\"";
             invalid("a part of the form is no file", hint)
         })?;
-        let (blob, mut content) = input.begin_file(&path)?;
+        let check = |bytes| match room {
+            Some(room) if !before.plus(FileUsage { bytes, files: 1 }).fits(room) => Err(no_room(principal)),
+            Some(_) | None => Ok(()),
+        };
+        check(0)?;
+        let (blob, mut content) = input.begin_file(&path).await?;
         while let Some(data) = form.data().await? {
-            let size = before.plus(FileUsage { bytes: content.size().saturating_add(data.len() as u64), files: 1 });
-            if room.is_some_and(|room| !size.fits(room)) {
-                let hint = "delete what is not needed: `cloudctl files delete`";
-                let message = format!("{} may keep no more files", principal.user);
-                return Err(ApiError::new(ErrorCode::ResourceExhausted, message, hint));
-            }
+            check(content.size().saturating_add(data.len() as u64))?;
             content.write(data).await.map_err(|error| unwritable(&error))?;
         }
         before = before.plus(FileUsage { bytes: content.size(), files: 1 });
@@ -237,7 +242,7 @@ async fn take_numbered(
     id: InputId,
     files: &[InputFile],
     form: &mut Form<'_>,
-    arrived: &mut Vec<InputFile>,
+    arrived: &mut Vec<(Upload, InputFile)>,
 ) -> Result<(), ApiError> {
     let mut taken = std::collections::BTreeSet::new();
     while let Some(part) = form.next_part().await? {
@@ -249,16 +254,45 @@ async fn take_numbered(
         if file.blake3.is_some() || !taken.insert(number) {
             continue;
         }
-        let mut writer = state.inputs.begin_again(id, file).await?;
-        while let Some(data) = form.data().await? {
-            writer.write(data).await?;
+        let Some(mut upload) = state.inputs.begin_again(id, file).await? else { continue };
+        let replaced = upload.replaced();
+        while let Some(data) = unless(&replaced, form.data()).await? {
+            upload.write(data).await?;
         }
-        arrived.push(writer.whole().await?);
+        let whole = upload.whole().await?;
+        arrived.push((upload, whole));
         if arrived.len() >= TOGETHER {
-            state.cluster.input_files_received(id, std::mem::take(arrived).into()).await?;
+            make_known(state, id, std::mem::take(arrived)).await?;
         }
     }
     Ok(())
+}
+
+/// What comes next, unless somebody else brings the same file meanwhile: this connection may be dead.
+async fn unless<T>(
+    replaced: &CancellationToken,
+    next: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, ApiError> {
+    tokio::select! {
+        next = next => next,
+        () = replaced.cancelled() => {
+            let message = "another upload of this file has taken over";
+            Err(ApiError::new(ErrorCode::Conflict, message, "send each file once"))
+        }
+    }
+}
+
+/// To its end, also when the client goes.
+async fn make_known(state: &Shared, id: InputId, arrived: Vec<(Upload, InputFile)>) -> Result<(), ApiError> {
+    if arrived.is_empty() {
+        return Ok(());
+    }
+    detached(Upload::make_known(state.cluster.clone(), id, arrived)).await
+}
+
+fn no_room(principal: &Principal) -> ApiError {
+    let hint = "delete what is not needed: `cloudctl files delete`";
+    ApiError::new(ErrorCode::ResourceExhausted, format!("{} may keep no more files", principal.user), hint)
 }
 
 fn unwritable(error: &std::io::Error) -> ApiError {
@@ -303,8 +337,8 @@ fn input_only(of: FilesOf) -> Result<InputId, ApiError> {
 }
 
 /// The file of an input by its exact path.
-pub(super) fn find_file(files: Vec<InputFile>, id: InputId, path: &[u8]) -> Result<InputFile, ApiError> {
-    files.into_iter().find(|file| file.path == path).ok_or_else(|| {
+pub(super) async fn find_file(state: &Shared, id: InputId, path: &[u8]) -> Result<InputFile, ApiError> {
+    state.cluster.input_file(id, path).await?.ok_or_else(|| {
         let shown: String = String::from_utf8_lossy(path).chars().take(200).collect();
         let message = format!("{id} has no file `{}`", shown.escape_debug());
         ApiError::new(ErrorCode::FileNotFound, message, format!("`cloudctl files list {id}` lists its files"))
@@ -323,7 +357,6 @@ pub(super) async fn view(state: &Shared, id: InputId) -> Result<InputView, ApiEr
         Some(_) => file.size,
         None => received.get(&file.blob).copied().unwrap_or_default().min(file.size),
     };
-    Call::about(&id.to_string());
     let files = files.iter().map(|file| file_view(file, received(file))).collect();
     Ok(InputView { input: summary(&input, readers), files })
 }

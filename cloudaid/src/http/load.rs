@@ -35,6 +35,9 @@ const STRANGERS_OF_NETWORK: usize = 64;
 const STREAMS_OF_USER: usize = 16;
 /// And announcements of what is going to be uploaded, which are held in memory as a whole.
 const ANNOUNCEMENTS_OF_USER: usize = 2;
+/// And downloads; of all users together, so many archives, each of which takes a thread.
+const DOWNLOADS_OF_USER: usize = 64;
+const ARCHIVES: usize = 64;
 /// And WebSockets.
 const SOCKETS_OF_USER: usize = 1_000;
 /// Refusals of strangers that are noted in the audit log, by network: the log is kept for good, and anybody can be refused.
@@ -51,6 +54,8 @@ pub struct Load {
     of_networks: Counted<IpAddr>,
     of_streams: Counted<UserName>,
     of_announcements: Counted<UserName>,
+    of_downloads: Counted<UserName>,
+    archives: Arc<Semaphore>,
     of_sockets: Counted<UserName>,
     users: DefaultKeyedRateLimiter<UserName>,
     notes: DefaultKeyedRateLimiter<IpAddr>,
@@ -79,6 +84,8 @@ impl Default for Load {
             of_networks: Counted::default(),
             of_streams: Counted::default(),
             of_announcements: Counted::default(),
+            of_downloads: Counted::default(),
+            archives: Arc::new(Semaphore::new(ARCHIVES)),
             of_sockets: Counted::default(),
             notes: RateLimiter::keyed(Quota::per_minute(NOTES_PER_MINUTE)),
             users: RateLimiter::keyed(Quota::per_second(PER_SECOND).allow_burst(BURST)),
@@ -120,6 +127,19 @@ impl Load {
             let message = format!("{} announces {ANNOUNCEMENTS_OF_USER} uploads at a time already", principal.user);
             exhausted(message, "wait for the answers to them")
         })
+    }
+
+    /// Room for one more download of a user, until its last byte is sent.
+    pub(super) fn admit_download(&self, principal: &Principal) -> Result<Share<UserName>, ApiError> {
+        self.of_downloads.take_of(principal, DOWNLOADS_OF_USER).ok_or_else(|| {
+            let message = format!("{} downloads {DOWNLOADS_OF_USER} files at a time already", principal.user);
+            exhausted(message, "wait for some to end")
+        })
+    }
+
+    /// Room for one more archive.
+    pub(super) fn admit_archive(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        enter(&self.archives)
     }
 
     /// Room for one more WebSocket of a user, until it closes.

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::connections::{Connections, Place, Stranger};
+use super::patient::Patient;
 use super::peer::Peer;
 
 /// How long a client may take for the head of a request.
@@ -95,7 +96,8 @@ async fn serve_connection(
         }
     });
     let builder = builder();
-    let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+    let mut connection =
+        std::pin::pin!(builder.serve_connection_with_upgrades(TokioIo::new(Patient::new(stream)), service));
     // hyper's own timer starts only when it knows the version of HTTP.
     let silence = tokio::time::sleep(HEADER_TIMEOUT);
     tokio::pin!(silence);

@@ -57,7 +57,7 @@ impl Steady {
 
 /// Of what was refused before all of it had come, so much is still taken, and for so long: a connection that is closed over
 /// unread bytes is reset, and the reset overtakes the answer (RFC 9112, 9.6).
-const DRAIN: (usize, Duration) = (16 << 20, Duration::from_secs(3));
+const DRAIN: (usize, Duration) = (64 << 20, Duration::from_secs(5));
 
 impl Steady {
     /// Takes what is still on its way, so that the client gets to read why it was refused.

@@ -58,6 +58,7 @@ pub(super) async fn note_foreign(state: &Shared, principal: &Principal, owner: &
 
 /// Refuses whoever asks for files of others, but for admins, of whom it is noted.
 pub(super) async fn check_files_of(state: &Shared, principal: &Principal, user: &UserName) -> Result<(), ApiError> {
+    Call::about(user.as_str());
     note_foreign(state, principal, user).await?;
     if may_see(principal, user) {
         return Ok(());

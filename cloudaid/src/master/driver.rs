@@ -291,6 +291,7 @@ fn request_of(input: &Input) -> Option<RequestId> {
         | Input::WorkerInventoried { .. }
         | Input::Audit { .. }
         | Input::Swept { .. }
+        | Input::UseInput { .. }
         | Input::ExpireInputs { .. }
         | Input::TimerFired => None,
     }

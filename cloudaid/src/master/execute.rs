@@ -10,6 +10,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::accounts::Accounts;
 use super::events::Events;
+use super::file_turns::FileTurns;
 use super::heard::Heard;
 use super::links::Links;
 use super::live::{LiveRuns, Watchers};
@@ -35,6 +36,8 @@ pub(crate) struct Shell {
     pub(crate) pulse: Notify,
     /// Whether the store takes no commits.
     pub(crate) held: AtomicBool,
+    /// Who may change what is known of the files of a task.
+    pub(crate) file_turns: FileTurns,
     /// What can be removed.
     pub(crate) gone: mpsc::UnboundedSender<Leftover>,
     /// Print the last lines of a task's log when it ends.
@@ -61,6 +64,7 @@ impl Shell {
             events: Arc::new(events),
             pulse: Notify::default(),
             held: AtomicBool::new(false),
+            file_turns: FileTurns::default(),
             gone,
             print_task_logs,
         }

@@ -5,7 +5,7 @@
 //! is nothing to escape from. Where the objects are is for configuration to say: in a directory, or in a bucket that
 //! speaks S3.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -15,9 +15,9 @@ use std::sync::Arc;
 use cloudaid_core::files::{FileUsage, Leftover};
 use cloudaid_core::record::FileRecord;
 use futures_util::{StreamExt, TryStreamExt, stream};
-use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
+use object_store::{ObjectStore, ObjectStoreExt};
 use shared::id::{AttemptKey, BlobId, ElementId, InputId};
 
 mod blob;
@@ -93,19 +93,68 @@ impl FileStore {
     }
 
     /// Begins a new content.
-    #[must_use]
-    pub fn write(&self, place: Place, blob: BlobId) -> BlobWriter {
-        self.resume(place, blob, Progress::default())
+    ///
+    /// # Errors
+    /// None: nothing is written yet.
+    pub async fn write(&self, place: Place, blob: BlobId) -> io::Result<BlobWriter> {
+        self.resume(place, blob, Progress::default()).await
     }
 
-    /// Goes on with a content of which whole pieces are there.
-    #[must_use]
-    pub fn resume(&self, place: Place, blob: BlobId, progress: Progress) -> BlobWriter {
+    /// Goes on with a content of which so much is there.
+    ///
+    /// # Errors
+    /// What is there cannot be read.
+    pub async fn resume(&self, place: Place, blob: BlobId, progress: Progress) -> io::Result<BlobWriter> {
         let part = match self.kind {
             Kind::Local => LOCAL_PART,
             Kind::Remote => REMOTE_PART,
         };
-        BlobWriter::new(Arc::clone(&self.objects), part, (place, blob), progress)
+        let there = Content { place, blob: Some(blob), blake3: [0; 32], size: progress.size };
+        let whole = progress.size - progress.size % PIECE;
+        let tail = self.read(there, whole..progress.size).await?.try_collect().await?;
+        BlobWriter::new(Arc::clone(&self.objects), part, (place, blob), (progress, tail)).await
+    }
+
+    /// How many bytes of a content are there.
+    ///
+    /// # Errors
+    /// It cannot be looked at.
+    pub async fn arrived(&self, place: Place, blob: BlobId) -> io::Result<u64> {
+        let mut arrived = 0;
+        for number in 0.. {
+            match self.objects.head(&place.piece(blob, number)).await {
+                Ok(piece) => arrived += piece.size,
+                Err(object_store::Error::NotFound { .. }) => break,
+                Err(error) => return Err(failed(error)),
+            }
+            if !arrived.is_multiple_of(PIECE) {
+                break;
+            }
+        }
+        Ok(arrived)
+    }
+
+    /// The same of all contents that stand together.
+    ///
+    /// # Errors
+    /// They cannot be listed.
+    pub async fn all_arrived(&self, place: Place) -> io::Result<BTreeMap<BlobId, u64>> {
+        let mut listed = self.objects.list(Some(&place.folder()));
+        let mut pieces: BTreeMap<(BlobId, u64), u64> = BTreeMap::new();
+        while let Some(object) = listed.try_next().await.map_err(failed)? {
+            let piece = object.location.filename().and_then(|name| name.split_once('.'));
+            let piece = piece.and_then(|(blob, number)| Some((blob.parse().ok()?, number.parse().ok()?)));
+            pieces.extend(piece.map(|piece| (piece, object.size)));
+        }
+        let mut arrived: BTreeMap<BlobId, u64> = BTreeMap::new();
+        for ((blob, number), size) in pieces {
+            let sum = arrived.entry(blob).or_default();
+            // What comes after a gap cannot be gone on from.
+            if *sum == number * PIECE {
+                *sum += size;
+            }
+        }
+        Ok(arrived)
     }
 
     /// Bytes of a content, from the first to before the last. They are read as they are taken.
@@ -300,7 +349,7 @@ mod tests {
         assert!(!directory.join(TEMPORARY).exists(), "of an earlier version");
         assert_eq!(fs::metadata(&directory).expect("there").permissions().mode() & 0o777, 0o700);
         let place = contract::place(1);
-        let mut writer = store.write(place, BlobId(7.into()));
+        let mut writer = store.write(place, BlobId(7.into())).await.expect("begun");
         writer.write(vec![1; 3 * LOCAL_PART].into()).await.expect("written");
         // As if the process had been killed: nothing is cleaned up.
         std::mem::forget(writer);

@@ -36,7 +36,7 @@ use crate::store::{Store, StoreError, StoredTask, TaskCursor, TaskQuery};
 
 mod audit;
 mod elements;
-mod files;
+pub(crate) mod files;
 mod people;
 mod repair;
 mod retry;
@@ -161,16 +161,6 @@ impl ClusterHandle {
             }
             answer => answer.map(|_done| ()),
         }
-    }
-
-    /// Forgets a task that has ended, with all that it left.
-    ///
-    /// # Errors
-    /// Not found, or not ended.
-    pub async fn delete(&self, task: TaskId) -> Result<(), ApiError> {
-        let user = self.stored(task.into()).await?.record.user.clone();
-        let files = self.size_of_files(task).await?;
-        self.ask(|request| Input::DeleteTask { request, task, user, files }).await.map(|_done| ())
     }
 
     /// How many tasks there are in each state, of those that a query selects.

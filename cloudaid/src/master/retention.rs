@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::handle::ClusterHandle;
+use super::inputs::Inputs;
 use crate::clock;
 use crate::config::FileSettings;
 
@@ -18,20 +19,21 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 const TASKS: usize = 1000;
 
 /// Until the end. What cannot be done now is done later.
-pub(super) async fn run(cluster: ClusterHandle, settings: FileSettings, shutdown: CancellationToken) {
+pub(super) async fn run(cluster: ClusterHandle, inputs: Inputs, settings: FileSettings, shutdown: CancellationToken) {
     let Some(shortest) = settings.retention.into_iter().chain(settings.input_retention).min() else { return };
     let mut turns = interval((shortest / 10).clamp(PAUSES.0, PAUSES.1));
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while shutdown.run_until_cancelled(turns.tick()).await.is_some() {
-        if let Err(error) = turn(&cluster, &settings).await {
+        if let Err(error) = turn(&cluster, &inputs, &settings).await {
             warn!("Files that are old enough to go stay for now: {}", error.message);
         }
     }
 }
 
-async fn turn(cluster: &ClusterHandle, settings: &FileSettings) -> Result<(), ApiError> {
+async fn turn(cluster: &ClusterHandle, inputs: &Inputs, settings: &FileSettings) -> Result<(), ApiError> {
+    inputs.prune().await?;
     if let Some(retention) = settings.input_retention {
-        cluster.expire_inputs(ago(retention)).await?;
+        cluster.expire_inputs(ago(retention), inputs.open()).await?;
     }
     let Some(retention) = settings.retention else { return Ok(()) };
     loop {

@@ -13,7 +13,7 @@ use cloudaid_core::record::{
 };
 use parking_lot::Mutex;
 use shared::audit::{AuditEntry, Chain};
-use shared::id::{ElementId, Elements, InputId, LoginId, TaskId, TokenId, UserName, WorkerId};
+use shared::id::{BlobId, ElementId, Elements, InputId, LoginId, TaskId, TokenId, UserName, WorkerId};
 use shared::task::{AttemptState, TaskState};
 use shared::time::WallTime;
 use shared::view::TaskCounts;
@@ -154,6 +154,10 @@ impl Store for MemoryStore {
         Ok(self.facts.lock().input_files.get(&id).into_iter().flat_map(BTreeMap::values).cloned().collect())
     }
 
+    async fn find_input_file(&self, id: InputId, path: Vec<u8>) -> Result<Option<InputFile>, StoreError> {
+        Ok(self.facts.lock().input_files.get(&id).and_then(|files| files.get(&path)).cloned())
+    }
+
     async fn list_tasks_with_files(&self, ended_before: WallTime, limit: usize) -> Result<Vec<TaskId>, StoreError> {
         let facts = self.facts.lock();
         let has_ended = |task: &TaskId| {
@@ -238,11 +242,17 @@ impl Facts {
                 .map_or_else(Chain::default, |entry| Chain { sequence: entry.sequence, seal: entry.seal }),
             unswept: self.unswept.iter().copied().collect(),
             inputs: self.inputs.values().cloned().collect(),
+            missing: self.missing().collect(),
             file_usage: self.file_usage.iter().map(|(user, usage)| (user.clone(), *usage)).collect(),
             workers: self.workers.values().cloned().collect(),
             tasks: open.cloned().collect(),
             attempts: live.cloned().collect(),
         }
+    }
+
+    fn missing(&self) -> impl Iterator<Item = (InputId, BlobId)> {
+        let all = self.input_files.iter().flat_map(|(id, files)| files.values().map(move |file| (*id, file)));
+        all.filter(|(_, file)| file.blake3.is_none()).map(|(id, file)| (id, file.blob))
     }
 
     /// Whether the batch fits to what is known; asked before anything of it is applied.

@@ -126,6 +126,10 @@ impl Store for SqliteStore {
         self.readers.read(move |connection| lookup::input_files(connection, id)).await
     }
 
+    async fn find_input_file(&self, id: InputId, path: Vec<u8>) -> Result<Option<InputFile>, StoreError> {
+        self.readers.read(move |connection| lookup::input_file(connection, id, &path)).await
+    }
+
     async fn list_tasks_with_files(&self, ended_before: WallTime, limit: usize) -> Result<Vec<TaskId>, StoreError> {
         self.readers.read(move |connection| lookup::tasks_with_files(connection, ended_before, limit)).await
     }

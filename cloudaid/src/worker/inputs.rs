@@ -129,7 +129,7 @@ impl Inputs {
 fn refused(status: &Status) -> Broken {
     let reason = describe_status(status);
     match status.code() {
-        Code::FailedPrecondition | Code::NotFound | Code::Unimplemented | Code::InvalidArgument => {
+        Code::FailedPrecondition | Code::DataLoss | Code::NotFound | Code::Unimplemented | Code::InvalidArgument => {
             Broken::Never(reason)
         }
         _ => Broken::Master(reason),

@@ -28,7 +28,11 @@ pub(super) async fn run(args: &FilesArgs, session: &Session<'_>) -> Result<Done,
 async fn list(args: &ListFilesArgs, session: &Session<'_>) -> Result<Done, CtlError> {
     let limit = (!args.all).then_some(args.limit);
     let more = |_| "there are more: --all or --limit N".to_owned();
-    if let Some(Ok(of)) = args.of.as_deref().map(str::parse::<FilesOf>) {
+    // A user may have such a name too, but what begins so is meant for an id.
+    let id = args.of.as_deref().filter(|of| of.starts_with("task-") || of.starts_with("input-"));
+    if let Some(of) = id.map(str::parse::<FilesOf>) {
+        let of =
+            of.map_err(|error| CtlError::usage(error.to_string(), "`cloudctl files list --inputs` shows yours"))?;
         return Ok(match of {
             FilesOf::Task(task) => View::Files(session.client.files(task).await?),
             FilesOf::Input(input) => View::Input(session.client.input(input).await?),

@@ -23,9 +23,12 @@ pub(super) async fn run(
 ) -> Result<Done, CtlError> {
     let (image, paths) = image_and_input(image, args)?;
     let mut overrides = Overrides::read(args, worker)?;
-    if !paths.is_empty() {
-        overrides.read_input(input(paths, args.dry_run, session).await?);
+    let input = Input::of(paths)?;
+    if let (Some(image), Input::Here(_), false) = (image, &input, args.dry_run) {
+        // Nothing is sent for a task that would be refused.
+        session.client.dry_run(&overrides.task(image)).await?;
     }
+    overrides.read_input(input.bring(args.dry_run, session).await?);
     match (image, &args.file) {
         (Some(image), _) => one(overrides.task(image), args, session).await,
         (None, Some(path)) => {
@@ -52,19 +55,45 @@ fn image_and_input<'a>(
     }
 }
 
-/// What was uploaded before, or is now. A dry run only looks whether it could be; then there is none.
-async fn input(paths: &[PathBuf], dry_run: bool, session: &Session<'_>) -> Result<Option<InputId>, CtlError> {
-    if let [only] = paths
-        && let Some(Ok(id)) = only.to_str().filter(|text| text.starts_with("input-")).map(str::parse)
-        && !only.exists()
-    {
-        return Ok(Some(id));
+/// What `--input` is about.
+enum Input<'a> {
+    /// Nothing.
+    None,
+    /// What was uploaded before.
+    There(InputId),
+    /// What has still to be.
+    Here(&'a [PathBuf]),
+}
+
+impl<'a> Input<'a> {
+    fn of(paths: &'a [PathBuf]) -> Result<Self, CtlError> {
+        let id = |path: &PathBuf| {
+            let text = path.to_str().filter(|text| text.starts_with("input-") && !path.exists());
+            text.and_then(|text| text.parse().ok())
+        };
+        match paths {
+            [] => Ok(Self::None),
+            [only] => Ok(id(only).map_or(Self::Here(paths), Self::There)),
+            several if several.iter().any(|path| id(path).is_some()) => Err(CtlError::usage(
+                "the id of an input stands alone",
+                "give files and folders, or one id: a task reads one input",
+            )),
+            several => Ok(Self::Here(several)),
+        }
     }
-    if dry_run {
-        upload::look(paths)?;
-        return Ok(None);
+
+    /// What is there in the end. A dry run only says what would be sent.
+    async fn bring(&self, dry_run: bool, session: &Session<'_>) -> Result<Option<InputId>, CtlError> {
+        match self {
+            Self::None => Ok(None),
+            Self::There(id) => Ok(Some(*id)),
+            Self::Here(paths) if dry_run => {
+                session.terminal.remark(format!("would upload {}", upload::look(paths)?));
+                Ok(None)
+            }
+            Self::Here(paths) => Ok(Some(upload::run(paths, None, session).await?.input.input_id)),
+        }
     }
-    Ok(Some(upload::run(paths, None, session).await?.input.input_id))
 }
 
 async fn one(request: SubmitRequest, args: &SubmitArgs, session: &Session<'_>) -> Result<Done, CtlError> {

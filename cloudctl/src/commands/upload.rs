@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use shared::error::exit;
 use shared::id::InputId;
+use shared::resources::Bytes;
 use shared::view::{AnnounceRequest, AnnouncedFile, InputFileView, InputView};
 
 use self::collect::{LocalFile, collect};
@@ -20,10 +21,17 @@ use crate::render::Progress;
 
 /// Files of this size and more go one by one, each from where it was cut off; smaller ones together.
 const LARGE: u64 = 8 << 20;
+/// From this size on it may take so long that somebody interrupts it.
+const LONG: u64 = 64 << 20;
 
-/// Whether all of it can be read; nothing is sent.
-pub(super) fn look(paths: &[PathBuf]) -> Result<(), CtlError> {
-    collect(paths).map(drop)
+/// How much it is, in words; nothing is sent.
+pub(super) fn look(paths: &[PathBuf]) -> Result<String, CtlError> {
+    let files = collect(paths)?;
+    let count = match files.len() {
+        1 => "1 file".to_owned(),
+        count => format!("{count} files"),
+    };
+    Ok(format!("{count} ({})", Bytes(files.values().map(|file| file.size).sum())))
 }
 
 /// Uploads all of it, over broken connections too, or goes on with what an earlier call has begun. Returns what is there
@@ -43,6 +51,9 @@ pub(super) async fn run(
         }
     };
     let id = view.input.input_id;
+    if view.input.bytes >= LONG {
+        session.terminal.remark(format!("if it is interrupted, `cloudctl files upload --resume {id}` goes on with it"));
+    }
     let sent = send(&files, &view, session).await;
     if let Err(error) = &sent
         && error.is_transient()

@@ -1,5 +1,6 @@
 //! Files that users upload for tasks to read.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use shared::id::{InputId, RequestId, UserName};
@@ -23,9 +24,11 @@ pub(crate) fn on_add(
 ) {
     let size = FileUsage::of(files.iter().map(|file| file.size));
     let answer = cluster.check_room(&user, size).map(|()| {
-        let missing = files.iter().filter(|file| file.blake3.is_none()).count() as u64;
+        let missing: BTreeSet<_> = files.iter().filter(|file| file.blake3.is_none()).map(|file| file.blob).collect();
+        let count = missing.len() as u64;
+        cluster.missing.insert(id, missing);
         super::files::change_usage(cluster, &user, |usage| usage.plus(size), effects);
-        let record = InputRecord { id, user, size, missing, created_at: at, used_at: at };
+        let record = InputRecord { id, user, size, missing: count, created_at: at, used_at: at };
         save(cluster, record, effects);
         effects.push(Effect::Save(Change::InputFiles(id, files)));
         Answer::Done
@@ -33,25 +36,34 @@ pub(crate) fn on_add(
     effects.push(Effect::Reply(request, answer));
 }
 
-/// Files that have arrived, none of which had before.
+/// Files that have arrived. What had arrived before never changes.
 pub(crate) fn on_received(
     cluster: &mut Cluster,
     at: WallTime,
     request: RequestId,
     id: InputId,
-    files: Arc<[InputFile]>,
+    files: &[InputFile],
     effects: &mut Vec<Effect>,
 ) {
-    let answer = match cluster.inputs.get(&id) {
+    let answer = match cluster.inputs.get(&id).cloned() {
         None => Err(Reject::InputNotFound(id)),
         Some(record) => {
-            let missing = record.missing.saturating_sub(files.len() as u64);
-            save(cluster, InputRecord { missing, used_at: at, ..record.clone() }, effects);
-            effects.push(Effect::Save(Change::InputFiles(id, files)));
+            let missing = cluster.missing.entry(id).or_default();
+            let new: Arc<[_]> = files.iter().filter(|file| missing.remove(&file.blob)).cloned().collect();
+            let left = missing.len() as u64;
+            save(cluster, InputRecord { missing: left, used_at: at, ..record }, effects);
+            if !new.is_empty() {
+                effects.push(Effect::Save(Change::InputFiles(id, new)));
+            }
             Ok(Answer::Done)
         }
     };
     effects.push(Effect::Reply(request, answer));
+}
+
+/// A part of it has arrived.
+pub(crate) fn on_use(cluster: &mut Cluster, at: WallTime, id: InputId, effects: &mut Vec<Effect>) {
+    touch(cluster, at, id, effects);
 }
 
 /// What a task reads stays until it ends.
@@ -68,8 +80,14 @@ pub(crate) fn on_delete(cluster: &mut Cluster, request: RequestId, id: InputId, 
 }
 
 /// Forgets what nobody has read or added to since then.
-pub(crate) fn on_expire(cluster: &mut Cluster, unused_since: WallTime, effects: &mut Vec<Effect>) {
-    let unused = cluster.inputs.values().filter(|input| input.used_at < unused_since);
+pub(crate) fn on_expire(
+    cluster: &mut Cluster,
+    unused_since: WallTime,
+    except: &BTreeSet<InputId>,
+    effects: &mut Vec<Effect>,
+) {
+    let is_unused = |input: &&InputRecord| input.used_at < unused_since && !except.contains(&input.id);
+    let unused = cluster.inputs.values().filter(is_unused);
     let unused: Vec<_> = unused.map(|input| input.id).filter(|id| cluster.input_readers(*id) == 0).collect();
     for id in unused {
         forget(cluster, id, effects);
@@ -113,12 +131,16 @@ fn touch(cluster: &mut Cluster, at: WallTime, id: InputId, effects: &mut Vec<Eff
 }
 
 fn save(cluster: &mut Cluster, record: InputRecord, effects: &mut Vec<Effect>) {
+    if record.missing == 0 {
+        cluster.missing.remove(&record.id);
+    }
     effects.push(Effect::Save(Change::Input(record.clone())));
     cluster.inputs.insert(record.id, record);
 }
 
 fn forget(cluster: &mut Cluster, id: InputId, effects: &mut Vec<Effect>) {
     let Some(record) = cluster.inputs.remove(&id) else { return };
+    cluster.missing.remove(&id);
     super::files::change_usage(cluster, &record.user, |usage| usage.minus(record.size), effects);
     effects.push(Effect::Save(Change::InputGone(id)));
     effects.push(Effect::Publish(Event::FilesDeleted { user: record.user, leftovers: vec![Leftover::Input(id)] }));

@@ -30,7 +30,7 @@ fn delete(world: &mut World) -> Result<Answer, Reject> {
 
 fn expire(world: &mut World) -> Vec<String> {
     let unused_since = WallTime(world.now.wall.0 - 1000);
-    brief(&world.step(Input::ExpireInputs { unused_since }))
+    brief(&world.step(Input::ExpireInputs { unused_since, except: Default::default() }))
 }
 
 /// Submits a task that reads the input.
@@ -67,6 +67,39 @@ fn an_input_can_be_read_when_all_of_it_has_arrived() {
     };
     assert!(matches!(answer, Ok(Answer::Submitted(_))));
     assert_eq!(assigned(&effects)[0].1.input, Some(ID), "its worker is told");
+}
+
+#[test]
+fn what_has_arrived_counts_once_and_never_changes() {
+    let mut world = World::default();
+    add(&mut world, &[file("a", 5, false), file("b", 3, false)]).0.expect("added");
+    let mut receive = |files: &[InputFile]| {
+        let files = Arc::from(files);
+        let (answer, effects) = world.ask(|request| Input::InputFilesReceived { request, id: ID, files });
+        answer.expect("taken");
+        brief(&effects)
+    };
+    let first = receive(&[file("a", 5, true)]);
+    assert_eq!(first, ["save input 7 of ada, 1 missing", "save input files 7 x1", "reply done"]);
+    // Again, with another digest, and beside one that is new.
+    let other = InputFile { blake3: Some([9; 32]), ..file("a", 5, true) };
+    assert_eq!(receive(std::slice::from_ref(&other)), ["save input 7 of ada, 1 missing", "reply done"]);
+    let both = receive(&[other, file("b", 3, true)]);
+    assert_eq!(both, ["save input 7 of ada, 0 missing", "save input files 7 x1", "reply done"]);
+}
+
+#[test]
+fn what_is_being_uploaded_is_in_use() {
+    let mut world = World::default();
+    add(&mut world, &[file("a", 5, false)]).0.expect("added");
+    world.pass(std::time::Duration::from_secs(2));
+    let unused_since = WallTime(world.now.wall.0 - 1000);
+    let effects = world.step(Input::ExpireInputs { unused_since, except: [ID].into() });
+    assert_eq!(brief(&effects), [""; 0]);
+    world.step(Input::UseInput { id: ID });
+    assert_eq!(expire(&mut world), [""; 0], "a part has arrived just now");
+    world.pass(std::time::Duration::from_secs(2));
+    assert_eq!(expire(&mut world).len(), 2);
 }
 
 #[test]

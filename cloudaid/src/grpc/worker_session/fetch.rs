@@ -74,7 +74,9 @@ async fn send_file(
         Ok(sent) => sent?,
         Err(error) => {
             tracing::error!("A file of {id} cannot be read: {error}");
-            let status = Status::unavailable("the file store failed; the master's log says more");
+            let message = "the file store failed; the master's log says more";
+            let is_lost = matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidData);
+            let status = if is_lost { Status::data_loss(message) } else { Status::unavailable(message) };
             send(Err(status)).await?;
             return Err(Broken::Gone);
         }

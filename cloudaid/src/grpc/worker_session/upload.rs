@@ -10,6 +10,7 @@ use tonic::{Status, Streaming};
 
 use crate::grpc::{GrpcState, status};
 use crate::master::files::{Upload, UploadError};
+use crate::master::handle::files::detached;
 
 /// Takes the whole stream. What was written before it broke off is removed.
 pub(super) async fn take(
@@ -33,24 +34,26 @@ pub(super) async fn take(
     }
     let files: Arc<[_]> = upload.files().map_err(|error| refused(&error))?.into();
     let receipt = proto::FileReceipt { files: files.len() as u32, bytes: files.iter().map(|file| file.size).sum() };
-    match state.cluster.files_stored(worker.clone(), key, files).await {
-        Ok(()) => {
+    let (cluster, by) = (state.cluster.clone(), worker.clone());
+    // To its end, also when the worker goes: what is recorded must not be taken for what is not.
+    let stored = detached(async move {
+        let stored = cluster.files_stored(by, key, files).await;
+        // Only what was refused for good is known to be nobody's.
+        if !matches!(&stored, Err(error) if matches!(error.code, ErrorCode::Conflict | ErrorCode::ResourceExhausted)) {
             upload.keep();
-            Ok(receipt)
         }
-        Err(error) => {
-            // Only what was refused for good is known to be nobody's.
-            if !matches!(error.code, ErrorCode::Conflict | ErrorCode::ResourceExhausted) {
-                upload.keep();
-            }
-            Err(if error.code == ErrorCode::Conflict { given_up(&worker, &error) } else { status(&error) })
-        }
+        stored
+    });
+    match stored.await {
+        Ok(()) => Ok(receipt),
+        Err(error) if error.code == ErrorCode::Conflict => Err(given_up(&worker, &error)),
+        Err(error) => Err(status(&error)),
     }
 }
 
 async fn take_frame(upload: &mut Upload, frame: proto::FileFrame) -> Result<(), Status> {
     let taken = match frame.content {
-        Some(Content::Begin(begin)) => upload.begin_file(begin.path.to_vec(), begin.size),
+        Some(Content::Begin(begin)) => upload.begin_file(begin.path.to_vec(), begin.size).await,
         Some(Content::Data(data)) => upload.write(data).await,
         Some(Content::End(end)) => {
             let digest = <[u8; 32]>::try_from(&end.blake3[..]);

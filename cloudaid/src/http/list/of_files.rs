@@ -105,8 +105,7 @@ fn input_paths(routes: Routes) -> Routes {
             .answers::<InputSummaryView>(OK, "What is there now")
             .refused(&[FileNotFound, Conflict, Timeout, TooLarge]))
         .patch("/api/files/{id}/{*path}", Change, inputs::append, input_id(doc("Upload a file of an input, or go on with it"))
-            .about("What is not a whole piece of 8 MiB is dropped when a call ends before the file does: `received` tells \
-                    where to go on.")
+            .about("A part may end anywhere: `received` tells where to go on, also of one that was cut off.")
             .path("path", text(), "Below /input")
             .query("path_hex", pattern("^([0-9a-f]{2})*$"), "The path in hex, for names that are not UTF-8")
             .query("blake3", pattern("^[0-9a-fA-F]{64}$"), "Of the whole file: if it is another, nothing of it is kept")

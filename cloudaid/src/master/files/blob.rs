@@ -71,14 +71,24 @@ pub struct Progress {
 }
 
 impl BlobWriter {
-    /// Goes on from `kept`, which are whole pieces.
-    pub(super) fn new(
+    /// Goes on from `kept`; `tail` are those of its bytes that make no whole piece, which is written anew.
+    pub(super) async fn new(
         objects: Arc<dyn ObjectStore>,
         part: usize,
         (place, blob): (Place, BlobId),
-        kept: Progress,
-    ) -> Self {
-        Self { objects, part, place, blob, piece: None, now: kept.clone(), kept }
+        (kept, tail): (Progress, Vec<Bytes>),
+    ) -> io::Result<Self> {
+        let mut writer = Self { objects, part, place, blob, piece: None, now: kept.clone(), kept };
+        for data in tail {
+            writer.piece(writer.now.size / PIECE).put(data).await.map_err(failed)?;
+        }
+        Ok(writer)
+    }
+
+    /// The present piece, which has this number.
+    fn piece(&mut self, number: u64) -> &mut BufWriter {
+        let Self { objects, part, place, blob, piece, .. } = self;
+        piece.get_or_insert_with(|| BufWriter::with_capacity(Arc::clone(objects), place.piece(*blob, number), *part))
     }
 
     /// What stays if this is dropped now.
@@ -104,17 +114,22 @@ impl BlobWriter {
             self.now.hasher.update(&next);
             let number = self.now.size / PIECE;
             self.now.size += next.len() as u64;
-            let piece = self.piece.get_or_insert_with(|| {
-                let path = self.place.piece(self.blob, number);
-                BufWriter::with_capacity(Arc::clone(&self.objects), path, self.part)
-            });
-            piece.put(next).await.map_err(failed)?;
+            self.piece(number).put(next).await.map_err(failed)?;
             if self.now.size.is_multiple_of(PIECE) {
                 self.end_piece().await?;
                 self.kept = self.now.clone();
             }
         }
         Ok(())
+    }
+
+    /// Keeps what has come so far, also what makes no whole piece: another writer can go on from here.
+    ///
+    /// # Errors
+    /// It cannot be kept.
+    pub async fn pause(mut self) -> io::Result<Progress> {
+        self.end_piece().await?;
+        Ok(self.now)
     }
 
     /// Ends the content, which is durable then. Returns its BLAKE3.

@@ -15,7 +15,7 @@ use futures_util::TryStreamExt;
 use shared::id::{AttemptKey, BlobId, ElementId, Epoch, Fence, TaskId};
 use ulid::Ulid;
 
-use super::{FileStore, PIECE, Place, Upload, UploadError, output};
+use super::{Content, FileStore, PIECE, Place, Progress, Upload, UploadError, output};
 
 /// Opens one place for files, which is empty at first.
 #[async_trait]
@@ -39,6 +39,7 @@ macro_rules! file_store_contract {
             what_is_not_kept_is_removed,
             any_part_of_a_large_file_is_read,
             what_is_damaged_is_not_given_out,
+            a_content_is_gone_on_with_from_any_byte,
             tasks_go_with_all_their_files,
             leftovers_of_a_crash_are_tidied);
     };
@@ -69,7 +70,7 @@ fn digest(data: &[u8]) -> [u8; 32] {
 }
 
 async fn put(upload: &mut Upload, path: &[u8], data: &[u8]) {
-    upload.begin_file(path.to_vec(), data.len() as u64).expect("begin");
+    upload.begin_file(path.to_vec(), data.len() as u64).await.expect("begin");
     for piece in data.chunks(300_000) {
         upload.write(Bytes::copy_from_slice(piece)).await.expect("write");
     }
@@ -127,22 +128,22 @@ pub async fn the_last_of_a_name_wins(factory: &dyn FileStoreFactory) {
 
 pub async fn what_does_not_match_is_refused_and_leaves_nothing(factory: &dyn FileStoreFactory) {
     let store = factory.open().await;
-    let begun = || {
+    let begun = async || {
         let mut upload = store.begin(key(1), None);
-        upload.begin_file(b"a".to_vec(), 4).expect("begin");
+        upload.begin_file(b"a".to_vec(), 4).await.expect("begin");
         upload
     };
-    let mut upload = begun();
+    let mut upload = begun().await;
     upload.write(Bytes::from_static(b"data")).await.expect("write");
     assert!(matches!(upload.end_file(digest(b"other")).await, Err(UploadError::Checksum(_))));
     drop(upload);
 
-    let mut upload = begun();
+    let mut upload = begun().await;
     upload.write(Bytes::from_static(b"dat")).await.expect("write");
     assert!(matches!(upload.end_file(digest(b"dat")).await, Err(UploadError::Size { announced: 4, received: 3, .. })));
     drop(upload);
 
-    let mut upload = begun();
+    let mut upload = begun().await;
     let long = upload.write(Bytes::from_static(b"data!")).await;
     assert!(matches!(long, Err(UploadError::Size { announced: 4, received: 5, .. })));
     drop(upload);
@@ -154,12 +155,12 @@ pub async fn frames_out_of_order_are_refused(factory: &dyn FileStoreFactory) {
     let mut upload = store.begin(key(1), None);
     assert!(matches!(upload.write(Bytes::from_static(b"x")).await, Err(UploadError::NoFile)));
     assert!(matches!(upload.end_file(digest(b"")).await, Err(UploadError::NoFile)));
-    upload.begin_file(b"a".to_vec(), 1).expect("begin");
-    assert!(matches!(upload.begin_file(b"b".to_vec(), 1), Err(UploadError::StillOpen(_))));
+    upload.begin_file(b"a".to_vec(), 1).await.expect("begin");
+    assert!(matches!(upload.begin_file(b"b".to_vec(), 1).await, Err(UploadError::StillOpen(_))));
     assert!(matches!(upload.files(), Err(UploadError::StillOpen(_))));
     let mut upload = store.begin(key(1), None);
     for bad in [&b"../x"[..], b"/x", b"", b"a\0"] {
-        assert!(matches!(upload.begin_file(bad.to_vec(), 1), Err(UploadError::Path { .. })), "{bad:?}");
+        assert!(matches!(upload.begin_file(bad.to_vec(), 1).await, Err(UploadError::Path { .. })), "{bad:?}");
     }
 }
 
@@ -167,11 +168,11 @@ pub async fn what_there_is_no_room_for_is_refused_at_once(factory: &dyn FileStor
     let store = factory.open().await;
     let mut upload = store.begin(key(1), Some(FileUsage { bytes: 10, files: 2 }));
     put(&mut upload, b"a", b"1234").await;
-    assert!(matches!(upload.begin_file(b"b".to_vec(), 7), Err(UploadError::NoRoom(_))));
+    assert!(matches!(upload.begin_file(b"b".to_vec(), 7).await, Err(UploadError::NoRoom(_))));
     drop(upload);
     let mut upload = store.begin(key(1), Some(FileUsage { bytes: 10, files: 1 }));
     put(&mut upload, b"a", b"").await;
-    assert!(matches!(upload.begin_file(b"b".to_vec(), 0), Err(UploadError::NoRoom(_))));
+    assert!(matches!(upload.begin_file(b"b".to_vec(), 0).await, Err(UploadError::NoRoom(_))));
 }
 
 pub async fn an_upload_without_files_is_one(factory: &dyn FileStoreFactory) {
@@ -183,7 +184,7 @@ pub async fn what_is_not_kept_is_removed(factory: &dyn FileStoreFactory) {
     let mut upload = store.begin(key(1), None);
     put(&mut upload, b"whole", b"content").await;
     let large = vec![7; usize::try_from(PIECE).expect("small") + 1_000_000];
-    upload.begin_file(b"broken off".to_vec(), 2 * large.len() as u64).expect("begin");
+    upload.begin_file(b"broken off".to_vec(), 2 * large.len() as u64).await.expect("begin");
     upload.write(Bytes::from(large)).await.expect("write");
     assert!(store.names(place(1)).await.expect("listed").len() >= 2);
     drop(upload);
@@ -217,6 +218,34 @@ pub async fn what_is_damaged_is_not_given_out(factory: &dyn FileStoreFactory) {
     store.remove_content(&of(7)).await.expect("removed");
     store.remove_content(&of(7)).await.expect("removed twice");
     assert!(store.read(of(7), 0..7).await.is_err(), "gone");
+}
+
+pub async fn a_content_is_gone_on_with_from_any_byte(factory: &dyn FileStoreFactory) {
+    let store = factory.open().await;
+    let (place, blob) = (place(1), BlobId(7.into()));
+    let content: Vec<u8> = (0..PIECE + 1_000_000).map(|at| (at % 251) as u8).collect();
+    let mut progress = Progress::default();
+    let piece = usize::try_from(PIECE).expect("small");
+    let mut before = 0;
+    for end in [5, 400_000, piece - 1, piece, piece + 300_000, content.len()] {
+        let mut writer = store.resume(place, blob, progress).await.expect("gone on with");
+        writer.write(Bytes::copy_from_slice(&content[before..end])).await.expect("written");
+        // One that is dropped in between changes nothing of what is there.
+        let mut lost = store.resume(place, blob, writer.progress().clone()).await.expect("begun");
+        lost.write(Bytes::from_static(b"lost")).await.expect("written");
+        drop(lost);
+        progress = writer.pause().await.expect("kept");
+        let arrived = store.arrived(place, blob).await.expect("looked at");
+        assert_eq!((progress.size, arrived), (end as u64, end as u64));
+        assert_eq!(store.all_arrived(place).await.expect("listed").get(&blob), Some(&arrived));
+        before = end;
+    }
+    let whole = Content { place, blob: Some(blob), blake3: [0; 32], size: content.len() as u64 };
+    let pieces: Vec<Bytes> =
+        store.read(whole, 0..content.len() as u64).await.expect("opened").try_collect().await.expect("read");
+    assert!(pieces.concat() == content);
+    assert_eq!(*progress.hasher.finalize().as_bytes(), digest(&content));
+    assert_eq!(store.arrived(place, BlobId(8.into())).await.expect("looked at"), 0);
 }
 
 pub async fn tasks_go_with_all_their_files(factory: &dyn FileStoreFactory) {

@@ -93,7 +93,7 @@ impl Upload {
     ///
     /// # Errors
     /// Bad path, another file is open, or there is no room for so much.
-    pub fn begin_file(&mut self, path: Vec<u8>, size: u64) -> Result<(), UploadError> {
+    pub async fn begin_file(&mut self, path: Vec<u8>, size: u64) -> Result<(), UploadError> {
         if let Some(open) = &self.open {
             return Err(UploadError::StillOpen(show(&open.path)));
         }
@@ -103,7 +103,7 @@ impl Upload {
             return Err(UploadError::NoRoom(room));
         }
         let blob = BlobId(Ulid::generate());
-        self.open = Some(OpenFile { path, size, blob, content: self.store.write(self.place, blob) });
+        self.open = Some(OpenFile { path, size, blob, content: self.store.write(self.place, blob).await? });
         Ok(())
     }
 

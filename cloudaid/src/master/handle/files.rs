@@ -1,5 +1,6 @@
 //! Files of tasks, and files that users have uploaded.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use cloudaid_core::files::{FileUsage, GoneFile, InputFile, InputRecord, Leftover};
@@ -7,10 +8,11 @@ use cloudaid_core::input::Input;
 use cloudaid_core::record::FileRecord;
 use cloudaid_core::reject::Reject;
 use shared::error::ApiError;
-use shared::id::{AttemptKey, Elements, InputId, TaskId, TaskRef, UserName, WorkerId};
+use shared::id::{AttemptKey, BlobId, Elements, InputId, TaskId, TaskRef, UserName, WorkerId};
 use shared::time::WallTime;
 
-use super::{ClusterHandle, unreadable};
+use super::{ClusterHandle, internal, unreadable};
+use crate::master::call::Call;
 use crate::store::{FileQuery, StoredFile};
 
 /// What a user keeps, and the most that may be kept.
@@ -64,30 +66,53 @@ impl ClusterHandle {
         key: AttemptKey,
         files: Arc<[FileRecord]>,
     ) -> Result<(), ApiError> {
+        let _turn = self.shell.file_turns.take(key.task).await;
         let known = self.run_files(key.task, Elements::One(key.index)).await?;
         let before = known.iter().filter(|file| file.attempt == key.attempt).map(gone).collect();
         self.ask(|request| Input::FilesStored { request, worker, key, files, before }).await.map(|_done| ())
     }
 
-    /// Forgets output files: those of all runs of these elements, or these.
+    /// Forgets output files: those of all runs of these elements, or this one.
     ///
     /// # Errors
     /// Not found, or the store cannot be read.
     pub async fn delete_files(&self, task: TaskRef, only: Option<StoredFile>) -> Result<FileUsage, ApiError> {
-        let user = self.stored(task).await?.record.user.clone();
-        let files: Arc<[GoneFile]> = match only {
-            Some(file) => [gone(&file)].into(),
-            None => self.run_files(task.task, task.elements).await?.iter().map(gone).collect(),
-        };
-        let size = FileUsage::of(files.iter().map(|file| file.size));
-        if !files.is_empty() {
-            self.ask(|request| Input::DeleteFiles { request, user, files }).await?;
-        }
-        Ok(size)
+        let cluster = self.clone();
+        // To its end, also when nobody waits for it any more: what is counted has to be what is deleted.
+        detached(async move {
+            let _turn = cluster.shell.file_turns.take(task.task).await;
+            let user = cluster.stored(task).await?.record.user.clone();
+            let mut there = cluster.run_files(task.task, task.elements).await?;
+            if let Some(only) = only {
+                there.retain(|file| *file == only);
+            }
+            let files: Arc<[GoneFile]> = there.iter().map(gone).collect();
+            let size = FileUsage::of(files.iter().map(|file| file.size));
+            if !files.is_empty() {
+                cluster.ask(|request| Input::DeleteFiles { request, user, files }).await?;
+            }
+            Ok(size)
+        })
+        .await
+    }
+
+    /// Forgets a task that has ended, with all that it left.
+    ///
+    /// # Errors
+    /// Not found, or not ended.
+    pub async fn delete(&self, task: TaskId) -> Result<(), ApiError> {
+        let cluster = self.clone();
+        detached(async move {
+            let _turn = cluster.shell.file_turns.take(task).await;
+            let user = cluster.stored(task.into()).await?.record.user.clone();
+            let files = cluster.size_of_files(task).await?;
+            cluster.ask(|request| Input::DeleteTask { request, task, user, files }).await.map(|_done| ())
+        })
+        .await
     }
 
     /// What the store has of the files of a task.
-    pub(super) async fn size_of_files(&self, task: TaskId) -> Result<FileUsage, ApiError> {
+    async fn size_of_files(&self, task: TaskId) -> Result<FileUsage, ApiError> {
         Ok(FileUsage::of(self.run_files(task, Elements::All).await?.iter().map(|file| file.file.size)))
     }
 
@@ -146,6 +171,42 @@ impl ClusterHandle {
         self.store.list_input_files(id).await.map_err(|error| unreadable(&error))
     }
 
+    /// One file of an input.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn input_file(&self, id: InputId, path: &[u8]) -> Result<Option<InputFile>, ApiError> {
+        self.store.find_input_file(id, path.to_vec()).await.map_err(|error| unreadable(&error))
+    }
+
+    /// Whether a content of an input has not arrived.
+    ///
+    /// # Errors
+    /// The master is stopping.
+    pub(crate) async fn is_missing(&self, id: InputId, blob: BlobId) -> Result<bool, ApiError> {
+        self.read(move |cluster| cluster.is_missing(id, blob)).await
+    }
+
+    /// Which of these inputs are no more.
+    ///
+    /// # Errors
+    /// The master is stopping.
+    pub(crate) async fn unknown_inputs(&self, mut ids: BTreeSet<InputId>) -> Result<BTreeSet<InputId>, ApiError> {
+        self.read(move |cluster| {
+            ids.retain(|id| cluster.input(*id).is_none());
+            ids
+        })
+        .await
+    }
+
+    /// A part of an input has arrived.
+    ///
+    /// # Errors
+    /// The master is stopping.
+    pub(crate) async fn use_input(&self, id: InputId) -> Result<(), ApiError> {
+        self.send(Input::UseInput { id }).await
+    }
+
     /// Makes an input of these files, which may have arrived or not.
     ///
     /// # Errors
@@ -154,7 +215,7 @@ impl ClusterHandle {
         self.ask(|request| Input::AddInput { request, id, user, files }).await.map(|_done| ())
     }
 
-    /// Files of an input have arrived and are durable. None of them had arrived before.
+    /// Files of an input have arrived and are durable. Those of them that had arrived before stay as they were.
     ///
     /// # Errors
     /// There is no such input any more.
@@ -170,12 +231,16 @@ impl ClusterHandle {
         self.ask(|request| Input::DeleteInput { request, id }).await.map(|_done| ())
     }
 
-    /// Forgets inputs that were last used before a time.
+    /// Forgets inputs that were last used before a time, but for some.
     ///
     /// # Errors
     /// The master is stopping.
-    pub(crate) async fn expire_inputs(&self, unused_since: WallTime) -> Result<(), ApiError> {
-        self.send(Input::ExpireInputs { unused_since }).await
+    pub(crate) async fn expire_inputs(
+        &self,
+        unused_since: WallTime,
+        except: BTreeSet<InputId>,
+    ) -> Result<(), ApiError> {
+        self.send(Input::ExpireInputs { unused_since, except }).await
     }
 
     /// Tasks that ended before a time and have files: some of them.
@@ -197,4 +262,17 @@ impl ClusterHandle {
 fn gone(stored: &StoredFile) -> GoneFile {
     let FileRecord { path, size, blob, .. } = &stored.file;
     GoneFile { element: stored.element, attempt: stored.attempt, path: path.clone(), size: *size, blob: *blob }
+}
+
+/// Work that goes on to its end when whoever waits for it is gone, for the same call.
+pub(crate) async fn detached<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    let work = async move {
+        match Call::current() {
+            Some(call) => tokio::spawn(async move { call.scope(work).await }).await,
+            None => tokio::spawn(work).await,
+        }
+    };
+    work.await.unwrap_or_else(|error| Err(internal(&error.to_string())))
 }

@@ -131,6 +131,7 @@ fn everything() -> (Vec<Change>, Snapshot) {
             fixture::user("bob", Role::User),
             fixture::user("cas", Role::ReadOnly),
         ],
+        missing: vec![(input.id, fixture::input_file(b"a", 1, false).blob)],
         inputs: vec![input],
         file_usage: vec![(fixture::user_name("ada"), FileUsage { bytes: 13, files: 3 })],
         workers: vec![fixture::worker("w1", 1)],

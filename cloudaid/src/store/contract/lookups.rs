@@ -194,10 +194,14 @@ pub async fn inputs_come_and_go_with_their_files(factory: &dyn StoreFactory) {
         Change::InputFiles(other.id, [of_other.clone()].into()),
     ];
     commit(&*store, changes).await;
-    assert_eq!(store.list_input_files(input.id).await.expect("files"), [odd.clone(), early]);
+    assert_eq!(store.list_input_files(input.id).await.expect("files"), [odd.clone(), early.clone()]);
+    assert_eq!(store.find_input_file(input.id, odd.path.clone()).await.expect("a look-up"), Some(odd.clone()));
+    assert_eq!(store.find_input_file(other.id, odd.path.clone()).await.expect("a look-up"), None);
+    assert_eq!(fixture::load(&*store).await.0.missing, [(input.id, early.blob)]);
     commit(&*store, vec![Change::InputFiles(input.id, [late.clone()].into())]).await;
     assert_eq!(store.list_input_files(input.id).await.expect("files"), [odd, late]);
-    assert_eq!(fixture::load(&*store).await.0.inputs.len(), 2);
+    let (snapshot, _) = fixture::load(&*store).await;
+    assert_eq!((snapshot.inputs.len(), snapshot.missing.len()), (2, 0));
     commit(&*store, vec![Change::InputGone(input.id)]).await;
     assert_eq!(store.list_input_files(input.id).await.expect("files"), []);
     assert_eq!(store.list_input_files(other.id).await.expect("files"), [of_other]);

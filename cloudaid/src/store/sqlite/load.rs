@@ -32,6 +32,7 @@ pub(super) fn load(connection: &Connection) -> Result<(Snapshot, Position), Stor
         guesses: all(connection, row::GUESSES, [], row::guesses)?,
         unswept: all(connection, "SELECT leftover FROM unswept", [], |row| row::parsed(row, 0))?,
         inputs: all(connection, row::INPUTS, [], row::input)?,
+        missing: all(connection, row::MISSING, [], |row| Ok((row::parsed(row, 0)?, row::parsed(row, 1)?)))?,
         file_usage: all(connection, row::FILE_USAGE, [], row::file_usage)?,
         audit: audit_end(connection)?,
         users: all(connection, row::USERS, [], row::user)?,

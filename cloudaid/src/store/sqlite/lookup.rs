@@ -88,6 +88,12 @@ pub(super) fn input_files(connection: &Connection, id: InputId) -> Result<Vec<In
     all(connection, sql, params![id.to_string()], row::input_file)
 }
 
+pub(super) fn input_file(connection: &Connection, id: InputId, path: &[u8]) -> Result<Option<InputFile>, StoreError> {
+    let sql = "SELECT path, size, executable, blob, blake3 FROM file_metadata
+               WHERE task = ?1 AND idx = 0 AND attempt = 0 AND path = ?2";
+    first(connection, sql, params![id.to_string(), path], row::input_file)
+}
+
 /// By id.
 pub(super) fn tasks_with_files(
     connection: &Connection,

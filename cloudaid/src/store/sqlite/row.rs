@@ -148,6 +148,9 @@ pub(super) fn input(row: &Row<'_>) -> Result<InputRecord, StoreError> {
     })
 }
 
+/// Contents of inputs that have not arrived, each with its input.
+pub(super) const MISSING: &str = "SELECT task, blob FROM file_metadata WHERE blake3 = x''";
+
 /// What users keep.
 pub(super) const FILE_USAGE: &str = "SELECT user, bytes, files FROM file_usage";
 

@@ -3,6 +3,9 @@
 ALTER TABLE file_metadata ADD COLUMN blob TEXT;
 ALTER TABLE file_metadata ADD COLUMN executable INTEGER NOT NULL DEFAULT 0;
 
+-- What has not arrived, at the start. Small: a file leaves it when it arrives.
+CREATE INDEX file_metadata_missing ON file_metadata (task) WHERE blake3 = x'';
+
 CREATE TABLE inputs (
     id         TEXT PRIMARY KEY,
     user       TEXT NOT NULL,
