@@ -116,6 +116,11 @@ impl CtlError {
         }
     }
 
+    /// Whether too much was asked for in too short a time.
+    pub(crate) fn is_throttled(&self) -> bool {
+        matches!(self, Self::Api(ApiError { code: ErrorCode::ResourceExhausted, .. }))
+    }
+
     /// Whether the same request may succeed a little later.
     pub(crate) fn is_transient(&self) -> bool {
         match self {

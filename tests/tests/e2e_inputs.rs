@@ -363,10 +363,18 @@ async fn what_comes_twice_at_a_time_counts_once() {
             let (api, id) = (api.clone(), id.clone());
             tokio::spawn(async move { part(&api, &id, "a", 0, b"first".to_vec()).await })
         });
-        let taken = futures_util::future::join_all(calls).await;
-        assert!(taken.iter().any(|taken| taken.as_ref().expect("no panic").is_ok()));
+        for taken in futures_util::future::join_all(calls).await {
+            if let Err(refused) = taken.expect("no panic") {
+                assert_eq!(status::<()>(Err(refused)), 409);
+            }
+        }
+        // Each takes over from the one before, so that none may have got to its end: then the rest is missing, or nothing.
+        let view: InputView = api.get(&format!("/api/files/{id}")).await.expect("the input");
+        let at = usize::try_from(view.files[0].received).expect("small");
+        assert!(part(&api, &id, "a", at, b"first"[at..].to_vec()).await.expect("taken").blake3.is_some());
         let view: InputView = api.get(&format!("/api/files/{id}")).await.expect("the input");
         assert_eq!(view.input.missing, 1, "b has never come");
+        assert_eq!(api.get_bytes(&format!("/api/files/{id}/a")).await.expect("it"), b"first");
     }
 }
 

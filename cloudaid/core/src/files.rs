@@ -166,11 +166,17 @@ impl Cluster {
         self.file_usage.get(user).copied().unwrap_or_default()
     }
 
+    /// How much a user may keep; none: as much as they like.
+    #[must_use]
+    pub fn file_quota(&self, user: &UserName) -> Option<FileUsage> {
+        let is_admin = self.users.get(user).is_some_and(|record| record.role == Role::Admin);
+        (!is_admin).then_some(self.settings.file_quota)
+    }
+
     /// How much more a user may keep; none: as much as they like.
     #[must_use]
     pub fn file_room(&self, user: &UserName) -> Option<FileUsage> {
-        let is_admin = self.users.get(user).is_some_and(|record| record.role == Role::Admin);
-        (!is_admin).then(|| self.settings.file_quota.minus(self.file_usage(user)))
+        self.file_quota(user).map(|quota| quota.minus(self.file_usage(user)))
     }
 
     /// An input; none: there is no such.

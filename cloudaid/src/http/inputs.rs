@@ -52,12 +52,11 @@ pub(super) async fn list(
     found.truncate(limit);
     let next_cursor = found.last().filter(|_| more).map(|(input, _)| input.id);
     let kept = state.cluster.kept(user.clone()).await?;
-    let most = kept.room.map(|room| room.plus(kept.usage));
     let usage = FileUsageView {
         bytes: kept.usage.bytes,
         files: kept.usage.files,
-        bytes_limit: most.map(|most| most.bytes),
-        files_limit: most.map(|most| most.files),
+        bytes_limit: kept.quota.map(|quota| quota.bytes),
+        files_limit: kept.quota.map(|quota| quota.files),
     };
     let inputs = found.iter().map(|(input, readers)| summary(input, *readers)).collect();
     Ok(Json(InputListView { user, inputs, usage, next_cursor }))

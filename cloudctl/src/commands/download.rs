@@ -5,6 +5,7 @@ mod path;
 mod plan;
 mod sandbox;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -38,7 +39,7 @@ pub(super) async fn bring(
     over: OverArgs,
     session: &Session<'_>,
 ) -> Result<Done, CtlError> {
-    let Listed { mut view, files, apart } = list(of, user, &directory, session).await?;
+    let Listed { mut view, files, apart, programs } = list(of, user, &directory, session).await?;
     if files.is_empty() {
         return Ok(View::Downloaded(view).into());
     }
@@ -59,7 +60,12 @@ pub(super) async fn bring(
             continue;
         }
         match fetch(of, &file, &components, over.resume, &sandbox, &progress, session).await {
-            Ok(()) => view.files.push(DownloadedFile { file, written_to, unchanged: false }),
+            Ok(()) => {
+                if programs.contains(&file.path) {
+                    sandbox.make_executable(&components)?;
+                }
+                view.files.push(DownloadedFile { file, written_to, unchanged: false });
+            }
             Err(error) => {
                 let is_transient = error.is_transient();
                 view.failed.push(FailedFile { path: file.path, error: error.to_string() });
@@ -90,6 +96,8 @@ struct Listed {
     files: Vec<FileView>,
     /// Elements of an array may all write a file of the same name.
     apart: bool,
+    /// The paths of those that are programs.
+    programs: BTreeSet<String>,
 }
 
 async fn list(of: FilesOf, user: Option<&str>, directory: &Path, session: &Session<'_>) -> Result<Listed, CtlError> {
@@ -110,18 +118,19 @@ async fn list(of: FilesOf, user: Option<&str>, directory: &Path, session: &Sessi
                 terminal.warn(format!("{} is {}: its files come when it has ended", task.task_id, task.state));
             }
             let apart = task.array.is_some() && !matches!(id.elements, Elements::One(_));
-            Ok(Listed { view: view(Some(list.task_id), None), files: list.files, apart })
+            Ok(Listed { view: view(Some(list.task_id), None), files: list.files, apart, programs: BTreeSet::new() })
         }
         FilesOf::Input(id) => {
             let input = session.client.input(id).await?;
             if input.input.missing > 0 {
                 session.terminal.warn(format!("{} files of {id} have not arrived", input.input.missing));
             }
+            let programs = input.files.iter().filter(|file| file.executable).map(|file| file.path.clone()).collect();
             let arrived = input.files.into_iter().filter_map(|file| {
                 let InputFileView { path, path_hex, size, blake3, .. } = file;
                 Some(FileView { path, path_hex, size, blake3: blake3?, index: 0, attempt: 0 })
             });
-            Ok(Listed { view: view(None, Some(id)), files: arrived.collect(), apart: false })
+            Ok(Listed { view: view(None, Some(id)), files: arrived.collect(), apart: false, programs })
         }
     }
 }

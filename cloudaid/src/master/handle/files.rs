@@ -20,8 +20,10 @@ use crate::store::{FileQuery, StoredFile};
 pub struct Kept {
     /// Now.
     pub usage: FileUsage,
-    /// None: as much as there is room for.
+    /// How much more may be; none: as much as there is room for.
     pub room: Option<FileUsage>,
+    /// The most that may be; none: as much as there is room for.
+    pub quota: Option<FileUsage>,
 }
 
 impl ClusterHandle {
@@ -125,7 +127,12 @@ impl ClusterHandle {
     /// # Errors
     /// The master is stopping.
     pub async fn kept(&self, user: UserName) -> Result<Kept, ApiError> {
-        self.read(move |cluster| Kept { usage: cluster.file_usage(&user), room: cluster.file_room(&user) }).await
+        self.read(move |cluster| Kept {
+            usage: cluster.file_usage(&user),
+            room: cluster.file_room(&user),
+            quota: cluster.file_quota(&user),
+        })
+        .await
     }
 
     /// An input, and how many tasks read it.

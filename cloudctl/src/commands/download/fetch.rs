@@ -27,7 +27,12 @@ pub(super) async fn fetch(
     progress.skip(new.size());
     // Each try goes on where the one before ended.
     let new = tokio::sync::Mutex::new(new);
-    let notice = |error: &CtlError| progress.pause(|| session.terminal.warn(format!("{error}; trying again")));
+    let notice = |error: &CtlError| {
+        // That many files take many requests is nothing to hear of; it only takes longer.
+        if !error.is_throttled() {
+            progress.pause(|| session.terminal.warn(format!("{error}; trying again")));
+        }
+    };
     let bring = || async {
         let mut new = new.lock().await;
         let new: &mut NewFile = &mut new;

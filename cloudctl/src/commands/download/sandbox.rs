@@ -5,7 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, mkdirat, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fchmod, fstat, mkdirat, openat, renameat, unlinkat};
 use rustix::io::Errno;
 use shared::error::exit;
 use shared::text::printable;
@@ -106,6 +106,22 @@ impl Sandbox {
             new.start_again()?;
         }
         Ok(new)
+    }
+
+    /// Lets whoever may read the file of these names run it.
+    pub(super) fn make_executable(&self, components: &[Vec<u8>]) -> Result<(), CtlError> {
+        let (directories, name) = split(components)?;
+        let mut at = self.again()?;
+        for directory in directories {
+            at = openat(&at, directory.as_slice(), DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+                .map_err(|error| local("cannot write into", directory, error))?;
+        }
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let changed = openat(&at, name, flags, Mode::empty()).and_then(|file| {
+            let mode = Mode::from_raw_mode(fstat(&file)?.st_mode & 0o777);
+            fchmod(&file, mode | Mode::from_raw_mode((mode.as_raw_mode() & 0o444) >> 2))
+        });
+        changed.map_err(|error| local("cannot change the mode of", name, error))
     }
 
     fn again(&self) -> Result<OwnedFd, CtlError> {
@@ -261,7 +277,7 @@ mod tests {
     use std::ffi::OsStr;
     use std::fs;
     use std::os::unix::ffi::OsStrExt;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
@@ -305,6 +321,19 @@ mod tests {
         assert_eq!(fs::read(odd).expect("there"), b"data\n\0");
         assert_eq!(fs::read(root.join("a/empty")).expect("there"), b"more");
         assert_eq!(names(&root.join("a")).len(), 2);
+    }
+
+    #[test]
+    fn a_program_can_be_run_by_whoever_may_read_it() {
+        let home = tempfile::tempdir().expect("a directory");
+        put(home.path(), &[b"d", b"run.sh"], b"x").expect("written");
+        let path = home.path().join("d/run.sh");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("set");
+        Sandbox::open(home.path()).expect("opened").make_executable(&names_of(&[b"d", b"run.sh"])).expect("changed");
+        assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o750);
+        symlink("run.sh", home.path().join("d/link")).expect("linked");
+        let sandbox = Sandbox::open(home.path()).expect("opened");
+        assert!(sandbox.make_executable(&names_of(&[b"d", b"link"])).is_err());
     }
 
     #[test]
