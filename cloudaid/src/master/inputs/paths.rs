@@ -1,0 +1,66 @@
+//! Which files can stand in one folder.
+
+use std::collections::BTreeSet;
+
+use shared::error::{ApiError, ErrorCode};
+
+use crate::master::files::{InvalidPath, check_path};
+
+/// The longest name of a file or folder that Linux makes, in bytes.
+const NAME_LIMIT: usize = 255;
+
+/// Whether files of these paths can stand in one folder.
+///
+/// # Errors
+/// Which cannot, and why.
+pub fn check_paths<'a>(paths: impl IntoIterator<Item = &'a [u8]>) -> Result<(), ApiError> {
+    let refuse = |path: &[u8], why: &str| {
+        let shown: String = String::from_utf8_lossy(path).chars().take(200).collect();
+        let message = format!("path: `{}` is refused: {why}", shown.escape_debug());
+        ApiError::new(ErrorCode::InvalidArgument, message, "give paths below /input, such as `data/a.csv`, each once")
+    };
+    let mut all = BTreeSet::new();
+    for path in paths {
+        check_path(path).map_err(|why: InvalidPath| refuse(path, &why.to_string()))?;
+        if path.split(|byte| *byte == b'/').any(|name| name.len() > NAME_LIMIT) {
+            return Err(refuse(path, &format!("a name in it is longer than {NAME_LIMIT} bytes")));
+        }
+        if !all.insert(path) {
+            return Err(refuse(path, "it is there twice"));
+        }
+    }
+    for path in &all {
+        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+        if let Some((at, _)) = slashes.into_iter().find(|(at, _)| all.contains(&path[..*at])) {
+            return Err(refuse(&path[..at], "it is a file and a folder"));
+        }
+    }
+    if all.is_empty() {
+        return Err(ApiError::new(ErrorCode::InvalidArgument, "there are no files", "give at least one"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_cannot_stand_together_are_refused() {
+        let check = |paths: &[&[u8]]| check_paths(paths.iter().copied()).map_err(|error| error.message);
+        assert_eq!(check(&[b"a", b"a-b", b"b/c", b"b/d/e", b"\xff"]), Ok(()));
+        let long = vec![b'x'; NAME_LIMIT + 1];
+        for (bad, why) in [
+            (&[][..], "no files"),
+            (&[&b"a"[..], b"b", b"a"], "twice"),
+            (&[b"a/b", b"a-", b"a"], "`a` is refused: it is a file and a folder"),
+            (&[b"x/y/z", b"x/y"], "`x/y` is refused"),
+            (&[b"../x"], "component"),
+            (&[&long], "longer than 255"),
+        ] {
+            let message = check(bad).expect_err(why);
+            assert!(message.contains(why), "{message}");
+        }
+        assert_eq!(check(&[&long[..NAME_LIMIT]]), Ok(()));
+    }
+}
