@@ -23,6 +23,7 @@ impl FileStoreFactory for Remote {
             endpoint: Some(bucket.endpoint()),
             region: "us-east-1".to_owned(),
             credentials: Some((Secret::new("somebody"), Secret::new("something"))),
+            session: None,
         };
         FileStore::connect(&config, self.scratch.path()).await.expect("connected")
     }
@@ -43,6 +44,7 @@ async fn a_bucket_that_is_not_there_is_said_at_once() {
         endpoint: Some(bucket.endpoint()),
         region: "us-east-1".to_owned(),
         credentials: Some((Secret::new("somebody"), Secret::new("something"))),
+        session: None,
     };
     let error = FileStore::connect(&config, scratch.path()).await.expect_err("no such bucket");
     assert!(error.to_string().contains("nowhere"), "{error}");

@@ -133,6 +133,7 @@ files.s3_endpoint               -                default
 files.s3_region                 us-east-1        default
 files.s3_access_key_id          -                default
 files.s3_secret_access_key      -                default
+files.s3_session_token          -                default
 files.retention                 never            default
 files.input_retention           7d               default
 auth.jwt_secret                 ********         env JWT_SECRET

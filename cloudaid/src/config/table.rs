@@ -206,6 +206,8 @@ settings! {
         "Who the master is to the bucket; if unset, what its machine may do by itself");
     S3_KEY: row("files.s3_secret_access_key", "AWS_SECRET_ACCESS_KEY", "", Secret, MASTER | DEV, Unset,
         "What proves it");
+    S3_SESSION: row("files.s3_session_token", "AWS_SESSION_TOKEN", "", Secret, MASTER | DEV, Unset,
+        "What belongs to both, where they are for a while only");
     RETENTION: row("files.retention", "CLOUDAI_FILES_RETENTION", "", One("TIME|never"), MASTER | DEV, Text("never"),
         "How long the output files of a task stay after its end");
     INPUT_RETENTION: row("files.input_retention", "CLOUDAI_FILES_INPUT_RETENTION", "", One("TIME|never"), MASTER | DEV,

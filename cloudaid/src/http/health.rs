@@ -32,6 +32,9 @@ pub(super) async fn ready(State(state): State<Shared>) -> Result<Json<ReadyView>
     if state.files.free_bytes().await.is_some_and(|free| free < LEAST_FREE) {
         return Err(refuse("its disk is full"));
     }
+    if !state.files.is_reachable().await {
+        return Err(refuse("its bucket for files cannot be reached"));
+    }
     let ok = || "ok".to_owned();
     Ok(Json(ReadyView { status: "ready".to_owned(), store: ok(), disk: ok(), leadership: ok() }))
 }

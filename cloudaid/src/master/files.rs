@@ -11,6 +11,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloudaid_core::files::{FileUsage, Leftover};
 use cloudaid_core::record::FileRecord;
@@ -40,6 +41,9 @@ const TEMPORARY: &str = "tmp";
 const LOCAL_PART: usize = 256 * 1024;
 /// The same for a bucket: a piece is one request.
 const REMOTE_PART: usize = PIECE as usize + 1;
+
+/// How long a bucket may take to answer before it is taken for unreachable.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All files of a cluster. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -259,6 +263,17 @@ impl FileStore {
                 blocking(move || unknown.iter().try_for_each(|name| fs::remove_file(folder.join(name)))).await
             }
             Kind::Remote => self.delete(unknown.iter().map(|name| folder.clone().join(name.as_str())).collect()).await,
+        }
+    }
+
+    /// Whether the place of the objects answers; a directory always does.
+    pub async fn is_reachable(&self) -> bool {
+        match self.kind {
+            Kind::Local => true,
+            Kind::Remote => {
+                let answer = tokio::time::timeout(ANSWER_TIMEOUT, async { self.objects.list(None).next().await });
+                matches!(answer.await, Ok(None | Some(Ok(_))))
+            }
         }
     }
 

@@ -118,7 +118,8 @@ impl Check<'_> {
                 None
             }
         };
-        Some(S3Config { bucket: bucket?, prefix, endpoint, region: region?, credentials })
+        let session = self.optional(&table::S3_SESSION, secret);
+        Some(S3Config { bucket: bucket?, prefix, endpoint, region: region?, credentials, session })
     }
 
     fn listen(&mut self, row: &'static Setting, plaintext: Option<bool>) -> Option<SocketAddr> {

@@ -180,3 +180,33 @@ fn without_a_home_directory_a_data_directory_must_be_named() {
     settings.layers.flags.insert("data-dir", "/d".into());
     assert!(settings.master().is_ok());
 }
+
+#[test]
+fn files_are_kept_in_a_directory_or_a_bucket() {
+    let (_, master) = Settings::new(layers()).master().expect("the defaults are valid");
+    assert_eq!(master.files.s3, None);
+    assert_eq!((master.files.retention, master.files.input_retention), (None, Some(Duration::from_secs(7 * 86_400))));
+    assert_eq!((master.files.quota.bytes, master.files.quota.files), (100 << 30, 1_000_000));
+    let bucket = [("CLOUDAI_FILES_STORE", "s3"), ("CLOUDAI_FILES_S3_BUCKET", "b")];
+    let (_, master) = with_env(bucket).master().expect("valid");
+    let s3 = master.files.s3.expect("a bucket");
+    assert_eq!((s3.bucket.as_str(), s3.region.as_str(), s3.endpoint, s3.credentials), ("b", "us-east-1", None, None));
+    for (name, value, problem) in [
+        ("CLOUDAI_FILES_STORE", "ftp", "neither `local` nor `s3`"),
+        ("CLOUDAI_FILES_S3_BUCKET", " ", "it is empty"),
+        ("CLOUDAI_FILES_S3_ENDPOINT", "minio:9000", "give https://HOST"),
+        ("CLOUDAI_FILES_S3_ENDPOINT", "https://me:secret@minio", "give https://HOST"),
+        ("AWS_ACCESS_KEY_ID", "id", "set both or none"),
+        ("AWS_SECRET_ACCESS_KEY", "key", "set both or none"),
+        ("CLOUDAI_FILES_RETENTION", "soon", "or `never`"),
+        ("CLOUDAI_LIMITS_USER_BYTES", "much", "much"),
+        ("CLOUDAI_LIMITS_USER_FILES", "-1", "whole number"),
+    ] {
+        let mut env: std::collections::BTreeMap<_, _> = bucket.into_iter().collect();
+        env.insert(name, value);
+        let env = env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let found = problems(Settings::new(Layers { env, ..layers() }).master());
+        assert!(found.len() == 1 && found[0].contains(problem), "{name}={value}: {found:?}");
+    }
+    assert!(problems(with_env([("CLOUDAI_FILES_STORE", "s3")]).master())[0].contains("files.s3_bucket"));
+}

@@ -32,6 +32,8 @@ pub struct S3Config {
     pub region: String,
     /// None: what the machine is allowed to by itself.
     pub credentials: Option<(Secret, Secret)>,
+    /// What belongs to credentials that are for a while only.
+    pub session: Option<Secret>,
 }
 
 /// Opens the bucket, and looks into it.
@@ -47,6 +49,9 @@ pub(super) async fn connect(config: &S3Config) -> io::Result<Arc<dyn ObjectStore
     }
     if let Some((id, key)) = &config.credentials {
         builder = builder.with_access_key_id(id.expose()).with_secret_access_key(key.expose());
+        if let Some(session) = &config.session {
+            builder = builder.with_token(session.expose());
+        }
     }
     let bucket: Arc<dyn ObjectStore> = Arc::new(builder.build().map_err(failed)?);
     let objects: Arc<dyn ObjectStore> = match &config.prefix {
