@@ -54,6 +54,8 @@ pub struct MasterConfig {
     pub token_ttl: Duration,
     /// Who may make an account for themselves.
     pub registration: Registration,
+    /// How many characters a new password has at least.
+    pub least_password_chars: usize,
     /// Whether the last lines of a task's log are logged when it ends.
     pub print_task_logs: bool,
     /// How long silence is borne.

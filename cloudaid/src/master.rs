@@ -55,7 +55,7 @@ mod sweep;
 mod task_logs;
 mod view;
 
-use auth::{Auth, AuthConfig, SecretError};
+use auth::{Auth, AuthConfig, SecretError, SetupToken};
 use driver::{Driver, DriverError};
 use events::Events;
 use execute::Shell;
@@ -238,6 +238,7 @@ pub async fn run_with(
         previous_jwt_secret: config.previous_jwt_secret.as_ref(),
         ttl: config.token_ttl,
         registration: config.registration,
+        least_password_chars: config.least_password_chars,
         data_dir: &config.data_dir,
     };
     let auth = Auth::new(&auth_config, cluster.clone(), guesses)?;
@@ -253,7 +254,7 @@ pub async fn run_with(
     };
     let grpc = tokio::spawn(grpc::serve(grpc_listener, state, shutdown.clone()));
     let admin = if config.bootstrap_admin { Some(bootstrap_admin(&auth, &cluster).await?) } else { None };
-    let setup_token_file = auth.ensure_setup_token().map_err(MasterError::Account)?;
+    let setup_token = auth.ensure_setup_token().map_err(MasterError::Account)?;
     let state = ApiState {
         cluster: cluster.clone(),
         auth,
@@ -271,13 +272,15 @@ pub async fn run_with(
     info!("✓ Master node started successfully");
     info!("✓ gRPC server listening on :{} ({grpc_address})", grpc_address.port());
     info!("✓ HTTP API listening on :{} (http://{http_address})", http_address.port());
-    if let Some(file) = &setup_token_file {
+    if let Some(SetupToken { file, token }) = &setup_token {
+        info!("No account yet. The setup token, which makes the first one, once: {token}");
         info!(
-            "No account yet. Make the first admin with: cloudctl login --server http://{http_address} --username admin \
+            "It is also in a file: cloudctl login --server http://{http_address} --username admin \
              --setup-token-file {}",
             file.display()
         );
     }
+    let setup_token_file = setup_token.map(|token| token.file);
     let _nobody_waits =
         started.send(Started { http: http_address, grpc: grpc_address, worker_token_file, setup_token_file, admin });
     wait(cluster, driver, grpc, http, shutdown).await

@@ -175,6 +175,7 @@ fn master_config(data_dir: PathBuf) -> MasterConfig {
         access_log: false,
         token_ttl: Duration::from_secs(3600),
         registration: Registration::Invite,
+        least_password_chars: 12,
         print_task_logs: false,
         leases,
         infrastructure_attempts: 3,

@@ -4,6 +4,7 @@
 use cloudai_tests::api::{Api, Failure};
 use cloudai_tests::cluster::Cluster;
 use cloudai_tests::master::{ADMIN, ADMIN_PASSWORD, MasterOptions};
+use cloudai_tests::process::{Process, Recipe, program};
 use cloudai_tests::wait::{PATIENCE, eventually};
 use cloudai_tests::worker::WorkerOptions;
 use reqwest::{Method, Response, StatusCode};
@@ -241,4 +242,55 @@ async fn keys_of_the_configuration_are_rotated_there() {
     let refused = cluster.api().post::<KeysView>("/api/auth/rotate-keys", &json!({})).await;
     let Err(Failure::Refused { status: 409, error }) = refused else { panic!("{refused:?}") };
     assert!(error.code == ErrorCode::Conflict && error.hint.contains("JWT_SECRET_PREVIOUS"), "{error:?}");
+}
+
+#[tokio::test]
+async fn the_first_start_prints_what_makes_the_first_account_once() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let data_dir = scratch.path().join("data").display().to_string();
+    let mut master = Process::start(Recipe {
+        name: "first".to_owned(),
+        program: program("cloudaid"),
+        args: ["master", "--data-dir", &data_dir, "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]
+            .map(String::from)
+            .into(),
+        env: vec![("CLOUDAI_AUTH_MIN_PASSWORD_LENGTH".to_owned(), "16".to_owned())],
+        dir: scratch.path().to_owned(),
+    });
+    let printed = |log: &str, before: &str| {
+        let rest = log.split(before).nth(1)?;
+        rest.split_whitespace().next().map(str::to_owned)
+    };
+    let (url, token) = eventually(PATIENCE, "the first start has printed the token", || {
+        master.assert_runs();
+        let log = master.log();
+        let url = printed(&log, "login --server ");
+        let found = url.zip(printed(&log, "The setup token, which makes the first one, once: "));
+        async move { found }
+    })
+    .await;
+    let setup = async |token: &str, password: &str| -> (StatusCode, String) {
+        let body = json!({"setup_token": token, "username": "ann", "password": password});
+        let http = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let answer = http.post(format!("{url}/api/auth/setup")).json(&body).send().await.expect("an answer");
+        (answer.status(), answer.text().await.expect("a body"))
+    };
+    let (status, text) = setup(&token, "15 chars, + odd").await;
+    assert!(status == 400 && text.contains("is shorter than 16 characters"), "{status} {text}");
+    let (status, text) = setup(&token, "password12345678").await;
+    assert!(status == 400 && text.contains("is among the first that are guessed"), "{status} {text}");
+    assert_eq!(setup("another", ADMIN_PASSWORD).await.0, StatusCode::UNAUTHORIZED);
+    let (status, text) = setup(&token, ADMIN_PASSWORD).await;
+    assert!(status.is_success(), "{status} {text}");
+    assert_eq!(setup(&token, ADMIN_PASSWORD).await.0, StatusCode::CONFLICT, "once");
+    let before = master.log().len();
+    master.term().await;
+    master.start_again();
+    eventually(PATIENCE, "it runs again", || {
+        master.assert_runs();
+        let again = master.log().get(before..).is_some_and(|log| log.contains("HTTP API listening"));
+        async move { again.then_some(()) }
+    })
+    .await;
+    assert!(!master.log()[before..].contains("setup token"));
 }

@@ -140,6 +140,7 @@ auth.jwt_secret                 ********         env JWT_SECRET
 auth.previous_jwt_secret        -                default
 auth.token_ttl                  15m              default
 auth.registration               invite           default
+auth.min_password_length        12               default
 ";
         assert_eq!(as_table(&list(&settings(), Some(Role::Master))), expected);
     }

@@ -222,6 +222,8 @@ settings! {
     REGISTRATION: row("auth.registration", "CLOUDAI_AUTH_REGISTRATION", "", One("POLICY"), MASTER | DEV,
         Computed(|_, role| Some(if role == Role::Dev { "open" } else { "invite" }.to_owned())),
         "Who may make an account for themselves: nobody (closed), who was invited (invite), everybody (open)");
+    PASSWORD_LENGTH: row("auth.min_password_length", "CLOUDAI_AUTH_MIN_PASSWORD_LENGTH", "", One("N"), MASTER | DEV,
+        Text("12"), "How many characters a new password has at least; what is guessed first is refused at any length");
 
     WORKER_MASTER: row("worker.master", "CLOUDAI_MASTER", "master", Many("HOST:PORT"), WORKER, Text("127.0.0.1:50051"),
         "The master to work for; of several addresses the first is tried first");

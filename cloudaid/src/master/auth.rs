@@ -127,6 +127,14 @@ impl std::fmt::Debug for Auth {
     }
 }
 
+/// Makes the first account, once.
+pub struct SetupToken {
+    /// Where it is kept until then.
+    pub file: PathBuf,
+    /// The token itself.
+    pub token: String,
+}
+
 /// What [`Auth`] is made of.
 #[derive(Debug)]
 pub struct AuthConfig<'a> {
@@ -138,6 +146,8 @@ pub struct AuthConfig<'a> {
     pub ttl: Duration,
     /// Who may make an account for themselves.
     pub registration: Registration,
+    /// How many characters a new password has at least.
+    pub least_password_chars: usize,
     /// Where the setup token is kept, and a secret that was made.
     pub data_dir: &'a Path,
 }
@@ -147,7 +157,7 @@ impl<'a> AuthConfig<'a> {
     /// One of a test: keys and setup token are made in `data_dir`.
     pub(crate) fn in_directory(data_dir: &'a Path) -> Self {
         let (ttl, registration) = (Duration::from_secs(60), Registration::Invite);
-        Self { jwt_secret: None, previous_jwt_secret: None, ttl, registration, data_dir }
+        Self { jwt_secret: None, previous_jwt_secret: None, ttl, registration, least_password_chars: 12, data_dir }
     }
 }
 
@@ -161,7 +171,7 @@ impl Auth {
         let keys = Keys::load(configured, config.data_dir)?;
         keys.self_test().map_err(SecretError::Unusable)?;
         let inner = Inner {
-            passwords: Passwords::new(),
+            passwords: Passwords::new(config.least_password_chars),
             keys,
             gate: Gate::new(guesses),
             ttl: config.ttl,
@@ -192,18 +202,18 @@ impl Auth {
         Ok(KeysView { key_id: ring.newest.id.clone(), previous_key_id })
     }
 
-    /// Makes the setup token if there is no account yet, and returns where it is; removes it otherwise.
+    /// Makes the setup token if there is no account yet, and returns it; removes it otherwise.
     ///
     /// # Errors
     /// The accounts cannot be read, or the file cannot be made.
-    pub fn ensure_setup_token(&self) -> Result<Option<PathBuf>, ApiError> {
+    pub fn ensure_setup_token(&self) -> Result<Option<SetupToken>, ApiError> {
         let file = self.inner.setup_file.clone();
         if !self.inner.cluster.accounts().is_empty() {
             self.remove_setup_token().map_err(|error| file_failed(&file, &error))?;
             return Ok(None);
         }
-        ensure_secret(&file).map_err(|error| file_failed(&file, &error))?;
-        Ok(Some(file))
+        let token = ensure_secret(&file).map_err(|error| file_failed(&file, &error))?;
+        Ok(Some(SetupToken { file, token }))
     }
 
     /// Makes the first account, an admin, for whoever holds the setup token.
@@ -220,7 +230,7 @@ impl Auth {
             return Err(wrong_setup_token().into());
         }
         let name = manage::user_name(&request.username)?;
-        password::check_new(&request.password)?;
+        self.inner.passwords.check_new(&request.password, &name).await?;
         let user = self.new_user(name, request.password, Role::Admin).await?;
         self.inner.cluster.create_first_user(user.clone()).await?;
         if let Err(error) = self.remove_setup_token() {

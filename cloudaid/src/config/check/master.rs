@@ -1,6 +1,7 @@
 //! The master's settings.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ const LEASE_MAX: Duration = Duration::from_secs(86_400);
 const TTL_MIN: Duration = Duration::from_secs(1);
 /// And at most this long: whoever steals one has nothing that renews it.
 const TTL_MAX: Duration = Duration::from_secs(86_400);
+
+/// NIST SP 800-63B-4 asks for 8 characters at least; and nobody remembers a password that is longer than the other end.
+const PASSWORD_LENGTH: RangeInclusive<u32> = 8..=128;
 
 /// Files stay for at least this long: whoever has uploaded some needs a moment to submit.
 const RETENTION_MIN: Duration = Duration::from_secs(1);
@@ -56,6 +60,8 @@ impl Check<'_> {
             "open" => Ok(Registration::Open),
             other => Err(format!("`{}` is not `closed`, `invite` or `open`", parse::shown(other))),
         });
+        let least_password_chars =
+            self.required(&table::PASSWORD_LENGTH, "", |text| parse::whole(text, PASSWORD_LENGTH));
         let print_task_logs = self.required(&table::PRINT_TASK_LOGS, "", parse::switch);
         let leases = self.leases();
         let attempts = self.required(&table::INFRASTRUCTURE_ATTEMPTS, "", |text| parse::whole(text, 1..=100));
@@ -70,6 +76,7 @@ impl Check<'_> {
             access_log: access_log?,
             token_ttl: token_ttl?,
             registration: registration?,
+            least_password_chars: least_password_chars? as usize,
             print_task_logs: print_task_logs?,
             leases: leases?,
             infrastructure_attempts: attempts?,

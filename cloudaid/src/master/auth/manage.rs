@@ -79,7 +79,7 @@ impl Auth {
     }
 
     async fn create(&self, name: &UserName, password: String, role: Role) -> Result<UserRecord, LoginError> {
-        password::check_new(&password)?;
+        self.inner.passwords.check_new(&password, name).await?;
         // Nobody is made to wait for a hash that is of no use; that the name is still free is decided by the core.
         if self.inner.cluster.accounts().find(name).is_some() {
             return Err(ApiError::from(Reject::UserExists(name.clone())).into());
@@ -123,7 +123,7 @@ impl Auth {
         let password_text = if password.is_some() { " password" } else { "" };
         Call::about(&format!("{name}{role_text}{disabled_text}{password_text}"));
         if let Some(password) = &password {
-            password::check_new(password)?;
+            self.inner.passwords.check_new(password, name).await?;
         }
         let hash = match password {
             Some(password) => Some(self.inner.passwords.hash(password).await?),
@@ -156,7 +156,7 @@ impl Auth {
         from: IpAddr,
     ) -> Result<(), LoginError> {
         password::check_length(&request.old_password)?;
-        password::check_new(&request.new_password)?;
+        self.inner.passwords.check_new(&request.new_password, &caller.user).await?;
         let user = self.account(&caller.user)?;
         let from = network(from);
         self.inner.gate.check(from, Instant::now()).map_err(LoginError::Throttled)?;

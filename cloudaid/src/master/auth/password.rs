@@ -2,14 +2,15 @@
 
 use argon2::{Algorithm, Argon2, Params, PasswordHasher, PasswordVerifier, Version};
 use shared::error::{ApiError, ErrorCode};
+use shared::id::UserName;
 use tokio::sync::Semaphore;
 
 use super::LoginError;
 
-/// The shortest new password, in characters.
-const MIN_CHARS: usize = 12;
 /// The longest password, in bytes: nobody shall make us hash a book.
 const MAX_BYTES: usize = 1024;
+/// What of a password is judged: whole ones of a kilobyte can be made to take half a second.
+const JUDGED_CHARS: usize = 64;
 /// Hashes at a time: each takes 19 MiB and a core for 40 ms, and the scheduler wants to run too.
 const AT_ONCE: usize = 2;
 /// Hashes that may wait; beyond that a login is told to come again.
@@ -21,13 +22,27 @@ const LANES: u32 = 1;
 
 /// The hashing of passwords, with its limits.
 pub(super) struct Passwords {
+    /// The shortest new password, in characters.
+    least: usize,
     running: Semaphore,
     admitted: Semaphore,
 }
 
 impl Passwords {
-    pub(super) fn new() -> Self {
-        Self { running: Semaphore::new(AT_ONCE), admitted: Semaphore::new(AT_ONCE + QUEUE) }
+    pub(super) fn new(least: usize) -> Self {
+        Self { least, running: Semaphore::new(AT_ONCE), admitted: Semaphore::new(AT_ONCE + QUEUE) }
+    }
+
+    /// Whether `name` may have a new password: long enough to be one, and none of those that are tried first.
+    pub(super) async fn check_new(&self, password: &str, name: &UserName) -> Result<(), LoginError> {
+        check_length(password)?;
+        if password.chars().count() < self.least {
+            let message = format!("password: is shorter than {} characters", self.least);
+            let hint = "take a longer one, for example four words";
+            return Err(ApiError::new(ErrorCode::InvalidArgument, message, hint).into());
+        }
+        let (password, name) = (password.to_owned(), name.to_string());
+        self.limited(move || check_guesses(&password, &name)).await
     }
 
     /// The PHC string to keep for a password.
@@ -74,14 +89,16 @@ pub(super) fn is_current(hash: &str) -> bool {
     hash.starts_with(&format!("$argon2id$v=19$m={MEMORY_KIB},t={PASSES},p={LANES}$"))
 }
 
-/// Whether a new password is long enough to be one.
-pub(super) fn check_new(password: &str) -> Result<(), ApiError> {
-    check_length(password)?;
-    if password.chars().count() < MIN_CHARS {
-        let message = format!("password: is shorter than {MIN_CHARS} characters");
-        return Err(ApiError::new(ErrorCode::InvalidArgument, message, "take a longer one, for example four words"));
+/// Whether a password takes more than a million guesses, by zxcvbn: lists of passwords, words and names, repeats,
+/// sequences, rows of a keyboard, dates, and the name that it is for.
+fn check_guesses(password: &str, name: &str) -> Result<(), ApiError> {
+    let first: String = password.chars().take(JUDGED_CHARS).collect();
+    let estimate = zxcvbn::zxcvbn(&first, &[name, "cloudai", "cloudaid", "cloudctl"]);
+    if estimate.score() >= zxcvbn::Score::Two {
+        return Ok(());
     }
-    Ok(())
+    let hint = "take one that nobody would think of, for example four words that have nothing to do with each other";
+    Err(ApiError::new(ErrorCode::InvalidArgument, "password: is among the first that are guessed", hint))
 }
 
 /// Whether a password is short enough to look at.
@@ -109,7 +126,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_hash_knows_its_password_and_carries_the_current_parameters() {
-        let passwords = Passwords::new();
+        let passwords = Passwords::new(12);
         let hash = passwords.hash("correct horse battery".into()).await.expect("hash");
         let parameters = |hash: &str| hash.split('$').take(4).map(str::to_owned).collect::<Vec<_>>();
         assert_eq!(parameters(&hash), ["", "argon2id", "v=19", "m=19456,t=2,p=1"]);
@@ -120,12 +137,12 @@ mod tests {
 
     #[tokio::test]
     async fn the_dummy_is_a_valid_hash_that_nothing_matches() {
-        assert!(!Passwords::new().verify(String::new(), dummy_hash().into()).await.expect("verify"));
+        assert!(!Passwords::new(12).verify(String::new(), dummy_hash().into()).await.expect("verify"));
     }
 
     #[tokio::test]
     async fn a_full_queue_says_so_at_once() {
-        let passwords = Passwords::new();
+        let passwords = Passwords::new(12);
         let all = u32::try_from(AT_ONCE + QUEUE).expect("small");
         let full = passwords.admitted.acquire_many(all).await.expect("open");
         assert!(matches!(passwords.hash("x".into()).await, Err(LoginError::Busy)));
@@ -133,11 +150,34 @@ mod tests {
         assert!(passwords.hash("x".into()).await.is_ok());
     }
 
+    #[tokio::test]
+    async fn length_limits_one_below_at_and_above() {
+        let passwords = Passwords::new(12);
+        let name = "ann".parse().expect("a name");
+        let phrase = "grün wühlt der Maulwurf unterm Zwetschgenbaum ".repeat(30);
+        let first = |bytes: usize| phrase.get(..bytes).expect("at a letter's start");
+        assert!(passwords.check_new("ü7Wq-Zk!m2p", &name).await.is_err());
+        assert!(passwords.check_new("ü7Wq-Zk!m2pö", &name).await.is_ok());
+        assert!(passwords.check_new(first(MAX_BYTES), &name).await.is_ok());
+        assert!(passwords.check_new(first(MAX_BYTES + 1), &name).await.is_err());
+        assert!(Passwords::new(13).check_new("ü7Wq-Zk!m2pö", &name).await.is_err());
+    }
+
     #[test]
-    fn length_limits_one_below_at_and_above() {
-        assert!(check_new(&"x".repeat(MIN_CHARS - 1)).is_err());
-        assert!(check_new(&"ü".repeat(MIN_CHARS)).is_ok());
-        assert!(check_new(&"x".repeat(MAX_BYTES)).is_ok());
-        assert!(check_new(&"x".repeat(MAX_BYTES + 1)).is_err());
+    fn what_is_guessed_first_is_no_password() {
+        for common in [
+            "password1234",
+            "qwertyuiop[]",
+            "123456789012",
+            "aaaaaaaaaaaaaaaa",
+            "abcabcabcabcabc",
+            "Passw0rd2024",
+            "annette.muster",
+        ] {
+            assert!(check_guesses(common, "annette.muster").is_err(), "{common}");
+        }
+        for good in ["correct horse battery", "another good one", "a long password", "xk7-Trüb-Salat"] {
+            assert!(check_guesses(good, "ann").is_ok(), "{good}");
+        }
     }
 }
