@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
+use std::time::Duration;
 
 use cloudai_tests::api::{Api, Failure};
 use cloudai_tests::cluster::{Cluster, shell_task};
@@ -284,7 +285,7 @@ async fn what_is_old_enough_goes_and_what_a_task_reads_stays() {
     let slow = json!({"files": [{"path": "a", "size": 20}]});
     let slow = api.post::<InputView>("/api/files", &slow).await.expect("announced").input.input_id.to_string();
     for at in 0..6 {
-        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
         part(&api, &slow, "a", at, b"x".to_vec()).await.expect("it is still there");
     }
     let read = upload(&api, &[(b"a", b"2")]).await.expect("uploaded").input.input_id.to_string();
@@ -385,7 +386,7 @@ async fn who_goes_before_the_answer_leaves_all_or_nothing() {
     for pause in 0..60 {
         let request = api.request(Method::POST, "/api/files").header("Content-Type", "multipart/form-data; boundary=b");
         let sending = api.send(request.body(form(&[(b"a", b"content")])));
-        let _gone = tokio::time::timeout(std::time::Duration::from_micros(pause * 200), sending).await;
+        let _gone = tokio::time::timeout(Duration::from_micros(pause * 200), sending).await;
     }
     let list: InputListView = api.get("/api/inputs").await.expect("a list");
     for input in &list.inputs {
@@ -394,6 +395,64 @@ async fn who_goes_before_the_answer_leaves_all_or_nothing() {
     }
     println!("{} of 60 were kept", list.inputs.len());
     assert_eq!(list.usage.files as usize, list.inputs.len());
+}
+
+#[tokio::test]
+async fn what_the_store_failed_to_take_can_come_again() {
+    let home = Home::start(false, 0, &[]).await;
+    let api = home.cluster.api();
+    let content = bytes(2 * PIECE + 4);
+    let files = json!({"files": [{"path": "a", "size": content.len()}]});
+    let id = api.post::<InputView>("/api/files", &files).await.expect("announced").input.input_id.to_string();
+    part(&api, &id, "a", 0, content[..1_000_000].to_vec()).await.expect("taken");
+    let (pieces, body) = piecewise();
+    let request = api.request(Method::PATCH, &format!("/api/files/{id}/a")).header("Upload-Offset", 1_000_000);
+    let sending = tokio::spawn({
+        let (api, request) = (api.clone(), request.body(body));
+        async move { api.send(request).await }
+    });
+    pieces.send(Ok(content[1_000_000..PIECE].to_vec())).await.expect("sent");
+    let received = async || -> usize {
+        let view: InputView = api.get(&format!("/api/files/{id}")).await.expect("the input");
+        usize::try_from(view.files[0].received).expect("small")
+    };
+    eventually(PATIENCE, "a piece is there", || async { (received().await == PIECE).then_some(()) }).await;
+    // A file where its folder was: as on a full disk, nothing can be written.
+    let folder = home.cluster.dir().join("master/data/files/inputs").join(&id);
+    let aside = home.cluster.dir().join("aside");
+    std::fs::rename(&folder, &aside).expect("moved");
+    std::fs::write(&folder, b"").expect("a file");
+    let _refused = pieces.send(Ok(content[PIECE..2 * PIECE].to_vec())).await;
+    assert_eq!(status(sending.await.expect("sent")), 503);
+    std::fs::remove_file(&folder).expect("removed");
+    std::fs::rename(&aside, &folder).expect("moved");
+    assert_eq!(received().await, PIECE);
+    let file = part(&api, &id, "a", PIECE, content[PIECE..].to_vec()).await.expect("taken");
+    assert_eq!(file.blake3, Some(digest(&content)));
+    assert!(api.get_bytes(&format!("/api/files/{id}/a")).await.expect("it") == content);
+}
+
+/// Of a form that comes no further, what has come is known soon, so that others can go on.
+#[tokio::test]
+async fn a_form_that_stands_still_holds_nobody_up() {
+    let home = Home::start(false, 0, &[]).await;
+    let api = home.cluster.api();
+    let files = json!({"files": [{"path": "a", "size": 5}, {"path": "b", "size": 1}]});
+    let id = api.post::<InputView>("/api/files", &files).await.expect("announced").input.input_id.to_string();
+    let (pieces, body) = piecewise();
+    let request = api.request(Method::POST, &format!("/api/files/{id}"));
+    let request = request.header("Content-Type", "multipart/form-data; boundary=b").body(body);
+    let sending = tokio::spawn(request.send());
+    pieces.send(Ok([numbered(0, b"first"), b"--b\r\n".to_vec()].concat())).await.expect("sent");
+    eventually(PATIENCE, "the first is known", || async {
+        let view: InputView = api.get(&format!("/api/files/{id}")).await.expect("the input");
+        view.files[0].blake3.is_some().then_some(())
+    })
+    .await;
+    assert!(part(&api, &id, "b", 0, b"x".to_vec()).await.expect("taken").blake3.is_some());
+    pieces.send(Ok([&numbered(1, b"y")[5..], b"--b--\r\n"].concat())).await.expect("sent");
+    drop(pieces);
+    assert_eq!(sending.await.expect("sent").expect("an answer").status(), 200, "it went on");
 }
 
 #[tokio::test]

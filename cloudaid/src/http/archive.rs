@@ -24,8 +24,8 @@ use crate::master::files::{Content, FileStore};
 /// Sent at a time, and pieces that wait for a slow reader.
 const PIECE: usize = 256 * 1024;
 const WAITING: usize = 4;
-/// Who takes nothing for so long gets no more: a thread waits for them.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Who takes nothing for so long gets no more: a thread waits for them. As with all of a connection.
+const PATIENCE: Duration = Duration::from_secs(300);
 /// From this size on a zip entry needs 64 bits.
 const LARGE: u64 = u32::MAX as u64;
 

@@ -74,8 +74,8 @@ pub(super) async fn list_or_download(
     if let Some(form) = params.one("archive")? {
         params.finish()?;
         let entries = entries(&state, &principal, of).await?;
-        let seats = (state.load.admit_download(&principal)?, state.load.admit_archive()?);
-        return Ok(archive::answer(state.files.clone(), &of.to_string(), entries, form, seats));
+        let seat = state.load.admit_archive(&principal)?;
+        return Ok(archive::answer(state.files.clone(), &of.to_string(), entries, form, seat));
     }
     if let Some(path) = path_hex(&mut params)? {
         let (path, content) = find(&state, &principal, of, path, params).await?;

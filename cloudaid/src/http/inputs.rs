@@ -1,6 +1,8 @@
 //! `/api/files/{input}` and `/api/inputs`: what users upload for tasks to read at /input.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
+use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -12,6 +14,7 @@ use shared::error::{ApiError, ErrorCode};
 use shared::files_of::FilesOf;
 use shared::id::{InputId, UserName};
 use shared::view::{AnnounceRequest, FileUsageView, InputFileView, InputListView, InputSummaryView, InputView};
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::error::{Failure, internal, invalid};
@@ -26,6 +29,8 @@ use crate::master::inputs::{Announced, Upload};
 
 /// The largest announcement, in bytes: some 100,000 files.
 const ANNOUNCEMENT_LIMIT: usize = 16 << 20;
+/// How long files of a form may have come and not be known: meanwhile nobody else can bring them.
+const SOON: Duration = Duration::from_secs(2);
 /// The largest file that can be announced, in bytes.
 const FILE_LIMIT: u64 = 1 << 50;
 /// How many files of a form are made durable together.
@@ -123,10 +128,10 @@ async fn add_form(
     let _seat = state.load.admit_stream(principal)?;
     let files = state.cluster.input_files(id).await?;
     let mut form = Form::new(headers, body)?;
-    let mut arrived = Vec::new();
+    let mut arrived = Arrived::default();
     let taken = take_numbered(state, id, &files, &mut form, &mut arrived).await;
     // What came before the form went wrong has come.
-    make_known(state, id, arrived).await?;
+    arrived.make_known(state, id).await?;
     taken.map(|()| id)
 }
 
@@ -235,16 +240,52 @@ async fn take_form(
     input.finish().await
 }
 
+/// Files of a form that have come and are not known yet: one commit is for many.
+#[derive(Default)]
+struct Arrived {
+    files: Vec<(Upload, InputFile)>,
+    /// When the first of them had come.
+    since: Option<Instant>,
+}
+
+impl Arrived {
+    /// To its end, also when the client goes.
+    async fn make_known(&mut self, state: &Shared, id: InputId) -> Result<(), ApiError> {
+        self.since = None;
+        match std::mem::take(&mut self.files) {
+            files if files.is_empty() => Ok(()),
+            files => detached(Upload::make_known(state.cluster.clone(), id, files)).await,
+        }
+    }
+
+    /// What comes next; before it, what has come is made known, if it is not there soon.
+    async fn known_soon<T>(
+        &mut self,
+        state: &Shared,
+        id: InputId,
+        next: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
+        let mut next = pin!(next);
+        if let Some(since) = self.since {
+            if let Ok(next) = timeout_at(since + SOON, next.as_mut()).await {
+                return next;
+            }
+            self.make_known(state, id).await?;
+        }
+        next.await
+    }
+}
+
 /// Takes files of a form that were announced. Those that are there already are passed over.
 async fn take_numbered(
     state: &Shared,
     id: InputId,
     files: &[InputFile],
     form: &mut Form<'_>,
-    arrived: &mut Vec<(Upload, InputFile)>,
+    arrived: &mut Arrived,
 ) -> Result<(), ApiError> {
     let mut taken = std::collections::BTreeSet::new();
-    while let Some(part) = form.next_part().await? {
+    while let Some(part) = arrived.known_soon(state, id, form.next_part()).await? {
         let number = part.name.as_deref().and_then(|name| std::str::from_utf8(name).ok()?.parse::<usize>().ok());
         let file = number.and_then(|number| files.get(number)).ok_or_else(|| {
             let hint = "name each part by the number of its file in the list `files`; the first is 0";
@@ -255,13 +296,14 @@ async fn take_numbered(
         }
         let Some(mut upload) = state.inputs.begin_again(id, file).await? else { continue };
         let replaced = upload.replaced();
-        while let Some(data) = unless(&replaced, form.data()).await? {
+        while let Some(data) = arrived.known_soon(state, id, unless(&replaced, form.data())).await? {
             upload.write(data).await?;
         }
         let whole = upload.whole().await?;
-        arrived.push((upload, whole));
-        if arrived.len() >= TOGETHER {
-            make_known(state, id, std::mem::take(arrived)).await?;
+        arrived.since.get_or_insert_with(Instant::now);
+        arrived.files.push((upload, whole));
+        if arrived.files.len() >= TOGETHER {
+            arrived.make_known(state, id).await?;
         }
     }
     Ok(())
@@ -279,14 +321,6 @@ async fn unless<T>(
             Err(ApiError::new(ErrorCode::Conflict, message, "send each file once"))
         }
     }
-}
-
-/// To its end, also when the client goes.
-async fn make_known(state: &Shared, id: InputId, arrived: Vec<(Upload, InputFile)>) -> Result<(), ApiError> {
-    if arrived.is_empty() {
-        return Ok(());
-    }
-    detached(Upload::make_known(state.cluster.clone(), id, arrived)).await
 }
 
 fn no_room(principal: &Principal) -> ApiError {

@@ -35,8 +35,10 @@ const STRANGERS_OF_NETWORK: usize = 64;
 const STREAMS_OF_USER: usize = 16;
 /// And announcements of what is going to be uploaded, which are held in memory as a whole.
 const ANNOUNCEMENTS_OF_USER: usize = 2;
-/// And downloads; of all users together, so many archives, each of which takes a thread.
+/// And downloads.
 const DOWNLOADS_OF_USER: usize = 64;
+/// And archives, each of which takes a thread; and those of all users together.
+const ARCHIVES_OF_USER: usize = 8;
 const ARCHIVES: usize = 64;
 /// And WebSockets.
 const SOCKETS_OF_USER: usize = 1_000;
@@ -55,6 +57,7 @@ pub struct Load {
     of_streams: Counted<UserName>,
     of_announcements: Counted<UserName>,
     of_downloads: Counted<UserName>,
+    of_archives: Counted<UserName>,
     archives: Arc<Semaphore>,
     of_sockets: Counted<UserName>,
     users: DefaultKeyedRateLimiter<UserName>,
@@ -67,6 +70,9 @@ pub(super) struct Room {
     _user: Option<Share<UserName>>,
     _network: Option<Share<IpAddr>>,
 }
+
+/// Room for an archive, until it is dropped.
+pub(super) type ArchiveRoom = (Share<UserName>, OwnedSemaphorePermit);
 
 impl std::fmt::Debug for Load {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -85,6 +91,7 @@ impl Default for Load {
             of_streams: Counted::default(),
             of_announcements: Counted::default(),
             of_downloads: Counted::default(),
+            of_archives: Counted::default(),
             archives: Arc::new(Semaphore::new(ARCHIVES)),
             of_sockets: Counted::default(),
             notes: RateLimiter::keyed(Quota::per_minute(NOTES_PER_MINUTE)),
@@ -137,9 +144,13 @@ impl Load {
         })
     }
 
-    /// Room for one more archive.
-    pub(super) fn admit_archive(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        enter(&self.archives)
+    /// Room for one more archive of a user, until its last byte is sent.
+    pub(super) fn admit_archive(&self, principal: &Principal) -> Result<ArchiveRoom, Failure> {
+        let user = self.of_archives.take_of(principal, ARCHIVES_OF_USER).ok_or_else(|| {
+            let message = format!("{} downloads {ARCHIVES_OF_USER} archives at a time already", principal.user);
+            exhausted(message, "wait for some to end")
+        })?;
+        Ok((user, enter(&self.archives)?))
     }
 
     /// Room for one more WebSocket of a user, until it closes.

@@ -30,6 +30,9 @@ pub use upload::Upload;
 /// How long one call waits for another to stop.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Files of which is remembered what has come, each in 2 KiB. Of others it is looked up.
+const REMEMBERED: usize = 4096;
+
 /// Takes uploads. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Inputs {
@@ -106,7 +109,8 @@ impl Inputs {
     /// Somebody does, or what is there cannot be read.
     pub async fn resume(&self, id: InputId, file: &InputFile) -> Result<Option<Upload>, ApiError> {
         let Some(mut upload) = self.lock(id, file).await? else { return Ok(None) };
-        let known = upload.coming.as_ref().and_then(|coming| (**coming).clone());
+        // Nothing is known while somebody writes: if that fails, what is there is looked up.
+        let known = upload.coming.as_mut().and_then(|coming| coming.take());
         let opened = async {
             let progress = match known {
                 Some(progress) => progress,
@@ -152,7 +156,7 @@ impl Inputs {
         *self.open.lock().entry(id).or_default() += 1;
         let (inputs, file, coming) = (self.clone(), file.clone(), Some(coming));
         let blob = file.blob;
-        let upload = Upload { inputs, id, file, writer: None, coming, replaced };
+        let upload = Upload { inputs, id, file, writer: None, busy: None, coming, replaced };
         Ok(self.cluster.is_missing(id, blob).await?.then_some(upload))
     }
 
@@ -177,6 +181,9 @@ impl Inputs {
         let mut coming = self.coming.lock();
         if coming.get(&(id, blob)).is_some_and(is_idle) {
             coming.remove(&(id, blob));
+        }
+        if coming.len() > REMEMBERED {
+            coming.retain(|_, coming| Arc::strong_count(&coming.known) > 1);
         }
         drop(coming);
         let mut open = self.open.lock();

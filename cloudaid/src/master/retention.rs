@@ -20,8 +20,9 @@ const TASKS: usize = 1000;
 
 /// Until the end. What cannot be done now is done later.
 pub(super) async fn run(cluster: ClusterHandle, inputs: Inputs, settings: FileSettings, shutdown: CancellationToken) {
-    let Some(shortest) = settings.retention.into_iter().chain(settings.input_retention).min() else { return };
-    let mut turns = interval((shortest / 10).clamp(PAUSES.0, PAUSES.1));
+    // Where all is kept for ever, what is remembered of inputs that were deleted goes too.
+    let shortest = settings.retention.into_iter().chain(settings.input_retention).min();
+    let mut turns = interval(shortest.map_or(PAUSES.1, |shortest| (shortest / 10).clamp(PAUSES.0, PAUSES.1)));
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while shutdown.run_until_cancelled(turns.tick()).await.is_some() {
         if let Err(error) = turn(&cluster, &inputs, &settings).await {

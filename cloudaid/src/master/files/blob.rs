@@ -59,6 +59,8 @@ pub struct BlobWriter {
     now: Progress,
     /// As of the last piece that is complete.
     kept: Progress,
+    /// Whether the present piece has bytes that are nowhere else.
+    is_new: bool,
 }
 
 /// How far a content has come.
@@ -78,7 +80,7 @@ impl BlobWriter {
         (place, blob): (Place, BlobId),
         (kept, tail): (Progress, Vec<Bytes>),
     ) -> io::Result<Self> {
-        let mut writer = Self { objects, part, place, blob, piece: None, now: kept.clone(), kept };
+        let mut writer = Self { objects, part, place, blob, piece: None, now: kept.clone(), kept, is_new: false };
         for data in tail {
             writer.piece(writer.now.size / PIECE).put(data).await.map_err(failed)?;
         }
@@ -113,6 +115,7 @@ impl BlobWriter {
             let next = data.split_to(data.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
             self.now.hasher.update(&next);
             let number = self.now.size / PIECE;
+            self.is_new = true;
             self.now.size += next.len() as u64;
             self.piece(number).put(next).await.map_err(failed)?;
             if self.now.size.is_multiple_of(PIECE) {
@@ -132,6 +135,15 @@ impl BlobWriter {
         Ok(self.now)
     }
 
+    /// Makes all durable that has come, as the end of the content: only [`BlobWriter::finish`] may follow, at once then.
+    ///
+    /// # Errors
+    /// It cannot be kept.
+    pub async fn flush(mut self) -> io::Result<Self> {
+        self.end_piece().await?;
+        Ok(self)
+    }
+
     /// Ends the content, which is durable then. Returns its BLAKE3.
     ///
     /// # Errors
@@ -143,8 +155,8 @@ impl BlobWriter {
 
     async fn end_piece(&mut self) -> io::Result<()> {
         match self.piece.take() {
-            Some(mut piece) => piece.shutdown().await,
-            None => Ok(()),
+            Some(mut piece) if std::mem::take(&mut self.is_new) => piece.shutdown().await,
+            Some(_) | None => Ok(()),
         }
     }
 }

@@ -1,7 +1,5 @@
 //! Which files can stand in one folder.
 
-use std::collections::BTreeSet;
-
 use shared::error::{ApiError, ErrorCode};
 
 use crate::master::files::{InvalidPath, check_path};
@@ -19,20 +17,24 @@ pub fn check_paths<'a>(paths: impl IntoIterator<Item = &'a [u8]>) -> Result<(), 
         let message = format!("path: `{}` is refused: {why}", shown.escape_debug());
         ApiError::new(ErrorCode::InvalidArgument, message, "give paths below /input, such as `data/a.csv`, each once")
     };
-    let mut all = BTreeSet::new();
+    let mut all = Vec::new();
     for path in paths {
         check_path(path).map_err(|why: InvalidPath| refuse(path, &why.to_string()))?;
         if path.split(|byte| *byte == b'/').any(|name| name.len() > NAME_LIMIT) {
             return Err(refuse(path, &format!("a name in it is longer than {NAME_LIMIT} bytes")));
         }
-        if !all.insert(path) {
-            return Err(refuse(path, "it is there twice"));
-        }
+        // No path has a NUL: with it for the slash, a folder stands right before what is in it.
+        all.push(path.iter().map(|byte| if *byte == b'/' { 0 } else { *byte }).collect::<Vec<u8>>());
     }
-    for path in &all {
-        let slashes = path.iter().enumerate().filter(|(_, byte)| **byte == b'/');
-        if let Some((at, _)) = slashes.into_iter().find(|(at, _)| all.contains(&path[..*at])) {
-            return Err(refuse(&path[..at], "it is a file and a folder"));
+    all.sort_unstable();
+    for pair in all.windows(2) {
+        let [first, second] = pair else { continue };
+        let Some(rest) = second.strip_prefix(&first[..]) else { continue };
+        let path: Vec<u8> = first.iter().map(|byte| if *byte == 0 { b'/' } else { *byte }).collect();
+        match rest.first() {
+            None => return Err(refuse(&path, "it is there twice")),
+            Some(0) => return Err(refuse(&path, "it is a file and a folder")),
+            Some(_) => {}
         }
     }
     if all.is_empty() {
@@ -55,6 +57,7 @@ mod tests {
             (&[&b"a"[..], b"b", b"a"], "twice"),
             (&[b"a/b", b"a-", b"a"], "`a` is refused: it is a file and a folder"),
             (&[b"x/y/z", b"x/y"], "`x/y` is refused"),
+            (&[b"x/y", b"x-", b"x/\x01", b"x", b"x!"], "`x` is refused: it is a file and a folder"),
             (&[b"../x"], "component"),
             (&[&long], "longer than 255"),
         ] {
