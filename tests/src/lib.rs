@@ -24,5 +24,6 @@ pub mod sim;
 pub mod socket;
 pub mod specification;
 pub mod terminal;
+pub mod uploads;
 pub mod wait;
 pub mod worker;
