@@ -133,6 +133,30 @@ async fn call(api: &Api, method: &Method, path: &str, body: &Value) -> u16 {
     }
 }
 
+/// What an operation is about: something of ann's, fresh, so that whoever may change it can.
+async fn something_of(ann: &Api, Operation { method, path, .. }: &Operation, of_input: bool) -> String {
+    match path.as_str() {
+        path if path.starts_with("/api/files/{id}") && of_input => input(ann).await,
+        "/api/tokens/{id}" => token(ann, Role::ReadOnly).await.view.token_id.to_string(),
+        "/api/workers/{id}" | "/telemetry/{id}" => "worker-1".to_owned(),
+        path if path.contains("{id}") => {
+            let waiting =
+                matches!((method.as_str(), path), ("PATCH", "/api/tasks/{id}") | (_, "/api/tasks/{id}/cancel"));
+            let mut task = SubmitRequest { image: "i".into(), ..SubmitRequest::default() };
+            if waiting {
+                // What only a worker can run that is not there waits for ever.
+                task.cpu_cores = Some(shared::resources::Quantity::Number(1_024.0));
+            }
+            let id = ann.submit(&task).await.expect("accepted").task_id;
+            if !waiting {
+                ann.ended(PATIENCE, &id).await;
+            }
+            id
+        }
+        _ => String::new(),
+    }
+}
+
 #[tokio::test]
 async fn everybody_gets_what_is_theirs_and_nothing_else() {
     let behaviour = |_: &_| Behaviour::exit(0).printing(LogStream::Stdout, "x\n").writing("result.txt", "x");
@@ -150,9 +174,6 @@ async fn everybody_gets_what_is_theirs_and_nothing_else() {
         Caller { name: "ann", api: ann.clone(), role: Some(Role::User), sees: true },
         Caller { name: "admin", api: admin.clone(), role: Some(Role::Admin), sees: true },
     ];
-    let task = SubmitRequest { image: "i".into(), ..SubmitRequest::default() };
-    // What only a worker can run that is not there waits for ever.
-    let waits = SubmitRequest { cpu_cores: Some(shared::resources::Quantity::Number(1_024.0)), ..task.clone() };
     let mut operations = operations(&admin).await;
     // Ends all logins of ann.
     operations.sort_by_key(|operation| operation.path == "/api/users/{name}/logout");
@@ -169,24 +190,7 @@ async fn everybody_gets_what_is_theirs_and_nothing_else() {
         for (of_input, Caller { name, api, role, sees }) in
             kinds.iter().flat_map(|of_input| callers.iter().map(move |caller| (*of_input, caller)))
         {
-            // Something of ann's, fresh, so that whoever may change it can.
-            let waiting = matches!(
-                (method.as_str(), path.as_str()),
-                ("PATCH", "/api/tasks/{id}") | (_, "/api/tasks/{id}/cancel")
-            );
-            let id = match path.as_str() {
-                path if path.starts_with("/api/files/{id}") && of_input => input(&ann).await,
-                "/api/tokens/{id}" => token(&ann, Role::ReadOnly).await.view.token_id.to_string(),
-                "/api/workers/{id}" | "/telemetry/{id}" => "worker-1".to_owned(),
-                path if path.contains("{id}") => {
-                    let id = ann.submit(if waiting { &waits } else { &task }).await.expect("accepted").task_id;
-                    if !waiting {
-                        ann.ended(PATIENCE, &id).await;
-                    }
-                    id
-                }
-                _ => String::new(),
-            };
+            let id = something_of(&ann, operation, of_input).await;
             let url = path.replace("{id}", &id).replace("{name}", "ann").replace("{path}", "result.txt");
             let before = state(&admin).await;
             let status = call(api, method, &format!("{url}?{query}"), &operation.body()).await;

@@ -272,10 +272,7 @@ impl Client {
         cursor: Option<&str>,
         limit: u32,
     ) -> Result<UserFilesView, CtlError> {
-        let mut query = vec![("limit", limit.to_string())];
-        query.extend(user.map(|user| ("user", user.to_owned())));
-        query.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
-        self.get("api/files", &query).await
+        self.get("api/files", &page_of(user, cursor, limit)).await
     }
 
     /// The content of a file of a task or an input, from `offset` on; `path` is the exact path.
@@ -316,10 +313,7 @@ impl Client {
         cursor: Option<&str>,
         limit: u32,
     ) -> Result<InputListView, CtlError> {
-        let mut query = vec![("limit", limit.to_string())];
-        query.extend(user.map(|user| ("user", user.to_owned())));
-        query.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
-        self.get("api/inputs", &query).await
+        self.get("api/inputs", &page_of(user, cursor, limit)).await
     }
 
     /// Sends many files of an input as one form.
@@ -392,6 +386,14 @@ impl Client {
     pub(crate) async fn shutdown(&self, drain: bool) -> Result<ShutdownView, CtlError> {
         self.post("api/shutdown", &ShutdownRequest { drain }).await
     }
+}
+
+/// What asks for one page of what belongs to a user.
+fn page_of(user: Option<&str>, cursor: Option<&str>, limit: u32) -> Vec<(&'static str, String)> {
+    let mut query = vec![("limit", limit.to_string())];
+    query.extend(user.map(|user| ("user", user.to_owned())));
+    query.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
+    query
 }
 
 fn user_path(name: &str) -> String {

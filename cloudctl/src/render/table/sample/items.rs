@@ -77,19 +77,7 @@ pub(crate) fn all_items() -> Vec<(&'static str, Value)> {
     add("token", json(&view(Some(SUBMITTED))));
     add("token", json(&view(None)));
     add("new-token", json(&NewTokenView { token: "t".into(), view: view(None) }));
-    let entry = AuditEntry {
-        sequence: 7,
-        at: SUBMITTED,
-        user: Some("ann".parse().expect("a name")),
-        via: "login".into(),
-        address: Some([127, 0, 0, 1].into()),
-        request_id: "r".into(),
-        action: "POST /api/tasks".into(),
-        object: TASK.into(),
-        outcome: "done".into(),
-        seal: shared::audit::FIRST,
-    };
-    add("audit", json(&entry));
+    add("audit", json(&audit_entry()));
     add("verified", json(&VerifiedView { entries: 7, seal: "00".into() }));
     add("deleted", json(&DeletedView { deleted: vec![TASK.into()] }));
     add("revoked", json(&RevokedView { revoked: vec!["t".into()] }));
@@ -108,6 +96,21 @@ pub(crate) fn all_items() -> Vec<(&'static str, Value)> {
         add("exit-code", json(&code));
     }
     items
+}
+
+fn audit_entry() -> AuditEntry {
+    AuditEntry {
+        sequence: 7,
+        at: SUBMITTED,
+        user: Some("ann".parse().expect("a name")),
+        via: "login".into(),
+        address: Some([127, 0, 0, 1].into()),
+        request_id: "r".into(),
+        action: "POST /api/tasks".into(),
+        object: TASK.into(),
+        outcome: "done".into(),
+        seal: shared::audit::FIRST,
+    }
 }
 
 fn json(item: &impl Serialize) -> Value {
@@ -304,16 +307,7 @@ pub(crate) fn internal_state() -> InternalStateView {
         last_fence: 1,
         draining: false,
         scheduler: SchedulerView { policy: "round-robin".into(), memory: "after worker-1".into(), unfinished: false },
-        settings: SettingsView {
-            heartbeat_ms: 5000,
-            suspect_ms: 15_000,
-            lease_ms: 30_000,
-            reassign_ms: 45_000,
-            start_grace_ms: 1,
-            stop_grace_ms: 1,
-            infrastructure_attempts: 3,
-            placements_per_pass: 1,
-        },
+        settings: settings(),
         totals: status().tasks,
         users: vec![UserView { username: user(), role: Role::Admin, disabled: false, created_at: SUBMITTED }],
         idempotency_keys: 0,
@@ -323,5 +317,18 @@ pub(crate) fn internal_state() -> InternalStateView {
         links: vec![link],
         tasks: vec![task],
         violations: vec!["v".into()],
+    }
+}
+
+fn settings() -> SettingsView {
+    SettingsView {
+        heartbeat_ms: 5000,
+        suspect_ms: 15_000,
+        lease_ms: 30_000,
+        reassign_ms: 45_000,
+        start_grace_ms: 1,
+        stop_grace_ms: 1,
+        infrastructure_attempts: 3,
+        placements_per_pass: 1,
     }
 }
