@@ -41,29 +41,37 @@ const TASK_PREFIX: &str = "task-";
 const TASK_FORM: &str =
     "a task id (`task-` and 26 letters and digits; `.7` behind it for one element, `.0-9` for several)";
 
+fn write_prefixed(f: &mut fmt::Formatter<'_>, prefix: &str, ulid: Ulid) -> fmt::Result {
+    let mut buffer = [0; ulid::ULID_LEN];
+    let text = ulid.array_to_str(&mut buffer);
+    text.make_ascii_lowercase();
+    f.write_str(prefix)?;
+    f.write_str(text)
+}
+
+/// Each id has one text: what is in upper case is none.
+fn parse_prefixed(text: &str, prefix: &str) -> Option<Ulid> {
+    let digits = text.strip_prefix(prefix)?;
+    if digits.len() != ulid::ULID_LEN || digits.bytes().any(|b| b.is_ascii_uppercase()) {
+        return None;
+    }
+    Ulid::from_string(&digits.to_ascii_uppercase()).ok()
+}
+
 /// A submission: an array of 1..N elements with one specification. `task-<ulid in lower case>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId(pub Ulid);
 
 impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut buffer = [0; ulid::ULID_LEN];
-        let text = self.0.array_to_str(&mut buffer);
-        text.make_ascii_lowercase();
-        f.write_str(TASK_PREFIX)?;
-        f.write_str(text)
+        write_prefixed(f, TASK_PREFIX, self.0)
     }
 }
 
 impl FromStr for TaskId {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let invalid = || InvalidId::new(text, TASK_FORM);
-        let digits = text.strip_prefix(TASK_PREFIX).ok_or_else(invalid)?;
-        if digits.len() != ulid::ULID_LEN || digits.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(invalid());
-        }
-        Ulid::from_string(&digits.to_ascii_uppercase()).map(Self).map_err(|_| invalid())
+        parse_prefixed(text, TASK_PREFIX).map(Self).ok_or_else(|| InvalidId::new(text, TASK_FORM))
     }
 }
 
@@ -316,6 +324,7 @@ ulid_type!(
 );
 
 const INPUT_PREFIX: &str = "input-";
+const INPUT_FORM: &str = "the id of an input (`input-` and 26 letters and digits)";
 
 /// Files that a user has uploaded for tasks to read. `input-<ulid in lower case>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -323,19 +332,14 @@ pub struct InputId(pub Ulid);
 
 impl fmt::Display for InputId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{INPUT_PREFIX}{}", self.0.to_string().to_ascii_lowercase())
+        write_prefixed(f, INPUT_PREFIX, self.0)
     }
 }
 
 impl FromStr for InputId {
     type Err = InvalidId;
     fn from_str(text: &str) -> Result<Self, InvalidId> {
-        let invalid = || InvalidId::new(text, "the id of an input (`input-` and 26 letters and digits)");
-        let digits = text.strip_prefix(INPUT_PREFIX).ok_or_else(invalid)?;
-        if digits.len() != ulid::ULID_LEN || digits.bytes().any(|b| b.is_ascii_uppercase()) {
-            return Err(invalid());
-        }
-        Ulid::from_string(&digits.to_ascii_uppercase()).map(Self).map_err(|_| invalid())
+        parse_prefixed(text, INPUT_PREFIX).map(Self).ok_or_else(|| InvalidId::new(text, INPUT_FORM))
     }
 }
 

@@ -83,7 +83,7 @@ impl Cluster {
                 step::input_files::on_received(self, now.wall, request, id, &files, effects);
             }
             Input::DeleteInput { request, id } => step::input_files::on_delete(self, request, id, effects),
-            Input::UseInput { id } => step::input_files::on_use(self, now.wall, id, effects),
+            Input::UseInput { id } => step::input_files::touch(self, now.wall, id, effects),
             Input::ExpireInputs { unused_since, except } => {
                 step::input_files::on_expire(self, unused_since, &except, effects);
             }

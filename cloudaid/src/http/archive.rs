@@ -7,7 +7,6 @@ use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
@@ -19,13 +18,12 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
+use super::patient::PATIENCE;
 use crate::master::files::{Content, FileStore};
 
 /// Sent at a time, and pieces that wait for a slow reader.
 const PIECE: usize = 256 * 1024;
 const WAITING: usize = 4;
-/// Who takes nothing for so long gets no more: a thread waits for them. As with all of a connection.
-const PATIENCE: Duration = Duration::from_secs(300);
 /// From this size on a zip entry needs 64 bits.
 const LARGE: u64 = u32::MAX as u64;
 

@@ -30,9 +30,9 @@ use crate::master::files::{self, Content};
 use crate::master::inputs::content as content_of_input;
 use crate::store::{FileQuery, StoredFile};
 
-/// The most files of a page over all tasks of a user, and how many if the client does not say.
-const PAGE_LIMIT: usize = 1000;
-const PAGE_DEFAULT: usize = 100;
+/// The most files or inputs of a page, and how many if the client does not say.
+pub(super) const PAGE_LIMIT: usize = 1000;
+pub(super) const PAGE_DEFAULT: usize = 100;
 
 /// `GET /api/tasks/{id}/files`
 pub(super) async fn list(
@@ -42,8 +42,12 @@ pub(super) async fn list(
     params: Params,
 ) -> Result<Json<FileListView>, Failure> {
     params.finish()?;
-    let files = files_of(&state, &principal, task).await?;
-    Ok(Json(FileListView { task_id: task.to_string(), files: files.iter().map(file_view).collect() }))
+    Ok(Json(list_view(&state, &principal, task).await?))
+}
+
+async fn list_view(state: &Shared, principal: &Principal, task: TaskRef) -> Result<FileListView, ApiError> {
+    let files = files_of(state, principal, task).await?;
+    Ok(FileListView { task_id: task.to_string(), files: files.iter().map(file_view).collect() })
 }
 
 /// `GET /api/files`: those of all tasks of a user, by default the caller.
@@ -83,14 +87,10 @@ pub(super) async fn list_or_download(
     }
     params.finish()?;
     let view = match of {
-        FilesOf::Task(task) => {
-            let files = files_of(&state, &principal, task).await?;
-            let files = files.iter().map(file_view).collect();
-            FilesView::Task(FileListView { task_id: task.to_string(), files })
-        }
+        FilesOf::Task(task) => FilesView::Task(list_view(&state, &principal, task).await?),
         FilesOf::Input(id) => {
-            open_input(&state, &principal, id).await?;
-            FilesView::Input(inputs::view(&state, id).await?)
+            let found = open_input(&state, &principal, id).await?;
+            FilesView::Input(inputs::view(&state, found).await?)
         }
     };
     Ok(Json(view).into_response())
@@ -173,7 +173,7 @@ async fn entries(state: &Shared, principal: &Principal, of: FilesOf) -> Result<V
             Ok(state.cluster.files(task).await?.into_iter().map(entry).collect())
         }
         FilesOf::Input(id) => {
-            let input = open_input(state, principal, id).await?;
+            let (input, _) = open_input(state, principal, id).await?;
             if input.missing > 0 {
                 return Err(Reject::InputIncomplete(id, input.missing).into());
             }
@@ -203,7 +203,7 @@ async fn find(
         }
         FilesOf::Input(id) => {
             params.finish()?;
-            let input = open_input(state, principal, id).await?;
+            let (input, _) = open_input(state, principal, id).await?;
             let file = inputs::find_file(state, id, &path).await?;
             if file.blake3.is_none() {
                 return Err(Reject::InputIncomplete(id, input.missing).into());
@@ -239,8 +239,7 @@ impl Wanted {
             file.file.path == self.path && self.attempt.is_none_or(|attempt| attempt == file.attempt)
         };
         let mut found = files.into_iter().filter(is_wanted);
-        let shown: String = String::from_utf8_lossy(&self.path).chars().take(200).collect();
-        let shown = shown.escape_debug();
+        let shown = files::show_path(&self.path);
         let Some(file) = found.next() else {
             let hint = format!("`cloudctl task-files {}` lists its files", self.task);
             let message = format!("{} has no output file `{shown}`", self.task);

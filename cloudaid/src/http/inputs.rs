@@ -19,11 +19,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::{Failure, internal, invalid};
 use super::extract::{Caller, FilePath, FilesPath, Params, media_type, read_body};
+use super::files::{PAGE_DEFAULT, PAGE_LIMIT};
 use super::multipart::Form;
 use super::steady::Steady;
 use super::visible::{check_files_of, find_input};
 use super::{Shared, json};
 use crate::master::auth::Principal;
+use crate::master::files::show_path;
 use crate::master::handle::files::detached;
 use crate::master::inputs::{Announced, Upload};
 
@@ -35,9 +37,6 @@ const SOON: Duration = Duration::from_secs(2);
 const FILE_LIMIT: u64 = 1 << 50;
 /// How many files of a form are made durable together.
 const TOGETHER: usize = 256;
-/// The most inputs of a page, and how many if the client does not say.
-const PAGE_LIMIT: usize = 1000;
-const PAGE_DEFAULT: usize = 100;
 /// Where in a file the body goes, or may go on.
 const OFFSET: HeaderName = HeaderName::from_static("upload-offset");
 
@@ -93,7 +92,8 @@ pub(super) async fn create(
             return Err(invalid("the body is of an unknown type", hint).into());
         }
     };
-    Ok((StatusCode::CREATED, Json(view(&state, id).await?)).into_response())
+    let found = state.cluster.input(id).await?;
+    Ok((StatusCode::CREATED, Json(view(&state, found).await?)).into_response())
 }
 
 /// `POST /api/files/{id}`: a form with some of the files that were announced, each under its number in the list.
@@ -372,19 +372,17 @@ fn input_only(of: FilesOf) -> Result<InputId, ApiError> {
 /// The file of an input by its exact path.
 pub(super) async fn find_file(state: &Shared, id: InputId, path: &[u8]) -> Result<InputFile, ApiError> {
     state.cluster.input_file(id, path).await?.ok_or_else(|| {
-        let shown: String = String::from_utf8_lossy(path).chars().take(200).collect();
-        let message = format!("{id} has no file `{}`", shown.escape_debug());
+        let message = format!("{id} has no file `{}`", show_path(path));
         ApiError::new(ErrorCode::FileNotFound, message, format!("`cloudctl files list {id}` lists its files"))
     })
 }
 
-/// An input with its files.
-pub(super) async fn view(state: &Shared, id: InputId) -> Result<InputView, ApiError> {
-    let (input, readers) = state.cluster.input(id).await?;
-    let files = state.cluster.input_files(id).await?;
+/// An input that was found, with its files.
+pub(super) async fn view(state: &Shared, (input, readers): (InputRecord, u32)) -> Result<InputView, ApiError> {
+    let files = state.cluster.input_files(input.id).await?;
     let received = match input.missing {
         0 => BTreeMap::new(),
-        _ => state.inputs.received(id).await.map_err(|error| internal("the files cannot be read", &error))?,
+        _ => state.inputs.received(input.id).await.map_err(|error| internal("the files cannot be read", &error))?,
     };
     let received = |file: &InputFile| match file.blake3 {
         Some(_) => file.size,

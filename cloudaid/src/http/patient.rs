@@ -10,7 +10,7 @@ use tokio::time::Sleep;
 
 /// How long nothing may be taken. The kernel says that there is room only once a third of its buffer is free, which is more
 /// than a MiB: who reads 16 KiB in a second is at that for a minute and a half. WebSockets have a shorter patience of their own, and say why.
-const PATIENCE: Duration = Duration::from_secs(300);
+pub(super) const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A connection that is not written to for ever.
 pub(super) struct Patient<T> {

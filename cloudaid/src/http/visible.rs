@@ -40,10 +40,14 @@ pub(super) async fn find_input(
 }
 
 /// The same, when its contents are looked at: that an admin looks into what belongs to somebody else is noted.
-pub(super) async fn open_input(state: &Shared, principal: &Principal, id: InputId) -> Result<InputRecord, ApiError> {
-    let (input, _) = find_input(state, principal, id).await?;
-    note_foreign(state, principal, &input.user).await?;
-    Ok(input)
+pub(super) async fn open_input(
+    state: &Shared,
+    principal: &Principal,
+    id: InputId,
+) -> Result<(InputRecord, u32), ApiError> {
+    let found = find_input(state, principal, id).await?;
+    note_foreign(state, principal, &found.0.user).await?;
+    Ok(found)
 }
 
 /// Notes that an admin looks into what belongs to somebody else. It is durable before they see it.

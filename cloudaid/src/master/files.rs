@@ -30,7 +30,7 @@ mod upload;
 pub mod contract;
 
 pub use blob::{BlobWriter, PIECE, Place, Progress};
-pub use path::{InvalidPath, check as check_path};
+pub use path::{InvalidPath, check as check_path, show as show_path};
 pub use read::{ByteStream, Content};
 pub use s3::S3Config;
 pub use upload::{Upload, UploadError};
@@ -316,7 +316,7 @@ impl FileStore {
 /// Where the content of an output file is.
 #[must_use]
 pub fn output(element: ElementId, attempt: u32, file: &FileRecord) -> Content {
-    Content { place: Place::Run(element, attempt), blob: file.blob, blake3: file.blake3, size: file.size }
+    Content::of(Place::Run(element, attempt), file)
 }
 
 /// What stands in a directory, which need not be there.

@@ -61,11 +61,6 @@ pub(crate) fn on_received(
     effects.push(Effect::Reply(request, answer));
 }
 
-/// A part of it has arrived.
-pub(crate) fn on_use(cluster: &mut Cluster, at: WallTime, id: InputId, effects: &mut Vec<Effect>) {
-    touch(cluster, at, id, effects);
-}
-
 /// What a task reads stays until it ends.
 pub(crate) fn on_delete(cluster: &mut Cluster, request: RequestId, id: InputId, effects: &mut Vec<Effect>) {
     let answer = match (cluster.inputs.contains_key(&id), cluster.input_readers(id)) {
@@ -124,7 +119,8 @@ pub(crate) fn end_reading(cluster: &mut Cluster, at: WallTime, task: &TaskRecord
     touch(cluster, at, id, effects);
 }
 
-fn touch(cluster: &mut Cluster, at: WallTime, id: InputId, effects: &mut Vec<Effect>) {
+/// An input is in use: a part of it has arrived, or a task that read it has ended.
+pub(crate) fn touch(cluster: &mut Cluster, at: WallTime, id: InputId, effects: &mut Vec<Effect>) {
     if let Some(record) = cluster.inputs.get(&id) {
         save(cluster, InputRecord { used_at: at, ..record.clone() }, effects);
     }

@@ -23,6 +23,12 @@ pub enum InvalidPath {
     Component,
 }
 
+/// A path of any bytes for people: no control characters, and no more than 200 of the others.
+#[must_use]
+pub fn show(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).chars().take(200).collect::<String>().escape_debug().to_string()
+}
+
 /// Checks a path relative to /output or /input. Any bytes are good but those that say another place or none.
 ///
 /// # Errors

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use cloudaid_core::record::FileRecord;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use object_store::path::Path as ObjectPath;
 use object_store::{GetOptions, GetRange, GetResultPayload, ObjectStore};
@@ -45,6 +46,11 @@ pub(super) struct Piece {
 }
 
 impl Content {
+    /// That of an output file.
+    pub(super) fn of(place: Place, file: &FileRecord) -> Self {
+        Self { place, blob: file.blob, blake3: file.blake3, size: file.size }
+    }
+
     /// The pieces that hold these bytes.
     pub(super) fn pieces(&self, range: Range<u64>) -> impl Iterator<Item = Piece> + Send + 'static {
         let (content, length) = (self.clone(), if self.blob.is_some() { PIECE } else { u64::MAX });

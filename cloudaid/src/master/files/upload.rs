@@ -10,7 +10,7 @@ use shared::id::{AttemptKey, BlobId};
 use ulid::Ulid;
 
 use super::blob::{BlobWriter, Place};
-use super::path::{self, InvalidPath};
+use super::path::{self, InvalidPath, show as show_path};
 use super::{Content, FileStore};
 
 /// An upload that goes on. What of it is not kept when it is dropped is removed.
@@ -95,9 +95,9 @@ impl Upload {
     /// Bad path, another file is open, or there is no room for so much.
     pub async fn begin_file(&mut self, path: Vec<u8>, size: u64) -> Result<(), UploadError> {
         if let Some(open) = &self.open {
-            return Err(UploadError::StillOpen(show(&open.path)));
+            return Err(UploadError::StillOpen(show_path(&open.path)));
         }
-        path::check(&path).map_err(|why| UploadError::Path { shown: show(&path), why })?;
+        path::check(&path).map_err(|why| UploadError::Path { shown: show_path(&path), why })?;
         self.announced = self.announced.plus(FileUsage { bytes: size, files: 1 });
         if let Some(room) = self.room.filter(|room| !self.announced.fits(*room)) {
             return Err(UploadError::NoRoom(room));
@@ -131,13 +131,13 @@ impl Upload {
         }
         let Some(OpenFile { path, size, blob, content }) = self.open.take() else { return Err(UploadError::NoFile) };
         let file = FileRecord { path: path.clone(), size, blake3, blob: Some(blob) };
-        self.leftovers.push(content_of(self.place, &file));
+        self.leftovers.push(Content::of(self.place, &file));
         if content.finish().await? != blake3 {
-            return Err(UploadError::Checksum(show(&path)));
+            return Err(UploadError::Checksum(show_path(&path)));
         }
         self.leftovers.pop();
         if let Some(earlier) = self.complete.insert(path, file) {
-            self.leftovers.push(content_of(self.place, &earlier));
+            self.leftovers.push(Content::of(self.place, &earlier));
         }
         Ok(())
     }
@@ -148,7 +148,7 @@ impl Upload {
     /// A file is still open.
     pub fn files(&self) -> Result<Vec<FileRecord>, UploadError> {
         match &self.open {
-            Some(open) => Err(UploadError::StillOpen(show(&open.path))),
+            Some(open) => Err(UploadError::StillOpen(show_path(&open.path))),
             None => Ok(self.complete.values().cloned().collect()),
         }
     }
@@ -162,7 +162,7 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         let mut leftovers = std::mem::take(&mut self.leftovers);
-        leftovers.extend(std::mem::take(&mut self.complete).values().map(|file| content_of(self.place, file)));
+        leftovers.extend(std::mem::take(&mut self.complete).values().map(|file| Content::of(self.place, file)));
         if let Some(OpenFile { blob, content, .. }) = self.open.take() {
             let size = content.size();
             leftovers.push(Content { place: self.place, blob: Some(blob), blake3: [0; 32], size });
@@ -173,14 +173,6 @@ impl Drop for Upload {
 
 impl OpenFile {
     fn wrong_size(&self, received: u64) -> UploadError {
-        UploadError::Size { shown: show(&self.path), announced: self.size, received }
+        UploadError::Size { shown: show_path(&self.path), announced: self.size, received }
     }
-}
-
-fn content_of(place: Place, file: &FileRecord) -> Content {
-    Content { place, blob: file.blob, blake3: file.blake3, size: file.size }
-}
-
-fn show(path: &[u8]) -> String {
-    String::from_utf8_lossy(path).chars().take(200).collect::<String>().escape_debug().to_string()
 }

@@ -2,7 +2,7 @@
 
 use shared::error::{ApiError, ErrorCode};
 
-use crate::master::files::{InvalidPath, check_path};
+use crate::master::files::{InvalidPath, check_path, show_path};
 
 /// The longest name of a file or folder that Linux makes, in bytes.
 const NAME_LIMIT: usize = 255;
@@ -13,8 +13,7 @@ const NAME_LIMIT: usize = 255;
 /// Which cannot, and why.
 pub fn check_paths<'a>(paths: impl IntoIterator<Item = &'a [u8]>) -> Result<(), ApiError> {
     let refuse = |path: &[u8], why: &str| {
-        let shown: String = String::from_utf8_lossy(path).chars().take(200).collect();
-        let message = format!("path: `{}` is refused: {why}", shown.escape_debug());
+        let message = format!("path: `{}` is refused: {why}", show_path(path));
         ApiError::new(ErrorCode::InvalidArgument, message, "give paths below /input, such as `data/a.csv`, each once")
     };
     let mut all = Vec::new();
