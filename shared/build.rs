@@ -1,10 +1,18 @@
 //! Compiles the protobuf files without `protoc`, when the `wire` feature asks for them.
 
+use std::path::Path;
+
+use prost::Message;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=../proto");
     if std::env::var_os("CARGO_FEATURE_WIRE").is_some() {
-        let files = protox::compile(["../proto/worker_session.proto"], ["../proto"])?;
-        tonic_prost_build::configure().bytes(".cloudai.v1").compile_fds(files)?;
+        let files = ["worker_session.proto", "worker_identity.proto", "master_worker.proto"];
+        let files = protox::compile(files.map(|file| format!("../proto/{file}")), ["../proto"])?;
+        // What the reflection service tells of.
+        let out = std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
+        std::fs::write(Path::new(&out).join("descriptors.bin"), files.encode_to_vec())?;
+        tonic_prost_build::configure().bytes(".").compile_fds(files)?;
     }
     Ok(())
 }

@@ -2,7 +2,8 @@
 //!
 //! Read in this order: [`id`], [`mod@array`], [`resources`], [`time`], [`task`], [`worker`], [`link`], [`error`],
 //! [`view`]. With the feature `wire` also the generated protobuf ([`proto`]) and its conversions ([`mod@convert`]), with
-//! `context-file` the file that `cloudctl` and `cloudaid dev` share ([`context`]).
+//! `context-file` the file that `cloudctl` and `cloudaid dev` share ([`context`]), with `tls` trust by fingerprint
+//! ([`tls`]).
 //!
 //! Absent on purpose, but for that file: anything that does IO, reads a clock or makes random numbers. The pure core
 //! builds on this crate.
@@ -31,3 +32,5 @@ pub mod convert;
 pub mod openapi;
 #[cfg(feature = "wire")]
 pub mod proto;
+#[cfg(feature = "tls")]
+pub mod tls;
