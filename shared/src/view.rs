@@ -8,12 +8,16 @@ use crate::id::{InputId, UserName, WorkerId};
 use crate::resources::Resources;
 use crate::task::{AttemptState, Command, TaskState, Verdict};
 use crate::time::WallTime;
-use crate::worker::{Usage, WorkerState};
+use crate::worker::{Usage, WorkerProtocol, WorkerState};
 
 pub use account::{
     CreateTokenRequest, CreateUserRequest, InviteRequest, InviteView, KeysView, LoginRequest, LoginView, LogoutRequest,
     MeView, NewTokenView, PasswordRequest, RefreshRequest, RegisterRequest, SetupRequest, TokenListView, TokenView,
     UpdateUserRequest, UserListView, UserView,
+};
+pub use admission::{
+    ApproveWorkerRequest, CreateWorkerTokenRequest, NewWorkerTokenView, PendingWorkerListView, PendingWorkerView,
+    RegisterWorkerRequest, WorkerTokenListView, WorkerTokenView,
 };
 pub use audit::AuditListView;
 pub use counts::{Tally, TaskCounts};
@@ -35,6 +39,7 @@ pub use telemetry::{EventFrame, EventKind, EventView, TelemetryFrame, TelemetryV
 pub use wait::{WAIT_SECONDS_LIMIT, WAIT_TASKS_LIMIT, WaitRequest, WaitView};
 
 mod account;
+mod admission;
 mod audit;
 mod counts;
 mod dry_run;
@@ -244,6 +249,9 @@ pub struct WorkerView {
     pub worker_id: WorkerId,
     /// Whether it can be counted on.
     pub state: WorkerState,
+    /// How it and the master talk.
+    #[serde(default)]
+    pub protocol: WorkerProtocol,
     /// Host name or address.
     pub address: String,
     /// Version of its program.

@@ -41,6 +41,35 @@ impl fmt::Display for WorkerState {
     }
 }
 
+/// How a worker and its master talk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerProtocol {
+    /// The worker dials and proves itself with its certificate.
+    #[default]
+    Session,
+    /// As workers of the first generation do: each dials the other, in plaintext.
+    Seed,
+}
+
+impl WorkerProtocol {
+    /// The name used on every wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Seed => "seed",
+        }
+    }
+}
+
+impl fmt::Display for WorkerProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
 /// What a worker says of itself when it connects.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

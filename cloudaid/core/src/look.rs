@@ -95,6 +95,7 @@ impl Cluster {
         WorkerView {
             worker_id: id.clone(),
             state: worker.state(),
+            protocol: shared::worker::WorkerProtocol::Session,
             address: facts.address.clone(),
             version: facts.version.clone(),
             capacity: facts.capacity,

@@ -178,7 +178,7 @@ mod tests {
     use shared::resources::Resources;
     use shared::time::WallTime;
     use shared::view::TelemetryFrame;
-    use shared::worker::WorkerState;
+    use shared::worker::{WorkerProtocol, WorkerState};
 
     use super::*;
 
@@ -186,6 +186,7 @@ mod tests {
         WorkerView {
             worker_id: name.parse().expect("a name"),
             state: WorkerState::Active,
+            protocol: WorkerProtocol::Session,
             address: "h".into(),
             version: "0.1.0".into(),
             capacity: Resources::TASK_DEFAULT,

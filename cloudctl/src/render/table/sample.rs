@@ -11,7 +11,7 @@ use shared::view::{
     AttemptView, FileListView, FileView, QueueView, QueuedView, StatusView, Tally, TaskCounts, TaskUsageView, TaskView,
     TimelineView, WorkerListView, WorkerView,
 };
-use shared::worker::{Usage, WorkerState};
+use shared::worker::{Usage, WorkerProtocol, WorkerState};
 
 pub(crate) use items::{all_items, input, internal_state};
 
@@ -118,6 +118,7 @@ pub(crate) fn workers() -> WorkerListView {
     let active = WorkerView {
         worker_id: "worker-1".parse().expect("a name"),
         state: WorkerState::Active,
+        protocol: WorkerProtocol::Session,
         address: "192.168.1.100".into(),
         version: "0.1.0".into(),
         capacity: resources(4, 8, 0),
@@ -131,6 +132,7 @@ pub(crate) fn workers() -> WorkerListView {
     let gone = WorkerView {
         worker_id: "worker-2".parse().expect("a name"),
         state: WorkerState::Inactive,
+        protocol: WorkerProtocol::Session,
         address: "evil\x1b[2J".into(),
         capacity: resources(8, 16, 1),
         allocated: Resources::default(),
