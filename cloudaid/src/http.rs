@@ -24,7 +24,6 @@ mod audit;
 mod auth;
 mod authenticate;
 mod cluster;
-mod connections;
 mod counted;
 mod describe;
 mod docs;

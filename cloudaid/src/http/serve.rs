@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use super::connections::{Connections, Place, Stranger};
 use super::patient::Patient;
 use super::peer::Peer;
+use crate::connections::{Connections, Place, Stranger};
 
 /// How long a client may take for the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
