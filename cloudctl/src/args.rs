@@ -336,6 +336,7 @@ fn parse_with_matches(argv: impl IntoIterator<Item = OsString>) -> Result<(Cli, 
     let mut command = command();
     let matches = command.try_get_matches_from_mut(argv)?;
     let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    cli.global.prefer_flags(|name| matches.value_source(name));
     cli.global.token = std::env::var("CLOUDCTL_TOKEN").ok().filter(|token| !token.is_empty());
     Ok((cli, matches))
 }

@@ -15,6 +15,7 @@ mod edit;
 mod files;
 mod fix_resources;
 mod follow;
+mod get_to_know;
 mod help;
 mod ids;
 mod internal_state;

@@ -36,6 +36,8 @@ fn environment() -> GlobalArgs {
     GlobalArgs {
         server: flag(&line, "--server").or_else(|| variable("CLOUDCTL_SERVER")),
         context: flag(&line, "--context").or_else(|| variable("CLOUDCTL_CONTEXT")),
+        ca: flag(&line, "--ca").or_else(|| variable("CLOUDCTL_CA")).map(Into::into),
+        fingerprint: flag(&line, "--fingerprint").or_else(|| variable("CLOUDCTL_FINGERPRINT")),
         token: variable("CLOUDCTL_TOKEN"),
         ..GlobalArgs::default()
     }
@@ -127,5 +129,6 @@ mod tests {
         assert_eq!(of("cloudctl -- cloudctl stats --server=http://h w"), Some("http://h".into()));
         assert_eq!(of("cloudctl -- cloudctl stats --server"), None);
         assert_eq!(of("cloudctl -- cloudctl stats --serverless x"), None);
+        assert_eq!(flag(&line("cloudctl -- cloudctl --ca ca.pem stats w"), "--ca"), Some("ca.pem".into()));
     }
 }

@@ -176,6 +176,10 @@ pub(crate) struct ContextView {
     pub(crate) server: String,
     /// Who.
     pub(crate) username: Option<String>,
+    /// How the server proves that it is the one: `none` without TLS, `system`, `ca` or `fingerprint`.
+    pub(crate) trust: &'static str,
+    /// The one that it is trusted by, if it is.
+    pub(crate) fingerprint: Option<String>,
     /// Whether there is a token.
     pub(crate) logged_in: bool,
     /// When the token ends, unless cloudctl gets a fresh one before.

@@ -85,8 +85,8 @@ pub(crate) fn all_items() -> Vec<(&'static str, Value)> {
     let (username, context, expires_at) = ("ann".parse().expect("a name"), Some(name()), Some(SUBMITTED));
     add("whoami", json(&WhoAmIView { username, role: Role::Admin, server: server(), context, expires_at }));
     let username = Some(name());
-    let context = ContextView { name: name(), current: true, server: server(), username, logged_in: true, expires_at };
-    add("context", json(&context));
+    let (fingerprint, trust) = (Some("sha256:00".into()), "fingerprint");
+    add("context", json(&ContextView { username, fingerprint, trust, expires_at, ..context(name(), server()) }));
     let master = ServerVersionView { url: server(), version: "0.1.0".into(), compatible: true };
     add("input", json(&input()));
     add("input-summary", json(&input().input));
@@ -96,6 +96,19 @@ pub(crate) fn all_items() -> Vec<(&'static str, Value)> {
         add("exit-code", json(&code));
     }
     items
+}
+
+fn context(name: String, server: String) -> ContextView {
+    ContextView {
+        name,
+        current: true,
+        server,
+        username: None,
+        trust: "none",
+        fingerprint: None,
+        logged_in: true,
+        expires_at: None,
+    }
 }
 
 fn audit_entry() -> AuditEntry {
