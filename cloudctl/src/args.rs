@@ -165,11 +165,13 @@ pub(crate) enum Verb {
         cloudctl worker-token create --uses 20 --ttl 1h --pool gpu -q > token\n  cloudctl worker-token list"
     )]
     WorkerToken(WorkerTokenArgs),
-    /// Let a worker of the first generation in that waits for it.
+    /// Let in a worker that waits for it.
+    ///
+    /// It is one of the first generation: the master will dial it. Others join with a token.
     #[command(after_help = "Examples:\n  cloudctl workers --pending\n  cloudctl approve worker-1\n  \
         cloudctl approve worker-1 192.168.1.100:50052        (it listens there, and not where it says)")]
     Approve(ApproveArgs),
-    /// Let workers in no more.
+    /// Remove workers from the cluster.
     ///
     /// Their running tasks are run elsewhere, and their certificates are revoked. With a new token they can join again.
     #[command(after_help = "Examples:\n  cloudctl unregister worker-1\n  cloudctl unregister worker-1 worker-2 --yes")]

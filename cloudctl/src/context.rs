@@ -62,9 +62,9 @@ pub(crate) fn resolve(global: &GlobalArgs) -> Result<Target, CtlError> {
         let server = parse_server(server)?;
         let trust = match Trust::given(global, &server)? {
             Some(trust) => trust,
-            None if server.scheme() == "http" => Trust::default(),
+            None if server.scheme() == "http" => Trust::System,
             // Where there is no place for a file, nothing was ever trusted.
-            None => path().map_or(Ok(Trust::default()), |path| known_trust(&server, None, &load(&path)?))?,
+            None => path().map_or(Ok(Trust::System), |path| known_trust(&server, None, &load(&path)?))?,
         };
         return Ok(Target::new(server, trust, Some(token.to_owned())));
     }
@@ -102,7 +102,7 @@ pub(crate) fn of_context(
     let trust = match (Trust::given(global, &server)?, context) {
         (Some(trust), _) => trust,
         (None, Some((_, context))) => Trust::of_context(context)?,
-        (None, None) => Trust::default(),
+        (None, None) => Trust::System,
     };
     Ok(match (own, context) {
         (None, Some((name, context))) => Target {
@@ -133,7 +133,7 @@ pub(crate) fn known_trust(
     preferred: Option<(&str, &Context)>,
     file: &ContextFile,
 ) -> Result<Trust, CtlError> {
-    find_at(server, preferred, file).map_or(Ok(Trust::default()), |(_, context)| Trust::of_context(context))
+    find_at(server, preferred, file).map_or(Ok(Trust::System), |(_, context)| Trust::of_context(context))
 }
 
 /// What is kept of a login at `server`.

@@ -10,19 +10,19 @@ use clap::{ArgAction, Args, ValueEnum};
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalArgs {
-    /// The master, for example https://master:8080. Without a scheme it is https, on this machine http.
+    /// The master, for example https://master:8080.
     #[arg(long, global = true, value_name = "URL", env = "CLOUDCTL_SERVER", hide_env_values = true)]
     pub(crate) server: Option<String>,
     /// The context to use instead of the current one.
     #[arg(long, global = true, value_name = "NAME", env = "CLOUDCTL_CONTEXT", hide_env_values = true,
         add = clap_complete::ArgValueCandidates::new(crate::complete::contexts))]
     pub(crate) context: Option<String>,
-    /// Trust the master if an authority in this file (PEM) vouches for it, instead of one that this machine trusts.
+    /// Authorities (PEM) to trust instead of those of this machine.
     #[arg(long, global = true, value_name = "FILE", env = "CLOUDCTL_CA", hide_env_values = true,
         value_hint = clap::ValueHint::FilePath, value_parser = OsStringValueParser::new().map(PathBuf::from))]
     pub(crate) ca: Option<PathBuf>,
-    /// Trust the master if its certificate, or that of its authority, has this fingerprint.
-    #[arg(long, global = true, value_name = "sha256:HEX", env = "CLOUDCTL_FINGERPRINT", hide_env_values = true)]
+    /// SHA-256 of the certificate to trust, or of its authority.
+    #[arg(long, global = true, value_name = "HEX", env = "CLOUDCTL_FINGERPRINT", hide_env_values = true)]
     pub(crate) fingerprint: Option<String>,
     /// How results are written [default: table].
     #[arg(

@@ -8,7 +8,7 @@ use crate::args::UnregisterArgs;
 use crate::exit::CtlError;
 use crate::render::{Done, UnregisteredView, View};
 
-/// Lets workers in no more, after asking.
+/// Removes workers from the cluster, after asking.
 pub(super) async fn run(args: &UnregisterArgs, session: &Session<'_>) -> Result<Done, CtlError> {
     session.terminal.confirm(&question(&args.workers), args.yes)?;
     let each = each(&args.workers, session, |worker| async move {

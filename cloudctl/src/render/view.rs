@@ -158,7 +158,7 @@ pub(crate) struct DeletedFiles {
 /// What `unregister` did.
 #[derive(Debug, Serialize)]
 pub(crate) struct UnregisteredView {
-    /// Workers that are let in no more.
+    /// Workers that are no longer in the cluster.
     pub(crate) unregistered: Vec<WorkerId>,
 }
 

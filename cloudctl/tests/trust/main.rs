@@ -27,6 +27,9 @@ fn a_server_is_trusted_by_the_fingerprint_of_its_authority_or_its_own() {
         assert!(ctl.contexts().contains(&format!("fingerprint = \"{pin}\"")), "{}", ctl.contexts());
         // From now on the context says it.
         assert_eq!(ctl.run(&["whoami", "-q"]).out, "ann\n");
+        let url = server.url("127.0.0.1");
+        let own = ctl.with_env("CLOUDCTL_SERVER", &url).with_env("CLOUDCTL_TOKEN", "t").run(&["whoami", "-q"]);
+        assert_eq!(own.out, "ann\n", "with a token of one's own it does as well: {own:?}");
         let shown = ctl.run(&["context", "show"]);
         assert!(shown.out.contains(&pin), "{shown:?}");
     }

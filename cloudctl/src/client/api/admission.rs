@@ -34,7 +34,7 @@ impl Client {
         self.post("api/workers", request).await
     }
 
-    /// Lets a worker in no more.
+    /// Removes a worker from the cluster.
     pub(crate) async fn unregister_worker(&self, worker: &WorkerId) -> Result<(), CtlError> {
         self.remove(&worker_path(worker)).await
     }

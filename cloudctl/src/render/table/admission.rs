@@ -78,7 +78,7 @@ pub(super) fn admitted(view: &WorkerView, style: &Style) -> String {
 
 /// `unregister`
 pub(super) fn unregistered(view: &UnregisteredView, style: &Style) -> String {
-    let line = |worker: &str| format!("✓ Worker {} is let in no more\n", style.text(worker));
+    let line = |worker: &str| format!("✓ Worker {} is unregistered\n", style.text(worker));
     view.unregistered.iter().map(|worker| line(worker.as_str())).collect()
 }
 
