@@ -108,7 +108,7 @@ fn argument(flag: &'static str, row: &'static Setting) -> Arg {
     };
     let argument = Arg::new(flag).long(flag).help(format!("{} [env: {}]{default}", row.doc, row.env));
     match row.shape {
-        Shape::One(value) => argument.value_name(value),
+        Shape::One(value) | Shape::Token(value) => argument.value_name(value),
         Shape::Many(value) => argument.value_name(value).action(ArgAction::Append),
         Shape::Switch => argument.value_name("true|false").num_args(0..=1).default_missing_value("true"),
         Shape::Secret => argument.hide(true),

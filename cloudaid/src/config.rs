@@ -13,6 +13,7 @@ use shared::id::WorkerId;
 
 use crate::http::Site;
 use crate::master::files::S3Config;
+use crate::tls::own::OwnFiles;
 
 mod check;
 mod dotenv;
@@ -64,8 +65,29 @@ pub struct MasterConfig {
     pub infrastructure_attempts: u32,
     /// Where files are kept, how many and how long.
     pub files: FileSettings,
+    /// How it is encrypted.
+    pub tls: TlsSettings,
+    /// How long a worker's certificate is good.
+    pub worker_certificate_ttl: Duration,
+    /// Whether workers of the first generation are served, which speak in plaintext.
+    pub allow_plaintext_workers: bool,
+    /// Whether those of them that nobody has registered are let in at once.
+    pub open_admission: bool,
     /// Make an account for the person at this machine if there is none, and log in. Only `dev` wants that.
     pub bootstrap_admin: bool,
+    /// Make a token for this worker to join with. Only `dev` wants that.
+    pub bootstrap_worker: Option<WorkerId>,
+}
+
+/// How a master is encrypted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Whether the admin API is. The port for workers always is.
+    pub http: bool,
+    /// The operator's certificate; none: the built-in authority's.
+    pub own: Option<OwnFiles>,
+    /// Names and addresses of this machine, for the certificate.
+    pub names: Vec<String>,
 }
 
 /// Where files are kept, how many and how long.
@@ -99,14 +121,14 @@ pub struct LeaseSettings {
 /// What a worker is started with.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
-    /// As `http://host:port`, in the order in which they are tried. At least one.
+    /// As `host:port`, in the order in which they are tried. At least one.
     pub masters: Vec<String>,
     /// Unique in its cluster.
     pub name: WorkerId,
     /// Its journal, logs and outputs are below this directory.
     pub data_dir: PathBuf,
-    /// What lets it join.
-    pub token: WorkerToken,
+    /// What it joins with, if it has not yet.
+    pub join: Option<JoinFrom>,
     /// The engine's socket as `unix:///path`.
     pub docker_host: Option<String>,
     /// What it offers, where that is not all there is.
@@ -117,10 +139,10 @@ pub struct WorkerConfig {
     pub advertise: Option<String>,
 }
 
-/// Where the secret is that lets a worker join.
+/// Where the token is that lets a worker join.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WorkerToken {
-    /// In a file, read when it connects.
+pub enum JoinFrom {
+    /// In a file, read when it joins.
     File(PathBuf),
     /// Here.
     Inline(Secret),
@@ -144,7 +166,7 @@ pub struct CapacityOverrides {
 pub struct DevConfig {
     /// The master's half.
     pub master: MasterConfig,
-    /// The worker's half. Its master and its token are set once the master has started.
+    /// The worker's half. Its master and what it joins with are set once the master has started.
     pub worker: WorkerConfig,
     /// Where cloudctl keeps its contexts, if this person has a home directory.
     pub contexts_file: Option<PathBuf>,
@@ -183,27 +205,20 @@ impl MasterConfig {
     /// What the log has to say if others can read along.
     #[must_use]
     pub fn plaintext_notice(&self) -> Option<String> {
-        let open = [self.http, self.grpc].into_iter().filter(|address| !parse::is_loopback(address.ip()));
-        let open: Vec<_> = open.map(|address| address.to_string()).collect();
-        (!open.is_empty()).then(|| {
+        let http = (!self.tls.http && !parse::is_loopback(self.http.ip())).then(|| {
             format!(
-                "Listening on {} without encryption: whoever can read that network can read tokens",
-                open.join(" and ")
+                "Listening on {} without encryption: whoever can read that network can read passwords and tokens",
+                self.http
             )
-        })
-    }
-}
-
-impl WorkerConfig {
-    /// What the log has to say if others can read along.
-    #[must_use]
-    pub fn plaintext_notice(&self) -> Option<String> {
-        let is_near = |url: &&String| {
-            let host = url.trim_start_matches("http://").rsplit_once(':').map_or("", |(host, _)| host);
-            let address = host.trim_matches(['[', ']']).parse();
-            host == "localhost" || address.is_ok_and(parse::is_loopback)
-        };
-        let far = self.masters.iter().find(|url| !is_near(url))?;
-        Some(format!("The link to {far} is not encrypted: whoever can read that network can read the worker's token"))
+        });
+        let workers = self.allow_plaintext_workers.then(|| {
+            format!(
+                "Workers of the first generation are served on {} without encryption: whoever can read that network can \
+                 read what their tasks do, and whoever has the address of one of them can speak for it",
+                self.grpc
+            )
+        });
+        let notices: Vec<_> = http.into_iter().chain(workers).collect();
+        (!notices.is_empty()).then(|| notices.join(". "))
     }
 }

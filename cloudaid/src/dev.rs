@@ -9,7 +9,7 @@ use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock;
-use crate::config::{DevConfig, WorkerToken};
+use crate::config::{DevConfig, JoinFrom, Secret};
 use crate::master::{self, MasterError, Started};
 use crate::worker::{self, WorkerError};
 
@@ -83,8 +83,8 @@ pub async fn run(config: DevConfig, shutdown: CancellationToken) -> Result<(), D
     announce(&ready::message(&started, &data_dir, &written));
 
     let mut worker_config = config.worker;
-    worker_config.masters = vec![format!("http://{}", ready::dialled(started.grpc))];
-    worker_config.token = WorkerToken::File(started.worker_token_file);
+    worker_config.masters = vec![ready::dialled(started.grpc).to_string()];
+    worker_config.join = started.join_token.map(|token| JoinFrom::Inline(Secret::new(&token.expose())));
     let worker = Half::start("worker", |stop| worker::run(worker_config, stop));
     supervise(master, worker, shutdown).await
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use shared::error::{ApiError, GrpcCode};
+use shared::proto::worker_identity_server::WorkerIdentityServer;
 use shared::proto::worker_session_server::WorkerSessionServer;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::{Code, Status};
@@ -13,11 +13,19 @@ use tonic::{Code, Status};
 use crate::master::files::FileStore;
 use crate::master::handle::ClusterHandle;
 use crate::master::logs::LogStore;
+use crate::tls::server::{ServerTls, TlsError};
 
+pub(crate) mod audit;
+pub(crate) mod peer;
+
+mod listen;
+mod worker_identity;
 mod worker_session;
 
 /// The largest message taken; a frame of reports or a chunk of a log stays far below.
 const MESSAGE_LIMIT: usize = 4 << 20;
+/// The largest message of a call that has no bulk in it.
+const SMALL_MESSAGE: usize = 64 << 10;
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A worker has three long streams and at most four uploads; the rest is room to reconnect.
@@ -29,8 +37,21 @@ pub(crate) struct GrpcState {
     pub(crate) cluster: ClusterHandle,
     pub(crate) logs: LogStore,
     pub(crate) files: FileStore,
-    /// The secret that a worker has to know.
-    pub(crate) worker_token: std::sync::Arc<str>,
+    /// Who is believed, and what is shown.
+    pub(crate) tls: ServerTls,
+    /// How many refused calls are noted.
+    pub(crate) refusals: audit::Refusals,
+}
+
+/// Why the port is not served any more.
+#[derive(Debug, thiserror::Error)]
+pub enum GrpcError {
+    /// TLS cannot be set up.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The server failed.
+    #[error("the gRPC server failed")]
+    Server(#[from] tonic::transport::Error),
 }
 
 /// Serves until told to stop. Every connection is closed then; workers reconnect when there is a master again.
@@ -38,18 +59,24 @@ pub(crate) async fn serve(
     listener: TcpListener,
     state: GrpcState,
     shutdown: CancellationToken,
-) -> Result<(), tonic::transport::Error> {
-    let service = WorkerSessionServer::new(worker_session::Service::new(state))
+) -> Result<(), GrpcError> {
+    let tls = state.tls.for_workers()?;
+    let session = WorkerSessionServer::new(worker_session::Service::new(state.clone()))
         .max_decoding_message_size(MESSAGE_LIMIT)
         .max_encoding_message_size(MESSAGE_LIMIT);
+    let identity = WorkerIdentityServer::new(worker_identity::Service::new(state.clone()))
+        .max_decoding_message_size(SMALL_MESSAGE)
+        .max_encoding_message_size(SMALL_MESSAGE);
+    let incoming = listen::incoming(listener, tls, state, shutdown.clone());
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
-        .tcp_nodelay(true)
-        .add_service(service)
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), shutdown.cancelled_owned())
-        .await
+        .add_service(session)
+        .add_service(identity)
+        .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
+        .await?;
+    Ok(())
 }
 
 /// A refusal as a status: the message and the hint, nothing that is secret.

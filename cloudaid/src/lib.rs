@@ -14,4 +14,7 @@ pub mod master;
 pub mod observe;
 pub mod runtime;
 pub mod store;
+pub mod tls;
 pub mod worker;
+
+mod connections;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloudaid_core::Cluster;
+use cloudaid_core::admission::JoinTokenRecord;
 use cloudaid_core::effect::Effect;
 use cloudaid_core::files::{InputRecord, Leftover};
 use cloudaid_core::guesses::Guesses;
@@ -17,6 +18,7 @@ use cloudaid_core::settings::Settings;
 use futures_util::{TryStreamExt, stream};
 use shared::error::ApiError;
 use shared::id::{AttemptKey, ClusterId, Elements, UserName, WorkerId};
+use shared::tls::Fingerprint;
 use shared::view::LoginView;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
@@ -25,18 +27,22 @@ use tracing::{info, warn};
 
 use crate::clock;
 use crate::config::MasterConfig;
-use crate::grpc::{self, GrpcState};
+use crate::grpc::{self, GrpcError, GrpcState};
 use crate::http::{self, ApiState};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{CommitError, Store, StoreError};
+use crate::tls::authority::Authority;
+use crate::tls::server::{ServerTls, TlsError};
 
 pub mod accounts;
+pub mod admissions;
 pub mod auth;
 pub mod call;
 pub mod events;
 pub mod files;
 pub mod handle;
 pub mod inputs;
+pub mod join_token;
 pub mod live;
 pub mod logs;
 
@@ -62,6 +68,7 @@ use execute::Shell;
 use files::{FileStore, Place};
 use handle::ClusterHandle;
 use inputs::Inputs;
+use join_token::JoinToken;
 use logs::LogStore;
 
 /// Messages that may wait for the driver. Each may carry many inputs; who sends more has to wait.
@@ -80,8 +87,10 @@ pub struct Started {
     pub http: SocketAddr,
     /// Where workers connect.
     pub grpc: SocketAddr,
-    /// The file with the workers' secret.
-    pub worker_token_file: PathBuf,
+    /// Lets the worker of this process join, where the configuration asks for that.
+    pub join_token: Option<JoinToken>,
+    /// By which the master is known to who reaches it over TLS.
+    pub fingerprint: Fingerprint,
     /// The file with the one-time token that makes the first account, while there is none.
     pub setup_token_file: Option<PathBuf>,
     /// A login, where the configuration asks for one.
@@ -133,8 +142,11 @@ pub enum MasterError {
         source: std::io::Error,
     },
     /// The gRPC server failed.
-    #[error("the gRPC server failed")]
-    Grpc(#[from] tonic::transport::Error),
+    #[error(transparent)]
+    Grpc(#[from] GrpcError),
+    /// There is nothing to encrypt with.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The first account of `dev` cannot be made.
     #[error("the first account cannot be made: {0}")]
     Account(ApiError),
@@ -153,6 +165,7 @@ impl MasterError {
             | Self::Io { .. }
             | Self::Bucket { .. }
             | Self::Grpc(_)
+            | Self::Tls(_)
             | Self::Account(_) => 1,
         }
     }
@@ -183,6 +196,14 @@ impl MasterError {
             Self::Io { .. } => "see that the directory exists and belongs to the user who runs cloudaid".to_owned(),
             Self::Bucket { .. } => {
                 "see that it exists, and that files.s3_endpoint, files.s3_region and the AWS_ keys are right".to_owned()
+            }
+            Self::Tls(TlsError::Own(_)) => {
+                "give a certificate chain in PEM as tls.certificate and its private key as tls.key".to_owned()
+            }
+            Self::Tls(_) => {
+                "see that `tls` in the data directory belongs to the user who runs cloudaid and holds what was written \
+                 there; without it all workers have to join anew"
+                    .to_owned()
             }
             Self::Grpc(_) | Self::Account(_) => "the log above says more".to_owned(),
         }
@@ -227,10 +248,12 @@ pub async fn run_with(
     let (gone, going) = mpsc::unbounded_channel();
     let recovered = recover(&config, store, logs.clone(), gone).await?;
     tidy(&recovered, &files).await.map_err(|source| io(&config.data_dir.join("files"), source))?;
+    let tls = open_tls(&config, &recovered).await?;
     let (cluster, driver, guesses) = recovered.into_parts(shutdown.clone());
     let driver = tokio::spawn(driver.run(shutdown.clone()));
     let inputs = Inputs::new(cluster.clone(), files.clone());
     tokio::spawn(retention::run(cluster.clone(), inputs.clone(), config.files.clone(), shutdown.clone()));
+    tokio::spawn(tls.clone().keep_fresh(shutdown.clone()));
     tokio::spawn(sweep::run(going, cluster.clone(), logs.clone(), files.clone(), shutdown.clone()));
 
     let auth_config = AuthConfig {
@@ -242,18 +265,21 @@ pub async fn run_with(
         data_dir: &config.data_dir,
     };
     let auth = Auth::new(&auth_config, cluster.clone(), guesses)?;
-    let worker_token_file = config.data_dir.join("worker.token");
-    let worker_token = auth::ensure_secret(&worker_token_file)?;
 
     info!("Starting gRPC server on :{}...", grpc_address.port());
     let state = GrpcState {
         cluster: cluster.clone(),
         logs: logs.clone(),
         files: files.clone(),
-        worker_token: worker_token.into(),
+        tls: tls.clone(),
+        refusals: grpc::audit::refusals(),
     };
     let grpc = tokio::spawn(grpc::serve(grpc_listener, state, shutdown.clone()));
     let admin = if config.bootstrap_admin { Some(bootstrap_admin(&auth, &cluster).await?) } else { None };
+    let join_token = match &config.bootstrap_worker {
+        Some(worker) => Some(bootstrap_worker(worker, &tls, &cluster).await?),
+        None => None,
+    };
     let setup_token = auth.ensure_setup_token().map_err(MasterError::Account)?;
     let state = ApiState {
         cluster: cluster.clone(),
@@ -261,6 +287,8 @@ pub async fn run_with(
         logs,
         inputs,
         files,
+        tls: tls.clone(),
+        grpc: grpc_address,
         site: config.site.clone(),
         access_log: config.access_log,
         load: Default::default(),
@@ -268,21 +296,29 @@ pub async fn run_with(
         specification: Default::default(),
         shutdown: shutdown.clone(),
     };
-    let http = tokio::spawn(http::serve(http_listener, http::router(state), shutdown.clone()));
+    let http_tls = if config.tls.http { Some(tls.for_people()?) } else { None };
+    let http = tokio::spawn(http::serve(http_listener, http_tls, http::router(state), shutdown.clone()));
     info!("✓ Master node started successfully");
     info!("✓ gRPC server listening on :{} ({grpc_address})", grpc_address.port());
-    info!("✓ HTTP API listening on :{} (http://{http_address})", http_address.port());
+    let scheme = if config.tls.http { "https" } else { "http" };
+    info!("✓ HTTP API listening on :{} ({scheme}://{http_address})", http_address.port());
     if let Some(SetupToken { file, token }) = &setup_token {
         info!("No account yet. The setup token, which makes the first one, once: {token}");
         info!(
-            "It is also in a file: cloudctl login --server http://{http_address} --username admin \
+            "It is also in a file: cloudctl login --server {scheme}://{http_address} --username admin \
              --setup-token-file {}",
             file.display()
         );
     }
     let setup_token_file = setup_token.map(|token| token.file);
-    let _nobody_waits =
-        started.send(Started { http: http_address, grpc: grpc_address, worker_token_file, setup_token_file, admin });
+    let _nobody_waits = started.send(Started {
+        http: http_address,
+        grpc: grpc_address,
+        fingerprint: tls.fingerprint(),
+        join_token,
+        setup_token_file,
+        admin,
+    });
     wait(cluster, driver, grpc, http, shutdown).await
 }
 
@@ -290,7 +326,7 @@ pub async fn run_with(
 async fn wait(
     cluster: ClusterHandle,
     mut driver: tokio::task::JoinHandle<Result<(), DriverError>>,
-    grpc: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
+    grpc: tokio::task::JoinHandle<Result<(), GrpcError>>,
     http: tokio::task::JoinHandle<()>,
     shutdown: CancellationToken,
 ) -> Result<(), MasterError> {
@@ -428,6 +464,9 @@ async fn recover(
     for login in cluster.logins() {
         shell.accounts.set_login(login.id, Some(login.clone()));
     }
+    for (worker, admission) in cluster.admissions() {
+        shell.admissions.set(worker, Some(admission.clone()));
+    }
     let identity = cluster.identity();
     info!("Cluster {} at start {}: {} attempts live", identity.cluster, identity.epoch.0, cluster.live_attempts());
     Ok(Recovered { cluster, store, position, shell: Arc::new(shell), guesses })
@@ -449,6 +488,36 @@ async fn bootstrap_admin(auth: &Auth, cluster: &ClusterHandle) -> Result<LoginVi
         auth.create_unguessable(&username).await.map_err(MasterError::Account)?;
     }
     auth.login_local(&username).await.map_err(MasterError::Account)
+}
+
+/// A token for the worker of this process, if it has not joined yet: it is used at once, or never.
+async fn bootstrap_worker(
+    worker: &WorkerId,
+    tls: &ServerTls,
+    cluster: &ClusterHandle,
+) -> Result<JoinToken, MasterError> {
+    let created_by: UserName = DEV_ADMIN.parse().map_err(|_| MasterError::Store(StoreError::Closed))?;
+    let made = join_token::make(tls.authority().fingerprint(), created_by, |record| JoinTokenRecord {
+        name: Some(worker.clone()),
+        ..record
+    });
+    cluster.create_join_token(made.record).await.map_err(MasterError::Account)?;
+    Ok(made.token)
+}
+
+/// The authority of this cluster, and what it shows.
+async fn open_tls(config: &MasterConfig, recovered: &Recovered) -> Result<ServerTls, MasterError> {
+    let (data_dir, own) = (config.data_dir.clone(), config.tls.own.clone());
+    let cluster = recovered.cluster.identity().cluster;
+    let (names, ttl) = (config.tls.names.clone(), config.worker_certificate_ttl);
+    let opened = tokio::task::spawn_blocking(move || {
+        let authority = Authority::open(&data_dir, cluster, &names, ttl).map_err(TlsError::from)?;
+        ServerTls::new(authority, own)
+    });
+    let opened = opened.await.unwrap_or_else(|error| Err(rustls::Error::General(error.to_string()).into()));
+    let tls = opened?;
+    info!("✓ Certificate authority ready. Certificate fingerprint: {}", tls.fingerprint());
+    Ok(tls)
 }
 
 async fn listen(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, MasterError> {

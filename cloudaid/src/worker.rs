@@ -17,19 +17,22 @@ use crate::runtime::{Runtime, RuntimeError};
 use data_dir::DataDir;
 use driver::{Driver, EVENT_LIMIT};
 use execute::Executor;
+use join::Joined;
 use journal::Journal;
-use link::dial::Dialer;
+use link::dial::{Dialer, Master};
 use link::{Link, Offer};
 
 pub use error::WorkerError;
 
 mod capacity;
+mod credentials;
 mod data_dir;
 mod driver;
 mod engine;
 mod error;
 mod execute;
 mod inputs;
+mod join;
 mod journal;
 mod link;
 mod logs;
@@ -74,17 +77,12 @@ async fn run_on(
     let journal = Journal::open(data.path())?;
     let Some((runtime, info)) = engine::wait_until_ready(connect, &shutdown).await else { return Ok(()) };
     let offer = Offer::measure(&config, &info)?;
-    let dialer = Dialer::new(&config, data.cluster())?;
-
     // Containers carry the cluster's id, so without one there is nothing to look for.
-    let cluster = match data.cluster() {
-        Some(cluster) => cluster,
-        None => match dialer.find_cluster(&shutdown).await? {
-            Some(cluster) => cluster,
-            None => return Ok(()),
-        },
+    let Some(Joined { cluster, keyring }) = join::ensure(&config, data.cluster(), &shutdown).await? else {
+        return Ok(());
     };
     let data = Arc::new(data.join(cluster)?);
+    let masters = Master::all(&config.masters)?;
 
     // Everything below ends when this does: on shutdown, and when the driver gives up.
     let life = CancellationToken::new();
@@ -94,7 +92,9 @@ async fn run_on(
     let running = Arc::new(AtomicU32::new(0));
     let usage = telemetry::watch_usage(data.path(), life.clone());
     let executor = Executor::new(runtime, cluster, Arc::clone(&data), events.clone(), uplink);
-    let link = Link { dialer: dialer.of(cluster), offer, events, uplinks, usage, running: Arc::clone(&running), life };
+    tokio::spawn(join::keep_fresh(masters.clone(), keyring.clone(), life.clone()));
+    let dialer = Dialer::new(masters, config.name.clone(), keyring, cluster);
+    let link = Link { dialer, offer, events, uplinks, usage, running: Arc::clone(&running), life };
 
     let mut driver = Driver::new(executor, journal, inbox, running);
     if !driver.recover(&shutdown).await? {

@@ -7,11 +7,14 @@ use shared::array::{COUNT_VARIABLE, INDEX_VARIABLE};
 use shared::audit::Chain;
 use shared::id::{AttemptKey, BlobId, Epoch, Fence, InputId, LoginId, SessionId, TaskId, TokenId, UserName, WorkerId};
 use shared::link::{Assignment, ToWorker};
+use shared::resources::Resources;
 use shared::task::Verdict;
-use shared::time::{BootTime, Now};
+use shared::time::{BootTime, Now, WallTime};
 use shared::view::{Tally, TaskCounts};
+use shared::worker::WorkerFacts;
 
 use crate::account::{TokenRecord, UserRecord};
+use crate::admission::{Admission, JoinTokenRecord, PendingRecord};
 use crate::effect::{Answer, Effect};
 use crate::event::Event;
 use crate::files::{FileUsage, InputRecord};
@@ -19,12 +22,12 @@ use crate::input::Input;
 use crate::ledger::Ledger;
 use crate::login::LoginRecord;
 use crate::queue::Queue;
-use crate::record::{Change, ClusterRecord, Progress, Requeued, ResultRecord};
+use crate::record::{Change, ClusterRecord, Progress, Requeued, ResultRecord, WorkerRecord};
 use crate::scheduler::{ClassDemand, Demand, Room, Scheduler, WaitingCount};
 use crate::settings::Settings;
 use crate::step;
 use crate::task::{Run, RunPhase, Task};
-use crate::worker::Worker;
+use crate::worker::{Link, Worker};
 
 /// Everything that is not over. What is over is only in the store.
 #[derive(Debug)]
@@ -34,6 +37,9 @@ pub struct Cluster {
     pub(crate) started: Now,
     pub(crate) tasks: BTreeMap<TaskId, Task>,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
+    pub(crate) join_tokens: BTreeMap<TokenId, JoinTokenRecord>,
+    /// Workers that wait to be let in.
+    pub(crate) pending: BTreeMap<WorkerId, PendingRecord>,
     pub(crate) queue: Queue,
     pub(crate) ledger: Ledger,
     pub(crate) users: BTreeMap<UserName, UserRecord>,
@@ -111,8 +117,24 @@ impl Cluster {
             Input::WorkerInventoried { worker, session, inventory } => {
                 step::inquire::on_inventoried(self, now, &worker, session, &inventory, effects);
             }
-            Input::WorkerConnected { session, hello } => {
-                step::connect::on_connected(self, now, session, hello, effects);
+            Input::ChangeJoinToken { request, change } => {
+                step::join::on_change(self, now.wall, request, change, effects);
+            }
+            Input::JoinWorker { request, joining } => step::join::on_join(self, now, request, joining, effects),
+            Input::RegisterWorker { request, worker, address } => {
+                step::admit::on_register(self, now, request, worker, address, effects);
+            }
+            Input::WorkerAnnounced { request, asking, open } => {
+                step::admit::on_announced(self, now, request, asking, open, effects);
+            }
+            Input::ApproveWorker { request, worker, address } => {
+                step::admit::on_approve(self, now, request, worker, address, effects);
+            }
+            Input::UnregisterWorker { request, worker } => {
+                step::unregister::on_unregister(self, now, request, worker, effects);
+            }
+            Input::WorkerConnected { session, proof, hello } => {
+                step::connect::on_connected(self, now, (session, proof), hello, effects);
             }
             Input::WorkerDisconnected { worker, session } => {
                 step::connect::on_disconnected(self, &worker, session, effects);
@@ -188,6 +210,52 @@ impl Cluster {
     /// All accounts, by name.
     pub fn users(&self) -> impl Iterator<Item = &UserRecord> {
         self.users.values()
+    }
+
+    /// What each worker proves itself with, by name.
+    pub fn admissions(&self) -> impl Iterator<Item = (&WorkerId, &Admission)> {
+        self.workers.iter().map(|(id, worker)| (id, &worker.record.admission))
+    }
+
+    /// The join tokens that can be used now, the newest first.
+    pub fn join_tokens(&self, now: WallTime) -> impl Iterator<Item = &JoinTokenRecord> {
+        self.join_tokens.values().rev().filter(move |token| token.is_good(now))
+    }
+
+    /// Whether there is a join token with this secret, good or not.
+    #[must_use]
+    pub fn knows_join_token(&self, id: TokenId, digest: &[u8; 32]) -> bool {
+        self.join_tokens.get(&id).is_some_and(|token| token.digest == *digest)
+    }
+
+    /// The workers that wait to be let in, by name.
+    pub fn pending_workers(&self) -> impl Iterator<Item = &PendingRecord> {
+        self.pending.values()
+    }
+
+    /// From now on a worker may connect that proves this. `facts`: its address and capacity, as far as they are known.
+    pub(crate) fn admit(
+        &mut self,
+        now: Now,
+        id: WorkerId,
+        admission: Admission,
+        facts: (String, Resources),
+        effects: &mut Vec<Effect>,
+    ) {
+        let worker = self.workers.entry(id.clone()).or_insert_with(|| {
+            let (address, capacity) = facts;
+            let facts = WorkerFacts { address, capacity, ..WorkerFacts::default() };
+            let (registered_at, seen_at) = (now.wall, now.wall);
+            let admission = Admission::None;
+            Worker::absent(WorkerRecord { id: id.clone(), admission, facts, registered_at, seen_at }, now)
+        });
+        worker.record.admission = admission.clone();
+        if let Link::Up { .. } = worker.link {
+            worker.link = Link::Down;
+        }
+        effects.push(Effect::Save(Change::Worker(id.clone(), Some(worker.record.clone()))));
+        effects.push(Effect::Publish(Event::WorkerAdmitted { worker: id, admission }));
+        self.plan_stale = true;
     }
 
     /// The workers as a policy sees them, by name.

@@ -1,9 +1,12 @@
 //! Everything that the core wants done. Plain data: it can be compared, printed and kept.
 
+use std::net::SocketAddr;
+
 use shared::id::{Fence, RequestId, SessionId, WorkerId};
 use shared::link::ToWorker;
 use shared::view::{CancelView, SubmitView};
 
+use crate::admission::Identity;
 use crate::event::Event;
 use crate::record::Change;
 use crate::reject::Reject;
@@ -43,6 +46,12 @@ pub enum Answer {
     Cancelled(CancelView),
     /// Workers were asked what they hold.
     Inquired(Inquired),
+    /// A worker has joined.
+    Joined(Identity),
+    /// A worker of the first generation belongs to the cluster; it is dialled here.
+    Admitted(SocketAddr),
+    /// A worker waits until an admin lets it in.
+    Waits,
     /// It is done; there is nothing to say.
     Done,
 }

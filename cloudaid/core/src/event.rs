@@ -1,10 +1,13 @@
 //! What has happened, for people and machines that watch. Nothing is decided by an event.
 
+use std::net::SocketAddr;
+
 use shared::id::{AttemptKey, Fence, LoginId, TaskId, TaskRef, TokenId, UserName, WorkerId};
 use shared::task::{TaskState, Verdict};
 use shared::worker::WorkerFacts;
 
 use crate::account::{TokenRecord, UserRecord};
+use crate::admission::Admission;
 use crate::files::Leftover;
 use crate::login::LoginRecord;
 
@@ -41,6 +44,12 @@ pub enum Event {
     LoginChanged { id: LoginId, record: Option<LoginRecord> },
     /// A token of a login was used again that another had replaced: two have it, and the login is over.
     LoginReused { id: LoginId, user: UserName },
+    /// A worker may connect, with this proof of who it is.
+    WorkerAdmitted { worker: WorkerId, admission: Admission },
+    /// A worker of the first generation waits to be let in.
+    WorkerWaits { worker: WorkerId, address: SocketAddr },
+    /// A worker was taken out of the cluster; its runs were given up.
+    WorkerUnregistered { worker: WorkerId, attempts: usize },
     /// A worker has registered.
     WorkerRegistered { worker: WorkerId, facts: WorkerFacts, kept: usize, stopped: usize },
     /// Three heartbeats are missing.

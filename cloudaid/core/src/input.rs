@@ -1,6 +1,7 @@
 //! Everything that can happen to the cluster.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use shared::array::Array;
@@ -12,6 +13,7 @@ use shared::time::{BootTime, WallTime};
 use shared::worker::Usage;
 
 use crate::account::{AccountChange, TokenChange, UserRecord};
+use crate::admission::{JoinTokenChange, Joining, PendingRecord, Proof};
 use crate::audit::AuditNote;
 use crate::files::{FileUsage, GoneFile, InputFile, Leftover};
 use crate::guesses::GuessChange;
@@ -186,10 +188,60 @@ pub enum Input {
         /// What it says.
         inventory: Inventory,
     },
+    /// An admin makes a join token, or ends one.
+    ChangeJoinToken {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// What shall become of it.
+        change: JoinTokenChange,
+    },
+    /// A worker wants to join.
+    JoinWorker {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// Who, and with what.
+        joining: Joining,
+    },
+    /// An admin registers a worker of the first generation.
+    RegisterWorker {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// Its name.
+        worker: WorkerId,
+        /// Where it listens.
+        address: SocketAddr,
+    },
+    /// A worker of the first generation says that it is there.
+    WorkerAnnounced {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// Who asks.
+        asking: PendingRecord,
+        /// Whether whoever is not known is let in.
+        open: bool,
+    },
+    /// An admin lets a worker in that waits.
+    ApproveWorker {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// Which.
+        worker: WorkerId,
+        /// Where it listens, if not where it has said.
+        address: Option<SocketAddr>,
+    },
+    /// An admin takes a worker out of the cluster.
+    UnregisterWorker {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// Which.
+        worker: WorkerId,
+    },
     /// A worker has connected.
     WorkerConnected {
         /// Its connection.
         session: SessionId,
+        /// What was proved on it.
+        proof: Proof,
         /// What it says of itself.
         hello: Hello,
     },

@@ -15,6 +15,7 @@
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::iter_over_hash_type)]
 
 pub mod account;
+pub mod admission;
 pub mod agent;
 pub mod alike;
 pub mod audit;

@@ -95,7 +95,7 @@ impl Cluster {
         WorkerView {
             worker_id: id.clone(),
             state: worker.state(),
-            protocol: shared::worker::WorkerProtocol::Session,
+            protocol: worker.record.admission.protocol(),
             address: facts.address.clone(),
             version: facts.version.clone(),
             capacity: facts.capacity,

@@ -20,6 +20,7 @@ use shared::view::Tally;
 use shared::worker::WorkerFacts;
 
 use crate::account::{TokenRecord, UserRecord};
+use crate::admission::{Admission, JoinTokenRecord, PendingRecord};
 use crate::files::{FileUsage, GoneFile, InputFile, InputRecord, Leftover};
 use crate::guesses::{GuessCount, GuessKey};
 use crate::login::LoginRecord;
@@ -53,8 +54,12 @@ pub enum Change {
     Attempt(AttemptRecord),
     /// The end of an element. Never sent twice for one element.
     Result(ResultRecord),
-    /// A worker, new or changed.
-    Worker(WorkerRecord),
+    /// A worker, new or changed; none: it is no more.
+    Worker(WorkerId, Option<WorkerRecord>),
+    /// A join token, new or used; none: it is no more.
+    JoinToken(TokenId, Option<JoinTokenRecord>),
+    /// A worker that waits to be let in; none: it waits no longer.
+    Pending(WorkerId, Option<PendingRecord>),
     /// An account, new or changed.
     User(UserRecord),
     /// A personal token, new or changed; none: it is no more.
@@ -221,6 +226,8 @@ pub struct ResultRecord {
 pub struct WorkerRecord {
     /// Its name.
     pub id: WorkerId,
+    /// What it proves itself with.
+    pub admission: Admission,
     /// What it last said of itself.
     pub facts: WorkerFacts,
     /// When it first registered.
@@ -269,6 +276,10 @@ pub struct Snapshot {
     pub file_usage: Vec<(UserName, FileUsage)>,
     /// All workers.
     pub workers: Vec<WorkerRecord>,
+    /// All join tokens.
+    pub join_tokens: Vec<JoinTokenRecord>,
+    /// Workers that wait to be let in.
+    pub pending: Vec<PendingRecord>,
     /// Submissions with at least one element that has not ended, by sequence.
     pub tasks: Vec<(Arc<TaskRecord>, Progress)>,
     /// Runs that have not ended.

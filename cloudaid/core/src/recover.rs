@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use shared::id::{AttemptKey, ClusterId, Epoch, TaskId};
-use shared::resources::Resources;
 use shared::task::AttemptState;
 use shared::time::Now;
 use shared::view::{Tally, TaskCounts};
@@ -13,11 +12,11 @@ use crate::cluster::{Cluster, count};
 use crate::effect::Effect;
 use crate::ledger::Ledger;
 use crate::queue::{Queue, Shape};
-use crate::record::{AttemptRecord, Change, ClusterRecord, Snapshot, WorkerRecord};
+use crate::record::{AttemptRecord, Change, ClusterRecord, Snapshot};
 use crate::scheduler::Scheduler;
 use crate::settings::Settings;
 use crate::task::{Run, RunPhase, Task};
-use crate::worker::{Link, Reported, Worker};
+use crate::worker::Worker;
 
 /// What the store holds contradicts itself. Nothing is guessed: a person has to look.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +63,13 @@ impl Cluster {
             identity,
             started: now,
             tasks: BTreeMap::new(),
-            workers: snapshot.workers.into_iter().map(|record| (record.id.clone(), absent(record, now))).collect(),
+            workers: snapshot
+                .workers
+                .into_iter()
+                .map(|record| (record.id.clone(), Worker::absent(record, now)))
+                .collect(),
+            join_tokens: snapshot.join_tokens.into_iter().map(|token| (token.id, token)).collect(),
+            pending: snapshot.pending.into_iter().map(|pending| (pending.worker.clone(), pending)).collect(),
             queue: Queue::default(),
             ledger: Ledger::default(),
             tokens: snapshot.tokens.into_iter().map(|token| (token.id, token)).collect(),
@@ -154,18 +159,5 @@ impl Cluster {
             }
         }
         Ok(())
-    }
-}
-
-fn absent(record: WorkerRecord, now: Now) -> Worker {
-    Worker {
-        record,
-        link: Link::Down,
-        heard: now.boot,
-        heard_at: None,
-        usage: None,
-        reserved_at_registration: Resources::default(),
-        reported: Reported::default(),
-        inquired: None,
     }
 }

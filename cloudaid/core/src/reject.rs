@@ -1,11 +1,16 @@
 //! Refusals: typed inside, words and codes at the edge.
 
+use std::net::SocketAddr;
+
 use shared::error::{ApiError, ErrorCode};
-use shared::id::{AttemptKey, InputId, TaskRef, UserName, WorkerId};
+use shared::id::{AttemptKey, InputId, TaskRef, TokenId, UserName, WorkerId};
 use shared::resources::Bytes;
 use shared::task::TaskState;
 
 use crate::files::FileUsage;
+
+/// What to do without a join token that is good.
+const NEW_TOKEN: &str = "make a new one: `cloudctl worker-token create`";
 
 /// Why the core does not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +70,28 @@ pub enum Reject {
         /// The worker's.
         theirs: u32,
     },
+    /// No join token has this secret.
+    JoinTokenUnknown,
+    /// The join token is good no more; says why.
+    JoinTokenOver(&'static str),
+    /// The join token is for a worker of this name.
+    JoinTokenForAnother(WorkerId),
+    /// There is no join token of this id.
+    NoJoinToken(TokenId),
+    /// There are as many join tokens as there can be.
+    TooManyJoinTokens,
+    /// A worker of this name belongs to the cluster already.
+    WorkerExists(WorkerId),
+    /// A worker of this name is known at another address.
+    RegisteredElsewhere(WorkerId, SocketAddr),
+    /// No worker of this name waits to be let in.
+    NotPending(WorkerId),
+    /// There are as many workers as may let themselves in, or wait.
+    TooManyWorkers,
+    /// The connection has not proved that it is of this worker.
+    NotAdmitted(WorkerId),
+    /// The worker was taken out of the cluster.
+    Unregistered(WorkerId),
     /// A newer connection of the same worker has taken over.
     Replaced(WorkerId),
     /// The worker was silent for longer than its lease.
@@ -175,6 +202,62 @@ impl From<Reject> for ApiError {
                 ErrorCode::Conflict,
                 format!("the worker speaks protocol {theirs}, this master {}", shared::link::PROTOCOL),
                 "install the same version of cloudaid on both",
+            ),
+            Reject::JoinTokenUnknown => Self::new(
+                ErrorCode::Unauthenticated,
+                "the join token is not one of this cluster, or was revoked",
+                NEW_TOKEN,
+            ),
+            Reject::JoinTokenOver(why) => {
+                Self::new(ErrorCode::Unauthenticated, format!("the join token {why}"), NEW_TOKEN)
+            }
+            Reject::JoinTokenForAnother(name) => Self::new(
+                ErrorCode::PermissionDenied,
+                format!("the join token is for the worker {name} only"),
+                format!("start it with --name {name}, or make a token for this one: `cloudctl worker-token create`"),
+            ),
+            Reject::NoJoinToken(id) => Self::new(
+                ErrorCode::NotFound,
+                format!("there is no join token {id}"),
+                "`cloudctl worker-token list` lists those that can be used",
+            ),
+            Reject::TooManyJoinTokens => Self::new(
+                ErrorCode::ResourceExhausted,
+                format!("there are {} join tokens already", crate::admission::JOIN_TOKENS_LIMIT),
+                "revoke some: `cloudctl worker-token list`",
+            ),
+            Reject::WorkerExists(worker) => Self::new(
+                ErrorCode::Conflict,
+                format!("there is a worker {worker} already"),
+                format!(
+                    "choose another name; or take that one out first: `cloudctl unregister {worker}`; or let a new \
+                     machine take its place: `cloudctl worker-token create --name {worker}`"
+                ),
+            ),
+            Reject::RegisteredElsewhere(worker, address) => Self::new(
+                ErrorCode::Conflict,
+                format!("the worker {worker} is at {address}"),
+                format!("if it has moved: `cloudctl unregister {worker}`, then register it at its new address"),
+            ),
+            Reject::NotPending(worker) => Self::new(
+                ErrorCode::WorkerNotFound,
+                format!("no worker {worker} waits to be let in"),
+                "`cloudctl workers --pending` lists those that do",
+            ),
+            Reject::TooManyWorkers => Self::new(
+                ErrorCode::ResourceExhausted,
+                "there are as many workers as may come by themselves",
+                "an admin has to let some in or send them away: `cloudctl workers --pending`",
+            ),
+            Reject::NotAdmitted(worker) => Self::new(
+                ErrorCode::PermissionDenied,
+                format!("what this connection has proved does not make it the worker {worker}"),
+                "let it join anew: `cloudctl worker-token create`",
+            ),
+            Reject::Unregistered(worker) => Self::new(
+                ErrorCode::PermissionDenied,
+                format!("the worker {worker} was taken out of the cluster"),
+                "to bring it back make it join anew, with a new data directory: `cloudctl worker-token create`",
             ),
             Reject::Replaced(worker) => Self::new(
                 ErrorCode::Conflict,

@@ -1,5 +1,6 @@
 //! One file per thing that can happen. Each checks everything first and changes everything then.
 
+pub(crate) mod admit;
 pub(crate) mod audit;
 pub(crate) mod cancel;
 pub(crate) mod connect;
@@ -9,9 +10,11 @@ pub(crate) mod edit;
 pub(crate) mod files;
 pub(crate) mod input_files;
 pub(crate) mod inquire;
+pub(crate) mod join;
 pub(crate) mod lease;
 pub(crate) mod login;
 pub(crate) mod report;
 pub(crate) mod submit;
 pub(crate) mod token;
+pub(crate) mod unregister;
 pub(crate) mod user;

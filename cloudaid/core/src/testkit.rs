@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::array::Array;
-use shared::id::{AttemptKey, ClusterId, RequestId, SessionId, TaskId, TaskRef, WorkerId};
+use shared::id::{AttemptKey, ClusterId, RequestId, SessionId, TaskId, TaskRef, TokenId, WorkerId};
 use shared::link::{Assignment, AttemptChange, Held, Hello, Outcome, PROTOCOL, Report, ToWorker};
 use shared::resources::{GIB, Resources};
 use shared::task::{TaskSpec, Verdict};
@@ -14,6 +14,7 @@ use shared::time::{BootTime, Now, WallTime};
 use shared::worker::WorkerFacts;
 use ulid::Ulid;
 
+use crate::admission::{Admission, IdentityId, JoinTokenChange, JoinTokenRecord, Joining, Proof};
 use crate::cluster::Cluster;
 use crate::effect::{Answer, Effect};
 use crate::files::Leftover;
@@ -38,6 +39,7 @@ pub struct World {
     next_request: u64,
     next_session: u64,
     next_task: u128,
+    next_token: u128,
 }
 
 /// What a store would hold.
@@ -82,9 +84,17 @@ impl Saved {
                     return Err(format!("{element} has ended twice"));
                 }
             }
-            Change::Worker(worker) => {
-                self.snapshot.workers.retain(|other| other.id != worker.id);
-                self.snapshot.workers.push(worker);
+            Change::Worker(id, record) => {
+                self.snapshot.workers.retain(|other| other.id != id);
+                self.snapshot.workers.extend(record);
+            }
+            Change::JoinToken(id, record) => {
+                self.snapshot.join_tokens.retain(|other| other.id != id);
+                self.snapshot.join_tokens.extend(record);
+            }
+            Change::Pending(id, record) => {
+                self.snapshot.pending.retain(|other| other.worker != id);
+                self.snapshot.pending.extend(record);
             }
             Change::User(user) => {
                 self.snapshot.users.retain(|other| other.name != user.name);
@@ -170,7 +180,7 @@ impl World {
     pub fn new(settings: Settings) -> Self {
         let now = Now { boot: BootTime(1_000_000), wall: WallTime(1_700_000_000_000) };
         let (cluster, saved) = Self::start(settings, Saved::default(), now);
-        Self { cluster, now, saved, next_request: 1, next_session: 1, next_task: 1 }
+        Self { cluster, now, saved, next_request: 1, next_session: 1, next_task: 1, next_token: 1 }
     }
 
     fn start(settings: Settings, mut saved: Saved, now: Now) -> (Cluster, Saved) {
@@ -274,6 +284,48 @@ impl World {
         self.ask(|request| Input::CancelTask { request, task })
     }
 
+    /// What proves that a worker is the one of this name; it joins first, if it has not yet.
+    pub fn admit(&mut self, name: &str) -> Proof {
+        let worker: WorkerId = name.parse().expect("a name");
+        let known = self.cluster.admissions().find(|(id, _)| **id == worker).map(|(_, admission)| admission.clone());
+        match known {
+            Some(Admission::Certificate(identity)) => Proof::Certificate(identity.id),
+            Some(Admission::Dialed(address)) => Proof::Dialed(address),
+            Some(Admission::None) | None => self.join(name),
+        }
+    }
+
+    /// A worker joins with a token for it.
+    pub fn join(&mut self, name: &str) -> Proof {
+        let worker: WorkerId = name.parse().expect("a name");
+        let token = self.join_token(Some(worker.clone()), 1);
+        self.next_token += 1;
+        let identity = IdentityId(self.next_token as u64);
+        let joining = Joining { token: token.id, digest: token.digest, worker, key: [1; 32], identity };
+        let (answer, _) = self.ask(|request| Input::JoinWorker { request, joining });
+        assert!(matches!(answer, Ok(Answer::Joined(_))), "{answer:?}");
+        Proof::Certificate(identity)
+    }
+
+    /// An admin makes a join token that is good for 15 minutes.
+    pub fn join_token(&mut self, name: Option<WorkerId>, uses: u32) -> JoinTokenRecord {
+        self.next_token += 1;
+        let token = JoinTokenRecord {
+            id: TokenId(Ulid(self.next_token)),
+            digest: [7; 32],
+            name,
+            pool: None,
+            uses_left: uses,
+            created_by: "ada".parse().expect("a name"),
+            created_at: self.now.wall,
+            expires_at: self.now.wall + Duration::from_secs(900),
+        };
+        let change = JoinTokenChange::Create(token.clone());
+        let (answer, _) = self.ask(|request| Input::ChangeJoinToken { request, change });
+        answer.expect("made");
+        token
+    }
+
     /// A worker with `cores` CPUs connects, holding `inventory`.
     pub fn connect(&mut self, name: &str, cores: u64, inventory: Vec<Held>) -> (Link, Vec<Effect>) {
         self.next_session += 1;
@@ -289,7 +341,8 @@ impl World {
             incarnation: "one".into(),
             inventory,
         };
-        let effects = self.step(Input::WorkerConnected { session, hello });
+        let proof = self.admit(name);
+        let effects = self.step(Input::WorkerConnected { session, proof, hello });
         (Link { worker, session }, effects)
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use shared::id::{Fence, SessionId};
 use shared::resources::Resources;
-use shared::time::{BootTime, WallTime};
+use shared::time::{BootTime, Now, WallTime};
 use shared::worker::{Usage, WorkerState};
 
 use crate::record::WorkerRecord;
@@ -74,6 +74,20 @@ pub(crate) enum Link {
 }
 
 impl Worker {
+    /// One that is not connected, and whose runs, if it has any, are believed to go on.
+    pub(crate) fn absent(record: WorkerRecord, now: Now) -> Self {
+        Self {
+            record,
+            link: Link::Down,
+            heard: now.boot,
+            heard_at: None,
+            usage: None,
+            reserved_at_registration: Resources::default(),
+            reported: Reported::default(),
+            inquired: None,
+        }
+    }
+
     pub(crate) fn state(&self) -> WorkerState {
         match self.link {
             Link::Up { suspect: false, .. } => WorkerState::Active,

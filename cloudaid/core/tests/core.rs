@@ -3,6 +3,7 @@
 
 mod core {
     mod account;
+    mod admit;
     mod array;
     mod audit;
     mod cancel;
@@ -10,6 +11,7 @@ mod core {
     mod explain;
     mod input_files;
     mod inquire;
+    mod join;
     mod lease;
     mod login;
     mod random;

@@ -1,5 +1,6 @@
 //! What defaults take from the machine and the person who starts the process.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use etcetera::BaseStrategy;
@@ -18,6 +19,8 @@ pub struct Machine {
     pub config_home: Option<PathBuf>,
     /// The host name.
     pub host: String,
+    /// The addresses of its network interfaces.
+    pub addresses: Vec<IpAddr>,
 }
 
 impl Machine {
@@ -26,9 +29,12 @@ impl Machine {
     pub fn here() -> Self {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let home = etcetera::home_dir().ok();
+        let addresses = addresses();
         match etcetera::base_strategy::Xdg::new() {
-            Ok(xdg) => Self { home, data_home: Some(xdg.data_dir()), config_home: Some(xdg.config_dir()), host },
-            Err(_) => Self { home, data_home: None, config_home: None, host },
+            Ok(xdg) => {
+                Self { home, data_home: Some(xdg.data_dir()), config_home: Some(xdg.config_dir()), host, addresses }
+            }
+            Err(_) => Self { home, data_home: None, config_home: None, host, addresses },
         }
     }
 
@@ -64,6 +70,17 @@ impl Machine {
     }
 }
 
+fn addresses() -> Vec<IpAddr> {
+    // Without a list the certificate only has fewer names.
+    let networks = sysinfo::Networks::new_with_refreshed_list().ok();
+    let networks = networks.iter().flat_map(|networks| networks.values());
+    let mut addresses: Vec<_> =
+        networks.flat_map(|network| network.ip_networks().iter().map(|network| network.addr)).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -74,6 +91,7 @@ mod tests {
             data_home: Some("/home/ada/.local/share".into()),
             config_home: Some("/home/ada/.config".into()),
             host: host.to_owned(),
+            addresses: Vec::new(),
         }
     }
 

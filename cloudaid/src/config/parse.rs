@@ -102,7 +102,7 @@ pub(super) fn in_words(duration: Duration) -> String {
     format!("{}{unit}", millis / factor)
 }
 
-/// Addresses of masters, as `http://host:port`.
+/// Addresses of masters, as `host:port`.
 pub(super) fn masters(text: &str) -> Result<Vec<String>, String> {
     let masters: Vec<_> = parts(text).map(master).collect::<Result<_, _>>()?;
     if masters.is_empty() {
@@ -113,17 +113,15 @@ pub(super) fn masters(text: &str) -> Result<Vec<String>, String> {
 
 fn master(text: &str) -> Result<String, String> {
     let hint = "give HOST:PORT such as 10.0.0.1:50051";
-    if text.starts_with("https://") {
-        return Err(format!("`{}`: masters do not speak TLS yet; {hint}", shown(text)));
-    }
-    let plain = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    let plain = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let plain = plain.unwrap_or(text).trim_end_matches('/');
     let refuse = || format!("`{}` is not the address of a master; {hint}", shown(text));
     let authority: http::uri::Authority = plain.parse().map_err(|_| refuse())?;
     let port_is_wrong = authority.port_u16().is_none() && plain.len() > authority.host().len();
     if authority.host().is_empty() || plain.contains('@') || port_is_wrong || authority.port_u16() == Some(0) {
         return Err(refuse());
     }
-    Ok(format!("http://{}:{}", authority.host(), authority.port_u16().unwrap_or(GRPC_PORT)))
+    Ok(format!("{}:{}", authority.host(), authority.port_u16().unwrap_or(GRPC_PORT)))
 }
 
 /// The socket of the engine, as `unix:///path`.

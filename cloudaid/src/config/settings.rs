@@ -4,7 +4,7 @@ use super::check::Check;
 use super::layers::Layers;
 use super::problem::ConfigError;
 use super::table::{self, Role};
-use super::{DevConfig, LogSettings, MasterConfig, WorkerConfig, WorkerToken, parse};
+use super::{DevConfig, LogSettings, MasterConfig, WorkerConfig, parse};
 
 /// The settings as they were found, to be checked for one role.
 #[derive(Debug, Clone)]
@@ -47,8 +47,7 @@ impl Settings {
         self.check(Role::Worker, |check| {
             let data_dir = check.path(&table::WORKER_DATA_DIR);
             let masters = check.required(&table::WORKER_MASTER, "give --master HOST:PORT", parse::masters);
-            let token = check.token();
-            check.worker(data_dir, masters, token)
+            check.worker(data_dir, masters)
         })
     }
 
@@ -60,14 +59,14 @@ impl Settings {
         self.check(Role::Dev, |check| {
             let data_dir = check.path(&table::DEV_DATA_DIR);
             let master_dir = data_dir.as_ref().map(|dir| dir.join("master"));
-            let token = master_dir.as_ref().map(|dir| WorkerToken::File(dir.join("worker.token")));
             let master = check.master_at(master_dir);
-            let grpc = master.as_ref().map(|master| vec![format!("http://{}", master.grpc)]);
-            let worker = check.worker(data_dir.map(|dir| dir.join("worker")), grpc, token);
+            let grpc = master.as_ref().map(|master| vec![master.grpc.to_string()]);
+            let worker = check.worker(data_dir.map(|dir| dir.join("worker")), grpc)?;
             let contexts_file = check.layers.machine.contexts_file();
+            let bootstrap_worker = Some(worker.name.clone());
             Some(DevConfig {
-                master: MasterConfig { bootstrap_admin: true, ..master? },
-                worker: worker?,
+                master: MasterConfig { bootstrap_admin: true, bootstrap_worker, ..master? },
+                worker,
                 contexts_file,
             })
         })

@@ -79,6 +79,8 @@ pub enum Shape {
     Switch,
     /// Never shown, and never taken from the command line or the configuration file, which others may read.
     Secret,
+    /// Never shown either, but good only once and for a short while: it may stand on the command line.
+    Token(&'static str),
 }
 
 /// What a setting is when nobody says.
@@ -104,7 +106,7 @@ impl Setting {
     /// Whether it must not be shown.
     #[must_use]
     pub fn is_secret(&self) -> bool {
-        self.shape == Shape::Secret
+        matches!(self.shape, Shape::Secret | Shape::Token(_))
     }
 
     /// Whether the configuration file may hold it.
@@ -143,7 +145,7 @@ macro_rules! settings {
 }
 
 use Fallback::{Borrowed, Computed, Text, Unset};
-use Shape::{Many, One, Secret, Switch};
+use Shape::{Many, One, Secret, Switch, Token};
 
 settings! {
     LOG_FORMAT: row("log.format", "CLOUDAI_LOG_FORMAT", "log-format", One("text|json"), EVERY, Text("text"),
@@ -163,7 +165,11 @@ settings! {
     GRPC: row("master.grpc", "CLOUDAI_GRPC", "grpc", One("ADDR"), MASTER | DEV, Text("127.0.0.1:50051"),
         "Where workers connect; port 0 takes any free one");
     PLAINTEXT: row("master.plaintext", "CLOUDAI_PLAINTEXT", "plaintext", Switch, MASTER | DEV, Text("false"),
-        "Listen beyond this machine although nothing is encrypted");
+        "Serve the admin API beyond this machine without encryption");
+    TLS_CERTIFICATE: row("tls.certificate", "CLOUDAI_TLS_CERTIFICATE", "tls-cert", One("FILE"), MASTER | DEV, Unset,
+        "Certificate chain in PEM to show to browsers and cloudctl, instead of one of the built-in authority; it may be replaced at any time");
+    TLS_KEY: row("tls.key", "CLOUDAI_TLS_KEY", "tls-key", One("FILE"), MASTER | DEV, Unset,
+        "Its private key in PEM");
     HOSTS: row("master.hosts", "CLOUDAI_HOSTS", "", Many("NAME"), MASTER | DEV, Unset,
         "Names under which browsers reach the admin API, besides addresses, `localhost` and this machine's own name");
     ORIGINS: row("master.origins", "CLOUDAI_ORIGINS", "", Many("ORIGIN"), MASTER | DEV, Unset,
@@ -172,6 +178,14 @@ settings! {
         "Browsers reach the admin API only through a proxy that speaks TLS: their cookies are never sent in the clear");
     PRINT_TASK_LOGS: row("master.print_task_logs", "CLOUDAI_PRINT_TASK_LOGS", "print-task-logs", Switch, MASTER | DEV,
         Computed(|_, role| Some((role == Role::Dev).to_string())), "Log the last 20 lines of each task that ends");
+
+    WORKER_CERTIFICATE_TTL: row("workers.certificate_ttl", "CLOUDAI_WORKERS_CERTIFICATE_TTL", "", One("TIME"), MASTER | DEV,
+        Text("24h"), "How long the certificate of a worker is good; it is renewed after two thirds of that");
+    ALLOW_PLAINTEXT_WORKERS: row("workers.allow_plaintext", "CLOUDAI_ALLOW_PLAINTEXT_WORKERS", "allow-plaintext-workers",
+        Switch, MASTER | DEV, Text("false"),
+        "Serve workers of the first generation, which speak in plaintext and are known by their addresses only");
+    ADMISSION: row("workers.admission", "CLOUDAI_ADMISSION", "admission", One("approve|open"), MASTER | DEV, Text("approve"),
+        "What becomes of a worker of the first generation that nobody has registered: it waits for approval, or is let in at once");
 
     HEARTBEAT: row("leases.heartbeat", "CLOUDAI_LEASES_HEARTBEAT", "", One("TIME"), MASTER | DEV, Text("5s"),
         "How often a worker reports");
@@ -231,10 +245,10 @@ settings! {
         Computed(Machine::worker_name), "The worker's name, unique in its cluster");
     WORKER_DATA_DIR: row("worker.data_dir", "CLOUDAI_DATA_DIR", "data-dir", One("DIR"), WORKER,
         Computed(|machine, _| machine.data_dir("worker")), "Where the worker keeps its journal, logs and outputs until the master has them");
-    TOKEN_FILE: row("worker.token_file", "CLOUDAI_TOKEN_FILE", "token-file", One("FILE"), WORKER, Unset,
-        "The master's `worker.token`, which lets a worker join");
-    WORKER_TOKEN: row("worker.token", "CLOUDAI_WORKER_TOKEN", "", Secret, WORKER, Unset,
-        "What stands in the token file, where there is no file");
+    JOIN: row("worker.join", "CLOUDAI_JOIN", "join", Token("TOKEN"), WORKER, Unset,
+        "What lets the worker join a cluster, from `cloudctl worker-token create`; not needed any more once it has joined");
+    JOIN_FILE: row("worker.join_file", "CLOUDAI_JOIN_FILE", "join-file", One("FILE"), WORKER, Unset,
+        "A file with that token");
     DOCKER_HOST: row("worker.docker_host", "CLOUDAI_DOCKER_HOST", "docker-host", One("URL"), WORKER | DEV,
         Borrowed("DOCKER_HOST", "unix:///var/run/docker.sock"), "The socket of the container engine");
     CPU: row("worker.cpu", "CLOUDAI_CPU", "cpu", One("CORES"), WORKER | DEV, Unset,
@@ -275,7 +289,7 @@ mod tests {
             assert!(row.roles != 0 && !row.doc.is_empty() && !row.doc.ends_with('.'), "{}", row.name);
             let of_others = ["JWT_SECRET", "AWS_"].iter().any(|prefix| row.env.starts_with(prefix));
             assert!(row.env.starts_with("CLOUDAI_") || of_others && row.is_secret(), "{}", row.env);
-            assert!(!row.is_secret() || row.flag.is_none(), "{}", row.name);
+            assert!(row.shape != Shape::Secret || row.flag.is_none(), "{}", row.name);
         }
     }
 }

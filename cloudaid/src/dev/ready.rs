@@ -28,7 +28,7 @@ pub(super) fn message(started: &Started, data_dir: &Path, written: &Written) -> 
     let mut text = String::from("\nCloudAI is ready.\n\n");
     // Writing into a String cannot fail.
     let _ = writeln!(text, "  Admin API   {server}");
-    let _ = writeln!(text, "  Workers     {} (token: {})", started.grpc, started.worker_token_file.display());
+    let _ = writeln!(text, "  Workers     {} (more of them: `cloudctl worker-token create`)", started.grpc);
     let _ = writeln!(text, "  Data        {}", data_dir.display());
     let context = match written {
         Written::To { file, current } => {
@@ -49,13 +49,16 @@ pub(super) fn message(started: &Started, data_dir: &Path, written: &Written) -> 
 
 #[cfg(test)]
 mod tests {
+    use shared::tls::Fingerprint;
+
     use super::*;
 
     fn started() -> Started {
         Started {
             http: "0.0.0.0:8080".parse().expect("an address"),
             grpc: "127.0.0.1:50051".parse().expect("an address"),
-            worker_token_file: "/d/master/worker.token".into(),
+            join_token: None,
+            fingerprint: Fingerprint([7; 32]),
             setup_token_file: None,
             admin: None,
         }
@@ -68,7 +71,7 @@ mod tests {
 CloudAI is ready.
 
   Admin API   http://127.0.0.1:8080
-  Workers     127.0.0.1:50051 (token: /d/master/worker.token)
+  Workers     127.0.0.1:50051 (more of them: `cloudctl worker-token create`)
   Data        /d
   Context     `dev` in /c/contexts.toml
 

@@ -2,17 +2,19 @@
 
 use std::pin::Pin;
 
+use cloudaid_core::admission::Proof;
+use shared::error::{ApiError, ErrorCode};
 use shared::id::WorkerId;
 use shared::proto::worker_session_server::WorkerSession;
 use shared::proto::{
     Attempt, DescribeReply, DescribeRequest, FileFrame, FileReceipt, FromWorker, LogAck, LogFrame, ToWorker,
 };
 use tokio_stream::Stream;
-use tonic::metadata::MetadataMap;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Extensions, Request, Response, Status, Streaming};
 
-use super::GrpcState;
-use crate::master::auth::constant_time_eq;
+use super::peer::Peer;
+use super::{GrpcState, audit};
+use crate::tls::certified::Certified;
 
 mod control;
 mod fetch;
@@ -30,19 +32,38 @@ impl Service {
         Self { state }
     }
 
-    /// Who calls. Until workers have certificates they prove themselves with the secret of the master's first start, and
-    /// then say their name.
-    fn authenticate(&self, metadata: &MetadataMap) -> Result<WorkerId, Status> {
-        let bearer = metadata.get("authorization").and_then(|value| value.to_str().ok());
-        let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-        if !constant_time_eq(token.as_bytes(), self.state.worker_token.as_bytes()) {
-            return Err(Status::unauthenticated(
-                "the worker's token is missing or wrong (give the content of the master's worker.token file)",
-            ));
-        }
-        let name = metadata.get("x-cloudai-worker").and_then(|value| value.to_str().ok()).unwrap_or_default();
-        name.parse().map_err(|error| Status::invalid_argument(format!("x-cloudai-worker: {error}")))
+    /// Who calls: as the certificate of the connection says, and the list of workers allows. What is refused is noted.
+    fn authenticate(&self, extensions: &Extensions, method: &str) -> Result<Caller, Status> {
+        let peer = Peer::of(extensions)?;
+        self.check(&peer).map_err(|error| {
+            let object = peer.certified.as_ref().map(|certified| certified.worker.to_string()).unwrap_or_default();
+            audit::refused(&self.state, &peer, &format!("gRPC {method}"), &object, error.code);
+            tracing::warn!("A worker at {} is refused: {}", peer.address, error.message);
+            super::status(&error)
+        })
     }
+
+    fn check(&self, peer: &Peer) -> Result<Caller, ApiError> {
+        let refuse = |message: &str, hint: &str| Err(ApiError::new(ErrorCode::Unauthenticated, message, hint));
+        let Some(Certified { worker, identity, .. }) = peer.certified.clone() else {
+            let message = "a worker proves who it is with a certificate of this cluster, over TLS";
+            return refuse(message, "let it join: `cloudctl worker-token create`");
+        };
+        if peer.is_expired {
+            return refuse("the worker's certificate has run out", "renew it: a worker that is restarted does");
+        }
+        let proof = Proof::Certificate(identity);
+        self.state.cluster.check_admission(&worker, proof)?;
+        Ok(Caller { worker, proof, peer: peer.clone() })
+    }
+}
+
+/// A worker that has proved who it is.
+#[derive(Debug, Clone)]
+pub(super) struct Caller {
+    pub(super) worker: WorkerId,
+    pub(super) proof: Proof,
+    pub(super) peer: Peer,
 }
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -50,7 +71,7 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 #[tonic::async_trait]
 impl WorkerSession for Service {
     async fn describe(&self, request: Request<DescribeRequest>) -> Result<Response<DescribeReply>, Status> {
-        self.authenticate(request.metadata())?;
+        self.authenticate(request.extensions(), "Describe")?;
         let status = self.state.cluster.status().await.map_err(|error| super::status(&error))?;
         Ok(Response::new(DescribeReply {
             cluster_id: status.cluster_id,
@@ -62,27 +83,27 @@ impl WorkerSession for Service {
     type OpenStream = Answers<ToWorker>;
 
     async fn open(&self, request: Request<Streaming<FromWorker>>) -> Result<Response<Self::OpenStream>, Status> {
-        let worker = self.authenticate(request.metadata())?;
-        let answers = control::open(self.state.cluster.clone(), worker, request.into_inner()).await?;
+        let caller = self.authenticate(request.extensions(), "Open")?;
+        let answers = control::open(&self.state, caller, request.into_inner()).await?;
         Ok(Response::new(answers))
     }
 
     type PushLogsStream = Answers<LogAck>;
 
     async fn push_logs(&self, request: Request<Streaming<LogFrame>>) -> Result<Response<Self::PushLogsStream>, Status> {
-        let worker = self.authenticate(request.metadata())?;
-        Ok(Response::new(logs::take(&self.state, worker, request.into_inner())))
+        let caller = self.authenticate(request.extensions(), "PushLogs")?;
+        Ok(Response::new(logs::take(&self.state, caller, request.into_inner())))
     }
 
     async fn upload_task_files(&self, request: Request<Streaming<FileFrame>>) -> Result<Response<FileReceipt>, Status> {
-        let worker = self.authenticate(request.metadata())?;
-        upload::take(&self.state, worker, request.into_inner()).await.map(Response::new)
+        let caller = self.authenticate(request.extensions(), "UploadTaskFiles")?;
+        upload::take(&self.state, caller, request.into_inner()).await.map(Response::new)
     }
 
     type FetchInputStream = Answers<FileFrame>;
 
     async fn fetch_input(&self, request: Request<Attempt>) -> Result<Response<Self::FetchInputStream>, Status> {
-        let worker = self.authenticate(request.metadata())?;
-        fetch::send(&self.state, worker, request.into_inner()).await.map(Response::new)
+        let caller = self.authenticate(request.extensions(), "FetchInput")?;
+        fetch::send(&self.state, caller, request.into_inner()).await.map(Response::new)
     }
 }

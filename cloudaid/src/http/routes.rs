@@ -16,12 +16,12 @@ use shared::role::Role;
 
 use super::Shared;
 use super::authenticate::authenticate;
-use super::connections::Stranger;
 use super::describe::Doc;
 use super::error::Failure;
 use super::extract::BodyLimit;
 use super::peer::Peer;
 use super::trace::RequestId;
+use crate::connections::Stranger;
 use crate::master::auth::{Principal, Via, network};
 use crate::master::call::Call;
 

@@ -27,10 +27,10 @@ use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message};
 
 use super::Shared;
 use super::authenticate::Guest;
-use super::connections::Stranger;
 use super::counted::Share;
 use super::error::{Failure, internal, invalid};
 use super::extract::Caller;
+use crate::connections::Stranger;
 use crate::master::auth::Auth;
 
 const PING_EVERY: Duration = Duration::from_secs(20);

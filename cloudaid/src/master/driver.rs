@@ -276,6 +276,12 @@ fn request_of(input: &Input) -> Option<RequestId> {
         | Input::ChangeAccount { request, .. }
         | Input::ChangeToken { request, .. }
         | Input::ChangeLogin { request, .. }
+        | Input::ChangeJoinToken { request, .. }
+        | Input::JoinWorker { request, .. }
+        | Input::RegisterWorker { request, .. }
+        | Input::WorkerAnnounced { request, .. }
+        | Input::ApproveWorker { request, .. }
+        | Input::UnregisterWorker { request, .. }
         | Input::KeepGuesses { request, .. }
         | Input::Drain { request }
         | Input::FixResources { request }

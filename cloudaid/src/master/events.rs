@@ -206,7 +206,10 @@ fn describe(event: &Event, owners: &mut HashMap<TaskId, UserName>) -> Option<Eve
         Event::WorkerRecovered { worker } => at(Kind::WorkerRecovered, worker),
         Event::WorkerDisconnected { worker, .. } => at(Kind::WorkerDisconnected, worker),
         Event::WorkerLost { worker, .. } => at(Kind::WorkerLost, worker),
+        Event::WorkerUnregistered { worker, .. } => at(Kind::WorkerUnregistered, worker),
         Event::FilesDeleted { .. }
+        | Event::WorkerAdmitted { .. }
+        | Event::WorkerWaits { .. }
         | Event::AccountChanged { .. }
         | Event::TokenChanged { .. }
         | Event::LoginChanged { .. }

@@ -9,6 +9,7 @@ use cloudaid_core::files::Leftover;
 use tokio::sync::{Notify, mpsc};
 
 use super::accounts::Accounts;
+use super::admissions::Admissions;
 use super::events::Events;
 use super::file_turns::FileTurns;
 use super::heard::Heard;
@@ -27,6 +28,7 @@ pub(crate) struct Shell {
     pub(crate) heard: Heard,
     pub(crate) live: Arc<LiveRuns>,
     pub(crate) accounts: Arc<Accounts>,
+    pub(crate) admissions: Arc<Admissions>,
     pub(crate) watchers: Watchers,
     pub(crate) repairs: Repairs,
     pub(crate) logs: LogStore,
@@ -58,6 +60,7 @@ impl Shell {
             heard: Heard::default(),
             live: Arc::default(),
             accounts: Arc::default(),
+            admissions: Arc::default(),
             watchers: Watchers::default(),
             repairs: Repairs::default(),
             logs,
@@ -118,8 +121,11 @@ impl Shell {
             Event::TaskEdited { task, .. } => self.watchers.bump(*task),
             Event::AttemptStarted { task, .. } | Event::ElementEnded { task, .. } => self.watchers.bump(task.task),
             Event::TaskEnded { task, .. } | Event::CancelRequested { task, .. } => self.watchers.bump(*task),
+            Event::WorkerAdmitted { worker, admission } => self.admissions.set(worker, Some(admission.clone())),
+            Event::WorkerUnregistered { worker, .. } => self.admissions.set(worker, None),
             Event::TaskSubmitted { .. }
             | Event::LoginReused { .. }
+            | Event::WorkerWaits { .. }
             | Event::WorkerRegistered { .. }
             | Event::WorkerSuspected { .. }
             | Event::WorkerRecovered { .. }

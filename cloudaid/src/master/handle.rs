@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cloudaid_core::Cluster;
+use cloudaid_core::admission::Proof;
 use cloudaid_core::effect::Answer;
 use cloudaid_core::input::{Input, Submission};
 use cloudaid_core::queue::Shape;
@@ -34,6 +35,7 @@ use super::{drain, view};
 use crate::clock;
 use crate::store::{Store, StoreError, StoredTask, TaskCursor, TaskQuery};
 
+pub mod admission;
 mod audit;
 mod elements;
 pub(crate) mod files;
@@ -96,9 +98,7 @@ impl ClusterHandle {
             views.push(match receive(answer).await {
                 Ok(Answer::Submitted(view)) if view.replayed => self.with_present_state(view).await,
                 Ok(Answer::Submitted(view)) => Ok(view),
-                Ok(Answer::Cancelled(_) | Answer::Inquired(_) | Answer::Done) => {
-                    Err(internal("a submission got another's answer"))
-                }
+                Ok(_) => Err(internal("a submission got another's answer")),
                 Err(error) => Err(error),
             });
         }
@@ -132,9 +132,7 @@ impl ClusterHandle {
     pub async fn cancel(&self, task: TaskRef) -> Result<CancelView, ApiError> {
         match self.ask(|request| Input::CancelTask { request, task }).await {
             Ok(Answer::Cancelled(view)) => Ok(view),
-            Ok(Answer::Submitted(_) | Answer::Inquired(_) | Answer::Done) => {
-                Err(internal("a cancel got another's answer"))
-            }
+            Ok(_) => Err(internal("a cancel got another's answer")),
             // What is over is only in the store.
             Err(error) if error.code == ErrorCode::TaskNotFound => match self.task(task).await?.state {
                 TaskState::Cancelled => {
@@ -328,8 +326,13 @@ impl ClusterHandle {
     }
 
     /// A worker has connected.
-    pub(crate) async fn worker_connected(&self, session: SessionId, hello: Hello) -> Result<(), ApiError> {
-        self.send(Input::WorkerConnected { session, hello }).await
+    pub(crate) async fn worker_connected(
+        &self,
+        session: SessionId,
+        proof: Proof,
+        hello: Hello,
+    ) -> Result<(), ApiError> {
+        self.send(Input::WorkerConnected { session, proof, hello }).await
     }
 
     /// A worker's connection has ended.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cloudaid_core::admission::Admission;
 use cloudaid_core::event::{Event, Findings, RefusedReport};
 use shared::id::WorkerId;
 use shared::resources::{GIB, MIB};
@@ -56,6 +57,17 @@ pub(crate) fn event(event: &Event) {
         }
         Event::TokenChanged { id, record: Some(token) } => debug!("Token: {id} of {}", token.user),
         Event::TokenChanged { id, record: None } => info!("Token: {id} works no longer"),
+        Event::WorkerAdmitted { worker, admission } => match admission {
+            Admission::None => {}
+            Admission::Certificate(_) => info!("Worker {worker} has joined"),
+            Admission::Dialed(address) => info!("Worker {worker} is registered at {address}"),
+        },
+        Event::WorkerWaits { worker, address } => {
+            warn!("Worker {worker} at {address} asks to be let in: `cloudctl approve {worker}`, if you know it");
+        }
+        Event::WorkerUnregistered { worker, attempts } => {
+            warn!("Worker {worker} is taken out of the cluster; {attempts} attempts are given up");
+        }
         Event::WorkerRegistered { worker, facts, kept, stopped } => {
             let capacity = facts.capacity;
             info!(

@@ -7,6 +7,7 @@ use std::mem;
 use std::sync::Arc;
 
 use cloudaid_core::account::{TokenRecord, UserRecord};
+use cloudaid_core::admission::{JoinTokenRecord, PendingRecord};
 use cloudaid_core::files::{FileUsage, GoneFile, InputFile, InputRecord, Leftover};
 use cloudaid_core::guesses::{GuessCount, GuessKey};
 use cloudaid_core::login::LoginRecord;
@@ -14,7 +15,7 @@ use cloudaid_core::record::{
     AttemptRecord, Change, ClusterRecord, FileRecord, Progress, ResultRecord, TaskRecord, WorkerRecord,
 };
 use shared::audit::AuditEntry;
-use shared::id::{AttemptKey, InputId, LoginId, TaskId, TokenId, UserName};
+use shared::id::{AttemptKey, InputId, LoginId, TaskId, TokenId, UserName, WorkerId};
 use shared::task::TaskSpec;
 
 /// The changes of one commit, by kind.
@@ -32,8 +33,12 @@ pub struct Batch {
     pub logins: Vec<(LoginId, Option<LoginRecord>)>,
     /// By key; none: it goes.
     pub guesses: Vec<(GuessKey, Option<GuessCount>)>,
-    /// By name.
-    pub workers: Vec<WorkerRecord>,
+    /// By name; none: it goes.
+    pub workers: Vec<(WorkerId, Option<WorkerRecord>)>,
+    /// By id; none: it goes.
+    pub join_tokens: Vec<(TokenId, Option<JoinTokenRecord>)>,
+    /// By name; none: it goes.
+    pub pending: Vec<(WorkerId, Option<PendingRecord>)>,
     /// By sequence.
     pub tasks: Vec<NewTask>,
     /// By id.
@@ -87,7 +92,9 @@ impl Batch {
                 Change::Progress(id, progress) => batch.progress.push((id, progress)),
                 Change::Attempt(record) => batch.attempts.push(record),
                 Change::Result(record) => batch.results.push(record),
-                Change::Worker(record) => batch.workers.push(record),
+                Change::Worker(id, record) => batch.workers.push((id, record)),
+                Change::JoinToken(id, record) => batch.join_tokens.push((id, record)),
+                Change::Pending(id, record) => batch.pending.push((id, record)),
                 Change::User(record) => batch.users.push(record),
                 Change::Token(id, record) => batch.tokens.push((id, record)),
                 Change::Audit(entry) => batch.audit.push(entry),
@@ -105,7 +112,9 @@ impl Batch {
         keep_last(&mut batch.tokens, |(id, _)| *id);
         keep_last(&mut batch.logins, |(id, _)| *id);
         keep_last(&mut batch.guesses, |(key, _)| key.clone());
-        keep_last(&mut batch.workers, |worker| worker.id.clone());
+        keep_last(&mut batch.workers, |(id, _)| id.clone());
+        keep_last(&mut batch.join_tokens, |(id, _)| *id);
+        keep_last(&mut batch.pending, |(id, _)| id.clone());
         keep_last(&mut batch.tasks, |task| (task.record.sequence, task.record.id));
         keep_last(&mut batch.specs, |(id, _)| *id);
         keep_last(&mut batch.gone, |id| *id);
@@ -130,7 +139,8 @@ impl Batch {
         let files = files + self.files_gone.len() + inputs + self.file_usage.len();
         let people = self.users.len() + self.tokens.len() + self.logins.len() + self.guesses.len();
         let tasks = self.tasks.len() + self.specs.len() + self.progress.len() + self.gone.len() + self.swept.len();
-        people + self.audit.len() + self.workers.len() + tasks + self.attempts.len() + self.results.len() + files
+        let workers = self.workers.len() + self.join_tokens.len() + self.pending.len();
+        people + self.audit.len() + workers + tasks + self.attempts.len() + self.results.len() + files
     }
 
     /// Gives the progress of new submissions to them, so that they are written in one go.
@@ -182,15 +192,15 @@ mod tests {
             Change::Progress(id, early.clone()),
             Change::Attempt(second.clone()),
             Change::Attempt(first),
-            Change::Worker(fixture::worker("b", 1)),
+            Change::Worker(fixture::worker_id("b"), Some(fixture::worker("b", 1))),
             Change::Progress(id, late.clone()),
             Change::Progress(fixture::task_id(3), early.clone()),
             Change::Attempt(ended.clone()),
-            Change::Worker(fixture::worker("b", 2)),
+            Change::Worker(fixture::worker_id("b"), Some(fixture::worker("b", 2))),
         ]);
         assert_eq!(batch.progress, [(fixture::task_id(3), early), (id, late)]);
         assert_eq!(batch.attempts, [ended, second]);
-        assert_eq!(batch.workers, [fixture::worker("b", 2)]);
+        assert_eq!(batch.workers, [(fixture::worker_id("b"), Some(fixture::worker("b", 2)))]);
         assert_eq!(batch.rows(), 5);
     }
 

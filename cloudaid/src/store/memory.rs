@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cloudaid_core::account::{TokenRecord, UserRecord};
+use cloudaid_core::admission::{JoinTokenRecord, PendingRecord};
 use cloudaid_core::files::{FileUsage, InputFile, InputRecord, Leftover};
 use cloudaid_core::guesses::{GuessCount, GuessKey};
 use cloudaid_core::login::LoginRecord;
@@ -50,6 +51,8 @@ struct Facts {
     /// Elements that had ended, of submissions that are no more.
     forgotten: TaskCounts,
     workers: BTreeMap<WorkerId, WorkerRecord>,
+    join_tokens: BTreeMap<TokenId, JoinTokenRecord>,
+    pending: BTreeMap<WorkerId, PendingRecord>,
     tasks: BTreeMap<u64, (Arc<TaskRecord>, Progress)>,
     sequences: BTreeMap<TaskId, u64>,
     keys: BTreeMap<(UserName, Arc<str>), u64>,
@@ -245,6 +248,8 @@ impl Facts {
             missing: self.missing().collect(),
             file_usage: self.file_usage.iter().map(|(user, usage)| (user.clone(), *usage)).collect(),
             workers: self.workers.values().cloned().collect(),
+            join_tokens: self.join_tokens.values().cloned().collect(),
+            pending: self.pending.values().cloned().collect(),
             tasks: open.cloned().collect(),
             attempts: live.cloned().collect(),
         }
@@ -284,7 +289,9 @@ impl Facts {
         put(&mut self.logins, batch.logins);
         put(&mut self.guesses, batch.guesses);
         self.users.extend(batch.users.into_iter().map(|user| (user.name.clone(), user)));
-        self.workers.extend(batch.workers.into_iter().map(|worker| (worker.id.clone(), worker)));
+        put(&mut self.workers, batch.workers);
+        put(&mut self.join_tokens, batch.join_tokens);
+        put(&mut self.pending, batch.pending);
         let mut progress = batch.progress;
         for task in batch.tasks {
             let record = task.record;

@@ -50,8 +50,17 @@ pub enum WorkerError {
         /// The cluster of the master.
         theirs: ClusterId,
     },
-    /// The worker's secret cannot be used.
-    #[error("the worker token {source_name}: {problem}")]
+    /// It has never joined, and has nothing to join with.
+    #[error("this worker has not joined a cluster yet, and was given no token to do it with")]
+    NoToken,
+    /// What a master has given, or what is kept of it, cannot be used.
+    #[error("the certificate cannot be used: {problem}")]
+    Credentials {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The join token cannot be used.
+    #[error("the join token of {source_name}: {problem}")]
     Token {
         /// Where it is from.
         source_name: String,
@@ -66,9 +75,9 @@ pub enum WorkerError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The master does not take the worker's secret.
+    /// The master does not take this worker.
     #[error("the master at {master} refused this worker: {message}")]
-    Unauthenticated {
+    Refused {
         /// Where the master is.
         master: String,
         /// What it said.
@@ -93,9 +102,9 @@ impl WorkerError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Data { .. } | Self::Unreadable { .. } => 1,
-            Self::Token { .. } | Self::Address { .. } => 2,
-            Self::Unauthenticated { .. } => 4,
+            Self::Data { .. } | Self::Unreadable { .. } | Self::Credentials { .. } => 1,
+            Self::NoToken | Self::Token { .. } | Self::Address { .. } => 2,
+            Self::Refused { .. } => 4,
             Self::InUse { .. } | Self::OtherWorker { .. } | Self::OtherCluster { .. } | Self::Protocol { .. } => 6,
         }
     }
@@ -117,15 +126,16 @@ impl WorkerError {
             Self::OtherCluster { .. } => {
                 "check --master, or give this worker a new directory for that cluster with --data-dir".to_owned()
             }
-            Self::Token { .. } => {
-                "give the file `worker.token` of the master's data directory as --token-file, or its \
-                                   content as CLOUDAI_WORKER_TOKEN"
-                    .to_owned()
+            Self::NoToken | Self::Token { .. } => {
+                "make one at the master with `cloudctl worker-token create`, and give it as --join TOKEN".to_owned()
+            }
+            Self::Credentials { .. } => {
+                "give a new --data-dir and a new --join TOKEN, from `cloudctl worker-token create --name NAME`".to_owned()
             }
             Self::Address { .. } => "give --master as HOST:PORT of the master's gRPC address".to_owned(),
-            Self::Unauthenticated { .. } => {
-                "copy `worker.token` from the data directory of this master and give it as \
-                                             --token-file or CLOUDAI_WORKER_TOKEN"
+            Self::Refused { .. } => {
+                "if it should belong to this cluster: `cloudctl worker-token create`, then start it with a new --data-dir \
+                 and --join TOKEN"
                     .to_owned()
             }
             Self::Protocol { .. } => "run the same version of cloudaid on master and worker".to_owned(),

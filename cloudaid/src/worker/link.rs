@@ -25,6 +25,7 @@ use crate::config::WorkerConfig;
 use crate::runtime::RuntimeInfo;
 use dial::{Dialer, Line, LinkError, Uplink};
 
+pub(super) mod connector;
 pub(super) mod dial;
 
 /// For the end of a session at shutdown.

@@ -82,6 +82,8 @@ pub enum EventKind {
     WorkerDisconnected,
     /// It was given up; what it ran runs elsewhere.
     WorkerLost,
+    /// It was taken out of the cluster; what it ran runs elsewhere.
+    WorkerUnregistered,
 }
 
 /// An event.

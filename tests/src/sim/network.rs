@@ -4,11 +4,13 @@ use shared::id::SessionId;
 use shared::link::{FromWorker, Hello, PROTOCOL, ToWorker};
 use shared::worker::{Usage, WorkerFacts};
 
+use cloudaid_core::admission::Proof;
 use cloudaid_core::agent::AgentInput;
 use cloudaid_core::input::Input;
 use cloudaid_core::settings::Settings;
 
 use super::Check;
+use super::process::IDENTITY;
 use super::reach::Probe;
 use super::schedule::Event;
 use super::world::World;
@@ -166,7 +168,7 @@ impl World {
         self.master.sessions.insert(session, at);
         let link = &mut self.links[at];
         (link.session, link.master_life, link.master_open) = (Some(session), self.master.life, true);
-        self.tell_master(Input::WorkerConnected { session, hello });
+        self.tell_master(Input::WorkerConnected { session, proof: Proof::Certificate(IDENTITY), hello });
     }
 
     pub(crate) fn arrive_at_worker(&mut self, at: usize, message: ToWorker) -> Check {

@@ -2,16 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cloudaid_core::admission::{Admission, Identity, IdentityId};
 use cloudaid_core::agent::{Agent, AgentEffect, AgentInput, FoundContainer, JournalEntry, JournalRecord};
-use shared::id::{AttemptKey, WorkerId};
+use cloudaid_core::record::WorkerRecord;
+use shared::id::{AttemptKey, TokenId, WorkerId};
 use shared::link::{FromWorker, Report};
 use shared::resources::{GIB, Resources};
+use shared::time::WallTime;
+use shared::worker::WorkerFacts;
 
 use super::Check;
 use super::engine::Container;
 use super::reach::Probe;
 use super::schedule::Event;
 use super::world::World;
+
+/// What every worker proves itself with.
+pub(crate) const IDENTITY: IdentityId = IdentityId(1);
 
 /// Of one host, what is lost when the process dies stands below `agent`.
 #[derive(Debug)]
@@ -41,6 +48,19 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
+    /// What the master knows of it from the start: it has joined before the story begins.
+    pub(crate) fn joined(&self) -> WorkerRecord {
+        let identity =
+            Identity { id: IDENTITY, pool: None, token: TokenId(1_u128.into()), key: [0; 32], joined_at: WallTime(0) };
+        WorkerRecord {
+            id: self.id.clone(),
+            admission: Admission::Certificate(identity),
+            facts: WorkerFacts::default(),
+            registered_at: WallTime(0),
+            seen_at: WallTime(0),
+        }
+    }
+
     pub(crate) fn new(index: usize, cores: u64) -> Self {
         Self {
             id: format!("w{index}").parse().expect("a name"),

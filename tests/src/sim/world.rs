@@ -42,7 +42,10 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(mut rng: StdRng, swarm: Swarm, watch: Watch) -> Self {
         let clients = Clients::draw(&mut rng, &swarm);
-        let workers = swarm.workers.iter().enumerate().map(|(index, cores)| Worker::new(index, *cores)).collect();
+        let workers: Vec<_> =
+            swarm.workers.iter().enumerate().map(|(index, cores)| Worker::new(index, *cores)).collect();
+        let mut master = Master::default();
+        master.saved.snapshot.workers = workers.iter().map(Worker::joined).collect();
         let mut world = Self {
             rng,
             swarm,
@@ -51,7 +54,7 @@ impl World {
             reach: Reach::default(),
             events: 0,
             calm: None,
-            master: Master::default(),
+            master,
             workers,
             links: Vec::new(),
             clients,

@@ -5,6 +5,7 @@ use shared::link::{Assignment, CancelOrder, Decision, Held, Hello, PROTOCOL, Pha
 use shared::task::Verdict;
 use shared::time::Now;
 
+use crate::admission::{Admission, Identity, POOL, Proof};
 use crate::cluster::{Cluster, assignment};
 use crate::effect::Effect;
 use crate::event::Event;
@@ -18,7 +19,7 @@ use crate::worker::{Link, Reported, Worker};
 pub(crate) fn on_connected(
     cluster: &mut Cluster,
     now: Now,
-    session: SessionId,
+    (session, proof): (SessionId, Proof),
     hello: Hello,
     effects: &mut Vec<Effect>,
 ) {
@@ -27,16 +28,19 @@ pub(crate) fn on_connected(
         return;
     }
     let id = hello.worker;
-    if let Some(older) = cluster.workers.get(&id).and_then(Worker::session) {
+    let Some(known) = cluster.workers.get(&id).filter(|known| known.record.admission.is_proved_by(proof)) else {
+        effects.push(Effect::Close(session, Reject::NotAdmitted(id)));
+        return;
+    };
+    if let Some(older) = known.session() {
         effects.push(Effect::Close(older, Reject::Replaced(id.clone())));
     }
-    let record = WorkerRecord {
-        id: id.clone(),
-        registered_at: cluster.workers.get(&id).map_or(now.wall, |worker| worker.record.registered_at),
-        facts: hello.facts,
-        seen_at: now.wall,
-    };
-    effects.push(Effect::Save(Change::Worker(record.clone())));
+    let mut record = WorkerRecord { facts: hello.facts, seen_at: now.wall, ..known.record.clone() };
+    // Which pool it is in is not its own choice.
+    if let Admission::Certificate(Identity { pool: Some(pool), .. }) = &record.admission {
+        record.facts.labels.insert(POOL.to_owned(), pool.to_string());
+    }
+    effects.push(Effect::Save(Change::Worker(id.clone(), Some(record.clone()))));
     let decisions: Vec<_> = hello.inventory.iter().map(|held| (held.key, decide(cluster, &id, held))).collect();
     let lost = missing(cluster, &id, &hello.inventory);
     effects.push(Effect::Publish(Event::WorkerRegistered {

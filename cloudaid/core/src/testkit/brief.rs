@@ -30,6 +30,9 @@ fn line(effect: &Effect) -> Option<String> {
         Effect::Reply(_, Ok(Answer::Inquired(inquired))) => {
             format!("reply asked {}, absent {}", inquired.asked.len(), inquired.absent.len())
         }
+        Effect::Reply(_, Ok(Answer::Joined(identity))) => format!("reply joined as {}", identity.id.0),
+        Effect::Reply(_, Ok(Answer::Admitted(address))) => format!("reply admitted at {address}"),
+        Effect::Reply(_, Ok(Answer::Waits)) => "reply waits".to_owned(),
         Effect::Reply(_, Ok(Answer::Done)) => "reply done".to_owned(),
         Effect::Reply(_, Err(reject)) => format!("refuse {reject:?}"),
         Effect::Publish(_) => return None,
@@ -49,7 +52,16 @@ fn save(change: &Change) -> String {
             format!("attempt {} on {} {:?}{verdict}", key(attempt.key), attempt.worker, attempt.state)
         }
         Change::Result(result) => format!("result {} {}", element(result.element), result.verdict),
-        Change::Worker(worker) => format!("worker {}", worker.id),
+        Change::Worker(id, Some(_)) => format!("worker {id}"),
+        Change::Worker(id, None) => format!("worker {id} is no more"),
+        Change::JoinToken(id, record) => {
+            format!(
+                "join token {id}: {}",
+                record.as_ref().map_or("gone".to_owned(), |token| token.uses_left.to_string())
+            )
+        }
+        Change::Pending(id, Some(_)) => format!("worker {id} waits"),
+        Change::Pending(id, None) => format!("worker {id} waits no longer"),
         Change::Token(id, Some(_)) => format!("token {id}"),
         Change::Spec(id, spec) => format!("spec {} {:?}", task(*id), spec.name),
         Change::Gone(id) => format!("gone {}", task(*id)),

@@ -88,7 +88,8 @@ fn a_worker_of_another_protocol_is_refused() {
         inventory: vec![],
     };
     let session = shared::id::SessionId(1);
-    let effects = world.step(cloudaid_core::input::Input::WorkerConnected { session, hello });
+    let proof = world.admit("a");
+    let effects = world.step(cloudaid_core::input::Input::WorkerConnected { session, proof, hello });
     assert_eq!(effects, [cloudaid_core::effect::Effect::Close(session, Reject::Protocol { theirs: 99 })]);
 }
 

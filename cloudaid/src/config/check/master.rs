@@ -7,16 +7,21 @@ use std::time::Duration;
 
 use cloudaid_core::files::FileUsage;
 
-use super::Check;
-use crate::config::table::{self, Setting};
-use crate::config::{FileSettings, LeaseSettings, MasterConfig, Registration, Secret, parse, secret};
+use super::{Check, absolute};
+use crate::config::table;
+use crate::config::{FileSettings, LeaseSettings, MasterConfig, Registration, Secret, TlsSettings, parse, secret};
 use crate::http::Site;
 use crate::master::files::S3Config;
+use crate::tls::own::OwnFiles;
 
 /// No interval of a lease is shorter: it would only keep the machine busy.
 const LEASE_MIN: Duration = Duration::from_millis(10);
 /// No interval of a lease is longer: a lost worker would hold its tasks for more than a day.
 const LEASE_MAX: Duration = Duration::from_secs(86_400);
+/// A worker's certificate is good for at least this long: it is renewed after two thirds of it.
+const CERTIFICATE_MIN: Duration = Duration::from_secs(3);
+/// And at most this long, as NIST SP 800-57 and others ask of keys that nobody looks after.
+const CERTIFICATE_MAX: Duration = Duration::from_secs(90 * 86_400);
 /// A token lets in for at least this long.
 const TTL_MIN: Duration = Duration::from_secs(1);
 /// And at most this long: whoever steals one has nothing that renews it.
@@ -37,8 +42,8 @@ impl Check<'_> {
 
     pub(in crate::config) fn master_at(&mut self, data_dir: Option<PathBuf>) -> Option<MasterConfig> {
         let plaintext = self.required(&table::PLAINTEXT, "", parse::switch);
-        let http = self.listen(&table::HTTP, plaintext);
-        let grpc = self.listen(&table::GRPC, plaintext);
+        let http = self.required(&table::HTTP, "", parse::listen);
+        let grpc = self.required(&table::GRPC, "", parse::listen);
         if let (Some(http), Some(grpc)) = (http, grpc)
             && http == grpc
             && http.port() != 0
@@ -51,7 +56,22 @@ impl Check<'_> {
             let message = "there is no JWT_SECRET that it was replaced by; set both or none".to_owned();
             self.refuse(&table::PREVIOUS_JWT_SECRET, message);
         }
-        let site = self.site();
+        let own = self.own_certificate(plaintext);
+        let http_tls = match (http, plaintext) {
+            (Some(http), Some(plaintext)) => !plaintext && (own.is_some() || !parse::is_loopback(http.ip())),
+            _ => false,
+        };
+        let site = self.site(http_tls);
+        let names = self.names(site.as_ref(), [http, grpc]);
+        let certificate_ttl = self.required(&table::WORKER_CERTIFICATE_TTL, "", |text| {
+            parse::duration(text, CERTIFICATE_MIN, CERTIFICATE_MAX)
+        });
+        let allow_plaintext_workers = self.required(&table::ALLOW_PLAINTEXT_WORKERS, "", parse::switch);
+        let open_admission = self.required(&table::ADMISSION, "", |text| match text.trim() {
+            "approve" => Ok(false),
+            "open" => Ok(true),
+            other => Err(format!("`{}` is neither `approve` nor `open`", parse::shown(other))),
+        });
         let access_log = self.required(&table::ACCESS_LOG, "", parse::switch);
         let token_ttl = self.required(&table::TOKEN_TTL, "", |text| parse::duration(text, TTL_MIN, TTL_MAX));
         let registration = self.required(&table::REGISTRATION, "", |text| match text.trim() {
@@ -81,7 +101,12 @@ impl Check<'_> {
             leases: leases?,
             infrastructure_attempts: attempts?,
             files: files?,
+            tls: TlsSettings { http: http_tls, own, names },
+            worker_certificate_ttl: certificate_ttl?,
+            allow_plaintext_workers: allow_plaintext_workers?,
+            open_admission: open_admission?,
             bootstrap_admin: false,
+            bootstrap_worker: None,
         })
     }
 
@@ -129,25 +154,50 @@ impl Check<'_> {
         Some(S3Config { bucket: bucket?, prefix, endpoint, region: region?, credentials, session })
     }
 
-    fn listen(&mut self, row: &'static Setting, plaintext: Option<bool>) -> Option<SocketAddr> {
-        let address = self.required(row, "", parse::listen)?;
-        // Where `plaintext` itself is wrong, one complaint is enough.
-        if plaintext == Some(false) && !parse::is_loopback(address.ip()) {
-            let message = format!(
-                "`{address}` is open to the network and nothing is encrypted; listen on 127.0.0.1 behind a proxy with \
-                 TLS, or give --plaintext if everybody on that network may read along"
-            );
-            self.refuse(row, message);
+    /// Two files, or none.
+    fn own_certificate(&mut self, plaintext: Option<bool>) -> Option<OwnFiles> {
+        let machine = self.layers.machine.clone();
+        let path = |text: &str| Ok(absolute(&machine.expand(text.trim())));
+        match (self.optional(&table::TLS_CERTIFICATE, path), self.optional(&table::TLS_KEY, path)) {
+            (Some(_), Some(_)) if plaintext == Some(true) => {
+                let message = "there is a certificate, and --plaintext says not to use it; keep one of the two";
+                self.refuse(&table::TLS_CERTIFICATE, message.to_owned());
+                None
+            }
+            (Some(certificate), Some(key)) => Some(OwnFiles { certificate, key }),
+            (None, None) => None,
+            (Some(_), None) => {
+                self.refuse(&table::TLS_CERTIFICATE, "there is no tls.key for it; set both or none".to_owned());
+                None
+            }
+            (None, Some(_)) => {
+                self.refuse(&table::TLS_KEY, "there is no tls.certificate for it; set both or none".to_owned());
+                None
+            }
         }
-        Some(address)
     }
 
-    fn site(&mut self) -> Option<Site> {
+    /// What this machine is called, and its addresses, where it does not listen on one of them only.
+    fn names(&self, site: Option<&Site>, listening: [Option<SocketAddr>; 2]) -> Vec<String> {
+        let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
+        names.extend(site.into_iter().flat_map(|site| site.hosts.iter().cloned()));
+        for address in listening.into_iter().flatten().map(|address| address.ip()) {
+            match address.is_unspecified() {
+                true => names.extend(self.layers.machine.addresses.iter().map(ToString::to_string)),
+                false => names.push(address.to_string()),
+            }
+        }
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    fn site(&mut self, tls: bool) -> Option<Site> {
         let named = self.optional(&table::HOSTS, parse::hosts);
         let machine = self.layers.machine.host.to_ascii_lowercase();
         let hosts = named.unwrap_or_default().into_iter().chain(Some(machine).filter(|host| !host.is_empty()));
         let origins = self.optional(&table::ORIGINS, parse::origins).unwrap_or_default();
-        let encrypted = self.required(&table::TLS_PROXY, "", parse::switch)?;
+        let encrypted = self.required(&table::TLS_PROXY, "", parse::switch)? || tls;
         Some(Site { hosts: hosts.collect(), origins, encrypted })
     }
 

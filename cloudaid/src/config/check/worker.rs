@@ -8,15 +8,15 @@ use shared::resources::{InvalidQuantity, Quantity};
 
 use super::{Check, absolute};
 use crate::config::table::{self, Setting};
-use crate::config::{CapacityOverrides, Secret, WorkerConfig, WorkerToken, parse};
+use crate::config::{CapacityOverrides, JoinFrom, Secret, WorkerConfig, parse};
 
 impl Check<'_> {
     pub(in crate::config) fn worker(
         &mut self,
         data_dir: Option<PathBuf>,
         masters: Option<Vec<String>>,
-        token: Option<WorkerToken>,
     ) -> Option<WorkerConfig> {
+        let join = self.join();
         let name =
             self.required(&table::WORKER_NAME, "the host name is no valid worker name; give --name NAME", |text| {
                 text.trim().parse::<WorkerId>().map_err(|error| error.to_string())
@@ -34,7 +34,7 @@ impl Check<'_> {
             masters: masters?,
             name: name?,
             data_dir: data_dir?,
-            token: token?,
+            join,
             docker_host,
             overrides,
             labels,
@@ -42,26 +42,22 @@ impl Check<'_> {
         })
     }
 
-    /// The token that stands on the higher layer; two on one layer are a contradiction.
-    pub(in crate::config) fn token(&mut self) -> Option<WorkerToken> {
-        let file = self.layers.value(&table::TOKEN_FILE, self.role);
-        let inline = self.layers.value(&table::WORKER_TOKEN, self.role);
+    /// The join token that stands on the higher layer; two on one layer are a contradiction. A worker that has joined needs
+    /// none.
+    fn join(&mut self) -> Option<JoinFrom> {
+        let file = self.layers.value(&table::JOIN_FILE, self.role);
+        let inline = self.layers.value(&table::JOIN, self.role);
         match (file, inline) {
-            (None, None) => {
-                let message = "a worker proves itself with a secret; give --token-file FILE or CLOUDAI_WORKER_TOKEN. The \
-                               master keeps it as `worker.token` in its data directory";
-                self.push(&table::TOKEN_FILE, message.to_owned(), None, true);
-                None
-            }
+            (None, None) => None,
             (Some(file), Some(inline)) if file.origin.layer() == inline.origin.layer() => {
                 let message = format!("it is set, and so is {}; keep one of the two", inline.origin);
-                self.push(&table::TOKEN_FILE, message, Some(file.origin.to_string()), false);
+                self.push(&table::JOIN_FILE, message, Some(file.origin.to_string()), false);
                 None
             }
             (Some(file), inline) if inline.as_ref().is_none_or(|inline| inline.origin < file.origin) => {
-                Some(WorkerToken::File(absolute(&self.layers.machine.expand(&file.text))))
+                Some(JoinFrom::File(absolute(&self.layers.machine.expand(&file.text))))
             }
-            (_, inline) => inline.map(|inline| WorkerToken::Inline(Secret::new(inline.text.trim()))),
+            (_, inline) => inline.map(|inline| JoinFrom::Inline(Secret::new(inline.text.trim()))),
         }
     }
 

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use shared::error::ErrorCode;
 use shared::id::{SessionId, WorkerId};
 use shared::link::{FromWorker, Hello};
 use shared::proto;
 use tonic::{Status, Streaming};
 
-use super::Answers;
-use crate::grpc::status;
+use super::{Answers, Caller};
+use crate::grpc::{GrpcState, audit, status};
 use crate::master::handle::ClusterHandle;
 use crate::master::links::{Outbox, Outgoing};
 use crate::master::narrate::Heartbeats;
@@ -18,13 +19,14 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Takes the hello and begins a session: one task reads, the returned stream is what the worker gets.
 pub(super) async fn open(
-    cluster: ClusterHandle,
-    worker: WorkerId,
+    state: &GrpcState,
+    caller: Caller,
     mut inbound: Streaming<proto::FromWorker>,
 ) -> Result<Answers<proto::ToWorker>, Status> {
-    let hello = first_message(&worker, &mut inbound).await?;
+    let hello = first_message(state, &caller, &mut inbound).await?;
+    let (cluster, Caller { worker, proof, .. }) = (state.cluster.clone(), caller);
     let (session, outbox) = cluster.shell().links.open();
-    if let Err(error) = cluster.worker_connected(session, hello).await {
+    if let Err(error) = cluster.worker_connected(session, proof, hello).await {
         cluster.shell().links.forget(session);
         return Err(status(&error));
     }
@@ -32,13 +34,20 @@ pub(super) async fn open(
     Ok(Box::pin(answers(outbox)))
 }
 
-async fn first_message(worker: &WorkerId, inbound: &mut Streaming<proto::FromWorker>) -> Result<Hello, Status> {
+async fn first_message(
+    state: &GrpcState,
+    caller: &Caller,
+    inbound: &mut Streaming<proto::FromWorker>,
+) -> Result<Hello, Status> {
     let first = tokio::time::timeout(HELLO_TIMEOUT, inbound.message()).await;
     let first = first.map_err(|_| Status::deadline_exceeded("no hello within 10 s"))??;
     let first = first.ok_or_else(|| Status::invalid_argument("the stream ended before its hello"))?;
     match FromWorker::try_from(first) {
-        Ok(FromWorker::Hello(hello)) if hello.worker == *worker => Ok(hello),
-        Ok(FromWorker::Hello(_)) => Err(Status::permission_denied("the hello names another worker than the call")),
+        Ok(FromWorker::Hello(hello)) if hello.worker == caller.worker => Ok(hello),
+        Ok(FromWorker::Hello(hello)) => {
+            audit::refused(state, &caller.peer, "gRPC Open", hello.worker.as_str(), ErrorCode::PermissionDenied);
+            Err(Status::permission_denied("the hello names another worker than the certificate"))
+        }
         Ok(FromWorker::Heartbeat(_) | FromWorker::Reports(_) | FromWorker::Inventory(_)) => {
             Err(Status::invalid_argument("the first message must be a hello"))
         }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use cloudaid_core::files::InputFile;
 use futures_util::TryStreamExt;
-use shared::id::{AttemptKey, InputId, WorkerId};
+use shared::id::{AttemptKey, InputId};
 use shared::link::CHUNK_LIMIT;
 use shared::proto;
 use shared::proto::file_frame::Content;
@@ -11,8 +11,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::Answers;
-use crate::grpc::{GrpcState, status};
+use super::{Answers, Caller};
+use crate::grpc::{GrpcState, audit, status};
 use crate::master::inputs;
 
 /// Frames that wait for a slow worker.
@@ -21,12 +21,15 @@ const FRAMES_LIMIT: usize = 4;
 /// Sends all files, if the attempt is live on this worker.
 pub(super) async fn send(
     state: &GrpcState,
-    worker: WorkerId,
+    caller: Caller,
     attempt: proto::Attempt,
 ) -> Result<Answers<proto::FileFrame>, Status> {
     let key = AttemptKey::try_from(attempt).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let failed = |error: shared::error::ApiError| status(&error);
-    state.cluster.live().check(key, &worker).map_err(|error| Status::failed_precondition(error.message))?;
+    state.cluster.live().check(key, &caller.worker).map_err(|error| {
+        audit::refused(state, &caller.peer, "gRPC FetchInput", &key.to_string(), error.code);
+        Status::failed_precondition(error.message)
+    })?;
     let id = state.cluster.input_of(key.task).await.map_err(failed)?;
     let id = id.ok_or_else(|| Status::not_found(format!("{key} reads no input")))?;
     let files = state.cluster.input_files(id).await.map_err(failed)?;

@@ -2,14 +2,14 @@
 
 use futures_util::FutureExt;
 use shared::convert::attempt_key;
-use shared::id::{AttemptKey, WorkerId};
+use shared::id::AttemptKey;
 use shared::link::LogStream;
 use shared::proto;
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
-use super::Answers;
-use crate::grpc::GrpcState;
+use super::{Answers, Caller};
+use crate::grpc::{GrpcState, audit};
 use crate::master::logs::{LogOffsets, LogPiece};
 
 /// The most frames that are made durable together.
@@ -18,16 +18,16 @@ const FRAMES_PER_SYNC: usize = 64;
 const ACKS_IN_FLIGHT: usize = 256;
 
 /// Begins to take frames; the returned stream is the acknowledgements.
-pub(super) fn take(state: &GrpcState, worker: WorkerId, inbound: Streaming<proto::LogFrame>) -> Answers<proto::LogAck> {
+pub(super) fn take(state: &GrpcState, caller: Caller, inbound: Streaming<proto::LogFrame>) -> Answers<proto::LogAck> {
     let (acks, receiver) = mpsc::channel(ACKS_IN_FLIGHT);
-    let intake = Intake { state: state.clone(), worker, acks };
+    let intake = Intake { state: state.clone(), caller, acks };
     tokio::spawn(intake.run(inbound));
     Box::pin(tokio_stream::wrappers::ReceiverStream::new(receiver))
 }
 
 struct Intake {
     state: GrpcState,
-    worker: WorkerId,
+    caller: Caller,
     acks: mpsc::Sender<Result<proto::LogAck, Status>>,
 }
 
@@ -57,8 +57,10 @@ impl Intake {
         let mut pieces = Vec::with_capacity(frames.len());
         for frame in frames {
             let key = attempt_key(frame.attempt)?;
-            if let Err(refused) = live.check(key, &self.worker) {
-                tracing::warn!("Log of {key} from worker {} refused: {}", self.worker, refused.message);
+            let Caller { worker, peer, .. } = &self.caller;
+            if let Err(refused) = live.check(key, worker) {
+                tracing::warn!("Log of {key} from worker {worker} refused: {}", refused.message);
+                audit::refused(&self.state, peer, "gRPC PushLogs", &key.to_string(), refused.code);
                 self.ack(key, LogOffsets::default(), refused.message).await?;
                 continue;
             }

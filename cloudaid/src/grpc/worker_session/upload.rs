@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use shared::error::{ApiError, ErrorCode};
-use shared::id::{AttemptKey, WorkerId};
+use shared::id::AttemptKey;
 use shared::proto;
 use shared::proto::file_frame::Content;
 use tonic::{Status, Streaming};
 
-use crate::grpc::{GrpcState, status};
+use super::Caller;
+use crate::grpc::{GrpcState, audit, status};
 use crate::master::files::{Upload, UploadError};
 use crate::master::handle::files::detached;
 
 /// Takes the whole stream. What was written before it broke off is removed.
 pub(super) async fn take(
     state: &GrpcState,
-    worker: WorkerId,
+    caller: Caller,
     mut inbound: Streaming<proto::FileFrame>,
 ) -> Result<proto::FileReceipt, Status> {
     let key = match inbound.message().await?.and_then(|frame| frame.content) {
@@ -26,7 +27,8 @@ pub(super) async fn take(
             return Err(Status::invalid_argument("the first frame must name the attempt"));
         }
     };
-    state.cluster.live().check(key, &worker).map_err(|error| given_up(&worker, &error))?;
+    let given_up = |error: &ApiError| given_up(state, &caller, key, error);
+    state.cluster.live().check(key, &caller.worker).map_err(|error| given_up(&error))?;
     let room = state.cluster.room_for(key).await.map_err(|error| status(&error))?;
     let mut upload = state.files.begin(key, room);
     while let Some(frame) = inbound.message().await? {
@@ -34,7 +36,7 @@ pub(super) async fn take(
     }
     let files: Arc<[_]> = upload.files().map_err(|error| refused(&error))?.into();
     let receipt = proto::FileReceipt { files: files.len() as u32, bytes: files.iter().map(|file| file.size).sum() };
-    let (cluster, by) = (state.cluster.clone(), worker.clone());
+    let (cluster, by) = (state.cluster.clone(), caller.worker.clone());
     // To its end, also when the worker goes: what is recorded must not be taken for what is not.
     let stored = detached(async move {
         let stored = cluster.files_stored(by, key, files).await;
@@ -46,7 +48,7 @@ pub(super) async fn take(
     });
     match stored.await {
         Ok(()) => Ok(receipt),
-        Err(error) if error.code == ErrorCode::Conflict => Err(given_up(&worker, &error)),
+        Err(error) if error.code == ErrorCode::Conflict => Err(given_up(&error)),
         Err(error) => Err(status(&error)),
     }
 }
@@ -79,7 +81,8 @@ fn refused(error: &UploadError) -> Status {
 }
 
 /// The run is not live any more: the worker shall not try again.
-fn given_up(worker: &WorkerId, error: &ApiError) -> Status {
-    tracing::warn!("Upload from worker {worker} refused: {}", error.message);
+fn given_up(state: &GrpcState, caller: &Caller, key: AttemptKey, error: &ApiError) -> Status {
+    tracing::warn!("Upload from worker {} refused: {}", caller.worker, error.message);
+    audit::refused(state, &caller.peer, "gRPC UploadTaskFiles", &key.to_string(), error.code);
     Status::failed_precondition(format!("{} ({})", error.message, error.hint))
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use cloudaid_core::admission::JoinTokenRecord;
 use cloudaid_core::files::{FileUsage, Leftover};
 use cloudaid_core::record::{Change, Snapshot, TaskRecord};
 use shared::audit::Chain;
@@ -99,7 +100,14 @@ fn everything() -> (Vec<Change>, Snapshot) {
         guess(("ada", Some("10.0.0.7"), 5), true),
         guess(("nobody", None, 9), true),
         guess(("nobody", None, 9), false),
-        Change::Worker(fixture::worker("w1", 1)),
+        Change::Worker(fixture::worker_id("w1"), Some(fixture::worker("w1", 1))),
+        Change::Worker(fixture::worker_id("w2"), Some(fixture::worker("w2", 1))),
+        Change::Worker(fixture::worker_id("w2"), None),
+        Change::JoinToken(fixture::join_token(1).id, Some(fixture::join_token(1))),
+        Change::JoinToken(fixture::join_token(2).id, Some(fixture::join_token(2))),
+        Change::JoinToken(fixture::join_token(2).id, None),
+        Change::Pending(fixture::worker_id("w3"), Some(fixture::pending("w3"))),
+        Change::Pending(fixture::worker_id("w4"), Some(fixture::pending("w4"))),
         Change::NewTask(fixture::task(3)),
         Change::Progress(fixture::task_id(3), fixture::completed(1)),
         Change::Gone(fixture::task_id(3)),
@@ -135,6 +143,8 @@ fn everything() -> (Vec<Change>, Snapshot) {
         inputs: vec![input],
         file_usage: vec![(fixture::user_name("ada"), FileUsage { bytes: 13, files: 3 })],
         workers: vec![fixture::worker("w1", 1)],
+        join_tokens: vec![fixture::join_token(1)],
+        pending: vec![fixture::pending("w3"), fixture::pending("w4")],
         tasks: vec![(plain, progress), (array, fixture::queued(5))],
         attempts,
     };
@@ -244,13 +254,13 @@ pub async fn the_last_change_of_a_part_wins(factory: &dyn StoreFactory) {
     let changes = vec![
         Change::Progress(task.id, fixture::queued(1)),
         Change::Attempt(attempt.clone()),
-        Change::Worker(fixture::worker("w1", 1)),
+        Change::Worker(fixture::worker_id("w1"), Some(fixture::worker("w1", 1))),
         Change::User(fixture::user("ada", Role::User)),
         Change::Cluster(fixture::cluster(1)),
         Change::Files(attempt.key, [fixture::file(b"a", 1)].into()),
         Change::Progress(task.id, fixture::running(1)),
         Change::Attempt(fixture::started(attempt.clone())),
-        Change::Worker(fixture::worker("w1", 2)),
+        Change::Worker(fixture::worker_id("w1"), Some(fixture::worker("w1", 2))),
         Change::User(fixture::user("ada", Role::Admin)),
         Change::Cluster(fixture::cluster(2)),
         Change::Files(attempt.key, [fixture::file(b"b", 2)].into()),
@@ -279,10 +289,13 @@ pub async fn records_are_replaced(factory: &dyn StoreFactory) {
     attempt.key.fence.0 += 1;
     attempt.infrastructure_failures = 7;
     attempt.placed_at = fixture::time(70);
+    let used = JoinTokenRecord { uses_left: 0, ..fixture::join_token(1) };
     let changes = vec![
         Change::Cluster(fixture::cluster(2)),
         Change::User(fixture::user("bob", Role::Admin)),
-        Change::Worker(fixture::worker("w1", 5)),
+        Change::Worker(fixture::worker_id("w1"), Some(fixture::worker("w1", 5))),
+        Change::JoinToken(used.id, Some(used.clone())),
+        Change::Pending(fixture::worker_id("w4"), None),
         Change::Attempt(attempt.clone()),
         Change::Result(fixture::result(2, 3, Verdict::Cancelled)),
     ];
@@ -290,6 +303,8 @@ pub async fn records_are_replaced(factory: &dyn StoreFactory) {
     snapshot.cluster = Some(fixture::cluster(2));
     snapshot.users[1] = fixture::user("bob", Role::Admin);
     snapshot.workers[0] = fixture::worker("w1", 5);
+    snapshot.join_tokens[0] = used;
+    snapshot.pending.pop();
     snapshot.attempts.iter_mut().filter(|old| old.key.task == attempt.key.task).for_each(|old| *old = attempt.clone());
     assert_eq!(load(&*store).await.0, snapshot);
     let counts = store.count_ended().await.expect("counts");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cloudaid_core::account::{TokenRecord, UserRecord};
+use cloudaid_core::admission::{Admission, Identity, IdentityId, JoinTokenRecord, PendingRecord};
 use cloudaid_core::files::{FileUsage, InputFile, InputRecord};
 use cloudaid_core::guesses::{GuessCount, GuessKey};
 use cloudaid_core::login::{LoginKind, LoginRecord};
@@ -180,7 +181,36 @@ pub fn worker(name: &str, seen: u64) -> WorkerRecord {
     let labels = BTreeMap::from([("zone".into(), "a".into())]);
     let facts =
         WorkerFacts { address: "10.0.0.7".into(), version: "0.1.0".into(), capacity: Resources::TASK_DEFAULT, labels };
-    WorkerRecord { id: worker_id(name), facts, registered_at: time(0), seen_at: time(seen) }
+    let admission = Admission::Certificate(Identity {
+        id: IdentityId(seen << 40),
+        pool: Some("gpu".into()),
+        token: TokenId(u128::from(seen).into()),
+        key: [200; 32],
+        joined_at: time(0),
+    });
+    WorkerRecord { id: worker_id(name), admission, facts, registered_at: time(0), seen_at: time(seen) }
+}
+
+/// A join token, for one name only if its number is even.
+#[must_use]
+pub fn join_token(number: u64) -> JoinTokenRecord {
+    JoinTokenRecord {
+        id: TokenId(u128::from(number).into()),
+        digest: [9; 32],
+        name: number.is_multiple_of(2).then(|| worker_id("w1")),
+        pool: None,
+        uses_left: 3,
+        created_by: user_name("ada"),
+        created_at: time(0),
+        expires_at: time(900),
+    }
+}
+
+/// A worker that waits to be let in.
+#[must_use]
+pub fn pending(name: &str) -> PendingRecord {
+    let address = "10.0.0.9:50052".parse().expect("an address");
+    PendingRecord { worker: worker_id(name), address, capacity: Resources::TASK_DEFAULT, since: time(1) }
 }
 
 /// An account.
@@ -290,6 +320,8 @@ pub async fn load(store: &dyn Store) -> (Snapshot, Position) {
     snapshot.guesses.sort_by(|(a, _), (b, _)| a.cmp(b));
     snapshot.users.sort_by(|a, b| a.name.cmp(&b.name));
     snapshot.workers.sort_by(|a, b| a.id.cmp(&b.id));
+    snapshot.join_tokens.sort_by_key(|token| token.id);
+    snapshot.pending.sort_by(|a, b| a.worker.cmp(&b.worker));
     snapshot.attempts.sort_by_key(|attempt| attempt.key);
     (snapshot, position)
 }

@@ -36,7 +36,9 @@ pub(super) fn load(connection: &Connection) -> Result<(Snapshot, Position), Stor
         file_usage: all(connection, row::FILE_USAGE, [], row::file_usage)?,
         audit: audit_end(connection)?,
         users: all(connection, row::USERS, [], row::user)?,
-        workers: all(connection, "SELECT id, facts, registered_at, seen_at FROM worker_registry", [], row::worker)?,
+        workers: all(connection, row::WORKERS, [], row::worker)?,
+        join_tokens: all(connection, "SELECT record FROM join_tokens", [], |row| row::json(row, 0))?,
+        pending: all(connection, "SELECT record FROM pending_workers", [], |row| row::json(row, 0))?,
         tasks: all(connection, &open, [], |row| Ok((row::task_record(row)?, row::progress(row)?)))?,
         attempts: all(connection, &live, [], live_attempt)?,
     };

@@ -245,10 +245,14 @@ pub(super) fn guesses(row: &Row<'_>) -> Result<(GuessKey, GuessCount), StoreErro
     Ok((key, GuessCount { failures: row.get(2)?, blocked_until: WallTime(row.get(3)?) }))
 }
 
-/// Reads `id, facts, registered_at, seen_at`.
+/// All workers, for [`worker`].
+pub(super) const WORKERS: &str = "SELECT id, facts, registered_at, seen_at, admission FROM worker_registry";
+
+/// Reads a row of [`WORKERS`].
 pub(super) fn worker(row: &Row<'_>) -> Result<WorkerRecord, StoreError> {
     Ok(WorkerRecord {
         id: parsed(row, 0)?,
+        admission: json(row, 4)?,
         facts: json(row, 1)?,
         registered_at: WallTime(row.get(2)?),
         seen_at: WallTime(row.get(3)?),
@@ -289,7 +293,7 @@ pub(super) fn from_json<T: DeserializeOwned>(column: &str, text: &str) -> Result
     serde_json::from_str(text).map_err(|error| StoreError::Corrupt(format!("{column}: {error}")))
 }
 
-fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T, StoreError> {
+pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> Result<T, StoreError> {
     serde_json::from_str(text(row, column)?).map_err(|error| corrupt(row, column, &error))
 }
 

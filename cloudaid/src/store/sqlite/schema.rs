@@ -14,6 +14,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0006_deleted_tasks.sql"),
     include_str!("migrations/0007_audit.sql"),
     include_str!("migrations/0008_files.sql"),
+    include_str!("migrations/0009_admission.sql"),
 ];
 
 /// Marks the file as ours: `ClAI`.

@@ -12,6 +12,7 @@ mod elements;
 mod files;
 mod people;
 mod tasks;
+mod workers;
 
 /// Makes `batch` durable, if the store is at `expected`.
 pub(super) fn commit(connection: &mut Connection, batch: &Batch, expected: Position) -> Result<Position, CommitError> {
@@ -41,7 +42,8 @@ struct Gain {
 
 fn apply(transaction: &Transaction<'_>, batch: &Batch, next: Position) -> Result<(), StoreError> {
     let mut gain = Gain::default();
-    write_cluster_and_workers(transaction, batch)?;
+    write_cluster(transaction, batch)?;
+    workers::write(transaction, batch)?;
     people::write(transaction, batch)?;
     audit::append(transaction, &batch.audit)?;
     tasks::insert(transaction, &batch.tasks, &mut gain)?;
@@ -60,15 +62,10 @@ fn apply(transaction: &Transaction<'_>, batch: &Batch, next: Position) -> Result
     Ok(())
 }
 
-fn write_cluster_and_workers(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
+fn write_cluster(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
     if let Some(record) = &batch.cluster {
         let mut update = transaction.prepare_cached("UPDATE cluster SET cluster = ?1, epoch = ?2")?;
         update.execute(params![record.cluster.to_string(), record.epoch.0])?;
-    }
-    let mut insert = transaction.prepare_cached("INSERT OR REPLACE INTO worker_registry VALUES (?1, ?2, ?3, ?4)")?;
-    for worker in &batch.workers {
-        let facts = json(&worker.facts)?;
-        insert.execute(params![worker.id.as_str(), facts, worker.registered_at.0, worker.seen_at.0])?;
     }
     Ok(())
 }

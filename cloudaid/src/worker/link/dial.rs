@@ -7,17 +7,13 @@ use shared::link::PROTOCOL;
 use shared::proto::DescribeRequest;
 use shared::proto::worker_session_client::WorkerSessionClient;
 use tokio_util::sync::CancellationToken;
-use tonic::metadata::AsciiMetadataValue;
-use tonic::service::Interceptor;
-use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
+use tonic::{Code, Status};
 
-use crate::config::{WorkerConfig, WorkerToken};
+use super::connector::{Connector, Trust};
+use crate::worker::credentials::Keyring;
 use crate::worker::error::WorkerError;
-use crate::worker::pause::Pauses;
 
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// A peer that vanished without a word is found out after both together.
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
@@ -28,17 +24,35 @@ const MESSAGE_LIMIT: usize = 16 << 20;
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;
 
-/// The master's service, with this worker's credentials on every call.
-pub(in crate::worker) type Client = WorkerSessionClient<InterceptedService<Channel, Credentials>>;
+/// The master's service. Who calls is known by the connection's certificate.
+pub(in crate::worker) type Client = WorkerSessionClient<Channel>;
+
+/// A master and how to reach it.
+#[derive(Debug, Clone)]
+pub(in crate::worker) struct Master {
+    /// As given.
+    pub(in crate::worker) address: String,
+    pub(in crate::worker) endpoint: Endpoint,
+}
+
+impl Master {
+    /// Checks all addresses at once: nobody should find a slip of the pen in a log a day later.
+    pub(in crate::worker) fn all(addresses: &[String]) -> Result<Vec<Self>, WorkerError> {
+        let masters: Vec<_> = addresses.iter().map(|address| endpoint(address)).collect::<Result<_, _>>()?;
+        if masters.is_empty() {
+            return Err(WorkerError::Address { address: String::new(), problem: "none is given".to_owned() });
+        }
+        Ok(masters)
+    }
+}
 
 /// Knows the masters and how to prove who we are.
 #[derive(Debug, Clone)]
 pub(in crate::worker) struct Dialer {
-    masters: Vec<(String, Endpoint)>,
+    masters: Vec<Master>,
     name: WorkerId,
-    token: WorkerToken,
-    /// Not known before the very first contact.
-    cluster: Option<ClusterId>,
+    keyring: Keyring,
+    cluster: ClusterId,
 }
 
 /// A connection to a master of our cluster.
@@ -76,56 +90,21 @@ pub(in crate::worker) enum LinkError {
 }
 
 impl Dialer {
-    /// Checks addresses and token at once: nobody should find a slip of the pen in a log a day later.
-    pub(in crate::worker) fn new(config: &WorkerConfig, cluster: Option<ClusterId>) -> Result<Self, WorkerError> {
-        let masters: Result<Vec<_>, _> = config.masters.iter().map(|address| endpoint(address)).collect();
-        let dialer = Self { masters: masters?, name: config.name.clone(), token: config.token.clone(), cluster };
-        if dialer.masters.is_empty() {
-            return Err(WorkerError::Address { address: String::new(), problem: "none is given".to_owned() });
-        }
-        dialer.credentials()?;
-        Ok(dialer)
-    }
-
-    pub(in crate::worker) fn of(mut self, cluster: ClusterId) -> Self {
-        self.cluster = Some(cluster);
-        self
+    pub(in crate::worker) fn new(masters: Vec<Master>, name: WorkerId, keyring: Keyring, cluster: ClusterId) -> Self {
+        Self { masters, name, keyring, cluster }
     }
 
     pub(in crate::worker) fn name(&self) -> &WorkerId {
         &self.name
     }
 
-    /// Asks until a master answers; none if `shutdown` comes first.
-    pub(in crate::worker) async fn find_cluster(
-        &self,
-        shutdown: &CancellationToken,
-    ) -> Result<Option<ClusterId>, WorkerError> {
-        let mut pauses = Pauses::default();
-        for turn in 0_usize.. {
-            let Some(dialled) = shutdown.run_until_cancelled(self.dial(turn)).await else { break };
-            match dialled {
-                Ok(line) => return Ok(Some(line.cluster)),
-                Err(LinkError::Refused(error)) => return Err(error),
-                Err(LinkError::Lost { master, reason }) => {
-                    let pause = pauses.next();
-                    tracing::warn!(%master, reason, "No master yet; is it running, and is this its gRPC address? Trying again in {pause:.1?}");
-                    if shutdown.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-                        break;
-                    }
-                }
-            }
-        }
-        Ok(None)
-    }
-
     /// Tries one master, another one each turn.
     pub(in crate::worker) async fn dial(&self, turn: usize) -> Result<Line, LinkError> {
-        let (master, endpoint) = &self.masters[turn % self.masters.len()];
+        let Master { address: master, endpoint } = &self.masters[turn % self.masters.len()];
         let lost = |reason: String| LinkError::Lost { master: master.clone(), reason };
-        let credentials = self.credentials().map_err(LinkError::Refused)?;
-        let channel = endpoint.connect().await.map_err(|error| lost(describe(&error)))?;
-        let mut control = client(channel, credentials.clone());
+        let connector = Connector(Trust::Joined(self.keyring.clone()));
+        let channel = endpoint.connect_with_connector(connector.clone()).await;
+        let mut control = client(channel.map_err(|error| lost(describe(&error)))?);
         let reply = match tokio::time::timeout(CALL_LIMIT, control.describe(DescribeRequest {})).await {
             Ok(Ok(reply)) => reply.into_inner(),
             Ok(Err(status)) => return Err(failed(master, &status)),
@@ -137,39 +116,12 @@ impl Dialer {
             return Err(LinkError::Refused(error));
         }
         let theirs = reply.cluster_id.parse().map_err(|error| lost(format!("it names no cluster: {error}")))?;
-        if let Some(ours) = self.cluster
-            && ours != theirs
-        {
+        if self.cluster != theirs {
+            let ours = self.cluster;
             return Err(LinkError::Refused(WorkerError::OtherCluster { master: master.clone(), ours, theirs }));
         }
-        let bulk = client(endpoint.connect_lazy(), credentials);
+        let bulk = client(endpoint.connect_with_connector_lazy(connector));
         Ok(Line { master: master.clone(), cluster: theirs, control, bulk })
-    }
-
-    /// Read anew each time, so that a token can be changed without a restart.
-    fn credentials(&self) -> Result<Credentials, WorkerError> {
-        let (source_name, token) = match &self.token {
-            WorkerToken::Inline(secret) => ("CLOUDAI_WORKER_TOKEN".to_owned(), secret.expose().to_owned()),
-            WorkerToken::File(path) => {
-                let source_name = path.display().to_string();
-                let text = std::fs::read_to_string(path).map_err(|error| WorkerError::Token {
-                    source_name: source_name.clone(),
-                    problem: error.to_string(),
-                })?;
-                (source_name, text)
-            }
-        };
-        let invalid = |problem: &str| WorkerError::Token { source_name, problem: problem.to_owned() };
-        if token.trim().is_empty() {
-            return Err(invalid("is empty"));
-        }
-        let Ok(mut authorization) = AsciiMetadataValue::try_from(format!("Bearer {}", token.trim())) else {
-            return Err(invalid("holds something else than printable characters"));
-        };
-        authorization.set_sensitive(true);
-        let worker = AsciiMetadataValue::try_from(self.name.as_str());
-        let worker = worker.map_err(|_| invalid("cannot be sent with this worker's name"))?;
-        Ok(Credentials { authorization, worker })
     }
 }
 
@@ -186,52 +138,30 @@ impl Uplink {
     }
 }
 
-/// Says on every call who is calling.
-#[derive(Debug, Clone)]
-pub(in crate::worker) struct Credentials {
-    authorization: AsciiMetadataValue,
-    worker: AsciiMetadataValue,
+fn client(channel: Channel) -> Client {
+    WorkerSessionClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT)
 }
 
-impl Interceptor for Credentials {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let metadata = request.metadata_mut();
-        metadata.insert("authorization", self.authorization.clone());
-        metadata.insert("x-cloudai-worker", self.worker.clone());
-        Ok(request)
-    }
-}
-
-fn client(channel: Channel, credentials: Credentials) -> Client {
-    WorkerSessionClient::with_interceptor(channel, credentials)
-        .max_decoding_message_size(MESSAGE_LIMIT)
-        .max_encoding_message_size(MESSAGE_LIMIT)
-}
-
-fn endpoint(address: &str) -> Result<(String, Endpoint), WorkerError> {
+fn endpoint(address: &str) -> Result<Master, WorkerError> {
     let url = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let invalid = |problem: String| WorkerError::Address { address: address.to_owned(), problem };
-    if !url.starts_with("http://") {
-        return Err(invalid("only plain `http://` is spoken so far".to_owned()));
-    }
+    // TLS is not the URL's business here: there is no other way to a master.
+    let url = url.replacen("https://", "http://", 1);
     let endpoint = Endpoint::from_shared(url).map_err(|error| invalid(describe(&error)))?;
     let endpoint = endpoint
-        .connect_timeout(CONNECT_LIMIT)
-        .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE_EVERY)
         .keep_alive_timeout(KEEPALIVE_LIMIT)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
-    Ok((address.to_owned(), endpoint))
+    Ok(Master { address: address.to_owned(), endpoint })
 }
 
 fn failed(master: &str, status: &Status) -> LinkError {
     match status.code() {
-        Code::Unauthenticated | Code::PermissionDenied => LinkError::Refused(WorkerError::Unauthenticated {
-            master: master.to_owned(),
-            message: shown(status.message()),
-        }),
+        Code::Unauthenticated | Code::PermissionDenied => {
+            LinkError::Refused(WorkerError::Refused { master: master.to_owned(), message: shown(status.message()) })
+        }
         _ => LinkError::Lost { master: master.to_owned(), reason: describe_status(status) },
     }
 }
@@ -245,7 +175,7 @@ pub(in crate::worker) fn describe_status(status: &Status) -> String {
 }
 
 /// An error with all its causes: tonic's own says only `transport error`.
-fn describe(error: &dyn std::error::Error) -> String {
+pub(in crate::worker) fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -259,67 +189,27 @@ fn describe(error: &dyn std::error::Error) -> String {
 }
 
 /// What a peer says goes to a terminal.
-fn shown(text: &str) -> String {
+pub(in crate::worker) fn shown(text: &str) -> String {
     shared::text::printable(&text.chars().take(500).collect::<String>())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
-    use crate::config::{CapacityOverrides, Secret};
 
-    fn config(masters: &[&str], token: WorkerToken) -> WorkerConfig {
-        WorkerConfig {
-            masters: masters.iter().map(|&master| master.to_owned()).collect(),
-            name: "w1".parse().expect("a name"),
-            data_dir: "/nowhere".into(),
-            token,
-            docker_host: None,
-            overrides: CapacityOverrides::default(),
-            labels: BTreeMap::new(),
-            advertise: None,
-        }
-    }
-
-    fn inline(token: &str) -> WorkerToken {
-        WorkerToken::Inline(Secret::new(token))
+    fn all(addresses: &[&str]) -> Result<Vec<Master>, WorkerError> {
+        Master::all(&addresses.iter().map(|&address| address.to_owned()).collect::<Vec<_>>())
     }
 
     #[test]
     fn addresses_may_be_urls_or_host_and_port() {
-        for address in ["http://127.0.0.1:9090", "master.example:9090", "[::1]:9090"] {
-            assert!(Dialer::new(&config(&[address], inline("t")), None).is_ok(), "{address}");
+        for address in ["http://127.0.0.1:9090", "https://master:9090", "master.example:9090", "[::1]:9090"] {
+            assert!(all(&[address]).is_ok(), "{address}");
         }
-        for address in ["https://127.0.0.1:9090", "http://a b", ""] {
-            let error = Dialer::new(&config(&[address], inline("t")), None).expect_err(address);
+        for address in ["http://a b", ""] {
+            let error = all(&[address]).expect_err(address);
             assert!(matches!(error, WorkerError::Address { .. }), "{address}: {error}");
         }
-        assert!(Dialer::new(&config(&[], inline("t")), None).is_err());
-    }
-
-    #[test]
-    fn a_token_that_cannot_be_one_is_found_at_the_start_and_not_shown() {
-        for token in ["", " \n", "with\u{1}control"] {
-            let error = Dialer::new(&config(&["m:1"], inline(token)), None).expect_err(token);
-            assert_eq!(error.exit_code(), 2);
-            assert!(!error.to_string().contains("with"), "{error}");
-        }
-        let error = Dialer::new(&config(&["m:1"], WorkerToken::File("/nowhere/token".into())), None);
-        assert!(error.expect_err("no file").to_string().contains("/nowhere/token"));
-    }
-
-    #[test]
-    fn a_token_file_may_end_with_a_newline() {
-        let scratch = tempfile::tempdir().expect("a directory");
-        let path = scratch.path().join("worker.token");
-        std::fs::write(&path, "abc\n").expect("written");
-        let dialer = Dialer::new(&config(&["m:1"], WorkerToken::File(path)), None).expect("a dialer");
-        let mut credentials = dialer.credentials().expect("credentials");
-        let request = credentials.call(Request::new(())).expect("a request");
-        assert_eq!(request.metadata().get("authorization").expect("a token"), "Bearer abc");
-        assert_eq!(request.metadata().get("x-cloudai-worker").expect("a name"), "w1");
-        assert!(!format!("{credentials:?}").contains("abc"));
+        assert!(all(&[]).is_err());
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// Connections at a time; more wait in the kernel.
 const CONNECTIONS: u64 = 12_000;
@@ -21,7 +21,7 @@ const STRANGERS: usize = 256;
 
 /// All connections.
 #[derive(Debug, Clone)]
-pub(super) struct Connections {
+pub(crate) struct Connections {
     room: Arc<Semaphore>,
     strangers: Arc<Mutex<Strangers>>,
 }
@@ -35,13 +35,13 @@ struct Strangers {
 
 /// A connection that there is room for.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     stranger: Stranger,
 }
 
 /// Counts as a stranger until somebody proves who they are. Whoever has one keeps the room for the connection.
 #[derive(Debug, Clone)]
-pub(super) struct Stranger {
+pub(crate) struct Stranger {
     _room: Arc<OwnedSemaphorePermit>,
     strangers: Arc<Mutex<Strangers>>,
     address: IpAddr,
@@ -51,19 +51,19 @@ pub(super) struct Stranger {
 
 impl Connections {
     /// As many as this process may have.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let files = open_files();
         let room = usize::try_from(CONNECTIONS.min(files.saturating_sub(RESERVED)).max(64)).unwrap_or(64);
         Self { room: Arc::new(Semaphore::new(room)), strangers: Arc::default() }
     }
 
     /// Waits until there is room for one more.
-    pub(super) async fn room(&self) -> Option<OwnedSemaphorePermit> {
+    pub(crate) async fn room(&self) -> Option<OwnedSemaphorePermit> {
         self.room.clone().acquire_owned().await.ok()
     }
 
     /// Gives the room to a connection from `address`.
-    pub(super) fn enter(&self, room: OwnedSemaphorePermit, address: IpAddr) -> Place {
+    pub(crate) fn enter(&self, room: OwnedSemaphorePermit, address: IpAddr) -> Place {
         let evicted = CancellationToken::new();
         let mut strangers = self.strangers.lock();
         let number = strangers.next;
@@ -83,12 +83,17 @@ impl Connections {
 
 impl Place {
     /// For the requests on it.
-    pub(super) fn stranger(&self) -> Stranger {
+    pub(crate) fn stranger(&self) -> Stranger {
         self.stranger.clone()
     }
 
+    /// See [`Place::evicted`].
+    pub(crate) fn evicted_owned(&self) -> WaitForCancellationFutureOwned {
+        self.stranger.evicted.clone().cancelled_owned()
+    }
+
     /// Resolves when it has to make room for a newer one.
-    pub(super) async fn evicted(&self) {
+    pub(crate) async fn evicted(&self) {
         self.stranger.evicted.cancelled().await;
     }
 }
@@ -101,7 +106,7 @@ impl Drop for Place {
 
 impl Stranger {
     /// Somebody has proved who they are: it does not count any more.
-    pub(super) fn is_known(&self) {
+    pub(crate) fn is_known(&self) {
         let mut strangers = self.strangers.lock();
         if let Some(open) = strangers.open.get_mut(&self.address) {
             open.retain(|(number, _)| *number != self.number);

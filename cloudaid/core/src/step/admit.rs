@@ -1,0 +1,120 @@
+//! Workers of the first generation are registered by an admin, or ask to be let in.
+
+use std::net::SocketAddr;
+
+use shared::id::{RequestId, WorkerId};
+use shared::resources::Resources;
+use shared::time::Now;
+
+use crate::admission::{Admission, OPEN_LIMIT, PENDING_LIMIT, PendingRecord};
+use crate::cluster::Cluster;
+use crate::effect::{Answer, Effect};
+use crate::event::Event;
+use crate::record::Change;
+use crate::reject::Reject;
+
+/// An admin registers a worker at an address.
+pub(crate) fn on_register(
+    cluster: &mut Cluster,
+    now: Now,
+    request: RequestId,
+    worker: WorkerId,
+    address: SocketAddr,
+    effects: &mut Vec<Effect>,
+) {
+    let answer = match admission_of(cluster, &worker) {
+        Some(Admission::Dialed(known)) if *known == address => Ok(Answer::Done),
+        Some(Admission::Dialed(known)) => Err(Reject::RegisteredElsewhere(worker, *known)),
+        Some(Admission::Certificate(_)) => Err(Reject::WorkerExists(worker)),
+        Some(Admission::None) | None => {
+            admit(cluster, now, worker, address, effects);
+            Ok(Answer::Done)
+        }
+    };
+    effects.push(Effect::Reply(request, answer));
+}
+
+/// An admin lets in who waits, at the address that it has given or at another.
+pub(crate) fn on_approve(
+    cluster: &mut Cluster,
+    now: Now,
+    request: RequestId,
+    worker: WorkerId,
+    address: Option<SocketAddr>,
+    effects: &mut Vec<Effect>,
+) {
+    match cluster.pending.get(&worker) {
+        Some(pending) => {
+            let address = address.unwrap_or(pending.address);
+            on_register(cluster, now, request, worker, address, effects);
+        }
+        None => effects.push(Effect::Reply(request, Err(Reject::NotPending(worker)))),
+    }
+}
+
+/// A worker says that it is there. `open`: whoever is not known is let in.
+pub(crate) fn on_announced(
+    cluster: &mut Cluster,
+    now: Now,
+    request: RequestId,
+    asking: PendingRecord,
+    open: bool,
+    effects: &mut Vec<Effect>,
+) {
+    let answer = match admission_of(cluster, &asking.worker) {
+        Some(Admission::Dialed(known)) if known.ip() == asking.address.ip() => Ok(Answer::Admitted(*known)),
+        Some(Admission::Dialed(known)) => Err(Reject::RegisteredElsewhere(asking.worker, *known)),
+        Some(Admission::Certificate(_)) => Err(Reject::WorkerExists(asking.worker)),
+        Some(Admission::None) | None if open => {
+            if cluster.workers.len() >= OPEN_LIMIT {
+                Err(Reject::TooManyWorkers)
+            } else {
+                let PendingRecord { worker, address, .. } = asking;
+                admit(cluster, now, worker, address, effects);
+                Ok(Answer::Admitted(address))
+            }
+        }
+        Some(Admission::None) | None => wait(cluster, asking, effects),
+    };
+    effects.push(Effect::Reply(request, answer));
+}
+
+fn wait(cluster: &mut Cluster, asking: PendingRecord, effects: &mut Vec<Effect>) -> Result<Answer, Reject> {
+    let known = cluster.pending.get(&asking.worker);
+    if known.is_none() && cluster.pending.len() >= PENDING_LIMIT {
+        return Err(Reject::TooManyWorkers);
+    }
+    // Who asks again from another place does not take the place of who asked first.
+    if let Some(known) = known
+        && known.address.ip() != asking.address.ip()
+    {
+        return Err(Reject::RegisteredElsewhere(asking.worker, known.address));
+    }
+    let asking = PendingRecord { since: known.map_or(asking.since, |known| known.since), ..asking };
+    if known != Some(&asking) {
+        let worker = asking.worker.clone();
+        if known.is_none() {
+            effects.push(Effect::Publish(Event::WorkerWaits { worker: worker.clone(), address: asking.address }));
+        }
+        effects.push(Effect::Save(Change::Pending(worker.clone(), Some(asking.clone()))));
+        cluster.pending.insert(worker, asking);
+    }
+    Ok(Answer::Waits)
+}
+
+fn admission_of<'a>(cluster: &'a Cluster, worker: &WorkerId) -> Option<&'a Admission> {
+    cluster.workers.get(worker).map(|worker| &worker.record.admission)
+}
+
+fn admit(cluster: &mut Cluster, now: Now, worker: WorkerId, address: SocketAddr, effects: &mut Vec<Effect>) {
+    let capacity = cluster.pending.get(&worker).map_or_else(Resources::default, |pending| pending.capacity);
+    stop_waiting(cluster, &worker, effects);
+    cluster.admit(now, worker, Admission::Dialed(address), (address.to_string(), capacity), effects);
+}
+
+/// It does not wait any more.
+pub(super) fn stop_waiting(cluster: &mut Cluster, worker: &WorkerId, effects: &mut Vec<Effect>) {
+    if cluster.pending.remove(worker).is_some() {
+        effects.push(Effect::Save(Change::Pending(worker.clone(), None)));
+    }
+}

@@ -1,0 +1,46 @@
+//! What the certificate of a worker says.
+
+use cloudaid_core::admission::IdentityId;
+use shared::id::{ClusterId, WorkerId};
+use shared::time::WallTime;
+use x509_parser::extensions::GeneralName;
+use x509_parser::parse_x509_certificate;
+
+/// Serial numbers of workers' certificates: 8 bytes of identity, 8 random ones.
+pub(super) const SERIAL_BYTES: usize = 16;
+
+/// Who a certificate is about. The handshake has shown that its owner is at the other end, and that the authority gave it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Certified {
+    /// Which worker.
+    pub(crate) worker: WorkerId,
+    /// What it got when it joined.
+    pub(crate) identity: IdentityId,
+    /// When the certificate runs out.
+    pub(crate) expires_at: WallTime,
+}
+
+/// The name of a worker in its certificate, as SPIFFE writes names.
+pub(super) fn uri(cluster: ClusterId, worker: &WorkerId) -> String {
+    format!("spiffe://{cluster}/worker/{worker}")
+}
+
+impl Certified {
+    /// Reads a certificate; none: it is not one of a worker of this cluster.
+    pub(crate) fn read(certificate: &[u8], cluster: ClusterId) -> Option<Self> {
+        let (_, parsed) = parse_x509_certificate(certificate).ok()?;
+        let names = parsed.subject_alternative_name().ok()??;
+        let [GeneralName::URI(name)] = names.value.general_names.as_slice() else { return None };
+        let worker = name.strip_prefix(&format!("spiffe://{cluster}/worker/"))?.parse().ok()?;
+        let serial = parsed.raw_serial();
+        let first = serial.len().checked_sub(SERIAL_BYTES)?;
+        let identity = IdentityId(u64::from_be_bytes(serial[first..first + 8].try_into().ok()?));
+        Some(Self { worker, identity, expires_at: expiry(certificate)? })
+    }
+}
+
+/// When a certificate runs out.
+pub(crate) fn expiry(certificate: &[u8]) -> Option<WallTime> {
+    let (_, parsed) = parse_x509_certificate(certificate).ok()?;
+    Some(WallTime(parsed.validity().not_after.timestamp().checked_mul(1000)?))
+}
