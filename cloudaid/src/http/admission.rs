@@ -7,11 +7,11 @@ use axum::extract::State;
 use axum::http::header::HOST;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode};
-use shared::error::ApiError;
+use shared::error::{ApiError, ErrorCode};
 use shared::id::WorkerId;
 use shared::view::{
-    ApproveWorkerRequest, CreateWorkerTokenRequest, NewWorkerTokenView, PendingWorkerListView, RegisterWorkerRequest,
-    WorkerTokenListView, WorkerView,
+    ApproveWorkerRequest, AuthorityView, CreateWorkerTokenRequest, NewWorkerTokenView, PendingWorkerListView,
+    RegisterWorkerRequest, WorkerTokenListView, WorkerView,
 };
 
 use super::Shared;
@@ -80,6 +80,24 @@ pub(super) async fn unregister(
 ) -> Result<StatusCode, Failure> {
     state.cluster.unregister_worker(worker).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /api/auth/authority/rotate`: another authority signs from now on.
+pub(super) async fn rotate_authority(State(state): State<Shared>) -> Result<Json<AuthorityView>, Failure> {
+    let tls = state.tls.clone();
+    let rotated = tokio::task::spawn_blocking(move || tls.rotate()).await;
+    let rotated = rotated.map_err(|error| error.to_string()).and_then(|rotated| rotated.map_err(|e| e.to_string()));
+    if let Err(error) = rotated {
+        tracing::error!("The authority of before stays: {error}");
+        let message = "no other authority could be made, the present one stays";
+        return Err(ApiError::new(ErrorCode::Unavailable, message, "the log of the master says why").into());
+    }
+    let authority = state.tls.authority();
+    Ok(Json(AuthorityView {
+        fingerprint: authority.fingerprint().to_string(),
+        expires_at: authority.expires_at(),
+        retired: authority.retired().map(|fingerprint| fingerprint.to_string()),
+    }))
 }
 
 async fn shown(state: &Shared, worker: WorkerId) -> Result<WorkerView, ApiError> {

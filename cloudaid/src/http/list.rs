@@ -8,13 +8,13 @@ use shared::submit::{SubmitRequest, TaskEdit};
 use shared::task::TaskState;
 use shared::time::WallTime;
 use shared::view::{
-    ApproveWorkerRequest, AuditListView, CancelView, CreateTokenRequest, CreateUserRequest, CreateWorkerTokenRequest,
-    DryRunView, FileListView, HealthView, InternalStateView, InviteRequest, InviteView, KeysView, LogSearchView,
-    LoginRequest, LoginView, LogoutRequest, MeView, NewTokenView, NewWorkerTokenView, PasswordRequest,
-    PendingWorkerListView, QueueView, ReadyView, RefreshRequest, RegisterRequest, RegisterWorkerRequest, RepairView,
-    RetryRequest, SetupRequest, ShutdownRequest, ShutdownView, StatusView, SubmitLineView, SubmitView, TaskCounts,
-    TaskListView, TaskView, TelemetryView, TokenListView, UpdateUserRequest, UserListView, UserView, WaitRequest,
-    WaitView, WhyView, WorkerListView, WorkerTokenListView, WorkerView,
+    ApproveWorkerRequest, AuditListView, AuthorityView, CancelView, CreateTokenRequest, CreateUserRequest,
+    CreateWorkerTokenRequest, DryRunView, FileListView, HealthView, InternalStateView, InviteRequest, InviteView,
+    KeysView, LogSearchView, LoginRequest, LoginView, LogoutRequest, MeView, NewTokenView, NewWorkerTokenView,
+    PasswordRequest, PendingWorkerListView, QueueView, ReadyView, RefreshRequest, RegisterRequest,
+    RegisterWorkerRequest, RepairView, RetryRequest, SetupRequest, ShutdownRequest, ShutdownView, StatusView,
+    SubmitLineView, SubmitView, TaskCounts, TaskListView, TaskView, TelemetryView, TokenListView, UpdateUserRequest,
+    UserListView, UserView, WaitRequest, WaitView, WhyView, WorkerListView, WorkerTokenListView, WorkerView,
 };
 
 mod of_files;
@@ -87,6 +87,9 @@ fn auth_paths(routes: Routes) -> Routes {
             .about("What the present key has signed stays good; what the one before it has signed does not.")
             .answers::<KeysView>(OK, "The keys from now on")
             .refused(&[Conflict]))
+        .post("/api/auth/authority/rotate", Administer, admission::rotate_authority, doc("Sign certificates with a new authority")
+            .about("The one before it is believed until nobody has a certificate of it that may be renewed.")
+            .answers::<AuthorityView>(OK, "The authority from now on"))
 }
 
 fn people_paths(routes: Routes) -> Routes {
