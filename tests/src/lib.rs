@@ -14,6 +14,7 @@ pub mod ctl;
 pub mod docker;
 pub mod embedded;
 pub mod golden;
+pub mod grpc;
 pub mod master;
 pub mod port;
 pub mod process;
