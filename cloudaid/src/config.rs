@@ -115,6 +115,8 @@ pub struct WorkerConfig {
     pub labels: BTreeMap<String, String>,
     /// Shown in lists; the host name if none.
     pub advertise: Option<String>,
+    /// Where a master of the first generation reaches it; none: it dials `masters`.
+    pub seed: Option<SocketAddr>,
 }
 
 /// Where the secret is that lets a worker join.
@@ -198,6 +200,12 @@ impl WorkerConfig {
     /// What the log has to say if others can read along.
     #[must_use]
     pub fn plaintext_notice(&self) -> Option<String> {
+        if let Some(listen) = self.seed.filter(|listen| !parse::is_loopback(listen.ip())) {
+            return Some(format!(
+                "Listening on {listen} for a master of the first generation, without encryption or passwords: whoever can \
+                 reach it can run containers here"
+            ));
+        }
         let is_near = |url: &&String| {
             let host = url.trim_start_matches("http://").rsplit_once(':').map_or("", |(host, _)| host);
             let address = host.trim_matches(['[', ']']).parse();

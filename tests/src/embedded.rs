@@ -210,5 +210,6 @@ pub fn worker_config(
         overrides,
         labels: Default::default(),
         advertise: None,
+        seed: None,
     }
 }

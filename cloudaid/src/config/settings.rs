@@ -1,10 +1,12 @@
 //! From what was found to the typed configuration of a role.
 
+use shared::worker::WorkerProtocol;
+
 use super::check::Check;
 use super::layers::Layers;
 use super::problem::ConfigError;
 use super::table::{self, Role};
-use super::{DevConfig, LogSettings, MasterConfig, WorkerConfig, WorkerToken, parse};
+use super::{DevConfig, LogSettings, MasterConfig, Secret, WorkerConfig, WorkerToken, parse};
 
 /// The settings as they were found, to be checked for one role.
 #[derive(Debug, Clone)]
@@ -46,8 +48,13 @@ impl Settings {
     pub fn worker(&self) -> Result<(LogSettings, WorkerConfig), ConfigError> {
         self.check(Role::Worker, |check| {
             let data_dir = check.path(&table::WORKER_DATA_DIR);
-            let masters = check.required(&table::WORKER_MASTER, "give --master HOST:PORT", parse::masters);
-            let token = check.token();
+            let (masters, token) = match check.protocol() {
+                // Its master finds it, and asks for no proof.
+                Some(WorkerProtocol::Seed) => (Some(Vec::new()), Some(WorkerToken::Inline(Secret::new("")))),
+                Some(WorkerProtocol::Session) | None => {
+                    (check.required(&table::WORKER_MASTER, "give --master HOST:PORT", parse::masters), check.token())
+                }
+            };
             check.worker(data_dir, masters, token)
         })
     }

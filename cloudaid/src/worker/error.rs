@@ -1,6 +1,7 @@
 //! Why a worker stops, and what to do about it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use shared::id::{ClusterId, WorkerId};
@@ -50,6 +51,22 @@ pub enum WorkerError {
         /// The cluster of the master.
         theirs: ClusterId,
     },
+    /// The data directory is that of a worker which speaks the other protocol.
+    #[error("the data directory {path} belongs to a worker of cluster {cluster}, which does not speak --protocol seed")]
+    OtherProtocol {
+        /// The directory.
+        path: PathBuf,
+        /// The cluster of the data directory.
+        cluster: ClusterId,
+    },
+    /// The address where the master is to reach the worker cannot be listened on.
+    #[error("cannot listen on {address} for the master: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The worker's secret cannot be used.
     #[error("the worker token {source_name}: {problem}")]
     Token {
@@ -93,10 +110,14 @@ impl WorkerError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Data { .. } | Self::Unreadable { .. } => 1,
+            Self::Data { .. } | Self::Unreadable { .. } | Self::Listen { .. } => 1,
             Self::Token { .. } | Self::Address { .. } => 2,
             Self::Unauthenticated { .. } => 4,
-            Self::InUse { .. } | Self::OtherWorker { .. } | Self::OtherCluster { .. } | Self::Protocol { .. } => 6,
+            Self::InUse { .. }
+            | Self::OtherWorker { .. }
+            | Self::OtherCluster { .. }
+            | Self::OtherProtocol { .. }
+            | Self::Protocol { .. } => 6,
         }
     }
 
@@ -117,6 +138,11 @@ impl WorkerError {
             Self::OtherCluster { .. } => {
                 "check --master, or give this worker a new directory for that cluster with --data-dir".to_owned()
             }
+            Self::OtherProtocol { .. } => {
+                "start it without --protocol seed, or give this worker a directory of its own with --data-dir"
+                    .to_owned()
+            }
+            Self::Listen { .. } => "choose another address with --listen, or stop who has it".to_owned(),
             Self::Token { .. } => {
                 "give the file `worker.token` of the master's data directory as --token-file, or its \
                                    content as CLOUDAI_WORKER_TOKEN"

@@ -72,6 +72,7 @@ impl Running {
             overrides: CapacityOverrides { cpu_millis: Some(64_000), ..CapacityOverrides::default() },
             labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
             advertise: None,
+            seed: None,
         };
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(run_with(Arc::clone(runtime) as _, config, shutdown.clone()));

@@ -13,9 +13,10 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 
-use crate::config::{WorkerConfig, WorkerToken};
+use crate::config::{Secret, WorkerConfig, WorkerToken};
 use crate::worker::error::WorkerError;
 use crate::worker::pause::Pauses;
+use crate::worker::seed::pipe::Pipe;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const CALL_LIMIT: Duration = Duration::from_secs(10);
@@ -39,6 +40,8 @@ pub(in crate::worker) struct Dialer {
     token: WorkerToken,
     /// Not known before the very first contact.
     cluster: Option<ClusterId>,
+    /// To a master in this process; none: over the network.
+    pipe: Option<Pipe>,
 }
 
 /// A connection to a master of our cluster.
@@ -79,12 +82,20 @@ impl Dialer {
     /// Checks addresses and token at once: nobody should find a slip of the pen in a log a day later.
     pub(in crate::worker) fn new(config: &WorkerConfig, cluster: Option<ClusterId>) -> Result<Self, WorkerError> {
         let masters: Result<Vec<_>, _> = config.masters.iter().map(|address| endpoint(address)).collect();
-        let dialer = Self { masters: masters?, name: config.name.clone(), token: config.token.clone(), cluster };
+        let dialer =
+            Self { masters: masters?, name: config.name.clone(), token: config.token.clone(), cluster, pipe: None };
         if dialer.masters.is_empty() {
             return Err(WorkerError::Address { address: String::new(), problem: "none is given".to_owned() });
         }
         dialer.credentials()?;
         Ok(dialer)
+    }
+
+    /// One for the master of `cluster` in this process, who needs no proof of who we are.
+    pub(in crate::worker) fn in_process(name: WorkerId, cluster: ClusterId, pipe: Pipe) -> Result<Self, WorkerError> {
+        let token = WorkerToken::Inline(Secret::new("none"));
+        let masters = vec![endpoint("http://gateway")?];
+        Ok(Self { masters, name, token, cluster: Some(cluster), pipe: Some(pipe) })
     }
 
     pub(in crate::worker) fn of(mut self, cluster: ClusterId) -> Self {
@@ -124,7 +135,11 @@ impl Dialer {
         let (master, endpoint) = &self.masters[turn % self.masters.len()];
         let lost = |reason: String| LinkError::Lost { master: master.clone(), reason };
         let credentials = self.credentials().map_err(LinkError::Refused)?;
-        let channel = endpoint.connect().await.map_err(|error| lost(describe(&error)))?;
+        let connected = match &self.pipe {
+            Some(pipe) => endpoint.connect_with_connector(pipe.clone()).await,
+            None => endpoint.connect().await,
+        };
+        let channel = connected.map_err(|error| lost(describe(&error)))?;
         let mut control = client(channel, credentials.clone());
         let reply = match tokio::time::timeout(CALL_LIMIT, control.describe(DescribeRequest {})).await {
             Ok(Ok(reply)) => reply.into_inner(),
@@ -142,7 +157,11 @@ impl Dialer {
         {
             return Err(LinkError::Refused(WorkerError::OtherCluster { master: master.clone(), ours, theirs }));
         }
-        let bulk = client(endpoint.connect_lazy(), credentials);
+        let bulk = match &self.pipe {
+            Some(pipe) => endpoint.connect_with_connector_lazy(pipe.clone()),
+            None => endpoint.connect_lazy(),
+        };
+        let bulk = client(bulk, credentials);
         Ok(Line { master: master.clone(), cluster: theirs, control, bulk })
     }
 
@@ -268,7 +287,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::config::{CapacityOverrides, Secret};
+    use crate::config::CapacityOverrides;
 
     fn config(masters: &[&str], token: WorkerToken) -> WorkerConfig {
         WorkerConfig {
@@ -280,6 +299,7 @@ mod tests {
             overrides: CapacityOverrides::default(),
             labels: BTreeMap::new(),
             advertise: None,
+            seed: None,
         }
     }
 
