@@ -15,6 +15,7 @@ pub mod docker;
 pub mod embedded;
 pub mod golden;
 pub mod master;
+pub mod peer;
 pub mod port;
 pub mod process;
 pub mod proxy;

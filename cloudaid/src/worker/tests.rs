@@ -24,7 +24,7 @@ use master::{CLUSTER, Master, TOKEN, Talk};
 mod master;
 
 /// No wait for a condition is longer.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(super) const LIMIT: Duration = Duration::from_secs(30);
 
 fn key(index: u32) -> AttemptKey {
     let task = "task-01arz3ndektsv4rrffq69g5fav".parse().expect("an id");
@@ -139,7 +139,7 @@ impl Talk {
     }
 }
 
-async fn wait_for(what: &str, condition: impl Fn() -> bool) {
+pub(super) async fn wait_for(what: &str, condition: impl Fn() -> bool) {
     let wait = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(5)).await;
