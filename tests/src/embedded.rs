@@ -217,5 +217,6 @@ pub fn worker_config(
         overrides,
         labels: Default::default(),
         advertise: None,
+        seed: None,
     }
 }

@@ -26,7 +26,7 @@ use master::{CLUSTER, Master, Talk};
 mod master;
 
 /// No wait for a condition is longer.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(super) const LIMIT: Duration = Duration::from_secs(30);
 
 fn key(index: u32) -> AttemptKey {
     let task = "task-01arz3ndektsv4rrffq69g5fav".parse().expect("an id");
@@ -78,6 +78,7 @@ impl Running {
             overrides: CapacityOverrides { cpu_millis: Some(64_000), ..CapacityOverrides::default() },
             labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
             advertise: None,
+            seed: None,
         };
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(run_with(Arc::clone(runtime) as _, config, shutdown.clone()));
@@ -144,7 +145,7 @@ impl Talk {
     }
 }
 
-async fn wait_for(what: &str, condition: impl Fn() -> bool) {
+pub(super) async fn wait_for(what: &str, condition: impl Fn() -> bool) {
     let wait = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(5)).await;

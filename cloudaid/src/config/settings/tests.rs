@@ -83,6 +83,34 @@ fn a_worker_takes_everything_from_its_section() {
 }
 
 #[test]
+fn a_worker_of_a_first_generation_master_needs_no_master() {
+    let (_, worker) = with_env([("CLOUDAI_WORKER_PROTOCOL", "seed")]).worker().expect("valid");
+    assert_eq!((worker.seed, worker.masters.len()), (Some("0.0.0.0:50052".parse().expect("an address")), 0));
+    assert!(worker.plaintext_notice().expect("a notice").contains("can run containers here"));
+    let near = [("CLOUDAI_WORKER_PROTOCOL", "seed"), ("CLOUDAI_WORKER_LISTEN", "127.0.0.1:7")];
+    let (_, worker) = with_env(near).worker().expect("valid");
+    assert_eq!((worker.seed.map(|listen| listen.port()), worker.plaintext_notice()), (Some(7), None));
+    let (_, worker) = with_env([("CLOUDAI_JOIN", "x")]).worker().expect("valid");
+    assert_eq!(worker.seed, None);
+}
+
+#[test]
+fn what_is_for_the_other_protocol_is_refused() {
+    for (env, problem) in [
+        (
+            [("CLOUDAI_WORKER_PROTOCOL", "seed"), ("CLOUDAI_MASTER", "m:1")],
+            "leave this out, or give --protocol session",
+        ),
+        ([("CLOUDAI_JOIN", "x"), ("CLOUDAI_WORKER_LISTEN", "127.0.0.1:7")], "only with --protocol seed"),
+        ([("CLOUDAI_JOIN", "x"), ("CLOUDAI_WORKER_PROTOCOL", "http")], "neither `session` nor `seed`"),
+        ([("CLOUDAI_WORKER_PROTOCOL", "seed"), ("CLOUDAI_WORKER_LISTEN", "x")], "not an address to listen at"),
+    ] {
+        let found = problems(with_env(env).worker());
+        assert!(found.len() == 1 && found[0].contains(problem), "{env:?}: {found:?}");
+    }
+}
+
+#[test]
 fn a_worker_may_have_joined_already_and_its_token_is_not_shown() {
     assert_eq!(Settings::new(layers()).worker().expect("valid").1.join, None);
     let (_, worker) = with_env([("CLOUDAI_JOIN", " abc\n")]).worker().expect("valid");
