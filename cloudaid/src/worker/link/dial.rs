@@ -94,7 +94,8 @@ impl Dialer {
     /// One for the master of `cluster` in this process, who needs no proof of who we are.
     pub(in crate::worker) fn in_process(name: WorkerId, cluster: ClusterId, pipe: Pipe) -> Result<Self, WorkerError> {
         let token = WorkerToken::Inline(Secret::new("none"));
-        let masters = vec![endpoint("http://gateway")?];
+        let (_, endpoint) = endpoint("http://gateway")?;
+        let masters = vec![("the gateway of this process".to_owned(), endpoint)];
         Ok(Self { masters, name, token, cluster: Some(cluster), pipe: Some(pipe) })
     }
 
