@@ -1,6 +1,7 @@
 //! Serves the API on a listener: hyper directly, because its limits are ours to set.
 
 use std::convert::Infallible;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -13,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use rustls::ServerConfig;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -41,6 +42,8 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 116\r\n\
 connection: close\r\n\r\n{\"error\":{\"code\":\"invalid_argument\",\"message\":\"this port speaks TLS only\",\
 \"hint\":\"use https:// instead of http://\"}}";
+/// How long somebody is listened to who speaks plaintext where TLS is spoken.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// When accepting fails, for example for want of file descriptors, others must close first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -92,9 +95,9 @@ async fn shake_hands(stream: TcpStream, tls: Option<Arc<ServerConfig>>) -> Optio
     let Some(tls) = tls else { return Some(Connection::Plain(stream)) };
     match connection::accept(stream, tls).await {
         Ok(encrypted @ Connection::Tls(_)) => Some(encrypted),
-        Ok(Connection::Plain(mut stream)) => {
-            // What it has asked for may hold a secret, and is not even read. It is told what to do, if it listens.
-            let _ = tokio::time::timeout(HEADER_TIMEOUT, stream.write_all(SPEAK_TLS)).await;
+        Ok(Connection::Plain(stream)) => {
+            // It is told what to do, if it listens.
+            let _ = tokio::time::timeout(REFUSAL_TIMEOUT, refuse_plaintext(stream)).await;
             None
         }
         Err(error) => {
@@ -102,6 +105,14 @@ async fn shake_hands(stream: TcpStream, tls: Option<Arc<ServerConfig>>) -> Optio
             None
         }
     }
+}
+
+/// What it has asked for is thrown away: closed over what was not read, a connection would lose the answer too.
+async fn refuse_plaintext(mut stream: TcpStream) -> io::Result<()> {
+    stream.write_all(SPEAK_TLS).await?;
+    stream.shutdown().await?;
+    let mut rest = stream.take(BUFFER_LIMIT as u64);
+    tokio::io::copy(&mut rest, &mut tokio::io::sink()).await.map(|_| ())
 }
 
 async fn serve_connection(
@@ -175,7 +186,6 @@ fn builder() -> auto::Builder<TokioExecutor> {
 #[cfg(test)]
 mod tests {
     use axum::routing::get;
-    use tokio::io::AsyncReadExt;
 
     use super::*;
 

@@ -11,7 +11,7 @@ use super::schedule::{Cause, Event, Fault};
 use super::world::World;
 
 /// The most workers, those that left included.
-const WORKERS: usize = 8;
+pub(super) const WORKERS: usize = 8;
 
 impl World {
     pub(crate) fn plan_fault(&mut self, fault: Fault) {

@@ -5,6 +5,7 @@ use rand::rngs::StdRng;
 use shared::time::{BootTime, Now, WallTime};
 
 use super::client::Clients;
+use super::fault::WORKERS;
 use super::master::Master;
 use super::network::Link;
 use super::oracle::{Oracle, convergence};
@@ -45,7 +46,8 @@ impl World {
         let workers: Vec<_> =
             swarm.workers.iter().enumerate().map(|(index, cores)| Worker::new(index, *cores)).collect();
         let mut master = Master::default();
-        master.saved.snapshot.workers = workers.iter().map(Worker::joined).collect();
+        // Those that come later too.
+        master.saved.snapshot.workers = (0..WORKERS).map(|index| Worker::new(index, 0).joined()).collect();
         let mut world = Self {
             rng,
             swarm,
