@@ -37,7 +37,6 @@ mod journal;
 mod link;
 mod logs;
 pub mod outputs;
-mod pause;
 mod telemetry;
 mod tidy;
 mod uploads;

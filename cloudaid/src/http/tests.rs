@@ -76,7 +76,7 @@ impl Bench {
             specification: Default::default(),
             shutdown: CancellationToken::new(),
         };
-        Self { router: router(state.clone()), state: Arc::new(state), _directory: directory }
+        Self { router: router(Arc::clone(&state)), state, _directory: directory }
     }
 
     fn token(&self, role: Role) -> String {
