@@ -137,6 +137,8 @@ pub struct WorkerConfig {
     pub labels: BTreeMap<String, String>,
     /// Shown in lists; the host name if none.
     pub advertise: Option<String>,
+    /// Where a master of the first generation reaches it; none: it dials `masters`.
+    pub seed: Option<SocketAddr>,
 }
 
 /// Where the token is that lets a worker join.
@@ -220,5 +222,17 @@ impl MasterConfig {
         });
         let notices: Vec<_> = http.into_iter().chain(workers).collect();
         (!notices.is_empty()).then(|| notices.join(". "))
+    }
+}
+
+impl WorkerConfig {
+    /// What the log has to say if others can reach what is not meant for them.
+    #[must_use]
+    pub fn plaintext_notice(&self) -> Option<String> {
+        let listen = self.seed.filter(|listen| !parse::is_loopback(listen.ip()))?;
+        Some(format!(
+            "Listening on {listen} for a master of the first generation, without encryption or passwords: whoever can reach \
+             it can run containers here"
+        ))
     }
 }

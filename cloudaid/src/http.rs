@@ -2,6 +2,7 @@
 //!
 //! A handler parses, makes one call and converts. Who may call a path stands in the list beside it.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,7 +19,9 @@ use crate::master::files::FileStore;
 use crate::master::handle::ClusterHandle;
 use crate::master::inputs::Inputs;
 use crate::master::logs::LogStore;
+use crate::tls::server::ServerTls;
 
+mod admission;
 mod archive;
 mod audit;
 mod auth;
@@ -81,6 +84,10 @@ pub struct ApiState {
     pub files: FileStore,
     /// Takes what they read.
     pub inputs: Inputs,
+    /// The authority that workers' certificates are from.
+    pub tls: ServerTls,
+    /// Where workers connect.
+    pub grpc: SocketAddr,
     /// How it is reached.
     pub site: Site,
     /// Whether each request is logged.

@@ -88,7 +88,8 @@ fn run_master<const ROLES: u8>(flags: Flags<ROLES>, file: Option<&Path>) -> Resu
 fn run_worker<const ROLES: u8>(flags: Flags<ROLES>, file: Option<&Path>) -> Result<ExitCode, Failure> {
     let settings = read(flags, file);
     let (log, config) = settings.worker()?;
-    run(&log, &settings, None, |shutdown| async move {
+    let notice = config.plaintext_notice();
+    run(&log, &settings, notice.as_deref(), |shutdown| async move {
         let result = Box::pin(worker::run(config, shutdown)).await;
         result.map_err(|error| Failure::new(&error, error.hint(), error.exit_code()))
     })

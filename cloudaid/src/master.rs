@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloudaid_core::Cluster;
-use cloudaid_core::admission::{JoinTokenChange, JoinTokenRecord};
+use cloudaid_core::admission::JoinTokenRecord;
 use cloudaid_core::effect::Effect;
 use cloudaid_core::files::{InputRecord, Leftover};
 use cloudaid_core::guesses::Guesses;
@@ -274,6 +274,8 @@ pub async fn run_with(
         logs: logs.clone(),
         inputs,
         files: files.clone(),
+        tls: tls.clone(),
+        grpc: grpc_address,
         site: config.site.clone(),
         access_log: config.access_log,
         load: Default::default(),
@@ -304,14 +306,16 @@ pub async fn run_with(
         None => None,
     };
     let setup_token = auth.ensure_setup_token().map_err(MasterError::Account)?;
-    let http = tokio::spawn(http::serve(http_listener, http::router(api), shutdown.clone()));
+    let http_tls = if config.tls.http { Some(tls.for_people()?) } else { None };
+    let http = tokio::spawn(http::serve(http_listener, http_tls, http::router(api), shutdown.clone()));
     info!("✓ Master node started successfully");
     info!("✓ gRPC server listening on :{} ({grpc_address})", grpc_address.port());
-    info!("✓ HTTP API listening on :{} (http://{http_address})", http_address.port());
+    let scheme = if config.tls.http { "https" } else { "http" };
+    info!("✓ HTTP API listening on :{} ({scheme}://{http_address})", http_address.port());
     if let Some(SetupToken { file, token }) = &setup_token {
         info!("No account yet. The setup token, which makes the first one, once: {token}");
         info!(
-            "It is also in a file: cloudctl login --server http://{http_address} --username admin \
+            "It is also in a file: cloudctl login --server {scheme}://{http_address} --username admin \
              --setup-token-file {}",
             file.display()
         );
@@ -507,7 +511,7 @@ async fn bootstrap_worker(
         name: Some(worker.clone()),
         ..record
     });
-    cluster.change_join_token(JoinTokenChange::Create(made.record)).await.map_err(MasterError::Account)?;
+    cluster.create_join_token(made.record).await.map_err(MasterError::Account)?;
     Ok(made.token)
 }
 

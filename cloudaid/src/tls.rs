@@ -19,6 +19,9 @@ pub(crate) mod keep;
 
 mod verifier;
 
+#[cfg(test)]
+mod tests;
+
 /// The one crypto back-end.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())

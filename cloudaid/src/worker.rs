@@ -1,13 +1,16 @@
 //! Runs tasks on one machine: the pure [`cloudaid_core::agent`] between a container engine and a master.
 //!
 //! Read in this order: `driver` (the loop), `execute` (each effect as a call), `journal` (what outlives the
-//! process), `link` (the control stream), `logs` and `uploads` (bulk data on connections of their own).
+//! process), `link` (the control stream), `logs` and `uploads` (bulk data on connections of their own), `seed`
+//! (a master of the first generation).
 //!
 //! A worker that stops leaves its containers running; the next one with the same data directory finds them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+use shared::id::ClusterId;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +24,7 @@ use join::Joined;
 use journal::Journal;
 use link::dial::{Dialer, Master};
 use link::{Link, Offer};
+use seed::Gateway;
 
 pub use error::WorkerError;
 
@@ -37,6 +41,7 @@ mod journal;
 mod link;
 mod logs;
 pub mod outputs;
+mod seed;
 mod telemetry;
 mod tidy;
 mod uploads;
@@ -76,23 +81,21 @@ async fn run_on(
     let journal = Journal::open(data.path())?;
     let Some((runtime, info)) = engine::wait_until_ready(connect, &shutdown).await else { return Ok(()) };
     let offer = Offer::measure(&config, &info)?;
-    // Containers carry the cluster's id, so without one there is nothing to look for.
-    let Some(Joined { cluster, keyring }) = join::ensure(&config, data.cluster(), &shutdown).await? else {
-        return Ok(());
-    };
-    let data = Arc::new(data.join(cluster)?);
-    let masters = Master::all(&config.masters)?;
 
     // Everything below ends when this does: on shutdown, and when the driver gives up.
     let life = CancellationToken::new();
     let end_of_life = life.clone().drop_guard();
+    let reached = match config.seed {
+        Some(listen) => Some(become_gateway(listen, &data, &life).await?),
+        None => find_master(&config, &data, &shutdown, &life).await?,
+    };
+    let Some((dialer, cluster)) = reached else { return Ok(()) };
+    let data = Arc::new(data.join(cluster)?);
     let (events, inbox) = mpsc::channel(EVENT_LIMIT);
     let (uplinks, uplink) = watch::channel(None);
     let running = Arc::new(AtomicU32::new(0));
     let usage = telemetry::watch_usage(data.path(), life.clone());
     let executor = Executor::new(runtime, cluster, Arc::clone(&data), events.clone(), uplink);
-    tokio::spawn(join::keep_fresh(masters.clone(), keyring.clone(), life.clone()));
-    let dialer = Dialer::new(masters, config.name.clone(), keyring, cluster);
     let link = Link { dialer, offer, events, uplinks, usage, running: Arc::clone(&running), life };
 
     let mut driver = Driver::new(executor, journal, inbox, running);
@@ -105,4 +108,30 @@ async fn run_on(
     // It says goodbye to the master; nothing is lost if it cannot.
     let _ = tokio::time::timeout(link::FAREWELL_LIMIT, link).await;
     result
+}
+
+/// The masters and their cluster, which the worker joins if it has not yet: containers carry the cluster's id, so without
+/// one there is nothing to look for. None if `shutdown` comes first.
+async fn find_master(
+    config: &WorkerConfig,
+    data: &DataDir,
+    shutdown: &CancellationToken,
+    life: &CancellationToken,
+) -> Result<Option<(Dialer, ClusterId)>, WorkerError> {
+    let Some(Joined { cluster, keyring }) = join::ensure(config, data.cluster(), shutdown).await? else {
+        return Ok(None);
+    };
+    let masters = Master::all(&config.masters)?;
+    tokio::spawn(join::keep_fresh(masters.clone(), keyring.clone(), life.clone()));
+    Ok(Some((Dialer::new(masters, config.name.clone(), keyring, cluster), cluster)))
+}
+
+/// A master of the first generation finds us; who stands for it is in this process.
+async fn become_gateway(
+    listen: SocketAddr,
+    data: &DataDir,
+    life: &CancellationToken,
+) -> Result<(Dialer, ClusterId), WorkerError> {
+    let Gateway { pipe, cluster } = seed::start(listen, data, life).await?;
+    Ok((Dialer::in_process(data.name().clone(), cluster, pipe)?, cluster))
 }

@@ -1,6 +1,7 @@
 //! The command line. What each flag means stands here and nowhere else.
 
 mod admin;
+mod admission;
 mod audit;
 mod cluster;
 mod edit;
@@ -25,6 +26,7 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcomma
 use shared::error::exit;
 
 pub(crate) use admin::{AdminArgs, AdminVerb};
+pub(crate) use admission::{ApproveArgs, UnregisterArgs, WorkerTokenArgs, WorkerTokenVerb, WorkersArgs};
 pub(crate) use audit::AuditArgs;
 pub(crate) use cluster::{QueueArgs, ShutdownArgs, StatsArgs, StatusArgs, WatchArgs};
 pub(crate) use edit::{DeleteArgs, EditArgs};
@@ -148,11 +150,32 @@ pub(crate) enum Verb {
         cloudctl status --format '{{.tasks.running}}'")]
     Status(StatusArgs),
     /// List the registered workers.
-    #[command(after_help = "Example:\n  cloudctl workers")]
-    Workers,
+    #[command(
+        after_help = "Examples:\n  cloudctl workers\n  cloudctl workers --pending        (those that wait to be let in)"
+    )]
+    Workers(WorkersArgs),
     /// Show what one worker has, uses and runs.
     #[command(after_help = "Example:\n  cloudctl stats worker-1")]
     Stats(StatsArgs),
+    /// List, make and end tokens with which workers join.
+    ///
+    /// A worker that joins with one gets a certificate of its own, and needs the token no more.
+    #[command(
+        after_help = "Examples:\n  cloudctl worker-token create        (prints the line to run on the new machine)\n  \
+        cloudctl worker-token create --uses 20 --ttl 1h --pool gpu -q > token\n  cloudctl worker-token list"
+    )]
+    WorkerToken(WorkerTokenArgs),
+    /// Let in a worker that waits for it.
+    ///
+    /// It is one of the first generation: the master will dial it. Others join with a token.
+    #[command(after_help = "Examples:\n  cloudctl workers --pending\n  cloudctl approve worker-1\n  \
+        cloudctl approve worker-1 192.168.1.100:50052        (it listens there, and not where it says)")]
+    Approve(ApproveArgs),
+    /// Remove workers from the cluster.
+    ///
+    /// Their running tasks are run elsewhere, and their certificates are revoked. With a new token they can join again.
+    #[command(after_help = "Examples:\n  cloudctl unregister worker-1\n  cloudctl unregister worker-1 worker-2 --yes")]
+    Unregister(UnregisterArgs),
     /// Show what waits, in the order in which it is considered.
     #[command(after_help = "Examples:\n  cloudctl queue\n  cloudctl queue --limit 1000")]
     Queue(QueueArgs),
@@ -181,18 +204,23 @@ pub(crate) enum Verb {
     /// Log in to a master.
     ///
     /// It is remembered as a context, which becomes the current one.
-    #[command(after_help = "Examples:\n  cloudctl login --server http://master:8080 --username admin\n  \
-        cloudctl login --server http://master:8080 --username admin --setup-token-file setup.token\n  \
-        (makes the first admin)")]
+    #[command(after_help = "Examples:\n  cloudctl login --server https://master:8080 --username admin\n  \
+        cloudctl login --server https://master:8080 --username admin --setup-token-file setup.token\n  \
+        (makes the first admin)\n  \
+        cloudctl login --server https://master:8080 --fingerprint sha256:...        (as the master's log says)")]
     Login(LoginArgs),
     /// Forget the token of a context.
     #[command(after_help = "Examples:\n  cloudctl logout\n  cloudctl logout --everywhere")]
     Logout(LogoutArgs),
-    /// Make an account for yourself at a master, and log in.
+    /// Make an account for yourself, or register a worker.
     ///
-    /// Where the master wants an invitation, an admin makes one: `cloudctl users invite NAME`.
+    /// Without a worker: make an account for yourself at a master, and log in. Where the master wants an invitation, an
+    /// admin makes one: `cloudctl users invite NAME`. With one: let a worker of the first generation in, which the master
+    /// dials; others join with `cloudctl worker-token create`.
     #[command(
-        after_help = "Example:\n  cloudctl register --server http://master:8080 --username ann --invite-file invite"
+        override_usage = "cloudctl register [OPTIONS]\n       cloudctl register [OPTIONS] <WORKER> <IP:PORT>",
+        after_help = "Examples:\n  cloudctl register --server https://master:8080 --username ann --invite-file invite\n  \
+        cloudctl register worker-1 192.168.1.100:50052"
     )]
     Register(RegisterArgs),
     /// Change your password.
@@ -336,6 +364,7 @@ fn parse_with_matches(argv: impl IntoIterator<Item = OsString>) -> Result<(Cli, 
     let mut command = command();
     let matches = command.try_get_matches_from_mut(argv)?;
     let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    cli.global.prefer_flags(|name| matches.value_source(name));
     cli.global.token = std::env::var("CLOUDCTL_TOKEN").ok().filter(|token| !token.is_empty());
     Ok((cli, matches))
 }
@@ -405,6 +434,22 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_is_registered_as_in_the_first_generation_and_else_an_account() {
+        let Verb::Register(args) = parse("cloudctl register worker-1 192.168.1.100:50052").expect("parses").verb else {
+            panic!("another verb")
+        };
+        assert_eq!(args.worker.map(|worker| worker.to_string()).as_deref(), Some("worker-1"));
+        assert_eq!(args.address.as_deref(), Some("192.168.1.100:50052"));
+        let Verb::Register(args) = parse("cloudctl register -username ann").expect("parses").verb else {
+            panic!("another verb")
+        };
+        assert_eq!((args.worker, args.username.as_deref()), (None, Some("ann")));
+        let error = parse("cloudctl register worker-1").expect_err("one is missing").to_string();
+        assert!(error.contains("<IP:PORT>") && error.contains("cloudctl register [OPTIONS] <WORKER>"), "{error}");
+        assert!(matches!(parse("cloudctl unregister worker-1").expect("parses").verb, Verb::Unregister(_)));
+    }
+
+    #[test]
     fn wrong_calls_are_refused() {
         const ID: &str = "task-01arz3ndektsv4rrffq69g5fav";
         for line in [
@@ -418,6 +463,12 @@ mod tests {
             "cloudctl task a --command x -- y",
             "cloudctl task a --file jobs.toml",
             "cloudctl status -o json --format x",
+            "cloudctl register worker-1",
+            "cloudctl register ../x 1.2.3.4:5",
+            "cloudctl register worker-1 1.2.3.4:5 --username ann",
+            "cloudctl unregister",
+            "cloudctl approve",
+            "cloudctl worker-token create --uses many",
             &format!("cloudctl cancel {ID} --all"),
             &format!("cloudctl monitor {ID} --attempt 0"),
             &format!("cloudctl wait {ID} --any --all"),

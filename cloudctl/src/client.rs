@@ -6,6 +6,7 @@ mod credentials;
 mod follow;
 mod frame;
 mod retry;
+mod tls;
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -22,8 +23,10 @@ use url::Url;
 pub(crate) use api::{LogSearch, TaskFilter};
 pub(crate) use follow::{Begin, Followed, Follower, LogQuery, Outcome, PATIENCE};
 pub(crate) use retry::with_retries;
+pub(crate) use tls::fingerprint_of;
 
 use self::credentials::Credentials;
+use self::tls::Guard;
 use crate::context::{Target, is_local};
 use crate::exit::CtlError;
 
@@ -40,6 +43,7 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 pub(crate) struct Client {
     http: reqwest::Client,
     server: Url,
+    guard: Guard,
     credentials: Arc<Credentials>,
 }
 
@@ -47,8 +51,15 @@ impl Client {
     /// A client for `target`; nothing is sent yet.
     pub(crate) fn new(target: &Target) -> Result<Self, CtlError> {
         let credentials = Arc::new(Credentials::new(target)?);
-        let http = build(transport(&target.server).read_timeout(READ_TIMEOUT))?;
-        Ok(Self { http, server: target.server.clone(), credentials })
+        let guard = Guard::new(&target.trust);
+        let http = build(guard.apply(transport(&target.server).read_timeout(READ_TIMEOUT), tls::HTTP)?)?;
+        Ok(Self { http, server: target.server.clone(), guard, credentials })
+    }
+
+    /// Connects, so that it is known whether the server is the one, before it is told anything.
+    pub(crate) async fn greet(&self) -> Result<(), CtlError> {
+        let answer = self.http.get(self.url("health/live")?).send().await;
+        answer.map(drop).map_err(|error| self.broken(&error))
     }
 
     /// The server as a person writes it.
@@ -118,6 +129,11 @@ impl Client {
             return Ok(response);
         }
         let status = response.status();
+        let elsewhere = response.headers().get(http::header::LOCATION);
+        let to_tls = elsewhere.is_some_and(|location| location.as_bytes().starts_with(b"https://"));
+        if status.is_redirection() && to_tls && self.server.scheme() == "http" {
+            return Err(tls::wants_tls(&self.server));
+        }
         let body = response.bytes().await.unwrap_or_default();
         Err(self.refusal(status, &body))
     }
@@ -145,6 +161,9 @@ impl Client {
 
     /// No whole answer came.
     pub(crate) fn broken(&self, error: &reqwest::Error) -> CtlError {
+        if let Some(explained) = self.guard.explain(&self.server, error) {
+            return explained;
+        }
         let cause = if error.is_timeout() { "no answer in time".to_owned() } else { last_source(error) };
         CtlError::Unreachable { server: self.server().to_owned(), cause }
     }
@@ -189,10 +208,11 @@ fn last_source(error: &reqwest::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trust::Trust;
 
     fn refusal(status: StatusCode, body: &[u8]) -> CtlError {
         let server = crate::context::parse_server("http://h").expect("a server");
-        Client::new(&Target::new(server, None)).expect("a client").refusal(status, body)
+        Client::new(&Target::new(server, Trust::System, None)).expect("a client").refusal(status, body)
     }
 
     #[test]

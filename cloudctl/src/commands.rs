@@ -1,6 +1,7 @@
 //! The verbs. Each takes its arguments, asks the master, and returns what is to be shown.
 
 mod admin;
+mod approve;
 mod attend;
 mod audit;
 mod bulk;
@@ -15,6 +16,7 @@ mod edit;
 mod files;
 mod fix_resources;
 mod follow;
+mod get_to_know;
 mod help;
 mod ids;
 mod internal_state;
@@ -31,6 +33,7 @@ mod password;
 mod passwords;
 mod queue;
 mod register;
+mod register_worker;
 mod request;
 mod retry;
 mod search;
@@ -45,6 +48,7 @@ mod task;
 mod task_file;
 mod task_files;
 mod tokens;
+mod unregister;
 mod until_key;
 mod upload;
 mod users;
@@ -54,6 +58,7 @@ mod warnings;
 mod watch;
 mod whoami;
 mod why;
+mod worker_token;
 mod workers;
 
 use crate::args::{Cli, Verb};
@@ -68,7 +73,7 @@ pub(crate) async fn run(cli: &Cli, terminal: &Terminal) -> Result<Done, CtlError
     // These need no master.
     match &cli.verb {
         Verb::Login(args) => return login::run(args, global, terminal).await,
-        Verb::Register(args) => return register::run(args, global, terminal).await,
+        Verb::Register(args) if args.worker.is_none() => return register::run(args, global, terminal).await,
         Verb::Logout(args) => return logout::run(args, global, terminal).await,
         Verb::Context(args) => return context::run(args, global),
         Verb::Version => return version::run(global, terminal).await,
@@ -81,7 +86,6 @@ pub(crate) async fn run(cli: &Cli, terminal: &Terminal) -> Result<Done, CtlError
     match &cli.verb {
         Verb::Login(_)
         | Verb::Logout(_)
-        | Verb::Register(_)
         | Verb::Context(_)
         | Verb::Version
         | Verb::Completions(_)
@@ -104,8 +108,12 @@ pub(crate) async fn run(cli: &Cli, terminal: &Terminal) -> Result<Done, CtlError
         Verb::TaskFiles(args) => task_files::run(args, &session).await,
         Verb::Download(args) => download::run(args, &session).await,
         Verb::Status(args) => status::run(args, &session).await,
-        Verb::Workers => workers::run(&session).await,
+        Verb::Workers(args) => workers::run(args, &session).await,
         Verb::Stats(args) => stats::run(args, &session).await,
+        Verb::WorkerToken(args) => worker_token::run(args, &session).await,
+        Verb::Register(args) => register_worker::run(args, &session).await,
+        Verb::Approve(args) => approve::run(args, &session).await,
+        Verb::Unregister(args) => unregister::run(args, &session).await,
         Verb::Queue(args) => queue::run(args, &session).await,
         Verb::Watch(args) => watch::run(args, &session).await,
         Verb::InternalState => internal_state::run(&session).await,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap_complete::CompletionCandidate;
 use shared::context::file::load;
 use shared::task::TaskState;
-use shared::view::TaskView;
+use shared::view::{PendingWorkerView, TaskView};
 
 use crate::args::GlobalArgs;
 use crate::client::{Client, TaskFilter};
@@ -36,6 +36,8 @@ fn environment() -> GlobalArgs {
     GlobalArgs {
         server: flag(&line, "--server").or_else(|| variable("CLOUDCTL_SERVER")),
         context: flag(&line, "--context").or_else(|| variable("CLOUDCTL_CONTEXT")),
+        ca: flag(&line, "--ca").or_else(|| variable("CLOUDCTL_CA")).map(Into::into),
+        fingerprint: flag(&line, "--fingerprint").or_else(|| variable("CLOUDCTL_FINGERPRINT")),
         token: variable("CLOUDCTL_TOKEN"),
         ..GlobalArgs::default()
     }
@@ -70,6 +72,15 @@ pub(crate) fn workers() -> Vec<CompletionCandidate> {
         CompletionCandidate::new(worker.worker_id.to_string()).help(Some(tasks.into()))
     };
     workers.into_iter().map(candidate).collect()
+}
+
+/// Names of workers that wait to be let in.
+pub(crate) fn pending_workers() -> Vec<CompletionCandidate> {
+    let pending = ask(async |client| client.pending_workers().await).map(|list| list.pending).unwrap_or_default();
+    let candidate = |worker: PendingWorkerView| {
+        CompletionCandidate::new(worker.worker_id.to_string()).help(Some(worker.address.into()))
+    };
+    pending.into_iter().map(candidate).collect()
 }
 
 /// Ids of tasks, the newest first.
@@ -127,5 +138,6 @@ mod tests {
         assert_eq!(of("cloudctl -- cloudctl stats --server=http://h w"), Some("http://h".into()));
         assert_eq!(of("cloudctl -- cloudctl stats --server"), None);
         assert_eq!(of("cloudctl -- cloudctl stats --serverless x"), None);
+        assert_eq!(flag(&line("cloudctl -- cloudctl --ca ca.pem stats w"), "--ca"), Some("ca.pem".into()));
     }
 }

@@ -14,12 +14,15 @@ use url::{Host, Url};
 use crate::args::GlobalArgs;
 use crate::clock;
 use crate::exit::CtlError;
+use crate::trust::Trust;
 
 /// The master that a call goes to.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     /// Where.
     pub(crate) server: Url,
+    /// How it proves that it is the one.
+    pub(crate) trust: Trust,
     /// Who we are, as far as known.
     pub(crate) token: Option<String>,
     /// The context that the token is of, if it is of one.
@@ -30,8 +33,8 @@ pub(crate) struct Target {
 
 impl Target {
     /// A master, without a context.
-    pub(crate) fn new(server: Url, token: Option<String>) -> Self {
-        Self { server, token, context: None, refresh_at: None }
+    pub(crate) fn new(server: Url, trust: Trust, token: Option<String>) -> Self {
+        Self { server, trust, token, context: None, refresh_at: None }
     }
 }
 
@@ -56,7 +59,14 @@ fn strategy() -> Result<etcetera::base_strategy::Xdg, CtlError> {
 /// Finds out where a call goes. Flags and environment win over the file, which is not even read if they say all.
 pub(crate) fn resolve(global: &GlobalArgs) -> Result<Target, CtlError> {
     if let (Some(server), Some(token)) = (given(global.server.as_deref()), given(global.token.as_deref())) {
-        return Ok(Target::new(parse_server(server)?, Some(token.to_owned())));
+        let server = parse_server(server)?;
+        let trust = match Trust::given(global, &server)? {
+            Some(trust) => trust,
+            None if server.scheme() == "http" => Trust::System,
+            // Where there is no place for a file, nothing was ever trusted.
+            None => path().map_or(Ok(Trust::System), |path| known_trust(&server, None, &load(&path)?))?,
+        };
+        return Ok(Target::new(server, trust, Some(token.to_owned())));
     }
     resolve_in(global, &load(&path()?)?)
 }
@@ -75,26 +85,55 @@ fn resolve_in(global: &GlobalArgs, file: &ContextFile) -> Result<Target, CtlErro
                 "start `cloudaid dev`, or log in with `cloudctl login --server URL`",
             ));
         };
-        return Ok(of_context(parse_server(&context.server)?, own, Some((name, context))));
+        return of_context(parse_server(&context.server)?, global, own, Some((name, context)));
     };
     let server = parse_server(server)?;
-    let same = |(_, context): &(&str, &Context)| parse_server(&context.server).is_ok_and(|known| known == server);
-    let all = || file.contexts.iter().map(|(name, context)| (name.as_str(), context));
-    let known = selected.filter(same).or_else(|| all().find(same));
-    Ok(of_context(server, own, known))
+    let known = find_at(&server, selected, file);
+    of_context(server, global, own, known)
 }
 
-/// A token of our own comes before that of the context.
-pub(crate) fn of_context(server: Url, own: Option<String>, context: Option<(&str, &Context)>) -> Target {
-    match (own, context) {
+/// A token of our own comes before that of the context, and so does what we say of trust.
+pub(crate) fn of_context(
+    server: Url,
+    global: &GlobalArgs,
+    own: Option<String>,
+    context: Option<(&str, &Context)>,
+) -> Result<Target, CtlError> {
+    let trust = match (Trust::given(global, &server)?, context) {
+        (Some(trust), _) => trust,
+        (None, Some((_, context))) => Trust::of_context(context)?,
+        (None, None) => Trust::System,
+    };
+    Ok(match (own, context) {
         (None, Some((name, context))) => Target {
             server,
+            trust,
             token: context.token.clone(),
             context: Some(name.to_owned()),
             refresh_at: context.refresh_at,
         },
-        (own, _) => Target::new(server, own),
-    }
+        (own, _) => Target::new(server, trust, own),
+    })
+}
+
+/// The context of this server: `preferred` if it is one, else the first.
+pub(crate) fn find_at<'a>(
+    server: &Url,
+    preferred: Option<(&'a str, &'a Context)>,
+    file: &'a ContextFile,
+) -> Option<(&'a str, &'a Context)> {
+    let same = |(_, context): &(&str, &Context)| parse_server(&context.server).is_ok_and(|known| known == *server);
+    let all = || file.contexts.iter().map(|(name, context)| (name.as_str(), context));
+    preferred.filter(same).or_else(|| all().find(same))
+}
+
+/// How the file says that this server is trusted.
+pub(crate) fn known_trust(
+    server: &Url,
+    preferred: Option<(&str, &Context)>,
+    file: &ContextFile,
+) -> Result<Trust, CtlError> {
+    find_at(server, preferred, file).map_or(Ok(Trust::System), |(_, context)| Trust::of_context(context))
 }
 
 /// What is kept of a login at `server`.
@@ -132,17 +171,23 @@ pub(crate) fn given(value: Option<&str>) -> Option<&str> {
     value.filter(|value| !value.is_empty())
 }
 
-/// The address of a server. Without a scheme it is http.
+/// The address of a server. Without a scheme it is https, and on this machine http, as a master serves it.
 pub(crate) fn parse_server(text: &str) -> Result<Url, CtlError> {
     let refuse = || {
         CtlError::usage(
             format!("`{}` is not the address of a server", text.escape_debug()),
-            "give one such as http://127.0.0.1:8080",
+            "give one such as https://master:8080",
         )
     };
     let text = text.trim();
-    let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    let mut url = Url::parse(&full).map_err(|_| refuse())?;
+    let read = |text: &str| Url::parse(text).map_err(|_| refuse());
+    let mut url = if text.contains("://") {
+        read(text)?
+    } else {
+        // Read twice, because each scheme has a port of its own.
+        let local = Some(read(&format!("http://{text}"))?).filter(is_local);
+        local.map_or_else(|| read(&format!("https://{text}")), Ok)?
+    };
     let known = matches!(url.scheme(), "http" | "https") && url.host().is_some();
     if !known || url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
         return Err(refuse());
@@ -225,6 +270,23 @@ mod tests {
     }
 
     #[test]
+    fn trust_is_that_of_the_context_of_the_server_unless_the_call_says_another() {
+        let pin = |digit: &str| format!("sha256:{}", digit.repeat(64));
+        let mut file = file();
+        let prod = file.contexts.get_mut("prod").expect("prod");
+        prod.fingerprint = Some(pin("a"));
+        let trust = |global: &GlobalArgs| resolve_in(global, &file).map(|target| target.trust);
+        let pinned = |digit: &str| Trust::Pinned(pin(digit).parse().expect("a fingerprint"));
+        let prod = |token| global(Some("https://prod.example"), token, None);
+        assert_eq!(trust(&global(None, None, Some("prod"))).expect("known"), pinned("a"));
+        assert_eq!(trust(&prod(None)).expect("known"), pinned("a"));
+        assert_eq!(trust(&prod(Some("own"))).expect("known"), pinned("a"), "whoever asks");
+        assert_eq!(trust(&global(Some("https://other.example"), None, None)).expect("new"), Trust::System);
+        let other = GlobalArgs { fingerprint: Some(pin("b")), ..prod(None) };
+        assert_eq!(trust(&other).expect("said"), pinned("b"));
+    }
+
+    #[test]
     fn without_a_context_the_hint_says_what_to_do() {
         let Err(error) = resolve_in(&global(None, None, None), &ContextFile::default()) else { panic!("resolved") };
         assert_eq!(error.exit(), exit::CONFIG);
@@ -236,6 +298,10 @@ mod tests {
         for (text, url) in [
             ("http://h:1", "http://h:1/"),
             ("localhost:8080", "http://localhost:8080/"),
+            ("127.0.0.7", "http://127.0.0.7/"),
+            ("[::1]:443", "http://[::1]:443/"),
+            ("master:8080", "https://master:8080/"),
+            ("10.0.0.7:80", "https://10.0.0.7:80/"),
             ("https://h/cloud", "https://h/cloud/"),
         ] {
             assert_eq!(parse_server(text).expect(text).as_str(), url);

@@ -20,6 +20,16 @@ pub(crate) enum CtlError {
         /// The last word of the operating system.
         cause: String,
     },
+    /// The server does not show a certificate that is trusted.
+    #[error("the certificate of {server} is not trusted: {cause}")]
+    Untrusted {
+        /// As it was asked for.
+        server: String,
+        /// What is wrong with the certificate.
+        cause: String,
+        /// How to trust it, if that is right.
+        hint: String,
+    },
     /// The call itself is wrong.
     #[error("{message}")]
     Usage {
@@ -83,7 +93,7 @@ pub(crate) const TABLE: [(u8, &str); 16] = [
     (exit::CANNOT_CREATE, "a file is there already, or cannot be made"),
     (exit::IO, "reading or writing on this machine failed, or a download is not whole"),
     (exit::TEMPORARY, "a time or a limit was reached (`wait --timeout`): later it may work"),
-    (exit::PROTOCOL, "the two sides do not understand each other: see `cloudctl version`"),
+    (exit::PROTOCOL, "the two sides do not understand each other (`cloudctl version`), or the server is not trusted"),
     (exit::NO_PERMISSION, "you may not do that"),
     (exit::CONFIG, "no context, or a broken file of contexts: see `cloudctl help context`"),
     (exit::CONFLICT, "its state does not allow it: it has ended, or is there already"),
@@ -143,7 +153,7 @@ impl CtlError {
             Self::Unreachable { .. } => {
                 "is the master running there? Start one with `cloudaid dev`, or name another with --server".to_owned()
             }
-            Self::Usage { hint, .. } | Self::Refused { hint, .. } => hint.clone(),
+            Self::Untrusted { hint, .. } | Self::Usage { hint, .. } | Self::Refused { hint, .. } => hint.clone(),
             Self::Protocol { .. } => {
                 "check that --server is a CloudAI master, of about the version of `cloudctl version`".to_owned()
             }
@@ -157,7 +167,7 @@ impl CtlError {
             Self::Api(error) => error.code.exit(),
             Self::Unreachable { .. } => exit::UNAVAILABLE,
             Self::Usage { .. } => exit::USAGE,
-            Self::Protocol { .. } => exit::PROTOCOL,
+            Self::Untrusted { .. } | Self::Protocol { .. } => exit::PROTOCOL,
             Self::Local { source, .. } if source.kind() == io::ErrorKind::NotFound => exit::NOT_FOUND,
             Self::Local { .. } => exit::IO,
             Self::Refused { exit, .. } => *exit,

@@ -1,8 +1,9 @@
 //! cloudctl: the remote admin client of CloudAI. It talks only to the master's authenticated HTTP and WebSocket API.
 //!
-//! Read in this order: [`args`] (the command line), [`context`] (which master), [`client`] (asking it), [`commands`]
-//! (one file per verb, each returns a view), [`render`] (the only place that prints), [`exit`] (failures and codes);
-//! then [`shell`] (lines instead of one call), [`screen`] (what `watch` shows), [`complete`] and [`help`].
+//! Read in this order: [`args`] (the command line), [`context`] (which master), [`trust`] (how it proves itself),
+//! [`client`] (asking it), [`commands`] (one file per verb, each returns a view), [`render`] (the only place that prints),
+//! [`exit`] (failures and codes); then [`shell`] (lines instead of one call), [`screen`] (what `watch` shows),
+//! [`complete`] and [`help`].
 
 mod args;
 mod client;
@@ -15,6 +16,7 @@ mod help;
 mod render;
 mod screen;
 mod shell;
+mod trust;
 
 use std::process::ExitCode;
 

@@ -42,8 +42,8 @@ pub(crate) use template::Template;
 pub(crate) use text::{decimal, outcome, span};
 pub(crate) use view::{
     ContextListView, ContextView, DeletedFiles, DeletedFilesListView, DeletedView, Done, DownloadedFile,
-    DownloadedView, FailedFile, LoggedInView, LoggedOutView, RevokedView, ServerVersionView, StatsView, VerifiedView,
-    VersionView, View, WaitedView, WhoAmIView,
+    DownloadedView, FailedFile, LoggedInView, LoggedOutView, RevokedView, ServerVersionView, StatsView,
+    UnregisteredView, VerifiedView, VersionView, View, WaitedView, WhoAmIView,
 };
 
 /// How results are written.

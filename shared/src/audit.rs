@@ -64,14 +64,14 @@ pub struct AuditEntry {
     pub at: WallTime,
     /// Who, if that was proved.
     pub user: Option<UserName>,
-    /// With what: `login`, `cookie`, `token:<id>`, or `none`.
+    /// With what: `login`, `cookie`, `token:<id>`, `worker:<name>`, or `none`.
     pub via: String,
     /// From where.
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>, example = "127.0.0.1"))]
     pub address: Option<IpAddr>,
     /// Names the request in the access log.
     pub request_id: String,
-    /// What they wanted: the method and path of the API.
+    /// What they wanted: the method and path of the API, `gRPC` and the method, or `report`.
     pub action: String,
     /// To what.
     pub object: String,

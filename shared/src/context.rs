@@ -48,6 +48,13 @@ pub struct Context {
     /// From when on it is time to get a fresh one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh_at: Option<WallTime>,
+    /// The authorities, in PEM, that vouch for the server, instead of those of the machine. They and not the name of a
+    /// file: that could go away, or come to hold others, and then the token would go to whom nobody has trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<String>,
+    /// The SHA-256 of the certificate that the server is known by, as `sha256:<64 hex digits>`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
     /// What another version keeps here; it stays as it is.
     #[serde(flatten)]
     pub rest: toml::Table,
@@ -84,8 +91,14 @@ impl Context {
             username: Some(username.to_string()),
             expires_at: Some(expires_at),
             refresh_at: Some(refresh_at),
-            rest: toml::Table::new(),
+            ..Self::default()
         }
+    }
+
+    /// The same trusted as `other` is, which is at the same server.
+    #[must_use]
+    pub fn trusted_as(self, other: &Self) -> Self {
+        Self { ca: other.ca.clone(), fingerprint: other.fingerprint.clone(), ..self }
     }
 }
 
@@ -142,6 +155,19 @@ mod tests {
         assert_eq!(context.refresh_at, Some(WallTime(3000)));
         let over = Context::logged_in("s".into(), login, WallTime(5000));
         assert_eq!(over.refresh_at, Some(WallTime(5000)));
+    }
+
+    #[test]
+    fn trust_is_kept_where_it_is_and_replaced_with_the_server() {
+        let known = Context { ca: Some("PEM".into()), fingerprint: Some("sha256:00".into()), ..context("https://a") };
+        let fresh = context("https://a").trusted_as(&known);
+        assert_eq!(fresh, known);
+        let mut file = ContextFile::default();
+        file.upsert("a", known);
+        file.upsert("a", context("http://127.0.0.1:8080"));
+        assert_eq!(file.contexts["a"].fingerprint, None);
+        let text = toml::to_string(&file).expect("TOML");
+        assert!(!text.contains("ca =") && !text.contains("fingerprint"), "{text}");
     }
 
     #[test]

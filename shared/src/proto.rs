@@ -18,5 +18,5 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 pub mod seed {
     tonic::include_proto!("cluster");
 
-    pub use crate::seed_task::{Task, TaskFields};
+    pub use crate::seed_task::Task;
 }

@@ -85,7 +85,7 @@ pub fn known_by(chain: &[CertificateDer<'_>]) -> Option<Fingerprint> {
     let signed_itself = chain.iter().find(|certificate| {
         x509_parser::parse_x509_certificate(certificate).is_ok_and(|(_, parsed)| parsed.subject() == parsed.issuer())
     });
-    signed_itself.or(chain.first()).map(|certificate| Fingerprint::of(certificate))
+    signed_itself.or_else(|| chain.first()).map(|certificate| Fingerprint::of(certificate))
 }
 
 /// Trusts whoever shows the certificate with one fingerprint: the server itself, which may then have any name, or the
@@ -231,7 +231,8 @@ mod tests {
         let ours = chain(&["box"]);
         let curious = Pinned::new(None);
         let name = ServerName::try_from("box").expect("a name");
-        let verified = curious.verify_server_cert(&ours.leaf, &[ours.root.clone()], &name, &[], UnixTime::now());
+        let verified =
+            curious.verify_server_cert(&ours.leaf, std::slice::from_ref(&ours.root), &name, &[], UnixTime::now());
         assert!(verified.is_err());
         assert_eq!(curious.shown(), Some(Fingerprint::of(&ours.root)));
         assert_eq!(known_by(std::slice::from_ref(&ours.leaf)), Some(Fingerprint::of(&ours.leaf)));

@@ -11,9 +11,9 @@ use crate::time::WallTime;
 use crate::worker::{Usage, WorkerProtocol, WorkerState};
 
 pub use account::{
-    CreateTokenRequest, CreateUserRequest, InviteRequest, InviteView, KeysView, LoginRequest, LoginView, LogoutRequest,
-    MeView, NewTokenView, PasswordRequest, RefreshRequest, RegisterRequest, SetupRequest, TokenListView, TokenView,
-    UpdateUserRequest, UserListView, UserView,
+    AuthorityView, CreateTokenRequest, CreateUserRequest, InviteRequest, InviteView, KeysView, LoginRequest, LoginView,
+    LogoutRequest, MeView, NewTokenView, PasswordRequest, RefreshRequest, RegisterRequest, SetupRequest, TokenListView,
+    TokenView, UpdateUserRequest, UserListView, UserView,
 };
 pub use admission::{
     ApproveWorkerRequest, CreateWorkerTokenRequest, NewWorkerTokenView, PendingWorkerListView, PendingWorkerView,

@@ -51,8 +51,8 @@ fn main() {
         let master = Master::start(directory.path(), &Default::default()).await;
         let engine: Arc<dyn Runtime> = Arc::new(FakeRuntime::default());
         for number in 1..=WORKERS {
-            let config =
-                worker_config(directory.path(), number, master.grpc_address(), master.worker_token_file(), AMPLE);
+            let join = master.api().join_token().await;
+            let config = worker_config(directory.path(), number, master.grpc_address(), &join, AMPLE);
             tokio::spawn(cloudaid::worker::run_with(engine.clone(), config, CancellationToken::new()));
         }
         while master.api().status().await.expect("a status").active_workers as usize != WORKERS {

@@ -9,8 +9,8 @@ use shared::error::{ApiError, ErrorBody};
 use shared::role::Role;
 use shared::submit::SubmitRequest;
 use shared::view::{
-    CreateUserRequest, FileListView, LoginRequest, LoginView, StatusView, SubmitLineView, SubmitView, TaskListView,
-    TaskView, UserView, WorkerListView, WorkerView,
+    CreateUserRequest, CreateWorkerTokenRequest, FileListView, LoginRequest, LoginView, NewWorkerTokenView, StatusView,
+    SubmitLineView, SubmitView, TaskListView, TaskView, UserView, WorkerListView, WorkerView,
 };
 use shared::worker::WorkerState;
 
@@ -133,6 +133,16 @@ impl Api {
     /// See [`Failure`].
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + Sync)) -> Result<T, Failure> {
         parse(&self.send(self.request(Method::POST, path).json(body)).await?)
+    }
+
+    /// Lets one worker join, within a quarter of an hour.
+    ///
+    /// # Panics
+    /// When the master makes none.
+    pub async fn join_token(&self) -> String {
+        let request = CreateWorkerTokenRequest::default();
+        let made: NewWorkerTokenView = self.post("/api/worker-tokens", &request).await.expect("a join token");
+        made.token
     }
 
     /// Whether the master says that it is ready.

@@ -57,7 +57,8 @@ impl Cluster {
             let status = self.api().status().await.expect("the status of the cluster");
             self.containers = Some(Containers::of(status.cluster_id));
         }
-        self.workers.push(Worker::start(&self.master, &self.dir.path().join(name), name, options));
+        let worker = Worker::start(&self.master, &self.dir.path().join(name), name, options).await;
+        self.workers.push(worker);
         self.api().worker_is(PATIENCE, name, WorkerState::Active).await;
     }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloudaid::config::{
-    CapacityOverrides, FileSettings, LeaseSettings, MasterConfig, Registration, WorkerConfig, WorkerToken,
+    CapacityOverrides, FileSettings, JoinFrom, LeaseSettings, MasterConfig, Registration, Secret, TlsSettings,
+    WorkerConfig,
 };
 use cloudaid::master::{MasterError, Started};
 use cloudaid::runtime::Runtime;
@@ -54,15 +55,16 @@ impl Embedded {
         let config = master_config(directory.path().join("master"));
         let master = tokio::spawn(cloudaid::master::run(config, sender, shutdown.clone()));
         let started: Started = started.await.expect("the master starts");
+        let token = started.admin.expect("a login").token;
+        let url = format!("http://{}", started.http);
+        let api = Api::new(url.clone(), token.clone());
         for number in 1..=workers {
-            let token_file = started.worker_token_file.clone();
-            let config = worker_config(directory.path(), number, started.grpc, token_file, capacity);
+            let join = api.join_token().await;
+            let config = worker_config(directory.path(), number, started.grpc, &join, capacity);
             let engine: Arc<dyn Runtime> = Arc::<R>::clone(engine);
             let shutdown = shutdown.clone();
             tokio::spawn(async move { cloudaid::worker::run_with(engine, config, shutdown).await });
         }
-        let token = started.admin.expect("a login").token;
-        let url = format!("http://{}", started.http);
         let cluster = Self { directory, url, token, client: reqwest::Client::new(), shutdown, master };
         cluster.wait_for("all workers", |status| status.active_workers as usize == workers).await;
         cluster
@@ -185,7 +187,12 @@ fn master_config(data_dir: PathBuf) -> MasterConfig {
             input_retention: None,
             quota: FileUsage { bytes: u64::MAX, files: u64::MAX },
         },
+        tls: TlsSettings { http: false, own: None, names: Vec::new() },
+        worker_certificate_ttl: Duration::from_secs(24 * 3600),
+        allow_plaintext_workers: false,
+        open_admission: false,
         bootstrap_admin: true,
+        bootstrap_worker: None,
     }
 }
 
@@ -198,17 +205,18 @@ pub fn worker_config(
     directory: &Path,
     number: usize,
     grpc: impl std::fmt::Display,
-    token_file: PathBuf,
+    join_token: &str,
     overrides: CapacityOverrides,
 ) -> WorkerConfig {
     WorkerConfig {
-        masters: vec![format!("http://{grpc}")],
+        masters: vec![grpc.to_string()],
         name: format!("worker-{number}").parse().expect("a name"),
         data_dir: directory.join(format!("worker-{number}")),
-        token: WorkerToken::File(token_file),
+        join: Some(JoinFrom::Inline(Secret::new(join_token))),
         docker_host: None,
         overrides,
         labels: Default::default(),
         advertise: None,
+        seed: None,
     }
 }

@@ -133,10 +133,4 @@ impl Master {
     pub fn data_dir(&self) -> &Path {
         &self.data_dir
     }
-
-    /// What lets a worker join.
-    #[must_use]
-    pub fn worker_token_file(&self) -> PathBuf {
-        self.data_dir.join("worker.token")
-    }
 }

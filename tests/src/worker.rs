@@ -44,15 +44,15 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker for `master` with its data below `dir`. Does not wait until it is registered.
-    #[must_use]
-    pub fn start(master: &Master, dir: &Path, name: &str, options: &WorkerOptions) -> Self {
+    /// Starts a worker for `master` with its data below `dir` and a join token of its own. Does not wait until it is
+    /// registered.
+    pub async fn start(master: &Master, dir: &Path, name: &str, options: &WorkerOptions) -> Self {
         let data_dir = dir.join("data");
         let flags = [
             ("--master", master.grpc_address()),
             ("--name", name.to_owned()),
             ("--data-dir", data_dir.display().to_string()),
-            ("--token-file", master.worker_token_file().display().to_string()),
+            ("--join", master.api().join_token().await),
             ("--docker-host", docker::host()),
             ("--cpu", options.cpu.clone()),
             ("--memory", options.memory.clone()),

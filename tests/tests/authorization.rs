@@ -108,7 +108,9 @@ async fn state(admin: &Api) -> Value {
     for moving in ["leases", "links", "ledger"] {
         object.remove(moving);
     }
-    for path in ["/api/tasks?limit=1000", "/api/inputs?user=ann&limit=1000", "/api/users", "/api/workers"] {
+    for path in
+        ["/api/tasks?limit=1000", "/api/inputs?user=ann&limit=1000", "/api/users", "/api/workers", "/api/worker-tokens"]
+    {
         let mut list: Value = admin.get(path).await.expect("a list");
         for worker in list["workers"].as_array_mut().into_iter().flatten() {
             worker.as_object_mut().expect("a worker").retain(|field, _| field == "worker_id" || field == "labels");
@@ -134,11 +136,20 @@ async fn call(api: &Api, method: &Method, path: &str, body: &Value) -> u16 {
 }
 
 /// What an operation is about: something of ann's, fresh, so that whoever may change it can.
-async fn something_of(ann: &Api, Operation { method, path, .. }: &Operation, of_input: bool) -> String {
+async fn something_of(admin: &Api, ann: &Api, Operation { method, path, .. }: &Operation, of_input: bool) -> String {
     match path.as_str() {
+        "/api/workers/{id}" if method == "DELETE" => {
+            let worker = json!({"worker_id": format!("w{}", rand::random::<u32>()), "address": "10.0.0.1:50052"});
+            let registered: Value = admin.post("/api/workers", &worker).await.expect("registered");
+            registered["worker_id"].as_str().expect("a name").to_owned()
+        }
+        "/api/worker-tokens/{id}" => {
+            let made: Value = admin.post("/api/worker-tokens", &json!({})).await.expect("a token");
+            made["token_id"].as_str().expect("an id").to_owned()
+        }
         path if path.starts_with("/api/files/{id}") && of_input => input(ann).await,
         "/api/tokens/{id}" => token(ann, Role::ReadOnly).await.view.token_id.to_string(),
-        "/api/workers/{id}" | "/telemetry/{id}" => "worker-1".to_owned(),
+        "/api/workers/{id}" | "/api/workers/{id}/approve" | "/telemetry/{id}" => "worker-1".to_owned(),
         path if path.contains("{id}") => {
             let waiting =
                 matches!((method.as_str(), path), ("PATCH", "/api/tasks/{id}") | (_, "/api/tasks/{id}/cancel"));
@@ -190,7 +201,7 @@ async fn everybody_gets_what_is_theirs_and_nothing_else() {
         for (of_input, Caller { name, api, role, sees }) in
             kinds.iter().flat_map(|of_input| callers.iter().map(move |caller| (*of_input, caller)))
         {
-            let id = something_of(&ann, operation, of_input).await;
+            let id = something_of(&admin, &ann, operation, of_input).await;
             let url = path.replace("{id}", &id).replace("{name}", "ann").replace("{path}", "result.txt");
             let before = state(&admin).await;
             let status = call(api, method, &format!("{url}?{query}"), &operation.body()).await;
@@ -206,7 +217,8 @@ async fn everybody_gets_what_is_theirs_and_nothing_else() {
             if expected.is_empty() {
                 // Wrong passwords and unknown fields come after that.
                 let is_refused = matches!(status, 403 | 404) || status == 401 && least.is_some();
-                let about_nothing = path == "/api/tasks/wait";
+                // Nobody waits to be let in.
+                let about_nothing = matches!(path.as_str(), "/api/tasks/wait" | "/api/workers/{id}/approve");
                 assert!(!is_refused || about_nothing, "{method} {path} by {name}: {status}");
             } else {
                 assert!(expected.contains(&status), "{method} {path} by {name}: {status} instead of {expected:?}");

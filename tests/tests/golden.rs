@@ -21,6 +21,7 @@ macro_rules! scripts {
 
 scripts!(
     admin,
+    approve,
     audit,
     cancel,
     completions,
@@ -57,6 +58,7 @@ scripts!(
     task_files,
     usage,
     tokens,
+    unregister,
     users,
     version,
     wait,
@@ -64,6 +66,7 @@ scripts!(
     watch,
     whoami,
     why,
+    worker_token,
     workers,
 );
 
@@ -102,8 +105,8 @@ async fn every_command_has_a_script() {
         let has = |what: &dyn Fn(&str, &[String]) -> bool| own.iter().any(|(line, answer)| what(line, answer));
         let works = |answer: &[String]| answer.last().is_some_and(|last| !last.starts_with("? "));
         assert!(has(&|_, answer| answer.last().is_some_and(|last| last == "? 2")), "{name}: no wrong call");
-        // A screen has no other form, and needs a terminal: `e2e_terminal`.
-        if command != "watch" {
+        // A screen has no other form, and needs a terminal: `e2e_terminal`. Who can be approved is no program of ours.
+        if !["watch", "approve"].contains(&command.as_str()) {
             assert!(has(&|line, answer| line.contains("-o json") && works(answer)), "{name}: no JSON");
             let is_table = |line: &str| !line.contains(" -o ") && !line.contains(" -q");
             assert!(has(&|line, answer| is_table(line) && works(answer)), "{name}: no table");

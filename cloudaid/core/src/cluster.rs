@@ -222,6 +222,12 @@ impl Cluster {
         self.join_tokens.values().rev().filter(move |token| token.is_good(now))
     }
 
+    /// Whether there is a join token with this secret, good or not.
+    #[must_use]
+    pub fn knows_join_token(&self, id: TokenId, digest: &[u8; 32]) -> bool {
+        self.join_tokens.get(&id).is_some_and(|token| token.digest == *digest)
+    }
+
     /// The workers that wait to be let in, by name.
     pub fn pending_workers(&self) -> impl Iterator<Item = &PendingRecord> {
         self.pending.values()

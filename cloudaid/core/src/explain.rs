@@ -206,7 +206,7 @@ fn hint(reasons: &[ReasonView], can_never_run: bool) -> String {
             .to_owned();
     }
     match reasons.first().map(|reason| reason.code.as_str()) {
-        Some("no_workers") => "start one: `cloudaid worker --master ADDR --name NAME --token-file FILE`".to_owned(),
+        Some("no_workers") => "let one join: `cloudctl worker-token create`".to_owned(),
         Some("array_limit") => "the next one starts when one of them ends".to_owned(),
         Some("draining") => "it runs after the next start of the master".to_owned(),
         Some("worker_inactive") => "see whether `cloudaid worker` runs there and reaches the master".to_owned(),

@@ -1,5 +1,7 @@
 //! From what was found to the typed configuration of a role.
 
+use shared::worker::WorkerProtocol;
+
 use super::check::Check;
 use super::layers::Layers;
 use super::problem::ConfigError;
@@ -46,7 +48,13 @@ impl Settings {
     pub fn worker(&self) -> Result<(LogSettings, WorkerConfig), ConfigError> {
         self.check(Role::Worker, |check| {
             let data_dir = check.path(&table::WORKER_DATA_DIR);
-            let masters = check.required(&table::WORKER_MASTER, "give --master HOST:PORT", parse::masters);
+            let masters = match check.protocol() {
+                // Its master finds it.
+                Some(WorkerProtocol::Seed) => Some(Vec::new()),
+                Some(WorkerProtocol::Session) | None => {
+                    check.required(&table::WORKER_MASTER, "give --master HOST:PORT", parse::masters)
+                }
+            };
             check.worker(data_dir, masters)
         })
     }

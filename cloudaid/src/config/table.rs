@@ -249,6 +249,10 @@ settings! {
         "What lets the worker join a cluster, from `cloudctl worker-token create`; not needed any more once it has joined");
     JOIN_FILE: row("worker.join_file", "CLOUDAI_JOIN_FILE", "join-file", One("FILE"), WORKER, Unset,
         "A file with that token");
+    WORKER_PROTOCOL: row("worker.protocol", "CLOUDAI_WORKER_PROTOCOL", "protocol", One("session|seed"), WORKER,
+        Text("session"), "How the worker talks with its master: it dials it (session), or waits for a master of the first generation (seed)");
+    WORKER_LISTEN: row("worker.listen", "CLOUDAI_WORKER_LISTEN", "listen", One("ADDR"), WORKER, Text("0.0.0.0:50052"),
+        "Where a master of the first generation reaches the worker, with `seed`");
     DOCKER_HOST: row("worker.docker_host", "CLOUDAI_DOCKER_HOST", "docker-host", One("URL"), WORKER | DEV,
         Borrowed("DOCKER_HOST", "unix:///var/run/docker.sock"), "The socket of the container engine");
     CPU: row("worker.cpu", "CLOUDAI_CPU", "cpu", One("CORES"), WORKER | DEV, Unset,

@@ -30,8 +30,9 @@ impl Service {
         let worker: WorkerId = request.worker_id.parse().map_err(|error| invalid(format!("worker_id: {error}")))?;
         let token: JoinToken = request.token.parse().map_err(|_| invalid(format!("token: {}", JoinToken::FORM)))?;
         let key = public_key(&request.csr)?;
-        // Never 0 in its first byte: serial numbers lose leading zeros.
-        let identity = IdentityId(rand::random_range(1 << 56..1 << 63));
+        // It becomes half of a serial number, which is never negative.
+        let identity = IdentityId(rand::random_range(1..1 << 63));
+        self.state.cluster.check_join_token(token.id, token.digest()).await?;
         let joining = Joining { token: token.id, digest: token.digest(), worker: worker.clone(), key, identity };
         let identity = self.state.cluster.join_worker(joining).await?;
         self.credentials(&worker, identity.id, &request.csr)

@@ -8,12 +8,13 @@ use shared::submit::{SubmitRequest, TaskEdit};
 use shared::task::TaskState;
 use shared::time::WallTime;
 use shared::view::{
-    AuditListView, CancelView, CreateTokenRequest, CreateUserRequest, DryRunView, FileListView, HealthView,
-    InternalStateView, InviteRequest, InviteView, KeysView, LogSearchView, LoginRequest, LoginView, LogoutRequest,
-    MeView, NewTokenView, PasswordRequest, QueueView, ReadyView, RefreshRequest, RegisterRequest, RepairView,
-    RetryRequest, SetupRequest, ShutdownRequest, ShutdownView, StatusView, SubmitLineView, SubmitView, TaskCounts,
-    TaskListView, TaskView, TelemetryView, TokenListView, UpdateUserRequest, UserListView, UserView, WaitRequest,
-    WaitView, WhyView, WorkerListView, WorkerView,
+    ApproveWorkerRequest, AuditListView, AuthorityView, CancelView, CreateTokenRequest, CreateUserRequest,
+    CreateWorkerTokenRequest, DryRunView, FileListView, HealthView, InternalStateView, InviteRequest, InviteView,
+    KeysView, LogSearchView, LoginRequest, LoginView, LogoutRequest, MeView, NewTokenView, NewWorkerTokenView,
+    PasswordRequest, PendingWorkerListView, QueueView, ReadyView, RefreshRequest, RegisterRequest,
+    RegisterWorkerRequest, RepairView, RetryRequest, SetupRequest, ShutdownRequest, ShutdownView, StatusView,
+    SubmitLineView, SubmitView, TaskCounts, TaskListView, TaskView, TelemetryView, TokenListView, UpdateUserRequest,
+    UserListView, UserView, WaitRequest, WaitView, WhyView, WorkerListView, WorkerTokenListView, WorkerView,
 };
 
 mod of_files;
@@ -21,8 +22,8 @@ mod of_files;
 use super::describe::{BYTES, Doc, bytes, doc, one_of, pattern, switch, text, whole};
 use super::routes::{Listed, Right, Routes};
 use super::{
-    Shared, audit, auth, cluster, docs, events, files, follow, health, log_search, logs, metrics, submit, tasks,
-    telemetry, tokens, users, workers,
+    Shared, admission, audit, auth, cluster, docs, events, files, follow, health, log_search, logs, metrics, submit,
+    tasks, telemetry, tokens, users, workers,
 };
 
 const OK: StatusCode = StatusCode::OK;
@@ -86,6 +87,9 @@ fn auth_paths(routes: Routes) -> Routes {
             .about("What the present key has signed stays good; what the one before it has signed does not.")
             .answers::<KeysView>(OK, "The keys from now on")
             .refused(&[Conflict]))
+        .post("/api/auth/authority/rotate", Administer, admission::rotate_authority, doc("Sign certificates with a new authority")
+            .about("The one before it is believed until nobody has a certificate of it that may be renewed.")
+            .answers::<AuthorityView>(OK, "The authority from now on"))
 }
 
 fn people_paths(routes: Routes) -> Routes {
@@ -292,8 +296,9 @@ fn public_paths(routes: Routes) -> Routes {
 }
 
 fn worker_paths(routes: Routes) -> Routes {
-    use ErrorCode::WorkerNotFound;
-    use Right::Look;
+    use ErrorCode::{Conflict, NotFound, ResourceExhausted, WorkerNotFound};
+    use Right::{Administer, Look};
+    let worker = |doc: Doc| doc.path_of::<WorkerId>("id", "The worker").refused(&[WorkerNotFound]);
     routes
         .get(
             "/telemetry",
@@ -317,6 +322,65 @@ fn worker_paths(routes: Routes) -> Routes {
             Look,
             metrics::render,
             doc("Figures for Prometheus").answers_as(OK, metrics::KIND, text(), "Its text format 0.0.4"),
+        )
+        .post(
+            "/api/workers",
+            Administer,
+            admission::register,
+            doc("Register a worker of the first generation")
+                .about("The master dials it from then on. Workers of today join with a token.")
+                .body::<RegisterWorkerRequest>()
+                .answers::<WorkerView>(CREATED, "It is registered")
+                .refused(&[Conflict]),
+        )
+        .delete(
+            "/api/workers/{id}",
+            Administer,
+            admission::unregister,
+            worker(doc("Take a worker out of the cluster"))
+                .about("Its certificate is worth nothing from then on; what it ran runs elsewhere.")
+                .done(NO_CONTENT, "It is no more"),
+        )
+        .post(
+            "/api/workers/{id}/approve",
+            Administer,
+            admission::approve,
+            worker(doc("Let a worker in that waits"))
+                .maybe_body::<ApproveWorkerRequest>()
+                .answers::<WorkerView>(OK, "It is registered")
+                .refused(&[Conflict]),
+        )
+        .get(
+            "/api/pending-workers",
+            Administer,
+            admission::list_pending,
+            doc("List workers that wait to be let in").answers::<PendingWorkerListView>(OK, "The workers"),
+        )
+        .get(
+            "/api/worker-tokens",
+            Administer,
+            admission::list_tokens,
+            doc("List join tokens")
+                .about("Those that can still be used. The tokens themselves are not kept.")
+                .answers::<WorkerTokenListView>(OK, "The tokens"),
+        )
+        .post(
+            "/api/worker-tokens",
+            Administer,
+            admission::create_token,
+            doc("Make a token for workers to join with")
+                .body::<CreateWorkerTokenRequest>()
+                .answers::<NewWorkerTokenView>(CREATED, "The token, shown only now")
+                .refused(&[ResourceExhausted]),
+        )
+        .delete(
+            "/api/worker-tokens/{id}",
+            Administer,
+            admission::revoke_token,
+            doc("End a join token")
+                .path_of::<TokenId>("id", "The token")
+                .done(NO_CONTENT, "It works no longer")
+                .refused(&[NotFound]),
         )
         .get("/api/workers", Look, workers::list, doc("List workers").answers::<WorkerListView>(OK, "The workers"))
         .get(

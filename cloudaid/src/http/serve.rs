@@ -12,6 +12,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
+use rustls::ServerConfig;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,6 +22,7 @@ use tower::ServiceExt;
 use super::patient::Patient;
 use super::peer::Peer;
 use crate::connections::{Connections, Place, Stranger};
+use crate::tls::connection::{self, Connection};
 
 /// How long a client may take for the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,11 +37,16 @@ const KEEP_ALIVE_EVERY: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// What is under way at a shutdown gets this long to end.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
+/// The answer to whoever speaks plaintext where TLS is spoken.
+const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: 116\r\n\
+connection: close\r\n\r\n{\"error\":{\"code\":\"invalid_argument\",\"message\":\"this port speaks TLS only\",\
+\"hint\":\"use https:// instead of http://\"}}";
 /// When accepting fails, for example for want of file descriptors, others must close first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `router` until `shutdown` is cancelled and what was under way has ended, or had its time.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
+/// Serves `router` until `shutdown` is cancelled and what was under way has ended, or had its time: over TLS, where there
+/// is any.
+pub async fn serve(listener: TcpListener, tls: Option<Arc<ServerConfig>>, router: Router, shutdown: CancellationToken) {
     let room = Connections::new();
     let connections = TaskTracker::new();
     loop {
@@ -47,9 +55,14 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: Cancellation
             () = shutdown.cancelled() => break,
         };
         let Some((stream, peer, place)) = accepted else { continue };
-        let (router, shutdown) = (router.clone(), shutdown.clone());
+        let (tls, router, shutdown) = (tls.clone(), router.clone(), shutdown.clone());
         connections.spawn(async move {
-            let connection = serve_connection(stream, peer, place.stranger(), router, shutdown);
+            let connection = async {
+                // Without it small answers wait for the acknowledgement of the last one. It fails only if the peer is gone.
+                let _ = stream.set_nodelay(true);
+                let Some(stream) = shake_hands(stream, tls).await else { return };
+                serve_connection(stream, peer, place.stranger(), router, shutdown).await;
+            };
             tokio::select! {
                 () = connection => {}
                 () = place.evicted() => {}
@@ -74,15 +87,30 @@ async fn accept(listener: &TcpListener, connections: &Connections) -> Option<(Tc
     }
 }
 
+/// The connection as it is to be served; none: it is not.
+async fn shake_hands(stream: TcpStream, tls: Option<Arc<ServerConfig>>) -> Option<Connection> {
+    let Some(tls) = tls else { return Some(Connection::Plain(stream)) };
+    match connection::accept(stream, tls).await {
+        Ok(encrypted @ Connection::Tls(_)) => Some(encrypted),
+        Ok(Connection::Plain(mut stream)) => {
+            // What it has asked for may hold a secret, and is not even read. It is told what to do, if it listens.
+            let _ = tokio::time::timeout(HEADER_TIMEOUT, stream.write_all(SPEAK_TLS)).await;
+            None
+        }
+        Err(error) => {
+            tracing::debug!(%error, "a connection was not made");
+            None
+        }
+    }
+}
+
 async fn serve_connection(
-    stream: TcpStream,
+    stream: Connection,
     peer: Peer,
     stranger: Stranger,
     router: Router,
     shutdown: CancellationToken,
 ) {
-    // Without it small answers wait for the acknowledgement of the last one. It fails only if the peer is gone.
-    let _ = stream.set_nodelay(true);
     let has_asked = Arc::new(AtomicBool::new(false));
     let asked = has_asked.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
@@ -147,7 +175,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
 #[cfg(test)]
 mod tests {
     use axum::routing::get;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncReadExt;
 
     use super::*;
 
@@ -162,7 +190,7 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         let shutdown = CancellationToken::new();
         let router = Router::new().route("/", get(|| async { "hello" }));
-        let server = tokio::spawn(serve(listener, router, shutdown.clone()));
+        let server = tokio::spawn(serve(listener, None, router, shutdown.clone()));
         Bench { address, shutdown, server }
     }
 
@@ -187,6 +215,15 @@ mod tests {
         tokio::time::timeout(SHUTDOWN_GRACE / 2, bench.server).await.expect("in time").expect("no panic");
         drop(idle);
         assert!(TcpStream::connect(bench.address).await.is_err());
+    }
+
+    #[test]
+    fn the_answer_to_plaintext_is_what_it_says_it_is() {
+        let text = std::str::from_utf8(SPEAK_TLS).expect("text");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a body");
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{head}");
+        let error: shared::error::ErrorBody = serde_json::from_str(body).expect("the shape of an error");
+        assert!(error.error.hint.contains("https://"));
     }
 
     #[tokio::test]

@@ -42,6 +42,13 @@ impl Answer {
     }
 }
 
+fn tls(data_dir: &std::path::Path) -> ServerTls {
+    let day = std::time::Duration::from_secs(24 * 3600);
+    let cluster = "01arz3ndektsv4rrffq69g5fav".parse().expect("an id");
+    let authority = crate::tls::authority::Authority::open(data_dir, cluster, &[], day).expect("an authority");
+    ServerTls::new(authority, None).expect("TLS")
+}
+
 impl Bench {
     fn new() -> Self {
         Self::with(Site::default())
@@ -69,6 +76,8 @@ impl Bench {
             logs,
             inputs: Inputs::new(cluster.clone(), files.clone()),
             files,
+            tls: tls(directory.path()),
+            grpc: "127.0.0.1:50051".parse().expect("an address"),
             site,
             access_log: false,
             load: Default::default(),
@@ -76,6 +85,7 @@ impl Bench {
             specification: Default::default(),
             shutdown: CancellationToken::new(),
         };
+        let state = Arc::new(state);
         Self { router: router(Arc::clone(&state)), state, _directory: directory }
     }
 

@@ -8,14 +8,21 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use cloudaid_core::admission::JoinTokenRecord;
+use shared::error::{ApiError, ErrorCode};
 use shared::id::{TokenId, UserName};
 use shared::tls::Fingerprint;
+use shared::view::CreateWorkerTokenRequest;
 use ulid::Ulid;
 
 use crate::clock;
 
-/// How long one is good if nobody says.
+/// How long one is good if nobody says, and at the most: whoever finds it later finds nothing.
 pub const TTL: Duration = Duration::from_secs(15 * 60);
+const TTL_MAX: Duration = Duration::from_secs(24 * 3600);
+/// How many workers can join with one, at the most.
+const USES_MAX: u32 = 10_000;
+/// The longest name of a pool.
+const POOL_LIMIT: usize = 63;
 /// What they begin with, so that scanners find them where they should not be.
 const PREFIX: &str = "cloudai-join_";
 
@@ -87,6 +94,46 @@ pub fn make(
         expires_at: created_at + TTL,
     };
     Made { token, record: change(record) }
+}
+
+/// A new token as an admin wants it.
+///
+/// # Errors
+/// It would be good for too long, for too many, or for a pool that cannot be a label.
+pub fn requested(
+    fingerprint: Fingerprint,
+    created_by: UserName,
+    request: CreateWorkerTokenRequest,
+) -> Result<Made, ApiError> {
+    let CreateWorkerTokenRequest { name, pool, ttl_seconds, uses } = request;
+    let refuse = |message: String, hint: &str| Err(ApiError::new(ErrorCode::InvalidArgument, message, hint));
+    let ttl = ttl_seconds.map_or(TTL, Duration::from_secs);
+    if ttl.is_zero() || ttl > TTL_MAX {
+        return refuse(format!("ttl_seconds: must be 1 to {}", TTL_MAX.as_secs()), "leave it out for 15 minutes");
+    }
+    let uses = uses.unwrap_or(1);
+    if uses == 0 || uses > USES_MAX {
+        return refuse(format!("uses: must be 1 to {USES_MAX}"), "leave it out for one");
+    }
+    if name.is_some() && uses > 1 {
+        return refuse("uses: only one worker can have the name".to_owned(), "leave out `uses`, or `name`");
+    }
+    if let Some(pool) = &pool
+        && let Some(character) = pool.chars().find(|&c| !c.is_ascii_alphanumeric() && !"-_.".contains(c))
+    {
+        let message = format!("pool: {:?} cannot stand in it", character);
+        return refuse(message, "give letters, digits, `-`, `_` and `.`");
+    }
+    if pool.as_ref().is_some_and(|pool| pool.is_empty() || pool.len() > POOL_LIMIT) {
+        return refuse(format!("pool: must have 1 to {POOL_LIMIT} characters"), "leave it out for none");
+    }
+    Ok(make(fingerprint, created_by, |record| JoinTokenRecord {
+        name,
+        pool: pool.map(Into::into),
+        uses_left: uses,
+        expires_at: record.created_at + ttl,
+        ..record
+    }))
 }
 
 impl fmt::Debug for JoinToken {

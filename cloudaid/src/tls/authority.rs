@@ -290,7 +290,8 @@ impl Present {
         let path = directory.join("authority.pem");
         let broken = |problem: String| AuthorityError::Broken { path: path.clone(), problem };
         let certificate = CertificateDer::from_pem_slice(text.as_bytes()).map_err(|error| broken(error.to_string()))?;
-        let key = KeyPair::from_pem(text).map_err(|error| broken(error.to_string()))?;
+        let key = PrivateKeyDer::from_pem_slice(text.as_bytes()).map_err(|error| broken(error.to_string()))?;
+        let key = KeyPair::try_from(&key).map_err(|error| broken(error.to_string()))?;
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(|error| broken(error.to_string()))?;
         let pem = text.split_inclusive(END).next().unwrap_or_default().to_owned();
         let retired = Retired::read(&directory.join("retired.pem"))?;

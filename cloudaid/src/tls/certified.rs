@@ -32,11 +32,17 @@ impl Certified {
         let names = parsed.subject_alternative_name().ok()??;
         let [GeneralName::URI(name)] = names.value.general_names.as_slice() else { return None };
         let worker = name.strip_prefix(&format!("spiffe://{cluster}/worker/"))?.parse().ok()?;
-        let serial = parsed.raw_serial();
-        let first = serial.len().checked_sub(SERIAL_BYTES)?;
-        let identity = IdentityId(u64::from_be_bytes(serial[first..first + 8].try_into().ok()?));
+        let identity = IdentityId(identity(parsed.raw_serial())?);
         Some(Self { worker, identity, expires_at: expiry(certificate)? })
     }
+}
+
+/// The first half of a serial number, which is written without leading zeros, and with one before a byte above 127.
+fn identity(serial: &[u8]) -> Option<u64> {
+    let written = serial.strip_prefix(&[0]).filter(|rest| rest.len() == SERIAL_BYTES).unwrap_or(serial);
+    let mut whole = [0; SERIAL_BYTES];
+    whole[SERIAL_BYTES.checked_sub(written.len())?..].copy_from_slice(written);
+    Some(u64::from_be_bytes(whole[..8].try_into().ok()?))
 }
 
 /// When a certificate runs out.

@@ -143,7 +143,7 @@ impl ServerTls {
         }
     }
 
-    fn look(&self) -> Result<(), TlsError> {
+    pub(super) fn look(&self) -> Result<(), TlsError> {
         let inner = &self.inner;
         if inner.authority.is_ageing() {
             self.rotate()?;

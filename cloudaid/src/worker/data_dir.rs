@@ -7,6 +7,7 @@
 //! runs/<task>.<index>-<attempt>/output
 //! runs/<task>.<index>-<attempt>/input  the id of the input that the run reads
 //! inputs/<input>  see `inputs.rs`
+//! seed/           see `seed/ledger.rs`
 //! ```
 
 use std::collections::BTreeSet;
@@ -188,7 +189,7 @@ impl DataDir {
 }
 
 /// What stands in a directory, which need not be there.
-fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(directory) {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -226,7 +227,7 @@ fn read_identity(path: &Path) -> Result<Option<Identity>, WorkerError> {
     identity.map(Some).map_err(|error| WorkerError::Unreadable { path: path.to_owned(), problem: error.to_string() })
 }
 
-fn remove_tree(path: &Path) -> io::Result<()> {
+pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

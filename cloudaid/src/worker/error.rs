@@ -1,6 +1,7 @@
 //! Why a worker stops, and what to do about it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use shared::id::{ClusterId, WorkerId};
@@ -49,6 +50,22 @@ pub enum WorkerError {
         ours: ClusterId,
         /// The cluster of the master.
         theirs: ClusterId,
+    },
+    /// The data directory is that of a worker which speaks the other protocol.
+    #[error("the data directory {path} belongs to a worker of cluster {cluster}, which does not speak --protocol seed")]
+    OtherProtocol {
+        /// The directory.
+        path: PathBuf,
+        /// The cluster of the data directory.
+        cluster: ClusterId,
+    },
+    /// The address where the master is to reach the worker cannot be listened on.
+    #[error("cannot listen on {address} for the master: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
     },
     /// It has never joined, and has nothing to join with.
     #[error("this worker has not joined a cluster yet, and was given no token to do it with")]
@@ -102,10 +119,14 @@ impl WorkerError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Data { .. } | Self::Unreadable { .. } | Self::Credentials { .. } => 1,
+            Self::Data { .. } | Self::Unreadable { .. } | Self::Credentials { .. } | Self::Listen { .. } => 1,
             Self::NoToken | Self::Token { .. } | Self::Address { .. } => 2,
             Self::Refused { .. } => 4,
-            Self::InUse { .. } | Self::OtherWorker { .. } | Self::OtherCluster { .. } | Self::Protocol { .. } => 6,
+            Self::InUse { .. }
+            | Self::OtherWorker { .. }
+            | Self::OtherCluster { .. }
+            | Self::OtherProtocol { .. }
+            | Self::Protocol { .. } => 6,
         }
     }
 
@@ -126,6 +147,11 @@ impl WorkerError {
             Self::OtherCluster { .. } => {
                 "check --master, or give this worker a new directory for that cluster with --data-dir".to_owned()
             }
+            Self::OtherProtocol { .. } => {
+                "start it without --protocol seed, or give this worker a directory of its own with --data-dir"
+                    .to_owned()
+            }
+            Self::Listen { .. } => "choose another address with --listen, or stop who has it".to_owned(),
             Self::NoToken | Self::Token { .. } => {
                 "make one at the master with `cloudctl worker-token create`, and give it as --join TOKEN".to_owned()
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use shared::id::{AttemptKey, Epoch, Fence};
@@ -17,14 +18,15 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{WorkerError, run_with};
-use crate::config::{CapacityOverrides, Secret, WorkerConfig, WorkerToken};
+use crate::config::{CapacityOverrides, JoinFrom, Secret, WorkerConfig};
+use crate::master::join_token::JoinToken;
 use crate::runtime::fake::{Behaviour, FakeRuntime};
-use master::{CLUSTER, Master, TOKEN, Talk};
+use master::{CLUSTER, Master, Talk};
 
 mod master;
 
 /// No wait for a condition is longer.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(super) const LIMIT: Duration = Duration::from_secs(30);
 
 fn key(index: u32) -> AttemptKey {
     let task = "task-01arz3ndektsv4rrffq69g5fav".parse().expect("an id");
@@ -62,16 +64,21 @@ struct Running {
 }
 
 impl Running {
-    fn start(master: &Master, data_dir: &Path, runtime: &Arc<FakeRuntime>, token: &str) -> Self {
+    fn start(master: &Master, data_dir: &Path, runtime: &Arc<FakeRuntime>) -> Self {
+        Self::start_with(master, data_dir, runtime, Some(&master.token))
+    }
+
+    fn start_with(master: &Master, data_dir: &Path, runtime: &Arc<FakeRuntime>, token: Option<&str>) -> Self {
         let config = WorkerConfig {
             masters: vec![master.address.clone()],
             name: "w1".parse().expect("a name"),
             data_dir: data_dir.to_owned(),
-            token: WorkerToken::Inline(Secret::new(token)),
+            join: token.map(|token| JoinFrom::Inline(Secret::new(token))),
             docker_host: None,
             overrides: CapacityOverrides { cpu_millis: Some(64_000), ..CapacityOverrides::default() },
             labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
             advertise: None,
+            seed: None,
         };
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(run_with(Arc::clone(runtime) as _, config, shutdown.clone()));
@@ -138,7 +145,7 @@ impl Talk {
     }
 }
 
-async fn wait_for(what: &str, condition: impl Fn() -> bool) {
+pub(super) async fn wait_for(what: &str, condition: impl Fn() -> bool) {
     let wait = async {
         while !condition() {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -161,7 +168,7 @@ async fn a_task_runs_from_assignment_to_nothing_left() {
     }));
     let mut master = Master::start().await;
     master.stored.lock().upload_failures = 2;
-    let worker = Running::start(&master, scratch.path(), &runtime, TOKEN);
+    let worker = Running::start(&master, scratch.path(), &runtime);
     let (mut talk, inventory) = master.welcome(|_| Decision::Keep).await;
     assert_eq!(inventory, []);
     talk.say(ToWorker::Assign(vec![assignment(0)]));
@@ -199,7 +206,7 @@ async fn a_silent_task_costs_no_log_message() {
     let scratch = tempfile::tempdir().expect("a directory");
     let runtime = Arc::new(FakeRuntime::with(|_| Behaviour::exit(0)));
     let mut master = Master::start().await;
-    let worker = Running::start(&master, scratch.path(), &runtime, TOKEN);
+    let worker = Running::start(&master, scratch.path(), &runtime);
     let (mut talk, _) = master.welcome(|_| Decision::Keep).await;
     talk.say(ToWorker::Assign(vec![assignment(0)]));
     talk.started().await;
@@ -213,7 +220,7 @@ async fn a_restarted_worker_takes_up_what_runs_and_starts_nothing_twice() {
     let scratch = tempfile::tempdir().expect("a directory");
     let runtime = Arc::new(FakeRuntime::with(|_| Behaviour::endless().printing(LogStream::Stdout, "first\n")));
     let mut master = Master::start().await;
-    let worker = Running::start(&master, scratch.path(), &runtime, TOKEN);
+    let worker = Running::start(&master, scratch.path(), &runtime);
     let (mut talk, _) = master.welcome(|_| Decision::Keep).await;
     talk.say(ToWorker::Assign(vec![assignment(0)]));
     talk.started().await;
@@ -221,7 +228,7 @@ async fn a_restarted_worker_takes_up_what_runs_and_starts_nothing_twice() {
     worker.stop().await;
     assert_eq!(runtime.len(), 1, "the container goes on");
 
-    let worker = Running::start(&master, scratch.path(), &runtime, TOKEN);
+    let worker = Running::start(&master, scratch.path(), &runtime);
     let (mut talk, inventory) = master.welcome(|_| Decision::Keep).await;
     assert_eq!(inventory, [Held { key: key(0), phase: Phase::Running }]);
     assert_eq!(talk.started().await, key(0));
@@ -241,7 +248,7 @@ async fn what_ends_while_the_master_is_away_is_told_when_it_is_back() {
         Behaviour::exit(0).after(Duration::from_millis(300)).printing(LogStream::Stdout, "done\n")
     }));
     let mut master = Master::start().await;
-    let worker = Running::start(&master, scratch.path(), &runtime, TOKEN);
+    let worker = Running::start(&master, scratch.path(), &runtime);
     let (talk, _) = master.welcome(|_| Decision::Keep).await;
     talk.say(ToWorker::Assign(vec![assignment(0), assignment(1)]));
     wait_for("both starts", || runtime.starts().len() == 2).await;
@@ -265,13 +272,52 @@ async fn what_ends_while_the_master_is_away_is_told_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_token_ends_the_worker_with_a_hint() {
+async fn a_token_that_is_not_good_ends_the_worker_with_a_hint() {
     let scratch = tempfile::tempdir().expect("a directory");
     let runtime = Arc::new(FakeRuntime::new());
     let master = Master::start().await;
-    let error = Running::start(&master, scratch.path(), &runtime, "another").ended().await.expect_err("refused");
-    assert_eq!(error.exit_code(), 4);
-    assert!(error.hint().contains("worker.token"), "{}", error.hint());
+    let fingerprint = master.token.parse::<JoinToken>().expect("a token").fingerprint;
+    let guessed = JoinToken::generate(fingerprint).expose();
+    for (token, code) in [(Some(guessed.as_str()), 4), (Some("cloudai-join_x"), 2), (None, 2)] {
+        let ended = Running::start_with(&master, scratch.path(), &runtime, token).ended().await;
+        let error = ended.expect_err("refused");
+        assert_eq!(error.exit_code(), code, "{error}");
+        assert!(error.hint().contains("cloudctl worker-token create"), "{}", error.hint());
+        assert!(!error.to_string().contains(&guessed));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_never_told_to_another_master() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let runtime = Arc::new(FakeRuntime::new());
+    let (ours, other) = (Master::start().await, Master::start().await);
+    let worker = Running::start_with(&other, scratch.path(), &runtime, Some(&ours.token));
+    wait_for("a few tries", || other.handshakes.load(Ordering::Relaxed) >= 2).await;
+    assert_eq!(other.asked.load(Ordering::Relaxed), 0, "it has no trust in that one");
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_joined_needs_no_token_and_renews_in_time() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let runtime = Arc::new(FakeRuntime::with(|_| Behaviour::endless()));
+    let mut master = Master::start_with(Duration::from_secs(3)).await;
+    let worker = Running::start(&master, scratch.path(), &runtime);
+    let (talk, _) = master.welcome(|_| Decision::Keep).await;
+    talk.say(ToWorker::Assign(vec![assignment(0)]));
+    wait_for("two renewals", || master.renewed.load(Ordering::Relaxed) >= 2).await;
+    wait_for("the start", || runtime.starts() == [key(0)]).await;
+    assert!(master.sessions.try_recv().is_err(), "it did not have to connect again");
+    worker.stop().await;
+    // The certificate runs out while nobody is there.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let renewed = master.renewed.load(Ordering::Relaxed);
+    let worker = Running::start_with(&master, scratch.path(), &runtime, None);
+    let (_talk, inventory) = master.welcome(|_| Decision::Keep).await;
+    assert_eq!(inventory.len(), 1);
+    assert!(master.renewed.load(Ordering::Relaxed) > renewed, "before anything else");
+    worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -279,9 +325,9 @@ async fn a_second_worker_on_the_same_directory_is_refused() {
     let scratch = tempfile::tempdir().expect("a directory");
     let runtime = Arc::new(FakeRuntime::new());
     let mut master = Master::start().await;
-    let first = Running::start(&master, scratch.path(), &runtime, TOKEN);
+    let first = Running::start(&master, scratch.path(), &runtime);
     let (_talk, _) = master.welcome(|_| Decision::Keep).await;
-    let error = Running::start(&master, scratch.path(), &runtime, TOKEN).ended().await.expect_err("refused");
+    let error = Running::start(&master, scratch.path(), &runtime).ended().await.expect_err("refused");
     assert!(matches!(error, WorkerError::InUse { .. }), "{error}");
     first.stop().await;
 }
@@ -292,7 +338,7 @@ async fn an_engine_that_does_not_answer_is_waited_for() {
     let runtime = Arc::new(FakeRuntime::new());
     runtime.set_outage(Some("stopped"));
     let mut master = Master::start().await;
-    let worker = Running::start(&master, scratch.path(), &runtime, TOKEN);
+    let worker = Running::start(&master, scratch.path(), &runtime);
     wait_for("a first try", || runtime.calls().info > 0).await;
     assert!(master.sessions.try_recv().is_err(), "no master is bothered before there is an engine");
     runtime.set_outage(None);

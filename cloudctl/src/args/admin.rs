@@ -16,4 +16,7 @@ pub(crate) enum AdminVerb {
     /// Sign tokens with a new key. What the present key has signed stays good; what the one before it has signed does not,
     /// so that doing it twice ends all logins and invitations.
     RotateKeys,
+    /// Sign certificates with a new authority. Workers get new ones by themselves; who trusts the master by the fingerprint of
+    /// its authority needs the new one.
+    RotateCa,
 }

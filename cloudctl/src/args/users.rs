@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use shared::id::TokenId;
+use shared::id::{TokenId, WorkerId};
 use shared::role::Role;
 
 use super::tasks::span;
@@ -81,9 +81,16 @@ pub(crate) struct UserArgs {
     pub(crate) name: String,
 }
 
-/// Arguments of `register`.
+/// Arguments of `register`: of an account, or of a worker.
 #[derive(Debug, Args)]
 pub(crate) struct RegisterArgs {
+    /// A worker of the first generation, by what it calls itself: its host name as a rule.
+    #[arg(value_name = "WORKER", requires = "address",
+        conflicts_with_all = ["username", "password_stdin", "invite_file", "name"])]
+    pub(crate) worker: Option<WorkerId>,
+    /// Where that worker listens.
+    #[arg(value_name = "IP:PORT")]
+    pub(crate) address: Option<String>,
     /// The name to have; asked for if not given.
     #[arg(long, value_name = "USER")]
     pub(crate) username: Option<String>,

@@ -1,4 +1,6 @@
-//! Every request of the admin API that cloudctl makes, in one list.
+//! Every request of the admin API that cloudctl makes, in one list; those about joining workers in [`admission`].
+
+mod admission;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RANGE};

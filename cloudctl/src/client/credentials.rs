@@ -109,7 +109,7 @@ async fn renew_kept<F: Future<Output = Result<LoginView, CtlError>>>(
         return Ok(Some(known));
     }
     let Some(refresh_token) = known.refresh_token.clone() else { return Ok(None) };
-    let fresh = context::of_login(known.server.clone(), ask(refresh_token).await?);
+    let fresh = context::of_login(known.server.clone(), ask(refresh_token).await?).trusted_as(&known);
     update(path, |file: &mut ContextFile| {
         // Unless somebody has logged in there as somebody else in the meantime.
         if file.contexts.get(name).is_some_and(|now| now.token == known.token) {
@@ -131,10 +131,15 @@ fn bearer(token: &str) -> Result<HeaderValue, CtlError> {
 mod tests {
     use super::*;
     use crate::context::parse_server;
+    use crate::trust::Trust;
 
     fn target(refresh_at: Option<WallTime>) -> Target {
         let server = parse_server("http://h").expect("a server");
-        Target { context: Some("no such context".into()), refresh_at, ..Target::new(server, Some("t".into())) }
+        Target {
+            context: Some("no such context".into()),
+            refresh_at,
+            ..Target::new(server, Trust::System, Some("t".into()))
+        }
     }
 
     #[test]
@@ -178,7 +183,8 @@ mod tests {
         let path = home.path().join("contexts.toml");
         let keep = |login: LoginView| {
             update(&path, |file| {
-                file.upsert("here", context::of_login("http://h", login));
+                let fingerprint = Some("sha256:00".to_owned());
+                file.upsert("here", Context { fingerprint, ..context::of_login("http://h", login) });
                 Ok::<_, CtlError>(())
             })
         };
@@ -197,6 +203,7 @@ mod tests {
         assert_eq!((one.token.as_deref(), &one), (Some("token 2"), &other));
         assert_eq!(*shown.borrow(), ["refresh 1"], "a token that renews is good once");
         assert_eq!(load(&path).expect("kept").contexts["here"], one);
+        assert_eq!(one.fingerprint.as_deref(), Some("sha256:00"), "a fresh token is no reason to trust anybody else");
         // Who was out for long finds one that has run out too, and asks with what belongs to it.
         keep(login(3, 0)).expect("kept");
         renew().await.expect("renewed");

@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_acc
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::frame::{Fresh, LogCursor, parse_chunk, parse_event};
-use super::{CONNECT_TIMEOUT, Client, build, transport};
+use super::{CONNECT_TIMEOUT, Client, build, tls, transport};
 use crate::exit::CtlError;
 use crate::render::LogPiece;
 
@@ -154,7 +154,7 @@ enum Link {
 impl<'a> Follower<'a> {
     /// Follows the log of `task`.
     pub(crate) fn new(client: &'a Client, task: TaskRef, query: LogQuery) -> Result<Self, CtlError> {
-        let http = build(transport(&client.server).http1_only())?;
+        let http = build(client.guard.apply(transport(&client.server).http1_only(), tls::UPGRADE)?)?;
         Ok(Self { client, http, task, query, cursor: LogCursor::default(), state: None, link: Link::Fresh })
     }
 
@@ -302,6 +302,7 @@ mod tests {
 
     use super::*;
     use crate::context::{Target, parse_server};
+    use crate::trust::Trust;
 
     const TASK: &str = "task-01arz3ndektsv4rrffq69g5fav";
 
@@ -333,7 +334,7 @@ mod tests {
             }
             asked
         });
-        let client = Client::new(&Target::new(server, Some("t".into()))).expect("a client");
+        let client = Client::new(&Target::new(server, Trust::System, Some("t".into()))).expect("a client");
         (client, asked)
     }
 

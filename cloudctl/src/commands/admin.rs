@@ -9,5 +9,6 @@ use crate::render::{Done, View};
 pub(super) async fn run(args: &AdminArgs, session: &Session<'_>) -> Result<Done, CtlError> {
     match args.verb {
         AdminVerb::RotateKeys => Ok(View::Keys(session.client.rotate_keys().await?).into()),
+        AdminVerb::RotateCa => Ok(View::Authority(session.client.rotate_authority().await?).into()),
     }
 }

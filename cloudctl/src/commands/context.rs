@@ -67,12 +67,23 @@ fn none_current() -> CtlError {
     )
 }
 
+fn trust(context: &Context) -> &'static str {
+    match (&context.fingerprint, &context.ca) {
+        (Some(_), _) => "fingerprint",
+        (None, Some(_)) => "ca",
+        (None, None) if context.server.starts_with("http://") => "none",
+        (None, None) => "system",
+    }
+}
+
 fn view(name: &str, context: &Context, file: &ContextFile) -> ContextView {
     ContextView {
         name: name.to_owned(),
         current: file.current.as_deref() == Some(name),
         server: context.server.clone(),
         username: context.username.clone(),
+        trust: trust(context),
+        fingerprint: context.fingerprint.clone(),
         logged_in: context.token.is_some(),
         expires_at: context.expires_at,
     }

@@ -7,46 +7,60 @@ use shared::context::{Context, ContextFile};
 use shared::view::{LoginRequest, LoginView, SetupRequest};
 use url::Url;
 
-use super::passwords;
+use super::{get_to_know, passwords};
 use crate::args::{GlobalArgs, LoginArgs};
 use crate::client::Client;
-use crate::context::{self, Target, given, is_local, parse_server};
+use crate::context::{self, find_at, given, known_trust, parse_server};
 use crate::exit::CtlError;
 use crate::render::{Done, LoggedInView, Terminal, View};
+use crate::trust::Trust;
 
 /// Logs in and stores the context, which becomes the current one: who logs in wants to work there.
 pub(super) async fn run(args: &LoginArgs, global: &GlobalArgs, terminal: &Terminal) -> Result<Done, CtlError> {
     let path = context::path()?;
     let file = load(&path)?;
-    let Place { server, name } = place(args.name.as_deref(), global, &file)?;
-    warn_if_readable(&server, terminal);
+    let Place { server, name, known } = place(args.name.as_deref(), global, &file)?;
+    let target = get_to_know::server(server, known, terminal).await?;
     let setup_token = setup_token(args)?;
     let username = username(args.username.as_ref(), file.contexts.get(&name), terminal)?;
     let ask = if setup_token.is_some() { passwords::new } else { passwords::known };
     let password = ask(args.password_stdin, "Password", terminal)?;
 
-    let client = Client::new(&Target::new(server, None))?;
+    let client = Client::new(&target)?;
     let login = log_in(&client, setup_token, username, password).await?;
-    Ok(View::LoggedIn(remember(&path, name, client.server(), login)?).into())
+    Ok(View::LoggedIn(remember(&path, name, client.server(), &target.trust, login)?).into())
 }
 
 /// Where one logs in, and the context that is kept of it.
 pub(super) struct Place {
     pub(super) server: Url,
     pub(super) name: String,
+    /// How the call says that the server is trusted, or a context of before.
+    pub(super) known: Trust,
 }
 
-/// Finds out both.
+/// Finds out all of it.
 pub(super) fn place(name: Option<&str>, global: &GlobalArgs, file: &ContextFile) -> Result<Place, CtlError> {
     let server = server(global, file)?;
     let name = context_name(name, global, file, &server);
-    Ok(Place { server, name })
+    let of_name = file.contexts.get_key_value(&name).map(|(name, context)| (name.as_str(), context));
+    let known = match Trust::given(global, &server)? {
+        Some(trust) => trust,
+        None => known_trust(&server, of_name, file)?,
+    };
+    Ok(Place { server, name, known })
 }
 
 /// Keeps a login as a context, which becomes the current one.
-pub(super) fn remember(path: &Path, name: String, server: &str, login: LoginView) -> Result<LoggedInView, CtlError> {
+pub(super) fn remember(
+    path: &Path,
+    name: String,
+    server: &str,
+    trust: &Trust,
+    login: LoginView,
+) -> Result<LoggedInView, CtlError> {
     let (username, expires_at) = (login.username.to_string(), login.expires_at);
-    let stored = context::of_login(server, login);
+    let stored = trust.keep_in(context::of_login(server, login));
     update(path, |file| {
         file.upsert(name.clone(), stored);
         file.current = Some(name.clone());
@@ -91,7 +105,7 @@ fn server(global: &GlobalArgs, file: &ContextFile) -> Result<Url, CtlError> {
     }
     match context::select(global, file)? {
         Some((_, context)) => parse_server(&context.server),
-        None => Err(CtlError::usage("it is not known where to log in", "give --server, such as http://127.0.0.1:8080")),
+        None => Err(CtlError::usage("it is not known where to log in", "give --server, such as https://master:8080")),
     }
 }
 
@@ -100,9 +114,7 @@ fn context_name(name: Option<&str>, global: &GlobalArgs, file: &ContextFile, ser
     if let Some(name) = given(name).or_else(|| given(global.context.as_deref())) {
         return name.to_owned();
     }
-    let same = |context: &Context| parse_server(&context.server).is_ok_and(|known| known == *server);
-    let known = file.contexts.iter().find(|(_, context)| same(context)).map(|(name, _)| name.clone());
-    known.unwrap_or_else(|| {
+    find_at(server, None, file).map(|(name, _)| name.to_owned()).unwrap_or_else(|| {
         let host = server.host_str().unwrap_or("default");
         let taken = file.contexts.contains_key(host);
         match server.port() {
@@ -134,13 +146,6 @@ pub(super) fn username(
         ("", Some(known)) => known.to_owned(),
         (answer, _) => answer.to_owned(),
     })
-}
-
-/// A password should not cross a network in the clear without a word.
-pub(super) fn warn_if_readable(server: &Url, terminal: &Terminal) {
-    if server.scheme() == "http" && !is_local(server) {
-        terminal.warn("the connection is not encrypted: the password can be read on the network");
-    }
 }
 
 #[cfg(test)]

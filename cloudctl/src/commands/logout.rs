@@ -20,12 +20,12 @@ pub(super) async fn run(args: &LogoutArgs, global: &GlobalArgs, terminal: &Termi
     let file = load(&path)?;
     let wanted = wanted(args, global, &file)?;
     for name in wanted.iter().filter(|_| !args.everywhere) {
-        end_login(name, &file.contexts[name], terminal).await;
+        end_login(name, &file.contexts[name], global, terminal).await;
     }
     update(&path, |file| {
         for (_, context) in file.contexts.iter_mut().filter(|(name, _)| wanted.contains(name)) {
-            let Context { server, username, rest, .. } = std::mem::take(context);
-            *context = Context { server, username, rest, ..Context::default() };
+            let Context { server, username, ca, fingerprint, rest, .. } = std::mem::take(context);
+            *context = Context { server, username, ca, fingerprint, rest, ..Context::default() };
         }
         Ok::<_, CtlError>(())
     })?;
@@ -41,9 +41,9 @@ fn wanted(args: &LogoutArgs, global: &GlobalArgs, file: &ContextFile) -> Result<
 }
 
 /// Ends a login at its master. One that has ended is no news, and a master that cannot be asked is no reason to keep it.
-async fn end_login(name: &str, context: &Context, terminal: &Terminal) {
+async fn end_login(name: &str, context: &Context, global: &GlobalArgs, terminal: &Terminal) {
     let end = async {
-        let target = of_context(parse_server(&context.server)?, None, Some((name, context)));
+        let target = of_context(parse_server(&context.server)?, global, None, Some((name, context)))?;
         Client::new(&target)?.logout(false).await
     };
     if let Err(error) = end.await

@@ -35,7 +35,22 @@ const GROUPS: [(&str, &[&str]); 5] = [
         ],
     ),
     ("Files", &["files", "task-files", "download"]),
-    ("Cluster", &["status", "workers", "stats", "queue", "watch", "internal-state", "fix-resources", "shutdown"]),
+    (
+        "Cluster",
+        &[
+            "status",
+            "workers",
+            "stats",
+            "worker-token",
+            "approve",
+            "unregister",
+            "queue",
+            "watch",
+            "internal-state",
+            "fix-resources",
+            "shutdown",
+        ],
+    ),
     ("Access", &["login", "logout", "register", "password", "whoami", "users", "tokens", "audit", "admin", "context"]),
     ("cloudctl itself", &["shell", "version", "completions", "man", "help"]),
 ];

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use serde::Serialize;
+use shared::id::WorkerId;
 use shared::view::{FileView, InputView, SubmitLineResult};
 
 use super::View;
@@ -25,6 +26,8 @@ impl View {
             rows.iter().try_for_each(|row| sink.row(row))
         }
         match self {
+            Self::Admitted(view) => sink.row(view),
+            Self::Authority(view) => sink.row(view),
             Self::Cancelled(view) => sink.row(view),
             Self::CancelledAll(views) => all(views, sink),
             Self::Context(view) => sink.row(view),
@@ -46,6 +49,8 @@ impl View {
             Self::LoggedIn(view) => sink.row(view),
             Self::LoggedOut(view) => sink.row(view),
             Self::NewToken(view) => sink.row(view),
+            Self::NewWorkerToken(view) => sink.row(view),
+            Self::PendingWorkers(view) => all(&view.pending, sink),
             Self::Queue(view) => all(&view.tasks, sink),
             Self::Repair(view) => sink.row(view),
             Self::Revoked(view) => sink.row(view),
@@ -60,6 +65,7 @@ impl View {
             Self::Tasks(view) => all(&view.tasks, sink),
             Self::Text(text) => sink.row(text),
             Self::Tokens(view) => all(&view.tokens, sink),
+            Self::Unregistered(view) => sink.row(view),
             Self::User(view) => sink.row(view),
             Self::UserFiles(view) => all(&view.files, sink),
             Self::Users(view) => all(&view.users, sink),
@@ -68,12 +74,14 @@ impl View {
             Self::WhoAmI(view) => sink.row(view),
             Self::Why(view) => sink.row(view),
             Self::Workers(view) => all(&view.workers, sink),
+            Self::WorkerTokens(view) => all(&view.worker_tokens, sink),
         }
     }
 
     /// What an item is called in `cloudctl help json`.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
+            Self::Authority(_) => "authority",
             Self::Cancelled(_) | Self::CancelledAll(_) => "cancel",
             Self::Context(_) | Self::Contexts(_) => "context",
             Self::Audit(_) => "audit",
@@ -92,6 +100,8 @@ impl View {
             Self::LoggedIn(_) => "login",
             Self::LoggedOut(_) => "logout",
             Self::NewToken(_) => "new-token",
+            Self::NewWorkerToken(_) => "new-worker-token",
+            Self::PendingWorkers(_) => "pending-worker",
             Self::Queue(_) => "queued",
             Self::Repair(_) => "repair",
             Self::Revoked(_) => "revoked",
@@ -103,12 +113,14 @@ impl View {
             Self::Task(_) | Self::TaskAll(_) | Self::Tasks(_) | Self::Waited(_) => "task",
             Self::Text(_) => "text",
             Self::Tokens(_) => "token",
+            Self::Unregistered(_) => "unregistered",
             Self::User(_) | Self::Users(_) => "user",
             Self::UserFiles(_) => "user-file",
             Self::Version(_) => "version",
             Self::WhoAmI(_) => "whoami",
             Self::Why(_) => "why",
-            Self::Workers(_) => "worker",
+            Self::Admitted(_) | Self::Workers(_) => "worker",
+            Self::WorkerTokens(_) => "worker-token",
         }
     }
 
@@ -116,6 +128,9 @@ impl View {
     pub(crate) fn ids(&self) -> Vec<Cow<'_, str>> {
         if let Self::Tokens(view) = self {
             return view.tokens.iter().map(|token| token.token_id.to_string().into()).collect();
+        }
+        if let Self::WorkerTokens(view) = self {
+            return view.worker_tokens.iter().map(|token| token.token_id.to_string().into()).collect();
         }
         if let Self::Audit(view) = self {
             return view.entries.iter().map(|entry| entry.sequence.to_string().into()).collect();
@@ -134,6 +149,8 @@ impl View {
             files.map(|file| file.path.as_str()).collect()
         }
         match self {
+            Self::Admitted(view) => vec![view.worker_id.as_str()],
+            Self::Authority(view) => vec![&view.fingerprint],
             Self::Cancelled(view) => vec![&view.task_id],
             Self::CancelledAll(views) => views.iter().map(|view| view.task_id.as_str()).collect(),
             Self::Context(view) => vec![&view.name],
@@ -141,7 +158,7 @@ impl View {
             Self::Deleted(view) => view.deleted.iter().map(String::as_str).collect(),
             Self::Downloaded(view) => view.files.iter().map(|file| file.written_to.as_str()).collect(),
             Self::Input(_) | Self::Inputs(_) | Self::Audit(_) | Self::DryRun(_) | Self::DryRunAll(_) => vec![],
-            Self::Shutdown(_) | Self::Tokens(_) => vec![],
+            Self::Shutdown(_) | Self::Tokens(_) | Self::WorkerTokens(_) => vec![],
             Self::DeletedFiles(view) => view.deleted.iter().map(|files| files.id.as_str()).collect(),
             Self::Verified(view) => vec![&view.seal],
             Self::ExitCodes(views) => views.iter().map(|view| view.exit_code.as_str()).collect(),
@@ -152,6 +169,8 @@ impl View {
             Self::LoggedIn(view) => vec![&view.context],
             Self::LoggedOut(view) => view.contexts.iter().map(String::as_str).collect(),
             Self::NewToken(view) => vec![&view.token],
+            Self::NewWorkerToken(view) => vec![&view.token],
+            Self::PendingWorkers(view) => view.pending.iter().map(|worker| worker.worker_id.as_str()).collect(),
             Self::Revoked(view) => view.revoked.iter().map(String::as_str).collect(),
             Self::Queue(view) => view.tasks.iter().map(|task| task.task_id.as_str()).collect(),
             Self::Repair(view) => view.workers.iter().map(|worker| worker.worker_id.as_str()).collect(),
@@ -170,6 +189,7 @@ impl View {
             Self::TaskAll(views) => views.iter().map(|task| task.task_id.as_str()).collect(),
             Self::Tasks(view) => view.tasks.iter().map(|task| task.task_id.as_str()).collect(),
             Self::Text(text) => text.lines().collect(),
+            Self::Unregistered(view) => view.unregistered.iter().map(WorkerId::as_str).collect(),
             Self::User(view) => vec![view.username.as_str()],
             Self::Users(view) => view.users.iter().map(|user| user.username.as_str()).collect(),
             Self::UserFiles(view) => paths(view.files.iter().map(|file| &file.file)),

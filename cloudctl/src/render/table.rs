@@ -1,5 +1,6 @@
 //! Results for people.
 
+mod admission;
 mod audit;
 mod cluster;
 mod context;
@@ -27,6 +28,8 @@ use grid::Widths;
 pub(super) fn render(view: &View, style: &Style, now: WallTime) -> String {
     let mut widths = Widths::default();
     match view {
+        View::Admitted(view) => admission::admitted(view, style),
+        View::Authority(view) => admission::authority(view, style),
         View::Cancelled(view) => message::cancelled(view, style),
         View::CancelledAll(views) => views.iter().map(|view| message::cancelled(view, style)).collect(),
         View::Context(view) => context::show(view, style, now),
@@ -50,6 +53,8 @@ pub(super) fn render(view: &View, style: &Style, now: WallTime) -> String {
         View::LoggedIn(view) => message::logged_in(view, style),
         View::LoggedOut(view) => message::logged_out(view, style),
         View::NewToken(view) => users::new_token(view, style),
+        View::NewWorkerToken(view) => admission::new_token(view, style),
+        View::PendingWorkers(view) => admission::pending(view, style, now),
         View::Queue(view) => listing::queue(view, style, now),
         View::Repair(view) => repair::show(view, style),
         View::Revoked(view) => users::revoked(view, style),
@@ -65,6 +70,7 @@ pub(super) fn render(view: &View, style: &Style, now: WallTime) -> String {
         View::Tasks(view) => listing::tasks(&view.tasks, style, now, &mut widths),
         View::Text(text) => text.clone(),
         View::Tokens(view) => users::tokens(view, style, now),
+        View::Unregistered(view) => admission::unregistered(view, style),
         View::User(view) => users::show(view, style, now),
         View::Users(view) => users::list(view, style, now),
         View::UserFiles(view) if view.files.is_empty() => files::none_of_user(view, style),
@@ -74,6 +80,7 @@ pub(super) fn render(view: &View, style: &Style, now: WallTime) -> String {
         View::WhoAmI(view) => message::who_am_i(view, style, now),
         View::Why(view) => task::why(view, style),
         View::Workers(view) => cluster::workers(view, style, now),
+        View::WorkerTokens(view) => admission::tokens(view, style),
     }
 }
 

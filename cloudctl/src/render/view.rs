@@ -1,14 +1,14 @@
 //! What commands return, for the renderers to show.
 
 use serde::Serialize;
-use shared::id::{InputId, TaskRef, UserName};
+use shared::id::{InputId, TaskRef, UserName, WorkerId};
 use shared::role::Role;
 use shared::time::WallTime;
 use shared::view::{
-    AuditListView, CancelView, DeletedFilesView, DryRunView, FileListView, FileView, InputListView, InputView,
-    InternalStateView, InviteView, KeysView, NewTokenView, QueueView, RepairView, ShutdownView, StatusView,
-    SubmitLineView, SubmitView, TaskListView, TaskView, TokenListView, UserFilesView, UserListView, UserView, WhyView,
-    WorkerListView, WorkerView,
+    AuditListView, AuthorityView, CancelView, DeletedFilesView, DryRunView, FileListView, FileView, InputListView,
+    InputView, InternalStateView, InviteView, KeysView, NewTokenView, NewWorkerTokenView, PendingWorkerListView,
+    QueueView, RepairView, ShutdownView, StatusView, SubmitLineView, SubmitView, TaskListView, TaskView, TokenListView,
+    UserFilesView, UserListView, UserView, WhyView, WorkerListView, WorkerTokenListView, WorkerView,
 };
 
 use crate::help::ExitCodeView;
@@ -33,6 +33,10 @@ impl From<View> for Done {
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub(crate) enum View {
+    /// `register`, of a worker; `approve`
+    Admitted(WorkerView),
+    /// `admin rotate-ca`
+    Authority(AuthorityView),
     Cancelled(CancelView),
     CancelledAll(Vec<CancelView>),
     Context(ContextView),
@@ -61,6 +65,10 @@ pub(crate) enum View {
     LoggedIn(LoggedInView),
     LoggedOut(LoggedOutView),
     NewToken(NewTokenView),
+    /// `worker-token create`
+    NewWorkerToken(NewWorkerTokenView),
+    /// `workers --pending`
+    PendingWorkers(PendingWorkerListView),
     Queue(QueueView),
     Repair(RepairView),
     Revoked(RevokedView),
@@ -78,6 +86,8 @@ pub(crate) enum View {
     /// Words for people in every format.
     Text(String),
     Tokens(TokenListView),
+    /// `unregister`
+    Unregistered(UnregisteredView),
     User(UserView),
     UserFiles(UserFilesView),
     Users(UserListView),
@@ -86,6 +96,8 @@ pub(crate) enum View {
     WhoAmI(WhoAmIView),
     Why(WhyView),
     Workers(WorkerListView),
+    /// `worker-token`
+    WorkerTokens(WorkerTokenListView),
 }
 
 /// What `login` did. The token is not in it.
@@ -143,7 +155,14 @@ pub(crate) struct DeletedFiles {
     pub(crate) size: DeletedFilesView,
 }
 
-/// What `tokens revoke` did.
+/// What `unregister` did.
+#[derive(Debug, Serialize)]
+pub(crate) struct UnregisteredView {
+    /// Workers that are no longer in the cluster.
+    pub(crate) unregistered: Vec<WorkerId>,
+}
+
+/// What `tokens revoke` and `worker-token revoke` did.
 #[derive(Debug, Serialize)]
 pub(crate) struct RevokedView {
     /// Tokens that work no longer.
@@ -176,6 +195,10 @@ pub(crate) struct ContextView {
     pub(crate) server: String,
     /// Who.
     pub(crate) username: Option<String>,
+    /// How the server proves that it is the one: `none` without TLS, `system`, `ca` or `fingerprint`.
+    pub(crate) trust: &'static str,
+    /// The one that it is trusted by, if it is.
+    pub(crate) fingerprint: Option<String>,
     /// Whether there is a token.
     pub(crate) logged_in: bool,
     /// When the token ends, unless cloudctl gets a fresh one before.

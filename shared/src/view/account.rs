@@ -84,6 +84,18 @@ pub struct KeysView {
     pub previous_key_id: Option<String>,
 }
 
+/// The authority that signs the certificates of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AuthorityView {
+    /// The SHA-256 of its certificate, as `sha256:<64 hex digits>`.
+    pub fingerprint: String,
+    /// When it stops to be good.
+    pub expires_at: WallTime,
+    /// The fingerprint of the one before it, where certificates that it has signed are still good.
+    pub retired: Option<String>,
+}
+
 /// The answer to `GET /api/auth/me`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

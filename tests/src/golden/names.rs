@@ -131,10 +131,10 @@ fn time(text: &str) -> Option<usize> {
     Some(length + usize::from(text[length..].starts_with('Z')))
 }
 
-/// A JWT, or a personal token.
+/// A JWT, a personal token, or a token with which workers join.
 fn token(text: &str) -> Option<usize> {
     let is_of_token = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-    ["eyJ", "cloudai_0"]
+    ["eyJ", "cloudai_0", "cloudai-join_"]
         .iter()
         .any(|start| text.starts_with(start))
         .then(|| text.find(|c| !is_of_token(c)).unwrap_or(text.len()))
@@ -225,6 +225,7 @@ mod tests {
             ("cpu 12.5% mem 3 %", "cpu <PERCENT> mem <PERCENT>"),
             ("exit code 3, 2.0 cores, 512 MiB, 10 s, 1.2.3", "exit code 3, 2.0 cores, 512 MiB, 10 s, 1.2.3"),
             ("worker-1s 5sec 2026-11-23", "worker-1s 5sec 2026-11-23"),
+            ("--join cloudai-join_01arz_s3cret_00ff --name x", "--join <TOKEN> --name x"),
         ] {
             assert_eq!(hide_measures(line), hidden);
         }

@@ -1,9 +1,12 @@
 //! A worker reports on its runs.
 
+use shared::error::ErrorCode;
 use shared::id::{AttemptKey, SessionId, WorkerId};
 use shared::link::{AttemptChange, Report, ToWorker};
 use shared::time::Now;
 
+use super::audit;
+use crate::audit::{AuditNote, Outcome};
 use crate::cluster::Cluster;
 use crate::effect::Effect;
 use crate::event::{Event, RefusedReport};
@@ -28,10 +31,32 @@ pub(crate) fn on_reported(
             Ok(()) => apply(cluster, now, report.key, report.change, effects),
             Err(reason) => {
                 effects.push(Effect::Publish(Event::ReportRefused { worker: worker.clone(), key: report.key, reason }));
+                if let Some(note) = note(worker, report.key, reason) {
+                    audit::on_note(cluster, now.wall, note, &[], effects);
+                }
             }
         }
     }
     effects.extend(through.map(|through| Effect::Send(session, ToWorker::Ack { through })));
+}
+
+/// What is noted of a refusal. That a report comes twice is nothing.
+fn note(worker: &WorkerId, key: AttemptKey, reason: RefusedReport) -> Option<AuditNote> {
+    let code = match reason {
+        RefusedReport::Repeated => return None,
+        RefusedReport::ForeignWorker => ErrorCode::PermissionDenied,
+        RefusedReport::Superseded => ErrorCode::Conflict,
+        RefusedReport::Unknown => ErrorCode::NotFound,
+    };
+    Some(AuditNote {
+        user: None,
+        via: format!("worker:{worker}"),
+        address: None,
+        request_id: String::new(),
+        action: "report".to_owned(),
+        object: key.to_string(),
+        outcome: Some(Outcome::Refused(code)),
+    })
 }
 
 /// Whether `key` is the present run of its element, and this worker's.

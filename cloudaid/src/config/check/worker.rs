@@ -1,13 +1,16 @@
 //! The worker's settings.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use shared::id::WorkerId;
 use shared::resources::{InvalidQuantity, Quantity};
+use shared::worker::WorkerProtocol;
 
 use super::{Check, absolute};
-use crate::config::table::{self, Setting};
+use crate::config::layers::Origin;
+use crate::config::table::{self, Role, Setting};
 use crate::config::{CapacityOverrides, JoinFrom, Secret, WorkerConfig, parse};
 
 impl Check<'_> {
@@ -30,6 +33,7 @@ impl Check<'_> {
         };
         let labels: BTreeMap<_, _> = self.optional(&table::LABELS, parse::labels).unwrap_or_default();
         let advertise = self.optional(&table::ADVERTISE, parse::advertise);
+        let seed = self.seed();
         Some(WorkerConfig {
             masters: masters?,
             name: name?,
@@ -39,7 +43,38 @@ impl Check<'_> {
             overrides,
             labels,
             advertise,
+            seed,
         })
+    }
+
+    /// How the worker talks with its master. What is only for the other protocol would have no effect, so it is refused.
+    pub(in crate::config) fn protocol(&mut self) -> Option<WorkerProtocol> {
+        let protocol = self.required(&table::WORKER_PROTOCOL, "", |text| match text.trim() {
+            "session" => Ok(WorkerProtocol::Session),
+            "seed" => Ok(WorkerProtocol::Seed),
+            other => Err(format!("`{}` is neither `session` nor `seed`", parse::shown(other))),
+        })?;
+        let (row, message) = match protocol {
+            WorkerProtocol::Session => {
+                (&table::WORKER_LISTEN, "a worker listens only with --protocol seed; give that too, or leave this out")
+            }
+            WorkerProtocol::Seed => (
+                &table::WORKER_MASTER,
+                "with --protocol seed the master says where it is when it registers the worker; leave this out, or give \
+                 --protocol session",
+            ),
+        };
+        if self.layers.value(row, self.role).is_some_and(|value| value.origin != Origin::Default) {
+            self.refuse(row, message.to_owned());
+        }
+        Some(protocol)
+    }
+
+    /// Where a master of the first generation reaches the worker, if it is to have one.
+    fn seed(&mut self) -> Option<SocketAddr> {
+        let protocol = self.layers.value(&table::WORKER_PROTOCOL, self.role)?;
+        let is_seed = self.role == Role::Worker && protocol.text.trim() == WorkerProtocol::Seed.as_str();
+        is_seed.then(|| self.required(&table::WORKER_LISTEN, "", parse::listen)).flatten()
     }
 
     /// The join token that stands on the higher layer; two on one layer are a contradiction. A worker that has joined needs

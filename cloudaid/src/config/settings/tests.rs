@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::super::dotenv::DotEnv;
 use super::super::file::FileLayer;
 use super::super::machine::Machine;
-use super::super::{CapacityOverrides, LogFormat, Secret};
+use super::super::{CapacityOverrides, JoinFrom, LogFormat, Secret};
 use super::*;
 
 fn layers() -> Layers {
@@ -13,6 +13,7 @@ fn layers() -> Layers {
         data_home: Some("/home/ada/.local/share".into()),
         config_home: Some("/home/ada/.config".into()),
         host: "node-7".to_owned(),
+        addresses: Vec::new(),
     };
     Layers { machine, ..Layers::default() }
 }
@@ -50,8 +51,8 @@ fn dev_is_both_below_one_directory() {
     let (_, dev) = settings.dev().expect("valid");
     assert_eq!(dev.master.data_dir, Path::new("/data/master"));
     assert_eq!(dev.worker.data_dir, Path::new("/data/worker"));
-    assert_eq!(dev.worker.token, WorkerToken::File("/data/master/worker.token".into()));
-    assert_eq!(dev.worker.masters, ["http://127.0.0.1:50051"]);
+    assert_eq!((dev.worker.join, dev.master.bootstrap_worker.as_ref()), (None, Some(&dev.worker.name)));
+    assert_eq!(dev.worker.masters, ["127.0.0.1:50051"]);
     assert_eq!(
         (dev.worker.name.as_str(), dev.master.print_task_logs, dev.master.bootstrap_admin),
         ("worker-1", true, true)
@@ -62,14 +63,14 @@ fn dev_is_both_below_one_directory() {
 #[test]
 fn a_worker_takes_everything_from_its_section() {
     let settings = with_file(
-        "[worker]\nmaster = [\"m1:1\", \"m2:2\"]\nname = \"w\"\ndata_dir = \"~/w\"\ntoken_file = \"/t\"\n\
+        "[worker]\nmaster = [\"m1:1\", \"m2:2\"]\nname = \"w\"\ndata_dir = \"~/w\"\njoin_file = \"/t\"\n\
          docker_host = \"/d.sock\"\ncpu = 2.5\nmemory = 8\nstorage = \"100GiB\"\ngpu = 0\nadvertise = \"w.example\"\n\
          labels = { disk = \"ssd\" }",
     );
     let (_, worker) = settings.worker().expect("valid");
-    assert_eq!(worker.masters, ["http://m1:1", "http://m2:2"]);
+    assert_eq!(worker.masters, ["m1:1", "m2:2"]);
     assert_eq!((worker.name.as_str(), worker.data_dir.as_path()), ("w", Path::new("/home/ada/w")));
-    assert_eq!(worker.token, WorkerToken::File("/t".into()));
+    assert_eq!(worker.join, Some(JoinFrom::File("/t".into())));
     assert_eq!(worker.docker_host.as_deref(), Some("unix:///d.sock"));
     let expected = CapacityOverrides {
         cpu_millis: Some(2500),
@@ -79,33 +80,55 @@ fn a_worker_takes_everything_from_its_section() {
     };
     assert_eq!(worker.overrides, expected);
     assert_eq!((worker.labels["disk"].as_str(), worker.advertise.as_deref()), ("ssd", Some("w.example")));
-    assert!(worker.plaintext_notice().expect("another machine").contains("http://m1:1"));
 }
 
 #[test]
-fn a_worker_never_starts_with_no_token() {
-    let found = problems(Settings::new(layers()).worker());
-    assert!(
-        matches!(found.as_slice(), [one] if one.contains("--token-file FILE or CLOUDAI_WORKER_TOKEN")),
-        "{found:?}"
-    );
-    let (_, worker) = with_env([("CLOUDAI_WORKER_TOKEN", " abc\n")]).worker().expect("valid");
-    assert_eq!(worker.token, WorkerToken::Inline(Secret::new("abc")));
+fn a_worker_of_a_first_generation_master_needs_no_master() {
+    let (_, worker) = with_env([("CLOUDAI_WORKER_PROTOCOL", "seed")]).worker().expect("valid");
+    assert_eq!((worker.seed, worker.masters.len()), (Some("0.0.0.0:50052".parse().expect("an address")), 0));
+    assert!(worker.plaintext_notice().expect("a notice").contains("can run containers here"));
+    let near = [("CLOUDAI_WORKER_PROTOCOL", "seed"), ("CLOUDAI_WORKER_LISTEN", "127.0.0.1:7")];
+    let (_, worker) = with_env(near).worker().expect("valid");
+    assert_eq!((worker.seed.map(|listen| listen.port()), worker.plaintext_notice()), (Some(7), None));
+    let (_, worker) = with_env([("CLOUDAI_JOIN", "x")]).worker().expect("valid");
+    assert_eq!(worker.seed, None);
+}
+
+#[test]
+fn what_is_for_the_other_protocol_is_refused() {
+    for (env, problem) in [
+        (
+            [("CLOUDAI_WORKER_PROTOCOL", "seed"), ("CLOUDAI_MASTER", "m:1")],
+            "leave this out, or give --protocol session",
+        ),
+        ([("CLOUDAI_JOIN", "x"), ("CLOUDAI_WORKER_LISTEN", "127.0.0.1:7")], "only with --protocol seed"),
+        ([("CLOUDAI_JOIN", "x"), ("CLOUDAI_WORKER_PROTOCOL", "http")], "neither `session` nor `seed`"),
+        ([("CLOUDAI_WORKER_PROTOCOL", "seed"), ("CLOUDAI_WORKER_LISTEN", "x")], "not an address to listen at"),
+    ] {
+        let found = problems(with_env(env).worker());
+        assert!(found.len() == 1 && found[0].contains(problem), "{env:?}: {found:?}");
+    }
+}
+
+#[test]
+fn a_worker_may_have_joined_already_and_its_token_is_not_shown() {
+    assert_eq!(Settings::new(layers()).worker().expect("valid").1.join, None);
+    let (_, worker) = with_env([("CLOUDAI_JOIN", " abc\n")]).worker().expect("valid");
+    assert_eq!(worker.join, Some(JoinFrom::Inline(Secret::new("abc"))));
     assert!(!format!("{worker:?}").contains("abc"));
-    assert_eq!(worker.plaintext_notice(), None);
 }
 
 #[test]
 fn the_token_on_the_higher_layer_counts() {
-    let inline = [("CLOUDAI_WORKER_TOKEN", "abc")];
+    let inline = [("CLOUDAI_JOIN", "abc")];
     let mut settings = with_env(inline);
-    settings.layers.flags.insert("token-file", "/flag".into());
-    assert_eq!(settings.worker().expect("valid").1.token, WorkerToken::File("/flag".into()));
+    settings.layers.flags.insert("join-file", "/flag".into());
+    assert_eq!(settings.worker().expect("valid").1.join, Some(JoinFrom::File("/flag".into())));
     let mut settings = with_env(inline);
-    settings.layers.dotenv = DotEnv::parse("CLOUDAI_TOKEN_FILE=/dotenv");
-    assert_eq!(settings.worker().expect("valid").1.token, WorkerToken::Inline(Secret::new("abc")));
-    let both = with_env([("CLOUDAI_WORKER_TOKEN", "abc"), ("CLOUDAI_TOKEN_FILE", "/t")]);
-    assert!(problems(both.worker())[0].contains("so is env CLOUDAI_WORKER_TOKEN; keep one"));
+    settings.layers.dotenv = DotEnv::parse("CLOUDAI_JOIN_FILE=/dotenv");
+    assert_eq!(settings.worker().expect("valid").1.join, Some(JoinFrom::Inline(Secret::new("abc"))));
+    let both = with_env([("CLOUDAI_JOIN", "abc"), ("CLOUDAI_JOIN_FILE", "/t")]);
+    assert!(problems(both.worker())[0].contains("so is env CLOUDAI_JOIN; keep one"));
 }
 
 #[test]
@@ -131,12 +154,42 @@ fn all_problems_come_at_once_each_with_its_origin() {
 }
 
 #[test]
-fn beyond_this_machine_only_with_plaintext() {
-    let found = problems(with_env([("CLOUDAI_HTTP", "0.0.0.0:80"), ("CLOUDAI_GRPC", "10.0.0.1:81")]).master());
-    assert!(found.len() == 2 && found.iter().all(|problem| problem.contains("--plaintext")), "{found:?}");
+fn beyond_this_machine_everything_is_encrypted_unless_asked_otherwise() {
+    let (_, master) = with_env([("CLOUDAI_HTTP", "127.0.0.1:80")]).master().expect("valid");
+    assert!(!master.tls.http && !master.site.encrypted);
+    let (_, master) = with_env([("CLOUDAI_HTTP", "0.0.0.0:80")]).master().expect("valid");
+    assert!(master.tls.http && master.site.encrypted);
+    assert_eq!(master.plaintext_notice(), None);
     let (_, master) =
         with_env([("CLOUDAI_HTTP", "0.0.0.0:80"), ("CLOUDAI_PLAINTEXT", "true")]).master().expect("valid");
+    assert!(!master.tls.http && !master.site.encrypted);
     assert!(master.plaintext_notice().expect("a notice").contains("0.0.0.0:80"));
+    let (_, master) = with_env([("CLOUDAI_ALLOW_PLAINTEXT_WORKERS", "true")]).master().expect("valid");
+    assert!(master.plaintext_notice().expect("a notice").contains("127.0.0.1:50051"));
+}
+
+#[test]
+fn the_certificate_names_this_machine() {
+    let mut settings = with_env([("CLOUDAI_HTTP", "10.0.0.1:80"), ("CLOUDAI_HOSTS", "cloudai.example")]);
+    settings.layers.machine.addresses = vec!["192.168.1.5".parse().expect("an address")];
+    let names = |settings: &Settings| settings.master().expect("valid").1.tls.names;
+    assert_eq!(names(&settings), ["10.0.0.1", "127.0.0.1", "::1", "cloudai.example", "localhost", "node-7"]);
+    settings.layers.flags.insert("grpc", "0.0.0.0:50051".into());
+    assert!(names(&settings).contains(&"192.168.1.5".to_owned()));
+}
+
+#[test]
+fn a_certificate_comes_with_its_key() {
+    for (name, value) in [("CLOUDAI_TLS_CERTIFICATE", "/c.pem"), ("CLOUDAI_TLS_KEY", "/k.pem")] {
+        let found = problems(with_env([(name, value)]).master());
+        assert!(matches!(found.as_slice(), [one] if one.contains("set both or none")), "{found:?}");
+    }
+    let both = [("CLOUDAI_TLS_CERTIFICATE", "/c.pem"), ("CLOUDAI_TLS_KEY", "/k.pem")];
+    let (_, master) = with_env(both).master().expect("valid");
+    assert!(master.tls.http, "also on an address of this machine only");
+    let mut settings = with_env(both);
+    settings.layers.flags.insert("plaintext", "true".into());
+    assert!(problems(settings.master())[0].contains("keep one of the two"));
 }
 
 #[test]
@@ -167,7 +220,7 @@ fn amounts_are_checked() {
     for (variable, value) in
         [("CLOUDAI_CPU", "0"), ("CLOUDAI_CPU", "-1"), ("CLOUDAI_MEMORY", "lots"), ("CLOUDAI_GPU", "NaN")]
     {
-        let found = problems(with_env([("CLOUDAI_WORKER_TOKEN", "x"), (variable, value)]).worker());
+        let found = problems(with_env([("CLOUDAI_JOIN", "x"), (variable, value)]).worker());
         assert!(found.len() == 1 && found[0].contains(&format!("(from env {variable})")), "{found:?}");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use shared::error::{ApiError, ErrorCode};
 use shared::id::TaskRef;
-use shared::proto::seed::{LogChunk, Task, TaskAck, TaskFields, TaskId, TaskLogRequest};
+use shared::proto::seed::{LogChunk, Task, TaskAck, TaskId, TaskLogRequest};
 use shared::resources::Quantity;
 use shared::submit::{CommandInput, SubmitRequest};
 use tokio_stream::Stream;
@@ -27,7 +27,7 @@ const ID_LIMIT: usize = 200;
 /// Submits. The client's id makes a call that is repeated the same call.
 pub(super) async fn submit(state: &GrpcState, request: Request<Task>) -> Result<TaskAck, Status> {
     let caller = Caller::of(&request)?;
-    let Task(task) = request.into_inner();
+    let task = request.into_inner();
     let work = async |principal: &Principal| {
         let key = (!task.task_id.is_empty()).then(|| key_of(&task.task_id)).transpose()?;
         let submission = prepare(submission_of(task), principal, key)?;
@@ -137,7 +137,7 @@ impl Caller {
 }
 
 /// What of a message is a submission. 0 is what somebody sends who wants the default.
-fn submission_of(task: TaskFields) -> SubmitRequest {
+fn submission_of(task: Task) -> SubmitRequest {
     let given = |text: String| (!text.is_empty()).then_some(text);
     let amount = |number: f64| (number != 0.0).then_some(Quantity::Number(number));
     SubmitRequest {
@@ -182,8 +182,8 @@ async fn resolve(state: &GrpcState, principal: &Principal, id: &str) -> Result<T
 mod tests {
     use super::*;
 
-    fn task(change: impl FnOnce(&mut TaskFields)) -> SubmitRequest {
-        let mut task = TaskFields { docker_image: "alpine".into(), ..TaskFields::default() };
+    fn task(change: impl FnOnce(&mut Task)) -> SubmitRequest {
+        let mut task = Task { docker_image: "alpine".into(), ..Task::default() };
         change(&mut task);
         submission_of(task)
     }

@@ -9,7 +9,7 @@ use cloudaid_core::effect::Answer;
 use cloudaid_core::input::Input;
 use cloudaid_core::reject::Reject;
 use shared::error::ApiError;
-use shared::id::WorkerId;
+use shared::id::{TokenId, WorkerId};
 use shared::view::{PendingWorkerListView, PendingWorkerView, WorkerTokenListView};
 
 use super::{ClusterHandle, internal};
@@ -43,12 +43,31 @@ impl ClusterHandle {
         Err(Reject::NotAdmitted(worker.clone()).into())
     }
 
-    /// Makes a join token or ends one.
+    /// Makes a join token.
     ///
     /// # Errors
-    /// There are too many, or none of this id.
-    pub async fn change_join_token(&self, change: JoinTokenChange) -> Result<(), ApiError> {
+    /// There are too many.
+    pub async fn create_join_token(&self, token: JoinTokenRecord) -> Result<(), ApiError> {
+        let change = JoinTokenChange::Create(token);
         self.ask(|request| Input::ChangeJoinToken { request, change }).await.map(|_done| ())
+    }
+
+    /// Ends a join token.
+    ///
+    /// # Errors
+    /// There is none of this id.
+    pub async fn revoke_join_token(&self, id: TokenId) -> Result<(), ApiError> {
+        let change = JoinTokenChange::Revoke(id);
+        self.ask(|request| Input::ChangeJoinToken { request, change }).await.map(|_done| ())
+    }
+
+    /// Fails for a join token that nobody has made. It costs no commit, however many guess.
+    ///
+    /// # Errors
+    /// That, or the master is stopping.
+    pub async fn check_join_token(&self, id: TokenId, digest: [u8; 32]) -> Result<(), ApiError> {
+        let known = self.read(move |cluster| cluster.knows_join_token(id, &digest)).await?;
+        if known { Ok(()) } else { Err(Reject::JoinTokenUnknown.into()) }
     }
 
     /// The join tokens that can be used.

@@ -13,6 +13,7 @@ use tonic::{Code, Status};
 use super::connector::{Connector, Trust};
 use crate::worker::credentials::Keyring;
 use crate::worker::error::WorkerError;
+use crate::worker::seed::pipe::Pipe;
 
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// A peer that vanished without a word is found out after both together.
@@ -51,8 +52,33 @@ impl Master {
 pub(in crate::worker) struct Dialer {
     masters: Vec<Master>,
     name: WorkerId,
-    keyring: Keyring,
+    road: Road,
     cluster: ClusterId,
+}
+
+/// How connections are made.
+#[derive(Debug, Clone)]
+enum Road {
+    /// Over the network.
+    Network(Keyring),
+    /// To a master in this process.
+    Process(Pipe),
+}
+
+impl Road {
+    async fn connect(&self, endpoint: &Endpoint) -> Result<Channel, tonic::transport::Error> {
+        match self {
+            Self::Network(keyring) => endpoint.connect_with_connector(Connector(Trust::Joined(keyring.clone()))).await,
+            Self::Process(pipe) => endpoint.connect_with_connector(pipe.clone()).await,
+        }
+    }
+
+    fn connect_lazy(&self, endpoint: &Endpoint) -> Channel {
+        match self {
+            Self::Network(keyring) => endpoint.connect_with_connector_lazy(Connector(Trust::Joined(keyring.clone()))),
+            Self::Process(pipe) => endpoint.connect_with_connector_lazy(pipe.clone()),
+        }
+    }
 }
 
 /// A connection to a master of our cluster.
@@ -90,8 +116,14 @@ pub(in crate::worker) enum LinkError {
 }
 
 impl Dialer {
+    /// Over the network, with what proves who we are.
     pub(in crate::worker) fn new(masters: Vec<Master>, name: WorkerId, keyring: Keyring, cluster: ClusterId) -> Self {
-        Self { masters, name, keyring, cluster }
+        Self { masters, name, road: Road::Network(keyring), cluster }
+    }
+
+    /// To the master of `cluster` in this process, who needs no proof of who we are.
+    pub(in crate::worker) fn in_process(name: WorkerId, cluster: ClusterId, pipe: Pipe) -> Result<Self, WorkerError> {
+        Ok(Self { masters: vec![endpoint("gateway")?], name, road: Road::Process(pipe), cluster })
     }
 
     pub(in crate::worker) fn name(&self) -> &WorkerId {
@@ -102,8 +134,7 @@ impl Dialer {
     pub(in crate::worker) async fn dial(&self, turn: usize) -> Result<Line, LinkError> {
         let Master { address: master, endpoint } = &self.masters[turn % self.masters.len()];
         let lost = |reason: String| LinkError::Lost { master: master.clone(), reason };
-        let connector = Connector(Trust::Joined(self.keyring.clone()));
-        let channel = endpoint.connect_with_connector(connector.clone()).await;
+        let channel = self.road.connect(endpoint).await;
         let mut control = client(channel.map_err(|error| lost(describe(&error)))?);
         let reply = match tokio::time::timeout(CALL_LIMIT, control.describe(DescribeRequest {})).await {
             Ok(Ok(reply)) => reply.into_inner(),
@@ -120,7 +151,7 @@ impl Dialer {
             let ours = self.cluster;
             return Err(LinkError::Refused(WorkerError::OtherCluster { master: master.clone(), ours, theirs }));
         }
-        let bulk = client(endpoint.connect_with_connector_lazy(connector));
+        let bulk = client(self.road.connect_lazy(endpoint));
         Ok(Line { master: master.clone(), cluster: theirs, control, bulk })
     }
 }

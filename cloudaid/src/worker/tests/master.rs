@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
+use cloudaid_core::admission::IdentityId;
 use futures_util::{Stream, StreamExt};
 use parking_lot::Mutex;
 use shared::convert::attempt_key;
@@ -11,13 +14,21 @@ use shared::id::AttemptKey;
 use shared::link::{FromWorker, PROTOCOL, Report, ToWorker};
 use shared::proto::file_frame::Content as FileContent;
 use shared::proto::log_frame::Content as LogContent;
+use shared::proto::worker_identity_server::{WorkerIdentity, WorkerIdentityServer};
 use shared::proto::worker_session_server::{WorkerSession, WorkerSessionServer};
 use shared::proto::{self, DescribeReply, DescribeRequest, FileFrame, FileReceipt, LogAck, LogFrame};
+use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
+use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status, Streaming};
 
-pub(super) const TOKEN: &str = "the token of this test";
+use crate::master::join_token::JoinToken;
+use crate::tls::authority::Authority;
+use crate::tls::certified::Certified;
+use crate::tls::connection::{self, Connection};
+use crate::tls::server::ServerTls;
+
 pub(super) const CLUSTER: &str = "01arz3ndektsv4rrffq69g5fav";
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -28,6 +39,13 @@ pub(super) struct Master {
     pub(super) address: String,
     pub(super) sessions: mpsc::UnboundedReceiver<Talk>,
     pub(super) stored: Arc<Mutex<Stored>>,
+    /// What lets a worker join.
+    pub(super) token: String,
+    /// Connections that were tried, certificates that were asked for, and such as were renewed.
+    pub(super) handshakes: Arc<AtomicU32>,
+    pub(super) asked: Arc<AtomicU32>,
+    pub(super) renewed: Arc<AtomicU32>,
+    _directory: TempDir,
 }
 
 /// One control stream.
@@ -59,23 +77,97 @@ struct Service {
 
 impl Master {
     pub(super) async fn start() -> Self {
+        Self::start_with(Duration::from_secs(24 * 3600)).await
+    }
+
+    /// Its certificates are good for so long.
+    pub(super) async fn start_with(ttl: Duration) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let cluster = CLUSTER.parse().expect("an id");
+        let authority = Authority::open(directory.path(), cluster, &[], ttl).expect("an authority");
+        let tls = ServerTls::new(authority.clone(), None).expect("TLS").for_workers().expect("TLS");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = format!("http://{}", listener.local_addr().expect("an address"));
+        let address = listener.local_addr().expect("an address").to_string();
         let (sender, sessions) = mpsc::unbounded_channel();
         let stored = Arc::new(Mutex::new(Stored::default()));
+        let token = JoinToken::generate(authority.fingerprint());
+        let [handshakes, asked, renewed] = <[Arc<AtomicU32>; 3]>::default();
         let service = Service { sessions: sender, stored: Arc::clone(&stored) };
-        let server = tonic::transport::Server::builder().add_service(WorkerSessionServer::new(service));
-        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
-        Self { address, sessions, stored }
+        let identity =
+            Identity { authority, token: token.expose(), asked: Arc::clone(&asked), renewed: Arc::clone(&renewed) };
+        let tries = Arc::clone(&handshakes);
+        let connections = TcpListenerStream::new(listener).filter_map(move |stream| {
+            tries.fetch_add(1, Ordering::Relaxed);
+            let tls = Arc::clone(&tls);
+            async move { connection::accept(stream.ok()?, tls).await.ok().map(Ok::<_, std::io::Error>) }
+        });
+        let server = tonic::transport::Server::builder()
+            .add_service(WorkerSessionServer::new(service))
+            .add_service(WorkerIdentityServer::new(identity));
+        tokio::spawn(server.serve_with_incoming(connections));
+        let token = token.expose();
+        Self { address, sessions, stored, token, handshakes, asked, renewed, _directory: directory }
+    }
+}
+
+/// The certificate of the connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Shown(Option<Certified>);
+
+impl Connected for Connection {
+    type ConnectInfo = Shown;
+    fn connect_info(&self) -> Shown {
+        let cluster = CLUSTER.parse().expect("an id");
+        Shown(self.certificate().and_then(|certificate| Certified::read(certificate, cluster)))
+    }
+}
+
+#[derive(Debug)]
+struct Identity {
+    authority: Authority,
+    token: String,
+    asked: Arc<AtomicU32>,
+    renewed: Arc<AtomicU32>,
+}
+
+impl Identity {
+    fn give(&self, csr: &[u8], worker: &str) -> Response<proto::Credentials> {
+        let id = worker.parse().expect("a name");
+        let issued = self.authority.issue(csr, &id, IdentityId(7 << 56)).expect("a request");
+        Response::new(proto::Credentials {
+            cluster_id: CLUSTER.to_owned(),
+            worker_id: worker.to_owned(),
+            certificate: issued.certificate.to_vec().into(),
+            authorities: self.authority.believed().iter().map(|authority| authority.to_vec().into()).collect(),
+            renew_at_unix_ms: issued.renew_at.0,
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl WorkerIdentity for Identity {
+    async fn join(&self, request: Request<proto::JoinRequest>) -> Result<Response<proto::Credentials>, Status> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        let request = request.into_inner();
+        match request.token == self.token {
+            true => Ok(self.give(&request.csr, &request.worker_id)),
+            false => Err(Status::unauthenticated("the join token is not one of this cluster")),
+        }
+    }
+
+    async fn renew(&self, request: Request<proto::RenewRequest>) -> Result<Response<proto::Credentials>, Status> {
+        let Some(Shown(Some(shown))) = request.extensions().get().cloned() else {
+            return Err(Status::unauthenticated("no certificate"));
+        };
+        self.renewed.fetch_add(1, Ordering::Relaxed);
+        Ok(self.give(&request.into_inner().csr, shown.worker.as_str()))
     }
 }
 
 fn authorize<T>(request: &Request<T>) -> Result<(), Status> {
-    let metadata = request.metadata();
-    let authorized = metadata.get("authorization").is_some_and(|value| value == &format!("Bearer {TOKEN}"));
-    match authorized && metadata.contains_key("x-cloudai-worker") {
-        true => Ok(()),
-        false => Err(Status::unauthenticated("the worker token is not that of this master")),
+    match request.extensions().get() {
+        Some(Shown(Some(shown))) if shown.expires_at > crate::clock::wall() => Ok(()),
+        _ => Err(Status::unauthenticated("no certificate that is good")),
     }
 }
 

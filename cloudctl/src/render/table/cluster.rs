@@ -3,7 +3,7 @@
 use shared::resources::Resources;
 use shared::time::WallTime;
 use shared::view::{StatusView, WorkerListView, WorkerView};
-use shared::worker::WorkerState;
+use shared::worker::{WorkerProtocol, WorkerState};
 
 use crate::render::Style;
 use crate::render::text::{decimal, gigabytes, resources};
@@ -80,6 +80,10 @@ fn worker(view: &WorkerView, style: &Style, now: WallTime) -> Vec<String> {
     ];
     if let Some(usage) = &view.usage {
         lines.push(format!("  Usage: CPU={:.0}%, Memory={}", usage.cpu_percent, gigabytes(usage.memory_used_bytes)));
+    }
+    // The others are what the specification shows.
+    if view.protocol == WorkerProtocol::Seed {
+        lines.push(format!("  Protocol: {}", view.protocol));
     }
     if !view.labels.is_empty() {
         let labels = view.labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>();

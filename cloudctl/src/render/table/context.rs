@@ -11,7 +11,7 @@ pub(super) fn list(view: &ContextListView, style: &Style, now: WallTime) -> Stri
     if view.contexts.is_empty() {
         return "No contexts. `cloudctl login --server URL` makes one, and so does `cloudaid dev`.\n".to_owned();
     }
-    let mut grid = Grid::new(style, ["", "NAME", "SERVER", "USER", "TOKEN"], &[2]);
+    let mut grid = Grid::new(style, ["", "NAME", "SERVER", "USER", "TOKEN", "TRUST"], &[2]).hide_if_narrow(&[5]);
     for context in &view.contexts {
         grid.row([
             Cell::new(if context.current { "*" } else { "" }),
@@ -19,6 +19,7 @@ pub(super) fn list(view: &ContextListView, style: &Style, now: WallTime) -> Stri
             text(&context.server, style),
             optional(context.username.as_ref(), style),
             Cell::new(token(context, style, now)),
+            Cell::new(context.trust),
         ]);
     }
     grid.finish()
@@ -33,7 +34,18 @@ pub(super) fn show(view: &ContextView, style: &Style, now: WallTime) -> String {
     line("Server:", &view.server);
     line("User:", view.username.as_deref().unwrap_or("-"));
     line("Token:", &token(view, style, now));
+    line("Trust:", trust(view));
     out
+}
+
+/// Whose word is good for the server.
+fn trust(view: &ContextView) -> &str {
+    match (&view.fingerprint, view.trust) {
+        (Some(fingerprint), _) => fingerprint,
+        (None, "ca") => "authorities of its own (--ca)",
+        (None, "system") => "authorities of this machine",
+        (None, _) => "none, not encrypted",
+    }
 }
 
 fn token(view: &ContextView, style: &Style, now: WallTime) -> String {
@@ -55,6 +67,8 @@ mod tests {
             current: name == "dev",
             server: "http://h".into(),
             username: logged_in.then(|| "ann".into()),
+            trust: if logged_in { "none" } else { "system" },
+            fingerprint: None,
             logged_in,
             expires_at: expires_at.map(WallTime),
         }
@@ -65,12 +79,26 @@ mod tests {
         let contexts =
             vec![context("dev", true, Some(5000)), context("lab", true, Some(1)), context("old", false, None)];
         let expected = [
-            "   NAME  SERVER    USER  TOKEN\n",
-            "*  dev   http://h  ann   until 1970-01-01 00:00:05\n",
-            "   lab   http://h  ann   over, log in again\n",
-            "   old   http://h  -     none\n",
+            "   NAME  SERVER    USER  TOKEN                      TRUST\n",
+            "*  dev   http://h  ann   until 1970-01-01 00:00:05  none\n",
+            "   lab   http://h  ann   over, log in again         none\n",
+            "   old   http://h  -     none                       system\n",
         ]
         .concat();
         assert_eq!(list(&ContextListView { contexts }, &Style::default(), WallTime(1000)), expected);
+    }
+
+    #[test]
+    fn how_the_server_is_trusted_is_shown() {
+        for (trust, fingerprint, said) in [
+            ("none", None, "none, not encrypted"),
+            ("system", None, "authorities of this machine"),
+            ("ca", None, "authorities of its own (--ca)"),
+            ("fingerprint", Some("sha256:ab".to_owned()), "sha256:ab"),
+        ] {
+            let view = ContextView { trust, fingerprint, ..context("dev", true, None) };
+            let text = show(&view, &Style::default(), WallTime(0));
+            assert!(text.ends_with(&format!("Trust:    {said}\n")), "{text}");
+        }
     }
 }

@@ -20,6 +20,7 @@ pub(super) fn show(view: &StatsView, style: &Style, now: WallTime) -> String {
     line("Status", state(worker.state));
     line("IP", &worker.address);
     line("Version", &worker.version);
+    line("Protocol", worker.protocol.as_str());
     line("Registered", &style.time_and_ago(now, worker.registered_at));
     line("Last Heartbeat", &worker.last_heartbeat.map_or_else(|| "never".to_owned(), |at| style.ago(now, at)));
     if !worker.labels.is_empty() {
@@ -69,6 +70,7 @@ mod tests {
         let view = StatsView { worker: sample::workers().workers.remove(0), tasks: vec![] };
         let text = show(&view, &Style::default(), sample::NOW);
         assert!(text.contains("Status:         🟢 Active\n"), "{text}");
+        assert!(text.contains("Protocol:       session\n"), "{text}");
         assert!(text.contains("CPU:            1.0 of 4.0 allocated, 45% used\n"), "{text}");
         assert!(text.contains("Memory:         0.50GB of 8.0GB allocated, 1.5GB used\n"), "{text}");
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use shared::link::Assignment;
-use shared::proto::seed::{Task, TaskFields};
+use shared::proto::seed::Task;
 use shared::resources::GIB;
 use shared::task::Command;
 use shared::time::WallTime;
@@ -34,7 +34,7 @@ pub(super) fn task_of(
     let (name, seconds) = (assignment.name.clone().unwrap_or_default(), now.0 / 1000);
     let resources = assignment.resources;
     let gib = |bytes: u64| bytes as f64 / GIB as f64;
-    Ok(Task(TaskFields {
+    Ok(Task {
         task_id: task_id.to_owned(),
         docker_image: assignment.image.clone(),
         command: command_of(&assignment.command, &assignment.env)?,
@@ -48,7 +48,7 @@ pub(super) fn task_of(
         submitted_at: seconds,
         newer_task_name: name,
         newer_submitted_at: seconds,
-    }))
+    })
 }
 
 /// The command with its environment, for `sh -c`.
@@ -100,8 +100,8 @@ mod tests {
         }
     }
 
-    fn told(assignment: &Assignment) -> Result<TaskFields, Untellable> {
-        task_of(assignment, ("t-1", "w1"), WallTime(7_500)).map(|Task(fields)| fields)
+    fn told(assignment: &Assignment) -> Result<Task, Untellable> {
+        task_of(assignment, ("t-1", "w1"), WallTime(7_500))
     }
 
     /// What a shell prints.

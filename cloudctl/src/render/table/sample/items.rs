@@ -12,11 +12,11 @@ use shared::resources::Resources;
 use shared::role::Role;
 use shared::task::{Command, TaskSpec, TaskState, Verdict, VerdictKind};
 use shared::view::{
-    CancelView, ClassView, DeletedFilesView, DryRunView, ElementGroupView, FileView, Fit, FitView, InputFileView,
-    InputSummaryView, InputView, InternalStateView, InviteView, KeysView, LeaseView, LedgerRunView, LedgerView,
-    LinkView, NewTokenView, OpenTaskView, ReasonView, RepairStatus, RepairView, RunView, SchedulerView, SettingsView,
-    ShutdownView, SubmitLineResult, SubmitLineView, SubmitView, TaskView, TokenView, UserFileView, UserView, WhyView,
-    WorkerRepairView, WorkerView,
+    AuthorityView, CancelView, ClassView, DeletedFilesView, DryRunView, ElementGroupView, FileView, Fit, FitView,
+    InputFileView, InputSummaryView, InputView, InternalStateView, InviteView, KeysView, LeaseView, LedgerRunView,
+    LedgerView, LinkView, NewTokenView, NewWorkerTokenView, OpenTaskView, PendingWorkerView, ReasonView, RepairStatus,
+    RepairView, RunView, SchedulerView, SettingsView, ShutdownView, SubmitLineResult, SubmitLineView, SubmitView,
+    TaskView, TokenView, UserFileView, UserView, WhyView, WorkerRepairView, WorkerTokenView, WorkerView,
 };
 
 use super::{SUBMITTED, TASK, files, queue, status, tally, task, workers};
@@ -24,7 +24,7 @@ use crate::help::exit_codes;
 use crate::render::log::LogLineView;
 use crate::render::{
     ContextView, DeletedFiles, DeletedView, DownloadedFile, DownloadedView, FailedFile, LoggedInView, LoggedOutView,
-    RevokedView, ServerVersionView, StatsView, VerifiedView, VersionView, WhoAmIView,
+    RevokedView, ServerVersionView, StatsView, UnregisteredView, VerifiedView, VersionView, WhoAmIView,
 };
 
 /// Items, each with its kind in `cloudctl help json`.
@@ -77,6 +77,13 @@ pub(crate) fn all_items() -> Vec<(&'static str, Value)> {
     add("token", json(&view(Some(SUBMITTED))));
     add("token", json(&view(None)));
     add("new-token", json(&NewTokenView { token: "t".into(), view: view(None) }));
+    let (fingerprint, retired) = ("sha256:00".to_owned(), Some("sha256:11".to_owned()));
+    add("authority", json(&AuthorityView { fingerprint, expires_at: SUBMITTED, retired }));
+    add("worker-token", json(&worker_token()));
+    let (token, master) = ("t".to_owned(), "h:50051".to_owned());
+    add("new-worker-token", json(&NewWorkerTokenView { token, master, view: worker_token() }));
+    add("pending-worker", json(&pending_worker()));
+    add("unregistered", json(&UnregisteredView { unregistered: vec!["worker-1".parse().expect("a name")] }));
     add("audit", json(&audit_entry()));
     add("verified", json(&VerifiedView { entries: 7, seal: "00".into() }));
     add("deleted", json(&DeletedView { deleted: vec![TASK.into()] }));
@@ -85,8 +92,8 @@ pub(crate) fn all_items() -> Vec<(&'static str, Value)> {
     let (username, context, expires_at) = ("ann".parse().expect("a name"), Some(name()), Some(SUBMITTED));
     add("whoami", json(&WhoAmIView { username, role: Role::Admin, server: server(), context, expires_at }));
     let username = Some(name());
-    let context = ContextView { name: name(), current: true, server: server(), username, logged_in: true, expires_at };
-    add("context", json(&context));
+    let (fingerprint, trust) = (Some("sha256:00".into()), "fingerprint");
+    add("context", json(&ContextView { username, fingerprint, trust, expires_at, ..local(name(), server()) }));
     let master = ServerVersionView { url: server(), version: "0.1.0".into(), compatible: true };
     add("input", json(&input()));
     add("input-summary", json(&input().input));
@@ -96,6 +103,40 @@ pub(crate) fn all_items() -> Vec<(&'static str, Value)> {
         add("exit-code", json(&code));
     }
     items
+}
+
+fn worker_token() -> WorkerTokenView {
+    WorkerTokenView {
+        token_id: "01arz3ndektsv4rrffq69g5fav".parse().expect("an id"),
+        name: Some("worker-1".parse().expect("a name")),
+        pool: Some("gpu".into()),
+        uses_left: 1,
+        created_by: "ann".parse().expect("a name"),
+        created_at: SUBMITTED,
+        expires_at: SUBMITTED,
+    }
+}
+
+fn pending_worker() -> PendingWorkerView {
+    PendingWorkerView {
+        worker_id: "worker-1".parse().expect("a name"),
+        address: "10.0.0.1:50052".into(),
+        capacity: Resources::TASK_DEFAULT,
+        since: SUBMITTED,
+    }
+}
+
+fn local(name: String, server: String) -> ContextView {
+    ContextView {
+        name,
+        current: true,
+        server,
+        username: None,
+        trust: "none",
+        fingerprint: None,
+        logged_in: true,
+        expires_at: None,
+    }
 }
 
 fn audit_entry() -> AuditEntry {
