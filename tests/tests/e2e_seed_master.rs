@@ -230,7 +230,7 @@ async fn without_the_flag_no_worker_of_the_first_generation_is_served() {
     let master = Master::start(dir.path(), &MasterOptions::default()).await;
     for (method, caller) in [("RegisterWorker", As::plaintext()), ("SendHeartbeat", As::stranger())] {
         let called = call(&master.grpc_address(), &format!("cluster.MasterWorker/{method}"), &json!({}), &caller).await;
-        assert_eq!(called.code, "FAILED_PRECONDITION", "{called:?}");
+        assert_eq!(called.code, "PERMISSION_DENIED", "{called:?}");
         assert!(called.message.contains("--allow-plaintext-workers"), "{called:?}");
     }
     let submitted = json!({"docker_image": "any"});

@@ -105,7 +105,7 @@ fn allowed(state: &GrpcState) -> Result<(), ApiError> {
     }
     let hint =
         "start the master with --allow-plaintext-workers, or let the machine join: `cloudctl worker-token create`";
-    Err(ApiError::new(ErrorCode::Conflict, "workers of the first generation are not served here", hint))
+    Err(ApiError::new(ErrorCode::PermissionDenied, "workers of the first generation are not served here", hint))
 }
 
 fn registered(state: &GrpcState, peer: &Peer) -> Result<(), ApiError> {

@@ -38,5 +38,5 @@ pub(super) async fn completion(state: &GrpcState, peer: &Peer, result: TaskResul
 
 fn not_served() -> ApiError {
     let hint = "start the master with --allow-plaintext-workers";
-    ApiError::new(ErrorCode::Conflict, "workers of the first generation are not served", hint)
+    ApiError::new(ErrorCode::PermissionDenied, "workers of the first generation are not served", hint)
 }

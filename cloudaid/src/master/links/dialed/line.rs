@@ -58,21 +58,21 @@ impl Line {
         let mut client = self.connect().await?;
         let answer = client.master_register(timed(MasterInfo { master_id, master_address })).await;
         let answer = answer.map_err(failed)?.into_inner();
-        accepted(answer.success, answer.message)
+        accepted(answer.success, &answer.message)
     }
 
     /// Gives it a run.
     pub(super) async fn assign(&self, task: Task) -> Result<(), CallError> {
         let _permit = self.inner.calls.acquire().await;
         let answer = self.connect().await?.assign_task(timed(task)).await.map_err(failed)?.into_inner();
-        accepted(answer.success, answer.message)
+        accepted(answer.success, &answer.message)
     }
 
     /// Tells it to stop a run.
     pub(super) async fn cancel(&self, task_id: String) -> Result<(), CallError> {
         let _permit = self.inner.calls.acquire().await;
         let answer = self.connect().await?.cancel_task(timed(TaskId { task_id })).await.map_err(failed)?.into_inner();
-        accepted(answer.success, answer.message)
+        accepted(answer.success, &answer.message)
     }
 
     /// What a run writes, from its beginning, as long as it writes.
@@ -121,8 +121,8 @@ fn timed<T>(message: T) -> Request<T> {
     request
 }
 
-fn accepted(success: bool, message: String) -> Result<(), CallError> {
-    let message: String = shared::text::printable(&message).chars().take(500).collect();
+fn accepted(success: bool, message: &str) -> Result<(), CallError> {
+    let message: String = shared::text::printable(message).chars().take(500).collect();
     if success { Ok(()) } else { Err(CallError::Refused(message)) }
 }
 
@@ -165,8 +165,6 @@ mod tests {
         assert!(matches!(failed(Status::unavailable("broken pipe")), CallError::Unknown(_)));
         assert!(matches!(failed(Status::deadline_exceeded("late")), CallError::Unknown(_)));
         assert!(matches!(failed(Status::unimplemented("no")), CallError::Refused(_)));
-        assert!(
-            matches!(accepted(false, "not registered\n".into()), Err(CallError::Refused(why)) if !why.contains('\n'))
-        );
+        assert!(matches!(accepted(false, "not registered\n"), Err(CallError::Refused(why)) if !why.contains('\n')));
     }
 }

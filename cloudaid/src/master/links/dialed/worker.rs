@@ -154,6 +154,6 @@ impl Worker {
 
     fn heard_of(&mut self) {
         self.heard = Instant::now();
-        self.is_silent.send_if_modified(|silent| std::mem::take(silent));
+        self.is_silent.send_if_modified(std::mem::take);
     }
 }
