@@ -142,7 +142,10 @@ where
 /// A context that cannot be written is no reason not to run: cloudctl can log in by hand.
 async fn write_context(started: &Started, file: Option<std::path::PathBuf>) -> Written {
     let (Some(admin), Some(file)) = (&started.admin, file) else { return Written::Nothing };
-    let context = Context::logged_in(ready::url(started.http), admin.clone(), clock::wall());
+    let context = Context::logged_in(ready::url(started), admin.clone(), clock::wall());
+    // It is this process that says so.
+    let fingerprint = started.fingerprint.map(|fingerprint| fingerprint.to_string());
+    let context = Context { fingerprint, ..context };
     let path = file.clone();
     match tokio::task::spawn_blocking(move || context::write(&path, context)).await {
         Ok(Ok(current)) => Written::To { file, current },

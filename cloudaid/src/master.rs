@@ -91,8 +91,8 @@ pub struct Started {
     pub grpc: SocketAddr,
     /// Lets the worker of this process join, where the configuration asks for that.
     pub join_token: Option<JoinToken>,
-    /// By which the master is known to who reaches it over TLS.
-    pub fingerprint: Fingerprint,
+    /// By which the HTTP API is known over TLS; none: it speaks plaintext.
+    pub fingerprint: Option<Fingerprint>,
     /// The file with the one-time token that makes the first account, while there is none.
     pub setup_token_file: Option<PathBuf>,
     /// A login, where the configuration asks for one.
@@ -324,7 +324,7 @@ pub async fn run_with(
     let _nobody_waits = started.send(Started {
         http: http_address,
         grpc: grpc_address,
-        fingerprint: tls.fingerprint(),
+        fingerprint: config.tls.http.then(|| tls.fingerprint()),
         join_token,
         setup_token_file,
         admin,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rcgen::{CertificateParams, KeyPair};
 use serde_json::{Value, json};
 
-use crate::python::python;
+use crate::peer;
 
 /// What a call came to.
 #[derive(Debug, Clone, PartialEq)]
@@ -58,17 +58,10 @@ impl As {
 /// # Panics
 /// When there is no such method, or Python cannot make the call.
 pub async fn call(address: &str, method: &str, request: &Value, caller: &As) -> Called {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/calls.py");
-    let output = python()
-        .arg(script)
-        .args([address, method, &request.to_string(), "--timeout", "20"])
-        .args(&caller.args)
-        .output()
-        .await
-        .expect("python runs");
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{method}: {told}");
-    let printed: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{method}: {told}"));
+    let request = request.to_string();
+    let mut args = vec![address, method, &request, "--timeout", "20"];
+    args.extend(caller.args.iter().map(String::as_str));
+    let printed = peer::call(&args).await;
     let text = |name: &str| printed[name].as_str().unwrap_or_default().to_owned();
     Called { code: text("code"), message: text("message"), answer: printed["answer"].clone() }
 }

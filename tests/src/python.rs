@@ -10,6 +10,7 @@ use tokio::process::Command;
 pub fn python() -> Command {
     let packages = std::env::var_os("CLOUDAI_TEST_PYTHON").expect("run ./tests/run.sh");
     let mut command = Command::new("python3");
-    command.env("PYTHONPATH", packages);
+    // Nothing is left beside the programs.
+    command.env("PYTHONPATH", packages).env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }

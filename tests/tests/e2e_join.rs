@@ -269,6 +269,39 @@ async fn a_worker_that_is_taken_out_stops_what_it_runs_and_comes_back_only_with_
     api.ended(PATIENCE, &id).await;
 }
 
+#[tokio::test]
+async fn a_thousand_joins_in_a_row_leave_nothing_behind_but_the_workers() {
+    let cluster = Cluster::start(0).await;
+    let (api, pid) = (cluster.api(), cluster.master.process.pid());
+    let join = async |count: usize| {
+        let token = token(&api, json!({"uses": count})).await.token;
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("python/joins.py");
+        let mut command = cloudai_tests::python::python();
+        let command = command.arg(script).args([cluster.master.grpc_address(), token, count.to_string()]);
+        let output = command.output().await.expect("python runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")
+    };
+    let files = || std::fs::read_dir(format!("/proc/{pid}/fd")).expect("files").count();
+    let resident = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("status");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS").to_owned();
+        line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("kB")
+    };
+    // What is made once is made now; the names are taken by then.
+    join(1).await;
+    cluster.ctl().run(&["unregister", "joined-0", "--yes"]).await.ok();
+    let (files_before, resident_before) = (files(), resident());
+    let told = join(1000).await;
+    assert_eq!(told["certificates"], 1000, "{told}");
+    let known = api.workers().await.expect("a list").len();
+    assert_eq!(known, 1000);
+    eventually(PATIENCE, "all connections are closed", || async { (files() <= files_before).then_some(()) }).await;
+    let grown = resident().saturating_sub(resident_before);
+    println!("{told}; files {files_before} before, {} after; resident {resident_before} kB, {grown} kB more", files());
+    assert!(grown < 32 * 1024, "{grown} kB more than before");
+}
+
 /// Certificates that are good for three seconds, and tasks all the while.
 #[tokio::test]
 async fn renewals_under_load_lose_nothing() {

@@ -121,10 +121,6 @@ async fn a_task_is_run_followed_and_reported_with_its_files() {
     world.master.tell(&follow).await;
     let first = world.master.event("log", |_| true).await;
     assert_eq!((&first["status"], &first["is_complete"]), (&json!("running"), &json!(false)), "{first}");
-    let busy = world.master.event("heartbeat", |beat| beat["running_tasks"] != json!([])).await;
-    let running = &busy["running_tasks"][0];
-    assert_eq!((&running["task_id"], &running["cpu_allocated"]), (&json!("their-1"), &json!(0.1)), "{busy}");
-    assert_eq!(running["memory_allocated"], 0.0625);
 
     let report = world.report("their-1").await;
     assert_eq!((&report["status"], &report["worker_id"]), (&json!("success"), &json!("w1")), "{report}");
@@ -169,13 +165,18 @@ async fn failures_and_cancellations_are_reported_with_the_reason() {
     let follow = json!({"do": "logs", "worker": world.port.address(), "task_id": "endless", "follow": true});
     world.master.tell(&follow).await;
     world.master.event("log", |log| log["content"] == "begins").await;
+    let busy = world.master.event("heartbeat", |beat| beat["running_tasks"] != json!([])).await;
+    let running = &busy["running_tasks"][0];
+    assert_eq!((&running["task_id"], &running["cpu_allocated"]), (&json!("endless"), &json!(0.1)), "{busy}");
+    assert_eq!(running["memory_allocated"], 0.0625);
     let cancel = json!({"do": "cancel", "task_id": "endless"});
     assert_eq!(world.order(&cancel).await["success"], true);
     let report = world.report("endless").await;
     assert_eq!((&report["status"], &report["logs"]), (&json!("cancelled"), &json!("begins\n")), "{report}");
     assert_eq!(report["output_files"], json!(["r"]), "{report}");
     world.no_container_is_left().await;
-    assert!(world.master.events("report").iter().filter(|report| report["task_id"] == "endless").count() == 1);
+    let reports = world.master.events("report").into_iter().filter(|report| report["task_id"] == "endless");
+    assert_eq!(reports.count(), 1);
 }
 
 #[tokio::test]

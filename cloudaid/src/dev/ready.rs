@@ -18,13 +18,14 @@ pub(super) fn dialled(address: SocketAddr) -> SocketAddr {
 }
 
 /// The URL by which this machine reaches the admin API.
-pub(super) fn url(address: SocketAddr) -> String {
-    format!("http://{}", dialled(address))
+pub(super) fn url(started: &Started) -> String {
+    let scheme = if started.fingerprint.is_some() { "https" } else { "http" };
+    format!("{scheme}://{}", dialled(started.http))
 }
 
 /// Addresses, places, and what to try next.
 pub(super) fn message(started: &Started, data_dir: &Path, written: &Written) -> String {
-    let server = url(started.http);
+    let server = url(started);
     let mut text = String::from("\nCloudAI is ready.\n\n");
     // Writing into a String cannot fail.
     let _ = writeln!(text, "  Admin API   {server}");
@@ -58,7 +59,7 @@ mod tests {
             http: "0.0.0.0:8080".parse().expect("an address"),
             grpc: "127.0.0.1:50051".parse().expect("an address"),
             join_token: None,
-            fingerprint: Fingerprint([7; 32]),
+            fingerprint: None,
             setup_token_file: None,
             admin: None,
         }
@@ -92,6 +93,13 @@ Ctrl-C stops it in good order. The data stays.
         assert!(message(&started(), Path::new("/d"), &written).contains("cloudctl --context dev status"));
         let text = message(&started(), Path::new("/d"), &Written::Nothing);
         assert!(text.contains("cloudctl login http://127.0.0.1:8080"), "{text}");
+    }
+
+    #[test]
+    fn what_is_encrypted_is_reached_so() {
+        let started = Started { fingerprint: Some(Fingerprint([7; 32])), ..started() };
+        let written = Written::To { file: "/c".into(), current: true };
+        assert!(message(&started, Path::new("/d"), &written).contains("https://127.0.0.1:8080"));
     }
 
     #[test]

@@ -58,7 +58,7 @@ fn silence_ends_the_lease_then_the_runs_are_given_to_others() {
     let (a, effects) = world.connect("a", 4, vec![held]);
     assert_eq!(brief(&effects), ["save worker a", "s4 welcome Stop 2.0#1"]);
     let effects = world.finished(&a, key, Verdict::Success);
-    assert_eq!(brief(&effects), ["s4 ack 1"]);
+    assert_eq!(brief(&effects), [&format!("save audit report {key}: conflict"), "s4 ack 1"]);
     let second = shared::id::AttemptKey { attempt: 2, fence: shared::id::Fence(key.fence.0 + 1), ..key };
     let effects = world.finished(&b, second, Verdict::Success);
     assert!(brief(&effects).contains(&"save result 2.0 success".to_owned()));

@@ -61,16 +61,17 @@ fn reports_for_what_is_not_theirs_change_nothing() {
     let (_, effects) = world.submit(1, 1);
     let key = assigned(&effects)[0].1.key;
     let cases = [
-        (&b, key, RefusedReport::ForeignWorker),
-        (&a, AttemptKey { fence: Fence(1), ..key }, RefusedReport::Superseded),
-        (&a, AttemptKey { fence: Fence(u64::MAX), ..key }, RefusedReport::Unknown),
-        (&a, AttemptKey { attempt: 9, ..key }, RefusedReport::Unknown),
-        (&a, AttemptKey { index: 7, ..key }, RefusedReport::Unknown),
+        (&b, key, RefusedReport::ForeignWorker, "permission_denied"),
+        (&a, AttemptKey { fence: Fence(1), ..key }, RefusedReport::Superseded, "conflict"),
+        (&a, AttemptKey { fence: Fence(u64::MAX), ..key }, RefusedReport::Unknown, "not_found"),
+        (&a, AttemptKey { attempt: 9, ..key }, RefusedReport::Unknown, "not_found"),
+        (&a, AttemptKey { index: 7, ..key }, RefusedReport::Unknown, "not_found"),
     ];
-    for (link, key, reason) in cases {
+    for (link, key, reason, code) in cases {
         let effects = world.finished(link, key, Verdict::Success);
         assert_eq!(refusals(&effects), [reason], "{key:?}");
-        assert_eq!(brief(&effects).len(), 1, "only the acknowledgement");
+        let expected = [format!("save audit report {key}: {code}"), format!("s{} ack 1", link.session.0)];
+        assert_eq!(brief(&effects), expected, "it is noted and acknowledged, and nothing else");
     }
 }
 

@@ -123,7 +123,8 @@ impl Dialer {
 
     /// To the master of `cluster` in this process, who needs no proof of who we are.
     pub(in crate::worker) fn in_process(name: WorkerId, cluster: ClusterId, pipe: Pipe) -> Result<Self, WorkerError> {
-        Ok(Self { masters: vec![endpoint("gateway")?], name, road: Road::Process(pipe), cluster })
+        let master = Master { address: "the gateway of this process".to_owned(), ..endpoint("gateway")? };
+        Ok(Self { masters: vec![master], name, road: Road::Process(pipe), cluster })
     }
 
     pub(in crate::worker) fn name(&self) -> &WorkerId {

@@ -1,0 +1,165 @@
+//! A worker of which each call is made by another program, with Python's grpcio and the proto files alone.
+#![allow(missing_docs, clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use cloudai_tests::cluster::{Cluster, shell_task};
+use cloudai_tests::grpc::{Applicant, As, Called, call};
+use cloudai_tests::wait::PATIENCE;
+use serde_json::{Value, json};
+use shared::submit::SubmitRequest;
+use shared::task::TaskState;
+use shared::view::NewWorkerTokenView;
+
+const NAME: &str = "by-hand";
+
+fn method(name: &str) -> String {
+    format!("cloudai.v1.WorkerSession/{name}")
+}
+
+fn base64(bytes: &[u8]) -> String {
+    BASE64_STANDARD.encode(bytes)
+}
+
+fn hello(inventory: &Value) -> Value {
+    let capacity = json!({"cpu_millis": 4000, "memory_bytes": 8_u64 << 30, "storage_bytes": 64_u64 << 30});
+    let (protocol, version) = (shared::link::PROTOCOL, "0.0.1");
+    json!({"hello": {"protocol": protocol, "version": version, "worker_id": NAME, "capacity": capacity,
+                     "boot_id": "b", "incarnation": "i", "inventory": inventory}})
+}
+
+/// What a worker that is called by hand can do.
+struct ByHand {
+    cluster: Cluster,
+    caller: As,
+}
+
+impl ByHand {
+    async fn join() -> Self {
+        let cluster = Cluster::start(0).await;
+        let request = json!({"name": NAME, "pool": "hand"});
+        let token: NewWorkerTokenView = cluster.api().post("/api/worker-tokens", &request).await.expect("a token");
+        let applicant = Applicant::default();
+        let given = applicant.join(&cluster.master.grpc_address(), &token.token, NAME).await;
+        let caller = As::holder(&applicant.keep(cluster.dir(), &given));
+        Self { cluster, caller }
+    }
+
+    async fn call(&self, name: &str, request: &Value) -> Called {
+        call(&self.cluster.master.grpc_address(), &method(name), request, &self.caller).await
+    }
+
+    async fn expect(&self, name: &str, request: &Value) -> Value {
+        let called = self.call(name, request).await;
+        assert_eq!(called.code, "OK", "{name}: {called:?}");
+        called.answer
+    }
+
+    /// A task for this worker, with a file to read.
+    async fn submit(&self) -> String {
+        let dir = self.cluster.dir();
+        std::fs::write(dir.join("data.txt"), "input").expect("written");
+        let path = dir.join("data.txt").display().to_string();
+        let uploaded = self.cluster.ctl().run(&["files", "upload", &path, "--quiet"]).await.ok();
+        let input = Some(uploaded.trim().parse().expect("an id"));
+        let worker_id = Some(NAME.parse().expect("a name"));
+        let task = SubmitRequest { input, worker_id, ..shell_task("cat /input/data.txt") };
+        self.cluster.api().submit(&task).await.expect("accepted").task_id
+    }
+}
+
+#[tokio::test]
+async fn every_call_of_a_worker_can_be_made_by_another_program() {
+    let by_hand = ByHand::join().await;
+    let described = by_hand.expect("Describe", &json!({})).await;
+    assert_eq!(described["protocol"], shared::link::PROTOCOL);
+    // It connects, and is known.
+    let answers = by_hand.expect("Open", &json!([hello(&json!([])), {"heartbeat": {"cpu_percent": 5.0}}])).await;
+    assert_eq!(answers[0]["welcome"]["cluster_id"], described["cluster_id"], "{answers}");
+    let worker = by_hand.cluster.api().workers().await.expect("a list").remove(0);
+    assert_eq!((worker.capacity.cpu_millis, worker.labels["pool"].as_str()), (4000, "hand"));
+
+    // It is given a task when it comes again.
+    let task = by_hand.submit().await;
+    let answers = by_hand.expect("Open", &json!([hello(&json!([]))])).await;
+    let assigned = answers.as_array().expect("a list").iter().find_map(|answer| {
+        let assignment = answer["assignments"]["assignments"].get(0)?;
+        Some(assignment.clone())
+    });
+    let assigned = assigned.unwrap_or_else(|| panic!("no assignment: {answers}"));
+    let attempt = assigned["attempt"].clone();
+    assert_eq!((&attempt["task_id"], &assigned["shell"]), (&json!(task), &json!("cat /input/data.txt")));
+
+    // The input comes: begin, data, end.
+    let input = by_hand.expect("FetchInput", &attempt).await;
+    assert_eq!(input[0]["begin"]["path"], base64(b"data.txt"));
+    assert_eq!(input[1]["data"], base64(b"input"));
+    assert_eq!(input[2]["end"]["blake3"], base64(blake3::hash(b"input").as_bytes()));
+
+    // Logs go by offsets: what comes twice is there once.
+    let chunk = |offset: u64, text: &str| {
+        let chunk =
+            json!({"stream": "LOG_STREAM_STDOUT", "offset": offset.to_string(), "data": base64(text.as_bytes())});
+        json!({"attempt": attempt, "chunk": chunk})
+    };
+    let acks = by_hand.expect("PushLogs", &json!([chunk(0, "hel"), chunk(1, "ello\n")])).await;
+    assert_eq!(acks.as_array().and_then(|acks| acks.last()).expect("an ack")["stdout_offset"], "6", "{acks}");
+
+    // Files come with their digests.
+    let file = |digest: &[u8]| {
+        json!([{"attempt": attempt}, {"begin": {"path": base64(b"out"), "size": "4"}}, {"data": base64(b"data")},
+               {"end": {"blake3": base64(digest)}}])
+    };
+    let broken = by_hand.call("UploadTaskFiles", &file(&[0; 32])).await;
+    assert_eq!(broken.code, "INVALID_ARGUMENT", "{broken:?}");
+    let receipt = by_hand.expect("UploadTaskFiles", &file(blake3::hash(b"data").as_bytes())).await;
+    assert_eq!((&receipt["files"], &receipt["bytes"]), (&json!(1), &json!("4")));
+
+    // It comes again with what it holds, and says how that ended.
+    let held = json!([{"attempt": attempt, "phase": "PHASE_RUNNING"}]);
+    let started = json!({"sequence": "1", "attempt": attempt, "started": {"at_unix_ms": "1795600000000"}});
+    let outcome = json!({"verdict_json": "{\"kind\":\"success\"}", "finished_unix_ms": "1795600001000",
+                         "stdout_bytes": "6", "output_files": 1});
+    let finished = json!({"sequence": "2", "attempt": attempt, "finished": outcome});
+    let answers = by_hand.expect("Open", &json!([hello(&held), {"reports": {"reports": [started, finished]}}])).await;
+    assert!(answers.as_array().expect("a list").iter().any(|answer| answer["ack"]["through"] == "2"), "{answers}");
+    let ended = by_hand.cluster.api().ended(PATIENCE, &task).await;
+    assert_eq!(ended.state, TaskState::Completed, "{ended:?}");
+    assert_eq!(by_hand.cluster.ctl().run(&["logs", &task]).await.ok(), "hello\n");
+    let out = by_hand.cluster.api().get_bytes(&format!("/api/files/{task}/out")).await.expect("a file");
+    assert_eq!(out, b"data");
+    let renewed = call(
+        &by_hand.cluster.master.grpc_address(),
+        "cloudai.v1.WorkerIdentity/Renew",
+        &json!({"csr": Applicant::default().csr()}),
+        &by_hand.caller,
+    )
+    .await;
+    assert_eq!((renewed.code.as_str(), &renewed.answer["worker_id"]), ("OK", &json!(NAME)));
+}
+
+#[tokio::test]
+async fn what_is_no_message_of_a_worker_is_refused() {
+    let by_hand = ByHand::join().await;
+    let digest = json!({"end": {"blake3": "AAAA"}});
+    let foreign = json!({"task_id": "task-01arz3ndektsv4rrffq69g5fav", "attempt": 1, "fence": "1"});
+    for (name, request, code) in [
+        ("Open", json!([]), "INVALID_ARGUMENT"),
+        ("Open", json!([{"heartbeat": {}}]), "INVALID_ARGUMENT"),
+        ("Open", json!([{}]), "INVALID_ARGUMENT"),
+        ("Open", json!([{"hello": {"protocol": 1, "worker_id": ""}}]), "INVALID_ARGUMENT"),
+        ("Open", json!([{"hello": {"protocol": 999, "worker_id": NAME, "capacity": {}}}]), "FAILED_PRECONDITION"),
+        ("PushLogs", json!([{"attempt": {"task_id": "x"}}]), "INVALID_ARGUMENT"),
+        ("PushLogs", json!([{}]), "INVALID_ARGUMENT"),
+        ("UploadTaskFiles", json!([]), "INVALID_ARGUMENT"),
+        ("UploadTaskFiles", json!([digest]), "INVALID_ARGUMENT"),
+        ("UploadTaskFiles", json!([{"attempt": foreign}]), "FAILED_PRECONDITION"),
+        ("FetchInput", json!({}), "INVALID_ARGUMENT"),
+        ("FetchInput", foreign.clone(), "FAILED_PRECONDITION"),
+    ] {
+        let called = by_hand.call(name, &request).await;
+        assert_eq!(called.code, code, "{name} {request}: {called:?}");
+        assert!(!called.message.is_empty(), "{name} {request} is refused without a word");
+    }
+    assert_eq!(by_hand.call("Describe", &json!({})).await.code, "OK", "the master goes on");
+}
