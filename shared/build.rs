@@ -12,7 +12,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // What the reflection service tells of.
         let out = std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
         std::fs::write(Path::new(&out).join("descriptors.bin"), files.encode_to_vec())?;
-        tonic_prost_build::configure().bytes(".").compile_fds(files)?;
+        let build = tonic_prost_build::configure().bytes(".").extern_path(".cluster.Task", "crate::seed_task::Task");
+        build.compile_fds(files)?;
     }
     Ok(())
 }

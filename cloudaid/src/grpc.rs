@@ -1,24 +1,35 @@
 //! The gRPC side of the master: thin. Parse, one call, convert.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::middleware::from_fn_with_state;
 use shared::error::{ApiError, GrpcCode};
+use shared::proto::DESCRIPTORS;
+use shared::proto::seed::master_worker_server::MasterWorkerServer;
 use shared::proto::worker_identity_server::WorkerIdentityServer;
 use shared::proto::worker_session_server::WorkerSessionServer;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::{Code, Status};
 
+use crate::http;
 use crate::master::files::FileStore;
 use crate::master::handle::ClusterHandle;
+use crate::master::links::dialed::Dialed;
 use crate::master::logs::LogStore;
 use crate::tls::server::{ServerTls, TlsError};
 
 pub(crate) mod audit;
 pub(crate) mod peer;
 
+mod gate;
+mod health;
 mod listen;
+mod master_worker;
 mod worker_identity;
 mod worker_session;
 
@@ -28,6 +39,12 @@ const MESSAGE_LIMIT: usize = 4 << 20;
 const SMALL_MESSAGE: usize = 64 << 10;
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest report of a worker of the first generation: all that a task wrote is in it.
+const RESULT_MESSAGE: usize = 65 << 20;
+/// Such reports at a time, each of which is held in memory.
+const REPORTS_AT_ONCE: usize = 8;
+/// Uploads of theirs at a time.
+const UPLOADS_AT_ONCE: usize = 32;
 /// A worker has three long streams and at most four uploads; the rest is room to reconnect.
 const STREAMS_PER_CONNECTION: u32 = 128;
 
@@ -39,8 +56,29 @@ pub(crate) struct GrpcState {
     pub(crate) files: FileStore,
     /// Who is believed, and what is shown.
     pub(crate) tls: ServerTls,
+    /// Who users are, and how much is taken on for each.
+    pub(crate) api: http::Shared,
+    /// The workers of the first generation; none: they are not served.
+    pub(crate) dialed: Option<Dialed>,
+    /// Whether those of them that nobody has registered are let in at once.
+    pub(crate) open_admission: bool,
+    /// Room for their large calls.
+    pub(crate) bulk: Arc<Bulk>,
     /// How many refused calls are noted.
     pub(crate) refusals: audit::Refusals,
+}
+
+/// Room for large calls of workers of the first generation.
+#[derive(Debug)]
+pub(crate) struct Bulk {
+    reports: Semaphore,
+    uploads: Semaphore,
+}
+
+impl Default for Bulk {
+    fn default() -> Self {
+        Self { reports: Semaphore::new(REPORTS_AT_ONCE), uploads: Semaphore::new(UPLOADS_AT_ONCE) }
+    }
 }
 
 /// Why the port is not served any more.
@@ -49,6 +87,9 @@ pub enum GrpcError {
     /// TLS cannot be set up.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// What the services look like cannot be told.
+    #[error("the descriptors of the services cannot be read")]
+    Reflection(#[from] tonic_reflection::server::Error),
     /// The server failed.
     #[error("the gRPC server failed")]
     Server(#[from] tonic::transport::Error),
@@ -67,13 +108,26 @@ pub(crate) async fn serve(
     let identity = WorkerIdentityServer::new(worker_identity::Service::new(state.clone()))
         .max_decoding_message_size(SMALL_MESSAGE)
         .max_encoding_message_size(SMALL_MESSAGE);
+    let seed = MasterWorkerServer::new(master_worker::Service::new(state.clone()))
+        .max_decoding_message_size(RESULT_MESSAGE)
+        .max_encoding_message_size(MESSAGE_LIMIT);
+    let (reporter, health) = tonic_health::server::health_reporter();
+    tokio::spawn(health::report(reporter, state.cluster.clone(), shutdown.clone()));
+    let described = || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
+    let routes = Routes::new(session)
+        .add_service(identity)
+        .add_service(seed)
+        .add_service(health)
+        .add_service(described().build_v1()?)
+        .add_service(described().build_v1alpha()?);
+    let gate = from_fn_with_state(state.clone(), gate::pass);
+    let routes = Routes::from(routes.into_axum_router().layer(gate));
     let incoming = listen::incoming(listener, tls, state, shutdown.clone());
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
-        .add_service(session)
-        .add_service(identity)
+        .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
         .await?;
     Ok(())

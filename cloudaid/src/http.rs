@@ -25,7 +25,7 @@ mod admission;
 mod archive;
 mod audit;
 mod auth;
-mod authenticate;
+pub(crate) mod authenticate;
 mod cluster;
 mod counted;
 mod describe;
@@ -34,7 +34,7 @@ mod error;
 mod events;
 mod extract;
 mod files;
-mod follow;
+pub(crate) mod follow;
 mod headers;
 mod health;
 mod inputs;
@@ -49,18 +49,18 @@ mod ndjson;
 mod patient;
 mod peer;
 mod range;
-mod routes;
+pub(crate) mod routes;
 mod serve;
 mod site;
 mod socket;
 mod steady;
-mod submit;
+pub(crate) mod submit;
 mod tasks;
 mod telemetry;
 mod tokens;
 mod trace;
 mod users;
-mod visible;
+pub(crate) mod visible;
 mod workers;
 
 pub use load::Load;
@@ -103,11 +103,10 @@ pub struct ApiState {
 }
 
 /// As handlers get it.
-type Shared = Arc<ApiState>;
+pub(crate) type Shared = Arc<ApiState>;
 
 /// Everything that can be asked.
-pub fn router(state: ApiState) -> Router {
-    let state: Shared = Arc::new(state);
+pub fn router(state: Arc<ApiState>) -> Router {
     let (router, listed) = list::routes(&state);
     let specification = describe::specification(&listed, state.site.cookie_name());
     // The first of them is as good as the last.

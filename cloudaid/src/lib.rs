@@ -18,3 +18,4 @@ pub mod tls;
 pub mod worker;
 
 mod connections;
+mod pause;

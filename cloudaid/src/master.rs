@@ -69,6 +69,8 @@ use files::{FileStore, Place};
 use handle::ClusterHandle;
 use inputs::Inputs;
 use join_token::JoinToken;
+use links::dialed::{Dialed, OwnAddress};
+use live::LiveRun;
 use logs::LogStore;
 
 /// Messages that may wait for the driver. Each may carry many inputs; who sends more has to wait.
@@ -266,12 +268,35 @@ pub async fn run_with(
     };
     let auth = Auth::new(&auth_config, cluster.clone(), guesses)?;
 
+    let api = Arc::new(ApiState {
+        cluster: cluster.clone(),
+        auth: auth.clone(),
+        logs: logs.clone(),
+        inputs,
+        files: files.clone(),
+        tls: tls.clone(),
+        grpc: grpc_address,
+        site: config.site.clone(),
+        access_log: config.access_log,
+        load: Default::default(),
+        telemetry: http::Hub::start(cluster.clone(), shutdown.clone()),
+        specification: Default::default(),
+        shutdown: shutdown.clone(),
+    });
+    let dialed = config.allow_plaintext_workers.then(|| {
+        let own = OwnAddress { cluster: tls.authority().cluster(), listens: grpc_address };
+        Dialed::start(cluster.clone(), logs.clone(), files.clone(), own, config.leases.suspect, shutdown.clone())
+    });
     info!("Starting gRPC server on :{}...", grpc_address.port());
     let state = GrpcState {
         cluster: cluster.clone(),
-        logs: logs.clone(),
-        files: files.clone(),
+        logs,
+        files,
         tls: tls.clone(),
+        api: Arc::clone(&api),
+        dialed,
+        open_admission: config.open_admission,
+        bulk: Arc::default(),
         refusals: grpc::audit::refusals(),
     };
     let grpc = tokio::spawn(grpc::serve(grpc_listener, state, shutdown.clone()));
@@ -281,23 +306,8 @@ pub async fn run_with(
         None => None,
     };
     let setup_token = auth.ensure_setup_token().map_err(MasterError::Account)?;
-    let state = ApiState {
-        cluster: cluster.clone(),
-        auth,
-        logs,
-        inputs,
-        files,
-        tls: tls.clone(),
-        grpc: grpc_address,
-        site: config.site.clone(),
-        access_log: config.access_log,
-        load: Default::default(),
-        telemetry: http::Hub::start(cluster.clone(), shutdown.clone()),
-        specification: Default::default(),
-        shutdown: shutdown.clone(),
-    };
     let http_tls = if config.tls.http { Some(tls.for_people()?) } else { None };
-    let http = tokio::spawn(http::serve(http_listener, http_tls, http::router(state), shutdown.clone()));
+    let http = tokio::spawn(http::serve(http_listener, http_tls, http::router(api), shutdown.clone()));
     info!("✓ Master node started successfully");
     info!("✓ gRPC server listening on :{} ({grpc_address})", grpc_address.port());
     let scheme = if config.tls.http { "https" } else { "http" };
@@ -453,7 +463,7 @@ async fn recover(
     let events = Events::new(cluster.epoch(), owners);
     let shell = Shell::new(logs, events, gone, config.print_task_logs);
     for (key, worker) in cluster.live_runs() {
-        shell.live.insert(key, worker.clone());
+        shell.live.insert(LiveRun { key, shown: cluster.shown(key), worker: worker.clone() });
     }
     for user in cluster.users() {
         shell.accounts.insert(user.clone());

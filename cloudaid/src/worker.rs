@@ -41,7 +41,6 @@ mod journal;
 mod link;
 mod logs;
 pub mod outputs;
-mod pause;
 mod seed;
 mod telemetry;
 mod tidy;

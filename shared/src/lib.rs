@@ -32,5 +32,7 @@ pub mod convert;
 pub mod openapi;
 #[cfg(feature = "wire")]
 pub mod proto;
+#[cfg(feature = "wire")]
+pub mod seed_task;
 #[cfg(feature = "tls")]
 pub mod tls;

@@ -17,4 +17,6 @@ pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descrip
 /// `cluster.MasterWorker`: the service of workers of the first generation.
 pub mod seed {
     tonic::include_proto!("cluster");
+
+    pub use crate::seed_task::Task;
 }

@@ -1,6 +1,6 @@
 //! What the cluster shows of itself. Reading changes nothing.
 
-use shared::id::{TaskRef, WorkerId};
+use shared::id::{AttemptKey, Elements, TaskRef, WorkerId};
 use shared::resources::Resources;
 use shared::view::{QueueView, QueuedView, StatusView, TaskCounts, WorkerView};
 use shared::worker::WorkerState;
@@ -30,6 +30,20 @@ impl Cluster {
             let tally = task.tally_of(target.elements);
             tally.queued + tally.pending + tally.running > 0
         })
+    }
+
+    /// How people know the element of a run: a plain task has no index.
+    #[must_use]
+    pub fn shown(&self, key: AttemptKey) -> TaskRef {
+        let plain = self.tasks.get(&key.task).is_some_and(|task| task.record.array.is_none());
+        TaskRef { task: key.task, elements: if plain { Elements::All } else { Elements::One(key.index) } }
+    }
+
+    /// Whether somebody wants a run stopped that is live.
+    #[must_use]
+    pub fn is_cancelling(&self, key: AttemptKey) -> bool {
+        let task = self.tasks.get(&key.task);
+        task.is_some_and(|task| task.live.contains_key(&key.index) && task.progress.cancelling.contains(key.index))
     }
 
     /// What waits: the count of all, and the first `limit` rows in the order in which they are considered.

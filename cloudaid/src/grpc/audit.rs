@@ -11,6 +11,7 @@ use ulid::Ulid;
 
 use super::GrpcState;
 use super::peer::Peer;
+use crate::master::auth::Principal;
 use crate::master::call::Call;
 
 /// Refused calls that are noted, per second and at once: whoever makes more of them must not fill the disk with it.
@@ -30,6 +31,12 @@ pub(super) fn call(peer: &Peer, action: &str, object: &str) -> Arc<Call> {
     Call::new(note(Some(peer), peer.address, action, object), true)
 }
 
+/// A call of a user. `changes`: it is noted whatever becomes of it.
+pub(super) fn user_call(peer: &Peer, principal: &Principal, action: &str, object: &str, changes: bool) -> Arc<Call> {
+    let (user, via) = (Some(principal.user.clone()), principal.via.to_string());
+    Call::new(AuditNote { user, via, ..note(Some(peer), peer.address, action, object) }, changes)
+}
+
 /// Notes that a call was refused, unless there are too many of them. Nobody waits for it.
 pub(super) fn refused(state: &GrpcState, peer: &Peer, action: &str, object: &str, code: ErrorCode) {
     enter(state, note(Some(peer), peer.address, action, object), code);
@@ -39,6 +46,11 @@ pub(super) fn refused(state: &GrpcState, peer: &Peer, action: &str, object: &str
 pub(super) fn refused_connection(state: &GrpcState, address: SocketAddr, why: &str) {
     let why: String = why.chars().take(200).collect();
     enter(state, note(None, address, "gRPC connect", &shared::text::printable(&why)), ErrorCode::Unauthenticated);
+}
+
+/// Notes a call that was refused as somebody's whom it is known of.
+pub(super) fn refused_call(state: &GrpcState, call: &Call, code: ErrorCode) {
+    enter(state, call.ended(Outcome::Refused(code)), code);
 }
 
 fn enter(state: &GrpcState, note: AuditNote, code: ErrorCode) {
@@ -64,7 +76,7 @@ fn note(peer: Option<&Peer>, address: SocketAddr, action: &str, object: &str) ->
     AuditNote {
         user: None,
         via: certified.map_or_else(|| "none".to_owned(), |certified| format!("worker:{}", certified.worker)),
-        address: Some(address.ip()),
+        address: Some(address.ip().to_canonical()),
         request_id: Ulid::generate().to_string().to_ascii_lowercase(),
         action: action.to_owned(),
         object: object.to_owned(),

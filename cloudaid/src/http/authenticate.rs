@@ -15,20 +15,20 @@ const CHECKED_EVERY: Duration = Duration::from_secs(30);
 
 /// Somebody who stays.
 #[derive(Debug)]
-pub(super) struct Guest {
+pub(crate) struct Guest {
     principal: Principal,
     checked: Instant,
 }
 
 impl Guest {
     /// One who was let in just now.
-    pub(super) fn new(principal: Principal) -> Self {
+    pub(crate) fn new(principal: Principal) -> Self {
         Self { principal, checked: Instant::now() }
     }
 
     /// Looks now and then whether they still may be here: a log may be followed for days, and its reader be shut out
     /// meanwhile.
-    pub(super) fn check(&mut self, auth: &Auth) -> Result<(), ApiError> {
+    pub(crate) fn check(&mut self, auth: &Auth) -> Result<(), ApiError> {
         if self.checked.elapsed() < CHECKED_EVERY {
             return Ok(());
         }
@@ -46,7 +46,7 @@ pub(super) fn authenticate(state: &Shared, headers: &HeaderMap) -> Result<Princi
 }
 
 /// The token of `Authorization: Bearer`, which must be there exactly once.
-pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, ApiError> {
     let missing = |message: &str| {
         let hint = "log in with `cloudctl login`, or send the header `Authorization: Bearer TOKEN`";
         ApiError::new(ErrorCode::Unauthenticated, message, hint)

@@ -18,7 +18,7 @@ pub(super) struct Counted<K> {
 
 /// One of them, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Share<K: Hash + Eq> {
+pub(crate) struct Share<K: Hash + Eq> {
     of: Counted<K>,
     key: K,
 }

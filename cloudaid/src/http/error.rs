@@ -26,6 +26,11 @@ impl Failure {
     pub(super) fn later(error: ApiError, retry_after: Duration) -> Self {
         Self { error, retry_after }
     }
+
+    /// What was refused, for who is told in another way.
+    pub(super) fn into_error(self) -> ApiError {
+        self.error
+    }
 }
 
 impl From<ApiError> for Failure {

@@ -20,7 +20,7 @@ use super::socket::{self, Admitted, Client, Kind, Stop};
 use super::visible::{open_visible, single_element};
 use crate::master::logs::{LogChunk, LogChunks, LogOffsets};
 
-mod plan;
+pub(crate) mod plan;
 mod start;
 
 use plan::{Plan, Step, has_ended};

@@ -65,7 +65,7 @@ pub struct Load {
 }
 
 /// Room for a request, until it is dropped.
-pub(super) struct Room {
+pub(crate) struct Room {
     _all: OwnedSemaphorePermit,
     _user: Option<Share<UserName>>,
     _network: Option<Share<IpAddr>>,
@@ -111,6 +111,11 @@ impl Load {
         Ok(Room { _all: all, _user: Some(user), _network: None })
     }
 
+    /// Room for a call of a user over gRPC, if they may call again now.
+    pub(crate) fn admit_call(&self, waits: bool, principal: &Principal) -> Result<Room, ApiError> {
+        self.check(principal).and_then(|()| self.admit(waits, principal)).map_err(Failure::into_error)
+    }
+
     /// The same for somebody of `network` who has yet to prove who they are.
     pub(super) fn admit_stranger(&self, network: IpAddr) -> Result<Room, Failure> {
         let of_network = self.of_networks.take(&network, STRANGERS_OF_NETWORK).ok_or_else(|| {
@@ -154,7 +159,7 @@ impl Load {
     }
 
     /// Room for one more WebSocket of a user, until it closes.
-    pub(super) fn admit_socket(&self, principal: &Principal) -> Result<Share<UserName>, ApiError> {
+    pub(crate) fn admit_socket(&self, principal: &Principal) -> Result<Share<UserName>, ApiError> {
         self.of_sockets.take_of(principal, SOCKETS_OF_USER).ok_or_else(|| {
             let message = format!("{} has {SOCKETS_OF_USER} WebSockets open already", principal.user);
             exhausted(message, "close some")

@@ -33,7 +33,7 @@ const STRANGERS_BODY: usize = 16 * 1024;
 
 /// Who may call a path. Whose things the caller gets to see there is decided by [`may_see`](crate::master::auth::may_see).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Right {
+pub(crate) enum Right {
     /// Everybody, with or without a token.
     Public,
     /// Whoever has an account.
@@ -239,7 +239,7 @@ async fn pass(
     Ok(response)
 }
 
-fn authorize(principal: &Principal, right: Right) -> Result<(), ApiError> {
+pub(crate) fn authorize(principal: &Principal, right: Right) -> Result<(), ApiError> {
     if right == Right::Own && matches!(principal.via, Via::Token(_)) {
         let message = "a personal token cannot do this";
         return Err(ApiError::new(ErrorCode::PermissionDenied, message, "log in: `cloudctl login`"));

@@ -90,7 +90,7 @@ pub(super) fn created(view: SubmitView) -> Response {
 }
 
 /// A submission that is valid, for someone who may make it.
-pub(super) fn prepare(
+pub(crate) fn prepare(
     request: SubmitRequest,
     principal: &Principal,
     key: Option<Arc<str>>,
@@ -115,7 +115,7 @@ pub(super) fn prepare(
 }
 
 /// What to say if a submission got no answer, which cannot happen.
-pub(super) fn no_answer() -> ApiError {
+pub(crate) fn no_answer() -> ApiError {
     internal("the submission got no answer", &"fewer answers than submissions")
 }
 

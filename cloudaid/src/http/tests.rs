@@ -85,7 +85,8 @@ impl Bench {
             specification: Default::default(),
             shutdown: CancellationToken::new(),
         };
-        Self { router: router(state.clone()), state: Arc::new(state), _directory: directory }
+        let state = Arc::new(state);
+        Self { router: router(Arc::clone(&state)), state, _directory: directory }
     }
 
     fn token(&self, role: Role) -> String {

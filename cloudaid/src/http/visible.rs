@@ -13,7 +13,7 @@ use crate::master::auth::{Principal, may_see};
 use crate::master::call::Call;
 
 /// The task, if there is one and the caller may see it. The two refusals read the same.
-pub(super) async fn find_visible(state: &Shared, principal: &Principal, task: TaskRef) -> Result<TaskView, ApiError> {
+pub(crate) async fn find_visible(state: &Shared, principal: &Principal, task: TaskRef) -> Result<TaskView, ApiError> {
     match state.cluster.task(task).await {
         Ok(view) if may_see(principal, &view.user) => Ok(view),
         Ok(_) => Err(task_not_found(task)),
@@ -23,7 +23,7 @@ pub(super) async fn find_visible(state: &Shared, principal: &Principal, task: Ta
 }
 
 /// The same, of a task whose contents are looked at: that an admin looks into what belongs to somebody else is noted.
-pub(super) async fn open_visible(state: &Shared, principal: &Principal, task: TaskRef) -> Result<TaskView, ApiError> {
+pub(crate) async fn open_visible(state: &Shared, principal: &Principal, task: TaskRef) -> Result<TaskView, ApiError> {
     let view = find_visible(state, principal, task).await?;
     note_foreign(state, principal, &view.user).await?;
     Ok(view)
@@ -96,7 +96,7 @@ fn task_not_found(task: TaskRef) -> ApiError {
 }
 
 /// The one element that is meant.
-pub(super) fn single_element(task: TaskRef, view: &TaskView) -> Result<ElementId, ApiError> {
+pub(crate) fn single_element(task: TaskRef, view: &TaskView) -> Result<ElementId, ApiError> {
     match task.elements {
         Elements::One(index) => Ok(ElementId { task: task.task, index }),
         Elements::All if view.array.is_none() => Ok(ElementId { task: task.task, index: 0 }),

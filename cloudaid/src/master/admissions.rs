@@ -6,11 +6,13 @@ use std::net::{IpAddr, SocketAddr};
 use cloudaid_core::admission::{Admission, Proof};
 use parking_lot::RwLock;
 use shared::id::WorkerId;
+use tokio::sync::watch;
 
 /// All workers of the cluster, by name.
 #[derive(Debug, Default)]
 pub struct Admissions {
     workers: RwLock<BTreeMap<WorkerId, Admission>>,
+    changes: watch::Sender<()>,
 }
 
 impl Admissions {
@@ -21,6 +23,12 @@ impl Admissions {
             Some(admission) => workers.insert(worker.clone(), admission),
             None => workers.remove(worker),
         };
+        self.changes.send_replace(());
+    }
+
+    /// Changes whenever they have changed.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// Whether a worker may be served who has proved this.

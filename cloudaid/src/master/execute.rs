@@ -14,7 +14,7 @@ use super::events::Events;
 use super::file_turns::FileTurns;
 use super::heard::Heard;
 use super::links::Links;
-use super::live::{LiveRuns, Watchers};
+use super::live::{LiveRun, LiveRuns, Watchers};
 use super::logs::LogStore;
 use super::repairs::{Reconciled, Repairs};
 use super::reply::Replies;
@@ -90,7 +90,7 @@ impl Shell {
         self.events.publish(event);
         match event {
             Event::AttemptPlaced { task, key, worker } => {
-                self.live.insert(*key, worker.clone());
+                self.live.insert(LiveRun { key: *key, shown: *task, worker: worker.clone() });
                 self.watchers.bump(task.task);
             }
             Event::AttemptEnded { task, key, .. } => {

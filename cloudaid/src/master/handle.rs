@@ -14,7 +14,7 @@ use cloudaid_core::input::{Input, Submission};
 use cloudaid_core::queue::Shape;
 use cloudaid_core::reject::Reject;
 use shared::error::{ApiError, ErrorCode};
-use shared::id::{ElementId, Elements, RequestId, SessionId, TaskId, TaskRef, WorkerId};
+use shared::id::{AttemptKey, ElementId, Elements, RequestId, SessionId, TaskId, TaskRef, UserName, WorkerId};
 use shared::link::{Hello, Inventory, Report};
 use shared::submit::TaskEdit;
 use shared::task::TaskState;
@@ -363,6 +363,23 @@ impl ClusterHandle {
     /// A sign of life; never waits.
     pub(crate) fn worker_heard(&self, worker: &WorkerId, session: SessionId, usage: Option<Usage>) {
         self.shell.heard.mark(worker, session, usage);
+    }
+
+    /// Whether somebody wants a run stopped that is live.
+    ///
+    /// # Errors
+    /// The master is stopping.
+    pub(crate) async fn is_cancelling(&self, key: AttemptKey) -> Result<bool, ApiError> {
+        self.read(move |cluster| cluster.is_cancelling(key)).await
+    }
+
+    /// The task that a user has submitted with an idempotency key.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) async fn task_of_key(&self, user: UserName, key: Arc<str>) -> Result<Option<TaskId>, ApiError> {
+        let found = self.store.find_keys(vec![(user, key)]).await.map_err(|error| unreadable(&error))?;
+        Ok(found.into_iter().flatten().next().map(|record| record.id))
     }
 
     pub(crate) fn shell(&self) -> &Arc<Shell> {

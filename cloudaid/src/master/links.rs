@@ -11,6 +11,8 @@ use shared::link::ToWorker;
 use shared::view::LinkView;
 use tokio::sync::mpsc;
 
+pub(crate) mod dialed;
+
 /// What leaves over a connection.
 #[derive(Debug)]
 pub(crate) enum Outgoing {

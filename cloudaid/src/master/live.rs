@@ -5,30 +5,51 @@ use std::collections::HashMap;
 
 use parking_lot::Mutex;
 use shared::error::{ApiError, ErrorCode};
-use shared::id::{AttemptKey, ElementId, TaskId, WorkerId};
+use shared::id::{AttemptKey, ElementId, TaskId, TaskRef, WorkerId};
 use tokio::sync::watch;
 
 /// The runs that workers hold.
 #[derive(Debug, Default)]
 pub struct LiveRuns {
-    runs: Mutex<HashMap<ElementId, (AttemptKey, WorkerId)>>,
+    runs: Mutex<HashMap<ElementId, LiveRun>>,
+}
+
+/// A run that a worker holds.
+#[derive(Debug, Clone)]
+pub(crate) struct LiveRun {
+    /// Which.
+    pub(crate) key: AttemptKey,
+    /// How people know its element.
+    pub(crate) shown: TaskRef,
+    /// Whose it is.
+    pub(crate) worker: WorkerId,
 }
 
 impl LiveRuns {
-    pub(crate) fn insert(&self, key: AttemptKey, worker: WorkerId) {
-        self.runs.lock().insert(key.element(), (key, worker));
+    pub(crate) fn insert(&self, run: LiveRun) {
+        self.runs.lock().insert(run.key.element(), run);
     }
 
     pub(crate) fn remove(&self, key: AttemptKey) {
         let mut runs = self.runs.lock();
-        if runs.get(&key.element()).is_some_and(|(live, _)| *live == key) {
+        if runs.get(&key.element()).is_some_and(|run| run.key == key) {
             runs.remove(&key.element());
         }
     }
 
     /// Whether `key` is the present run of its element.
     pub(crate) fn contains(&self, key: AttemptKey) -> bool {
-        self.runs.lock().get(&key.element()).is_some_and(|(live, _)| *live == key)
+        self.find(key.element()).is_some_and(|run| run.key == key)
+    }
+
+    /// The present run of an element.
+    pub(crate) fn find(&self, element: ElementId) -> Option<LiveRun> {
+        self.runs.lock().get(&element).cloned()
+    }
+
+    /// The runs that a worker holds.
+    pub(crate) fn of(&self, worker: &WorkerId) -> Vec<LiveRun> {
+        self.runs.lock().values().filter(|run| run.worker == *worker).cloned().collect()
     }
 
     /// Whether `key` is the present run of its element, and this worker's.
@@ -36,8 +57,7 @@ impl LiveRuns {
     /// # Errors
     /// Says that it is not; whoever sent it shall stop and drop what it made.
     pub fn check(&self, key: AttemptKey, worker: &WorkerId) -> Result<(), ApiError> {
-        let known = self.runs.lock().get(&key.element()).is_some_and(|(live, at)| *live == key && at == worker);
-        if known {
+        if self.find(key.element()).is_some_and(|run| run.key == key && run.worker == *worker) {
             return Ok(());
         }
         Err(ApiError::new(

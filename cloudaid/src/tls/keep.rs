@@ -33,7 +33,7 @@ pub(crate) fn read(path: &Path) -> io::Result<Option<String>> {
 
 /// Puts a text into a file, in the place of whatever is there. Its directory is made.
 pub(crate) fn write(path: &Path, text: &str) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("."));
+    let directory = path.parent().unwrap_or_else(|| Path::new("."));
     DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let temporary = path.with_extension("tmp");
     match fs::remove_file(&temporary) {

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::error::WorkerError;
 use super::execute::Executor;
 use super::journal::Journal;
-use super::pause::Pauses;
 use crate::clock;
+use crate::pause::Pauses;
 
 /// The most inputs that share one sync.
 const BATCH_LIMIT: usize = 1024;

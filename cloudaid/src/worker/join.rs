@@ -14,10 +14,10 @@ use super::credentials::{self, Credentials, Keyring, NewKey};
 use super::error::WorkerError;
 use super::link::connector::{Connector, Trust};
 use super::link::dial::{LinkError, Master, describe, describe_status, shown};
-use super::pause::Pauses;
 use crate::clock;
 use crate::config::{JoinFrom, WorkerConfig};
 use crate::master::join_token::{JoinToken, NoJoinToken};
+use crate::pause::Pauses;
 use crate::tls;
 
 const CALL_LIMIT: Duration = Duration::from_secs(10);

@@ -20,8 +20,8 @@ use super::capacity;
 use super::data_dir::failed;
 use super::driver::{Event, Saying};
 use super::error::WorkerError;
-use super::pause::Pauses;
 use crate::config::WorkerConfig;
+use crate::pause::Pauses;
 use crate::runtime::RuntimeInfo;
 use dial::{Dialer, Line, LinkError, Uplink};
 

@@ -13,7 +13,7 @@ use shared::link::{CHUNK_LIMIT, LogStream};
 use shared::proto;
 use shared::proto::log_frame::Content;
 
-use super::pause::Pauses;
+use crate::pause::Pauses;
 use crate::runtime::{LogPieces, Runtime, RuntimeError};
 use lane::{Lane, Route};
 

@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 
 use super::link::dial::{Uplink, describe_status};
 use super::outputs::{self, OutputFile, Outputs};
-use super::pause::Pauses;
+use crate::pause::Pauses;
 
 /// Uploads at a time: more would only share the same network.
 const UPLOADS: usize = 4;

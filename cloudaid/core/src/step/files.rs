@@ -12,7 +12,7 @@ use crate::record::{Change, FileRecord};
 use crate::reject::Reject;
 
 /// The files count only if the run is still the present one of its worker; a repetition replaces them. `before`: what
-/// the store has of this run already.
+/// the store has of this run already; contents of it that stand among the files stay.
 pub(crate) fn on_stored(
     cluster: &mut Cluster,
     request: RequestId,
@@ -46,9 +46,11 @@ fn keep(
         (FileUsage::of(before.iter().map(|file| file.size)), FileUsage::of(files.iter().map(|file| file.size)));
     cluster.check_room(&user, new.minus(old))?;
     change_usage(cluster, &user, |usage| usage.minus(old).plus(new), effects);
-    let leftovers: Vec<_> = before.iter().filter_map(GoneFile::leftover).collect();
+    let stays = |gone: &GoneFile| files.iter().any(|file| file.path == gone.path && file.blob == gone.blob);
+    let replaced: Vec<GoneFile> = before.iter().filter(|gone| !stays(gone)).cloned().collect();
+    let leftovers: Vec<_> = replaced.iter().filter_map(GoneFile::leftover).collect();
     if !leftovers.is_empty() {
-        effects.push(Effect::Save(Change::FilesGone(before.into())));
+        effects.push(Effect::Save(Change::FilesGone(replaced.into())));
         effects.push(Effect::Publish(Event::FilesDeleted { user, leftovers }));
     }
     effects.push(Effect::Save(Change::Files(key, files)));

@@ -57,7 +57,7 @@ fn save(change: &Change) -> String {
         Change::JoinToken(id, record) => {
             format!(
                 "join token {id}: {}",
-                record.as_ref().map_or("gone".to_owned(), |token| token.uses_left.to_string())
+                record.as_ref().map_or_else(|| "gone".to_owned(), |token| token.uses_left.to_string())
             )
         }
         Change::Pending(id, Some(_)) => format!("worker {id} waits"),

@@ -163,4 +163,10 @@ fn nobody_keeps_more_than_they_may() {
     let expected = ["save ada keeps 9 in 2", "save files gone x1", "save files 2.0#1 x1", "reply done"];
     assert_eq!(brief(&effects)[1..], expected[1..]);
     assert_eq!(world.saved.snapshot.unswept, before.leftover().as_slice());
+    // What stands among the files again is theirs, and stays.
+    let stays = GoneFile { size: 3, blob: Some(BlobId(3.into())), ..before.clone() };
+    let (answer, effects) = stored(&mut world, 3, 3, vec![stays]);
+    answer.expect("nothing is new");
+    assert_eq!(brief(&effects)[1..], ["reply done"], "{effects:?}");
+    assert_eq!(world.saved.snapshot.unswept, before.leftover().as_slice());
 }

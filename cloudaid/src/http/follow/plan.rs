@@ -4,21 +4,21 @@ use shared::task::AttemptState;
 use shared::view::TaskView;
 
 /// Which runs were sent.
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// The first that was not.
-    pub(super) next: u32,
+    pub(crate) next: u32,
 }
 
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(crate) enum Step {
     Send(u32),
     Wait,
     End,
 }
 
 impl Plan {
-    pub(super) fn step(&mut self, view: &TaskView) -> Step {
+    pub(crate) fn step(&mut self, view: &TaskView) -> Step {
         let attempts = view.attempts.iter().map(|run| run.attempt);
         match attempts.filter(|attempt| *attempt >= self.next).min() {
             Some(attempt) => {
@@ -32,7 +32,7 @@ impl Plan {
 }
 
 /// Whether a run is over. The worker says so only when all of the log has arrived.
-pub(super) fn has_ended(view: &TaskView, attempt: u32) -> bool {
+pub(crate) fn has_ended(view: &TaskView, attempt: u32) -> bool {
     let run = view.attempts.iter().find(|run| run.attempt == attempt);
     run.is_none_or(|run| run.state == AttemptState::Ended)
 }

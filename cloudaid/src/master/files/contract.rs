@@ -32,6 +32,7 @@ macro_rules! file_store_contract {
         $crate::file_store_contract!(@checks $factory,
             files_come_back_byte_for_byte,
             the_last_of_a_name_wins,
+            files_of_unknown_size_are_as_large_as_they_turn_out_to_be,
             what_does_not_match_is_refused_and_leaves_nothing,
             frames_out_of_order_are_refused,
             what_there_is_no_room_for_is_refused_at_once,
@@ -124,6 +125,27 @@ pub async fn the_last_of_a_name_wins(factory: &dyn FileStoreFactory) {
         assert!(Instant::now() < deadline, "the first stays");
         tokio::task::yield_now().await;
     }
+}
+
+pub async fn files_of_unknown_size_are_as_large_as_they_turn_out_to_be(factory: &dyn FileStoreFactory) {
+    let store = factory.open().await;
+    let mut upload = store.begin(key(1), Some(FileUsage { bytes: 10, files: 2 }));
+    upload.begin_unannounced(b"a".to_vec()).await.expect("begun");
+    assert_eq!(upload.open_path(), Some(&b"a"[..]));
+    upload.write(Bytes::from_static(b"hello ")).await.expect("written");
+    upload.write(Bytes::from_static(b"you")).await.expect("written");
+    upload.end_unchecked().await.expect("ended");
+    assert_eq!(upload.open_path(), None);
+    upload.begin_unannounced(b"b".to_vec()).await.expect("begun");
+    assert!(matches!(upload.write(Bytes::from_static(b"12")).await, Err(UploadError::NoRoom(_))), "11 bytes in all");
+    upload.end_unchecked().await.expect("ended");
+    let third = upload.begin_unannounced(b"c".to_vec()).await;
+    assert!(matches!(third, Err(UploadError::NoRoom(_))), "a third file");
+    let files = upload.files().expect("complete");
+    upload.keep();
+    assert_eq!((files[0].size, files[0].blake3, files[1].size), (9, digest(b"hello you"), 0));
+    assert_eq!(read(&store, key(1).element(), &files[0], 0..9).await, b"hello you");
+    assert_eq!(read(&store, key(1).element(), &files[1], 0..0).await, b"");
 }
 
 pub async fn what_does_not_match_is_refused_and_leaves_nothing(factory: &dyn FileStoreFactory) {

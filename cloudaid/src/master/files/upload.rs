@@ -32,7 +32,8 @@ pub struct Upload {
 #[derive(Debug)]
 struct OpenFile {
     path: Vec<u8>,
-    size: u64,
+    /// As announced; none: it is as large as it turns out to be.
+    size: Option<u64>,
     blob: BlobId,
     content: BlobWriter,
 }
@@ -94,14 +95,23 @@ impl Upload {
     /// # Errors
     /// Bad path, another file is open, or there is no room for so much.
     pub async fn begin_file(&mut self, path: Vec<u8>, size: u64) -> Result<(), UploadError> {
+        self.open_file(path, Some(size)).await
+    }
+
+    /// Begins a file of which nobody has said how large it is: [`Self::end_unchecked`] ends it.
+    ///
+    /// # Errors
+    /// As of [`Self::begin_file`].
+    pub async fn begin_unannounced(&mut self, path: Vec<u8>) -> Result<(), UploadError> {
+        self.open_file(path, None).await
+    }
+
+    async fn open_file(&mut self, path: Vec<u8>, size: Option<u64>) -> Result<(), UploadError> {
         if let Some(open) = &self.open {
             return Err(UploadError::StillOpen(show_path(&open.path)));
         }
         path::check(&path).map_err(|why| UploadError::Path { shown: show_path(&path), why })?;
-        self.announced = self.announced.plus(FileUsage { bytes: size, files: 1 });
-        if let Some(room) = self.room.filter(|room| !self.announced.fits(*room)) {
-            return Err(UploadError::NoRoom(room));
-        }
+        self.announce(FileUsage { bytes: size.unwrap_or(0), files: 1 })?;
         let blob = BlobId(Ulid::generate());
         self.open = Some(OpenFile { path, size, blob, content: self.store.write(self.place, blob).await? });
         Ok(())
@@ -112,12 +122,30 @@ impl Upload {
     /// # Errors
     /// No file is open, more bytes than announced, or the store says no.
     pub async fn write(&mut self, data: Bytes) -> Result<(), UploadError> {
-        let open = self.open.as_mut().ok_or(UploadError::NoFile)?;
+        let open = self.open.as_ref().ok_or(UploadError::NoFile)?;
         let received = open.content.size().saturating_add(data.len() as u64);
-        if received > open.size {
-            return Err(open.wrong_size(received));
+        match open.size {
+            Some(announced) if received > announced => return Err(open.wrong_size(announced, received)),
+            Some(_) => {}
+            None => self.announce(FileUsage { bytes: data.len() as u64, files: 0 })?,
         }
+        let open = self.open.as_mut().ok_or(UploadError::NoFile)?;
         Ok(open.content.write(data).await?)
+    }
+
+    /// So much more is coming.
+    fn announce(&mut self, more: FileUsage) -> Result<(), UploadError> {
+        self.announced = self.announced.plus(more);
+        match self.room.filter(|room| !self.announced.fits(*room)) {
+            Some(room) => Err(UploadError::NoRoom(room)),
+            None => Ok(()),
+        }
+    }
+
+    /// The path of the open file.
+    #[must_use]
+    pub fn open_path(&self) -> Option<&[u8]> {
+        self.open.as_ref().map(|open| &open.path[..])
     }
 
     /// Ends the open file, which is durable then.
@@ -126,16 +154,30 @@ impl Upload {
     /// No file is open, size or checksum do not match, or the store says no.
     pub async fn end_file(&mut self, blake3: [u8; 32]) -> Result<(), UploadError> {
         let open = self.open.as_ref().ok_or(UploadError::NoFile)?;
-        if open.content.size() != open.size {
-            return Err(open.wrong_size(open.content.size()));
+        match open.size {
+            Some(announced) if open.content.size() != announced => Err(open.wrong_size(announced, open.content.size())),
+            Some(_) | None => self.end_open(Some(blake3)).await,
         }
-        let Some(OpenFile { path, size, blob, content }) = self.open.take() else { return Err(UploadError::NoFile) };
-        let file = FileRecord { path: path.clone(), size, blake3, blob: Some(blob) };
-        self.leftovers.push(Content::of(self.place, &file));
-        if content.finish().await? != blake3 {
+    }
+
+    /// Ends the open file, which is durable then. Nobody has said what it should be.
+    ///
+    /// # Errors
+    /// No file is open, or the store says no.
+    pub async fn end_unchecked(&mut self) -> Result<(), UploadError> {
+        self.end_open(None).await
+    }
+
+    async fn end_open(&mut self, expected: Option<[u8; 32]>) -> Result<(), UploadError> {
+        let Some(OpenFile { path, blob, content, .. }) = self.open.take() else { return Err(UploadError::NoFile) };
+        let size = content.size();
+        self.leftovers.push(Content { place: self.place, blob: Some(blob), blake3: [0; 32], size });
+        let blake3 = content.finish().await?;
+        if expected.is_some_and(|expected| expected != blake3) {
             return Err(UploadError::Checksum(show_path(&path)));
         }
         self.leftovers.pop();
+        let file = FileRecord { path: path.clone(), size, blake3, blob: Some(blob) };
         if let Some(earlier) = self.complete.insert(path, file) {
             self.leftovers.push(Content::of(self.place, &earlier));
         }
@@ -172,7 +214,7 @@ impl Drop for Upload {
 }
 
 impl OpenFile {
-    fn wrong_size(&self, received: u64) -> UploadError {
-        UploadError::Size { shown: show_path(&self.path), announced: self.size, received }
+    fn wrong_size(&self, announced: u64, received: u64) -> UploadError {
+        UploadError::Size { shown: show_path(&self.path), announced, received }
     }
 }

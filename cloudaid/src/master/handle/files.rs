@@ -1,6 +1,6 @@
 //! Files of tasks, and files that users have uploaded.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use cloudaid_core::files::{FileUsage, GoneFile, InputFile, InputRecord, Leftover};
@@ -53,9 +53,8 @@ impl ClusterHandle {
     pub(crate) async fn room_for(&self, key: AttemptKey) -> Result<Option<FileUsage>, ApiError> {
         let user = self.stored(key.task.into()).await?.record.user.clone();
         let Some(room) = self.kept(user).await?.room else { return Ok(None) };
-        let known = self.run_files(key.task, Elements::One(key.index)).await?;
-        let of_run = known.iter().filter(|file| file.attempt == key.attempt);
-        Ok(Some(room.plus(FileUsage::of(of_run.map(|file| file.file.size)))))
+        let known = self.files_of(key).await?;
+        Ok(Some(room.plus(FileUsage::of(known.iter().map(|file| file.file.size)))))
     }
 
     /// All output files of a run have arrived and are durable.
@@ -69,9 +68,38 @@ impl ClusterHandle {
         files: Arc<[FileRecord]>,
     ) -> Result<(), ApiError> {
         let _turn = self.shell.file_turns.take(key.task).await;
-        let known = self.run_files(key.task, Elements::One(key.index)).await?;
-        let before = known.iter().filter(|file| file.attempt == key.attempt).map(gone).collect();
+        let before = self.files_of(key).await?.iter().map(gone).collect();
         self.ask(|request| Input::FilesStored { request, worker, key, files, before }).await.map(|_done| ())
+    }
+
+    /// More output files of a run have arrived and are durable: they come to those that are known, or take the place of
+    /// what has the same name.
+    ///
+    /// # Errors
+    /// As of [`Self::files_stored`].
+    pub(crate) async fn files_added(
+        &self,
+        worker: WorkerId,
+        key: AttemptKey,
+        files: Vec<FileRecord>,
+    ) -> Result<(), ApiError> {
+        let _turn = self.shell.file_turns.take(key.task).await;
+        let known = self.files_of(key).await?;
+        let before = known.iter().map(gone).collect();
+        let mut all: BTreeMap<_, _> = known.into_iter().map(|known| (known.file.path.clone(), known.file)).collect();
+        all.extend(files.into_iter().map(|file| (file.path.clone(), file)));
+        let files = all.into_values().collect();
+        self.ask(|request| Input::FilesStored { request, worker, key, files, before }).await.map(|_done| ())
+    }
+
+    /// The output files of a run that are known.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) async fn files_of(&self, key: AttemptKey) -> Result<Vec<StoredFile>, ApiError> {
+        let mut known = self.run_files(key.task, Elements::One(key.index)).await?;
+        known.retain(|file| file.attempt == key.attempt);
+        Ok(known)
     }
 
     /// Forgets output files: those of all runs of these elements, or this one.

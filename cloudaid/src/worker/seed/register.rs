@@ -15,8 +15,8 @@ use tonic::Status;
 use super::desk::{Desk, HEARTBEAT};
 use super::master::Master;
 use super::task;
+use crate::pause::Pauses;
 use crate::worker::capacity;
-use crate::worker::pause::Pauses;
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// Before a master that said no is asked again: most often a person has to do something first.

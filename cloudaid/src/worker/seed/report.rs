@@ -15,7 +15,7 @@ use tonic::Status;
 use super::desk::{Desk, Known, blocking};
 use super::ledger::End;
 use super::logs;
-use crate::worker::pause::Pauses;
+use crate::pause::Pauses;
 
 /// Reports at a time: each may carry a log of many MiB.
 const REPORTS: usize = 2;

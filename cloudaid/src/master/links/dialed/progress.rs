@@ -1,0 +1,43 @@
+//! How far a run is, as far as others have to know.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// Shared by a run, its worker, and those who take its files.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    accepted: AtomicBool,
+    files_missing: AtomicBool,
+    busy: AtomicUsize,
+}
+
+impl Progress {
+    /// The worker has taken it.
+    pub(super) fn accept(&self) {
+        self.accepted.store(true, Ordering::Relaxed);
+    }
+
+    /// Files of it have not arrived that should have.
+    pub(super) fn lose_files(&self) {
+        self.files_missing.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether files of it have not arrived that should have.
+    pub(super) fn has_lost_files(&self) -> bool {
+        self.files_missing.load(Ordering::Relaxed)
+    }
+
+    /// Something is being done with it that its worker need not name it for.
+    pub(super) fn begin(&self) {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The same is over.
+    pub(super) fn end(&self) {
+        self.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether its worker has to name it in its heartbeats.
+    pub(super) fn is_to_be_named(&self) -> bool {
+        self.accepted.load(Ordering::Relaxed) && self.busy.load(Ordering::Relaxed) == 0
+    }
+}
