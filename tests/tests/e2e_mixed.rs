@@ -12,7 +12,7 @@ use cloudai_tests::wait::{PATIENCE, eventually};
 use cloudai_tests::worker::WorkerOptions;
 use shared::submit::SubmitRequest;
 use shared::task::{TaskState, VerdictKind};
-use shared::view::TaskView;
+use shared::view::{SubmitLineResult, SubmitView, TaskView};
 use shared::worker::{WorkerProtocol, WorkerState};
 
 const SEED: &str = "seed-1";
@@ -63,13 +63,13 @@ async fn sixty_tasks_are_shared_and_each_has_its_log_and_its_files() {
     let accepted = api.submit_many(&tasks).await.expect("accepted");
     let mut share = BTreeMap::<String, usize>::new();
     for (number, line) in accepted.iter().enumerate() {
-        let id = line.task_id.as_ref().expect("an id").to_string();
-        let task = api.ended(Duration::from_secs(180), &id).await;
+        let SubmitLineResult::Accepted(SubmitView { task_id: id, .. }) = &line.result else { panic!("{line:?}") };
+        let task = api.ended(Duration::from_secs(180), id).await;
         assert_eq!(task.state, TaskState::Completed, "{task:?}");
         let workers = workers_of(&task);
         assert_eq!(workers.len(), 1, "{task:?}");
         *share.entry(workers[0].clone()).or_default() += 1;
-        assert_eq!(cluster.ctl().run(&["logs", &id]).await.ok(), format!("log {number}\n"), "{workers:?}");
+        assert_eq!(cluster.ctl().run(&["logs", id]).await.ok(), format!("log {number}\n"), "{workers:?}");
         let file = api.get_bytes(&format!("/api/files/{id}/file")).await.expect("a file");
         assert_eq!(String::from_utf8_lossy(&file), format!("data {number}\n"), "{workers:?}");
     }
