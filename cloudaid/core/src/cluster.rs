@@ -265,6 +265,7 @@ impl Cluster {
             Room {
                 worker: id.clone(),
                 state: worker.state(),
+                protocol: worker.record.admission.protocol(),
                 capacity,
                 free: capacity.saturating_sub(self.ledger.reserved(id)),
             }

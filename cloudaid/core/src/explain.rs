@@ -1,6 +1,7 @@
 //! Why a task waits: the scheduler's own filter, asked for every worker, and its answers counted.
 //!
-//! The codes are a closed list: `no_workers`, `draining`, `cancelling`, `other_worker_requested`, `worker_inactive`,
+//! The codes are a closed list: `no_workers`, `draining`, `cancelling`, `other_worker_requested`,
+//! `first_generation` (it cannot be told what the task asks for), `worker_inactive`,
 //! `worker_suspect`, `insufficient_<kind>` (busy: it will fit when something ends), `too_small_<kind>` (never, on that
 //! worker), `behind_others` (it fits now, and is placed as soon as what stands before it is), `array_limit` (as many of
 //! its elements are with workers as may be at a time).
@@ -25,6 +26,7 @@ enum Cause {
     Insufficient(Kind),
     Suspect,
     Inactive,
+    FirstGeneration,
     OtherWorkerRequested,
 }
 
@@ -57,7 +59,9 @@ impl Cluster {
             return vec!["no worker is connected: the task waits until one is".to_owned()];
         }
         // What is free does not matter here, and to count it for every submission would cost by what runs.
-        if present.any(|(id, worker)| shape.could_ever_fit(id, worker.record.facts.capacity)) {
+        if present.any(|(id, worker)| {
+            shape.could_ever_fit(id, worker.record.admission.protocol(), worker.record.facts.capacity)
+        }) {
             return Vec::new();
         }
         let (reasons, _) = causes(&self.present_rooms(), shape);
@@ -141,6 +145,7 @@ fn causes(rooms: &[Room], shape: &Shape) -> (Vec<ReasonView>, u32) {
             free = false;
             let (cause, available, wanted) = match obstacle {
                 Obstacle::OtherWorkerRequested => (Cause::OtherWorkerRequested, 0, 0),
+                Obstacle::FirstGeneration => (Cause::FirstGeneration, 0, 0),
                 Obstacle::NotActive(WorkerState::Suspect) => (Cause::Suspect, 0, 0),
                 Obstacle::NotActive(WorkerState::Active | WorkerState::Inactive) => (Cause::Inactive, 0, 0),
                 Obstacle::Busy(shortage) => (Cause::Insufficient(shortage.kind), shortage.available, shortage.wanted),
@@ -174,6 +179,10 @@ fn reason(cause: Cause, count: Count) -> ReasonView {
         ),
         Cause::Suspect => ("worker_suspect".to_owned(), format!("{workers} {is} suspect: heartbeats are missing")),
         Cause::Inactive => ("worker_inactive".to_owned(), format!("{workers} {is} not connected")),
+        Cause::FirstGeneration => (
+            "first_generation".to_owned(),
+            format!("{workers} {is} of the first generation: no input files, and no environment without a command"),
+        ),
         Cause::OtherWorkerRequested => {
             ("other_worker_requested".to_owned(), format!("{workers} {is} not the one it was dispatched to"))
         }

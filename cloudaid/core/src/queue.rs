@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use shared::id::{TaskId, UserName, WorkerId};
 use shared::resources::Resources;
+use shared::task::{Command, TaskSpec};
+use shared::worker::WorkerProtocol;
 
 use crate::record::TaskRecord;
 
@@ -18,17 +20,37 @@ pub struct Shape {
     pub worker: Option<WorkerId>,
     /// Whose it is; fair policies look at it.
     pub user: UserName,
+    /// Whether it asks for what cannot be told to a worker of the first generation: files to read, or an environment
+    /// without a command that could set it.
+    pub needs_session: bool,
 }
 
 impl Shape {
+    /// The class of a task; the elements of an array are told which they are by their environment.
+    #[must_use]
+    pub fn new(spec: &TaskSpec, is_array: bool, user: UserName) -> Self {
+        let has_environment = is_array || !spec.env.is_empty();
+        let needs_session = spec.input.is_some() || has_environment && spec.command == Command::ImageDefault;
+        Self { resources: spec.resources, worker: spec.worker.clone(), user, needs_session }
+    }
+
     /// Whether it would fit on a worker of this capacity if nothing else ran there.
-    pub(crate) fn could_ever_fit(&self, worker: &WorkerId, capacity: Resources) -> bool {
-        self.worker.as_ref().is_none_or(|wanted| wanted == worker) && capacity.fits(self.resources)
+    pub(crate) fn could_ever_fit(&self, worker: &WorkerId, protocol: WorkerProtocol, capacity: Resources) -> bool {
+        let is_meant = self.worker.as_ref().is_none_or(|wanted| wanted == worker);
+        is_meant && self.can_be_told(protocol) && capacity.fits(self.resources)
+    }
+
+    /// Whether all that it asks for can be told to such a worker.
+    pub(crate) fn can_be_told(&self, protocol: WorkerProtocol) -> bool {
+        match protocol {
+            WorkerProtocol::Session => true,
+            WorkerProtocol::Seed => !self.needs_session,
+        }
     }
 
     /// The class of a submission.
     pub(crate) fn of(record: &TaskRecord) -> Self {
-        Self { resources: record.spec.resources, worker: record.spec.worker.clone(), user: record.user.clone() }
+        Self::new(&record.spec, record.array.is_some(), record.user.clone())
     }
 }
 

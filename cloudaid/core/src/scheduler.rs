@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use shared::id::{TaskId, WorkerId};
 use shared::resources::{Resources, Shortage};
-use shared::worker::WorkerState;
+use shared::worker::{WorkerProtocol, WorkerState};
 
 use crate::queue::Shape;
 
@@ -76,6 +76,8 @@ pub struct Room {
     pub worker: WorkerId,
     /// Whether it gets work.
     pub state: WorkerState,
+    /// How it and the master talk: not everything can be told to everybody.
+    pub protocol: WorkerProtocol,
     /// All that it has.
     pub capacity: Resources,
     /// What is not reserved.
@@ -87,6 +89,8 @@ pub struct Room {
 pub enum Obstacle {
     /// The task is for another worker.
     OtherWorkerRequested,
+    /// What the task asks for cannot be told to a worker of the first generation.
+    FirstGeneration,
     /// It is not active.
     NotActive(WorkerState),
     /// Too little is free, though it has enough in all.
@@ -110,9 +114,10 @@ impl Room {
             }
         });
         let other = other.then_some(Obstacle::OtherWorkerRequested);
-        // For a task that wants another worker nothing else matters here.
-        let rest = other.is_none().then(|| inactive.into_iter().chain(lacking));
-        other.into_iter().chain(rest.into_iter().flatten())
+        let never = other.or((!shape.can_be_told(self.protocol)).then_some(Obstacle::FirstGeneration));
+        // For a task that is not for this worker nothing else matters here.
+        let rest = never.is_none().then(|| inactive.into_iter().chain(lacking));
+        never.into_iter().chain(rest.into_iter().flatten())
     }
 
     /// Whether `shape` fits now.
@@ -124,7 +129,7 @@ impl Room {
     /// Whether `shape` would fit if nothing else ran here.
     #[must_use]
     pub fn could_ever_fit(&self, shape: &Shape) -> bool {
-        shape.could_ever_fit(&self.worker, self.capacity)
+        shape.could_ever_fit(&self.worker, self.protocol, self.capacity)
     }
 }
 

@@ -34,6 +34,9 @@ fn fit(room: &Room, shape: &Shape) -> FitView {
 fn in_words(worker: &WorkerId, obstacle: Obstacle) -> String {
     match obstacle {
         Obstacle::OtherWorkerRequested => "the task is for another worker".to_owned(),
+        Obstacle::FirstGeneration => {
+            "a worker of the first generation takes no input files, and no environment without a command".to_owned()
+        }
         Obstacle::NotActive(state) => format!("{worker} is {state}"),
         Obstacle::Busy(shortage) => {
             let amount = |amount| shortage.kind.describe(amount);

@@ -113,7 +113,7 @@ impl ClusterHandle {
         let Submission { user, spec, array, .. } = submission;
         let (reader, input) = (user.clone(), spec.input);
         self.read(move |cluster| cluster.check_input(&reader, input)).await??;
-        let shape = Shape { resources: spec.resources, worker: spec.worker.clone(), user: user.clone() };
+        let shape = Shape::new(&spec, array.is_some(), user.clone());
         let (workers, warnings) = self.read(move |cluster| cluster.trial(&shape)).await??;
         Ok(DryRunView {
             user,

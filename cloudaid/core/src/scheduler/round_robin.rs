@@ -86,7 +86,7 @@ mod tests {
     use std::sync::Arc;
 
     use shared::resources::Resources;
-    use shared::worker::WorkerState;
+    use shared::worker::{WorkerProtocol, WorkerState};
     use ulid::Ulid;
 
     use super::*;
@@ -116,6 +116,7 @@ mod tests {
                 resources: cores(cpu),
                 worker: worker.map(|name| name.parse().expect("name")),
                 user: "u".parse().expect("name"),
+                needs_session: false,
             };
             self.classes.entry(Arc::new(shape)).or_default().insert(sequence, id);
             self.waiting.insert(id, waiting);
@@ -124,7 +125,8 @@ mod tests {
 
         fn worker(mut self, name: &str, cpu: u64, state: WorkerState) -> Self {
             let worker = name.parse().expect("name");
-            self.rooms.push(Room { worker, state, capacity: cores(cpu), free: cores(cpu) });
+            let protocol = WorkerProtocol::Session;
+            self.rooms.push(Room { worker, state, protocol, capacity: cores(cpu), free: cores(cpu) });
             self
         }
 

@@ -1,14 +1,16 @@
 //! Workers of the first generation: registered by an admin, or asking to be let in.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use cloudaid_core::admission::{Admission, PENDING_LIMIT, PendingRecord, Proof};
 use cloudaid_core::effect::Answer;
-use cloudaid_core::input::Input;
+use cloudaid_core::input::{Input, Submission};
 use cloudaid_core::reject::Reject;
-use cloudaid_core::testkit::World;
-use shared::id::WorkerId;
+use cloudaid_core::testkit::{World, assigned};
+use shared::id::{SessionId, WorkerId};
 use shared::resources::Resources;
+use shared::task::{Command, TaskSpec};
 use shared::worker::WorkerProtocol;
 
 fn name(text: &str) -> WorkerId {
@@ -48,6 +50,33 @@ fn a_registered_worker_is_known_by_its_address() {
     assert_eq!(world.admit("a"), Proof::Dialed(at("10.0.0.1:50052")));
     world.restart();
     assert_eq!(world.admit("a"), Proof::Dialed(at("10.0.0.1:50052")));
+}
+
+/// A worker of the first generation that is there, as the link to it says.
+fn connect(world: &mut World, worker: &str) -> SessionId {
+    register(world, worker, "10.0.0.1:50052").expect("registered");
+    world.connect(worker, 4, vec![]).0.session
+}
+
+#[test]
+fn what_cannot_be_told_to_a_worker_of_the_first_generation_waits_for_another() {
+    let mut world = World::default();
+    connect(&mut world, "old");
+    let env = [("A".to_owned(), "1".to_owned())];
+    let told = |spec: TaskSpec| TaskSpec { env: env.clone().into(), command: Command::Shell("true".into()), ..spec };
+    let untold = |spec: TaskSpec| TaskSpec { env: env.clone().into(), command: Command::ImageDefault, ..spec };
+    let submission = world.submission(1, 1);
+    let spec = Arc::new(told(TaskSpec::clone(&submission.spec)));
+    let (_, effects) = world.submit_this(Submission { spec, ..submission });
+    assert_eq!(assigned(&effects).len(), 1);
+    let submission = world.submission(1, 1);
+    let spec = Arc::new(untold(TaskSpec::clone(&submission.spec)));
+    let (id, effects) = world.submit_this(Submission { spec, ..submission });
+    assert!(assigned(&effects).is_empty(), "{effects:?}");
+    let why = world.cluster.why(id.into()).expect("it waits");
+    assert!(why.can_never_run && why.summary.contains("first generation"), "{why:?}");
+    let (_, effects) = world.connect("new", 4, vec![]);
+    assert_eq!(assigned(&effects).len(), 1, "it is told to who understands it");
 }
 
 #[test]
