@@ -12,6 +12,7 @@ import json
 import socket
 import ssl
 import sys
+import threading
 
 import grpc
 from google.protobuf import json_format, message_factory
@@ -36,7 +37,7 @@ def arguments():
     parser.add_argument("--insecure-tls", action="store_true", help="TLS with whoever answers")
     parser.add_argument("--server-name", help="the name in the server's certificate, if it is not that of the address")
     parser.add_argument("--timeout", type=float, default=30.0, help="seconds for the whole call")
-    parser.add_argument("--answers", type=int, help="hang up after so many answers of a stream")
+    parser.add_argument("--answers", type=int, help="say no more, but hang up only after so many answers of a stream")
     return parser.parse_args()
 
 
@@ -86,6 +87,12 @@ def channel(args):
     return grpc.secure_channel(args.address, credentials, options)
 
 
+def said(requests, enough, args):
+    yield from requests
+    if args.answers is not None:
+        enough.wait(args.timeout)
+
+
 def call(args, method, given):
     request_class = message_factory.GetMessageClass(method.input_type)
     answer_class = message_factory.GetMessageClass(method.output_type)
@@ -100,7 +107,8 @@ def call(args, method, given):
             request_serializer=request_class.SerializeToString,
             response_deserializer=answer_class.FromString,
         )
-        request = iter(requests) if method.client_streaming else requests[0]
+        enough = threading.Event()
+        request = said(requests, enough, args) if method.client_streaming else requests[0]
         answers = []
         try:
             answered = stub(request, timeout=args.timeout, metadata=metadata)
@@ -114,6 +122,8 @@ def call(args, method, given):
             return "OK", "", answers
         except grpc.RpcError as error:
             return error.code().name, error.details(), answers if method.server_streaming else None
+        finally:
+            enough.set()
 
 
 def main():

@@ -53,6 +53,16 @@ impl As {
     }
 }
 
+/// Talks with `method`, of which both sides are streams: says all `requests`, and hangs up when so many answers have come.
+///
+/// # Panics
+/// As [`call`].
+pub async fn converse(address: &str, method: &str, requests: &Value, caller: &As, answers: usize) -> Called {
+    let mut caller = caller.clone();
+    caller.args.extend(["--answers".to_owned(), answers.to_string()]);
+    call(address, method, requests, &caller).await
+}
+
 /// Calls `method` (`package.Service/Method`) with `request`: an object, or a list of them where requests are streamed.
 ///
 /// # Panics

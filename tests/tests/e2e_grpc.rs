@@ -4,7 +4,7 @@
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use cloudai_tests::cluster::{Cluster, shell_task};
-use cloudai_tests::grpc::{Applicant, As, Called, call};
+use cloudai_tests::grpc::{Applicant, As, Called, call, converse};
 use cloudai_tests::wait::PATIENCE;
 use serde_json::{Value, json};
 use shared::submit::SubmitRequest;
@@ -49,6 +49,14 @@ impl ByHand {
         call(&self.cluster.master.grpc_address(), &method(name), request, &self.caller).await
     }
 
+    /// Says this on the control stream, and hangs up when so many answers have come.
+    async fn open(&self, said: &Value, answers: usize) -> Value {
+        let address = self.cluster.master.grpc_address();
+        let called = converse(&address, &method("Open"), said, &self.caller, answers).await;
+        assert_eq!(called.code, "OK", "{called:?}");
+        called.answer
+    }
+
     async fn expect(&self, name: &str, request: &Value) -> Value {
         let called = self.call(name, request).await;
         assert_eq!(called.code, "OK", "{name}: {called:?}");
@@ -74,14 +82,14 @@ async fn every_call_of_a_worker_can_be_made_by_another_program() {
     let described = by_hand.expect("Describe", &json!({})).await;
     assert_eq!(described["protocol"], shared::link::PROTOCOL);
     // It connects, and is known.
-    let answers = by_hand.expect("Open", &json!([hello(&json!([])), {"heartbeat": {"cpu_percent": 5.0}}])).await;
+    let answers = by_hand.open(&json!([hello(&json!([])), {"heartbeat": {"cpu_percent": 5.0}}]), 1).await;
     assert_eq!(answers[0]["welcome"]["cluster_id"], described["cluster_id"], "{answers}");
     let worker = by_hand.cluster.api().workers().await.expect("a list").remove(0);
     assert_eq!((worker.capacity.cpu_millis, worker.labels["pool"].as_str()), (4000, "hand"));
 
     // It is given a task when it comes again.
     let task = by_hand.submit().await;
-    let answers = by_hand.expect("Open", &json!([hello(&json!([]))])).await;
+    let answers = by_hand.open(&json!([hello(&json!([]))]), 2).await;
     let assigned = answers.as_array().expect("a list").iter().find_map(|answer| {
         let assignment = answer["assignments"]["assignments"].get(0)?;
         Some(assignment.clone())
@@ -121,7 +129,7 @@ async fn every_call_of_a_worker_can_be_made_by_another_program() {
     let outcome = json!({"verdict_json": "{\"kind\":\"success\"}", "finished_unix_ms": "1795600001000",
                          "stdout_bytes": "6", "output_files": 1});
     let finished = json!({"sequence": "2", "attempt": attempt, "finished": outcome});
-    let answers = by_hand.expect("Open", &json!([hello(&held), {"reports": {"reports": [started, finished]}}])).await;
+    let answers = by_hand.open(&json!([hello(&held), {"reports": {"reports": [started, finished]}}]), 2).await;
     assert!(answers.as_array().expect("a list").iter().any(|answer| answer["ack"]["through"] == "2"), "{answers}");
     let ended = by_hand.cluster.api().ended(PATIENCE, &task).await;
     assert_eq!(ended.state, TaskState::Completed, "{ended:?}");

@@ -102,7 +102,7 @@ async fn on_each_kind_a_task_can_fail_and_be_cancelled() {
     // It has sent two reports of that.
     eventually(PATIENCE, "both reports are taken", || async {
         let reports = peer.events("ReportTaskCompletion");
-        (reports.iter().filter(|report| report["success"] == true).count() >= 3).then_some(())
+        (reports.iter().filter(|report| report["answer"]["success"] == true).count() >= 3).then_some(())
     })
     .await;
 }
