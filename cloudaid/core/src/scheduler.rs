@@ -114,7 +114,8 @@ impl Room {
             }
         });
         let other = other.then_some(Obstacle::OtherWorkerRequested);
-        let never = other.or((!shape.can_be_told(self.protocol)).then_some(Obstacle::FirstGeneration));
+        let untold = (!shape.can_be_told(self.protocol)).then_some(Obstacle::FirstGeneration);
+        let never = other.or(untold);
         // For a task that is not for this worker nothing else matters here.
         let rest = never.is_none().then(|| inactive.into_iter().chain(lacking));
         never.into_iter().chain(rest.into_iter().flatten())
