@@ -7,14 +7,12 @@ use shared::array::{COUNT_VARIABLE, INDEX_VARIABLE};
 use shared::audit::Chain;
 use shared::id::{AttemptKey, BlobId, Epoch, Fence, InputId, LoginId, SessionId, TaskId, TokenId, UserName, WorkerId};
 use shared::link::{Assignment, ToWorker};
-use shared::resources::Resources;
 use shared::task::Verdict;
-use shared::time::{BootTime, Now, WallTime};
+use shared::time::{BootTime, Now};
 use shared::view::{Tally, TaskCounts};
-use shared::worker::WorkerFacts;
 
 use crate::account::{TokenRecord, UserRecord};
-use crate::admission::{Admission, JoinTokenRecord, PendingRecord};
+use crate::admission::{JoinTokenRecord, PendingRecord};
 use crate::effect::{Answer, Effect};
 use crate::event::Event;
 use crate::files::{FileUsage, InputRecord};
@@ -22,12 +20,12 @@ use crate::input::Input;
 use crate::ledger::Ledger;
 use crate::login::LoginRecord;
 use crate::queue::Queue;
-use crate::record::{Change, ClusterRecord, Progress, Requeued, ResultRecord, WorkerRecord};
+use crate::record::{Change, ClusterRecord, Progress, Requeued, ResultRecord};
 use crate::scheduler::{ClassDemand, Demand, Room, Scheduler, WaitingCount};
 use crate::settings::Settings;
 use crate::step;
 use crate::task::{Run, RunPhase, Task};
-use crate::worker::{Link, Worker};
+use crate::worker::Worker;
 
 /// Everything that is not over. What is over is only in the store.
 #[derive(Debug)]
@@ -210,52 +208,6 @@ impl Cluster {
     /// All accounts, by name.
     pub fn users(&self) -> impl Iterator<Item = &UserRecord> {
         self.users.values()
-    }
-
-    /// What each worker proves itself with, by name.
-    pub fn admissions(&self) -> impl Iterator<Item = (&WorkerId, &Admission)> {
-        self.workers.iter().map(|(id, worker)| (id, &worker.record.admission))
-    }
-
-    /// The join tokens that can be used now, the newest first.
-    pub fn join_tokens(&self, now: WallTime) -> impl Iterator<Item = &JoinTokenRecord> {
-        self.join_tokens.values().rev().filter(move |token| token.is_good(now))
-    }
-
-    /// Whether there is a join token with this secret, good or not.
-    #[must_use]
-    pub fn knows_join_token(&self, id: TokenId, digest: &[u8; 32]) -> bool {
-        self.join_tokens.get(&id).is_some_and(|token| token.digest == *digest)
-    }
-
-    /// The workers that wait to be let in, by name.
-    pub fn pending_workers(&self) -> impl Iterator<Item = &PendingRecord> {
-        self.pending.values()
-    }
-
-    /// From now on a worker may connect that proves this. `facts`: its address and capacity, as far as they are known.
-    pub(crate) fn admit(
-        &mut self,
-        now: Now,
-        id: WorkerId,
-        admission: Admission,
-        facts: (String, Resources),
-        effects: &mut Vec<Effect>,
-    ) {
-        let worker = self.workers.entry(id.clone()).or_insert_with(|| {
-            let (address, capacity) = facts;
-            let facts = WorkerFacts { address, capacity, ..WorkerFacts::default() };
-            let (registered_at, seen_at) = (now.wall, now.wall);
-            let admission = Admission::None;
-            Worker::absent(WorkerRecord { id: id.clone(), admission, facts, registered_at, seen_at }, now)
-        });
-        worker.record.admission = admission.clone();
-        if let Link::Up { .. } = worker.link {
-            worker.link = Link::Down;
-        }
-        effects.push(Effect::Save(Change::Worker(id.clone(), Some(worker.record.clone()))));
-        effects.push(Effect::Publish(Event::WorkerAdmitted { worker: id, admission }));
-        self.plan_stale = true;
     }
 
     /// The workers as a policy sees them, by name.

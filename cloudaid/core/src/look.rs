@@ -1,10 +1,12 @@
 //! What the cluster shows of itself. Reading changes nothing.
 
-use shared::id::{AttemptKey, Elements, TaskRef, WorkerId};
+use shared::id::{AttemptKey, Elements, TaskRef, TokenId, WorkerId};
 use shared::resources::Resources;
+use shared::time::WallTime;
 use shared::view::{QueueView, QueuedView, StatusView, TaskCounts, WorkerView};
 use shared::worker::WorkerState;
 
+use crate::admission::{Admission, JoinTokenRecord, PendingRecord};
 use crate::cluster::Cluster;
 use crate::explain;
 use crate::scheduler::Room;
@@ -21,6 +23,27 @@ impl Cluster {
     #[must_use]
     pub fn worker_views(&self) -> Vec<WorkerView> {
         self.workers.iter().map(|(id, worker)| self.view_of(id, worker)).collect()
+    }
+
+    /// What each worker proves itself with, by name.
+    pub fn admissions(&self) -> impl Iterator<Item = (&WorkerId, &Admission)> {
+        self.workers.iter().map(|(id, worker)| (id, &worker.record.admission))
+    }
+
+    /// The join tokens that can be used now, the newest first.
+    pub fn join_tokens(&self, now: WallTime) -> impl Iterator<Item = &JoinTokenRecord> {
+        self.join_tokens.values().rev().filter(move |token| token.is_good(now))
+    }
+
+    /// Whether there is a join token with this secret, good or not.
+    #[must_use]
+    pub fn knows_join_token(&self, id: TokenId, digest: &[u8; 32]) -> bool {
+        self.join_tokens.get(&id).is_some_and(|token| token.digest == *digest)
+    }
+
+    /// The workers that wait to be let in, by name.
+    pub fn pending_workers(&self) -> impl Iterator<Item = &PendingRecord> {
+        self.pending.values()
     }
 
     /// Whether any of these elements waits or is with a worker. What is over, or never was, is not.

@@ -5,13 +5,15 @@ use std::net::SocketAddr;
 use shared::id::{RequestId, WorkerId};
 use shared::resources::Resources;
 use shared::time::Now;
+use shared::worker::WorkerFacts;
 
 use crate::admission::{Admission, OPEN_LIMIT, PENDING_LIMIT, PendingRecord};
 use crate::cluster::Cluster;
 use crate::effect::{Answer, Effect};
 use crate::event::Event;
-use crate::record::Change;
+use crate::record::{Change, WorkerRecord};
 use crate::reject::Reject;
+use crate::worker::{Link, Worker};
 
 /// An admin registers a worker at an address.
 pub(crate) fn on_register(
@@ -109,7 +111,7 @@ fn admission_of<'a>(cluster: &'a Cluster, worker: &WorkerId) -> Option<&'a Admis
 fn admit(cluster: &mut Cluster, now: Now, worker: WorkerId, address: SocketAddr, effects: &mut Vec<Effect>) {
     let capacity = cluster.pending.get(&worker).map_or_else(Resources::default, |pending| pending.capacity);
     stop_waiting(cluster, &worker, effects);
-    cluster.admit(now, worker, Admission::Dialed(address), (address.to_string(), capacity), effects);
+    let_in(cluster, now, worker, Admission::Dialed(address), (address.to_string(), capacity), effects);
 }
 
 /// It does not wait any more.
@@ -117,4 +119,29 @@ pub(super) fn stop_waiting(cluster: &mut Cluster, worker: &WorkerId, effects: &m
     if cluster.pending.remove(worker).is_some() {
         effects.push(Effect::Save(Change::Pending(worker.clone(), None)));
     }
+}
+
+/// From now on a worker may connect that proves this. `facts`: its address and capacity, as far as they are known.
+pub(super) fn let_in(
+    cluster: &mut Cluster,
+    now: Now,
+    id: WorkerId,
+    admission: Admission,
+    facts: (String, Resources),
+    effects: &mut Vec<Effect>,
+) {
+    let worker = cluster.workers.entry(id.clone()).or_insert_with(|| {
+        let (address, capacity) = facts;
+        let facts = WorkerFacts { address, capacity, ..WorkerFacts::default() };
+        let (registered_at, seen_at) = (now.wall, now.wall);
+        let admission = Admission::None;
+        Worker::absent(WorkerRecord { id: id.clone(), admission, facts, registered_at, seen_at }, now)
+    });
+    worker.record.admission = admission.clone();
+    if let Link::Up { .. } = worker.link {
+        worker.link = Link::Down;
+    }
+    effects.push(Effect::Save(Change::Worker(id.clone(), Some(worker.record.clone()))));
+    effects.push(Effect::Publish(Event::WorkerAdmitted { worker: id, admission }));
+    cluster.plan_stale = true;
 }

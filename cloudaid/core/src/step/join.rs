@@ -107,7 +107,7 @@ fn join(
         effects.push(Effect::Close(session, Reject::Replaced(worker.clone())));
     }
     let facts = (String::new(), Resources::default());
-    cluster.admit(now, worker, Admission::Certificate(identity.clone()), facts, effects);
+    super::admit::let_in(cluster, now, worker, Admission::Certificate(identity.clone()), facts, effects);
     identity
 }
 
