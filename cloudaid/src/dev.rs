@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
 use tokio_util::sync::CancellationToken;
 
+use crate::address::dialled;
 use crate::clock;
 use crate::config::{DevConfig, JoinFrom, Secret};
 use crate::master::{self, MasterError, Started};
@@ -83,7 +84,7 @@ pub async fn run(config: DevConfig, shutdown: CancellationToken) -> Result<(), D
     announce(&ready::message(&started, &data_dir, &written));
 
     let mut worker_config = config.worker;
-    worker_config.masters = vec![ready::dialled(started.grpc).to_string()];
+    worker_config.masters = vec![dialled(started.grpc).to_string()];
     worker_config.join = started.join_token.map(|token| JoinFrom::Inline(Secret::new(&token.expose())));
     let worker = Half::start("worker", |stop| worker::run(worker_config, stop));
     supervise(master, worker, shutdown).await

@@ -10,7 +10,6 @@ use shared::proto::seed::master_worker_server::MasterWorkerServer;
 use shared::proto::worker_identity_server::WorkerIdentityServer;
 use shared::proto::worker_session_server::WorkerSessionServer;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::Server;
@@ -30,8 +29,12 @@ mod gate;
 mod health;
 mod listen;
 mod master_worker;
+mod room;
+mod steady;
 mod worker_identity;
 mod worker_session;
+
+use room::Room;
 
 /// The largest message taken; a frame of reports or a chunk of a log stays far below.
 const MESSAGE_LIMIT: usize = 4 << 20;
@@ -47,6 +50,8 @@ const REPORTS_AT_ONCE: usize = 8;
 const UPLOADS_AT_ONCE: usize = 32;
 /// A worker has three long streams and at most four uploads; the rest is room to reconnect.
 const STREAMS_PER_CONNECTION: u32 = 128;
+/// Calls of one connection that are not answered yet.
+const CALLS_PER_CONNECTION: usize = 64;
 
 /// What the services work with.
 #[derive(Debug, Clone)]
@@ -66,18 +71,23 @@ pub(crate) struct GrpcState {
     pub(crate) bulk: Arc<Bulk>,
     /// How many refused calls are noted.
     pub(crate) refusals: audit::Refusals,
+    /// How many workers may ask to be let in: each of them may cost a commit.
+    pub(crate) announcements: audit::Refusals,
 }
 
 /// Room for large calls of workers of the first generation.
 #[derive(Debug)]
 pub(crate) struct Bulk {
-    reports: Semaphore,
-    uploads: Semaphore,
+    reports: Room,
+    uploads: Room,
 }
 
 impl Default for Bulk {
     fn default() -> Self {
-        Self { reports: Semaphore::new(REPORTS_AT_ONCE), uploads: Semaphore::new(UPLOADS_AT_ONCE) }
+        Self {
+            reports: Room::new(REPORTS_AT_ONCE, REPORTS_AT_ONCE / 2),
+            uploads: Room::new(UPLOADS_AT_ONCE, UPLOADS_AT_ONCE / 2),
+        }
     }
 }
 
@@ -127,6 +137,8 @@ pub(crate) async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
+        .load_shed(true)
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, shutdown.cancelled_owned())
         .await?;

@@ -17,5 +17,6 @@ pub mod store;
 pub mod tls;
 pub mod worker;
 
+mod address;
 mod connections;
 mod pause;

@@ -23,6 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::address::dialled;
 use crate::clock;
 use crate::config::MasterConfig;
 use crate::grpc::{self, GrpcError, GrpcState};
@@ -186,6 +187,7 @@ pub async fn run_with(
         open_admission: config.open_admission,
         bulk: Arc::default(),
         refusals: grpc::audit::refusals(),
+        announcements: grpc::audit::announcements(),
     };
     let grpc = tokio::spawn(grpc::serve(grpc_listener, state, shutdown.clone()));
     let admin = if config.bootstrap_admin { Some(bootstrap_admin(&auth, &cluster).await?) } else { None };
@@ -200,10 +202,11 @@ pub async fn run_with(
     info!("✓ gRPC server listening on :{} ({grpc_address})", grpc_address.port());
     let scheme = if config.tls.http { "https" } else { "http" };
     info!("✓ HTTP API listening on :{} ({scheme}://{http_address})", http_address.port());
+    let here = dialled(http_address);
     if let Some(SetupToken { file, token }) = &setup_token {
         info!("No account yet. The setup token, which makes the first one, once: {token}");
         info!(
-            "It is also in a file: cloudctl login --server {scheme}://{http_address} --username admin \
+            "It is also in a file: cloudctl login --server {scheme}://{here} --username admin \
              --setup-token-file {}",
             file.display()
         );

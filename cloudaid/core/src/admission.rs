@@ -20,6 +20,8 @@ pub const POOL: &str = "pool";
 pub const JOIN_TOKENS_LIMIT: usize = 1000;
 /// Workers that wait to be let in. They ask without any proof, so there must be an end to it.
 pub const PENDING_LIMIT: usize = 256;
+/// Of those at one address, so that nobody takes all the places.
+pub const PENDING_PER_ADDRESS: usize = 16;
 /// Workers that may let themselves in, where that is allowed.
 pub const OPEN_LIMIT: usize = 10_000;
 

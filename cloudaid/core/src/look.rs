@@ -1,14 +1,15 @@
 //! What the cluster shows of itself. Reading changes nothing.
 
-use shared::id::{AttemptKey, Elements, TaskRef, TokenId, WorkerId};
+use shared::id::{AttemptKey, Elements, TaskRef, WorkerId};
 use shared::resources::Resources;
 use shared::time::WallTime;
 use shared::view::{QueueView, QueuedView, StatusView, TaskCounts, WorkerView};
 use shared::worker::WorkerState;
 
-use crate::admission::{Admission, JoinTokenRecord, PendingRecord};
+use crate::admission::{Admission, JoinTokenRecord, Joining, PendingRecord};
 use crate::cluster::Cluster;
 use crate::explain;
+use crate::reject::Reject;
 use crate::scheduler::Room;
 use crate::worker::Worker;
 
@@ -35,10 +36,12 @@ impl Cluster {
         self.join_tokens.values().rev().filter(move |token| token.is_good(now))
     }
 
-    /// Whether there is a join token with this secret, good or not.
-    #[must_use]
-    pub fn knows_join_token(&self, id: TokenId, digest: &[u8; 32]) -> bool {
-        self.join_tokens.get(&id).is_some_and(|token| token.digest == *digest)
+    /// Whether a worker could join now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_join(&self, now: WallTime, joining: &Joining) -> Result<(), Reject> {
+        crate::step::join::check(self, now, joining).map(|_| ())
     }
 
     /// The workers that wait to be let in, by name.

@@ -84,6 +84,8 @@ pub enum Reject {
     WorkerExists(WorkerId),
     /// A worker of this name is known at another address.
     RegisteredElsewhere(WorkerId, SocketAddr),
+    /// Another worker is dialled at this address.
+    AddressTaken(SocketAddr, WorkerId),
     /// No worker of this name waits to be let in.
     NotPending(WorkerId),
     /// There are as many workers as may let themselves in, or wait.
@@ -239,6 +241,13 @@ impl From<Reject> for ApiError {
                 format!("the worker {worker} is at {address}"),
                 format!("if it has moved: `cloudctl unregister {worker}`, then register it at its new address"),
             ),
+            Reject::AddressTaken(address, other) => Self::new(
+                ErrorCode::Conflict,
+                format!("the worker {other} is at {address} already"),
+                format!(
+                    "give the address of another machine, or take that one out first: `cloudctl unregister {other}`"
+                ),
+            ),
             Reject::NotPending(worker) => Self::new(
                 ErrorCode::WorkerNotFound,
                 format!("no worker {worker} waits to be let in"),
@@ -247,7 +256,8 @@ impl From<Reject> for ApiError {
             Reject::TooManyWorkers => Self::new(
                 ErrorCode::ResourceExhausted,
                 "there are as many workers as may come by themselves",
-                "an admin has to let some in or send them away: `cloudctl workers --pending`",
+                "an admin has to let some in (`cloudctl workers --pending`, `cloudctl approve WORKER`), or send them away: \
+                 `cloudctl unregister WORKER`",
             ),
             Reject::NotAdmitted(worker) => Self::new(
                 ErrorCode::PermissionDenied,

@@ -1,21 +1,11 @@
 //! What the person who starts `cloudaid dev` reads once it is ready.
 
 use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use super::context::{NAME, Written};
+use crate::address::dialled;
 use crate::master::Started;
-
-/// The address by which this machine reaches what listens at `address`.
-pub(super) fn dialled(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
-}
 
 /// The URL by which this machine reaches the admin API.
 pub(super) fn url(started: &Started) -> String {
@@ -100,13 +90,5 @@ Ctrl-C stops it in good order. The data stays.
         let started = Started { fingerprint: Some(Fingerprint([7; 32])), ..started() };
         let written = Written::To { file: "/c".into(), current: true };
         assert!(message(&started, Path::new("/d"), &written).contains("https://127.0.0.1:8080"));
-    }
-
-    #[test]
-    fn an_address_that_means_all_is_dialled_as_this_machine() {
-        for (listening, reached) in [("0.0.0.0:1", "127.0.0.1:1"), ("[::]:1", "[::1]:1"), ("10.0.0.1:1", "10.0.0.1:1")]
-        {
-            assert_eq!(dialled(listening.parse().expect("an address")).to_string(), reached);
-        }
     }
 }

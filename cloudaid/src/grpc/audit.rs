@@ -16,6 +16,8 @@ use crate::master::call::Call;
 
 /// Refused calls that are noted, per second and at once: whoever makes more of them must not fill the disk with it.
 const NOTED_PER_SECOND: NonZeroU32 = NonZeroU32::new(20).unwrap();
+const ANNOUNCED_PER_SECOND: NonZeroU32 = NonZeroU32::new(5).unwrap();
+const ANNOUNCED_AT_ONCE: NonZeroU32 = NonZeroU32::new(500).unwrap();
 const NOTED_AT_ONCE: NonZeroU32 = NonZeroU32::new(1000).unwrap();
 
 /// How many refused calls are noted.
@@ -24,6 +26,11 @@ pub(crate) type Refusals = Arc<DefaultDirectRateLimiter>;
 /// As many as there may be.
 pub(crate) fn refusals() -> Refusals {
     Arc::new(RateLimiter::direct(Quota::per_second(NOTED_PER_SECOND).allow_burst(NOTED_AT_ONCE)))
+}
+
+/// As many workers of the first generation as may ask to be let in, per second and at once.
+pub(crate) fn announcements() -> Refusals {
+    Arc::new(RateLimiter::direct(Quota::per_second(ANNOUNCED_PER_SECOND).allow_burst(ANNOUNCED_AT_ONCE)))
 }
 
 /// A call that is to be noted with what it changes.

@@ -4,6 +4,8 @@
 //! so. Users prove themselves with a token, which nobody shall be able to read on its way. Our own workers' services look
 //! at certificates themselves.
 
+use std::time::Duration;
+
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
@@ -12,9 +14,11 @@ use shared::error::{ApiError, ErrorCode};
 use tonic::Status;
 
 use super::peer::Peer;
+use super::steady::Steady;
 use super::{GrpcState, SMALL_MESSAGE, audit, status};
 use crate::http::authenticate::bearer;
 use crate::http::routes::{Right, authorize};
+use crate::master::auth::Principal;
 
 /// The path of the service of the first generation, up to its method.
 const SEED: &str = "/cluster.MasterWorker/";
@@ -22,6 +26,10 @@ const SEED: &str = "/cluster.MasterWorker/";
 const PUBLIC: [&str; 2] = ["/grpc.health.v1.Health/", "/grpc.reflection."];
 /// The largest message of a call that is read as a whole: commands have up to 64 KiB, heartbeats a line per task.
 const WHOLE_MESSAGE: usize = 16 * SMALL_MESSAGE;
+/// The largest one of whom nothing is known.
+const STRANGERS_MESSAGE: usize = 4 << 10;
+/// How long such a message may take.
+const WHOLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a path is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,22 +72,33 @@ pub(super) async fn pass(State(state): State<GrpcState>, mut request: Request, n
     let kind = Kind::of(request.uri().path());
     if let Err(error) = admit(&state, &peer, kind, &mut request) {
         let method = request.uri().path().rsplit('/').next().unwrap_or_default();
-        let action: String = shared::text::printable(method).chars().take(64).collect();
-        audit::refused(&state, &peer, &format!("gRPC {action}"), "", error.code);
-        tracing::warn!("A call of {action} from {} is refused: {}", peer.address, error.message);
+        let action = format!("gRPC {}", shared::text::printable(method).chars().take(64).collect::<String>());
+        // Who it was may be known all the same.
+        match request.extensions().get::<Principal>() {
+            Some(principal) => {
+                let call = audit::user_call(&peer, principal, &action, "", true);
+                audit::refused_call(&state, &call, error.code);
+            }
+            None => audit::refused(&state, &peer, &action, "", error.code),
+        }
+        tracing::warn!("{action} from {} is refused: {}", peer.address, error.message);
         return status(&error).into_http();
     }
-    let _permit = match kind {
-        Kind::Report => state.bulk.reports.acquire().await.ok(),
-        Kind::Upload => state.bulk.uploads.acquire().await.ok(),
-        Kind::Worker | Kind::User(_) | Kind::Public | Kind::Other => None,
-    };
+    let address = peer.address.ip().to_canonical();
     match kind {
-        Kind::Worker | Kind::User(_) => match read_whole(request).await {
-            Ok(request) => next.run(request).await,
-            Err(refused) => refused.into_http(),
-        },
-        Kind::Report | Kind::Upload | Kind::Public | Kind::Other => next.run(request).await,
+        Kind::Worker | Kind::User(_) => {
+            let is_known = matches!(kind, Kind::User(_)) || state.cluster.admissions().is_known(address);
+            match read_whole(request, if is_known { WHOLE_MESSAGE } else { STRANGERS_MESSAGE }).await {
+                Ok(request) => next.run(request).await,
+                Err(refused) => refused.into_http(),
+            }
+        }
+        Kind::Report | Kind::Upload => {
+            let room = if kind == Kind::Report { &state.bulk.reports } else { &state.bulk.uploads };
+            let _room = room.enter(address).await;
+            next.run(request.map(|body| Body::new(Steady::new(body)))).await
+        }
+        Kind::Public | Kind::Other => next.run(request).await,
     }
 }
 
@@ -90,9 +109,11 @@ fn admit(state: &GrpcState, peer: &Peer, kind: Kind, request: &mut Request) -> R
         Kind::User(right) => {
             private(peer, "a token is taken over TLS only, or from this machine")?;
             let principal = state.api.auth.verify(bearer(request.headers())?)?;
-            authorize(&principal, right)?;
-            request.extensions_mut().insert(principal);
-            Ok(())
+            if let Some(stranger) = &peer.stranger {
+                stranger.is_known();
+            }
+            request.extensions_mut().insert(principal.clone());
+            authorize(&principal, right)
         }
         Kind::Public => private(peer, "this is served over TLS only, or to this machine"),
         Kind::Other => Ok(()),
@@ -126,10 +147,11 @@ fn private(peer: &Peer, message: &str) -> Result<(), ApiError> {
 }
 
 /// The limit of a service is that of its largest message; whoever sends others needs less.
-async fn read_whole(request: Request) -> Result<Request, Status> {
+async fn read_whole(request: Request, limit: usize) -> Result<Request, Status> {
     let (head, body) = request.into_parts();
-    let body = to_bytes(body, WHOLE_MESSAGE).await;
-    let too_large = || Status::out_of_range(format!("the message is larger than {WHOLE_MESSAGE} bytes, or broke off"));
+    let late = |_| Status::deadline_exceeded("the message did not arrive in time; send it in one go");
+    let body = tokio::time::timeout(WHOLE_TIMEOUT, to_bytes(body, limit)).await.map_err(late)?;
+    let too_large = || Status::out_of_range(format!("the message is larger than {limit} bytes, or broke off"));
     body.map(|bytes| Request::from_parts(head, Body::from(bytes))).map_err(|_| too_large())
 }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloudaid_core::admission::Proof;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -78,12 +79,20 @@ async fn shake_hands(
         Ok(connection) => {
             let cluster = state.tls.authority().cluster();
             let certified = connection.certificate().and_then(|certificate| Certified::read(certificate, cluster));
-            if certified.is_some() {
+            let belongs = |certified: &Certified| {
+                let proof = Proof::Certificate(certified.identity);
+                state.cluster.admissions().is_proved(&certified.worker, proof)
+            };
+            if certified.as_ref().is_some_and(belongs) {
                 place.stranger().is_known();
             }
             let is_encrypted = connection.is_encrypted();
             let is_expired = certified.as_ref().is_some_and(|certified| certified.expires_at <= clock::wall());
-            Some(Seated::new(connection, Peer { address, is_encrypted, certified, is_expired }, place))
+            Some(Seated::new(
+                connection,
+                Peer { address, is_encrypted, certified, is_expired, stranger: Some(place.stranger()) },
+                place,
+            ))
         }
         Err(error) => {
             // Who shows a certificate that nobody here has given wants something.

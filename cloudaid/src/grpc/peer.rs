@@ -4,15 +4,21 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::Connected;
 use tonic::{Extensions, Status};
 
-use crate::connections::Place;
+use crate::connections::{Place, Stranger};
 use crate::tls::certified::Certified;
 use crate::tls::connection::Connection;
+
+/// The connection preface of HTTP/2 (RFC 9113, 3.4), and how long it may take.
+const PREFACE: usize = 24;
+const PREFACE_LIMIT: Duration = Duration::from_secs(5);
 
 /// What a connection has shown. In the extensions of every request that comes over it.
 #[derive(Debug, Clone)]
@@ -26,6 +32,8 @@ pub(crate) struct Peer {
     /// Whether the certificate had run out when it was shown. One that runs out later is no reason to cut off a worker
     /// that has another by then.
     pub(crate) is_expired: bool,
+    /// To be told when somebody proves on it who they are.
+    pub(crate) stranger: Option<Stranger>,
 }
 
 impl Peer {
@@ -47,12 +55,21 @@ pub(super) struct Seated {
     /// Kept as long as the connection.
     _place: Place,
     evicted: Pin<Box<WaitForCancellationFutureOwned>>,
+    /// Until the client has said that it speaks HTTP/2.
+    silence: Option<Silence>,
+}
+
+/// How long it may take until the client has said something, and how much it has to say.
+struct Silence {
+    until: Pin<Box<Sleep>>,
+    missing: usize,
 }
 
 impl Seated {
     pub(super) fn new(connection: Connection, peer: Peer, place: Place) -> Self {
         let evicted = Box::pin(place.evicted_owned());
-        Self { connection, peer, _place: place, evicted }
+        let silence = Silence { until: Box::pin(tokio::time::sleep(PREFACE_LIMIT)), missing: PREFACE };
+        Self { connection, peer, _place: place, evicted, silence: Some(silence) }
     }
 }
 
@@ -72,7 +89,17 @@ impl AsyncRead for Seated {
         if self.evicted.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
-        Pin::new(&mut self.connection).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.connection).poll_read(context, buffer);
+        if let Some(silence) = &mut self.silence {
+            silence.missing = silence.missing.saturating_sub(buffer.filled().len() - before);
+            if silence.missing == 0 {
+                self.silence = None;
+            } else if silence.until.as_mut().poll(context).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
+        read
     }
 }
 

@@ -32,8 +32,8 @@ impl Service {
         let key = public_key(&request.csr)?;
         // It becomes half of a serial number, which is never negative.
         let identity = IdentityId(rand::random_range(1..1 << 63));
-        self.state.cluster.check_join_token(token.id, token.digest()).await?;
         let joining = Joining { token: token.id, digest: token.digest(), worker: worker.clone(), key, identity };
+        self.state.cluster.check_join(joining.clone()).await?;
         let identity = self.state.cluster.join_worker(joining).await?;
         self.credentials(&worker, identity.id, &request.csr)
     }

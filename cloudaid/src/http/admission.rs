@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header::HOST;
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use shared::error::{ApiError, ErrorCode};
 use shared::id::WorkerId;
 use shared::view::{
@@ -29,6 +29,7 @@ pub(super) async fn list_tokens(State(state): State<Shared>) -> Result<Json<Work
 pub(super) async fn create_token(
     State(state): State<Shared>,
     Caller(principal): Caller,
+    uri: Uri,
     headers: HeaderMap,
     JsonBody(request): JsonBody<CreateWorkerTokenRequest>,
 ) -> Result<(StatusCode, Json<NewWorkerTokenView>), Failure> {
@@ -36,7 +37,7 @@ pub(super) async fn create_token(
     Call::about(&made.record.id.to_string());
     let (token, view) = (made.token.expose(), made.record.view());
     state.cluster.create_join_token(made.record).await?;
-    let master = workers_address(state.grpc, &headers);
+    let master = workers_address(state.grpc, &uri, &headers);
     Ok((StatusCode::CREATED, Json(NewWorkerTokenView { token, master, view })))
 }
 
@@ -58,7 +59,12 @@ pub(super) async fn register(
 ) -> Result<(StatusCode, Json<WorkerView>), Failure> {
     let RegisterWorkerRequest { worker_id, address } = request;
     Call::about(worker_id.as_str());
-    state.cluster.register_worker(worker_id.clone(), parse(&address)?).await?;
+    let address = parse(&address)?;
+    if is_this_master(state.grpc, address) {
+        let message = format!("address: {address} is where this master listens");
+        return Err(invalid(message, "give the address of the worker").into());
+    }
+    state.cluster.register_worker(worker_id.clone(), address).await?;
     Ok((StatusCode::CREATED, Json(shown(&state, worker_id).await?)))
 }
 
@@ -118,9 +124,17 @@ fn parse(text: &str) -> Result<SocketAddr, ApiError> {
     Ok(address)
 }
 
+/// Whether a worker would be this master itself.
+fn is_this_master(grpc: SocketAddr, address: SocketAddr) -> bool {
+    let is_here = address.ip() == grpc.ip() || grpc.ip().is_unspecified() && address.ip().is_loopback();
+    address.port() == grpc.port() && is_here
+}
+
 /// Where workers connect: the address that is listened on, or the host by which the caller has reached this API.
-fn workers_address(grpc: SocketAddr, headers: &HeaderMap) -> String {
-    let host = headers.get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
+fn workers_address(grpc: SocketAddr, uri: &Uri, headers: &HeaderMap) -> String {
+    // Over HTTP/2 it stands in the URI.
+    let named = || headers.get(HOST).and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let host = uri.authority().cloned().or_else(named);
     match host {
         Some(host) if grpc.ip().is_unspecified() => format!("{}:{}", host.host(), grpc.port()),
         Some(_) | None => grpc.to_string(),
@@ -145,9 +159,12 @@ mod tests {
     fn workers_are_told_what_others_have_reached() {
         let headers = |host: &str| HeaderMap::from_iter([(HOST, host.parse().expect("a host"))]);
         let all = "0.0.0.0:50051".parse().expect("an address");
-        assert_eq!(workers_address(all, &headers("master.example:8080")), "master.example:50051");
-        assert_eq!(workers_address(all, &headers("[::1]:8080")), "[::1]:50051");
+        let path = Uri::from_static("/api/worker-tokens");
+        assert_eq!(workers_address(all, &path, &headers("master.example:8080")), "master.example:50051");
+        assert_eq!(workers_address(all, &path, &headers("[::1]:8080")), "[::1]:50051");
+        let whole = Uri::from_static("https://192.0.2.2:8443/api/worker-tokens");
+        assert_eq!(workers_address(all, &whole, &HeaderMap::new()), "192.0.2.2:50051");
         let one = "10.0.0.1:50051".parse().expect("an address");
-        assert_eq!(workers_address(one, &headers("master.example:8080")), "10.0.0.1:50051");
+        assert_eq!(workers_address(one, &path, &headers("master.example:8080")), "10.0.0.1:50051");
     }
 }

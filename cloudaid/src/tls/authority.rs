@@ -226,7 +226,7 @@ impl Authority {
     pub fn rotate(&self) -> Result<(), AuthorityError> {
         let Made { present: mut next, name, text } = Made::new(self.inner.cluster)?;
         let mut present = self.inner.present.write();
-        let params = authority_params(name, self.inner.worker_ttl + RENEWAL_GRACE);
+        let params = authority_params(name, self.inner.worker_ttl + RENEWAL_GRACE, 0);
         let cross = params.signed_by(next.issuer.key(), &present.issuer)?;
         let retired_text = format!("{}{}", present.pem, cross.pem());
         let retired = Retired { certificate: present.certificate.clone(), cross: cross.der().clone() };
@@ -276,7 +276,8 @@ impl Made {
         name.push(DnType::OrganizationName, cluster.to_string());
         // Two authorities of one cluster must be told apart by their names too.
         name.push(DnType::CommonName, format!("CloudAI {}", hex::encode(rand::random::<[u8; 4]>())));
-        let params = authority_params(name.clone(), AUTHORITY_TTL);
+        // Below it stands the next one for a while.
+        let params = authority_params(name.clone(), AUTHORITY_TTL, 1);
         let certificate = params.self_signed(&key)?;
         let pem = certificate.pem();
         let text = format!("{pem}{}", key.serialize_pem());
@@ -318,10 +319,10 @@ impl Retired {
     }
 }
 
-fn authority_params(name: DistinguishedName, ttl: Duration) -> CertificateParams {
+fn authority_params(name: DistinguishedName, ttl: Duration, below: u8) -> CertificateParams {
     let mut params = lasting(clock::wall(), ttl);
     params.distinguished_name = name;
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(below));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params
 }

@@ -1,6 +1,7 @@
 //! The operator's certificate, in two files that another program may replace at any time.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -39,6 +40,9 @@ impl OwnFiles {
         let chain = chain.map_err(|problem| error(&self.certificate, problem.to_string()))?;
         if chain.is_empty() {
             return Err(error(&self.certificate, "it holds no certificate in PEM".to_owned()));
+        }
+        if fs::metadata(&self.key).is_ok_and(|file| file.permissions().mode() & 0o077 != 0) {
+            tracing::warn!("{} can be read by others: close it with chmod 600", self.key.display());
         }
         let key = PrivateKeyDer::from_pem_file(&self.key);
         let key = key.map_err(|problem| error(&self.key, format!("it holds no private key in PEM ({problem})")))?;

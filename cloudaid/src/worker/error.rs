@@ -70,6 +70,12 @@ pub enum WorkerError {
     /// It has never joined, and has nothing to join with.
     #[error("this worker has not joined a cluster yet, and was given no token to do it with")]
     NoToken,
+    /// The token is for another cluster, or somebody stands in between.
+    #[error("what answers at {master} does not have the certificate that the join token is for")]
+    OtherAuthority {
+        /// Where the master is.
+        master: String,
+    },
     /// What a master has given, or what is kept of it, cannot be used.
     #[error("the certificate cannot be used: {problem}")]
     Credentials {
@@ -121,7 +127,7 @@ impl WorkerError {
         match self {
             Self::Data { .. } | Self::Unreadable { .. } | Self::Credentials { .. } | Self::Listen { .. } => 1,
             Self::NoToken | Self::Token { .. } | Self::Address { .. } => 2,
-            Self::Refused { .. } => 4,
+            Self::Refused { .. } | Self::OtherAuthority { .. } => 4,
             Self::InUse { .. }
             | Self::OtherWorker { .. }
             | Self::OtherCluster { .. }
@@ -155,6 +161,9 @@ impl WorkerError {
             Self::NoToken | Self::Token { .. } => {
                 "make one at the master with `cloudctl worker-token create`, and give it as --join TOKEN".to_owned()
             }
+            Self::OtherAuthority { .. } => "the token belongs to another cluster, or --master is not its master; copy the token \
+                                             whole, as `cloudctl worker-token create` of this master shows it"
+                .to_owned(),
             Self::Credentials { .. } => {
                 "give a new --data-dir and a new --join TOKEN, from `cloudctl worker-token create --name NAME`".to_owned()
             }

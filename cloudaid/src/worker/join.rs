@@ -149,9 +149,29 @@ async fn ask(master: &Master, trust: &Trust, request: proto::JoinRequest) -> Res
 }
 
 async fn client(master: &Master, trust: &Trust) -> Result<WorkerIdentityClient<tonic::transport::Channel>, LinkError> {
-    let lost = |reason: String| LinkError::Lost { master: master.address.clone(), reason };
     let channel = master.endpoint.connect_with_connector(Connector(trust.clone())).await;
-    Ok(WorkerIdentityClient::new(channel.map_err(|error| lost(describe(&error)))?))
+    let channel = channel.map_err(|error| match (trust, is_about_certificate(&error)) {
+        // It will not get another one by waiting.
+        (Trust::Joining(_), true) => LinkError::Refused(WorkerError::OtherAuthority { master: master.address.clone() }),
+        (Trust::Joining(_) | Trust::Joined(_), _) => {
+            LinkError::Lost { master: master.address.clone(), reason: describe(&error) }
+        }
+    })?;
+    Ok(WorkerIdentityClient::new(channel))
+}
+
+/// Whether a connection was not made for the certificate that was shown.
+fn is_about_certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        let of_io = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        let tls = of_io.and_then(|inner| inner.downcast_ref::<rustls::Error>()).or_else(|| error.downcast_ref());
+        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn answered(

@@ -77,10 +77,7 @@ impl Guard {
     /// Why a certificate is not trusted, and what to do.
     fn distrust(&self, server: &Url, error: &CertificateError) -> (String, String) {
         let login = format!("cloudctl login --server {}", name(server));
-        let cause = match error {
-            CertificateError::UnknownIssuer => "no authority that is trusted vouches for it".to_owned(),
-            other => other.to_string(),
-        };
+        let cause = in_words(error);
         match (&self.trust, self.pinned.as_ref().and_then(|pinned| pinned.shown())) {
             (Trust::Pinned(pin), Some(shown)) if *pin != shown => (
                 format!("it shows {shown}, and trusted is {pin}"),
@@ -90,11 +87,37 @@ impl Guard {
                 ),
             ),
             (Trust::Pinned(_), _) => (cause, "see the master's log: it needs another certificate".to_owned()),
-            (Trust::Authorities(_), _) => (cause, format!("give the authority of the master: `{login} --ca FILE`")),
+            (Trust::Authorities(_), _) => {
+                let hint = format!(
+                    "give the authority of the master: `{login} --ca FILE`; a certificate that vouches for itself is \
+                     trusted by its fingerprint: `{login} --fingerprint sha256:...`"
+                );
+                (cause, hint)
+            }
             (Trust::System, _) => {
                 (cause, format!("`{login}` shows its fingerprint and asks; or give --ca or --fingerprint"))
             }
         }
+    }
+}
+
+/// What is wrong with a certificate.
+fn in_words(error: &CertificateError) -> String {
+    match error {
+        CertificateError::UnknownIssuer => "no authority that is trusted vouches for it".to_owned(),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "its certificate has run out".to_owned(),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not good yet: is a clock wrong?".to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "its certificate is for another name".to_owned()
+        }
+        CertificateError::BadSignature => "its certificate is not signed by who it says".to_owned(),
+        // What other libraries say is for those who wrote them.
+        CertificateError::Other(_) => {
+            "the certificates that it shows cannot be followed to one that is trusted".to_owned()
+        }
+        other => other.to_string(),
     }
 }
 

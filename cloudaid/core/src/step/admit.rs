@@ -7,7 +7,7 @@ use shared::resources::Resources;
 use shared::time::Now;
 use shared::worker::WorkerFacts;
 
-use crate::admission::{Admission, OPEN_LIMIT, PENDING_LIMIT, PendingRecord};
+use crate::admission::{Admission, OPEN_LIMIT, PENDING_LIMIT, PENDING_PER_ADDRESS, PendingRecord};
 use crate::cluster::Cluster;
 use crate::effect::{Answer, Effect};
 use crate::event::Event;
@@ -28,12 +28,21 @@ pub(crate) fn on_register(
         Some(Admission::Dialed(known)) if *known == address => Ok(Answer::Done),
         Some(Admission::Dialed(known)) => Err(Reject::RegisteredElsewhere(worker, *known)),
         Some(Admission::Certificate(_)) => Err(Reject::WorkerExists(worker)),
-        Some(Admission::None) | None => {
-            admit(cluster, now, worker, address, effects);
-            Ok(Answer::Done)
-        }
+        Some(Admission::None) | None => match who_is_at(cluster, address) {
+            Some(other) => Err(Reject::AddressTaken(address, other)),
+            None => {
+                admit(cluster, now, worker, address, effects);
+                Ok(Answer::Done)
+            }
+        },
     };
     effects.push(Effect::Reply(request, answer));
+}
+
+/// The worker that is dialled at an address.
+fn who_is_at(cluster: &Cluster, address: SocketAddr) -> Option<WorkerId> {
+    let at = |worker: &Worker| worker.record.admission == Admission::Dialed(address);
+    cluster.workers.iter().find(|(_, worker)| at(worker)).map(|(id, _)| id.clone())
 }
 
 /// An admin lets in who waits, at the address that it has given or at another.
@@ -70,6 +79,8 @@ pub(crate) fn on_announced(
         Some(Admission::None) | None if open => {
             if cluster.workers.len() >= OPEN_LIMIT {
                 Err(Reject::TooManyWorkers)
+            } else if let Some(other) = who_is_at(cluster, asking.address) {
+                Err(Reject::AddressTaken(asking.address, other))
             } else {
                 let PendingRecord { worker, address, .. } = asking;
                 admit(cluster, now, worker, address, effects);
@@ -83,7 +94,8 @@ pub(crate) fn on_announced(
 
 fn wait(cluster: &mut Cluster, asking: PendingRecord, effects: &mut Vec<Effect>) -> Result<Answer, Reject> {
     let known = cluster.pending.get(&asking.worker);
-    if known.is_none() && cluster.pending.len() >= PENDING_LIMIT {
+    let beside = cluster.pending.values().filter(|other| other.address.ip() == asking.address.ip()).count();
+    if known.is_none() && (cluster.pending.len() >= PENDING_LIMIT || beside >= PENDING_PER_ADDRESS) {
         return Err(Reject::TooManyWorkers);
     }
     // Who asks again from another place does not take the place of who asked first.

@@ -60,13 +60,15 @@ pub(crate) fn on_join(
     effects.push(Effect::Reply(request, answer));
 }
 
-enum Checked {
+/// What a join comes to.
+pub(crate) enum Checked {
     /// The same call as before: its answer was lost.
     Repeated(Identity),
     New(JoinTokenRecord),
 }
 
-fn check(cluster: &Cluster, now: WallTime, joining: &Joining) -> Result<Checked, Reject> {
+/// Whether a worker may join. Nothing changes.
+pub(crate) fn check(cluster: &Cluster, now: WallTime, joining: &Joining) -> Result<Checked, Reject> {
     let token = cluster.join_tokens.get(&joining.token).filter(|token| token.digest == joining.digest);
     let token = token.ok_or(Reject::JoinTokenUnknown)?;
     if now >= token.expires_at {

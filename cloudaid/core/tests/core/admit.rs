@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use cloudaid_core::admission::{Admission, PENDING_LIMIT, PendingRecord, Proof};
+use cloudaid_core::admission::{Admission, PENDING_LIMIT, PENDING_PER_ADDRESS, PendingRecord, Proof};
 use cloudaid_core::effect::Answer;
 use cloudaid_core::input::{Input, Submission};
 use cloudaid_core::reject::Reject;
-use cloudaid_core::testkit::{World, assigned};
+use cloudaid_core::testkit::{World, assigned, brief};
 use shared::id::{SessionId, WorkerId};
 use shared::resources::Resources;
 use shared::task::{Command, TaskSpec};
@@ -115,12 +115,38 @@ fn where_it_is_open_nobody_waits() {
 #[test]
 fn who_waits_can_be_sent_away_and_there_is_an_end_to_waiting() {
     let mut world = World::default();
-    for number in 0..PENDING_LIMIT {
-        announce(&mut world, &format!("w{number}"), "10.0.0.1:50052", false).expect("waits");
+    let address = |number: usize| format!("10.0.{}.1:50052", number / PENDING_PER_ADDRESS);
+    for number in 0..PENDING_PER_ADDRESS {
+        announce(&mut world, &format!("w{number}"), &address(number), false).expect("waits");
     }
-    assert_eq!(announce(&mut world, "more", "10.0.0.1:50052", false), Err(Reject::TooManyWorkers));
-    assert_eq!(announce(&mut world, "w3", "10.0.0.1:50052", false), Ok(Answer::Waits), "who waits may ask again");
+    let beside = announce(&mut world, "beside", &address(0), false);
+    assert_eq!(beside, Err(Reject::TooManyWorkers), "nobody takes all the places");
+    for number in PENDING_PER_ADDRESS..PENDING_LIMIT {
+        announce(&mut world, &format!("w{number}"), &address(number), false).expect("waits");
+    }
+    assert_eq!(announce(&mut world, "more", "10.9.0.1:50052", false), Err(Reject::TooManyWorkers));
+    assert_eq!(announce(&mut world, "w3", &address(3), false), Ok(Answer::Waits), "who waits may ask again");
     let (answer, _) = world.ask(|request| Input::UnregisterWorker { request, worker: name("w3") });
     assert_eq!(answer, Ok(Answer::Done));
-    assert_eq!(announce(&mut world, "more", "10.0.0.1:50052", false), Ok(Answer::Waits));
+    assert_eq!(announce(&mut world, "more", "10.9.0.1:50052", false), Ok(Answer::Waits));
+}
+
+#[test]
+fn at_one_address_there_is_one_worker() {
+    let mut world = World::default();
+    register(&mut world, "a", "10.0.0.1:50052").expect("registered");
+    let taken = Err(Reject::AddressTaken(at("10.0.0.1:50052"), name("a")));
+    assert_eq!(register(&mut world, "b", "10.0.0.1:50052"), taken);
+    assert_eq!(announce(&mut world, "b", "10.0.0.1:50052", true), taken);
+    assert_eq!(register(&mut world, "b", "10.0.0.1:50053"), Ok(Answer::Done), "another port is another worker");
+}
+
+#[test]
+fn who_asks_again_costs_no_commit() {
+    let mut world = World::default();
+    announce(&mut world, "a", "10.0.0.1:50052", false).expect("waits");
+    let (worker, address, since) = (name("a"), at("10.0.0.1:50052"), world.now.wall);
+    let asking = PendingRecord { worker, address, capacity: Resources::TASK_DEFAULT, since };
+    let effects = world.ask(|request| Input::WorkerAnnounced { request, asking, open: false }).1;
+    assert_eq!(brief(&effects), ["reply waits"]);
 }

@@ -22,11 +22,22 @@ const METHOD: &str = "RegisterWorker";
 pub(super) async fn register(state: &GrpcState, peer: &Peer, info: WorkerInfo) -> Result<RegisterAck, Status> {
     let dialed = dialed(state)?;
     let object: String = shared::text::printable(&info.worker_id).chars().take(64).collect();
+    // Only where it is let in by this call something is done that is to be noted; else only that it was refused.
     let call = audit::call(peer, &format!("gRPC {METHOD}"), &object);
     let announced = async {
         let (asking, capacity) = asking(peer, &info)?;
         let worker = asking.worker.clone();
-        match call.scope(state.cluster.worker_announced(asking, state.open_admission)).await? {
+        let is_new = state.cluster.admissions().address(&worker).is_none();
+        if is_new && state.announcements.check().is_err() {
+            let hint = "it is asked again in a while";
+            return Err(ApiError::new(ErrorCode::ResourceExhausted, "too many workers come at once", hint));
+        }
+        let announced = state.cluster.worker_announced(asking, state.open_admission);
+        let announced = match is_new && state.open_admission {
+            true => call.scope(announced).await,
+            false => announced.await,
+        };
+        match announced? {
             Announced::Admitted(_) => {
                 dialed.registered(&worker, capacity).await?;
                 Ok(format!("{worker} belongs to the cluster"))
@@ -74,6 +85,7 @@ mod tests {
             is_encrypted: false,
             certified: None,
             is_expired: false,
+            stranger: None,
         };
         for (said, at) in [
             ("", "10.0.0.7:50052"),

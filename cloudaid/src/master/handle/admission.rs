@@ -61,13 +61,13 @@ impl ClusterHandle {
         self.ask(|request| Input::ChangeJoinToken { request, change }).await.map(|_done| ())
     }
 
-    /// Fails for a join token that nobody has made. It costs no commit, however many guess.
+    /// Fails for a worker that may not join. It costs no commit, however many try.
     ///
     /// # Errors
     /// That, or the master is stopping.
-    pub async fn check_join_token(&self, id: TokenId, digest: [u8; 32]) -> Result<(), ApiError> {
-        let known = self.read(move |cluster| cluster.knows_join_token(id, &digest)).await?;
-        if known { Ok(()) } else { Err(Reject::JoinTokenUnknown.into()) }
+    pub async fn check_join(&self, joining: Joining) -> Result<(), ApiError> {
+        let now = clock::wall();
+        self.read(move |cluster| cluster.check_join(now, &joining)).await?.map_err(ApiError::from)
     }
 
     /// The join tokens that can be used.

@@ -6,7 +6,8 @@ use shared::id::{AttemptKey, WorkerId};
 
 use super::progress::Progress;
 
-/// As long as there is one its run is not taken for lost. One that is dropped before its files are whole has lost them.
+/// As long as there is one its run is not taken for lost. One that is dropped before its files are whole has
+/// lost them, until they come again.
 #[derive(Debug)]
 pub(crate) struct Arriving {
     key: AttemptKey,
@@ -17,7 +18,7 @@ pub(crate) struct Arriving {
 
 impl Arriving {
     pub(super) fn new(key: AttemptKey, worker: WorkerId, progress: Arc<Progress>) -> Self {
-        progress.begin();
+        progress.begin_upload();
         Self { key, worker, progress, is_whole: false }
     }
 
@@ -39,9 +40,11 @@ impl Arriving {
 
 impl Drop for Arriving {
     fn drop(&mut self) {
-        if !self.is_whole {
-            self.progress.lose_files();
+        match self.is_whole {
+            // A worker sends all of its files, also when it sends them again.
+            true => self.progress.find_files(),
+            false => self.progress.lose_files(),
         }
-        self.progress.end();
+        self.progress.end_upload();
     }
 }

@@ -15,6 +15,8 @@ use crate::pause::Pauses;
 
 /// How long a log is still followed whose end was not sent with the result.
 const LOG_GRACE: Duration = Duration::from_secs(3);
+/// How long files may still arrive whose run has ended.
+const UPLOAD_GRACE: Duration = Duration::from_secs(60);
 /// Stands for the exit code of what has failed: workers of the first generation do not tell it.
 const SOME_EXIT_CODE: i32 = 1;
 
@@ -26,6 +28,13 @@ pub(super) async fn end_of_log(mut followed: JoinHandle<()>, stop: CancellationT
     stop.cancel();
     if let Err(error) = followed.await {
         tracing::error!("A log was not followed to its end: {error}");
+    }
+}
+
+/// Waits for files that still arrive: workers send them before they report, but not on the same connection.
+pub(super) async fn end_of_uploads(run: &Run) {
+    if tokio::time::timeout(UPLOAD_GRACE, run.progress.has_arrived()).await.is_err() {
+        run.progress.lose_files();
     }
 }
 

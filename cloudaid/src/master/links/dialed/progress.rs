@@ -2,12 +2,16 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use tokio::sync::watch;
+
 /// Shared by a run, its worker, and those who take its files.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     accepted: AtomicBool,
     files_missing: AtomicBool,
     busy: AtomicUsize,
+    /// Uploads that are under way.
+    uploads: watch::Sender<usize>,
 }
 
 impl Progress {
@@ -19,6 +23,29 @@ impl Progress {
     /// Files of it have not arrived that should have.
     pub(super) fn lose_files(&self) {
         self.files_missing.store(true, Ordering::Relaxed);
+    }
+
+    /// All files of it have arrived after all.
+    pub(super) fn find_files(&self) {
+        self.files_missing.store(false, Ordering::Relaxed);
+    }
+
+    /// Files of it begin to arrive.
+    pub(super) fn begin_upload(&self) {
+        self.begin();
+        self.uploads.send_modify(|uploads| *uploads += 1);
+    }
+
+    /// They do not any more.
+    pub(super) fn end_upload(&self) {
+        self.uploads.send_modify(|uploads| *uploads -= 1);
+        self.end();
+    }
+
+    /// Returns when nothing of it arrives any more.
+    pub(super) async fn has_arrived(&self) {
+        // It has its sender, so it is never closed.
+        let _ = self.uploads.subscribe().wait_for(|uploads| *uploads == 0).await;
     }
 
     /// Whether files of it have not arrived that should have.

@@ -90,6 +90,7 @@ impl Run {
             Some((result, waiting)) => {
                 self.progress.begin();
                 finish::end_of_log(followed, stop, &result).await;
+                finish::end_of_uploads(&self).await;
                 let outcome = finish::outcome(&self, &result).await;
                 self.end(outcome, vec![waiting]).await;
             }
