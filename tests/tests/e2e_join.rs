@@ -15,6 +15,7 @@ use cloudai_tests::worker::WorkerOptions;
 use serde_json::{Value, json};
 use shared::view::{AuditListView, NewWorkerTokenView};
 use shared::worker::WorkerState;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const DESCRIBE: &str = "cloudai.v1.WorkerSession/Describe";
 const OPEN: &str = "cloudai.v1.WorkerSession/Open";
@@ -300,6 +301,18 @@ async fn a_thousand_joins_in_a_row_leave_nothing_behind_but_the_workers() {
     let grown = resident().saturating_sub(resident_before);
     println!("{told}; files {files_before} before, {} after; resident {resident_before} kB, {grown} kB more", files());
     assert!(grown < 32 * 1024, "{grown} kB more than before");
+}
+
+#[tokio::test]
+async fn connections_that_say_nothing_end() {
+    let cluster = Cluster::start(0).await;
+    for said in [&b""[..], b"P", b"\x16", b"PRI * HTTP/2.0\r\n"] {
+        let mut stream = tokio::net::TcpStream::connect(cluster.master.grpc_address()).await.expect("connect");
+        stream.write_all(said).await.expect("sent");
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok(), "still open after {said:?}");
+    }
 }
 
 /// Certificates that are good for three seconds, and tasks all the while.

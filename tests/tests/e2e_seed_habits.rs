@@ -78,6 +78,12 @@ async fn who_comes_by_itself_waits_until_an_admin_lets_it_in() {
     assert_eq!(list.pending.iter().map(|pending| pending.worker_id.as_str()).collect::<Vec<_>>(), ["early"]);
     assert!(ctl.run(&["workers", "--pending"]).await.ok().contains("early"));
     assert!(api.workers().await.expect("a list").is_empty(), "it is given nothing");
+    let noted = || async {
+        let list: AuditListView = api.get("/api/audit?limit=1000").await.ok()?;
+        list.entries.into_iter().find(|entry| entry.action == "gRPC RegisterWorker").map(|entry| entry.outcome)
+    };
+    let outcome = eventually(PATIENCE, "it is in the audit log", noted).await;
+    assert_eq!(outcome, "permission_denied", "who waits has not got what it wanted");
     ctl.run(&["approve", "early", first.address()]).await.ok();
     let view = api.worker_is(PATIENCE, "early", WorkerState::Active).await;
     assert_eq!(view.protocol, WorkerProtocol::Seed);
@@ -91,6 +97,20 @@ async fn who_comes_by_itself_waits_until_an_admin_lets_it_in() {
         list.entries.iter().any(|entry| entry.action == "gRPC SendHeartbeat").then_some(())
     };
     eventually(PATIENCE, "that is in the audit log", noted).await;
+}
+
+#[tokio::test]
+async fn a_worker_is_at_an_address_of_its_own_and_says_little_before_it_is_known() {
+    let cluster = cluster(&[]).await;
+    let (ctl, address) = (cluster.ctl(), cluster.master.grpc_address());
+    let own = ctl.run(&["register", "own", &address]).await;
+    assert!(own.code == 2 && own.stderr.contains("where this master listens"), "{own:?}");
+    ctl.run(&["register", "one", "127.0.0.2:50052"]).await.ok();
+    let taken = ctl.run(&["register", "two", "127.0.0.2:50052"]).await;
+    assert!(taken.code == 79 && taken.stderr.contains("one is at 127.0.0.2:50052"), "{taken:?}");
+    let long = json!({"worker_id": "x".repeat(5000)});
+    let called = call(&address, "cluster.MasterWorker/RegisterWorker", &long, &As::plaintext()).await;
+    assert_eq!(called.code, "OUT_OF_RANGE", "{called:?}");
 }
 
 #[tokio::test]

@@ -292,10 +292,11 @@ async fn a_token_is_never_told_to_another_master() {
     let scratch = tempfile::tempdir().expect("a directory");
     let runtime = Arc::new(FakeRuntime::new());
     let (ours, other) = (Master::start().await, Master::start().await);
-    let worker = Running::start_with(&other, scratch.path(), &runtime, Some(&ours.token));
-    wait_for("a few tries", || other.handshakes.load(Ordering::Relaxed) >= 2).await;
-    assert_eq!(other.asked.load(Ordering::Relaxed), 0, "it has no trust in that one");
-    worker.stop().await;
+    let ended = Running::start_with(&other, scratch.path(), &runtime, Some(&ours.token)).ended().await;
+    let error = ended.expect_err("it does not wait for what will not come");
+    assert!(matches!(error, WorkerError::OtherAuthority { .. }), "{error}");
+    assert!(error.hint().contains("another cluster"), "{}", error.hint());
+    assert_eq!((other.handshakes.load(Ordering::Relaxed), other.asked.load(Ordering::Relaxed)), (1, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -68,3 +68,26 @@ impl Progress {
         self.accepted.load(Ordering::Relaxed) && self.busy.load(Ordering::Relaxed) == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_arrives_is_waited_for_and_what_comes_again_is_not_lost() {
+        let progress = Progress::default();
+        progress.accept();
+        assert!(progress.has_arrived().now_or_never().is_some() && progress.is_to_be_named());
+        progress.begin_upload();
+        progress.begin_upload();
+        assert!(progress.has_arrived().now_or_never().is_none() && !progress.is_to_be_named());
+        progress.lose_files();
+        progress.end_upload();
+        assert!(progress.has_arrived().now_or_never().is_none() && progress.has_lost_files());
+        progress.find_files();
+        progress.end_upload();
+        assert!(progress.has_arrived().now_or_never().is_some() && !progress.has_lost_files());
+    }
+}
