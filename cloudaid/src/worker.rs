@@ -79,17 +79,24 @@ async fn run_on(
 ) -> Result<(), WorkerError> {
     let data = DataDir::open(&config.data_dir, &config.name)?;
     let journal = Journal::open(data.path())?;
-    let Some((runtime, info)) = engine::wait_until_ready(connect, &shutdown).await else { return Ok(()) };
-    let offer = Offer::measure(&config, &info)?;
-
     // Everything below ends when this does: on shutdown, and when the driver gives up.
     let life = CancellationToken::new();
     let end_of_life = life.clone().drop_guard();
-    let reached = match config.seed {
-        Some(listen) => Some(become_gateway(listen, &data, &life).await?),
-        None => find_master(&config, &data, &shutdown, &life).await?,
+    // Before the engine is there: a token does not wait for it.
+    let found = match config.seed {
+        Some(_) => None,
+        None => match find_master(&config, &data, &shutdown, &life).await? {
+            Some(found) => Some(found),
+            None => return Ok(()),
+        },
     };
-    let Some((dialer, cluster)) = reached else { return Ok(()) };
+    let Some((runtime, info)) = engine::wait_until_ready(connect, &shutdown).await else { return Ok(()) };
+    let offer = Offer::measure(&config, &info)?;
+    let (dialer, cluster) = match (found, config.seed) {
+        (None, Some(listen)) => become_gateway(listen, &data, &life).await?,
+        (Some(found), _) => found,
+        (None, None) => return Ok(()),
+    };
     let data = Arc::new(data.join(cluster)?);
     let (events, inbox) = mpsc::channel(EVENT_LIMIT);
     let (uplinks, uplink) = watch::channel(None);

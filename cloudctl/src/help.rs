@@ -27,10 +27,11 @@ pub(crate) enum Help {
 }
 
 /// Finds a command or a topic; the overview if nothing is named.
-pub(crate) fn find(about: Option<&str>) -> Result<Help, CtlError> {
+pub(crate) fn find(words: &[impl AsRef<str>]) -> Result<Help, CtlError> {
     let mut root = command();
     root.build();
-    let Some(about) = about else { return Ok(Help::Text(plain(&root.render_help()))) };
+    let Some((about, below)) = words.split_first() else { return Ok(Help::Text(plain(&root.render_help()))) };
+    let about = about.as_ref();
     if about == "exit-codes" {
         return Ok(Help::ExitCodes(exit_codes()));
     }
@@ -38,11 +39,29 @@ pub(crate) fn find(about: Option<&str>) -> Result<Help, CtlError> {
         return Ok(Help::Text(topic.text.to_owned()));
     }
     match root.find_subcommand_mut(about) {
-        Some(command) => Ok(Help::Text(plain(&command.render_help()))),
+        Some(command) => of_command(command, about, below),
         None => {
             let known: Vec<_> = names().iter().map(|name| name.get_value().to_string_lossy().into_owned()).collect();
             let message = format!("there is no command and no topic `{}`", about.escape_debug());
             Err(CtlError::usage(message, nearest(about, &known)))
+        }
+    }
+}
+
+/// Of a command, or of one of its own.
+fn of_command(command: &mut clap::Command, name: &str, below: &[impl AsRef<str>]) -> Result<Help, CtlError> {
+    let Some((next, below)) = below.split_first() else { return Ok(Help::Text(plain(&command.render_help()))) };
+    let next = next.as_ref();
+    let known: Vec<_> = command.get_subcommands().map(|command| command.get_name().to_owned()).collect();
+    match command.find_subcommand_mut(next) {
+        Some(command) => of_command(command, &format!("{name} {next}"), below),
+        None => {
+            let message = format!("`{name}` has no command `{}`", next.escape_debug());
+            let hint = match known.as_slice() {
+                [] => format!("`cloudctl help {name}` tells all of it"),
+                known => format!("it has {}", known.join(", ")),
+            };
+            Err(CtlError::usage(message, hint))
         }
     }
 }
@@ -87,7 +106,7 @@ mod tests {
 
     #[test]
     fn commands_and_topics_are_found() {
-        let text = |about| match find(about).expect("found") {
+        let text = |about: Option<&str>| match find(about.as_slice()).expect("found") {
             Help::Text(text) => text,
             Help::ExitCodes(codes) => format!("{} codes", codes.len()),
         };
@@ -104,10 +123,19 @@ mod tests {
         for (wrong, right) in
             [("exit-code", "exit-codes"), ("tsk", "task"), ("outputt", "output"), ("list", "list-tasks")]
         {
-            let hint = find(Some(wrong)).expect_err("wrong").hint();
+            let hint = find(&[wrong]).expect_err("wrong").hint();
             assert!(hint.contains(&format!("help {right}`")), "{hint}");
         }
-        assert!(!find(Some("xyzzy")).expect_err("wrong").hint().contains("mean"));
+        assert!(!find(&["xyzzy"]).expect_err("wrong").hint().contains("mean"));
+    }
+
+    #[test]
+    fn commands_of_commands_are_found_too() {
+        let Help::Text(text) = find(&["worker-token", "create"]).expect("found") else { panic!("no text") };
+        assert!(text.contains("--pool"), "{text}");
+        let hint = find(&["worker-token", "make"]).expect_err("wrong").hint();
+        assert!(hint.contains("create"), "{hint}");
+        assert!(find(&["task", "x"]).is_err());
     }
 
     #[test]

@@ -139,7 +139,10 @@ async fn call(api: &Api, method: &Method, path: &str, body: &Value) -> u16 {
 async fn something_of(admin: &Api, ann: &Api, Operation { method, path, .. }: &Operation, of_input: bool) -> String {
     match path.as_str() {
         "/api/workers/{id}" if method == "DELETE" => {
-            let worker = json!({"worker_id": format!("w{}", rand::random::<u32>()), "address": "10.0.0.1:50052"});
+            let number = rand::random::<u32>();
+            let address =
+                format!("10.{}:50052", std::net::Ipv4Addr::from(number).to_string().split_once('.').expect("dots").1);
+            let worker = json!({"worker_id": format!("w{number}"), "address": address});
             let registered: Value = admin.post("/api/workers", &worker).await.expect("registered");
             registered["worker_id"].as_str().expect("a name").to_owned()
         }

@@ -25,6 +25,14 @@ pub(super) fn uri(cluster: ClusterId, worker: &WorkerId) -> String {
     format!("spiffe://{cluster}/worker/{worker}")
 }
 
+/// The cluster that a worker's certificate is of.
+pub(crate) fn cluster_of(certificate: &[u8]) -> Option<ClusterId> {
+    let (_, parsed) = parse_x509_certificate(certificate).ok()?;
+    let names = parsed.subject_alternative_name().ok()??;
+    let [GeneralName::URI(name)] = names.value.general_names.as_slice() else { return None };
+    name.strip_prefix("spiffe://")?.split_once("/worker/")?.0.parse().ok()
+}
+
 impl Certified {
     /// Reads a certificate; none: it is not one of a worker of this cluster.
     pub(crate) fn read(certificate: &[u8], cluster: ClusterId) -> Option<Self> {

@@ -9,6 +9,7 @@ use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
+use shared::id::ClusterId;
 use shared::proto;
 use shared::time::WallTime;
 
@@ -17,6 +18,8 @@ use crate::tls::{self, pem};
 
 /// Where they are kept.
 const FILE: &str = "credentials.pem";
+/// Where the key is kept until there is a certificate for it.
+const JOINING: &str = "joining.pem";
 /// The line before the first block: when it is time for the next certificate, in milliseconds since 1970.
 const RENEW_AT: &str = "renew-at-unix-ms: ";
 
@@ -31,6 +34,8 @@ pub(super) struct Credentials {
     pub(super) renew_at: WallTime,
     /// When the certificate runs out.
     pub(super) expires_at: WallTime,
+    /// Whose they are.
+    pub(super) cluster: ClusterId,
     /// How to connect with them.
     pub(super) config: Arc<ClientConfig>,
 }
@@ -38,6 +43,19 @@ pub(super) struct Credentials {
 impl NewKey {
     pub(super) fn generate() -> Result<Self, WorkerError> {
         KeyPair::generate().map(Self).map_err(|error| unusable(&error))
+    }
+
+    /// The one that the worker joins with. It is kept until there is a certificate for it: whoever dies before the answer is
+    /// there asks again with the same key, and gets the same answer.
+    pub(super) fn to_join_with(data_dir: &Path) -> Result<Self, WorkerError> {
+        let path = data_dir.join(JOINING);
+        let failed = |source| WorkerError::Data { path: path.clone(), source };
+        if let Some(text) = tls::keep::read(&path).map_err(failed)? {
+            return KeyPair::from_pem(&text).map(Self).map_err(|error| unusable(&error));
+        }
+        let key = Self::generate()?;
+        tls::keep::write(&path, &key.0.serialize_pem()).map_err(failed)?;
+        Ok(key)
     }
 
     /// A request for a certificate, as PKCS #10 in DER. What it says besides its key is of no account.
@@ -78,6 +96,7 @@ impl Credentials {
         let mut certificates = certificates.map_err(words)?.into_iter();
         let own = certificates.next().ok_or("it holds no certificate")?;
         let expires_at = tls::certified::expiry(&own).ok_or("its certificate cannot be read")?;
+        let cluster = tls::certified::cluster_of(&own).ok_or("its certificate is not one of a worker")?;
         let mut roots = RootCertStore::empty();
         for authority in certificates {
             roots.add(authority).map_err(|error| error.to_string())?;
@@ -85,7 +104,7 @@ impl Credentials {
         let config = tls::client_builder().map_err(|error| error.to_string())?;
         let config = config.with_root_certificates(roots).with_client_auth_cert(vec![own], key);
         let config = config.map_err(|error| error.to_string())?;
-        Ok(Self { text, renew_at, expires_at, config: Arc::new(tls::for_grpc(config)) })
+        Ok(Self { text, renew_at, expires_at, cluster, config: Arc::new(tls::for_grpc(config)) })
     }
 }
 
@@ -120,9 +139,45 @@ impl Keyring {
 /// Keeps the first ones.
 pub(super) async fn keep(data_dir: &Path, credentials: Credentials) -> Result<Keyring, WorkerError> {
     credentials.save(data_dir)?;
+    // It is among the credentials now. One that stays is used the next time, which does no harm.
+    let _ = std::fs::remove_file(data_dir.join(JOINING));
     Ok(Keyring::new(data_dir, credentials))
 }
 
 fn unusable(error: &rcgen::Error) -> WorkerError {
     WorkerError::Credentials { problem: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The public key of a request.
+    fn key_of(key: &NewKey) -> Vec<u8> {
+        use x509_parser::prelude::{FromDer, X509CertificationRequest};
+        let request = key.request().expect("a request");
+        let (_, parsed) = X509CertificationRequest::from_der(&request).expect("PKCS #10");
+        parsed.certification_request_info.subject_pki.raw.to_vec()
+    }
+
+    #[test]
+    fn whoever_dies_before_the_answer_is_there_asks_with_the_same_key() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let first = NewKey::to_join_with(directory.path()).expect("a key");
+        let again = NewKey::to_join_with(directory.path()).expect("the key");
+        assert_eq!(key_of(&first), key_of(&again));
+        std::fs::write(directory.path().join(JOINING), "nonsense").expect("written");
+        assert!(NewKey::to_join_with(directory.path()).is_err());
+    }
+
+    #[test]
+    fn what_is_no_file_of_credentials_is_not_used() {
+        let directory = tempfile::tempdir().expect("a directory");
+        assert!(Credentials::load(directory.path()).expect("there is none").is_none());
+        for broken in ["", "nonsense", "renew-at-unix-ms: 5\n", "renew-at-unix-ms: x\n"] {
+            tls::keep::write(&directory.path().join(FILE), broken).expect("written");
+            let loaded = Credentials::load(directory.path());
+            assert!(matches!(loaded, Err(WorkerError::Unreadable { .. })), "{broken}");
+        }
+    }
 }

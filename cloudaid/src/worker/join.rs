@@ -40,8 +40,9 @@ pub(super) async fn ensure(
     shutdown: &CancellationToken,
 ) -> Result<Option<Joined>, WorkerError> {
     let masters = Master::all(&config.masters)?;
-    match (Credentials::load(&config.data_dir)?, known) {
-        (Some(credentials), Some(cluster)) => {
+    match Credentials::load(&config.data_dir)? {
+        Some(credentials) => {
+            let cluster = credentials.cluster;
             if config.join.is_some() {
                 tracing::info!("The worker has joined already; its --join token is not needed");
             }
@@ -49,7 +50,7 @@ pub(super) async fn ensure(
             let is_good = renew_what_is_over(&masters, &keyring, shutdown).await?;
             Ok(is_good.then_some(Joined { cluster, keyring }))
         }
-        (_, known) => join(config, &masters, known, shutdown).await,
+        None => join(config, &masters, known, shutdown).await,
     }
 }
 
@@ -93,8 +94,7 @@ async fn join(
     let pinned = tls::client_builder().map_err(|error| WorkerError::Credentials { problem: error.to_string() })?;
     let pinned = pinned.dangerous().with_custom_certificate_verifier(Arc::new(Pinned::new(Some(token.fingerprint))));
     let trust = Trust::Joining(Arc::new(tls::for_grpc(pinned.with_no_client_auth())));
-    // One key for all tries: whoever lost the answer to the first gets the same identity again.
-    let key = NewKey::generate()?;
+    let key = NewKey::to_join_with(&config.data_dir)?;
     let request =
         proto::JoinRequest { token: token.expose(), worker_id: config.name.to_string(), csr: key.request()?.into() };
     let mut pauses = Pauses::default();

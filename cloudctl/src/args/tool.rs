@@ -43,7 +43,7 @@ pub(crate) struct ManArgs {
 /// Arguments of `help`.
 #[derive(Debug, Args)]
 pub(crate) struct HelpArgs {
-    /// A command or a topic; an overview if left out.
+    /// A command, with what stands behind its name if that has commands of its own, or a topic; an overview if left out.
     #[arg(value_name = "COMMAND|TOPIC", add = ArgValueCandidates::new(crate::help::names))]
-    pub(crate) about: Option<String>,
+    pub(crate) about: Vec<String>,
 }

@@ -7,7 +7,7 @@ use crate::render::{Done, View};
 
 /// The overview, a command, or a topic.
 pub(super) fn run(args: &HelpArgs) -> Result<Done, CtlError> {
-    Ok(match find(args.about.as_deref())? {
+    Ok(match find(&args.about)? {
         Help::Text(text) => View::Text(text),
         Help::ExitCodes(codes) => View::ExitCodes(codes),
     }

@@ -47,7 +47,7 @@ fn shares(taken: &Resources, of: &Resources, style: &Style) -> impl Iterator<Ite
 pub(super) fn workers(view: &WorkerListView, style: &Style, now: WallTime) -> String {
     let mut lines = vec!["╔═══ Registered Workers ═══".to_owned()];
     if view.workers.is_empty() {
-        lines.push("║ none; start one with `cloudaid worker`".to_owned());
+        lines.push("║ none; `cloudctl worker-token create` lets one join".to_owned());
     }
     for (index, view) in view.workers.iter().enumerate() {
         if index > 0 {
@@ -148,6 +148,6 @@ mod tests {
     #[test]
     fn a_cluster_without_workers_says_what_to_do() {
         let text = workers(&WorkerListView { workers: vec![] }, &Style::default(), sample::NOW);
-        assert!(text.contains("cloudaid worker"), "{text}");
+        assert!(text.contains("cloudctl worker-token create"), "{text}");
     }
 }
