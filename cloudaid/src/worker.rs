@@ -13,6 +13,7 @@ use std::sync::atomic::AtomicU32;
 use shared::id::ClusterId;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::config::WorkerConfig;
 use crate::runtime::docker::DockerRuntime;
@@ -92,8 +93,9 @@ async fn run_on(
     };
     let Some((runtime, info)) = engine::wait_until_ready(connect, &shutdown).await else { return Ok(()) };
     let offer = Offer::measure(&config, &info)?;
+    let servers = TaskTracker::new();
     let (dialer, cluster) = match (found, config.seed) {
-        (None, Some(listen)) => become_gateway(listen, &data, &life).await?,
+        (None, Some(listen)) => become_gateway(listen, &data, &life, &servers).await?,
         (Some(found), _) => found,
         (None, None) => return Ok(()),
     };
@@ -112,8 +114,9 @@ async fn run_on(
     let link = tokio::spawn(link.run());
     let result = driver.run(shutdown).await;
     drop(end_of_life);
-    // It says goodbye to the master; nothing is lost if it cannot.
-    let _ = tokio::time::timeout(link::FAREWELL_LIMIT, link).await;
+    servers.close();
+    // It says goodbye to the master, and leaves its address; nothing is lost if it cannot.
+    let _ = tokio::time::timeout(link::FAREWELL_LIMIT, async { tokio::join!(link, servers.wait()) }).await;
     result
 }
 
@@ -138,7 +141,8 @@ async fn become_gateway(
     listen: SocketAddr,
     data: &DataDir,
     life: &CancellationToken,
+    servers: &TaskTracker,
 ) -> Result<(Dialer, ClusterId), WorkerError> {
-    let Gateway { pipe, cluster } = seed::start(listen, data, life).await?;
+    let Gateway { pipe, cluster } = seed::start(listen, data, life, servers).await?;
     Ok((Dialer::in_process(data.name().clone(), cluster, pipe)?, cluster))
 }

@@ -26,6 +26,7 @@ use shared::proto::worker_session_server::WorkerSessionServer;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 
 use super::data_dir::DataDir;
@@ -72,6 +73,7 @@ pub(super) struct Gateway {
 }
 
 /// Takes up what an earlier start has left in the data directory, and serves at `listen` until the end of `life`.
+/// What serves there is among `servers`: the address is free again when they have ended.
 ///
 /// # Errors
 /// The directory is that of a worker of another kind, or cannot be read; or the address is taken.
@@ -79,6 +81,7 @@ pub(super) async fn start(
     listen: SocketAddr,
     data: &DataDir,
     life: &CancellationToken,
+    servers: &TaskTracker,
 ) -> Result<Gateway, WorkerError> {
     let (ledger, known) = Ledger::open(data.path(), data.cluster())?;
     let cluster = ledger.cluster();
@@ -88,7 +91,7 @@ pub(super) async fn start(
     let master = ledger.master()?;
     let desk = Arc::new(Desk::new(data.name().clone(), ledger, known, master, life.clone()));
     let pipe = serve_agent(&desk, life.clone());
-    serve_master(&desk, listener, life.clone());
+    servers.spawn(serve_master(&desk, listener, life.clone()));
     tokio::spawn(life.clone().run_until_cancelled_owned(register::keep(Arc::clone(&desk), data.path().to_owned())));
     tokio::spawn(life.clone().run_until_cancelled_owned(Arc::clone(&desk).keep_tidy()));
     match desk.master() {
@@ -113,7 +116,7 @@ fn serve_agent(desk: &Arc<Desk>, life: CancellationToken) -> Pipe {
     pipe
 }
 
-fn serve_master(desk: &Arc<Desk>, listener: TcpListener, life: CancellationToken) {
+fn serve_master(desk: &Arc<Desk>, listener: TcpListener, life: CancellationToken) -> impl Future<Output = ()> + use<> {
     let service = MasterWorkerServer::new(service::Service::new(Arc::clone(desk)));
     let server = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
@@ -123,10 +126,10 @@ fn serve_master(desk: &Arc<Desk>, listener: TcpListener, life: CancellationToken
         .load_shed(true)
         .tcp_nodelay(true)
         .add_service(service);
-    tokio::spawn(async move {
+    async move {
         let incoming = TcpListenerStream::new(listener);
         if let Err(error) = server.serve_with_incoming_shutdown(incoming, life.cancelled_owned()).await {
             tracing::error!("The master cannot reach this worker any more: {error}; start it again");
         }
-    });
+    }
 }

@@ -223,7 +223,7 @@ async fn what_ends_while_the_master_is_away_is_reported_by_the_next_start_withou
     let mut client = master.adopt(listen).await;
     assert!(assign(&mut client, task("their-7")).await.success);
     wait_for("its start", || runtime.starts().len() == 1).await;
-    master.go();
+    master.go().await;
     // A server ends with its last connection, and its port is free then.
     drop(client);
     worker.stop().await;

@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tonic::transport::{Channel, Server};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -41,6 +42,7 @@ pub(super) struct Master {
     pub(super) address: SocketAddr,
     pub(super) told: Arc<Mutex<Told>>,
     stop: CancellationToken,
+    server: TaskTracker,
 }
 
 #[derive(Debug)]
@@ -50,7 +52,8 @@ impl Master {
     pub(super) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let mut master = Self { address, told: Arc::default(), stop: CancellationToken::new() };
+        let mut master =
+            Self { address, told: Arc::default(), stop: CancellationToken::new(), server: TaskTracker::new() };
         master.serve(listener);
         master
     }
@@ -60,11 +63,14 @@ impl Master {
         let server = Server::builder()
             .add_service(MasterWorkerServer::new(Service(Arc::clone(&self.told))).max_decoding_message_size(64 << 20));
         let incoming = TcpListenerStream::new(listener);
-        tokio::spawn(server.serve_with_incoming_shutdown(incoming, self.stop.clone().cancelled_owned()));
+        self.server.spawn(server.serve_with_incoming_shutdown(incoming, self.stop.clone().cancelled_owned()));
     }
 
-    pub(super) fn go(&self) {
+    /// Nothing is at its address any more when this returns.
+    pub(super) async fn go(&self) {
         self.stop.cancel();
+        self.server.close();
+        timeout(LIMIT, self.server.wait()).await.expect("it goes");
     }
 
     pub(super) async fn come_back(&mut self) {
