@@ -78,7 +78,7 @@ impl FromStr for TaskId {
 serde_as_text!(TaskId);
 
 /// One element of a submission: `task-<ulid>.<index>`. A plain task is element 0 of an array of one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ElementId {
     /// The submission.
     pub task: TaskId,

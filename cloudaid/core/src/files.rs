@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use shared::id::{BlobId, ElementId, InputId, TaskId, UserName};
 use shared::role::Role;
 use shared::time::WallTime;
@@ -12,7 +13,7 @@ use crate::reject::Reject;
 use crate::step::input_files;
 
 /// An amount of files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct FileUsage {
     /// Of all contents together.
     pub bytes: u64,
@@ -46,7 +47,7 @@ impl FileUsage {
 }
 
 /// Files that a user has uploaded, for tasks to read at /input. They never change once all of them have arrived.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputRecord {
     /// Its id.
     pub id: InputId,
@@ -63,7 +64,7 @@ pub struct InputRecord {
 }
 
 /// A file of an input.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputFile {
     /// Relative to /input; any bytes but NUL. Data only, never part of a path on the master's disk.
     pub path: Vec<u8>,
@@ -78,7 +79,7 @@ pub struct InputFile {
 }
 
 /// An output file that is no more.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GoneFile {
     /// Of what.
     pub element: ElementId,
@@ -103,7 +104,7 @@ impl GoneFile {
 
 /// What is still kept although nothing names it any more. As text: `<task>`, `<input>`, or
 /// `<element>/<attempt>/<blob>/<size>`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Leftover {
     /// Logs and files of a task.
     Task(TaskId),

@@ -16,7 +16,7 @@ use shared::link::Outcome;
 use shared::ranges::RangeSet;
 use shared::task::{AttemptState, TaskSpec, TaskState, Verdict, VerdictKind};
 use shared::time::WallTime;
-use shared::view::Tally;
+use shared::view::{Tally, TaskCounts};
 use shared::worker::WorkerFacts;
 
 use crate::account::{TokenRecord, UserRecord};
@@ -26,7 +26,7 @@ use crate::guesses::{GuessCount, GuessKey};
 use crate::login::LoginRecord;
 
 /// One durable change. All changes of a batch are committed together or not at all.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Change {
     /// The cluster's own facts.
     Cluster(ClusterRecord),
@@ -72,6 +72,8 @@ pub enum Change {
     Guess(GuessKey, Option<GuessCount>),
     /// The output files of one run, all of them.
     Files(AttemptKey, Arc<[FileRecord]>),
+    /// What no record shows, taken over from another store: the last change that a store which is a copy gets.
+    Totals(Totals),
 }
 
 /// The cluster's own facts.
@@ -81,6 +83,15 @@ pub struct ClusterRecord {
     pub cluster: ClusterId,
     /// Raised at every start.
     pub epoch: Epoch,
+}
+
+/// What counts on over the whole life of the cluster, though its submissions are deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Totals {
+    /// The highest sequence ever given to a submission.
+    pub last_sequence: u64,
+    /// Elements in final states.
+    pub ended: TaskCounts,
 }
 
 /// A submission as it was accepted. Nothing of it ever changes but its name and labels, while it waits.
@@ -182,7 +193,7 @@ pub struct Requeued {
 }
 
 /// A run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptRecord {
     /// Which.
     pub key: AttemptKey,
@@ -203,7 +214,7 @@ pub struct AttemptRecord {
 }
 
 /// The end of an element.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResultRecord {
     /// Which.
     pub element: ElementId,

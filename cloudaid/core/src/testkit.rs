@@ -138,6 +138,7 @@ impl Saved {
             Change::FilesGone(files) => {
                 self.snapshot.unswept.extend(files.iter().filter_map(crate::files::GoneFile::leftover));
             }
+            Change::Totals(totals) => self.snapshot.last_sequence = totals.last_sequence,
             Change::FileUsage(user, usage) => {
                 self.snapshot.file_usage.retain(|(other, _)| *other != user);
                 self.snapshot.file_usage.push((user, usage));

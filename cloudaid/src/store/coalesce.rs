@@ -12,7 +12,7 @@ use cloudaid_core::files::{FileUsage, GoneFile, InputFile, InputRecord, Leftover
 use cloudaid_core::guesses::{GuessCount, GuessKey};
 use cloudaid_core::login::LoginRecord;
 use cloudaid_core::record::{
-    AttemptRecord, Change, ClusterRecord, FileRecord, Progress, ResultRecord, TaskRecord, WorkerRecord,
+    AttemptRecord, Change, ClusterRecord, FileRecord, Progress, ResultRecord, TaskRecord, Totals, WorkerRecord,
 };
 use shared::audit::AuditEntry;
 use shared::id::{AttemptKey, InputId, LoginId, TaskId, TokenId, UserName, WorkerId};
@@ -65,6 +65,8 @@ pub struct Batch {
     pub inputs_gone: Vec<InputId>,
     /// By name.
     pub file_usage: Vec<(UserName, FileUsage)>,
+    /// Applied last of all.
+    pub totals: Option<Totals>,
 }
 
 /// A submission of a batch.
@@ -106,6 +108,7 @@ impl Batch {
                 Change::InputFiles(id, files) => batch.input_files.push((id, files)),
                 Change::InputGone(id) => batch.inputs_gone.push(id),
                 Change::FileUsage(user, usage) => batch.file_usage.push((user, usage)),
+                Change::Totals(totals) => batch.totals = Some(totals),
             }
         }
         keep_last(&mut batch.users, |user| user.name.clone());

@@ -47,6 +47,7 @@ macro_rules! store_contract {
             a_repeated_submission_keeps_its_progress,
             the_last_change_of_a_part_wins,
             records_are_replaced,
+            totals_are_taken_over,
             a_spec_is_replaced,
             what_is_deleted_is_nowhere,
             a_change_of_an_unknown_task_keeps_nothing,

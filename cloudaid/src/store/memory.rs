@@ -10,7 +10,8 @@ use cloudaid_core::files::{FileUsage, InputFile, InputRecord, Leftover};
 use cloudaid_core::guesses::{GuessCount, GuessKey};
 use cloudaid_core::login::LoginRecord;
 use cloudaid_core::record::{
-    AttemptRecord, Change, ClusterRecord, FileRecord, Progress, ResultRecord, Snapshot, TaskRecord, WorkerRecord,
+    AttemptRecord, Change, ClusterRecord, FileRecord, Progress, ResultRecord, Snapshot, TaskRecord, Totals,
+    WorkerRecord,
 };
 use parking_lot::Mutex;
 use shared::audit::{AuditEntry, Chain};
@@ -177,12 +178,7 @@ impl Store for MemoryStore {
     }
 
     async fn count_ended(&self) -> Result<TaskCounts, StoreError> {
-        let facts = self.facts.lock();
-        let mut counts = facts.forgotten;
-        for result in facts.results.values() {
-            *counts.of(result.verdict.state()) += 1;
-        }
-        Ok(counts)
+        Ok(self.facts.lock().count_ended())
     }
 
     async fn list_audit(&self, query: AuditQuery) -> Result<(Vec<AuditEntry>, Option<u64>), StoreError> {
@@ -346,6 +342,28 @@ impl Facts {
         for leftover in batch.swept {
             self.unswept.remove(&leftover);
         }
+        if let Some(totals) = batch.totals {
+            self.take_over(totals);
+        }
+    }
+
+    /// What is not of a submission that is here, is of one that is no more.
+    fn take_over(&mut self, Totals { last_sequence, ended }: Totals) {
+        self.last_sequence = last_sequence;
+        self.forgotten = TaskCounts::default();
+        let here = self.count_ended();
+        for state in [TaskState::Completed, TaskState::Failed, TaskState::Cancelled] {
+            let (mut ended, mut here) = (ended, here);
+            *self.forgotten.of(state) = ended.of(state).saturating_sub(*here.of(state));
+        }
+    }
+
+    fn count_ended(&self) -> TaskCounts {
+        let mut counts = self.forgotten;
+        for result in self.results.values() {
+            *counts.of(result.verdict.state()) += 1;
+        }
+        counts
     }
 
     fn forget(&mut self, id: TaskId) {

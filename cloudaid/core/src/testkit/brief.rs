@@ -71,6 +71,7 @@ fn save(change: &Change) -> String {
         Change::Input(input) => format!("input {} of {}, {} missing", input.id.0.0, input.user, input.missing),
         Change::InputFiles(id, files) => format!("input files {} x{}", id.0.0, files.len()),
         Change::InputGone(id) => format!("input gone {}", id.0.0),
+        Change::Totals(totals) => format!("totals {totals:?}"),
         Change::FileUsage(user, usage) => format!("{user} keeps {} in {}", usage.bytes, usage.files),
         Change::Audit(entry) => format!("audit {} {}: {}", entry.action, entry.object, entry.outcome),
         Change::Login(id, Some(login)) => format!("login {id} {}", login.serial),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use cloudaid_core::admission::JoinTokenRecord;
 use cloudaid_core::files::{FileUsage, Leftover};
-use cloudaid_core::record::{Change, Snapshot, TaskRecord};
+use cloudaid_core::record::{Change, Snapshot, TaskRecord, Totals};
 use shared::audit::Chain;
 use shared::id::Elements;
 use shared::role::Role;
@@ -278,6 +278,24 @@ pub async fn the_last_change_of_a_part_wins(factory: &dyn StoreFactory) {
     assert_eq!(load(&*store).await.0, expected);
     let files = store.list_files(task.id, Elements::All).await.expect("files");
     assert_eq!(files.into_iter().map(|file| file.file).collect::<Vec<_>>(), [fixture::file(b"b", 2)]);
+}
+
+/// A copy counts as its source does, also what is no more.
+pub async fn totals_are_taken_over(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let ended = TaskCounts { completed: 7, failed: 2, cancelled: 1, ..TaskCounts::default() };
+    let changes = vec![
+        Change::NewTask(fixture::task(1)),
+        Change::Result(fixture::result(1, 0, Verdict::Success)),
+        Change::Totals(Totals { last_sequence: 40, ended }),
+    ];
+    commit(&*store, changes).await;
+    assert_eq!(store.count_ended().await.expect("counts"), ended);
+    assert_eq!(load(&*store).await.0.last_sequence, 40);
+    commit(&*store, vec![Change::Result(fixture::result(1, 1, Verdict::Success)), Change::Gone(fixture::task_id(1))])
+        .await;
+    let later = TaskCounts { completed: 8, ..ended };
+    assert_eq!(store.count_ended().await.expect("counts"), later);
 }
 
 pub async fn records_are_replaced(factory: &dyn StoreFactory) {

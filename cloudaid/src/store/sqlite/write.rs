@@ -1,5 +1,6 @@
 //! One commit: a transaction that checks the position, writes the batch and raises the position.
 
+use cloudaid_core::record::Totals;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 
@@ -59,6 +60,12 @@ fn apply(transaction: &Transaction<'_>, batch: &Batch, next: Position) -> Result
     let Gain { last_sequence, completed, failed, cancelled } = gain;
     let values = params![next.0.cast_signed(), last_sequence.cast_signed(), completed, failed, cancelled];
     transaction.prepare_cached(sql)?.execute(values)?;
+    if let Some(Totals { last_sequence, ended }) = batch.totals {
+        let sql = "UPDATE cluster SET last_sequence = ?1, completed = ?2, failed = ?3, cancelled = ?4";
+        let ended = [ended.completed, ended.failed, ended.cancelled].map(u64::cast_signed);
+        let values = params![last_sequence.cast_signed(), ended[0], ended[1], ended[2]];
+        transaction.prepare_cached(sql)?.execute(values)?;
+    }
     Ok(())
 }
 
