@@ -45,6 +45,7 @@ have tmux || apt_install tmux
 have cargo || die "cargo is missing: install Rust from https://rustup.rs (Debian's own is too old)"
 cargo_nextest
 python_packages
+mongowire
 
 # What the tests start is built first, with the features that the tests are built with.
 run cargo build --workspace --bins --locked

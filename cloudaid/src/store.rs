@@ -19,6 +19,7 @@ use shared::view::TaskCounts;
 pub mod coalesce;
 pub mod contract;
 pub mod memory;
+pub mod mongo;
 pub mod sqlite;
 
 /// Counts the commits of a store. A commit at position n makes n + 1.
@@ -314,6 +315,15 @@ pub enum StoreError {
         /// Why.
         source: std::io::Error,
     },
+    /// MongoDB does not answer.
+    #[error("MongoDB cannot be reached: {0}")]
+    Unreachable(String),
+    /// MongoDB does not let us.
+    #[error("MongoDB refuses: {0}")]
+    NotAllowed(String),
+    /// MongoDB said no.
+    #[error("MongoDB: {0}")]
+    Server(String),
     /// What is stored cannot be understood.
     #[error("the store holds something that cannot be read: {0}")]
     Corrupt(String),

@@ -61,3 +61,40 @@ python_packages() {
     fi
     export CLOUDAI_TEST_PYTHON="$home"
 }
+
+# The server that speaks MongoDB's protocol: CLOUDAI_TEST_MONGOWIRE is where it is. Nothing is built where the tests are
+# told of another one, or find one.
+mongowire() {
+    [ -z "${MONGODB_TEST_URI:-}" ] && ! have mongod || return 0
+    local home digest source="$root/tests/mongowire"
+    digest=$(cat "$source/go.mod" "$source/go.sum" "$source/main.go" | cksum | cut -d ' ' -f 1)
+    home="$tools_dir/mongowire-$digest"
+    if [ ! -x "$home/mongowire" ]; then
+        have go || install_go
+        mkdir -p "$tools_dir"
+        local fresh
+        fresh=$(mktemp -d "$tools_dir/.mongowire.XXXXXX")
+        say "building a server for MongoDB's protocol into $home"
+        # No part of it is C, so no C compiler is asked for; nor is Git, which may not trust the owner of the directory.
+        (cd "$source" && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags="-s -w" -o "$fresh/mongowire" .) || {
+            rm -rf "$fresh"
+            die "the server for MongoDB's protocol cannot be built: see above, or set MONGODB_TEST_URI to another one"
+        }
+        mv -T "$fresh" "$home" 2>/dev/null || [ -x "$home/mongowire" ]
+        rm -rf "$fresh"
+    fi
+    export CLOUDAI_TEST_MONGOWIRE="$home/mongowire"
+}
+
+# Debian's own, where it is new enough: an older one would only fail later, and less clearly.
+install_go() {
+    local needed candidate=
+    needed=$(awk '$1 == "go" { print $2 }' "$root/tests/mongowire/go.mod")
+    if have apt-get; then
+        as_root apt-get -q -o DPkg::Lock::Timeout=600 update >&2 || true
+        candidate=$(apt-cache policy golang-go | awk '$1 == "Candidate:" { print $2 }')
+    fi
+    dpkg --compare-versions "2:$needed~" le "${candidate:-0}" 2>/dev/null ||
+        die "go is missing: install Go $needed or newer from https://go.dev, or set MONGODB_TEST_URI"
+    apt_install golang-go
+}

@@ -16,6 +16,7 @@ pub mod embedded;
 pub mod golden;
 pub mod grpc;
 pub mod master;
+pub mod mongo;
 pub mod peer;
 pub mod port;
 pub mod process;

@@ -1,0 +1,295 @@
+//! The store in MongoDB. A commit is one insert into `JOURNAL`; the collections that people and questions read follow at
+//! once, and are caught up at the start.
+//!
+//! `journal` (commits), `projector` and `project` (what shows them in the collections), `documents` and `codec` (records as
+//! documents), `load`, `lookup` and `list` (questions), `connect` (from a URI to a store), `server` and `fault` (commands
+//! and what their errors mean).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use cloudaid_core::files::InputFile;
+use cloudaid_core::record::{AttemptRecord, Change, ResultRecord, Snapshot, TaskRecord};
+use shared::audit::AuditEntry;
+use shared::id::{ElementId, Elements, InputId, TaskId, UserName};
+use shared::time::WallTime;
+use shared::view::TaskCounts;
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::{Instant, sleep};
+
+use crate::store::{
+    AuditQuery, CommitError, FileCursor, FileQuery, Position, Store, StoreError, StoredFile, StoredTask, TaskCursor,
+    TaskQuery,
+};
+
+mod check;
+mod codec;
+mod collections;
+mod connect;
+mod documents;
+mod fault;
+mod journal;
+mod list;
+mod load;
+mod lookup;
+mod project;
+mod projector;
+mod server;
+
+pub use connect::MongoConfig;
+
+use journal::{Entry, Journal, Outcome};
+use projector::{Projector, Shown};
+use server::Server;
+
+/// How long a server is waited for at the start, and how often it is tried.
+const PATIENCE: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_millis(100);
+/// How long a question waits for the collections to show what was committed before it.
+const SHOWN_LIMIT: Duration = Duration::from_secs(2);
+/// The same for a question that a commit waits for.
+const KEYS_LIMIT: Duration = Duration::from_millis(350);
+
+/// The store in MongoDB.
+#[derive(Debug)]
+pub struct MongoStore {
+    server: Server,
+    journal: Arc<Journal>,
+    shown: Arc<Shown>,
+    head: Mutex<Head>,
+    /// The position of the head, for questions.
+    committed: AtomicU64,
+    trips: Arc<AtomicU64>,
+}
+
+/// Where commits are made.
+#[derive(Debug)]
+struct Head {
+    position: u64,
+    epoch: u32,
+    /// The highest sequence of a submission.
+    last_sequence: u64,
+    /// Keys of submissions that may not be shown yet, with their position.
+    recent: HashMap<String, (TaskId, u64)>,
+    queue: mpsc::UnboundedSender<Entry>,
+}
+
+impl MongoStore {
+    /// Connects, makes what is missing, and catches up with the journal.
+    ///
+    /// # Errors
+    /// The server cannot be reached, lets nobody in or nobody write, is too old, or holds what cannot be understood.
+    pub async fn open(config: &MongoConfig) -> Result<Self, StoreError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match Self::try_open(config).await {
+                // Elections and restarts pass.
+                Err(StoreError::Unreachable(_)) if Instant::now() < deadline => sleep(RETRY).await,
+                opened => return opened,
+            }
+        }
+    }
+
+    async fn try_open(config: &MongoConfig) -> Result<Self, StoreError> {
+        let connected = connect::connect(config).await?;
+        let server = connected.server;
+        collections::ensure(&server, config.database()).await?;
+        let journal = Arc::new(Journal::new(server.clone()));
+        let caught_up = load::catch_up(&server, &journal).await?;
+        let shown = Arc::new(Shown::new(caught_up.position));
+        *shown.sequences.lock() = load::sequences(&server).await?;
+        *shown.ended.lock() = Some(load::count_ended(&server).await?);
+        let (queue, waiting) = mpsc::unbounded_channel();
+        let projector =
+            Projector { server: server.clone(), journal: journal.clone(), shown: shown.clone(), queue: waiting };
+        tokio::spawn(projector.run());
+        let head = Head {
+            position: caught_up.position,
+            epoch: caught_up.epoch,
+            last_sequence: caught_up.last_sequence,
+            recent: HashMap::new(),
+            queue,
+        };
+        Ok(Self {
+            server,
+            journal,
+            shown,
+            committed: AtomicU64::new(head.position),
+            head: Mutex::new(head),
+            trips: connected.trips,
+        })
+    }
+
+    /// Commands that were sent so far.
+    #[must_use]
+    pub fn round_trips(&self) -> u64 {
+        self.trips.load(Ordering::Relaxed)
+    }
+
+    /// Waits until what was committed before can be read.
+    async fn settled(&self) -> Result<(), StoreError> {
+        self.settled_within(SHOWN_LIMIT).await
+    }
+
+    async fn settled_within(&self, limit: Duration) -> Result<(), StoreError> {
+        self.shown.wait_for(self.committed.load(Ordering::Acquire), limit).await
+    }
+}
+
+#[async_trait]
+impl Store for MongoStore {
+    fn name(&self) -> &'static str {
+        "mongodb"
+    }
+
+    async fn load(&self) -> Result<(Snapshot, Position), StoreError> {
+        let head = self.head.lock().await;
+        self.settled().await?;
+        Ok((load::load(&self.server).await?, Position(head.position)))
+    }
+
+    async fn commit(&self, changes: Vec<Change>, expected: Position) -> Result<Position, CommitError> {
+        let mut head = self.head.lock().await;
+        if let Some(failure) = &*self.shown.failure.lock() {
+            return Err(CommitError::Fatal(StoreError::Server(failure.clone())));
+        }
+        if head.position != expected.0 {
+            let found = self.journal.head().await?;
+            return Err(CommitError::Fenced { expected, found: Position(found) });
+        }
+        check::check(&self.server, &self.shown, &head, &changes).await?;
+        let entry = Entry { position: head.position + 1, changes: Arc::new(changes) };
+        let epoch = entry.changes.iter().rev().find_map(|change| match change {
+            Change::Cluster(record) => Some(record.epoch.0),
+            _ => None,
+        });
+        match self.journal.append(&entry, epoch.unwrap_or(head.epoch)).await? {
+            Outcome::Kept => {}
+            Outcome::Taken => {
+                let found = self.journal.head().await.unwrap_or(entry.position);
+                return Err(CommitError::Fenced { expected, found: Position(found) });
+            }
+        }
+        head.advance(&entry, epoch, &self.shown);
+        self.committed.store(entry.position, Ordering::Release);
+        let position = Position(entry.position);
+        // The projector is gone only if it has failed, which the next commit sees.
+        let _ = head.queue.send(entry);
+        Ok(position)
+    }
+
+    async fn list_tasks(&self, query: TaskQuery) -> Result<(Vec<StoredTask>, Option<TaskCursor>), StoreError> {
+        self.settled().await?;
+        list::list_tasks(&self.server, &query).await
+    }
+
+    async fn find_task(&self, id: TaskId) -> Result<Option<StoredTask>, StoreError> {
+        self.settled().await?;
+        lookup::task(&self.server, id).await
+    }
+
+    async fn list_attempts(&self, element: ElementId) -> Result<Vec<AttemptRecord>, StoreError> {
+        self.settled().await?;
+        lookup::attempts(&self.server, element).await
+    }
+
+    async fn find_result(&self, element: ElementId) -> Result<Option<ResultRecord>, StoreError> {
+        self.settled().await?;
+        lookup::result(&self.server, element).await
+    }
+
+    async fn list_failures(
+        &self,
+        task: TaskId,
+        elements: Elements,
+        limit: usize,
+    ) -> Result<Vec<ResultRecord>, StoreError> {
+        self.settled().await?;
+        lookup::failures(&self.server, task, elements, limit).await
+    }
+
+    async fn find_keys(&self, keys: Vec<(UserName, Arc<str>)>) -> Result<Vec<Option<Arc<TaskRecord>>>, StoreError> {
+        self.settled_within(KEYS_LIMIT).await?;
+        lookup::keys(&self.server, &keys, KEYS_LIMIT).await
+    }
+
+    async fn list_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {
+        self.settled().await?;
+        lookup::files(&self.server, task, elements).await
+    }
+
+    async fn list_run_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {
+        self.settled().await?;
+        lookup::run_files(&self.server, task, elements).await
+    }
+
+    async fn list_input_files(&self, id: InputId) -> Result<Vec<InputFile>, StoreError> {
+        self.settled().await?;
+        lookup::input_files(&self.server, id).await
+    }
+
+    async fn find_input_file(&self, id: InputId, path: Vec<u8>) -> Result<Option<InputFile>, StoreError> {
+        self.settled().await?;
+        lookup::input_file(&self.server, id, &path).await
+    }
+
+    async fn list_tasks_with_files(&self, ended_before: WallTime, limit: usize) -> Result<Vec<TaskId>, StoreError> {
+        self.settled().await?;
+        lookup::tasks_with_files(&self.server, ended_before, limit).await
+    }
+
+    async fn list_user_files(&self, query: FileQuery) -> Result<(Vec<StoredFile>, Option<FileCursor>), StoreError> {
+        self.settled().await?;
+        list::list_user_files(&self.server, &query).await
+    }
+
+    async fn count_tasks(&self, query: TaskQuery) -> Result<TaskCounts, StoreError> {
+        self.settled().await?;
+        list::count_tasks(&self.server, &query).await
+    }
+
+    async fn list_audit(&self, query: AuditQuery) -> Result<(Vec<AuditEntry>, Option<u64>), StoreError> {
+        self.settled().await?;
+        list::list_audit(&self.server, &query).await
+    }
+
+    async fn count_ended(&self) -> Result<TaskCounts, StoreError> {
+        self.settled().await?;
+        let known = *self.shown.ended.lock();
+        match known {
+            Some(counts) => Ok(counts),
+            None => {
+                // Nothing is shown meanwhile that is not counted: the next projection counts again if it cannot add.
+                let counts = load::count_ended(&self.server).await?;
+                Ok(counts)
+            }
+        }
+    }
+}
+
+impl Head {
+    /// A commit was made.
+    fn advance(&mut self, entry: &Entry, epoch: Option<u32>, shown: &Shown) {
+        self.position = entry.position;
+        self.epoch = epoch.unwrap_or(self.epoch);
+        let visible = *shown.position.borrow();
+        self.recent.retain(|_, (_, position)| *position > visible);
+        let mut sequences = shown.sequences.lock();
+        for change in entry.changes.iter() {
+            match change {
+                Change::NewTask(record) => {
+                    self.last_sequence = self.last_sequence.max(record.sequence);
+                    sequences.insert(record.id, record.sequence);
+                    if record.key.is_some() {
+                        self.recent.insert(documents::dedup(record), (record.id, entry.position));
+                    }
+                }
+                Change::Totals(totals) => self.last_sequence = self.last_sequence.max(totals.last_sequence),
+                _ => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Reads what has not ended, after the collections have caught up with the journal.
+
+use std::collections::{BTreeSet, HashMap};
+
+use cloudaid_core::record::{AttemptRecord, ClusterRecord, Snapshot};
+use mongodb::bson::{Document, doc};
+use serde::de::DeserializeOwned;
+use shared::audit::{AuditEntry, Chain};
+use shared::id::{BlobId, InputId, TaskId};
+use shared::task::TaskState;
+use shared::view::TaskCounts;
+
+use super::codec::from_document;
+use super::collections::{
+    ASSIGNMENTS, AUDIT, CLUSTER, FILE_METADATA, FILE_USAGE, GUESSES, INPUTS, JOIN_TOKENS, JOURNAL, LOGINS,
+    PENDING_WORKERS, RESULTS, TASKS, TOKENS, UNSWEPT, USERS, WORKER_REGISTRY,
+};
+use super::documents;
+use super::journal::Journal;
+use super::project::SELF;
+use super::projector::{self, Shown};
+use super::server::{Server, number};
+use crate::store::StoreError;
+
+/// Commits that are read at a time.
+const ENTRIES: usize = 64;
+
+/// Where commits go on.
+#[derive(Debug)]
+pub(super) struct CaughtUp {
+    pub(super) position: u64,
+    pub(super) epoch: u32,
+    pub(super) last_sequence: u64,
+}
+
+/// Shows again all commits that are still in the journal: the last of them may not have been shown.
+pub(super) async fn catch_up(server: &Server, journal: &Journal) -> Result<CaughtUp, StoreError> {
+    let shown = Shown::new(0);
+    *shown.sequences.lock() = sequences(server).await?;
+    let (mut position, mut next) = (0, 0);
+    loop {
+        let entries = journal.read(next, ENTRIES).await?;
+        let Some(last) = entries.last() else { break };
+        let mut changes = Vec::new();
+        for entry in &entries {
+            if position != 0 && entry.position != position + 1 {
+                return Err(StoreError::Corrupt(format!(
+                    "{JOURNAL}: behind {position} comes {}, so commits are missing: restore a backup",
+                    entry.position
+                )));
+            }
+            position = entry.position;
+            changes.extend(entry.changes.iter().cloned());
+        }
+        next = last.position + 1;
+        projector::show(server, &shown, position, &changes).await?;
+    }
+    let cluster = cluster(server).await?;
+    let totals = totals(server).await?;
+    if position == 0 && (cluster.is_some() || totals.is_some()) {
+        return Err(StoreError::Corrupt(format!(
+            "{JOURNAL} is empty, but {CLUSTER} is not: somebody has emptied it by hand: restore a backup"
+        )));
+    }
+    let last_sequence = last_sequence(server, totals.as_ref()).await?;
+    Ok(CaughtUp { position, epoch: cluster.map_or(0, |record| record.epoch.0), last_sequence })
+}
+
+/// The snapshot to start from.
+pub(super) async fn load(server: &Server) -> Result<Snapshot, StoreError> {
+    let open = doc! { "state": { "$in": open_states() } };
+    let live = doc! { "state": { "$in": documents::live_states() } };
+    let mut tasks = Vec::new();
+    for document in server.find(TASKS, open, doc! { "sequence": 1 }).await? {
+        tasks.push(documents::read_task(document)?);
+    }
+    let known: BTreeSet<TaskId> = tasks.iter().map(|(record, _)| record.id).collect();
+    let attempts = server.find(ASSIGNMENTS, live, doc! { "_id": 1 }).await?;
+    let attempts = attempts.into_iter().map(documents::read_attempt).collect::<Result<Vec<AttemptRecord>, _>>()?;
+    let guesses = all(server, GUESSES).await?.into_iter().map(documents::read_guess).collect::<Result<_, _>>()?;
+    let totals = totals(server).await?;
+    Ok(Snapshot {
+        cluster: cluster(server).await?,
+        last_sequence: last_sequence(server, totals.as_ref()).await?,
+        users: records(server, USERS, "name").await?,
+        tokens: records(server, TOKENS, "id").await?,
+        logins: records(server, LOGINS, "id").await?,
+        guesses,
+        unswept: texts(server, UNSWEPT).await?,
+        inputs: records(server, INPUTS, "id").await?,
+        missing: missing(server).await?,
+        file_usage: usage(server).await?,
+        audit: audit_end(server).await?,
+        workers: records(server, WORKER_REGISTRY, "id").await?,
+        join_tokens: records(server, JOIN_TOKENS, "id").await?,
+        pending: records(server, PENDING_WORKERS, "worker").await?,
+        // A run without its submission is what a master has left that was stopped in the middle of a deletion.
+        attempts: attempts.into_iter().filter(|attempt| known.contains(&attempt.key.task)).collect(),
+        tasks,
+    })
+}
+
+/// Of submissions that have not ended.
+pub(super) async fn sequences(server: &Server) -> Result<HashMap<TaskId, u64>, StoreError> {
+    let open = doc! { "state": { "$in": open_states() } };
+    let found = server.find_fields(TASKS, open, doc! { "sequence": 1 }, doc! {}, 0).await?;
+    let sequence = |found: Document| {
+        let id = found.get_str("_id").ok().and_then(|id| id.parse().ok());
+        let sequence = found.get("sequence").and_then(number).map(i64::cast_unsigned);
+        id.zip(sequence).ok_or_else(|| {
+            let id = found.get("_id").map(ToString::to_string).unwrap_or_default();
+            StoreError::Corrupt(format!("{TASKS} {id}: it has no task id or no sequence"))
+        })
+    };
+    found.into_iter().map(sequence).collect()
+}
+
+/// Ended elements, counted.
+pub(super) async fn count_ended(server: &Server) -> Result<TaskCounts, StoreError> {
+    let mut counts = TaskCounts::default();
+    for (state, count) in server.count_by(RESULTS, doc! { "task": { "$exists": true } }, "state").await? {
+        let state: TaskState =
+            state.parse().map_err(|_| StoreError::Corrupt(format!("{RESULTS}: `{state}` is no state")))?;
+        *counts.of(state) += count;
+    }
+    if let Some(totals) = totals(server).await?
+        && let Ok(forgotten) = totals.get_document("forgotten")
+    {
+        for state in [TaskState::Completed, TaskState::Failed, TaskState::Cancelled] {
+            let count = forgotten.get(state.as_str()).and_then(number).unwrap_or_default();
+            *counts.of(state) += count.cast_unsigned();
+        }
+    }
+    Ok(counts)
+}
+
+async fn cluster(server: &Server) -> Result<Option<ClusterRecord>, StoreError> {
+    let found = server.find_first(CLUSTER, doc! { "_id": SELF }, doc! {}).await?;
+    found.map(|document| from_document(CLUSTER, "_", document)).transpose()
+}
+
+async fn totals(server: &Server) -> Result<Option<Document>, StoreError> {
+    Ok(server.find_first(CLUSTER, doc! { "_id": "totals" }, doc! {}).await?)
+}
+
+async fn last_sequence(server: &Server, totals: Option<&Document>) -> Result<u64, StoreError> {
+    let last = server.find_fields(TASKS, doc! {}, doc! { "sequence": 1 }, doc! { "sequence": -1 }, 1).await?.pop();
+    let sequence = |document: &Document, name| document.get(name).and_then(number).unwrap_or_default().cast_unsigned();
+    let forgotten = totals.map_or(0, |totals| sequence(totals, "last_sequence"));
+    Ok(last.map_or(0, |last| sequence(&last, "sequence")).max(forgotten))
+}
+
+fn open_states() -> Vec<&'static str> {
+    [TaskState::Queued, TaskState::Pending, TaskState::Running].map(|state| state.as_str()).to_vec()
+}
+
+async fn all(server: &Server, name: &str) -> Result<Vec<Document>, StoreError> {
+    Ok(server.find(name, doc! { "gone": { "$exists": false } }, doc! { "_id": 1 }).await?)
+}
+
+async fn records<T: DeserializeOwned>(server: &Server, name: &str, id: &str) -> Result<Vec<T>, StoreError> {
+    all(server, name).await?.into_iter().map(|document| from_document(name, id, document)).collect()
+}
+
+async fn texts<T: std::str::FromStr<Err: std::fmt::Display>>(
+    server: &Server,
+    name: &str,
+) -> Result<Vec<T>, StoreError> {
+    let found = all(server, name).await?;
+    let text = |document: &Document| {
+        let text = document.get_str("_id").map_err(|error| StoreError::Corrupt(format!("{name}: {error}")))?;
+        text.parse().map_err(|error| StoreError::Corrupt(format!("{name} {text}: {error}")))
+    };
+    found.iter().map(text).collect()
+}
+
+async fn usage(server: &Server) -> Result<Vec<(shared::id::UserName, cloudaid_core::files::FileUsage)>, StoreError> {
+    let found = all(server, FILE_USAGE).await?;
+    let usage = |document: Document| {
+        let user = document.get_str("_id").map_err(|error| StoreError::Corrupt(format!("{FILE_USAGE}: {error}")))?;
+        let user = user.parse().map_err(|error| StoreError::Corrupt(format!("{FILE_USAGE}: {error}")))?;
+        Ok((user, from_document(FILE_USAGE, "_", document)?))
+    };
+    found.into_iter().map(usage).collect()
+}
+
+async fn missing(server: &Server) -> Result<Vec<(InputId, BlobId)>, StoreError> {
+    let fields = doc! { "input": 1, "blob": 1 };
+    let found = server.find_fields(FILE_METADATA, doc! { "missing": true }, fields, doc! {}, 0).await?;
+    let pair = |document: Document| {
+        let input = document.get_str("input").ok().and_then(|id| id.parse().ok());
+        let blob = document.get_str("blob").ok().and_then(|id| id.parse().ok());
+        input.zip(blob).ok_or_else(|| StoreError::Corrupt(format!("{FILE_METADATA}: a missing file without a blob")))
+    };
+    found.into_iter().map(pair).collect()
+}
+
+/// Where the audit log ends.
+async fn audit_end(server: &Server) -> Result<Chain, StoreError> {
+    let Some(last) = server.find_first(AUDIT, doc! {}, doc! { "_id": -1 }).await? else { return Ok(Chain::default()) };
+    let last: AuditEntry = from_document(AUDIT, "sequence", last)?;
+    Ok(Chain { sequence: last.sequence, seal: last.seal })
+}

@@ -1,0 +1,175 @@
+//! Answers about one submission, element or input.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloudaid_core::files::InputFile;
+use cloudaid_core::record::{AttemptRecord, ResultRecord, TaskRecord};
+use mongodb::bson::{Bson, Document, doc};
+use shared::id::{ElementId, Elements, InputId, TaskId, UserName};
+use shared::time::WallTime;
+
+use super::codec::date;
+use super::collections::{ASSIGNMENTS, FILE_METADATA, RESULTS, TASKS};
+use super::documents;
+use super::fault::Fault;
+use super::server::Server;
+use crate::store::{StoreError, StoredFile, StoredTask};
+
+pub(super) async fn task(server: &Server, id: TaskId) -> Result<Option<StoredTask>, StoreError> {
+    let filter = doc! { "_id": id.to_string(), "gone": { "$exists": false } };
+    let found = server.find_some(TASKS, filter, doc! {}, 1).await?;
+    Ok(with_runs(server, found).await?.pop())
+}
+
+/// Adds the last run and the end of plain submissions, in two questions for all of them.
+pub(super) async fn with_runs(server: &Server, tasks: Vec<Document>) -> Result<Vec<StoredTask>, StoreError> {
+    let mut stored = Vec::with_capacity(tasks.len());
+    for document in tasks {
+        let (record, progress) = documents::read_task(document)?;
+        stored.push(StoredTask { record, progress, last_attempt: None, result: None });
+    }
+    let plain: Vec<TaskId> =
+        stored.iter().filter(|task| task.record.array.is_none()).map(|task| task.record.id).collect();
+    if plain.is_empty() {
+        return Ok(stored);
+    }
+    let of = doc! { "task": documents::ids(&plain), "index": 0_i64 };
+    let attempts = server.find(ASSIGNMENTS, of, doc! { "attempt": 1 }).await?;
+    let results = doc! { "_id": documents::ids(plain.iter().map(|task| ElementId { task: *task, index: 0 })) };
+    let results = server.find(RESULTS, results, doc! {}).await?;
+    // The last one of each stays.
+    let mut last: HashMap<TaskId, AttemptRecord> = HashMap::new();
+    for document in attempts {
+        let attempt = documents::read_attempt(document)?;
+        last.insert(attempt.key.task, attempt);
+    }
+    let mut ends: HashMap<TaskId, ResultRecord> = HashMap::new();
+    for document in results {
+        let result = documents::read_result(document)?;
+        ends.insert(result.element.task, result);
+    }
+    for task in &mut stored {
+        task.last_attempt = last.remove(&task.record.id);
+        task.result = ends.remove(&task.record.id);
+    }
+    Ok(stored)
+}
+
+pub(super) async fn attempts(server: &Server, element: ElementId) -> Result<Vec<AttemptRecord>, StoreError> {
+    let of = documents::elements(element.task, Elements::One(element.index));
+    let found = server.find(ASSIGNMENTS, of, doc! { "attempt": 1 }).await?;
+    found.into_iter().map(documents::read_attempt).collect()
+}
+
+pub(super) async fn result(server: &Server, element: ElementId) -> Result<Option<ResultRecord>, StoreError> {
+    let found = server.find_first(RESULTS, doc! { "_id": element.to_string() }, doc! {}).await?;
+    found.map(documents::read_result).transpose()
+}
+
+/// Within `limit`, because somebody waits for it.
+pub(super) async fn keys(
+    server: &Server,
+    keys: &[(UserName, Arc<str>)],
+    limit: Duration,
+) -> Result<Vec<Option<Arc<TaskRecord>>>, StoreError> {
+    let dedup: Vec<String> = keys.iter().map(|(user, key)| documents::dedup_of(user, key)).collect();
+    let find = server.find(TASKS, doc! { "dedup": { "$in": dedup.clone() }, "gone": { "$exists": false } }, doc! {});
+    let found = match tokio::time::timeout(limit, find).await {
+        Ok(found) => found?,
+        Err(_) => return Err(StoreError::Unreachable("no answer in time".to_owned())),
+    };
+    let mut tasks: HashMap<String, Arc<TaskRecord>> = HashMap::new();
+    for document in found {
+        let (record, _) = documents::read_task(document)?;
+        tasks.insert(documents::dedup(&record), record);
+    }
+    Ok(dedup.iter().map(|dedup| tasks.get(dedup).cloned()).collect())
+}
+
+pub(super) async fn failures(
+    server: &Server,
+    task: TaskId,
+    elements: Elements,
+    limit: usize,
+) -> Result<Vec<ResultRecord>, StoreError> {
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
+    let mut filter = documents::elements(task, elements);
+    filter.insert("state", "failed");
+    let found = server.find_some(RESULTS, filter, doc! { "index": 1 }, limit).await?;
+    found.into_iter().map(documents::read_result).collect()
+}
+
+/// Of the last run that has any.
+pub(super) async fn files(server: &Server, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {
+    Ok(last_runs(run_files(server, task, elements).await?))
+}
+
+/// Those of the last run of each element, of files in the order of [`run_files`].
+pub(super) fn last_runs(files: Vec<StoredFile>) -> Vec<StoredFile> {
+    let mut last: BTreeMap<ElementId, u32> = BTreeMap::new();
+    for file in &files {
+        last.insert(file.element, file.attempt);
+    }
+    files.into_iter().filter(|file| last.get(&file.element) == Some(&file.attempt)).collect()
+}
+
+/// Of all runs.
+pub(super) async fn run_files(
+    server: &Server,
+    task: TaskId,
+    elements: Elements,
+) -> Result<Vec<StoredFile>, StoreError> {
+    let found = server.find(FILE_METADATA, documents::elements(task, elements), doc! {}).await?;
+    let mut files =
+        found.into_iter().map(|document| documents::read_file(task, document)).collect::<Result<Vec<_>, _>>()?;
+    sort(&mut files);
+    Ok(files)
+}
+
+/// By element, run and path; paths that are no text are not among the texts in the server's order.
+pub(super) fn sort(files: &mut [StoredFile]) {
+    files.sort_by(|a, b| (a.element, a.attempt, &a.file.path).cmp(&(b.element, b.attempt, &b.file.path)));
+}
+
+pub(super) async fn input_files(server: &Server, id: InputId) -> Result<Vec<InputFile>, StoreError> {
+    let found = server.find(FILE_METADATA, doc! { "input": id.to_string() }, doc! {}).await?;
+    let mut files = found.into_iter().map(documents::read_input_file).collect::<Result<Vec<_>, _>>()?;
+    files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(files)
+}
+
+pub(super) async fn input_file(server: &Server, id: InputId, path: &[u8]) -> Result<Option<InputFile>, StoreError> {
+    let filter = doc! { "_id": documents::input_file_id(&id.to_string(), path), "path": documents::path(path) };
+    let found = server.find_first(FILE_METADATA, filter, doc! {}).await?;
+    found.map(documents::read_input_file).transpose()
+}
+
+/// By id.
+pub(super) async fn tasks_with_files(
+    server: &Server,
+    ended_before: WallTime,
+    limit: usize,
+) -> Result<Vec<TaskId>, StoreError> {
+    let collection = server.collection(FILE_METADATA);
+    let with_files = super::fault::call(super::server::READ_LIMIT, async move {
+        collection.distinct("task", doc! { "task": { "$exists": true } }).await
+    });
+    let mut ids: Vec<String> =
+        with_files.await.map_err(Fault::into_error)?.iter().filter_map(Bson::as_str).map(str::to_owned).collect();
+    ids.sort_unstable();
+    let mut ended = Vec::new();
+    for some in ids.chunks(1000) {
+        let filter = doc! { "_id": documents::ids(some), "progress.finished_at": { "$lt": date(ended_before) } };
+        let found = server.find_fields(TASKS, filter, doc! { "_id": 1 }, doc! { "_id": 1 }, limit).await?;
+        ended.extend(found.iter().filter_map(|found| found.get_str("_id").ok()?.parse::<TaskId>().ok()));
+        if ended.len() >= limit {
+            break;
+        }
+    }
+    ended.truncate(limit);
+    Ok(ended)
+}

@@ -1,0 +1,435 @@
+//! Shows commits in the collections. Repeating that does no harm: each statement says what a document is, and none touches
+//! one that shows a later commit.
+
+use std::collections::{BTreeMap, HashMap};
+
+use cloudaid_core::files::Leftover;
+use cloudaid_core::record::{Change, Progress, Totals};
+use futures_util::future::try_join_all;
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use serde::Serialize;
+use shared::id::TaskId;
+use shared::task::TaskState;
+use shared::view::TaskCounts;
+
+use super::codec::to_document;
+use super::collections::{
+    ASSIGNMENTS, AUDIT, CLUSTER, FILE_METADATA, FILE_USAGE, GUESSES, INPUTS, JOIN_TOKENS, LOGINS, PENDING_WORKERS,
+    RESULTS, TASKS, TOKENS, UNSWEPT, USERS, WORKER_REGISTRY,
+};
+use super::documents;
+use super::fault::Fault;
+use super::server::{Server, number};
+use crate::store::StoreError;
+use crate::store::coalesce::{Batch, NewTask};
+
+/// `_id` of the cluster's own facts.
+pub(super) const SELF: &str = "cluster";
+
+/// What a projection has found out about the number of ended elements.
+#[derive(Debug, Default)]
+pub(super) struct Gain {
+    /// New results.
+    pub(super) ended: TaskCounts,
+    /// They have to be counted: results were there already, or totals were set.
+    pub(super) recount: bool,
+}
+
+/// Projects what a merged batch comes to.
+pub(super) struct Projection<'a> {
+    server: &'a Server,
+    position: i64,
+    statements: BTreeMap<&'static str, Vec<Document>>,
+    gain: Gain,
+}
+
+impl<'a> Projection<'a> {
+    /// Of commits up to `position`.
+    pub(super) fn new(server: &'a Server, position: u64) -> Self {
+        Self { server, position: position.cast_signed(), statements: BTreeMap::new(), gain: Gain::default() }
+    }
+
+    /// Shows the changes. `sequences` knows the submissions that have not ended.
+    pub(super) async fn show(mut self, changes: Vec<Change>, sequences: &HashMap<TaskId, u64>) -> Result<Gain, Fault> {
+        let mut batch = Batch::of(changes);
+        self.tasks(&mut batch).await?;
+        self.runs(&batch, sequences).await?;
+        self.files(&batch)?;
+        self.people(&batch)?;
+        self.workers(&batch)?;
+        let inserted = self.server.insert(AUDIT, self.audit(&batch)?);
+        let (_, ()) = futures_util::try_join!(inserted, Self::send(self.server, &mut self.statements, &mut self.gain))?;
+        self.forget(&batch).await?;
+        if let Some(totals) = batch.totals {
+            self.take_over(totals).await?;
+        }
+        Ok(self.gain)
+    }
+
+    async fn send(
+        server: &Server,
+        statements: &mut BTreeMap<&'static str, Vec<Document>>,
+        gain: &mut Gain,
+    ) -> Result<(), Fault> {
+        let all = std::mem::take(statements);
+        let results: Vec<Option<String>> = all
+            .get(RESULTS)
+            .into_iter()
+            .flatten()
+            .map(|statement| {
+                let shown = statement.get_document("u").ok()?;
+                shown.get_str("state").ok().map(str::to_owned)
+            })
+            .collect();
+        let sent = all
+            .into_iter()
+            .map(async |(name, statements)| Ok::<_, Fault>((name, server.update(name, statements).await?)));
+        for (name, written) in try_join_all(sent).await? {
+            if name != RESULTS {
+                continue;
+            }
+            gain.recount |= written.upserted.len() < results.len();
+            for state in written.upserted.into_iter().filter_map(|index| results.get(index)?.as_deref()) {
+                if let Ok(state) = state.parse::<TaskState>() {
+                    *gain.ended.of(state) += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// New submissions are inserted in one go; of those that are there already only what has changed is written.
+    async fn tasks(&mut self, batch: &mut Batch) -> Result<(), Fault> {
+        let mut specs: HashMap<TaskId, Document> = HashMap::new();
+        for (id, spec) in batch.specs.drain(..) {
+            specs.insert(id, documents::spec(&spec).map_err(Fault::Refused)?);
+        }
+        let mut new = Vec::with_capacity(batch.tasks.len());
+        for NewTask { record, progress } in &batch.tasks {
+            let untouched;
+            let progress = match progress {
+                Some(progress) => progress,
+                None => {
+                    untouched = Progress::untouched(record.indices());
+                    &untouched
+                }
+            };
+            let mut document = documents::task(record, progress).map_err(Fault::Refused)?;
+            document.extend(specs.get(&record.id).cloned().unwrap_or_default());
+            document.insert("position", self.position);
+            new.push(document);
+        }
+        let written = self.server.insert(TASKS, new).await?;
+        let mut changed: BTreeMap<TaskId, Document> = BTreeMap::new();
+        for (id, progress) in &batch.progress {
+            changed.entry(*id).or_default().extend(documents::standing(progress).map_err(Fault::Refused)?);
+        }
+        if !written.duplicates.is_empty() {
+            let known: Vec<&NewTask> = written.duplicates.iter().filter_map(|index| batch.tasks.get(*index)).collect();
+            self.check_known(&known).await?;
+            for NewTask { record, progress } in &known {
+                if let Some(progress) = progress {
+                    changed
+                        .entry(record.id)
+                        .or_default()
+                        .extend(documents::standing(progress).map_err(Fault::Refused)?);
+                }
+            }
+            let known: Vec<TaskId> = known.iter().map(|task| task.record.id).collect();
+            specs.retain(|id, _| known.contains(id) || !batch.tasks.iter().any(|task| task.record.id == *id));
+        } else if !specs.is_empty() {
+            specs.retain(|id, _| !batch.tasks.iter().any(|task| task.record.id == *id));
+        }
+        for (id, spec) in specs {
+            changed.entry(id).or_default().extend(spec);
+        }
+        for (id, mut fields) in changed {
+            fields.insert("position", self.position);
+            let filter = doc! { "_id": id.to_string(), "position": self.not_later(), "gone": { "$exists": false } };
+            self.add(TASKS, doc! { "q": filter, "u": { "$set": fields } });
+        }
+        Ok(())
+    }
+
+    /// A document with the same key is the same submission, or somebody has put it there by hand.
+    async fn check_known(&self, tasks: &[&NewTask]) -> Result<(), Fault> {
+        let filter = doc! { "_id": documents::ids(tasks.iter().map(|task| task.record.id)) };
+        let found = self.server.find_fields(TASKS, filter, doc! { "_id": 1 }, doc! {}, 0).await?;
+        let known = |task: &&&NewTask| {
+            let id = task.record.id.to_string();
+            found.iter().any(|found| found.get_str("_id").is_ok_and(|other| other == id))
+        };
+        match tasks.iter().find(|task| !known(task)) {
+            None => Ok(()),
+            Some(other) => Err(Fault::Refused(StoreError::Corrupt(format!(
+                "{TASKS}: a document that was put there by hand has the sequence or key of {}: remove it",
+                other.record.id
+            )))),
+        }
+    }
+
+    async fn runs(&mut self, batch: &Batch, sequences: &HashMap<TaskId, u64>) -> Result<(), Fault> {
+        let new: HashMap<TaskId, u64> = batch.tasks.iter().map(|task| (task.record.id, task.record.sequence)).collect();
+        let unknown = batch.attempts.iter().map(|attempt| attempt.key.task);
+        let unknown: Vec<TaskId> = unknown.filter(|id| !sequences.contains_key(id) && !new.contains_key(id)).collect();
+        let old = self.sequences(&unknown).await?;
+        for attempt in &batch.attempts {
+            let task = attempt.key.task;
+            let sequence = new.get(&task).or_else(|| sequences.get(&task)).or_else(|| old.get(&task));
+            self.put(ASSIGNMENTS, documents::attempt(attempt, sequence.copied().unwrap_or_default()))?;
+        }
+        for result in &batch.results {
+            self.put(RESULTS, documents::result(result))?;
+        }
+        Ok(())
+    }
+
+    async fn sequences(&self, tasks: &[TaskId]) -> Result<HashMap<TaskId, u64>, Fault> {
+        if tasks.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let filter = doc! { "_id": documents::ids(tasks) };
+        let found = self.server.find_fields(TASKS, filter, doc! { "sequence": 1 }, doc! {}, 0).await?;
+        let sequence = |found: Document| {
+            let id = found.get_str("_id").ok()?.parse().ok()?;
+            Some((id, found.get("sequence").and_then(number)?.cast_unsigned()))
+        };
+        Ok(found.into_iter().filter_map(sequence).collect())
+    }
+
+    fn files(&mut self, batch: &Batch) -> Result<(), Fault> {
+        let gone = |id: &str, blob: Option<shared::id::BlobId>| {
+            let mut gone = batch.files_gone.iter();
+            gone.any(|gone| gone.blob == blob && documents::file_id(gone.element, gone.attempt, &gone.path) == id)
+        };
+        for (key, files) in &batch.files {
+            let mut kept = Vec::with_capacity(files.len());
+            for file in files.iter() {
+                let id = documents::file_id(key.element(), key.attempt, &file.path);
+                if !batch.files_gone.is_empty() && gone(&id, file.blob) {
+                    continue;
+                }
+                self.put(FILE_METADATA, documents::file(key.element(), key.attempt, file))?;
+                kept.push(id);
+            }
+            // Others that were known of the run.
+            let filter = doc! {
+                "task": key.task.to_string(),
+                "index": i64::from(key.index),
+                "attempt": i64::from(key.attempt),
+                "_id": { "$nin": kept },
+                "position": self.not_later(),
+            };
+            let mark = self.mark();
+            self.add(FILE_METADATA, doc! { "q": filter, "u": { "$set": mark, "$unset": shown() }, "multi": true });
+        }
+        for gone in &batch.files_gone {
+            let id = documents::file_id(gone.element, gone.attempt, &gone.path);
+            let blob =
+                gone.blob.map_or_else(|| Bson::Document(doc! { "$exists": false }), |blob| blob.to_string().into());
+            let filter = doc! { "_id": id, "blob": blob, "position": self.not_later() };
+            let mark = self.mark();
+            self.add(FILE_METADATA, doc! { "q": filter, "u": mark });
+        }
+        for input in &batch.inputs {
+            self.put(INPUTS, to_document(input, "id"))?;
+        }
+        for (id, files) in &batch.input_files {
+            let id = id.to_string();
+            for file in files.iter() {
+                self.put(FILE_METADATA, documents::input_file(&id, file))?;
+            }
+        }
+        for (user, usage) in &batch.file_usage {
+            let document = to_document(usage, "").map(|mut document| {
+                document.insert("_id", user.as_str());
+                document
+            });
+            self.put(FILE_USAGE, document)?;
+        }
+        let left = batch.files_gone.iter().filter_map(cloudaid_core::files::GoneFile::leftover);
+        for leftover in left.filter(|leftover| !batch.swept.contains(leftover)) {
+            self.leave(leftover);
+        }
+        for leftover in &batch.swept {
+            self.remove(UNSWEPT, leftover.to_string());
+        }
+        Ok(())
+    }
+
+    fn people(&mut self, batch: &Batch) -> Result<(), Fault> {
+        for user in &batch.users {
+            self.put(USERS, to_document(user, "name"))?;
+        }
+        self.put_or_remove(TOKENS, "id", &batch.tokens)?;
+        self.put_or_remove(LOGINS, "id", &batch.logins)?;
+        for (key, count) in &batch.guesses {
+            match count {
+                Some(count) => self.put(GUESSES, documents::guess(key, count))?,
+                None => self.remove(GUESSES, documents::guess_id(key)),
+            }
+        }
+        Ok(())
+    }
+
+    fn workers(&mut self, batch: &Batch) -> Result<(), Fault> {
+        self.put_or_remove(WORKER_REGISTRY, "id", &batch.workers)?;
+        self.put_or_remove(JOIN_TOKENS, "id", &batch.join_tokens)?;
+        self.put_or_remove(PENDING_WORKERS, "worker", &batch.pending)?;
+        if let Some(cluster) = &batch.cluster {
+            let mut fields = to_document(cluster, "").map_err(Fault::Refused)?;
+            fields.insert("position", self.position);
+            let filter = doc! { "_id": SELF, "position": self.not_later() };
+            self.add(CLUSTER, doc! { "q": filter, "u": { "$set": fields }, "upsert": true });
+        }
+        Ok(())
+    }
+
+    fn audit(&self, batch: &Batch) -> Result<Vec<Document>, Fault> {
+        batch.audit.iter().map(|entry| to_document(entry, "sequence").map_err(Fault::Refused)).collect()
+    }
+
+    /// Removes submissions and inputs with all that is known of them, and notes that their bytes still have to go.
+    async fn forget(&mut self, batch: &Batch) -> Result<(), Fault> {
+        if batch.gone.is_empty() && batch.inputs_gone.is_empty() {
+            return Ok(());
+        }
+        let here = doc! { "$exists": false };
+        let tasks = doc! { "_id": documents::ids(&batch.gone), "gone": here.clone() };
+        let tasks = self.server.find_fields(TASKS, tasks, doc! { "sequence": 1 }, doc! { "sequence": -1 }, 0).await?;
+        let inputs = doc! { "_id": documents::ids(&batch.inputs_gone), "gone": here };
+        let inputs = self.server.find_fields(INPUTS, inputs, doc! { "_id": 1 }, doc! {}, 0).await?;
+        let of = doc! { "task": documents::ids(&batch.gone) };
+        // First what they counted for: once, because the document remembers up to where that is done.
+        self.keep_totals(&tasks, of.clone()).await?;
+        let found = |found: &[Document], id: &str| {
+            found.iter().any(|found| found.get_str("_id").is_ok_and(|other| other == id))
+        };
+        for task in batch.gone.iter().filter(|task| found(&tasks, &task.to_string())) {
+            if !batch.swept.contains(&Leftover::Task(*task)) {
+                self.leave(Leftover::Task(*task));
+            }
+        }
+        for input in batch.inputs_gone.iter().filter(|input| found(&inputs, &input.to_string())) {
+            if !batch.swept.contains(&Leftover::Input(*input)) {
+                self.leave(Leftover::Input(*input));
+            }
+        }
+        Self::send(self.server, &mut self.statements, &mut self.gain).await?;
+        for task in &batch.gone {
+            let id = task.to_string();
+            let filter = doc! { "_id": &id, "position": self.not_later() };
+            let mut fields = self.mark();
+            fields.extend(doc! { "dedup": id, "state": "gone" });
+            let gone = doc! { "user": "", "spec": "", "labels": "", "array": "", "progress": "", "submitted_at": "", "key": "", "retry_of": "" };
+            self.add(TASKS, doc! { "q": filter, "u": { "$set": fields, "$unset": gone } });
+        }
+        for input in &batch.inputs_gone {
+            self.remove(INPUTS, input.to_string());
+        }
+        let mut files = vec![doc! { "q": of.clone(), "limit": 0 }];
+        files.push(doc! { "q": { "input": documents::ids(&batch.inputs_gone) }, "limit": 0 });
+        let all = vec![doc! { "q": of, "limit": 0 }];
+        futures_util::try_join!(
+            self.server.delete(ASSIGNMENTS, all.clone()),
+            self.server.delete(RESULTS, all),
+            self.server.delete(FILE_METADATA, files),
+        )?;
+        Self::send(self.server, &mut self.statements, &mut self.gain).await
+    }
+
+    async fn keep_totals(&self, tasks: &[Document], results: Document) -> Result<(), Fault> {
+        let Some(newest) = tasks.first() else { return Ok(()) };
+        let mut gained = Document::new();
+        for (state, count) in self.server.count_by(RESULTS, results, "state").await? {
+            gained.insert(format!("forgotten.{state}"), count.cast_signed());
+        }
+        let last = newest.get("sequence").and_then(number).unwrap_or_default();
+        let mut update = doc! { "$set": { "forgotten_at": self.position }, "$max": { "last_sequence": last } };
+        if !gained.is_empty() {
+            update.insert("$inc", gained);
+        }
+        let before =
+            doc! { "$or": [{ "forgotten_at": { "$lt": self.position } }, { "forgotten_at": { "$exists": false } }] };
+        let mut filter = doc! { "_id": "totals" };
+        filter.extend(before);
+        self.server.update(CLUSTER, vec![doc! { "q": filter, "u": update, "upsert": true }]).await.map(drop)
+    }
+
+    /// What is not of a submission that is here, is of one that is no more.
+    async fn take_over(&mut self, Totals { last_sequence, ended }: Totals) -> Result<(), Fault> {
+        let mut forgotten = ended;
+        for (state, count) in self.server.count_by(RESULTS, doc! { "task": { "$exists": true } }, "state").await? {
+            if let Ok(state) = state.parse::<TaskState>() {
+                let rest = forgotten.of(state);
+                *rest = rest.saturating_sub(count);
+            }
+        }
+        let fields = doc! {
+            "last_sequence": last_sequence.cast_signed(),
+            "forgotten": {
+                "completed": forgotten.completed.cast_signed(),
+                "failed": forgotten.failed.cast_signed(),
+                "cancelled": forgotten.cancelled.cast_signed(),
+            },
+            "forgotten_at": self.position,
+        };
+        self.gain.recount = true;
+        let statement = doc! { "q": { "_id": "totals" }, "u": { "$set": fields }, "upsert": true };
+        self.server.update(CLUSTER, vec![statement]).await.map(drop)
+    }
+
+    fn leave(&mut self, leftover: Leftover) {
+        let document = doc! { "_id": leftover.to_string(), "position": self.position };
+        let filter = doc! { "_id": leftover.to_string(), "position": self.not_later() };
+        self.add(UNSWEPT, doc! { "q": filter, "u": document, "upsert": true });
+    }
+
+    fn put_or_remove<I: ToString, R: Serialize>(
+        &mut self,
+        name: &'static str,
+        id_field: &str,
+        records: &[(I, Option<R>)],
+    ) -> Result<(), Fault> {
+        for (id, record) in records {
+            match record {
+                Some(record) => self.put(name, to_document(record, id_field))?,
+                None => self.remove(name, id.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the document what it is.
+    fn put(&mut self, name: &'static str, document: Result<Document, StoreError>) -> Result<(), Fault> {
+        let mut document = document.map_err(Fault::Refused)?;
+        document.insert("position", self.position);
+        let filter = doc! { "_id": document.get("_id"), "position": self.not_later() };
+        self.add(name, doc! { "q": filter, "u": document, "upsert": true });
+        Ok(())
+    }
+
+    /// Leaves a mark in its place.
+    fn remove(&mut self, name: &'static str, id: String) {
+        let filter = doc! { "_id": id, "position": self.not_later() };
+        let mark = self.mark();
+        self.add(name, doc! { "q": filter, "u": mark });
+    }
+
+    fn mark(&self) -> Document {
+        doc! { "position": self.position, "gone": DateTime::now() }
+    }
+
+    fn not_later(&self) -> Document {
+        doc! { "$lte": self.position }
+    }
+
+    fn add(&mut self, name: &'static str, statement: Document) {
+        self.statements.entry(name).or_default().push(statement);
+    }
+}
+
+/// The fields by which a file is found.
+fn shown() -> Document {
+    doc! { "task": "", "index": "", "attempt": "", "path": "", "input": "", "missing": "" }
+}

@@ -1,0 +1,166 @@
+//! Follows the journal: shows commits in the collections as soon as they are made, those that wait together.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloudaid_core::record::Change;
+use mongodb::bson::{DateTime, doc};
+use parking_lot::Mutex;
+use shared::id::TaskId;
+use shared::view::TaskCounts;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::collections::MARKED;
+use super::fault::Fault;
+use super::journal::{Entry, Journal};
+use super::project::{Gain, Projection};
+use super::server::Server;
+use crate::pause::Pauses;
+use crate::store::StoreError;
+
+/// The most changes that are shown together.
+const CHANGES: usize = 20_000;
+/// Commits after which the journal is trimmed.
+const TRIM_EVERY: u64 = 64;
+/// How long marks of deleted documents stay. A projection that is later than this does not come.
+const MARK_FOR: Duration = Duration::from_secs(3600);
+
+/// What the projector and the store both know.
+#[derive(Debug)]
+pub(super) struct Shown {
+    /// Up to where commits are shown.
+    pub(super) position: watch::Sender<u64>,
+    /// Why it goes no further.
+    pub(super) failure: Mutex<Option<String>>,
+    /// Of submissions that have not ended.
+    pub(super) sequences: Mutex<HashMap<TaskId, u64>>,
+    /// Ended elements, where that is known.
+    pub(super) ended: Mutex<Option<TaskCounts>>,
+}
+
+impl Shown {
+    pub(super) fn new(position: u64) -> Self {
+        Self {
+            position: watch::channel(position).0,
+            failure: Mutex::default(),
+            sequences: Mutex::default(),
+            ended: Mutex::default(),
+        }
+    }
+
+    /// Waits until all up to `position` is shown.
+    pub(super) async fn wait_for(&self, position: u64, limit: Duration) -> Result<(), StoreError> {
+        let mut shown = self.position.subscribe();
+        let waited = tokio::time::timeout(limit, shown.wait_for(|shown| *shown >= position)).await;
+        match (waited, &*self.failure.lock()) {
+            (Ok(Ok(_)), _) => Ok(()),
+            (_, Some(failure)) => Err(StoreError::Server(failure.clone())),
+            (Ok(Err(_)), None) => Err(StoreError::Closed),
+            (Err(_), None) => Err(StoreError::Unreachable("what was written cannot be read yet".to_owned())),
+        }
+    }
+
+    fn gain(&self, gain: &Gain) {
+        let mut known = self.ended.lock();
+        if gain.recount {
+            *known = None;
+        } else if let Some(known) = &mut *known {
+            known.completed += gain.ended.completed;
+            known.failed += gain.ended.failed;
+            known.cancelled += gain.ended.cancelled;
+        }
+    }
+}
+
+/// Shows commits in their order, until nobody commits any more.
+pub(super) struct Projector {
+    pub(super) server: Server,
+    pub(super) journal: Arc<Journal>,
+    pub(super) shown: Arc<Shown>,
+    pub(super) queue: mpsc::UnboundedReceiver<Entry>,
+}
+
+impl Projector {
+    pub(super) async fn run(mut self) {
+        let (mut trimmed, mut tidied) = (*self.shown.position.borrow(), None::<Instant>);
+        while let Some((position, changes)) = self.next().await {
+            if let Err(error) = self.show(position, changes).await {
+                tracing::error!("The collections do not follow the journal any more: {error}");
+                *self.shown.failure.lock() = Some(error.to_string());
+                // Whoever waits looks again.
+                self.shown.position.send_modify(|_| ());
+                return;
+            }
+            self.shown.position.send_replace(position);
+            if position >= trimmed + TRIM_EVERY && self.journal.trim(position).await.is_ok() {
+                trimmed = position;
+            }
+            if tidied.is_none_or(|at| at.elapsed() > MARK_FOR) && tidy(&self.server).await.is_ok() {
+                tidied = Some(Instant::now());
+            }
+        }
+    }
+
+    /// The commits that wait.
+    async fn next(&mut self) -> Option<(u64, Arc<Vec<Change>>)> {
+        let Entry { mut position, mut changes } = self.queue.recv().await?;
+        while changes.len() < CHANGES
+            && let Ok(more) = self.queue.try_recv()
+        {
+            position = more.position;
+            Arc::make_mut(&mut changes).extend(more.changes.iter().cloned());
+        }
+        Some((position, changes))
+    }
+
+    async fn show(&self, position: u64, changes: Arc<Vec<Change>>) -> Result<(), StoreError> {
+        let gain = show(&self.server, &self.shown, position, &changes).await?;
+        self.shown.gain(&gain);
+        let mut sequences = self.shown.sequences.lock();
+        for change in changes.iter() {
+            match change {
+                Change::Progress(id, progress) if progress.state().is_final() => {
+                    sequences.remove(id);
+                }
+                Change::Gone(id) => {
+                    sequences.remove(id);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Shows changes, however often that has to be tried.
+pub(super) async fn show(
+    server: &Server,
+    shown: &Shown,
+    position: u64,
+    changes: &[Change],
+) -> Result<Gain, StoreError> {
+    let mut pauses = Pauses::default();
+    loop {
+        let sequences = shown.sequences.lock().clone();
+        match Projection::new(server, position).show(changes.to_vec(), &sequences).await {
+            Ok(gain) => return Ok(gain),
+            Err(fault) if fault.is_passing() => {
+                let pause = pauses.next().min(Duration::from_secs(1));
+                tracing::debug!("Commits up to {position} are not shown yet: {}", fault.into_error());
+                tokio::time::sleep(pause).await;
+            }
+            Err(fault) => return Err(fault.into_error()),
+        }
+    }
+}
+
+/// Removes old marks.
+pub(super) async fn tidy(server: &Server) -> Result<(), Fault> {
+    let before = DateTime::from_millis(DateTime::now().timestamp_millis() - MARK_FOR.as_millis() as i64);
+    for name in MARKED {
+        server.delete(name, vec![doc! { "q": { "gone": { "$lt": before } }, "limit": 0 }]).await?;
+    }
+    Ok(())
+}
