@@ -124,7 +124,7 @@ fn path_digest(path: &[u8]) -> String {
     hex::encode(&blake3::hash(path).as_bytes()[..16])
 }
 
-/// The reverse of [`file`].
+/// The reverse of [`file()`].
 pub(super) fn read_file(task: TaskId, document: Document) -> Result<StoredFile, StoreError> {
     let number = |name: &str| {
         let number = document.get(name).and_then(super::server::number).and_then(|number| u32::try_from(number).ok());
