@@ -65,6 +65,8 @@ pub struct MasterConfig {
     pub infrastructure_attempts: u32,
     /// Where files are kept, how many and how long.
     pub files: FileSettings,
+    /// Where all facts are kept.
+    pub store: StoreSettings,
     /// How it is encrypted.
     pub tls: TlsSettings,
     /// How long a worker's certificate is good.
@@ -88,6 +90,38 @@ pub struct TlsSettings {
     pub own: Option<OwnFiles>,
     /// Names and addresses of this machine, for the certificate.
     pub names: Vec<String>,
+}
+
+/// Where all facts are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// The MongoDB; none: the data directory.
+    pub mongodb: Option<MongoSettings>,
+}
+
+/// A MongoDB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MongoSettings {
+    /// Where it is, and who the master is to it.
+    pub address: MongoAddress,
+    /// The database, if the address names none.
+    pub database: String,
+    /// Whether there is no start without it.
+    pub required: bool,
+}
+
+/// Where a MongoDB is, and who the master is to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MongoAddress {
+    /// All in one.
+    Uri(Secret),
+    /// Piece by piece.
+    Parts {
+        /// `HOST` or `HOST:PORT`.
+        host: String,
+        /// Name and password.
+        user: Option<(Secret, Secret)>,
+    },
 }
 
 /// Where files are kept, how many and how long.

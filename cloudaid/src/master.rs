@@ -28,7 +28,6 @@ use crate::clock;
 use crate::config::MasterConfig;
 use crate::grpc::{self, GrpcError, GrpcState};
 use crate::http::{self, ApiState};
-use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
 use crate::tls::authority::Authority;
 use crate::tls::server::{ServerTls, TlsError};
@@ -56,6 +55,7 @@ mod error;
 mod execute;
 mod file_turns;
 mod heard;
+mod open_store;
 mod repairs;
 mod reply;
 mod retention;
@@ -101,7 +101,7 @@ pub struct Started {
     pub admin: Option<LoginView>,
 }
 
-/// Runs a master on its own store. `started` is told when it is ready; it returns when `shutdown` is cancelled and
+/// Runs a master on the store that is configured. `started` is told when it is ready; it returns when `shutdown` is cancelled and
 /// everything is put away.
 ///
 /// # Errors
@@ -111,11 +111,8 @@ pub async fn run(
     started: oneshot::Sender<Started>,
     shutdown: CancellationToken,
 ) -> Result<(), MasterError> {
-    let data_dir = config.data_dir.clone();
-    let store = tokio::task::spawn_blocking(move || SqliteStore::open(&data_dir)).await;
-    let store = store.map_err(|_| StoreError::Closed)??;
-    info!("✓ SQLite tables ensured ({})", config.data_dir.display());
-    run_with(Arc::new(store), config, started, shutdown).await
+    let store = open_store::open_store(&config).await?;
+    run_with(store, config, started, shutdown).await
 }
 
 /// Runs a master on a store that is open already.

@@ -32,6 +32,19 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// A name for people: `sqlite`, `memory`.
     fn name(&self) -> &'static str;
 
+    /// Whether it stands in for another one that could not be reached, and does not know what that one knows.
+    fn stands_in(&self) -> bool {
+        false
+    }
+
+    /// Messages to a server so far, if it has one.
+    fn round_trips(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether it answers now.
+    async fn probe(&self) -> Result<(), StoreError>;
+
     /// Everything that has not ended, and the position to build the first commit on.
     async fn load(&self) -> Result<(Snapshot, Position), StoreError>;
 

@@ -35,6 +35,7 @@ pub use internal::{
 };
 pub use log_search::{LogMatchView, LogSearchView};
 pub use repair::{RepairStatus, RepairView, RunView, WorkerRepairView};
+pub use store::StoreState;
 pub use telemetry::{EventFrame, EventKind, EventView, TelemetryFrame, TelemetryView};
 pub use wait::{WAIT_SECONDS_LIMIT, WAIT_TASKS_LIMIT, WaitRequest, WaitView};
 
@@ -50,6 +51,7 @@ mod inputs;
 mod internal;
 mod log_search;
 mod repair;
+mod store;
 mod telemetry;
 mod wait;
 
@@ -335,6 +337,9 @@ pub struct StatusView {
     pub allocated: Resources,
     /// Which store keeps the facts.
     pub store: String,
+    /// Whether it does so as it should.
+    #[serde(default)]
+    pub store_state: StoreState,
     /// Whether the master takes on no new work because it is about to stop.
     pub draining: bool,
     /// When the master started.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloudaid::config::{
-    CapacityOverrides, FileSettings, JoinFrom, LeaseSettings, MasterConfig, Registration, Secret, TlsSettings,
-    WorkerConfig,
+    CapacityOverrides, FileSettings, JoinFrom, LeaseSettings, MasterConfig, Registration, Secret, StoreSettings,
+    TlsSettings, WorkerConfig,
 };
 use cloudaid::master::{MasterError, Started};
 use cloudaid::runtime::Runtime;
@@ -187,6 +187,7 @@ fn master_config(data_dir: PathBuf) -> MasterConfig {
             input_retention: None,
             quota: FileUsage { bytes: u64::MAX, files: u64::MAX },
         },
+        store: StoreSettings { mongodb: None },
         tls: TlsSettings { http: false, own: None, names: Vec::new() },
         worker_certificate_ttl: Duration::from_secs(24 * 3600),
         allow_plaintext_workers: false,

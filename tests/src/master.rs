@@ -25,6 +25,16 @@ pub struct MasterOptions {
     pub env: Vec<(String, String)>,
 }
 
+impl MasterOptions {
+    /// A master on a MongoDB, without which it does not start.
+    #[must_use]
+    pub fn on_mongo(uri: &str) -> Self {
+        let env = [("MONGODB_URI", uri), ("CLOUDAI_MONGODB_REQUIRED", "true")];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        Self { args: vec!["--store".to_owned(), "mongodb".to_owned()], env }
+    }
+}
+
 /// A master that was set up, with its first admin.
 #[derive(Debug)]
 pub struct Master {

@@ -11,6 +11,9 @@ use crate::wait::{PATIENCE, eventually};
 /// How much of a log is shown when a test fails.
 const TAIL_LINES: usize = 60;
 
+/// Variables of other programs that ours read too.
+const OF_OTHERS: [&str; 5] = ["DOCKER_HOST", "JWT_SECRET", "MONGODB_URI", "MONGODB_USERNAME", "MONGODB_PASSWORD"];
+
 /// The path of one of our programs.
 ///
 /// # Panics
@@ -73,7 +76,7 @@ impl Process {
         // What the person who runs the tests has set must not change what is tested.
         for (name, _) in std::env::vars_os() {
             let text = name.to_string_lossy();
-            if text.starts_with("CLOUDAI_") || text.starts_with("CLOUDCTL_") || text == "DOCKER_HOST" {
+            if text.starts_with("CLOUDAI_") || text.starts_with("CLOUDCTL_") || OF_OTHERS.contains(&&*text) {
                 command.env_remove(&name);
             }
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// When connections are cut.
@@ -23,6 +24,7 @@ pub enum Cut {
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
+    open: watch::Sender<bool>,
     passed: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
@@ -38,9 +40,21 @@ impl Proxy {
         let address = listener.local_addr().expect("an address");
         let passed = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&passed);
+        let open = watch::channel(true).0;
+        let is_open = open.subscribe();
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let link = pass(client, server.clone(), cut, Arc::clone(&counted));
+                let mut shut = is_open.clone();
+                if !*shut.borrow_and_update() {
+                    continue;
+                }
+                let passed = pass(client, server.clone(), cut, Arc::clone(&counted));
+                let link = async move {
+                    tokio::select! {
+                        () = passed => {}
+                        _ = shut.wait_for(|open| !open) => {}
+                    }
+                };
                 if matches!(cut, Cut::FirstAndLast(_)) {
                     link.await;
                     return;
@@ -48,13 +62,29 @@ impl Proxy {
                 tokio::spawn(link);
             }
         });
-        Self { address, passed, task }
+        Self { address, open, passed, task }
     }
 
     /// Where to connect.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    /// `HOST:PORT` to connect to.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Cuts all connections, whatever is on its way, and closes new ones at once.
+    pub fn shut(&self) {
+        self.open.send_replace(false);
+    }
+
+    /// Passes new connections on again.
+    pub fn open(&self) {
+        self.open.send_replace(true);
     }
 
     /// Bytes that the server has sent to clients.

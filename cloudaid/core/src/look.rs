@@ -3,7 +3,7 @@
 use shared::id::{AttemptKey, Elements, TaskRef, WorkerId};
 use shared::resources::Resources;
 use shared::time::WallTime;
-use shared::view::{QueueView, QueuedView, StatusView, TaskCounts, WorkerView};
+use shared::view::{QueueView, QueuedView, StatusView, StoreState, TaskCounts, WorkerView};
 use shared::worker::WorkerState;
 
 use crate::admission::{Admission, JoinTokenRecord, Joining, PendingRecord};
@@ -110,7 +110,12 @@ impl Cluster {
 
     /// The cluster in numbers. `ended` is what the store counts, `version` and `store` are the shell's to say.
     #[must_use]
-    pub fn status_view(&self, version: &str, store: &str, ended: TaskCounts) -> StatusView {
+    pub fn status_view(
+        &self,
+        version: &str,
+        (store, store_state): (&str, StoreState),
+        ended: TaskCounts,
+    ) -> StatusView {
         let active = |room: &&Room| room.state == WorkerState::Active;
         let rooms = self.rooms();
         let TaskCounts { queued, pending, running, .. } = self.totals;
@@ -125,6 +130,7 @@ impl Cluster {
             capacity: rooms.iter().filter(active).map(|room| room.capacity).sum(),
             allocated: rooms.iter().filter(active).map(|room| self.ledger.reserved(&room.worker)).sum::<Resources>(),
             store: store.to_owned(),
+            store_state,
             draining: self.draining,
             started_at: self.started.wall,
         }

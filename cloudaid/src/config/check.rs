@@ -9,6 +9,7 @@ use super::{LogFormat, LogSettings, parse};
 use crate::observe;
 
 mod master;
+mod store;
 mod worker;
 
 /// Collects what is wrong. A method returns nothing only after it has said why.

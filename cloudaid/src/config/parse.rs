@@ -5,8 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::http::uri::Authority;
+use mongodb::options::{ConnectionString, ServerAddress};
 use shared::resources::Quantity;
 use shared::submit::{LABEL_LIMIT, TEXT_LIMIT};
+
+use super::Secret;
 
 /// The longest advertised address, in characters.
 const ADVERTISE_LIMIT: usize = 255;
@@ -90,6 +93,37 @@ pub(super) fn endpoint(text: &str) -> Result<String, String> {
     match rest.and_then(|rest| Authority::try_from(rest).ok()) {
         Some(authority) if !authority.as_str().contains('@') => Ok(text.to_owned()),
         _ => Err(format!("`{}` is not an address; give https://HOST or https://HOST:PORT", shown(text))),
+    }
+}
+
+/// A URI of MongoDB. The message never repeats it, because a password is in it.
+pub(super) fn mongodb_uri(text: &str) -> Result<Secret, String> {
+    match ConnectionString::parse(text.trim()) {
+        Ok(_) => Ok(Secret::new(text.trim())),
+        Err(_) => {
+            Err("it is no MongoDB URI, such as mongodb://USER:PASSWORD@HOST:27017/cloudai; special characters in \
+                       the password are written as %XX"
+                .to_owned())
+        }
+    }
+}
+
+/// Where MongoDB listens.
+pub(super) fn mongodb_host(text: &str) -> Result<String, String> {
+    match ServerAddress::parse(text.trim()) {
+        Ok(_) if !text.contains(['/', '@']) => Ok(text.trim().to_owned()),
+        _ => Err(format!("`{}` is not an address; give HOST or HOST:PORT", shown(text))),
+    }
+}
+
+/// The name of a database of MongoDB, as it takes them on every system.
+pub(super) fn database(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let is_good = (1..=63).contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
+    if is_good {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{}` is no name of a database; give 1 to 63 letters, digits, `-` and `_`", shown(text)))
     }
 }
 

@@ -67,6 +67,17 @@ pub(super) fn signing_secret(text: &str) -> Result<Secret, String> {
     Ok(Secret::new(text))
 }
 
+/// A password of another program's, if it is none that everybody knows.
+pub(super) fn password(text: &str) -> Result<Secret, String> {
+    let folded = text.trim().to_ascii_lowercase();
+    match SAMPLES.iter().find(|sample| **sample == folded) {
+        Some(sample) => Err(format!(
+            "`{sample}` is a sample that everybody knows; give its user another one, as from `openssl rand -hex 16`"
+        )),
+        None => Ok(Secret::new(text)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

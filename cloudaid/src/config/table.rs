@@ -206,6 +206,21 @@ settings! {
     USER_FILES: row("limits.user_files", "CLOUDAI_LIMITS_USER_FILES", "", One("COUNT"), MASTER | DEV, Text("1000000"),
         "How many files a user may have; admins may have more");
 
+    STORE: row("store", "CLOUDAI_STORE", "store", One("sqlite|mongodb"), MASTER | DEV, Text("sqlite"),
+        "Where all facts are kept: in the data directory, or in MongoDB");
+    MONGODB_URI: row("mongodb.uri", "MONGODB_URI", "", Secret, MASTER | DEV, Unset,
+        "The MongoDB, as `mongodb://USER:PASSWORD@HOST:27017/cloudai`; options for its pool, TLS and timeouts count");
+    MONGODB_HOST: row("mongodb.host", "CLOUDAI_MONGODB_HOST", "", One("HOST:PORT"), MASTER | DEV, Text("localhost:27017"),
+        "Where MongoDB is, if there is no URI");
+    MONGODB_USERNAME: row("mongodb.username", "MONGODB_USERNAME", "", Secret, MASTER | DEV, Unset,
+        "Who the master is to MongoDB, if there is no URI");
+    MONGODB_PASSWORD: row("mongodb.password", "MONGODB_PASSWORD", "", Secret, MASTER | DEV, Unset,
+        "What proves it");
+    MONGODB_DATABASE: row("mongodb.database", "CLOUDAI_MONGODB_DATABASE", "", One("NAME"), MASTER | DEV, Text("cloudai"),
+        "The database, if the URI names none");
+    MONGODB_REQUIRED: row("mongodb.required", "CLOUDAI_MONGODB_REQUIRED", "", Switch, MASTER | DEV, Text("false"),
+        "Whether the master rather does not start than start without MongoDB, on the store in its data directory");
+
     FILES_STORE: row("files.store", "CLOUDAI_FILES_STORE", "", One("local|s3"), MASTER | DEV, Text("local"),
         "Where files are kept: in the data directory, or in a bucket that speaks S3");
     S3_BUCKET: row("files.s3_bucket", "CLOUDAI_FILES_S3_BUCKET", "", One("NAME"), MASTER | DEV, Unset,
@@ -291,7 +306,7 @@ mod tests {
     fn every_row_can_be_explained_and_secrets_are_on_no_command_line() {
         for row in ALL {
             assert!(row.roles != 0 && !row.doc.is_empty() && !row.doc.ends_with('.'), "{}", row.name);
-            let of_others = ["JWT_SECRET", "AWS_"].iter().any(|prefix| row.env.starts_with(prefix));
+            let of_others = ["JWT_SECRET", "AWS_", "MONGODB_"].iter().any(|prefix| row.env.starts_with(prefix));
             assert!(row.env.starts_with("CLOUDAI_") || of_others && row.is_secret(), "{}", row.env);
             assert!(row.shape != Shape::Secret || row.flag.is_none(), "{}", row.name);
         }

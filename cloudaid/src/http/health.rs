@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use shared::error::{ApiError, ErrorCode};
-use shared::view::{HealthView, ReadyView};
+use shared::view::{HealthView, ReadyView, StoreState};
 
 use super::Shared;
 use super::error::Failure;
@@ -26,8 +26,8 @@ pub(super) async fn ready(State(state): State<Shared>) -> Result<Json<ReadyView>
     if state.cluster.status().await.is_err() {
         return Err(refuse("its store cannot be read"));
     }
-    if state.cluster.is_held() {
-        return Err(refuse("its store takes no commits"));
+    if state.cluster.store_state().await == StoreState::Unavailable {
+        return Err(refuse("its store does not answer or takes no commits"));
     }
     if state.files.free_bytes().await.is_some_and(|free| free < LEAST_FREE) {
         return Err(refuse("its disk is full"));

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use shared::task::TaskState;
-use shared::view::{StatusView, TaskCounts, WorkerView};
+use shared::view::{StatusView, StoreState, TaskCounts, WorkerView};
 use shared::worker::WorkerState;
 
 use super::Shared;
@@ -29,10 +29,19 @@ pub(super) async fn render(State(state): State<Shared>, params: Params) -> Resul
     page.gauge("cloudai_websockets", "WebSockets that are open", &[], state.load.sockets() as f64);
     page.gauge(
         "cloudai_store_available",
-        "Whether the store takes commits",
+        "Whether the store answers and takes commits",
         &[],
-        f64::from(u8::from(!state.cluster.is_held())),
+        f64::from(u8::from(status.store_state != StoreState::Unavailable)),
     );
+    page.gauge(
+        "cloudai_store_fallback",
+        "Whether the embedded store stands in for a MongoDB that could not be reached at the start",
+        &[],
+        f64::from(u8::from(status.store_state == StoreState::Fallback)),
+    );
+    if let Some(trips) = state.cluster.store_round_trips() {
+        page.counter("cloudai_store_round_trips_total", "Commands to the server of the store", &[], trips as f64);
+    }
     own_process(&mut page);
     page.gauge("cloudai_build_info", "The version of this master", &[("version", &status.version)], 1.0);
     Ok(([(CONTENT_TYPE, KIND)], page.text).into_response())

@@ -25,6 +25,9 @@ use crate::store::{CommitError, Position, Store, StoreError};
 /// The most inputs of one batch. Larger batches cost fewer commits and make each caller wait longer.
 const BATCH_LIMIT: usize = 4096;
 
+/// The longest pause between two tries of a commit that the store does not take: how soon one that is back is noticed.
+const HOLD_PAUSE: Duration = Duration::from_secs(1);
+
 /// What callers may send.
 pub(crate) enum Message {
     /// Things that happen, in their order.
@@ -189,9 +192,10 @@ impl Driver {
         let mut delay = Duration::from_millis(100);
         let mut kept: VecDeque<Input> = VecDeque::new();
         loop {
-            self.serve_reads(delay, &mut kept).await;
-            delay = (delay * 2).min(Duration::from_secs(5));
-            match self.store.commit(changes.clone(), self.position).await {
+            self.serve_during(tokio::time::sleep(delay), &mut kept).await;
+            delay = (delay * 2).min(HOLD_PAUSE);
+            let store = Arc::clone(&self.store);
+            match self.serve_during(store.commit(changes.clone(), self.position), &mut kept).await {
                 Ok(position) => {
                     self.position = position;
                     break;
@@ -217,13 +221,12 @@ impl Driver {
         Box::pin(self.commit(changes, later)).await
     }
 
-    /// For `time`: serves reads, refuses what clients want, keeps what workers say.
-    async fn serve_reads(&mut self, time: Duration, kept: &mut VecDeque<Input>) {
-        let pause = tokio::time::sleep(time);
-        tokio::pin!(pause);
+    /// Until `work` is done: serves reads, refuses what clients want, keeps what workers say.
+    async fn serve_during<T>(&mut self, work: impl Future<Output = T>, kept: &mut VecDeque<Input>) -> T {
+        tokio::pin!(work);
         loop {
             let message = tokio::select! {
-                () = &mut pause => return,
+                done = &mut work => return done,
                 message = self.mailbox.recv() => message,
             };
             match message {
@@ -236,7 +239,7 @@ impl Driver {
                         }
                     }
                 }
-                None => return pause.await,
+                None => return work.await,
             }
         }
     }

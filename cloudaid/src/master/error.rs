@@ -94,12 +94,24 @@ impl MasterError {
             Self::Store(StoreError::TooNew { .. }) => {
                 "nothing was changed; install the version that wrote it, or a newer one".to_owned()
             }
-            Self::Store(_) | Self::Recover(_) => {
-                "nothing was changed; restore the data directory from a backup, or give another with --data-dir"
+            Self::Store(StoreError::Unreachable(_)) => {
+                "start MongoDB, or correct MONGODB_URI; without mongodb.required = true the master starts on the \
+                 embedded store meanwhile"
                     .to_owned()
             }
+            Self::Store(StoreError::NotAllowed(_) | StoreError::Server(_)) => {
+                "nothing was changed; see that MONGODB_URI names the right server, user and database".to_owned()
+            }
+            Self::Store(_) | Self::Recover(_) => {
+                "nothing was changed; restore a backup with `cloudaid store restore`, or give another data directory \
+                 with --data-dir"
+                    .to_owned()
+            }
+            Self::Driver(DriverError::Fenced(_)) | Self::Commit(CommitError::Fenced { .. }) => {
+                "only one master may run on a store: stop one of them".to_owned()
+            }
             Self::Commit(_) | Self::Driver(_) => {
-                "look at the disk of the data directory (space, errors), then start again: nothing acknowledged is lost"
+                "look at the disk of the store (space, errors), then start again: nothing acknowledged is lost"
                     .to_owned()
             }
             Self::Listen { purpose: "HTTP", .. } => "choose another address with --http, or stop who has it".to_owned(),

@@ -19,8 +19,8 @@ use shared::link::{Hello, Inventory, Report};
 use shared::submit::TaskEdit;
 use shared::task::TaskState;
 use shared::view::{
-    CancelView, DryRunView, InternalStateView, QueueView, ReasonView, ShutdownView, StatusView, SubmitView, TaskCounts,
-    TaskListView, TaskView, WhyView, WorkerListView, WorkerView,
+    CancelView, DryRunView, InternalStateView, QueueView, ReasonView, ShutdownView, StatusView, StoreState, SubmitView,
+    TaskCounts, TaskListView, TaskView, WhyView, WorkerListView, WorkerView,
 };
 use shared::worker::Usage;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -272,8 +272,25 @@ impl ClusterHandle {
     /// The store cannot be read.
     pub async fn status(&self) -> Result<StatusView, ApiError> {
         let ended = self.store.count_ended().await.map_err(|error| unreadable(&error))?;
-        let store = self.store.name();
+        let store = (self.store.name(), self.store_state().await);
         self.read(move |cluster| cluster.status_view(env!("CARGO_PKG_VERSION"), store, ended)).await
+    }
+
+    /// Whether the store answers and takes commits, and whether it is the one that should.
+    pub async fn store_state(&self) -> StoreState {
+        if self.is_held() || self.store.probe().await.is_err() {
+            StoreState::Unavailable
+        } else if self.store.stands_in() {
+            StoreState::Fallback
+        } else {
+            StoreState::Ok
+        }
+    }
+
+    /// Messages to the server of the store so far, if it has one.
+    #[must_use]
+    pub fn store_round_trips(&self) -> Option<u64> {
+        self.store.round_trips()
     }
 
     /// Begins to stop: at once, or with `drain` when nothing runs any more. What runs goes on at its worker in either

@@ -68,6 +68,10 @@ impl Store for MemoryStore {
         "memory"
     }
 
+    async fn probe(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn load(&self) -> Result<(Snapshot, Position), StoreError> {
         let facts = self.facts.lock();
         Ok((facts.snapshot(), Position(facts.position)))

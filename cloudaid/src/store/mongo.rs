@@ -5,7 +5,7 @@
 //! documents), `load`, `lookup` and `list` (questions), `connect` (from a URI to a store), `server` and `fault` (commands
 //! and what their errors mean).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,12 +13,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use cloudaid_core::files::InputFile;
 use cloudaid_core::record::{AttemptRecord, Change, ResultRecord, Snapshot, TaskRecord};
+use mongodb::bson::doc;
 use shared::audit::AuditEntry;
 use shared::id::{ElementId, Elements, InputId, TaskId, UserName};
 use shared::time::WallTime;
 use shared::view::TaskCounts;
 use tokio::sync::{Mutex, mpsc};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::store::{
     AuditQuery, CommitError, FileCursor, FileQuery, Position, Store, StoreError, StoredFile, StoredTask, TaskCursor,
@@ -50,8 +51,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(100);
 /// How long a question waits for the collections to show what was committed before it.
 const SHOWN_LIMIT: Duration = Duration::from_secs(2);
-/// The same for a question that a commit waits for.
-const KEYS_LIMIT: Duration = Duration::from_millis(350);
+/// How long a question may take that submissions wait for, and one that a commit waits for: who submits shall hear within a
+/// second, whatever the server does.
+const KEYS_LIMIT: Duration = Duration::from_millis(250);
+const CHECK_LIMIT: Duration = Duration::from_millis(250);
+/// Keys that are remembered as free.
+const ABSENT: usize = 100_000;
+/// How soon a server that is well answers.
+const PROBE_LIMIT: Duration = Duration::from_millis(500);
 
 /// The store in MongoDB.
 #[derive(Debug)]
@@ -62,6 +69,8 @@ pub struct MongoStore {
     head: Mutex<Head>,
     /// The position of the head, for questions.
     committed: AtomicU64,
+    /// Keys that were asked for and that no submission had: only a commit of this handle can change that.
+    absent: parking_lot::Mutex<HashSet<String>>,
     trips: Arc<AtomicU64>,
 }
 
@@ -118,31 +127,53 @@ impl MongoStore {
             journal,
             shown,
             committed: AtomicU64::new(head.position),
+            absent: parking_lot::Mutex::default(),
             head: Mutex::new(head),
             trips: connected.trips,
         })
     }
 
-    /// Commands that were sent so far.
-    #[must_use]
-    pub fn round_trips(&self) -> u64 {
-        self.trips.load(Ordering::Relaxed)
-    }
-
     /// Waits until what was committed before can be read.
     async fn settled(&self) -> Result<(), StoreError> {
-        self.settled_within(SHOWN_LIMIT).await
+        self.shown.wait_for(self.committed.load(Ordering::Acquire), SHOWN_LIMIT).await
     }
+}
 
-    async fn settled_within(&self, limit: Duration) -> Result<(), StoreError> {
-        self.shown.wait_for(self.committed.load(Ordering::Acquire), limit).await
+impl MongoStore {
+    /// The keys of these submissions that are known to be free. What is forgotten with them is asked for again.
+    fn take_absent(&self, changes: &[Change]) -> HashSet<String> {
+        let mut absent = self.absent.lock();
+        if absent.len() > ABSENT {
+            absent.clear();
+        }
+        let keys = changes.iter().filter_map(|change| match change {
+            Change::NewTask(record) if record.key.is_some() => Some(documents::dedup(record)),
+            _ => None,
+        });
+        keys.filter_map(|key| absent.take(&key)).collect()
     }
+}
+
+fn no_answer() -> StoreError {
+    StoreError::Unreachable("no answer in time".to_owned())
 }
 
 #[async_trait]
 impl Store for MongoStore {
     fn name(&self) -> &'static str {
         "mongodb"
+    }
+
+    fn round_trips(&self) -> Option<u64> {
+        Some(self.trips.load(Ordering::Relaxed))
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        if let Some(failure) = &*self.shown.failure.lock() {
+            return Err(StoreError::Server(failure.clone()));
+        }
+        self.server.command(PROBE_LIMIT, doc! { "ping": 1 }).await?;
+        Ok(())
     }
 
     async fn load(&self) -> Result<(Snapshot, Position), StoreError> {
@@ -160,7 +191,9 @@ impl Store for MongoStore {
             let found = self.journal.head().await?;
             return Err(CommitError::Fenced { expected, found: Position(found) });
         }
-        check::check(&self.server, &self.shown, &head, &changes).await?;
+        let absent = self.take_absent(&changes);
+        let check = check::check(&self.server, &self.shown, &head, &changes, &absent);
+        timeout(CHECK_LIMIT, check).await.map_err(|_| CommitError::Unavailable(no_answer()))??;
         let entry = Entry { position: head.position + 1, changes: Arc::new(changes) };
         let epoch = entry.changes.iter().rev().find_map(|change| match change {
             Change::Cluster(record) => Some(record.epoch.0),
@@ -212,8 +245,15 @@ impl Store for MongoStore {
     }
 
     async fn find_keys(&self, keys: Vec<(UserName, Arc<str>)>) -> Result<Vec<Option<Arc<TaskRecord>>>, StoreError> {
-        self.settled_within(KEYS_LIMIT).await?;
-        lookup::keys(&self.server, &keys, KEYS_LIMIT).await
+        let found = async {
+            self.settled().await?;
+            lookup::keys(&self.server, &keys).await
+        };
+        let found = timeout(KEYS_LIMIT, found).await.map_err(|_| no_answer())??;
+        let mut absent = self.absent.lock();
+        let unknown = keys.iter().zip(&found).filter(|(_, found)| found.is_none());
+        absent.extend(unknown.map(|((user, key), _)| documents::dedup_of(user, key)));
+        Ok(found)
     }
 
     async fn list_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {

@@ -69,6 +69,10 @@ impl Store for SqliteStore {
         "sqlite"
     }
 
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.readers.read(|connection| Ok(connection.query_row("SELECT 1", [], |_| Ok(()))?)).await
+    }
+
     async fn load(&self) -> Result<(Snapshot, Position), StoreError> {
         self.readers.read(load::load).await
     }

@@ -86,6 +86,7 @@ impl Check<'_> {
         let leases = self.leases();
         let attempts = self.required(&table::INFRASTRUCTURE_ATTEMPTS, "", |text| parse::whole(text, 1..=100));
         let files = self.files();
+        let store = self.store();
         Some(MasterConfig {
             data_dir: data_dir?,
             http: http?,
@@ -101,6 +102,7 @@ impl Check<'_> {
             leases: leases?,
             infrastructure_attempts: attempts?,
             files: files?,
+            store: store?,
             tls: TlsSettings { http: http_tls, own, names },
             worker_certificate_ttl: certificate_ttl?,
             allow_plaintext_workers: allow_plaintext_workers?,

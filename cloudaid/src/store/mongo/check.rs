@@ -1,7 +1,7 @@
 //! Whether a commit fits to what is known, before anything of it is written. Costs a question only where there are keys,
 //! or where something ended is changed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use cloudaid_core::record::{Change, TaskRecord};
 use mongodb::bson::doc;
@@ -11,10 +11,17 @@ use super::collections::TASKS;
 use super::documents;
 use super::projector::Shown;
 use super::server::{Server, number};
-use super::{Head, KEYS_LIMIT};
+use super::{CHECK_LIMIT, Head};
 use crate::store::{CommitError, StoreError};
 
-pub(super) async fn check(server: &Server, shown: &Shown, head: &Head, changes: &[Change]) -> Result<(), CommitError> {
+/// `absent`: keys that no submission has.
+pub(super) async fn check(
+    server: &Server,
+    shown: &Shown,
+    head: &Head,
+    changes: &[Change],
+    absent: &HashSet<String>,
+) -> Result<(), CommitError> {
     let mut new: HashMap<TaskId, &TaskRecord> = HashMap::new();
     let mut taken: HashMap<u64, TaskId> = HashMap::new();
     let mut keys: HashMap<String, TaskId> = HashMap::new();
@@ -47,11 +54,11 @@ pub(super) async fn check(server: &Server, shown: &Shown, head: &Head, changes: 
         asked.extend(named.filter(|id| !new.contains_key(id) && !known.contains_key(id)));
     }
     // A submission without a key has its id for one, and is new.
-    keys.retain(|_, id| new.get(id).is_some_and(|record| record.key.is_some()));
+    keys.retain(|dedup, id| !absent.contains(dedup) && new.get(id).is_some_and(|record| record.key.is_some()));
     if asked.is_empty() && keys.is_empty() {
         return Ok(());
     }
-    shown.wait_for(head.position, KEYS_LIMIT).await.map_err(CommitError::Unavailable)?;
+    shown.wait_for(head.position, CHECK_LIMIT).await.map_err(CommitError::Unavailable)?;
     asked.sort_unstable();
     asked.dedup();
     check_stored(server, &asked, &new, &keys).await

@@ -97,7 +97,7 @@ async fn refuse_foreign(server: &Server, database: &str) -> Result<(), StoreErro
         if server.find_first(name, doc! {}, doc! {}).await?.is_some() {
             return Err(StoreError::Server(format!(
                 "the database `{database}` has a collection {name} of another program: choose another database with \
-                 MONGODB_DATABASE, or in MONGODB_URI behind the host"
+                 CLOUDAI_MONGODB_DATABASE, or in MONGODB_URI behind the host"
             )));
         }
     }

@@ -12,7 +12,7 @@ use mongodb::event::command::CommandEvent;
 use mongodb::options::{ClientOptions, Credential, ReadConcern, SelectionCriteria, ServerAddress};
 
 use super::server::{Server, number};
-use crate::config::Secret;
+use crate::config::{MongoAddress, MongoSettings, Secret};
 use crate::store::StoreError;
 
 /// How long a server is looked for, for each call: who waits for it shall hear soon.
@@ -38,6 +38,21 @@ impl fmt::Debug for MongoConfig {
 }
 
 impl MongoConfig {
+    /// As configured.
+    ///
+    /// # Errors
+    /// It is no such address. The message does not contain it.
+    pub async fn new(settings: &MongoSettings) -> Result<Self, StoreError> {
+        let config = match &settings.address {
+            MongoAddress::Uri(uri) => Self::from_uri(uri, &settings.database).await,
+            MongoAddress::Parts { host, user } => {
+                let user = user.as_ref().map(|(name, password)| (name.expose(), password));
+                Self::from_parts(host, user, &settings.database)
+            }
+        };
+        config.map_err(StoreError::Server)
+    }
+
     /// From a URI. Its options for the pool, TLS and timeouts count; `database` is the one to use if it names none.
     ///
     /// # Errors

@@ -1,5 +1,8 @@
 //! Commits: one document each, the position it makes as its `_id`. A second document for a position cannot be inserted, so
 //! of two masters only one writes.
+//!
+//! Commits that are shown go, but the first one of each start of a master stays: it has the position at which a master that
+//! came before would go on, however long that one has slept.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +18,12 @@ use crate::failpoint;
 use crate::store::StoreError;
 
 /// How long a commit may take before its outcome is looked up, and per MiB of it: who waits shall hear within a second.
-const COMMIT_LIMIT: Duration = Duration::from_millis(500);
+const COMMIT_LIMIT: Duration = Duration::from_millis(400);
 const COMMIT_LIMIT_PER_MIB: Duration = Duration::from_millis(100);
 /// How long looking it up may take.
 const LOOK_UP_LIMIT: Duration = Duration::from_millis(150);
+/// Marks the first commit of a start.
+const BEGINS: &str = "begins_epoch";
 /// The most bytes of a commit in one document, of 16 MiB that a document may have.
 const PART_BYTES: usize = 8 << 20;
 
@@ -29,6 +34,12 @@ pub(super) struct Entry {
     pub(super) position: u64,
     /// What it changes.
     pub(super) changes: Arc<Vec<Change>>,
+}
+
+impl Entry {
+    fn begins_epoch(&self) -> bool {
+        self.changes.iter().any(|change| matches!(change, Change::Cluster(_)))
+    }
 }
 
 /// What became of a commit.
@@ -65,6 +76,9 @@ impl Journal {
             "written_at": DateTime::now(),
             "digest": &digest,
         };
+        if entry.begins_epoch() {
+            document.insert(BEGINS, true);
+        }
         let limit = COMMIT_LIMIT + COMMIT_LIMIT_PER_MIB * u32::try_from(text.len() >> 20).unwrap_or(u32::MAX);
         if text.len() <= PART_BYTES {
             document.insert("changes", text);
@@ -134,6 +148,27 @@ impl Journal {
         Ok(last.first().and_then(|last| last.get("_id")).and_then(number).map_or(0, i64::cast_unsigned))
     }
 
+    /// The first of the commits at the end that follow each other: those that may not be shown yet.
+    pub(super) async fn tail(&self) -> Result<u64, StoreError> {
+        let fields = doc! { "_id": 1, BEGINS: 1 };
+        let found = self.server.find_fields(JOURNAL, doc! {}, fields, doc! { "_id": 1 }, 0).await?;
+        let (mut tail, mut last) = (0, None);
+        for document in &found {
+            let position = document.get("_id").and_then(number).unwrap_or_default();
+            let follows = last.is_some_and(|(last, _)| position == last + 1);
+            if let (false, Some((last, false))) = (follows, last) {
+                return Err(StoreError::Corrupt(format!(
+                    "{JOURNAL}: behind {last} comes {position}, so commits are missing: restore a backup"
+                )));
+            }
+            if !follows {
+                tail = position;
+            }
+            last = Some((position, document.get_bool(BEGINS).unwrap_or_default()));
+        }
+        Ok(tail.cast_unsigned())
+    }
+
     /// Commits that are still here, from `first` on, `limit` at the most.
     pub(super) async fn read(&self, first: u64, limit: usize) -> Result<Vec<Entry>, StoreError> {
         let filter = doc! { "_id": { "$gte": first.cast_signed() } };
@@ -181,7 +216,8 @@ impl Journal {
     /// Removes the commits before `first`, which nobody needs any more. The last one has to stay: it is the position.
     pub(super) async fn trim(&self, first: u64) -> Result<(), Fault> {
         let before = doc! { "$lt": first.cast_signed() };
-        let entries = doc! { "delete": JOURNAL, "deletes": [{ "q": { "_id": before.clone() }, "limit": 0 }] };
+        let shown = doc! { "_id": before.clone(), BEGINS: { "$exists": false } };
+        let entries = doc! { "delete": JOURNAL, "deletes": [{ "q": shown, "limit": 0 }] };
         self.server.command(READ_LIMIT, entries).await?;
         let parts = doc! { "q": { "position": before }, "limit": 0 };
         self.server.delete(JOURNAL_PARTS, vec![parts]).await

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use cloudaid_core::files::InputFile;
 use cloudaid_core::record::{AttemptRecord, ResultRecord, TaskRecord};
@@ -72,14 +71,10 @@ pub(super) async fn result(server: &Server, element: ElementId) -> Result<Option
 pub(super) async fn keys(
     server: &Server,
     keys: &[(UserName, Arc<str>)],
-    limit: Duration,
 ) -> Result<Vec<Option<Arc<TaskRecord>>>, StoreError> {
     let dedup: Vec<String> = keys.iter().map(|(user, key)| documents::dedup_of(user, key)).collect();
-    let find = server.find(TASKS, doc! { "dedup": { "$in": dedup.clone() }, "gone": { "$exists": false } }, doc! {});
-    let found = match tokio::time::timeout(limit, find).await {
-        Ok(found) => found?,
-        Err(_) => return Err(StoreError::Unreachable("no answer in time".to_owned())),
-    };
+    let filter = doc! { "dedup": { "$in": dedup.clone() }, "gone": { "$exists": false } };
+    let found = server.find(TASKS, filter, doc! {}).await?;
     let mut tasks: HashMap<String, Arc<TaskRecord>> = HashMap::new();
     for document in found {
         let (record, _) = documents::read_task(document)?;

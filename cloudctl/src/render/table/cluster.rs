@@ -2,7 +2,7 @@
 
 use shared::resources::Resources;
 use shared::time::WallTime;
-use shared::view::{StatusView, WorkerListView, WorkerView};
+use shared::view::{StatusView, StoreState, WorkerListView, WorkerView};
 use shared::worker::{WorkerProtocol, WorkerState};
 
 use crate::render::Style;
@@ -23,13 +23,23 @@ pub(super) fn status(view: &StatusView, style: &Style, now: WallTime) -> String 
     for (name, value) in shares(&view.allocated, &view.capacity, style) {
         line(name, value);
     }
-    line("Store", style.text(&view.store).into_owned());
+    line("Store", store(view, style));
     line("Master", format!("{} (started {})", style.text(&view.version), style.ago(now, view.started_at)));
     if view.draining {
         line("Draining", "yes, it starts nothing new".to_owned());
     }
     lines.push("╚══════════════════════".to_owned());
     lines.join("\n") + "\n"
+}
+
+/// Which one, and what is wrong with it.
+fn store(view: &StatusView, style: &Style) -> String {
+    let name = style.text(&view.store);
+    match view.store_state {
+        StoreState::Ok => name.into_owned(),
+        StoreState::Unavailable => format!("{name} (does not answer or takes no commits: new work is refused)"),
+        StoreState::Fallback => format!("{name} (stands in for MongoDB, which could not be reached at the start)"),
+    }
 }
 
 /// How much of each resource is taken; no line for what nobody has.

@@ -8,8 +8,8 @@ use shared::resources::{GIB, Resources};
 use shared::task::{AttemptState, Command, TaskState, Verdict};
 use shared::time::WallTime;
 use shared::view::{
-    AttemptView, FileListView, FileView, QueueView, QueuedView, StatusView, Tally, TaskCounts, TaskUsageView, TaskView,
-    TimelineView, WorkerListView, WorkerView,
+    AttemptView, FileListView, FileView, QueueView, QueuedView, StatusView, StoreState, Tally, TaskCounts,
+    TaskUsageView, TaskView, TimelineView, WorkerListView, WorkerView,
 };
 use shared::worker::{Usage, WorkerProtocol, WorkerState};
 
@@ -108,6 +108,7 @@ pub(crate) fn status() -> StatusView {
         capacity: resources(12, 24, 0),
         allocated: Resources::TASK_DEFAULT,
         store: "sqlite".into(),
+        store_state: StoreState::Ok,
         draining: false,
         started_at: SUBMITTED,
     }
