@@ -18,9 +18,12 @@ use shared::view::TaskCounts;
 
 pub mod coalesce;
 pub mod contract;
+pub mod dump;
 pub mod memory;
 pub mod mongo;
 pub mod sqlite;
+
+pub use dump::DumpCursor;
 
 /// Counts the commits of a store. A commit at position n makes n + 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,6 +101,11 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// One page of the audit log, and where the next one begins.
     async fn list_audit(&self, query: AuditQuery) -> Result<(Vec<AuditEntry>, Option<u64>), StoreError>;
+
+    /// A page of all submissions, ended or not, with all that is known of them, as the changes that make them, and where
+    /// the next page begins. In the order that [`dump`] tells, about `limit` rows of it.
+    async fn dump_tasks(&self, from: DumpCursor, limit: usize)
+    -> Result<(Vec<Change>, Option<DumpCursor>), StoreError>;
 
     /// Elements in final states, over the whole life of the cluster (the other counts are zero).
     async fn count_ended(&self) -> Result<TaskCounts, StoreError>;

@@ -46,6 +46,8 @@ pub enum Change {
     InputGone(InputId),
     /// What a user keeps.
     FileUsage(UserName, FileUsage),
+    /// Still kept although nothing names it, taken over from another store.
+    Left(Leftover),
     /// What was left is gone too.
     Swept(Leftover),
     /// Where a submission stands now.
@@ -72,7 +74,7 @@ pub enum Change {
     Guess(GuessKey, Option<GuessCount>),
     /// The output files of one run, all of them.
     Files(AttemptKey, Arc<[FileRecord]>),
-    /// What no record shows, taken over from another store: the last change that a store which is a copy gets.
+    /// What no record shows, taken over from another store, when all its records are here.
     Totals(Totals),
 }
 

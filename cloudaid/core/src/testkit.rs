@@ -116,6 +116,7 @@ impl Saved {
                 self.results.retain(|(task, _), _| *task != id);
                 self.snapshot.unswept.push(Leftover::Task(id));
             }
+            Change::Left(leftover) => self.snapshot.unswept.push(leftover),
             Change::Swept(id) => self.snapshot.unswept.retain(|other| *other != id),
             Change::Audit(entry) => self.snapshot.audit.follow(&entry)?,
             Change::Login(id, record) => {

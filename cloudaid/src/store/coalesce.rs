@@ -46,6 +46,8 @@ pub struct Batch {
     /// By id; applied last.
     pub gone: Vec<TaskId>,
     /// In order.
+    pub left: Vec<Leftover>,
+    /// In order; applied after everything that leaves something.
     pub swept: Vec<Leftover>,
     /// Of submissions that are not among `tasks`; by id.
     pub progress: Vec<(TaskId, Progress)>,
@@ -90,6 +92,7 @@ impl Batch {
                 Change::NewTask(record) => batch.tasks.push(NewTask { record, progress: None }),
                 Change::Spec(id, spec) => batch.specs.push((id, spec)),
                 Change::Gone(id) => batch.gone.push(id),
+                Change::Left(leftover) => batch.left.push(leftover),
                 Change::Swept(leftover) => batch.swept.push(leftover),
                 Change::Progress(id, progress) => batch.progress.push((id, progress)),
                 Change::Attempt(record) => batch.attempts.push(record),
@@ -121,6 +124,7 @@ impl Batch {
         keep_last(&mut batch.tasks, |task| (task.record.sequence, task.record.id));
         keep_last(&mut batch.specs, |(id, _)| *id);
         keep_last(&mut batch.gone, |id| *id);
+        keep_last(&mut batch.left, |leftover| *leftover);
         keep_last(&mut batch.swept, |leftover| *leftover);
         keep_last(&mut batch.inputs, |input| input.id);
         keep_last(&mut batch.inputs_gone, |id| *id);
@@ -141,7 +145,8 @@ impl Batch {
         let inputs = self.inputs.len() + self.inputs_gone.len() + uploaded;
         let files = files + self.files_gone.len() + inputs + self.file_usage.len();
         let people = self.users.len() + self.tokens.len() + self.logins.len() + self.guesses.len();
-        let tasks = self.tasks.len() + self.specs.len() + self.progress.len() + self.gone.len() + self.swept.len();
+        let leftovers = self.gone.len() + self.left.len() + self.swept.len();
+        let tasks = self.tasks.len() + self.specs.len() + self.progress.len() + leftovers;
         let workers = self.workers.len() + self.join_tokens.len() + self.pending.len();
         people + self.audit.len() + workers + tasks + self.attempts.len() + self.results.len() + files
     }

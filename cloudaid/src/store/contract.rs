@@ -13,6 +13,7 @@ use async_trait::async_trait;
 use crate::store::Store;
 
 pub mod commits;
+pub mod dumps;
 pub mod fixture;
 pub mod listings;
 pub mod lookups;
@@ -75,6 +76,13 @@ macro_rules! store_contract {
             a_worker_is_found_by_any_run,
             plain_tasks_come_with_run_and_result,
             files_of_a_user_come_in_pages);
+        $crate::store_contract!(@checks $factory, dumps:
+            an_empty_store_dumps_nothing,
+            everything_is_dumped_in_order,
+            a_dump_makes_the_same_store,
+            pages_of_any_limit_come_to_the_same,
+            a_large_array_comes_in_pages,
+            what_is_left_is_taken_over);
         $crate::store_contract!(@checks $factory, oddities:
             arrays_round_trip,
             spaced_arrays_and_retries_round_trip,

@@ -21,9 +21,10 @@ use shared::time::WallTime;
 use shared::view::TaskCounts;
 
 use crate::store::coalesce::Batch;
+use crate::store::dump::{self, Found};
 use crate::store::{
-    AuditPage, AuditQuery, CommitError, FileCursor, FileQuery, Position, Store, StoreError, StoredFile, StoredTask,
-    TaskCursor, TaskQuery,
+    AuditPage, AuditQuery, CommitError, DumpCursor, FileCursor, FileQuery, Position, Store, StoreError, StoredFile,
+    StoredTask, TaskCursor, TaskQuery,
 };
 
 /// A store in memory. Clones are handles on the same facts.
@@ -179,6 +180,15 @@ impl Store for MemoryStore {
 
     async fn list_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {
         Ok(self.facts.lock().files_of(task, elements))
+    }
+
+    async fn dump_tasks(
+        &self,
+        from: DumpCursor,
+        limit: usize,
+    ) -> Result<(Vec<Change>, Option<DumpCursor>), StoreError> {
+        let facts = self.facts.lock();
+        dump::page(from, limit, |from, wanted| Ok(facts.find(from, wanted)))
     }
 
     async fn count_ended(&self) -> Result<TaskCounts, StoreError> {
@@ -343,6 +353,7 @@ impl Facts {
         for id in batch.gone {
             self.forget(id);
         }
+        self.unswept.extend(batch.left);
         for leftover in batch.swept {
             self.unswept.remove(&leftover);
         }
@@ -402,6 +413,33 @@ impl Facts {
             files.values().map(move |file| StoredFile { element, attempt, file: file.clone() })
         });
         files.collect()
+    }
+
+    /// What there is from a cursor on, of each kind the first `wanted`.
+    fn find(&self, from: DumpCursor, wanted: usize) -> Found {
+        let tasks: Vec<_> = self.tasks.range(from.sequence..).take(wanted).map(|(_, task)| task.clone()).collect();
+        let parts = tasks.iter().map(|(record, _)| {
+            let first = if record.sequence == from.sequence { from.index } else { 0 };
+            (record.id, first)
+        });
+        let runs = |(task, first): (TaskId, u32)| (task, first, 0)..=(task, u32::MAX, u32::MAX);
+        let element = |task, index| ElementId { task, index };
+        let attempts = parts.clone().flat_map(|part| self.attempts.range(runs(part)));
+        let results =
+            parts.clone().flat_map(|(task, first)| self.results.range(element(task, first)..=element(task, u32::MAX)));
+        let files = parts.flat_map(|part| self.files.range(runs(part))).flat_map(|((task, index, attempt), files)| {
+            files.values().map(|file| StoredFile {
+                element: element(*task, *index),
+                attempt: *attempt,
+                file: file.clone(),
+            })
+        });
+        Found {
+            attempts: attempts.take(wanted).map(|(_, attempt)| attempt.clone()).collect(),
+            results: results.take(wanted).map(|(_, result)| result.clone()).collect(),
+            files: files.take(wanted).collect(),
+            tasks,
+        }
     }
 
     fn matches(&self, query: &TaskQuery, record: &TaskRecord, progress: &Progress) -> bool {

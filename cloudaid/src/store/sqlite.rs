@@ -17,12 +17,13 @@ use shared::view::TaskCounts;
 
 use crate::store::coalesce::Batch;
 use crate::store::{
-    AuditQuery, CommitError, FileCursor, FileQuery, Position, Store, StoreError, StoredFile, StoredTask, TaskCursor,
-    TaskQuery,
+    AuditQuery, CommitError, DumpCursor, FileCursor, FileQuery, Position, Store, StoreError, StoredFile, StoredTask,
+    TaskCursor, TaskQuery,
 };
 
 mod connection;
 mod directory;
+mod dump;
 mod list;
 mod load;
 mod lookup;
@@ -140,6 +141,14 @@ impl Store for SqliteStore {
 
     async fn list_user_files(&self, query: FileQuery) -> Result<(Vec<StoredFile>, Option<FileCursor>), StoreError> {
         self.readers.read(move |connection| list::list_user_files(connection, &query)).await
+    }
+
+    async fn dump_tasks(
+        &self,
+        from: DumpCursor,
+        limit: usize,
+    ) -> Result<(Vec<Change>, Option<DumpCursor>), StoreError> {
+        self.readers.read(move |connection| dump::page(connection, from, limit)).await
     }
 
     async fn count_ended(&self) -> Result<TaskCounts, StoreError> {

@@ -65,6 +65,7 @@ fn save(change: &Change) -> String {
         Change::Token(id, Some(_)) => format!("token {id}"),
         Change::Spec(id, spec) => format!("spec {} {:?}", task(*id), spec.name),
         Change::Gone(id) => format!("gone {}", task(*id)),
+        Change::Left(leftover) => format!("left {leftover}"),
         Change::Swept(Leftover::Task(id)) => format!("swept {}", task(*id)),
         Change::Swept(leftover) => format!("swept {leftover}"),
         Change::FilesGone(files) => format!("files gone x{}", files.len()),

@@ -54,6 +54,7 @@ fn apply(transaction: &Transaction<'_>, batch: &Batch, next: Position) -> Result
     elements::write_results(transaction, &batch.results, &mut gain)?;
     files::write(transaction, batch)?;
     tasks::delete(transaction, &batch.gone)?;
+    batch.left.iter().try_for_each(|leftover| files::leave(transaction, *leftover))?;
     files::swept(transaction, &batch.swept)?;
     let sql = "UPDATE cluster SET position = ?1, last_sequence = max(last_sequence, ?2), completed = completed + ?3,
                failed = failed + ?4, cancelled = cancelled + ?5";
