@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Arg, ArgAction, ArgMatches, Command as ClapCommand, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::config::table::{self, DEV, EVERY, Fallback, MASTER, Role, Setting, Shape, WORKER};
+use crate::tools::Kind;
 
 /// The CloudAI daemon: master, worker, or both in one process.
 #[derive(Debug, Parser)]
@@ -31,6 +32,69 @@ pub enum Command {
     /// Show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Check, back up, restore and copy the store of a master
+    #[command(subcommand)]
+    Store(StoreCommand),
+}
+
+/// What to do with a store.
+#[derive(Debug, Subcommand)]
+pub enum StoreCommand {
+    /// Look for what contradicts itself; nothing is changed, and a master may be running
+    Check(StoreArgs),
+    /// Write one state of the store to a file; a master may be running
+    Backup(FileArgs),
+    /// Bring a backup back into an empty store, and raise the epoch
+    Restore(FileArgs),
+    /// Copy everything from one kind of store to the other, and compare; no master runs
+    Copy(CopyArgs),
+}
+
+/// Which store, and how to print.
+#[derive(Debug, clap::Args)]
+pub struct StoreArgs {
+    /// Which kind [default: as configured]
+    #[arg(long, value_enum)]
+    pub store: Option<Kind>,
+    /// Where it is, and how to print.
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+/// Where the embedded store is, and how to print.
+#[derive(Debug, clap::Args)]
+pub struct PlaceArgs {
+    /// The data directory of the master [env: CLOUDAI_DATA_DIR]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// How to print the result
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// A store and a file.
+#[derive(Debug, clap::Args)]
+pub struct FileArgs {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Which store.
+    #[command(flatten)]
+    pub store: StoreArgs,
+}
+
+/// Two stores.
+#[derive(Debug, clap::Args)]
+pub struct CopyArgs {
+    /// The source
+    #[arg(long, value_enum)]
+    pub from: Kind,
+    /// The target, which is empty, or a copy that was not finished
+    #[arg(long, value_enum)]
+    pub to: Kind,
+    /// Where they are.
+    #[command(flatten)]
+    pub place: PlaceArgs,
 }
 
 /// Questions about the configuration.

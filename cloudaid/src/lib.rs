@@ -15,6 +15,7 @@ pub mod observe;
 pub mod runtime;
 pub mod store;
 pub mod tls;
+pub mod tools;
 pub mod worker;
 
 mod address;

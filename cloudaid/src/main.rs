@@ -7,9 +7,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use cloudaid::args::{Args, Command, ConfigCommand, Flags, Output, ShowArgs};
+use cloudaid::args::{
+    Args, Command, ConfigCommand, CopyArgs, FileArgs, Flags, Output, ShowArgs, StoreArgs, StoreCommand,
+};
 use cloudaid::config::{ConfigError, Layers, LogSettings, Settings, show};
-use cloudaid::{dev, master, observe, worker};
+use cloudaid::{dev, master, observe, tools, worker};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Command::Worker(flags) => run_worker(flags, file),
         Command::Dev(flags) => run_dev(flags, file),
         Command::Config(ConfigCommand::Show(show)) => print_config(show, file),
+        Command::Store(command) => run_tool(&command, file),
     };
     match result {
         Ok(code) => code,
@@ -155,6 +158,53 @@ async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
     }
 }
 
+/// A tool logs nothing: it says at its end what it did.
+fn run_tool(command: &StoreCommand, file: Option<&Path>) -> Result<ExitCode, Failure> {
+    let (StoreCommand::Check(StoreArgs { place, .. })
+    | StoreCommand::Backup(FileArgs { store: StoreArgs { place, .. }, .. })
+    | StoreCommand::Restore(FileArgs { store: StoreArgs { place, .. }, .. })
+    | StoreCommand::Copy(CopyArgs { place, .. })) = command;
+    let flags = place.data_dir.iter().map(|dir| ("data-dir", dir.clone())).collect();
+    let as_json = place.output == Output::Json;
+    let (_, places) = Settings::new(Layers::read(flags, file)).places()?;
+    let runtime = Runtime::new().map_err(|error| Failure::new(&error, String::new(), EXIT_FAILURE))?;
+    let done = runtime.block_on(async {
+        let kind = |store: &StoreArgs| store.store.unwrap_or(places.kind);
+        Ok::<_, tools::ToolError>(match command {
+            StoreCommand::Check(store) => {
+                let checked = tools::check::run(&places, kind(store)).await?;
+                let code = if checked.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILURE) };
+                (tools::render(&checked, |checked| checked.text(), as_json), code)
+            }
+            StoreCommand::Backup(FileArgs { file, store }) => {
+                let made = tools::backup::run(&places, kind(store), file).await?;
+                (tools::render(&made, |made| made.text(), as_json), ExitCode::SUCCESS)
+            }
+            StoreCommand::Restore(FileArgs { file, store }) => {
+                let made = tools::restore::run(&places, kind(store), file).await?;
+                (tools::render(&made, |made| made.text(), as_json), ExitCode::SUCCESS)
+            }
+            StoreCommand::Copy(CopyArgs { from, to, .. }) => {
+                let made = tools::copy::run(&places, *from, *to).await?;
+                (tools::render(&made, |made| made.text(), as_json), ExitCode::SUCCESS)
+            }
+        })
+    });
+    let (text, code) = done.map_err(|error| Failure::new(&error, error.hint(), error.exit_code()))?;
+    print(&text)?;
+    Ok(code)
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // A reader that closes the pipe early has read enough.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(&error, "stdout cannot be written; is its disk full?".to_owned(), EXIT_FAILURE))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn print_config(args: ShowArgs, file: Option<&Path>) -> Result<ExitCode, Failure> {
     let settings = read(args.flags, file);
     let rows = show::list(&settings, args.role);
@@ -162,13 +212,7 @@ fn print_config(args: ShowArgs, file: Option<&Path>) -> Result<ExitCode, Failure
         Output::Table => show::as_table(&rows),
         Output::Json => serde_json::to_string_pretty(&rows).unwrap_or_default() + "\n",
     };
-    match io::stdout().lock().write_all(text.as_bytes()) {
-        // A reader that closes the pipe early has read enough.
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            return Err(Failure::new(&error, "stdout cannot be written; is its disk full?".to_owned(), EXIT_FAILURE));
-        }
-        _ => {}
-    }
+    print(&text)?;
     for warning in settings.warnings() {
         let _ = writeln!(io::stderr(), "warning: {warning}");
     }

@@ -321,6 +321,9 @@ async fn recover(
     gone: mpsc::UnboundedSender<Leftover>,
 ) -> Result<Recovered, MasterError> {
     let (mut snapshot, position) = store.load().await?;
+    if snapshot.is_unfinished_copy() {
+        return Err(MasterError::UnfinishedCopy);
+    }
     let guesses = Guesses::new(snapshot.guesses.drain(..));
     for leftover in snapshot.unswept.drain(..) {
         // The other end is still held by whoever calls.

@@ -16,12 +16,17 @@ use shared::task::TaskState;
 use shared::time::WallTime;
 use shared::view::TaskCounts;
 
+pub mod check;
 pub mod coalesce;
 pub mod contract;
 pub mod dump;
 pub mod memory;
 pub mod mongo;
 pub mod sqlite;
+pub mod strays;
+pub mod summary;
+pub mod transfer;
+pub mod walk;
 
 pub use dump::DumpCursor;
 
@@ -106,6 +111,10 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// the next page begins. In the order that [`dump`] tells, about `limit` rows of it.
     async fn dump_tasks(&self, from: DumpCursor, limit: usize)
     -> Result<(Vec<Change>, Option<DumpCursor>), StoreError>;
+
+    /// Rows that belong to nothing and that no other question shows, and what else only the store itself can find wrong
+    /// with it: in words, each with the id that it is about, `limit` at the most.
+    async fn list_strays(&self, limit: usize) -> Result<Vec<String>, StoreError>;
 
     /// Elements in final states, over the whole life of the cluster (the other counts are zero).
     async fn count_ended(&self) -> Result<TaskCounts, StoreError>;
@@ -345,6 +354,23 @@ pub enum StoreError {
     /// MongoDB said no.
     #[error("MongoDB: {0}")]
     Server(String),
+    /// An older version of CloudAI wrote it, and it is only to be read.
+    #[error("the store was written by an older version of cloudaid (schema {found}, this one knows {known})")]
+    TooOld {
+        /// Schema in the store.
+        found: u32,
+        /// Schema that can be read here.
+        known: u32,
+    },
+    /// There is nothing to read.
+    #[error("there is no store at {path}")]
+    Missing {
+        /// The file.
+        path: String,
+    },
+    /// It only answers questions.
+    #[error("the store was opened to be read, and takes no commits")]
+    ReadOnly,
     /// What is stored cannot be understood.
     #[error("the store holds something that cannot be read: {0}")]
     Corrupt(String),

@@ -27,6 +27,7 @@ pub mod sim;
 pub mod socket;
 pub mod specification;
 pub mod terminal;
+pub mod tool;
 pub mod uploads;
 pub mod wait;
 pub mod worker;

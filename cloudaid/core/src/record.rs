@@ -298,3 +298,12 @@ pub struct Snapshot {
     /// Runs that have not ended.
     pub attempts: Vec<AttemptRecord>,
 }
+
+impl Snapshot {
+    /// Whether it is of a store into which another one was copied, but not to the end: the cluster's own facts, which are
+    /// the first that a store of its own gets, are the last that a copy gets.
+    #[must_use]
+    pub fn is_unfinished_copy(&self) -> bool {
+        self.cluster.is_none() && *self != Self::default()
+    }
+}

@@ -7,6 +7,7 @@ use super::layers::Layers;
 use super::problem::ConfigError;
 use super::table::{self, Role};
 use super::{DevConfig, LogSettings, MasterConfig, WorkerConfig, parse};
+use crate::tools::{Kind, Places};
 
 /// The settings as they were found, to be checked for one role.
 #[derive(Debug, Clone)]
@@ -77,6 +78,19 @@ impl Settings {
                 worker,
                 contexts_file,
             })
+        })
+    }
+
+    /// For `cloudaid store`: the places of both kinds of stores.
+    ///
+    /// # Errors
+    /// Everything that is wrong.
+    pub fn places(&self) -> Result<(LogSettings, Places), ConfigError> {
+        self.check(Role::Master, |check| {
+            let data_dir = check.path(&table::MASTER_DATA_DIR);
+            let kind = check.store().map(|store| store.mongodb.map_or(Kind::Sqlite, |_| Kind::Mongodb));
+            let mongodb = check.mongodb();
+            Some(Places { data_dir: data_dir?, mongodb: mongodb?, kind: kind? })
         })
     }
 

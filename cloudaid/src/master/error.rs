@@ -23,6 +23,9 @@ pub enum MasterError {
     /// What the store holds contradicts itself.
     #[error("the store contradicts itself")]
     Recover(#[from] RecoverError),
+    /// Another store was copied into it, but not to the end.
+    #[error("the store is a copy that was not finished")]
+    UnfinishedCopy,
     /// The driver had to stop.
     #[error(transparent)]
     Driver(#[from] DriverError),
@@ -73,7 +76,7 @@ impl MasterError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Store(StoreError::InUse { .. }) => 75,
-            Self::Store(_) | Self::Commit(_) | Self::Recover(_) | Self::Driver(_) => 70,
+            Self::Store(_) | Self::Commit(_) | Self::Recover(_) | Self::UnfinishedCopy | Self::Driver(_) => 70,
             Self::Secret(_)
             | Self::Listen { .. }
             | Self::Io { .. }
@@ -109,6 +112,10 @@ impl MasterError {
             }
             Self::Driver(DriverError::Fenced(_)) | Self::Commit(CommitError::Fenced { .. }) => {
                 "only one master may run on a store: stop one of them".to_owned()
+            }
+            Self::UnfinishedCopy => {
+                "run the same `cloudaid store copy` or `cloudaid store restore` again: it goes on where it ended"
+                    .to_owned()
             }
             Self::Commit(_) | Self::Driver(_) => {
                 "look at the disk of the store (space, errors), then start again: nothing acknowledged is lost"

@@ -24,7 +24,7 @@ use crate::store::coalesce::Batch;
 use crate::store::dump::{self, Found};
 use crate::store::{
     AuditPage, AuditQuery, CommitError, DumpCursor, FileCursor, FileQuery, Position, Store, StoreError, StoredFile,
-    StoredTask, TaskCursor, TaskQuery,
+    StoredTask, TaskCursor, TaskQuery, strays,
 };
 
 /// A store in memory. Clones are handles on the same facts.
@@ -189,6 +189,21 @@ impl Store for MemoryStore {
     ) -> Result<(Vec<Change>, Option<DumpCursor>), StoreError> {
         let facts = self.facts.lock();
         dump::page(from, limit, |from, wanted| Ok(facts.find(from, wanted)))
+    }
+
+    async fn list_strays(&self, limit: usize) -> Result<Vec<String>, StoreError> {
+        let facts = self.facts.lock();
+        let is_stray = |task: &TaskId| !facts.sequences.contains_key(task);
+        let runs = facts.attempts.values().map(|attempt| attempt.key);
+        let runs = runs.filter(|key| is_stray(&key.task)).map(|key| strays::of_task("a run", key.element()));
+        let results = facts.results.keys().filter(|element| is_stray(&element.task));
+        let results = results.map(|element| strays::of_task("a result", *element));
+        let files = facts.files.iter().filter(|((task, ..), files)| is_stray(task) && !files.is_empty());
+        let files =
+            files.map(|((task, index, _), _)| strays::of_task("files", ElementId { task: *task, index: *index }));
+        let inputs = facts.input_files.iter().filter(|(id, files)| !facts.inputs.contains_key(id) && !files.is_empty());
+        let inputs = inputs.map(|(id, _)| strays::of_input(&id.to_string()));
+        Ok(runs.chain(results).chain(files).chain(inputs).take(limit).collect())
     }
 
     async fn count_ended(&self) -> Result<TaskCounts, StoreError> {

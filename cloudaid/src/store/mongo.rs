@@ -22,16 +22,19 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::store::{
-    AuditQuery, CommitError, FileCursor, FileQuery, Position, Store, StoreError, StoredFile, StoredTask, TaskCursor,
-    TaskQuery,
+    AuditQuery, CommitError, DumpCursor, FileCursor, FileQuery, Position, Store, StoreError, StoredFile, StoredTask,
+    TaskCursor, TaskQuery,
 };
 
+mod backup;
 mod check;
 mod codec;
 mod collections;
 mod connect;
 mod documents;
+mod dump;
 mod fault;
+mod hold;
 mod journal;
 mod list;
 mod load;
@@ -39,6 +42,7 @@ mod lookup;
 mod project;
 mod projector;
 mod server;
+mod strays;
 
 pub use connect::MongoConfig;
 
@@ -110,6 +114,7 @@ impl MongoStore {
         let caught_up = load::catch_up(&server, &journal).await?;
         let shown = Arc::new(Shown::new(caught_up.position));
         *shown.sequences.lock() = load::sequences(&server).await?;
+        *shown.runs.lock() = load::runs(&server).await?;
         *shown.ended.lock() = Some(load::count_ended(&server).await?);
         let (queue, waiting) = mpsc::unbounded_channel();
         let projector =
@@ -179,6 +184,9 @@ impl Store for MongoStore {
     async fn load(&self) -> Result<(Snapshot, Position), StoreError> {
         let head = self.head.lock().await;
         self.settled().await?;
+        if self.journal.head().await? != head.position {
+            return Err(StoreError::Server("another master has written to it meanwhile".to_owned()));
+        }
         Ok((load::load(&self.server).await?, Position(head.position)))
     }
 
@@ -294,6 +302,20 @@ impl Store for MongoStore {
     async fn list_audit(&self, query: AuditQuery) -> Result<(Vec<AuditEntry>, Option<u64>), StoreError> {
         self.settled().await?;
         list::list_audit(&self.server, &query).await
+    }
+
+    async fn dump_tasks(
+        &self,
+        from: DumpCursor,
+        limit: usize,
+    ) -> Result<(Vec<Change>, Option<DumpCursor>), StoreError> {
+        self.settled().await?;
+        dump::page(&self.server, from, limit).await
+    }
+
+    async fn list_strays(&self, limit: usize) -> Result<Vec<String>, StoreError> {
+        self.settled().await?;
+        strays::list(&self.server, limit).await
     }
 
     async fn count_ended(&self) -> Result<TaskCounts, StoreError> {

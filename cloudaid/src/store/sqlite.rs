@@ -21,6 +21,7 @@ use crate::store::{
     TaskCursor, TaskQuery,
 };
 
+mod backup;
 mod connection;
 mod directory;
 mod dump;
@@ -30,6 +31,7 @@ mod lookup;
 mod readers;
 mod row;
 mod schema;
+mod strays;
 mod write;
 mod writer;
 
@@ -43,7 +45,8 @@ pub struct SqliteStore {
     // In the order in which they are dropped: the last connection to close is the writer's, which can leave the file
     // without a log, and the lock is given back when nothing writes any more.
     readers: Readers,
-    writer: Writer,
+    /// None: it only answers questions.
+    writer: Option<Writer>,
     _lock: Option<DirectoryLock>,
 }
 
@@ -60,7 +63,45 @@ impl SqliteStore {
         let path = data_dir.join(connection::FILE);
         let connection = connection::prepare(&path)?;
         let writer = Writer::start(connection, &path)?;
-        Ok(Self { readers: Readers::new(path), writer, _lock: lock })
+        Ok(Self { readers: Readers::new(path), writer: Some(writer), _lock: lock })
+    }
+
+    /// Whether there is a store in `data_dir`.
+    #[must_use]
+    pub fn exists(data_dir: &Path) -> bool {
+        data_dir.join(connection::FILE).exists()
+    }
+
+    /// Opens the store in `data_dir` for questions only, though a master may be running on it. All are answered from the
+    /// state at this moment, whatever is written meanwhile.
+    pub fn open_read_only(data_dir: &Path) -> Result<Self, StoreError> {
+        Self::open_file_read_only(&data_dir.join(connection::FILE))
+    }
+
+    /// The same for a file of any name, such as a backup.
+    pub fn open_file_read_only(path: &Path) -> Result<Self, StoreError> {
+        let connection = connection::open_pinned(path)?;
+        Ok(Self { readers: Readers::pinned(path.to_owned(), connection), writer: None, _lock: None })
+    }
+
+    /// Writes all that the store in `data_dir` holds at this moment to `file`, which is there and empty. A master may be
+    /// running on it. Blocks until it is written.
+    pub fn back_up(data_dir: &Path, file: &Path) -> Result<(), StoreError> {
+        backup::write(&data_dir.join(connection::FILE), file)
+    }
+
+    /// Makes of a backup a store that takes commits, in `dir`, which is there and empty: one of an older version is
+    /// brought up to date, and the backup stays as it was.
+    pub fn open_copy(backup: &Path, dir: &Path) -> Result<Self, StoreError> {
+        let file = dir.join(connection::FILE);
+        connection::create_private(&file)?;
+        backup::write(backup, &file)?;
+        Self::start(dir, None)
+    }
+
+    /// A new store in `dir`, which belongs to nobody else.
+    pub(crate) fn open_scratch(dir: &Path) -> Result<Self, StoreError> {
+        Self::start(dir, None)
     }
 }
 
@@ -79,7 +120,8 @@ impl Store for SqliteStore {
     }
 
     async fn commit(&self, changes: Vec<Change>, expected: Position) -> Result<Position, CommitError> {
-        self.writer.commit(Batch::of(changes), expected).await
+        let writer = self.writer.as_ref().ok_or(CommitError::Fatal(StoreError::ReadOnly))?;
+        writer.commit(Batch::of(changes), expected).await
     }
 
     async fn list_tasks(&self, query: TaskQuery) -> Result<(Vec<StoredTask>, Option<TaskCursor>), StoreError> {
@@ -149,6 +191,10 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Result<(Vec<Change>, Option<DumpCursor>), StoreError> {
         self.readers.read(move |connection| dump::page(connection, from, limit)).await
+    }
+
+    async fn list_strays(&self, limit: usize) -> Result<Vec<String>, StoreError> {
+        self.readers.read(move |connection| strays::list(connection, limit)).await
     }
 
     async fn count_ended(&self) -> Result<TaskCounts, StoreError> {

@@ -4,7 +4,7 @@ use super::Check;
 use crate::config::{MongoAddress, MongoSettings, Secret, StoreSettings, parse, secret, table};
 
 impl Check<'_> {
-    pub(super) fn store(&mut self) -> Option<StoreSettings> {
+    pub(in crate::config) fn store(&mut self) -> Option<StoreSettings> {
         let is_remote = self.required(&table::STORE, "", |text| match text.trim() {
             "sqlite" => Ok(false),
             "mongodb" => Ok(true),

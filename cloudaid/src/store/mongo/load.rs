@@ -1,12 +1,12 @@
 //! Reads what has not ended, after the collections have caught up with the journal.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use cloudaid_core::record::{AttemptRecord, ClusterRecord, Snapshot};
 use mongodb::bson::{Document, doc};
 use serde::de::DeserializeOwned;
 use shared::audit::{AuditEntry, Chain};
-use shared::id::{BlobId, InputId, TaskId};
+use shared::id::{AttemptKey, BlobId, InputId, TaskId};
 use shared::task::TaskState;
 use shared::view::TaskCounts;
 
@@ -109,6 +109,13 @@ pub(super) async fn sequences(server: &Server) -> Result<HashMap<TaskId, u64>, S
     found.into_iter().map(sequence).collect()
 }
 
+/// Runs that have not ended.
+pub(super) async fn runs(server: &Server) -> Result<HashSet<AttemptKey>, StoreError> {
+    let live = doc! { "state": { "$in": documents::live_states() } };
+    let live = server.find(ASSIGNMENTS, live, doc! {}).await?;
+    live.into_iter().map(|run| documents::read_attempt(run).map(|attempt| attempt.key)).collect()
+}
+
 /// Ended elements, counted.
 pub(super) async fn count_ended(server: &Server) -> Result<TaskCounts, StoreError> {
     let mut counts = TaskCounts::default();
@@ -133,7 +140,7 @@ async fn cluster(server: &Server) -> Result<Option<ClusterRecord>, StoreError> {
     found.map(|document| from_document(CLUSTER, "_", document)).transpose()
 }
 
-async fn totals(server: &Server) -> Result<Option<Document>, StoreError> {
+pub(super) async fn totals(server: &Server) -> Result<Option<Document>, StoreError> {
     Ok(server.find_first(CLUSTER, doc! { "_id": "totals" }, doc! {}).await?)
 }
 

@@ -1,14 +1,14 @@
 //! Shows commits in the collections. Repeating that does no harm: each statement says what a document is, and none touches
 //! one that shows a later commit.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cloudaid_core::files::Leftover;
 use cloudaid_core::record::{Change, Progress, Totals};
 use futures_util::future::try_join_all;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde::Serialize;
-use shared::id::TaskId;
+use shared::id::{AttemptKey, TaskId};
 use shared::task::TaskState;
 use shared::view::TaskCounts;
 
@@ -35,30 +35,49 @@ pub(super) struct Gain {
     pub(super) recount: bool,
 }
 
+/// What has not ended, and so is there already.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Open {
+    /// Submissions, with their sequences.
+    pub(super) sequences: HashMap<TaskId, u64>,
+    /// Runs.
+    pub(super) runs: HashSet<AttemptKey>,
+}
+
 /// Projects what a merged batch comes to.
 pub(super) struct Projection<'a> {
     server: &'a Server,
     position: i64,
     statements: BTreeMap<&'static str, Vec<Document>>,
+    /// Documents that are not there yet, as far as is known.
+    fresh: BTreeMap<&'static str, Vec<Document>>,
     gain: Gain,
 }
 
 impl<'a> Projection<'a> {
     /// Of commits up to `position`.
     pub(super) fn new(server: &'a Server, position: u64) -> Self {
-        Self { server, position: position.cast_signed(), statements: BTreeMap::new(), gain: Gain::default() }
+        Self {
+            server,
+            position: position.cast_signed(),
+            statements: BTreeMap::new(),
+            fresh: BTreeMap::new(),
+            gain: Gain::default(),
+        }
     }
 
-    /// Shows the changes. `sequences` knows the submissions that have not ended.
-    pub(super) async fn show(mut self, changes: Vec<Change>, sequences: &HashMap<TaskId, u64>) -> Result<Gain, Fault> {
+    /// Shows the changes.
+    pub(super) async fn show(mut self, changes: Vec<Change>, open: &Open) -> Result<Gain, Fault> {
         let mut batch = Batch::of(changes);
         self.tasks(&mut batch).await?;
-        self.runs(&batch, sequences).await?;
+        self.runs(&batch, open).await?;
         self.files(&batch)?;
         self.people(&batch)?;
         self.workers(&batch)?;
-        let inserted = self.server.insert(AUDIT, self.audit(&batch)?);
-        let (_, ()) = futures_util::try_join!(inserted, Self::send(self.server, &mut self.statements, &mut self.gain))?;
+        let audit = self.audit(&batch)?;
+        self.fresh.insert(AUDIT, audit);
+        self.send_fresh().await?;
+        self.send().await?;
         self.forget(&batch).await?;
         if let Some(totals) = batch.totals {
             self.take_over(totals).await?;
@@ -66,36 +85,36 @@ impl<'a> Projection<'a> {
         Ok(self.gain)
     }
 
-    async fn send(
-        server: &Server,
-        statements: &mut BTreeMap<&'static str, Vec<Document>>,
-        gain: &mut Gain,
-    ) -> Result<(), Fault> {
-        let all = std::mem::take(statements);
-        let results: Vec<Option<String>> = all
-            .get(RESULTS)
-            .into_iter()
-            .flatten()
-            .map(|statement| {
-                let shown = statement.get_document("u").ok()?;
-                shown.get_str("state").ok().map(str::to_owned)
-            })
-            .collect();
-        let sent = all
-            .into_iter()
-            .map(async |(name, statements)| Ok::<_, Fault>((name, server.update(name, statements).await?)));
-        for (name, written) in try_join_all(sent).await? {
-            if name != RESULTS {
-                continue;
-            }
-            gain.recount |= written.upserted.len() < results.len();
-            for state in written.upserted.into_iter().filter_map(|index| results.get(index)?.as_deref()) {
-                if let Ok(state) = state.parse::<TaskState>() {
-                    *gain.ended.of(state) += 1;
+    /// Inserts what is new, all kinds at once. What was there all the same may be older, and is then updated.
+    async fn send_fresh(&mut self) -> Result<(), Fault> {
+        let fresh = std::mem::take(&mut self.fresh);
+        let server = self.server;
+        let sent = fresh.iter().map(|(name, documents)| server.insert(name, documents.clone()));
+        let written = try_join_all(sent).await?;
+        for ((name, documents), written) in fresh.into_iter().zip(written) {
+            for (place, document) in documents.into_iter().enumerate() {
+                let is_known = written.duplicates.contains(&place);
+                if name == RESULTS {
+                    self.gain.recount |= is_known;
+                    let state = document.get_str("state").ok().and_then(|state| state.parse::<TaskState>().ok());
+                    if let (false, Some(state)) = (is_known, state) {
+                        *self.gain.ended.of(state) += 1;
+                    }
+                }
+                // Entries of the audit log never change.
+                if is_known && name != AUDIT {
+                    self.put(name, Ok(document))?;
                 }
             }
         }
         Ok(())
+    }
+
+    async fn send(&mut self) -> Result<(), Fault> {
+        let statements = std::mem::take(&mut self.statements);
+        let server = self.server;
+        let sent = statements.into_iter().map(|(name, statements)| server.update(name, statements));
+        try_join_all(sent).await.map(drop)
     }
 
     /// New submissions are inserted in one go; of those that are there already only what has changed is written.
@@ -168,18 +187,24 @@ impl<'a> Projection<'a> {
         }
     }
 
-    async fn runs(&mut self, batch: &Batch, sequences: &HashMap<TaskId, u64>) -> Result<(), Fault> {
+    async fn runs(&mut self, batch: &Batch, open: &Open) -> Result<(), Fault> {
         let new: HashMap<TaskId, u64> = batch.tasks.iter().map(|task| (task.record.id, task.record.sequence)).collect();
+        let sequences = &open.sequences;
         let unknown = batch.attempts.iter().map(|attempt| attempt.key.task);
         let unknown: Vec<TaskId> = unknown.filter(|id| !sequences.contains_key(id) && !new.contains_key(id)).collect();
         let old = self.sequences(&unknown).await?;
         for attempt in &batch.attempts {
             let task = attempt.key.task;
             let sequence = new.get(&task).or_else(|| sequences.get(&task)).or_else(|| old.get(&task));
-            self.put(ASSIGNMENTS, documents::attempt(attempt, sequence.copied().unwrap_or_default()))?;
+            let document = documents::attempt(attempt, sequence.copied().unwrap_or_default());
+            if open.runs.contains(&attempt.key) {
+                self.put(ASSIGNMENTS, document)?;
+            } else {
+                self.insert(ASSIGNMENTS, document)?;
+            }
         }
         for result in &batch.results {
-            self.put(RESULTS, documents::result(result))?;
+            self.insert(RESULTS, documents::result(result))?;
         }
         Ok(())
     }
@@ -248,7 +273,7 @@ impl<'a> Projection<'a> {
             self.put(FILE_USAGE, document)?;
         }
         let left = batch.files_gone.iter().filter_map(cloudaid_core::files::GoneFile::leftover);
-        for leftover in left.filter(|leftover| !batch.swept.contains(leftover)) {
+        for leftover in batch.left.iter().copied().chain(left).filter(|leftover| !batch.swept.contains(leftover)) {
             self.leave(leftover);
         }
         for leftover in &batch.swept {
@@ -315,7 +340,7 @@ impl<'a> Projection<'a> {
                 self.leave(Leftover::Input(*input));
             }
         }
-        Self::send(self.server, &mut self.statements, &mut self.gain).await?;
+        self.send().await?;
         for task in &batch.gone {
             let id = task.to_string();
             let filter = doc! { "_id": &id, "position": self.not_later() };
@@ -335,7 +360,7 @@ impl<'a> Projection<'a> {
             self.server.delete(RESULTS, all),
             self.server.delete(FILE_METADATA, files),
         )?;
-        Self::send(self.server, &mut self.statements, &mut self.gain).await
+        self.send().await
     }
 
     async fn keep_totals(&self, tasks: &[Document], results: Document) -> Result<(), Fault> {
@@ -397,6 +422,14 @@ impl<'a> Projection<'a> {
                 None => self.remove(name, id.to_string()),
             }
         }
+        Ok(())
+    }
+
+    /// Makes the document, which is not there yet.
+    fn insert(&mut self, name: &'static str, document: Result<Document, StoreError>) -> Result<(), Fault> {
+        let mut document = document.map_err(Fault::Refused)?;
+        document.insert("position", self.position);
+        self.fresh.entry(name).or_default().push(document);
         Ok(())
     }
 

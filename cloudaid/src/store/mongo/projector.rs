@@ -1,21 +1,23 @@
 //! Follows the journal: shows commits in the collections as soon as they are made, those that wait together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use cloudaid_core::record::Change;
 use mongodb::bson::{DateTime, doc};
 use parking_lot::Mutex;
-use shared::id::TaskId;
+use shared::id::{AttemptKey, TaskId};
+use shared::task::AttemptState;
 use shared::view::TaskCounts;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::collections::MARKED;
 use super::fault::Fault;
+use super::hold;
 use super::journal::{Entry, Journal};
-use super::project::{Gain, Projection};
+use super::project::{Gain, Open, Projection};
 use super::server::Server;
 use crate::pause::Pauses;
 use crate::store::StoreError;
@@ -36,6 +38,8 @@ pub(super) struct Shown {
     pub(super) failure: Mutex<Option<String>>,
     /// Of submissions that have not ended.
     pub(super) sequences: Mutex<HashMap<TaskId, u64>>,
+    /// Runs that have not ended.
+    pub(super) runs: Mutex<HashSet<AttemptKey>>,
     /// Ended elements, where that is known.
     pub(super) ended: Mutex<Option<TaskCounts>>,
 }
@@ -46,6 +50,7 @@ impl Shown {
             position: watch::channel(position).0,
             failure: Mutex::default(),
             sequences: Mutex::default(),
+            runs: Mutex::default(),
             ended: Mutex::default(),
         }
     }
@@ -60,6 +65,20 @@ impl Shown {
             (Ok(Err(_)), None) => Err(StoreError::Closed),
             (Err(_), None) => Err(StoreError::Unreachable("what was written cannot be read yet".to_owned())),
         }
+    }
+
+    /// What of it these changes are about.
+    fn open(&self, changes: &[Change]) -> Open {
+        let (sequences, runs) = (self.sequences.lock(), self.runs.lock());
+        let mut open = Open::default();
+        for change in changes {
+            if let Change::Attempt(attempt) = change {
+                let (task, key) = (attempt.key.task, attempt.key);
+                open.sequences.extend(sequences.get(&task).map(|sequence| (task, *sequence)));
+                open.runs.extend(runs.get(&key));
+            }
+        }
+        open
     }
 
     fn gain(&self, gain: &Gain) {
@@ -94,13 +113,18 @@ impl Projector {
                 return;
             }
             self.shown.position.send_replace(position);
-            if position >= trimmed + TRIM_EVERY && self.journal.trim(position).await.is_ok() {
+            if position >= trimmed + TRIM_EVERY && self.trim(position).await.is_ok() {
                 trimmed = position;
             }
             if tidied.is_none_or(|at| at.elapsed() > MARK_FOR) && tidy(&self.server).await.is_ok() {
                 tidied = Some(Instant::now());
             }
         }
+    }
+
+    /// The position was known before holds are looked for: one that is made later begins behind it.
+    async fn trim(&self, position: u64) -> Result<(), Fault> {
+        if hold::any(&self.server).await? { Ok(()) } else { self.journal.trim(position).await }
     }
 
     /// The commits that wait.
@@ -118,9 +142,15 @@ impl Projector {
     async fn show(&self, position: u64, changes: Arc<Vec<Change>>) -> Result<(), StoreError> {
         let gain = show(&self.server, &self.shown, position, &changes).await?;
         self.shown.gain(&gain);
-        let mut sequences = self.shown.sequences.lock();
+        let (mut sequences, mut runs) = (self.shown.sequences.lock(), self.shown.runs.lock());
         for change in changes.iter() {
             match change {
+                Change::Attempt(attempt) if attempt.state == AttemptState::Ended => {
+                    runs.remove(&attempt.key);
+                }
+                Change::Attempt(attempt) => {
+                    runs.insert(attempt.key);
+                }
                 Change::Progress(id, progress) if progress.state().is_final() => {
                     sequences.remove(id);
                 }
@@ -143,8 +173,8 @@ pub(super) async fn show(
 ) -> Result<Gain, StoreError> {
     let mut pauses = Pauses::default();
     loop {
-        let sequences = shown.sequences.lock().clone();
-        match Projection::new(server, position).show(changes.to_vec(), &sequences).await {
+        let open = shown.open(changes);
+        match Projection::new(server, position).show(changes.to_vec(), &open).await {
             Ok(gain) => return Ok(gain),
             Err(fault) if fault.is_passing() => {
                 let pause = pauses.next().min(Duration::from_secs(1));

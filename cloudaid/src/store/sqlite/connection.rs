@@ -42,6 +42,25 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// A connection for questions that all see one state: that of this moment.
+pub(super) fn open_pinned(path: &Path) -> Result<Connection, StoreError> {
+    if !path.is_file() {
+        return Err(StoreError::Missing { path: path.display().to_string() });
+    }
+    inspect(path)?;
+    let open = || -> Result<Connection, StoreError> {
+        let connection = open_reader(path)?;
+        connection.execute_batch("BEGIN")?;
+        let (found, known) = (schema::check(&connection, schema::MIGRATIONS.len())?, schema::MIGRATIONS.len());
+        if found < known {
+            let number = |version| u32::try_from(version).unwrap_or(u32::MAX);
+            return Err(StoreError::TooOld { found: number(found), known: number(known) });
+        }
+        Ok(connection)
+    };
+    open().map_err(|error| clarify(path, error))
+}
+
 /// Says which file is damaged and what to do, where SQLite only says that one is.
 pub(super) fn clarify(path: &Path, error: StoreError) -> StoreError {
     let code = match &error {
@@ -70,7 +89,7 @@ fn inspect(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Makes the file, or keeps others out of it. SQLite gives its mode to the files beside it.
-fn create_private(path: &Path) -> Result<(), StoreError> {
+pub(super) fn create_private(path: &Path) -> Result<(), StoreError> {
     let mut options = OpenOptions::new();
     let file = options.write(true).create(true).truncate(false).mode(0o600).open(path).map_err(io_error(path))?;
     file.set_permissions(Permissions::from_mode(0o600)).map_err(io_error(path))

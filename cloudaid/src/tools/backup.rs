@@ -1,0 +1,95 @@
+//! `cloudaid store backup`
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::bars::Bars;
+use super::open::{Kind, Places, blocking};
+use super::{ToolError, report};
+use crate::store::sqlite::SqliteStore;
+use crate::store::summary::{Summary, summarize};
+
+/// A backup that was made.
+#[derive(Debug, Serialize)]
+pub struct BackedUp {
+    /// Of which store.
+    pub store: String,
+    /// The file.
+    pub file: PathBuf,
+    /// What is in it.
+    #[serde(flatten)]
+    pub summary: Summary,
+}
+
+impl BackedUp {
+    /// For people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!("✓ {} is backed up to {}\n{}", self.store, self.file.display(), report::summary(&self.summary))
+    }
+}
+
+/// Writes one state of a store to `file`, whichever kind it is. A master may be running.
+///
+/// # Errors
+/// The file is there already or cannot be written, or the store cannot be read.
+pub async fn run(places: &Places, kind: Kind, file: &Path) -> Result<BackedUp, ToolError> {
+    let file = std::path::absolute(file).map_err(|source| ToolError::io(file, source))?;
+    if file.exists() {
+        return Err(ToolError::Exists { path: file.display().to_string() });
+    }
+    let directory = file.parent().unwrap_or(&file).to_owned();
+    // In the same directory, so that its last step is to get its name: what has the name is whole.
+    let scratch = tempfile::Builder::new().prefix(".cloudai-backup-").tempdir_in(&directory);
+    let scratch = scratch.map_err(|source| ToolError::io(&directory, source))?;
+    let mut bars = Bars::new();
+    let written: PathBuf = match kind {
+        Kind::Sqlite => {
+            bars.wait("Copying the file");
+            let (data_dir, written) = (places.data_dir.clone(), scratch.path().join("backup.db"));
+            create_private(&written)?;
+            let to = written.clone();
+            blocking(move || SqliteStore::back_up(&data_dir, &to)).await?;
+            written
+        }
+        Kind::Mongodb => {
+            let source = places.open_mongodb().await?;
+            let dir = scratch.path().to_owned();
+            let target = blocking(move || SqliteStore::open_scratch(&dir)).await?;
+            source.back_up_to(&target, &mut |progress| bars.copied(progress)).await?;
+            // A single file, without a log beside it.
+            let (dir, written) = (scratch.path().to_owned(), scratch.path().join("backup.db"));
+            create_private(&written)?;
+            let to = written.clone();
+            drop(target);
+            blocking(move || SqliteStore::back_up(&dir, &to)).await?;
+            written
+        }
+    };
+    let from = written.clone();
+    let opened = blocking(move || SqliteStore::open_file_read_only(&from)).await?;
+    let summary = summarize(&opened, &mut |place| bars.at("Reading the backup", place)).await?;
+    drop(opened);
+    keep(&written, &file, &directory)?;
+    bars.finish();
+    Ok(BackedUp { store: places.name(kind).await?, file, summary })
+}
+
+fn create_private(path: &Path) -> Result<(), ToolError> {
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    file.map(drop).map_err(|source| ToolError::io(path, source))
+}
+
+/// Gives what was written its name, if nobody else has it.
+fn keep(written: &Path, file: &Path, directory: &Path) -> Result<(), ToolError> {
+    let named = File::open(written).and_then(|file| file.sync_all());
+    let named = named.and_then(|()| std::fs::hard_link(written, file));
+    let named = named.and_then(|()| File::open(directory)?.sync_all());
+    named.map_err(|source| match source.kind() {
+        std::io::ErrorKind::AlreadyExists => ToolError::Exists { path: file.display().to_string() },
+        _ => ToolError::io(file, source),
+    })
+}

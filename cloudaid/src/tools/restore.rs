@@ -1,0 +1,62 @@
+//! `cloudaid store restore`
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::bars::Bars;
+use super::open::{Kind, Places, blocking};
+use super::{ToolError, report};
+use crate::store::StoreError;
+use crate::store::sqlite::SqliteStore;
+use crate::store::summary::Summary;
+use crate::store::transfer::{self, RESTORED_EPOCHS};
+
+/// A backup that was brought back.
+#[derive(Debug, Serialize)]
+pub struct Restored {
+    /// The backup.
+    pub file: PathBuf,
+    /// Where it is now.
+    pub store: String,
+    /// By how much the epoch was raised.
+    pub epochs: u32,
+    /// What it holds.
+    #[serde(flatten)]
+    pub summary: Summary,
+}
+
+impl Restored {
+    /// For people.
+    #[must_use]
+    pub fn text(&self) -> String {
+        format!(
+            "✓ {} is restored to {}\n{}Its epoch is raised by {}: what came after the backup is fenced off\n",
+            self.file.display(),
+            self.store,
+            report::summary(&self.summary),
+            self.epochs
+        )
+    }
+}
+
+/// Brings a backup back into a store that is empty, and raises the epoch. Run again after whatever ended it, it goes on.
+///
+/// # Errors
+/// The file is no backup, or the store is not empty or cannot be written.
+pub async fn run(places: &Places, kind: Kind, file: &Path) -> Result<Restored, ToolError> {
+    if !file.is_file() {
+        return Err(StoreError::Missing { path: file.display().to_string() }.into());
+    }
+    let target = places.open(kind, false).await?;
+    transfer::check_target(&target.load().await?.0)?;
+    let scratch = tempfile::Builder::new().prefix(".cloudai-restore-").tempdir();
+    let scratch = scratch.map_err(|source| ToolError::io(&std::env::temp_dir(), source))?;
+    let mut bars = Bars::new();
+    bars.wait("Opening the backup");
+    let (from, dir) = (file.to_owned(), scratch.path().to_owned());
+    let backup = blocking(move || SqliteStore::open_copy(&from, &dir)).await?;
+    let summary = transfer::restore(&backup, &*target, &mut |progress| bars.copied(progress)).await?;
+    bars.finish();
+    Ok(Restored { file: file.to_owned(), store: places.name(kind).await?, epochs: RESTORED_EPOCHS, summary })
+}
