@@ -59,6 +59,8 @@ const SHOWN_LIMIT: Duration = Duration::from_secs(2);
 /// second, whatever the server does.
 const KEYS_LIMIT: Duration = Duration::from_millis(250);
 const CHECK_LIMIT: Duration = Duration::from_millis(250);
+/// How often its limit is doubled for those that come after it.
+const SLOW_CHECKS: u32 = 6;
 /// Keys that are remembered as free.
 const ABSENT: usize = 100_000;
 /// How soon a server that is well answers.
@@ -85,6 +87,8 @@ struct Head {
     epoch: u32,
     /// The highest sequence of a submission.
     last_sequence: u64,
+    /// Checks before a commit that took too long, less those that did not.
+    slow_checks: u32,
     /// Keys of submissions that may not be shown yet, with their position.
     recent: HashMap<String, (TaskId, u64)>,
     queue: mpsc::UnboundedSender<Entry>,
@@ -124,6 +128,7 @@ impl MongoStore {
             position: caught_up.position,
             epoch: caught_up.epoch,
             last_sequence: caught_up.last_sequence,
+            slow_checks: 0,
             recent: HashMap::new(),
             queue,
         };
@@ -201,7 +206,17 @@ impl Store for MongoStore {
         }
         let absent = self.take_absent(&changes);
         let check = check::check(&self.server, &self.shown, &head, &changes, &absent);
-        timeout(CHECK_LIMIT, check).await.map_err(|_| CommitError::Unavailable(no_answer()))??;
+        // Whoever tries again has nobody waiting any more, and gets as long as it takes.
+        match timeout(CHECK_LIMIT * (1 << head.slow_checks), check).await {
+            Ok(checked) => {
+                checked?;
+                head.slow_checks = head.slow_checks.saturating_sub(1);
+            }
+            Err(_) => {
+                head.slow_checks = (head.slow_checks + 1).min(SLOW_CHECKS);
+                return Err(CommitError::Unavailable(no_answer()));
+            }
+        }
         let entry = Entry { position: head.position + 1, changes: Arc::new(changes) };
         let epoch = entry.changes.iter().rev().find_map(|change| match change {
             Change::Cluster(record) => Some(record.epoch.0),

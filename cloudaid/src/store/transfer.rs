@@ -3,12 +3,19 @@
 //! The cluster's own facts come last and in a commit of their own, so a store that has anything but them is a copy that
 //! was not finished: no master starts on it, and the next copy goes on where it ended.
 
+use std::time::Duration;
+
 use cloudaid_core::record::{Change, ClusterRecord, Snapshot};
 use shared::id::Epoch;
+use tokio::time::Instant;
 
 use crate::store::summary::{Summary, summarize};
 use crate::store::walk::{Place, Walk};
 use crate::store::{CommitError, DumpCursor, Position, Store, StoreError};
+
+/// How long a store that does not answer is waited for, and how often it is tried.
+const PATIENCE: Duration = Duration::from_secs(120);
+const RETRY: Duration = Duration::from_millis(200);
 
 /// How far a copy is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +122,7 @@ async fn copy_as(
     let tasks = DumpCursor { sequence: to.last_sequence, index: 0 };
     let walk = Walk::from(source, from, to.audit.sequence, tasks);
     let position = write(walk, target, position, progress).await?;
+    settle(target).await?;
 
     let expected = summarize(source, &mut |place| progress(Progress::ReadingSource(place))).await?;
     let found = summarize(target, &mut |place| progress(Progress::ReadingTarget(place))).await?;
@@ -124,7 +132,7 @@ async fn copy_as(
     if source.load().await?.1 != before {
         return Err(CopyError::Changed);
     }
-    target.commit(vec![Change::Cluster(cluster)], position).await?;
+    commit(target, vec![Change::Cluster(cluster)], position).await?;
     match target.load().await?.0.cluster {
         Some(found) if found == cluster => Ok(expected),
         _ => Err(CopyError::Differs { what: " in the cluster's own facts".to_owned() }),
@@ -139,10 +147,38 @@ async fn write(
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Position, CopyError> {
     while let Some((changes, place)) = walk.next().await? {
-        position = target.commit(changes, position).await?;
+        position = commit(target, changes, position).await?;
         progress(Progress::Copying(place));
     }
     Ok(position)
+}
+
+/// Waits until what was written can be read.
+async fn settle(target: &dyn Store) -> Result<(), StoreError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match target.load().await {
+            Err(StoreError::Unreachable(_)) if Instant::now() < deadline => tokio::time::sleep(RETRY).await,
+            outcome => return outcome.map(drop),
+        }
+    }
+}
+
+/// A commit that waits where a master would refuse its callers: a server may be slow, or be away for a while.
+pub(super) async fn commit(
+    target: &dyn Store,
+    changes: Vec<Change>,
+    position: Position,
+) -> Result<Position, CommitError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match target.commit(changes.clone(), position).await {
+            Err(CommitError::Unavailable(_) | CommitError::Unknown(_)) if Instant::now() < deadline => {
+                tokio::time::sleep(RETRY).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 fn differences(expected: &Summary, found: &Summary) -> String {

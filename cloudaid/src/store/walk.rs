@@ -12,7 +12,7 @@ use shared::id::InputId;
 use crate::store::{AuditPage, AuditQuery, DumpCursor, Store, StoreError};
 
 /// Rows of a page, about: enough that each is cheap, and few enough that a commit of it is quick.
-pub const PAGE: usize = 1000;
+pub const PAGE: usize = 4000;
 
 /// What a walk comes by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,11 +7,11 @@ use cloudaid_core::record::{Change, TaskRecord};
 use mongodb::bson::doc;
 use shared::id::TaskId;
 
+use super::Head;
 use super::collections::TASKS;
 use super::documents;
 use super::projector::Shown;
-use super::server::{Server, number};
-use super::{CHECK_LIMIT, Head};
+use super::server::{READ_LIMIT, Server, number};
 use crate::store::{CommitError, StoreError};
 
 /// `absent`: keys that no submission has.
@@ -58,7 +58,7 @@ pub(super) async fn check(
     if asked.is_empty() && keys.is_empty() {
         return Ok(());
     }
-    shown.wait_for(head.position, CHECK_LIMIT).await.map_err(CommitError::Unavailable)?;
+    shown.wait_for(head.position, READ_LIMIT).await.map_err(CommitError::Unavailable)?;
     asked.sort_unstable();
     asked.dedup();
     check_stored(server, &asked, &new, &keys).await

@@ -148,14 +148,23 @@ fn indexes() -> [(&'static str, Vec<Document>); 18] {
                 index("by_element", doc! { "task": 1, "index": 1, "attempt": 1 }),
                 index("by_state", doc! { "state": 1 }),
                 index("by_worker", doc! { "worker": 1, "sequence": -1 }),
+                index("by_sequence", doc! { "sequence": 1, "index": 1, "attempt": 1 }),
             ],
         ),
-        (RESULTS, vec![index("by_element", doc! { "task": 1, "index": 1 }), index("by_state", doc! { "state": 1 })]),
+        (
+            RESULTS,
+            vec![
+                index("by_element", doc! { "task": 1, "index": 1 }),
+                index("by_state", doc! { "state": 1 }),
+                index("by_sequence", doc! { "sequence": 1, "index": 1 }),
+            ],
+        ),
         (
             FILE_METADATA,
             vec![
                 index("by_element", doc! { "task": 1, "index": 1, "attempt": 1 }),
                 index("missing", doc! { "missing": 1 }),
+                index("by_sequence", doc! { "sequence": 1, "index": 1, "attempt": 1 }),
             ],
         ),
         (CLUSTER, Vec::new()),

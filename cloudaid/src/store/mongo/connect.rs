@@ -131,8 +131,9 @@ pub(super) async fn connect(config: &MongoConfig) -> Result<Connected, StoreErro
     }));
     let client = Client::with_options(options).map_err(|error| StoreError::Server(error.kind.to_string()))?;
     let server = Server::new(client.database(&config.database));
-    check_version(&server.command(CONNECT, doc! { "buildInfo": 1 }).await?)?;
-    Ok(Connected { server, trips })
+    let build = server.command(CONNECT, doc! { "buildInfo": 1 }).await?;
+    check_version(&build)?;
+    Ok(Connected { server: server.of(&build), trips })
 }
 
 fn check_version(build: &Document) -> Result<(), StoreError> {

@@ -89,11 +89,12 @@ fn attempt_state(state: AttemptState) -> String {
 }
 
 /// The end of an element.
-pub(super) fn result(record: &ResultRecord) -> Result<Document, StoreError> {
+pub(super) fn result(record: &ResultRecord, sequence: u64) -> Result<Document, StoreError> {
     let mut document = to_document(record, "")?;
     lift(&mut document, "element");
     document.insert("_id", record.element.to_string());
     document.insert("state", record.verdict.state().as_str());
+    document.insert("sequence", sequence.cast_signed());
     Ok(document)
 }
 
@@ -104,13 +105,14 @@ pub(super) fn read_result(mut document: Document) -> Result<ResultRecord, StoreE
 }
 
 /// An output file of a run.
-pub(super) fn file(element: ElementId, attempt: u32, file: &FileRecord) -> Result<Document, StoreError> {
+pub(super) fn file(element: ElementId, attempt: u32, file: &FileRecord, sequence: u64) -> Result<Document, StoreError> {
     let mut document = to_document(file, "")?;
     document.extend(doc! {
         "_id": file_id(element, attempt, &file.path),
         "task": element.task.to_string(),
         "index": i64::from(element.index),
         "attempt": i64::from(attempt),
+        "sequence": sequence.cast_signed(),
     });
     Ok(document)
 }

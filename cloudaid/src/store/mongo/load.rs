@@ -24,6 +24,8 @@ use crate::store::StoreError;
 
 /// Commits that are read at a time.
 const ENTRIES: usize = 64;
+/// Changes of several commits that are shown together.
+const TOGETHER: usize = 200;
 
 /// Where commits go on.
 #[derive(Debug)]
@@ -41,12 +43,16 @@ pub(super) async fn catch_up(server: &Server, journal: &Journal) -> Result<Caugh
     loop {
         let entries = journal.read(next, ENTRIES).await?;
         let Some(last) = entries.last() else { break };
+        next = last.position + 1;
         let mut changes = Vec::new();
-        for entry in &entries {
+        for entry in entries {
+            // Small ones together, to save messages. A large one alone: all of it that is shown already has its position.
+            if changes.len() + entry.changes.len() > TOGETHER && !changes.is_empty() {
+                projector::show(server, &shown, position, &std::mem::take(&mut changes)).await?;
+            }
             position = entry.position;
             changes.extend(entry.changes.iter().cloned());
         }
-        next = last.position + 1;
         projector::show(server, &shown, position, &changes).await?;
     }
     let cluster = cluster(server).await?;

@@ -1,14 +1,14 @@
 //! Shows commits in the collections. Repeating that does no harm: each statement says what a document is, and none touches
 //! one that shows a later commit.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use cloudaid_core::files::Leftover;
 use cloudaid_core::record::{Change, Progress, Totals};
 use futures_util::future::try_join_all;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use serde::Serialize;
-use shared::id::{AttemptKey, TaskId};
+use shared::id::{AttemptKey, ElementId, TaskId};
 use shared::task::TaskState;
 use shared::view::TaskCounts;
 
@@ -70,8 +70,10 @@ impl<'a> Projection<'a> {
     pub(super) async fn show(mut self, changes: Vec<Change>, open: &Open) -> Result<Gain, Fault> {
         let mut batch = Batch::of(changes);
         self.tasks(&mut batch).await?;
-        self.runs(&batch, open).await?;
-        self.files(&batch)?;
+        let sequences = self.sequences(&batch, open).await?;
+        self.runs(&batch, open, &sequences)?;
+        let known = self.known_files(&batch).await?;
+        self.files(&batch, &sequences, &known)?;
         self.people(&batch)?;
         self.workers(&batch)?;
         let audit = self.audit(&batch)?;
@@ -92,22 +94,52 @@ impl<'a> Projection<'a> {
         let sent = fresh.iter().map(|(name, documents)| server.insert(name, documents.clone()));
         let written = try_join_all(sent).await?;
         for ((name, documents), written) in fresh.into_iter().zip(written) {
+            let known: BTreeSet<usize> = written.duplicates.into_iter().collect();
+            let (mut known_documents, mut ended) = (Vec::new(), TaskCounts::default());
             for (place, document) in documents.into_iter().enumerate() {
-                let is_known = written.duplicates.contains(&place);
-                if name == RESULTS {
-                    self.gain.recount |= is_known;
-                    let state = document.get_str("state").ok().and_then(|state| state.parse::<TaskState>().ok());
-                    if let (false, Some(state)) = (is_known, state) {
-                        *self.gain.ended.of(state) += 1;
-                    }
+                if known.contains(&place) {
+                    known_documents.push(document);
+                } else if name == RESULTS
+                    && let Some(state) = document.get_str("state").ok().and_then(|state| state.parse().ok())
+                {
+                    *ended.of(state) += 1;
                 }
-                // Entries of the audit log never change.
-                if is_known && name != AUDIT {
-                    self.put(name, Ok(document))?;
+            }
+            if name == RESULTS {
+                self.gain.recount |= !known_documents.is_empty();
+                self.gain.ended = ended;
+            }
+            // Entries of the audit log never change.
+            if name != AUDIT {
+                self.replace_older(name, known_documents).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Of documents that are there already, those that show an earlier commit.
+    async fn replace_older(&mut self, name: &'static str, documents: Vec<Document>) -> Result<(), Fault> {
+        if documents.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<&str> = documents.iter().filter_map(|document| document.get_str("_id").ok()).collect();
+        let older = self.older(name, &ids).await?;
+        for document in documents {
+            if document.get_str("_id").is_ok_and(|id| older.contains(id)) {
+                match name {
+                    ASSIGNMENTS => self.set(name, Ok(document))?,
+                    _ => self.put(name, Ok(document))?,
                 }
             }
         }
         Ok(())
+    }
+
+    /// Which of these documents show an earlier commit.
+    async fn older(&self, name: &str, ids: &[&str]) -> Result<HashSet<String>, Fault> {
+        let filter = doc! { "_id": { "$in": ids }, "position": { "$lt": self.position } };
+        let found = self.server.find_fields(name, filter, doc! { "_id": 1 }, doc! {}, 0).await?;
+        Ok(found.iter().filter_map(|found| found.get_str("_id").ok().map(str::to_owned)).collect())
     }
 
     async fn send(&mut self) -> Result<(), Fault> {
@@ -146,8 +178,10 @@ impl<'a> Projection<'a> {
         if !written.duplicates.is_empty() {
             let known: Vec<&NewTask> = written.duplicates.iter().filter_map(|index| batch.tasks.get(*index)).collect();
             self.check_known(&known).await?;
+            let ids: Vec<String> = known.iter().map(|task| task.record.id.to_string()).collect();
+            let older = self.older(TASKS, &ids.iter().map(String::as_str).collect::<Vec<_>>()).await?;
             for NewTask { record, progress } in &known {
-                if let Some(progress) = progress {
+                if let Some(progress) = progress.as_ref().filter(|_| older.contains(&record.id.to_string())) {
                     changed
                         .entry(record.id)
                         .or_default()
@@ -165,7 +199,7 @@ impl<'a> Projection<'a> {
         for (id, mut fields) in changed {
             fields.insert("position", self.position);
             let filter = doc! { "_id": id.to_string(), "position": self.not_later(), "gone": { "$exists": false } };
-            self.add(TASKS, doc! { "q": filter, "u": { "$set": fields } });
+            self.add(TASKS, doc! { "q": filter, "u": { "$set": fields }, "multi": true });
         }
         Ok(())
     }
@@ -187,66 +221,90 @@ impl<'a> Projection<'a> {
         }
     }
 
-    async fn runs(&mut self, batch: &Batch, open: &Open) -> Result<(), Fault> {
-        let new: HashMap<TaskId, u64> = batch.tasks.iter().map(|task| (task.record.id, task.record.sequence)).collect();
-        let sequences = &open.sequences;
-        let unknown = batch.attempts.iter().map(|attempt| attempt.key.task);
-        let unknown: Vec<TaskId> = unknown.filter(|id| !sequences.contains_key(id) && !new.contains_key(id)).collect();
-        let old = self.sequences(&unknown).await?;
+    fn runs(&mut self, batch: &Batch, open: &Open, sequences: &HashMap<TaskId, u64>) -> Result<(), Fault> {
+        let sequence = |task: TaskId| sequences.get(&task).copied().unwrap_or_default();
         for attempt in &batch.attempts {
-            let task = attempt.key.task;
-            let sequence = new.get(&task).or_else(|| sequences.get(&task)).or_else(|| old.get(&task));
-            let document = documents::attempt(attempt, sequence.copied().unwrap_or_default());
+            let document = documents::attempt(attempt, sequence(attempt.key.task));
             if open.runs.contains(&attempt.key) {
-                self.put(ASSIGNMENTS, document)?;
+                self.set(ASSIGNMENTS, document)?;
             } else {
                 self.insert(ASSIGNMENTS, document)?;
             }
         }
         for result in &batch.results {
-            self.insert(RESULTS, documents::result(result))?;
+            self.insert(RESULTS, documents::result(result, sequence(result.element.task)))?;
         }
         Ok(())
     }
 
-    async fn sequences(&self, tasks: &[TaskId]) -> Result<HashMap<TaskId, u64>, Fault> {
-        if tasks.is_empty() {
-            return Ok(HashMap::new());
+    /// Of the submissions of which there are runs, results or files.
+    async fn sequences(&self, batch: &Batch, open: &Open) -> Result<HashMap<TaskId, u64>, Fault> {
+        let mut known = open.sequences.clone();
+        known.extend(batch.tasks.iter().map(|task| (task.record.id, task.record.sequence)));
+        let runs = batch.attempts.iter().map(|attempt| attempt.key.task);
+        let results = batch.results.iter().map(|result| result.element.task);
+        let all = runs.chain(results).chain(batch.files.iter().map(|(key, _)| key.task));
+        let unknown: BTreeSet<TaskId> = all.filter(|id| !known.contains_key(id)).collect();
+        if unknown.is_empty() {
+            return Ok(known);
         }
-        let filter = doc! { "_id": documents::ids(tasks) };
+        let filter = doc! { "_id": documents::ids(unknown) };
         let found = self.server.find_fields(TASKS, filter, doc! { "sequence": 1 }, doc! {}, 0).await?;
         let sequence = |found: Document| {
             let id = found.get_str("_id").ok()?.parse().ok()?;
             Some((id, found.get("sequence").and_then(number)?.cast_unsigned()))
         };
-        Ok(found.into_iter().filter_map(sequence).collect())
+        known.extend(found.into_iter().filter_map(sequence));
+        Ok(known)
     }
 
-    fn files(&mut self, batch: &Batch) -> Result<(), Fault> {
+    /// Files of the runs that have some now.
+    async fn known_files(&self, batch: &Batch) -> Result<HashMap<(ElementId, u32), Vec<String>>, Fault> {
+        let mut known: HashMap<(ElementId, u32), Vec<String>> = HashMap::new();
+        if batch.files.is_empty() {
+            return Ok(known);
+        }
+        let tasks: BTreeSet<TaskId> = batch.files.iter().map(|(key, _)| key.task).collect();
+        let fields = doc! { "task": 1, "index": 1, "attempt": 1 };
+        let found = self.server.find_fields(FILE_METADATA, doc! { "task": documents::ids(tasks) }, fields, doc! {}, 0);
+        for found in found.await? {
+            let task = found.get_str("task").ok().and_then(|id| id.parse().ok());
+            let number = |name: &str| found.get(name).and_then(number).and_then(|number| u32::try_from(number).ok());
+            let (Some(task), Some(index), Some(attempt)) = (task, number("index"), number("attempt")) else { continue };
+            if let Ok(id) = found.get_str("_id") {
+                known.entry((ElementId { task, index }, attempt)).or_default().push(id.to_owned());
+            }
+        }
+        Ok(known)
+    }
+
+    fn files(
+        &mut self,
+        batch: &Batch,
+        sequences: &HashMap<TaskId, u64>,
+        known: &HashMap<(ElementId, u32), Vec<String>>,
+    ) -> Result<(), Fault> {
         let gone = |id: &str, blob: Option<shared::id::BlobId>| {
             let mut gone = batch.files_gone.iter();
             gone.any(|gone| gone.blob == blob && documents::file_id(gone.element, gone.attempt, &gone.path) == id)
         };
         for (key, files) in &batch.files {
-            let mut kept = Vec::with_capacity(files.len());
+            let sequence = sequences.get(&key.task).copied().unwrap_or_default();
+            let mut kept = HashSet::new();
             for file in files.iter() {
                 let id = documents::file_id(key.element(), key.attempt, &file.path);
                 if !batch.files_gone.is_empty() && gone(&id, file.blob) {
                     continue;
                 }
-                self.put(FILE_METADATA, documents::file(key.element(), key.attempt, file))?;
-                kept.push(id);
+                self.insert(FILE_METADATA, documents::file(key.element(), key.attempt, file, sequence))?;
+                kept.insert(id);
             }
             // Others that were known of the run.
-            let filter = doc! {
-                "task": key.task.to_string(),
-                "index": i64::from(key.index),
-                "attempt": i64::from(key.attempt),
-                "_id": { "$nin": kept },
-                "position": self.not_later(),
-            };
-            let mark = self.mark();
-            self.add(FILE_METADATA, doc! { "q": filter, "u": { "$set": mark, "$unset": shown() }, "multi": true });
+            for other in known.get(&(key.element(), key.attempt)).into_iter().flatten() {
+                if !kept.contains(other) {
+                    self.remove(FILE_METADATA, other.clone());
+                }
+            }
         }
         for gone in &batch.files_gone {
             let id = documents::file_id(gone.element, gone.attempt, &gone.path);
@@ -433,6 +491,15 @@ impl<'a> Projection<'a> {
         Ok(())
     }
 
+    /// Changes the document, which never loses a field.
+    fn set(&mut self, name: &'static str, document: Result<Document, StoreError>) -> Result<(), Fault> {
+        let mut document = document.map_err(Fault::Refused)?;
+        document.insert("position", self.position);
+        let filter = doc! { "_id": document.remove("_id"), "position": self.not_later() };
+        self.add(name, doc! { "q": filter, "u": { "$set": document }, "upsert": true, "multi": true });
+        Ok(())
+    }
+
     /// Makes the document what it is.
     fn put(&mut self, name: &'static str, document: Result<Document, StoreError>) -> Result<(), Fault> {
         let mut document = document.map_err(Fault::Refused)?;
@@ -462,7 +529,12 @@ impl<'a> Projection<'a> {
     }
 }
 
-/// The fields by which a file is found.
-fn shown() -> Document {
-    doc! { "task": "", "index": "", "attempt": "", "path": "", "input": "", "missing": "" }
+/// The submission of which a change makes a part.
+pub(super) fn part_of(change: &Change) -> Option<TaskId> {
+    match change {
+        Change::Attempt(attempt) => Some(attempt.key.task),
+        Change::Result(result) => Some(result.element.task),
+        Change::Files(key, _) => Some(key.task),
+        _ => None,
+    }
 }

@@ -24,8 +24,9 @@ use crate::store::StoreError;
 
 /// The most changes that are shown together.
 const CHANGES: usize = 20_000;
-/// Commits after which the journal is trimmed.
+/// Commits, and changes, after which the journal is trimmed: what is left is shown again at the next start.
 const TRIM_EVERY: u64 = 64;
+const TRIM_CHANGES: usize = 4000;
 /// How long marks of deleted documents stay. A projection that is later than this does not come.
 const MARK_FOR: Duration = Duration::from_secs(3600);
 
@@ -73,9 +74,10 @@ impl Shown {
         let mut open = Open::default();
         for change in changes {
             if let Change::Attempt(attempt) = change {
-                let (task, key) = (attempt.key.task, attempt.key);
+                open.runs.extend(runs.get(&attempt.key));
+            }
+            if let Some(task) = super::project::part_of(change) {
                 open.sequences.extend(sequences.get(&task).map(|sequence| (task, *sequence)));
-                open.runs.extend(runs.get(&key));
             }
         }
         open
@@ -103,8 +105,9 @@ pub(super) struct Projector {
 
 impl Projector {
     pub(super) async fn run(mut self) {
-        let (mut trimmed, mut tidied) = (*self.shown.position.borrow(), None::<Instant>);
+        let (mut trimmed, mut shown, mut tidied) = (*self.shown.position.borrow(), 0, None::<Instant>);
         while let Some((position, changes)) = self.next().await {
+            let count = changes.len();
             if let Err(error) = self.show(position, changes).await {
                 tracing::error!("The collections do not follow the journal any more: {error}");
                 *self.shown.failure.lock() = Some(error.to_string());
@@ -113,8 +116,9 @@ impl Projector {
                 return;
             }
             self.shown.position.send_replace(position);
-            if position >= trimmed + TRIM_EVERY && self.trim(position).await.is_ok() {
-                trimmed = position;
+            shown += count;
+            if (position >= trimmed + TRIM_EVERY || shown >= TRIM_CHANGES) && self.trim(position).await.is_ok() {
+                (trimmed, shown) = (position, 0);
             }
             if tidied.is_none_or(|at| at.elapsed() > MARK_FOR) && tidy(&self.server).await.is_ok() {
                 tidied = Some(Instant::now());

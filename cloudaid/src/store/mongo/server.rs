@@ -1,11 +1,13 @@
 //! Commands to the server, each with a limit, and their answers.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::{Collection, Database};
+use tokio::sync::Semaphore;
 
 use super::fault::{self, Fault, call};
 use crate::store::StoreError;
@@ -22,10 +24,16 @@ const NO_COLLECTION: &str = "(code 26)";
 /// Two documents with one key.
 const DUPLICATE: i32 = 11000;
 
+/// The most updates of single documents in a command to a server that keeps a cursor open for each of them until the command
+/// is done, out of a hundred for all clients together: with more it waits for itself (FerretDB 1.x on SQLite).
+const SINGLES: usize = 50;
+
 /// The database. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Server {
     database: Database,
+    /// To a server that keeps cursors, one at a time.
+    cursors: Option<Arc<Semaphore>>,
 }
 
 /// What became of the statements of a command.
@@ -39,7 +47,13 @@ pub(super) struct Written {
 
 impl Server {
     pub(super) fn new(database: Database) -> Self {
-        Self { database }
+        Self { database, cursors: None }
+    }
+
+    /// The same server, of which is known what it is.
+    pub(super) fn of(self, build: &Document) -> Self {
+        let keeps_cursors = build.contains_key("ferretdb") || build.contains_key("ferretdbVersion");
+        Self { cursors: keeps_cursors.then(|| Arc::new(Semaphore::new(1))), ..self }
     }
 
     pub(super) fn collection(&self, name: &str) -> Collection<Document> {
@@ -140,7 +154,12 @@ impl Server {
     pub(super) async fn update(&self, name: &str, statements: Vec<Document>) -> Result<Written, Fault> {
         let mut written = Written::default();
         let mut offset = 0;
-        for chunk in chunks(statements) {
+        let singles = if self.cursors.is_some() { SINGLES } else { STATEMENTS };
+        for chunk in chunks_of(statements, singles) {
+            let _alone = match &self.cursors {
+                Some(cursors) => cursors.acquire().await.ok(),
+                None => None,
+            };
             let count = chunk.len();
             self.update_chunk(name, offset, chunk, &mut written).await?;
             offset += count;
@@ -295,14 +314,20 @@ pub(super) fn number(value: &Bson) -> Option<i64> {
 
 /// As many as fit into a command each.
 fn chunks(statements: Vec<Document>) -> Vec<Vec<Document>> {
-    let (mut chunks, mut chunk, mut bytes) = (Vec::new(), Vec::new(), 0);
+    chunks_of(statements, STATEMENTS)
+}
+
+/// The same, with `singles` at the most that are about one document.
+fn chunks_of(statements: Vec<Document>, singles: usize) -> Vec<Vec<Document>> {
+    let (mut chunks, mut chunk, mut bytes, mut single) = (Vec::new(), Vec::new(), 0, 0);
     for statement in statements {
         let size = mongodb::bson::serialize_to_vec(&statement).map_or(0, |bytes| bytes.len());
-        if !chunk.is_empty() && (chunk.len() == STATEMENTS || bytes + size > COMMAND_BYTES) {
+        if !chunk.is_empty() && (chunk.len() == STATEMENTS || bytes + size > COMMAND_BYTES || single == singles) {
             chunks.push(std::mem::take(&mut chunk));
-            bytes = 0;
+            (bytes, single) = (0, 0);
         }
         bytes += size;
+        single += usize::from(!statement.get_bool("multi").unwrap_or(false));
         chunk.push(statement);
     }
     if !chunk.is_empty() {
