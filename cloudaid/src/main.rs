@@ -166,8 +166,7 @@ fn run_tool(command: &StoreCommand, file: Option<&Path>) -> Result<ExitCode, Fai
     | StoreCommand::Copy(CopyArgs { place, .. })) = command;
     let flags = place.data_dir.iter().map(|dir| ("data-dir", dir.clone())).collect();
     let as_json = place.output == Output::Json;
-    let (log, places) = Settings::new(Layers::read(flags, file)).places()?;
-    let _ = observe::start(&log);
+    let (_, places) = Settings::new(Layers::read(flags, file)).places()?;
     let runtime = Runtime::new().map_err(|error| Failure::new(&error, String::new(), EXIT_FAILURE))?;
     let done = runtime.block_on(async {
         let kind = |store: &StoreArgs| store.store.unwrap_or(places.kind);

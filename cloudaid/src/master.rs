@@ -111,8 +111,8 @@ pub async fn run(
     started: oneshot::Sender<Started>,
     shutdown: CancellationToken,
 ) -> Result<(), MasterError> {
-    let store = open_store::open_store(&config).await?;
-    run_with(store, config, started, shutdown).await
+    let opened = open_store::open_store(&config).await?;
+    run_with(opened.store, config, started, shutdown).await
 }
 
 /// Runs a master on a store that is open already.
@@ -135,7 +135,9 @@ pub async fn run_with(
     let files = open_files(&config).await?;
     let (gone, going) = mpsc::unbounded_channel();
     let recovered = recover(&config, store, logs.clone(), gone).await?;
-    tidy(&recovered, &files).await.map_err(|source| io(&config.data_dir.join("files"), source))?;
+    if !recovered.store.stands_in() {
+        tidy(&recovered, &files).await.map_err(|source| io(&config.data_dir.join("files"), source))?;
+    }
     let tls = open_tls(&config, &recovered).await?;
     let (cluster, driver, guesses) = recovered.into_parts(shutdown.clone());
     let driver = tokio::spawn(driver.run(shutdown.clone()));
@@ -337,6 +339,7 @@ async fn recover(
         start_grace: config.leases.start_grace,
         infrastructure_attempts: config.infrastructure_attempts,
         file_quota: config.files.quota,
+        keep_unknown: store.stands_in(),
         ..Settings::default()
     };
     let fresh = ClusterId(ulid::Ulid::generate());

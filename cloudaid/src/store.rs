@@ -371,6 +371,17 @@ pub enum StoreError {
     /// It only answers questions.
     #[error("the store was opened to be read, and takes no commits")]
     ReadOnly,
+    /// What was written while MongoDB was away cannot go there any more.
+    #[error(
+        "the embedded store in {path} has {commits} commits that were made while MongoDB could not be reached, and another \
+         master has written to MongoDB since"
+    )]
+    Diverged {
+        /// Its directory.
+        path: String,
+        /// How many.
+        commits: usize,
+    },
     /// What is stored cannot be understood.
     #[error("the store holds something that cannot be read: {0}")]
     Corrupt(String),

@@ -26,6 +26,9 @@ pub struct Settings {
     pub placements_per_pass: usize,
     /// The most files that a user keeps; admins keep as many as they like.
     pub file_quota: FileUsage,
+    /// Whether runs of tasks that are not known are kept at their workers, with what they report: the store that knows them
+    /// could not be reached at the start.
+    pub keep_unknown: bool,
 }
 
 impl Default for Settings {
@@ -40,6 +43,7 @@ impl Default for Settings {
             infrastructure_attempts: 3,
             placements_per_pass: 4096,
             file_quota: FileUsage { bytes: 100 << 30, files: 1_000_000 },
+            keep_unknown: false,
         }
     }
 }

@@ -26,6 +26,9 @@ pub enum MasterError {
     /// Another store was copied into it, but not to the end.
     #[error("the store is a copy that was not finished")]
     UnfinishedCopy,
+    /// MongoDB cannot be reached, and the embedded store has never had all that is there.
+    #[error("MongoDB cannot be reached, and the embedded store beside it has not been filled yet")]
+    UnfinishedFallback,
     /// The driver had to stop.
     #[error(transparent)]
     Driver(#[from] DriverError),
@@ -76,7 +79,12 @@ impl MasterError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Store(StoreError::InUse { .. }) => 75,
-            Self::Store(_) | Self::Commit(_) | Self::Recover(_) | Self::UnfinishedCopy | Self::Driver(_) => 70,
+            Self::Store(_)
+            | Self::Commit(_)
+            | Self::Recover(_)
+            | Self::UnfinishedCopy
+            | Self::UnfinishedFallback
+            | Self::Driver(_) => 70,
             Self::Secret(_)
             | Self::Listen { .. }
             | Self::Io { .. }
@@ -102,6 +110,10 @@ impl MasterError {
                  embedded store meanwhile"
                     .to_owned()
             }
+            Self::Store(StoreError::Diverged { path, .. }) => format!(
+                "nothing was changed; look at it with `cloudaid store check --store sqlite --data-dir {path}`; to drop what \
+                 it has, move the directory away; to run on it alone, give it as the data directory with --store sqlite"
+            ),
             Self::Store(StoreError::NotAllowed(_) | StoreError::Server(_)) => {
                 "nothing was changed; see that MONGODB_URI names the right server, user and database".to_owned()
             }
@@ -112,6 +124,11 @@ impl MasterError {
             }
             Self::Driver(DriverError::Fenced(_)) | Self::Commit(CommitError::Fenced { .. }) => {
                 "only one master may run on a store: stop one of them".to_owned()
+            }
+            Self::UnfinishedFallback => {
+                "start MongoDB; or move `fallback` in the data directory away, to begin with an empty store, which cannot \
+                 be joined to MongoDB later"
+                    .to_owned()
             }
             Self::UnfinishedCopy => {
                 "run the same `cloudaid store copy` or `cloudaid store restore` again: it goes on where it ended"

@@ -35,18 +35,22 @@ mod documents;
 mod dump;
 mod fault;
 mod hold;
+mod import;
 mod journal;
 mod list;
 mod load;
 mod lookup;
+mod mirror;
 mod project;
 mod projector;
 mod server;
 mod strays;
 
 pub use connect::MongoConfig;
+pub use import::Standing;
 
 use journal::{Entry, Journal, Outcome};
+use mirror::Mirror;
 use projector::{Projector, Shown};
 use server::Server;
 
@@ -78,6 +82,7 @@ pub struct MongoStore {
     /// Keys that were asked for and that no submission had: only a commit of this handle can change that.
     absent: parking_lot::Mutex<HashSet<String>>,
     trips: Arc<AtomicU64>,
+    mirror: Mirror,
 }
 
 /// Where commits are made.
@@ -140,6 +145,7 @@ impl MongoStore {
             absent: parking_lot::Mutex::default(),
             head: Mutex::new(head),
             trips: connected.trips,
+            mirror: Mirror::default(),
         })
     }
 
@@ -217,6 +223,7 @@ impl Store for MongoStore {
                 return Err(CommitError::Unavailable(no_answer()));
             }
         }
+        self.mirror.prepare(&changes, expected).await;
         let entry = Entry { position: head.position + 1, changes: Arc::new(changes) };
         let epoch = entry.changes.iter().rev().find_map(|change| match change {
             Change::Cluster(record) => Some(record.epoch.0),

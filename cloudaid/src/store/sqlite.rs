@@ -21,6 +21,7 @@ use crate::store::{
     TaskCursor, TaskQuery,
 };
 
+mod ahead;
 mod backup;
 mod connection;
 mod directory;
@@ -35,7 +36,10 @@ mod strays;
 mod write;
 mod writer;
 
-use directory::DirectoryLock;
+pub use ahead::Kept;
+pub use directory::DirectoryLock;
+
+use ahead::{Ahead, Upkeep};
 use readers::Readers;
 use writer::Writer;
 
@@ -47,6 +51,8 @@ pub struct SqliteStore {
     readers: Readers,
     /// None: it only answers questions.
     writer: Option<Writer>,
+    /// Whether another store cannot be reached, and gets later what is written here.
+    stands_in: bool,
     _lock: Option<DirectoryLock>,
 }
 
@@ -63,7 +69,7 @@ impl SqliteStore {
         let path = data_dir.join(connection::FILE);
         let connection = connection::prepare(&path)?;
         let writer = Writer::start(connection, &path)?;
-        Ok(Self { readers: Readers::new(path), writer: Some(writer), _lock: lock })
+        Ok(Self { readers: Readers::new(path), writer: Some(writer), stands_in: false, _lock: lock })
     }
 
     /// Whether there is a store in `data_dir`.
@@ -81,7 +87,8 @@ impl SqliteStore {
     /// The same for a file of any name, such as a backup.
     pub fn open_file_read_only(path: &Path) -> Result<Self, StoreError> {
         let connection = connection::open_pinned(path)?;
-        Ok(Self { readers: Readers::pinned(path.to_owned(), connection), writer: None, _lock: None })
+        let readers = Readers::pinned(path.to_owned(), connection);
+        Ok(Self { readers, writer: None, stands_in: false, _lock: None })
     }
 
     /// Writes all that the store in `data_dir` holds at this moment to `file`, which is there and empty. A master may be
@@ -99,6 +106,42 @@ impl SqliteStore {
         Self::start(dir, None)
     }
 
+    /// The same store, which keeps from now on what is written to it for another one.
+    #[must_use]
+    pub fn standing_in(self) -> Self {
+        Self { stands_in: true, ..self }
+    }
+
+    /// Commits what another store, which has all earlier commits, gets next.
+    pub async fn commit_ahead(&self, changes: Vec<Change>, expected: Position) -> Result<Position, CommitError> {
+        let ahead = Ahead::new(&changes, false).map_err(CommitError::Fatal)?;
+        self.writer().map_err(CommitError::Fatal)?.commit(Batch::of(changes), expected, Some(ahead)).await
+    }
+
+    /// Commits behind `after` that the other store may not have, in their order, `limit` at the most.
+    pub async fn ahead(&self, after: Position, limit: usize) -> Result<Vec<Kept>, StoreError> {
+        self.readers.read(move |connection| ahead::list(connection, after, limit)).await
+    }
+
+    /// The other store has all commits up to this one.
+    pub async fn forget_ahead(&self, through: Position) -> Result<(), StoreError> {
+        self.writer()?.keep_up(Upkeep::Forget(through)).await
+    }
+
+    /// Counts on from the position of another store, which holds the same.
+    pub async fn adopt(&self, position: Position) -> Result<(), StoreError> {
+        self.writer()?.keep_up(Upkeep::Adopt(position)).await
+    }
+
+    /// How many commits it counts.
+    pub async fn position(&self) -> Result<Position, StoreError> {
+        self.readers.read(write::position).await
+    }
+
+    fn writer(&self) -> Result<&Writer, StoreError> {
+        self.writer.as_ref().ok_or(StoreError::ReadOnly)
+    }
+
     /// A new store in `dir`, which belongs to nobody else.
     pub(crate) fn open_scratch(dir: &Path) -> Result<Self, StoreError> {
         Self::start(dir, None)
@@ -111,6 +154,10 @@ impl Store for SqliteStore {
         "sqlite"
     }
 
+    fn stands_in(&self) -> bool {
+        self.stands_in
+    }
+
     async fn probe(&self) -> Result<(), StoreError> {
         self.readers.read(|connection| Ok(connection.query_row("SELECT 1", [], |_| Ok(()))?)).await
     }
@@ -120,8 +167,8 @@ impl Store for SqliteStore {
     }
 
     async fn commit(&self, changes: Vec<Change>, expected: Position) -> Result<Position, CommitError> {
-        let writer = self.writer.as_ref().ok_or(CommitError::Fatal(StoreError::ReadOnly))?;
-        writer.commit(Batch::of(changes), expected).await
+        let ahead = self.stands_in.then(|| Ahead::new(&changes, true)).transpose().map_err(CommitError::Fatal)?;
+        self.writer().map_err(CommitError::Fatal)?.commit(Batch::of(changes), expected, ahead).await
     }
 
     async fn list_tasks(&self, query: TaskQuery) -> Result<(Vec<StoredTask>, Option<TaskCursor>), StoreError> {

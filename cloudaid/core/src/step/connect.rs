@@ -90,7 +90,8 @@ pub(super) fn decide(cluster: &Cluster, worker: &WorkerId, held: &Held) -> Decis
     let run = cluster.tasks.get(&held.key.task).and_then(|task| task.live.get(&held.key.index));
     let current =
         run.is_some_and(|run| run.worker == *worker && run.attempt == held.key.attempt && run.fence == held.key.fence);
-    match (current, held.phase) {
+    let is_foreign = cluster.settings.keep_unknown && !cluster.tasks.contains_key(&held.key.task);
+    match (current || is_foreign, held.phase) {
         (true, _) => Decision::Keep,
         (false, Phase::Finished) => Decision::Forget,
         (false, Phase::Accepted | Phase::Running) => Decision::Stop,

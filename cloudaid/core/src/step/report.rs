@@ -24,6 +24,9 @@ pub(crate) fn on_reported(
     effects: &mut Vec<Effect>,
 ) {
     let Some(known) = cluster.workers.get_mut(worker).filter(|known| known.session() == Some(session)) else { return };
+    // Those of tasks that another store knows are not acknowledged, so they come again when it is there.
+    let is_ours = |report: &Report| !cluster.settings.keep_unknown || cluster.tasks.contains_key(&report.key.task);
+    let reports: Vec<Report> = reports.into_iter().filter(is_ours).collect();
     reports.iter().for_each(|report| known.reported.take(report.sequence));
     let through = known.reported.through();
     for report in reports {

@@ -11,6 +11,7 @@ use shared::view::TaskCounts;
 use super::hold::Hold;
 use super::server::number;
 use super::{MongoStore, load};
+use crate::store::sqlite::SqliteStore;
 use crate::store::transfer::{CopyError, Progress};
 use crate::store::walk::{PAGE, Part, Walk};
 use crate::store::{DumpCursor, Position, Store, StoreError};
@@ -20,14 +21,14 @@ const ENTRIES: usize = 64;
 
 impl MongoStore {
     /// Writes all that the store holds to `target`, which is empty. It is the state after some commit that was made while
-    /// this ran.
+    /// this ran, and has its position.
     ///
     /// # Errors
     /// One of the two stores does not answer, no master has ever run here, or the backup took so long that commits are gone
     /// which it needs.
     pub async fn back_up_to(
         &self,
-        target: &dyn Store,
+        target: &SqliteStore,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(), CopyError> {
         let hold = Hold::take(&self.server).await.map_err(StoreError::from)?;
@@ -39,12 +40,12 @@ impl MongoStore {
 
     async fn copy_and_follow(
         &self,
-        target: &dyn Store,
+        target: &SqliteStore,
         hold: &Hold<'_>,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(), CopyError> {
-        // Everything up to here was shown when this handle was opened, or is read from the journal below.
-        let first = self.head.lock().await.position + 1;
+        // Everything up to here is in the collections, and what comes later is read from the journal below.
+        let first = *self.shown.position.borrow() + 1;
         let (_, position) = target.load().await?;
         let snapshot = load::load(&self.server).await?;
         if snapshot.cluster.is_none() {
@@ -69,6 +70,9 @@ impl MongoStore {
             }
         }
         let cluster = follower.cluster.ok_or(CopyError::EmptySource)?;
+        // It counts on from the same position.
+        follower.position = Position(follower.next.saturating_sub(2));
+        target.adopt(follower.position).await?;
         follower.commit(vec![Change::Cluster(cluster)]).await
     }
 

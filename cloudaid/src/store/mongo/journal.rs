@@ -142,6 +142,15 @@ impl Journal {
             && found.get_str("digest").is_ok_and(|other| other == digest)
     }
 
+    /// Whether just this commit is there.
+    pub(super) async fn has(&self, position: u64, changes: &[Change]) -> Result<bool, StoreError> {
+        let text = serde_json::to_string(changes).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let digest = blake3::hash(text.as_bytes()).to_hex().to_string();
+        let filter = doc! { "_id": position.cast_signed() };
+        let found = self.server.find_fields(JOURNAL, filter, doc! { "digest": 1 }, doc! {}, 1).await?;
+        Ok(found.first().is_some_and(|found| found.get_str("digest").is_ok_and(|other| other == digest)))
+    }
+
     /// The position of the last commit; 0: there is none.
     pub(super) async fn head(&self) -> Result<u64, Fault> {
         let last = self.server.find_fields(JOURNAL, doc! {}, doc! { "_id": 1 }, doc! { "_id": -1 }, 1).await?;

@@ -11,7 +11,7 @@ use crate::store::StoreError;
 
 /// Held as long as a process uses a data directory. The kernel gives it back when the process ends, however it ends.
 #[derive(Debug)]
-pub(super) struct DirectoryLock {
+pub struct DirectoryLock {
     _file: File,
 }
 
@@ -21,7 +21,11 @@ impl DirectoryLock {
     const FILE: &'static str = "lock";
 
     /// Takes the lock, or says who has it.
-    pub(super) fn acquire(data_dir: &Path) -> Result<Self, StoreError> {
+    ///
+    /// # Errors
+    /// Another process has it, or the directory cannot be made or written to.
+    pub fn acquire(data_dir: &Path) -> Result<Self, StoreError> {
+        create(data_dir)?;
         let path = data_dir.join(Self::FILE);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);

@@ -4,6 +4,7 @@ use cloudaid_core::record::Totals;
 use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 use serde::Serialize;
 
+use super::ahead::Ahead;
 use crate::failpoint;
 use crate::store::coalesce::Batch;
 use crate::store::{CommitError, Position, StoreError};
@@ -16,7 +17,13 @@ mod tasks;
 mod workers;
 
 /// Makes `batch` durable, if the store is at `expected`.
-pub(super) fn commit(connection: &mut Connection, batch: &Batch, expected: Position) -> Result<Position, CommitError> {
+/// `ahead`: it is kept for another store too.
+pub(super) fn commit(
+    connection: &mut Connection,
+    batch: &Batch,
+    expected: Position,
+    ahead: Option<&Ahead>,
+) -> Result<Position, CommitError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(before_commit)?;
     let found = position(&transaction).map_err(before_commit)?;
     if found != expected {
@@ -24,6 +31,7 @@ pub(super) fn commit(connection: &mut Connection, batch: &Batch, expected: Posit
     }
     let next = Position(found.0 + 1);
     apply(&transaction, batch, next).map_err(before_commit)?;
+    ahead.map_or(Ok(()), |ahead| ahead.write(&transaction, next)).map_err(before_commit)?;
     // SQLite would write the pages only in COMMIT; a disk that is full is found here, where nothing is decided yet.
     transaction.cache_flush().map_err(before_commit)?;
     failpoint::hit("store.commit.before");
@@ -78,7 +86,7 @@ fn write_cluster(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Sto
     Ok(())
 }
 
-fn position(connection: &Connection) -> Result<Position, StoreError> {
+pub(super) fn position(connection: &Connection) -> Result<Position, StoreError> {
     let mut select = connection.prepare_cached("SELECT position FROM cluster")?;
     Ok(Position(select.query_one([], |row| row.get::<_, i64>(0))?.cast_unsigned()))
 }
@@ -119,7 +127,7 @@ mod tests {
     fn a_full_disk_is_survived() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut connection = connection::prepare(&dir.path().join(connection::FILE)).expect("a file");
-        let start = commit(&mut connection, &batch(1..=1), Position(0)).expect("a commit");
+        let start = commit(&mut connection, &batch(1..=1), Position(0), None).expect("a commit");
         let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0)).expect("a number");
         let limit = |connection: &Connection, pages: i64| {
             connection
@@ -127,11 +135,11 @@ mod tests {
                 .expect("a limit")
         };
         limit(&connection, pages);
-        let outcome = commit(&mut connection, &batch(2..=500), start);
+        let outcome = commit(&mut connection, &batch(2..=500), start, None);
         assert!(matches!(outcome, Err(CommitError::Unavailable(_))), "{outcome:?}");
         assert_eq!(lookup::task(&connection, fixture::task_id(2)).expect("a look-up"), None);
         limit(&connection, 1 << 30);
-        commit(&mut connection, &batch(2..=500), start).expect("the same commit, with room");
+        commit(&mut connection, &batch(2..=500), start, None).expect("the same commit, with room");
     }
 
     #[test]
@@ -142,9 +150,9 @@ mod tests {
         connection.busy_timeout(std::time::Duration::ZERO).expect("no waiting");
         let other = Connection::open(&path).expect("another connection");
         other.execute_batch("BEGIN IMMEDIATE").expect("a lock");
-        let outcome = commit(&mut connection, &batch(1..=1), Position(0));
+        let outcome = commit(&mut connection, &batch(1..=1), Position(0), None);
         assert!(matches!(outcome, Err(CommitError::Unavailable(_))), "{outcome:?}");
         other.execute_batch("ROLLBACK").expect("no lock");
-        assert_eq!(commit(&mut connection, &batch(1..=1), Position(0)).expect("a commit"), Position(1));
+        assert_eq!(commit(&mut connection, &batch(1..=1), Position(0), None).expect("a commit"), Position(1));
     }
 }

@@ -7,6 +7,7 @@ use std::thread::{Builder, JoinHandle};
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
+use super::ahead::{self, Ahead, Upkeep};
 use super::directory::io_error;
 use super::write;
 use crate::store::coalesce::Batch;
@@ -25,10 +26,14 @@ pub(super) struct Writer {
     thread: Option<JoinHandle<()>>,
 }
 
-struct Job {
-    batch: Batch,
-    expected: Position,
-    answer: oneshot::Sender<Result<Position, CommitError>>,
+enum Job {
+    Commit {
+        batch: Box<Batch>,
+        expected: Position,
+        ahead: Option<Ahead>,
+        answer: oneshot::Sender<Result<Position, CommitError>>,
+    },
+    KeepUp(Upkeep, oneshot::Sender<Result<(), StoreError>>),
 }
 
 impl Writer {
@@ -40,12 +45,26 @@ impl Writer {
     }
 
     /// Commits. A caller that does not wait for the answer does not stop the commit.
-    pub(super) async fn commit(&self, batch: Batch, expected: Position) -> Result<Position, CommitError> {
+    pub(super) async fn commit(
+        &self,
+        batch: Batch,
+        expected: Position,
+        ahead: Option<Ahead>,
+    ) -> Result<Position, CommitError> {
         let closed = || CommitError::Fatal(StoreError::Closed);
         let (answer, answered) = oneshot::channel();
         let jobs = self.jobs.as_ref().ok_or_else(closed)?;
-        jobs.send(Job { batch, expected, answer }).map_err(|_| closed())?;
+        let batch = Box::new(batch);
+        jobs.send(Job::Commit { batch, expected, ahead, answer }).map_err(|_| closed())?;
         answered.await.map_err(|_| closed())?
+    }
+
+    /// See [`Upkeep`].
+    pub(super) async fn keep_up(&self, upkeep: Upkeep) -> Result<(), StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let jobs = self.jobs.as_ref().ok_or(StoreError::Closed)?;
+        jobs.send(Job::KeepUp(upkeep, answer)).map_err(|_| StoreError::Closed)?;
+        answered.await.map_err(|_| StoreError::Closed)?
     }
 }
 
@@ -60,8 +79,15 @@ impl Drop for Writer {
 /// Commits until the store is dropped, or until something fails that makes the file's state uncertain: a page whose
 /// write failed may look clean to the next fsync, so nothing is tried again in this process.
 fn run(mut connection: Connection, queue: &mpsc::Receiver<Job>) {
-    while let Ok(Job { batch, expected, answer }) = queue.recv() {
-        let outcome = write::commit(&mut connection, &batch, expected);
+    while let Ok(job) = queue.recv() {
+        let (batch, expected, ahead, answer) = match job {
+            Job::Commit { batch, expected, ahead, answer } => (batch, expected, ahead, answer),
+            Job::KeepUp(upkeep, answer) => {
+                let _ = answer.send(ahead::keep_up(&mut connection, upkeep));
+                continue;
+            }
+        };
+        let outcome = write::commit(&mut connection, &batch, expected, ahead.as_ref());
         let failed = matches!(outcome, Err(CommitError::Fatal(_)));
         // Nobody waits any more: the position tells.
         let _ = answer.send(outcome);

@@ -1,0 +1,154 @@
+//! MongoDB is not there when the master starts: it goes on with the embedded store, which knows all that was acknowledged,
+//! and what is written there comes to MongoDB later.
+#![allow(missing_docs, clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use cloudai_tests::cluster::{Cluster, shell_task};
+use cloudai_tests::master::{Master, MasterOptions};
+use cloudai_tests::mongo::Mongo;
+use cloudai_tests::tool;
+use cloudai_tests::wait::{PATIENCE, eventually};
+use cloudai_tests::worker::WorkerOptions;
+use shared::role::Role;
+use shared::task::{TaskState, Verdict};
+use shared::view::StoreState;
+
+/// A master that may go on without MongoDB.
+fn optional(uri: &str) -> MasterOptions {
+    let mut options = MasterOptions::on_mongo(uri);
+    options.env.retain(|(name, _)| name != "CLOUDAI_MONGODB_REQUIRED");
+    options
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_goes_on_without_mongodb_and_brings_everything_back() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut mongo = Mongo::start(dir.path()).await;
+    let uri = mongo.uri("fallback");
+    let mut cluster = Cluster::start_with(&optional(&uri), 1, &WorkerOptions::default()).await;
+    let api = cluster.api();
+    api.somebody("ada", Role::User).await;
+    let done = api.submit_with_key("done", &shell_task("echo once")).await.expect("accepted").task_id;
+    api.ended(PATIENCE, &done).await;
+    let line = "echo start; sleep 9; echo end";
+    let running = api.submit_with_key("running", &shell_task(line)).await.expect("accepted").task_id;
+    eventually(PATIENCE, "it runs", || async {
+        api.task(&running).await.ok().filter(|task| task.state == TaskState::Running)
+    })
+    .await;
+    let epoch = api.status().await.expect("its status").epoch;
+
+    cluster.master.kill9();
+    mongo.process.kill9();
+    cluster.master.restart().await;
+    let status = api.status().await.expect("its status");
+    assert_eq!((status.store.as_str(), status.store_state), ("sqlite", StoreState::Fallback));
+    assert_eq!(status.epoch, epoch + 1);
+    assert!(cluster.master.process.log().contains("MongoDB cannot be reached"), "it says so");
+    let metrics = api.get_bytes("/metrics").await.expect("metrics");
+    assert!(String::from_utf8_lossy(&metrics).contains("\ncloudai_store_fallback 1"), "metrics tell");
+    api.log_in("ada").await;
+    for (key, line, id) in [("done", "echo once", &done), ("running", line, &running)] {
+        let again = api.submit_with_key(key, &shell_task(line)).await.expect("accepted");
+        assert_eq!(&again.task_id, id, "the key is known");
+    }
+    let ended = api.ended(PATIENCE, &running).await;
+    assert_eq!((ended.verdict, ended.attempts.len()), (Some(Verdict::Success), 1), "its container was kept");
+    let meanwhile = api.submit_with_key("meanwhile", &shell_task("echo meanwhile")).await.expect("accepted").task_id;
+    api.ended(PATIENCE, &meanwhile).await;
+    api.somebody("grace", Role::User).await;
+
+    // A crash in between changes nothing.
+    cluster.master.kill9();
+    cluster.master.restart().await;
+    assert_eq!(api.status().await.expect("its status").store_state, StoreState::Fallback);
+
+    cluster.master.kill9();
+    mongo.process.start_again();
+    mongo.ready().await;
+    cluster.master.restart().await;
+    let status = api.status().await.expect("its status");
+    assert_eq!((status.store.as_str(), status.store_state), ("mongodb", StoreState::Ok));
+    assert_eq!(status.epoch, epoch + 3);
+    assert!(cluster.master.process.log().contains("are imported"), "{}", cluster.master.process.log());
+    for id in [&done, &running, &meanwhile] {
+        let task = api.task(id).await.expect("it is there");
+        assert_eq!((task.state, task.attempts.len()), (TaskState::Completed, 1), "{id}");
+    }
+    api.log_in("grace").await;
+    let again = api.submit_with_key("meanwhile", &shell_task("echo meanwhile")).await.expect("accepted");
+    assert_eq!(again.task_id, meanwhile);
+    let last = api.submit(&shell_task("echo last")).await.expect("accepted").task_id;
+    api.ended(PATIENCE, &last).await;
+    cluster.master.term().await;
+    let checked = tool::run(dir.path(), &["check", "--store", "mongodb"], dir.path(), Some(&uri)).await;
+    assert!(checked.code == 0, "{checked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_began_without_mongodb_moves_there() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut mongo = Mongo::start(dir.path()).await;
+    let uri = mongo.uri("late");
+    mongo.process.kill9();
+    let mut master = Master::start(&dir.path().join("master"), &optional(&uri)).await;
+    let api = master.api();
+    let id = api.submit_with_key("early", &shell_task("true")).await.expect("accepted").task_id;
+    let cluster = api.status().await.expect("its status").cluster_id;
+    assert!(master.term().await.success());
+    mongo.process.start_again();
+    mongo.ready().await;
+    master.restart().await;
+    let status = api.status().await.expect("its status");
+    assert_eq!((status.store_state, status.cluster_id), (StoreState::Ok, cluster));
+    let again = api.submit_with_key("early", &shell_task("true")).await.expect("accepted");
+    assert_eq!(again.task_id, id);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_joined_is_kept_and_the_start_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut mongo = Mongo::start(dir.path()).await;
+    let uri = mongo.uri("apart");
+    let mut master = Master::start(&dir.path().join("one"), &optional(&uri)).await;
+    let api = master.api();
+    assert!(master.term().await.success());
+    mongo.process.kill9();
+    master.restart().await;
+    let id = api.submit(&shell_task("true")).await.expect("accepted").task_id;
+    master.kill9();
+    mongo.process.start_again();
+    mongo.ready().await;
+    // Somebody restores an older state, or starts a second master, on the same database.
+    let client = mongodb::Client::with_uri_str(&uri).await.expect("a client");
+    let journal = client.database("apart").collection::<mongodb::bson::Document>("JOURNAL");
+    let last = journal.find_one(mongodb::bson::doc! {}).sort(mongodb::bson::doc! { "_id": -1 }).await;
+    let mut other = last.expect("an answer").expect("a commit");
+    let position = other.get_i64("_id").expect("a position");
+    other.insert("_id", position + 1);
+    other.insert("master", "another");
+    journal.insert_one(other).await.expect("a commit of another master");
+    master.process.start_again();
+    assert_eq!(master.process.ended().await.code(), Some(70));
+    assert!(master.process.log().contains("another master has written to MongoDB since"), "{}", master.process.log());
+    // Nothing is lost: it goes on without MongoDB as before.
+    mongo.process.kill9();
+    master.restart().await;
+    assert_eq!(api.task(&id).await.expect("it is there").task_id, id);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_has_to_have_mongodb_does_not_start_without() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut mongo = Mongo::start(dir.path()).await;
+    let uri = mongo.uri("required");
+    let mut master = Master::start(&dir.path().join("master"), &MasterOptions::on_mongo(&uri)).await;
+    assert!(master.term().await.success());
+    assert!(!master.data_dir().join("fallback").exists(), "nothing is kept beside it");
+    mongo.process.kill9();
+    master.process.start_again();
+    let status = tokio::time::timeout(Duration::from_secs(30), master.process.ended()).await.expect("it ends");
+    assert_eq!(status.code(), Some(70));
+    assert!(master.process.log().contains("start MongoDB, or correct MONGODB_URI"), "{}", master.process.log());
+}
