@@ -15,6 +15,9 @@
 //! |---|---|
 //! | `store.commit.before` | everything of a commit is written, nothing of it is durable |
 //! | `store.commit.after` | a commit is durable, nobody knows it yet |
+//! | `store.show.tasks` | MongoDB: a commit is durable, and new submissions of it are in their collection |
+//! | `store.show.new` | MongoDB: so is what else is new |
+//! | `store.show.changed` | MongoDB: all of it is, and the next commit is not |
 //! | `master.sweep.before` | a task is deleted, and its bytes are still on disk |
 //! | `worker.journal.before` | before an entry of the worker's journal is durable |
 //! | `worker.journal.after` | after it is |

@@ -52,6 +52,32 @@ impl Master {
     /// # Panics
     /// When it does not become ready.
     pub async fn start(dir: &Path, options: &MasterOptions) -> Self {
+        let mut master = Self::spawn(dir, options).await;
+        master.token = master.set_up().await;
+        master
+    }
+
+    /// Starts a master on a store that has accounts already, with the keys of the master in `keys`, and waits until it is
+    /// ready. The admin logs in.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    pub async fn with_token(dir: &Path, options: &MasterOptions, keys: &Path) -> Self {
+        let data_dir = dir.join("data");
+        fs::create_dir_all(&data_dir).expect("a directory");
+        for entry in fs::read_dir(keys).expect("the keys").flatten() {
+            let name = entry.file_name();
+            if entry.path().is_dir() && name == "tls" || entry.path().is_file() && name != "lock" {
+                let copied = std::process::Command::new("cp").arg("-r").arg(entry.path()).arg(&data_dir).status();
+                assert!(copied.expect("cp").success());
+            }
+        }
+        let mut master = Self::spawn(dir, options).await;
+        master.token = master.api().log_in(ADMIN).await.token;
+        master
+    }
+
+    async fn spawn(dir: &Path, options: &MasterOptions) -> Self {
         let (http, grpc) = (Port::take(), Port::take());
         let data_dir = dir.join("data");
         let mut args: Vec<String> = ["master", "--data-dir"].map(String::from).into();
@@ -68,7 +94,6 @@ impl Master {
         let process = Process::start(recipe);
         let mut master = Self { process, http, grpc, data_dir, token: String::new() };
         master.ready().await;
-        master.token = master.set_up().await;
         master
     }
 
@@ -107,6 +132,12 @@ impl Master {
     pub async fn restart(&mut self) {
         self.process.start_again();
         self.ready().await;
+    }
+
+    /// Kills it, and starts it again.
+    pub async fn restart_after_kill(&mut self) {
+        self.kill9();
+        self.restart().await;
     }
 
     /// Asks it to stop, and waits until it has.

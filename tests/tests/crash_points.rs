@@ -5,8 +5,11 @@
 use std::time::Duration;
 
 use cloudai_tests::cluster::{Cluster, shell_task};
+use cloudai_tests::master::MasterOptions;
+use cloudai_tests::mongo::Mongo;
 use cloudai_tests::process::Process;
 use cloudai_tests::wait::{PATIENCE, eventually};
+use cloudai_tests::worker::WorkerOptions;
 use shared::task::Verdict;
 
 const POINTS: [&str; 13] = [
@@ -95,14 +98,27 @@ async fn a_worker_may_die_while_it_stops_a_container() {
 
 #[tokio::test]
 async fn a_master_may_die_around_every_commit_of_a_tasks_life() {
-    let mut cluster = Cluster::start(1).await;
+    die_in_a_tasks_life(&MasterOptions::default(), &["store.commit.before", "store.commit.after"]).await;
+}
+
+#[tokio::test]
+async fn a_master_on_mongodb_may_die_around_every_commit_and_between_any_two_writes() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mongo = Mongo::start(dir.path()).await;
+    let points =
+        ["store.commit.before", "store.commit.after", "store.show.tasks", "store.show.new", "store.show.changed"];
+    die_in_a_tasks_life(&MasterOptions::on_mongo(&mongo.uri("crashes")), &points).await;
+}
+
+async fn die_in_a_tasks_life(options: &MasterOptions, points: &[&str]) {
+    let mut cluster = Cluster::start_with(options, 1, &WorkerOptions::default()).await;
     let api = cluster.api();
     for commit in 1..=6 {
-        for moment in ["before", "after"] {
+        for point in points {
             let line = "echo start >> /output/witness; echo said; sleep 0.3; echo end >> /output/witness";
-            let key = format!("{commit}-{moment}");
+            let key = format!("{commit}-{point}");
             cluster.master.kill9();
-            set_failpoint(&mut cluster.master.process, Some(&format!("store.commit.{moment}=abort@{commit}")));
+            set_failpoint(&mut cluster.master.process, Some(&format!("{point}=abort@{commit}")));
             cluster.master.process.start_again();
             // It dies now, or in a later step of the task, or has nothing more to commit; the client tries again.
             let id = loop {

@@ -1,4 +1,5 @@
 use cloudaid_core::reject::Reject;
+use cloudaid_core::settings::Settings;
 use cloudaid_core::testkit::{World, assigned, brief};
 use shared::id::{AttemptKey, Fence};
 use shared::link::{Held, Phase};
@@ -105,4 +106,21 @@ fn a_worker_that_comes_back_smaller_keeps_its_runs_and_gets_no_more() {
     assert!(!brief(&effects).iter().any(|line| line.contains("assign")));
     let effects = world.finished(&a, key, Verdict::Success);
     assert!(brief(&effects).contains(&"s3 assign 3.0#1".to_owned()));
+}
+
+#[test]
+fn what_another_store_may_know_is_kept_and_not_acknowledged() {
+    let key = AttemptKey {
+        task: "task-01m8de95f6d9apmfdex2tg2dzw".parse().expect("an id"),
+        index: 0,
+        attempt: 1,
+        fence: Fence(7),
+    };
+    for (keep_unknown, decision, answer) in [(true, "Keep", vec![]), (false, "Stop", vec!["s2 ack 1"])] {
+        let mut world = World::new(Settings { keep_unknown, ..Settings::default() });
+        let (a, effects) = world.connect("a", 4, vec![held(key, Phase::Running)]);
+        let welcome = brief(&effects).pop().expect("a welcome");
+        assert!(welcome.contains(&format!("welcome {decision} ")), "{welcome}");
+        assert_eq!(brief(&world.finished(&a, key, Verdict::Success)), answer);
+    }
 }

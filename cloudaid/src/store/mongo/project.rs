@@ -20,6 +20,7 @@ use super::collections::{
 use super::documents;
 use super::fault::Fault;
 use super::server::{Server, number};
+use crate::failpoint;
 use crate::store::StoreError;
 use crate::store::coalesce::{Batch, NewTask};
 
@@ -70,6 +71,7 @@ impl<'a> Projection<'a> {
     pub(super) async fn show(mut self, changes: Vec<Change>, open: &Open) -> Result<Gain, Fault> {
         let mut batch = Batch::of(changes);
         self.tasks(&mut batch).await?;
+        failpoint::hit("store.show.tasks");
         let sequences = self.sequences(&batch, open).await?;
         self.runs(&batch, open, &sequences)?;
         let known = self.known_files(&batch).await?;
@@ -79,7 +81,9 @@ impl<'a> Projection<'a> {
         let audit = self.audit(&batch)?;
         self.fresh.insert(AUDIT, audit);
         self.send_fresh().await?;
+        failpoint::hit("store.show.new");
         self.send().await?;
+        failpoint::hit("store.show.changed");
         self.forget(&batch).await?;
         if let Some(totals) = batch.totals {
             self.take_over(totals).await?;
