@@ -46,6 +46,7 @@ have cargo || die "cargo is missing: install Rust from https://rustup.rs (Debian
 cargo_nextest
 python_packages
 mongowire
+postgresql
 
 # What the tests start is built first, with the features that the tests are built with.
 run cargo build --workspace --bins --locked

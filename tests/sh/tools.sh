@@ -62,10 +62,14 @@ python_packages() {
     export CLOUDAI_TEST_PYTHON="$home"
 }
 
-# The server that speaks MongoDB's protocol: CLOUDAI_TEST_MONGOWIRE is where it is. Nothing is built where the tests are
-# told of another one, or find one.
+# The programs of PostgreSQL, for a server of a test's own. Debian's package makes and starts one more, which nobody uses.
+postgresql() {
+    [ -n "$(find /usr/lib/postgresql -name initdb 2>/dev/null)" ] || apt_install postgresql
+}
+
+# The server that speaks MongoDB's protocol: CLOUDAI_TEST_MONGOWIRE is where it is. Tests that stop their server need one of
+# their own even where they are told of another one, and those of users need this one.
 mongowire() {
-    [ -z "${MONGODB_TEST_URI:-}" ] && ! have mongod || return 0
     local home digest source="$root/tests/mongowire"
     digest=$(cat "$source/go.mod" "$source/go.sum" "$source/main.go" | cksum | cut -d ' ' -f 1)
     home="$tools_dir/mongowire-$digest"

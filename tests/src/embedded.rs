@@ -49,10 +49,23 @@ impl Embedded {
     /// # Panics
     /// The cluster does not come up.
     pub async fn start<R: Runtime>(workers: usize, engine: &Arc<R>, capacity: CapacityOverrides) -> Self {
+        Self::start_on(StoreSettings { mongodb: None }, workers, engine, capacity).await
+    }
+
+    /// The same, with its facts in a store of one's choice.
+    ///
+    /// # Panics
+    /// The cluster does not come up.
+    pub async fn start_on<R: Runtime>(
+        store: StoreSettings,
+        workers: usize,
+        engine: &Arc<R>,
+        capacity: CapacityOverrides,
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a directory");
         let shutdown = CancellationToken::new();
         let (sender, started) = oneshot::channel();
-        let config = master_config(directory.path().join("master"));
+        let config = MasterConfig { store, ..master_config(directory.path().join("master")) };
         let master = tokio::spawn(cloudaid::master::run(config, sender, shutdown.clone()));
         let started: Started = started.await.expect("the master starts");
         let token = started.admin.expect("a login").token;

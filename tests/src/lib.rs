@@ -19,6 +19,7 @@ pub mod master;
 pub mod mongo;
 pub mod peer;
 pub mod port;
+pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod python;

@@ -41,6 +41,21 @@ impl Mongo {
                 (built.into(), vec!["-listen".into(), port.address(), "-dir".into(), files])
             }
         };
+        Self::start_program(dir, program, args, port).await
+    }
+
+    /// The one that is built, on a PostgreSQL, whose users are its users: they prove themselves with `authMechanism=PLAIN`.
+    ///
+    /// # Panics
+    /// When it does not answer, or was not built: `tests/run.sh` builds it.
+    pub async fn on_postgres(dir: &Path, url: &str) -> Self {
+        let port = Port::take();
+        let built = std::env::var("CLOUDAI_TEST_MONGOWIRE").expect("run ./tests/run.sh");
+        let args = vec!["-listen".into(), port.address(), "-postgres".into(), url.to_owned()];
+        Self::start_program(dir, built.into(), args, port).await
+    }
+
+    async fn start_program(dir: &Path, program: PathBuf, args: Vec<String>, port: Port) -> Self {
         let recipe = Recipe { name: "mongo".to_owned(), program, args, env: Vec::new(), dir: dir.to_owned() };
         let mongo = Self { process: Process::start(recipe), port };
         mongo.ready().await;

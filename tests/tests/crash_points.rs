@@ -114,7 +114,11 @@ async fn die_in_a_tasks_life(options: &MasterOptions, points: &[&str]) {
     let mut cluster = Cluster::start_with(options, 1, &WorkerOptions::default()).await;
     let api = cluster.api();
     for commit in 1..=6 {
-        for point in points {
+        for (place, point) in points.iter().enumerate() {
+            // Between writes of a commit, every other one: no two are the same.
+            if point.starts_with("store.show.") && (commit + place) % 2 == 0 {
+                continue;
+            }
             let line = "echo start >> /output/witness; echo said; sleep 0.3; echo end >> /output/witness";
             let key = format!("{commit}-{point}");
             cluster.master.kill9();

@@ -213,9 +213,7 @@ async fn back_up_in_use(options: &MasterOptions, uri: Option<&str>, restore_to_m
     let again = tool::run(&dir, &["backup", &file_name, "--store", store], &data_dir, uri).await;
     assert!(again.code == 2 && again.text.contains("is there already"), "{again:?}");
     let checked = tool::run(&dir, &["check", "--store", store], &data_dir, uri).await;
-    if uri.is_none() {
-        assert!(checked.code == 0, "{checked:?}");
-    }
+    assert!(checked.code == 0, "{checked:?}");
     stop.store(true, Ordering::Relaxed);
     client.await.expect("all were accepted");
     let epoch = api.status().await.expect("its status").epoch;

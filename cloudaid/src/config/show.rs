@@ -131,6 +131,13 @@ leases.start_grace              60s              default
 limits.infrastructure_attempts  3                default
 limits.user_bytes               100GiB           default
 limits.user_files               1000000          default
+store                           sqlite           default
+mongodb.uri                     -                default
+mongodb.host                    localhost:27017  default
+mongodb.username                -                default
+mongodb.password                -                default
+mongodb.database                cloudai          default
+mongodb.required                false            default
 files.store                     local            default
 files.s3_bucket                 -                default
 files.s3_prefix                 -                default

@@ -23,7 +23,7 @@ mod submission;
 use submission::Submission;
 
 /// The most that is told; beyond, it is only counted.
-const TOLD: usize = 1000;
+pub const TOLD: usize = 1000;
 
 /// What was looked at, and what is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -2,8 +2,9 @@
 //! once, and are caught up at the start.
 //!
 //! `journal` (commits), `projector` and `project` (what shows them in the collections), `documents` and `codec` (records as
-//! documents), `load`, `lookup` and `list` (questions), `connect` (from a URI to a store), `server` and `fault` (commands
-//! and what their errors mean).
+//! documents), `load`, `lookup`, `list`, `dump` and `strays` (questions), `connect` (from a URI to a store), `server` and
+//! `fault` (commands and what their errors mean), `mirror` and `import` (the embedded store that follows and stands in),
+//! `backup` and `hold` (one state of a store that is in use).
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -59,6 +60,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(100);
 /// How long a question waits for the collections to show what was committed before it.
 const SHOWN_LIMIT: Duration = Duration::from_secs(2);
+/// The same for one that can be answered from what was shown before.
+const COUNT_LIMIT: Duration = Duration::from_millis(500);
 /// How long a question may take that submissions wait for, and one that a commit waits for: who submits shall hear within a
 /// second, whatever the server does.
 const KEYS_LIMIT: Duration = Duration::from_millis(250);
@@ -341,14 +344,14 @@ impl Store for MongoStore {
     }
 
     async fn count_ended(&self) -> Result<TaskCounts, StoreError> {
-        self.settled().await?;
+        let settled = self.shown.wait_for(self.committed.load(Ordering::Acquire), COUNT_LIMIT).await;
         let known = *self.shown.ended.lock();
         match known {
+            // Of a server that does not answer the last figures are better than none.
             Some(counts) => Ok(counts),
             None => {
-                // Nothing is shown meanwhile that is not counted: the next projection counts again if it cannot add.
-                let counts = load::count_ended(&self.server).await?;
-                Ok(counts)
+                settled?;
+                Ok(load::count_ended(&self.server).await?)
             }
         }
     }

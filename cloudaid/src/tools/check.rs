@@ -3,9 +3,11 @@
 use serde::Serialize;
 
 use super::bars::Bars;
-use super::open::{Kind, Places};
+use super::open::{Kind, Places, blocking};
 use super::{ToolError, report};
-use crate::store::check::Report;
+use crate::store::Store;
+use crate::store::check::{self, Report};
+use crate::store::sqlite::SqliteStore;
 
 /// What was found.
 #[derive(Debug, Serialize)]
@@ -36,9 +38,26 @@ impl Checked {
 /// # Errors
 /// The store cannot be opened or read.
 pub async fn run(places: &Places, kind: Kind) -> Result<Checked, ToolError> {
-    let store = places.open_read_only(kind).await?;
     let mut bars = Bars::new();
-    let report = crate::store::check::check(&*store, &mut |place| bars.at("Checking", place)).await?;
+    let report = match kind {
+        Kind::Sqlite => {
+            let data_dir = places.data_dir.clone();
+            let store = blocking(move || SqliteStore::open_read_only(&data_dir)).await?;
+            check::check(&store, &mut |place| bars.at("Checking", place)).await?
+        }
+        Kind::Mongodb => {
+            // One state of it, whatever is written meanwhile.
+            let source = places.open_mongodb().await?;
+            let scratch = tempfile::Builder::new().prefix(".cloudai-check-").tempdir();
+            let scratch = scratch.map_err(|source| ToolError::io(&std::env::temp_dir(), source))?;
+            let dir = scratch.path().to_owned();
+            let state = blocking(move || SqliteStore::open_scratch(&dir)).await?;
+            source.back_up_to(&state, &mut |progress| bars.copied(progress)).await?;
+            let mut report = check::check(&state, &mut |place| bars.at("Checking", place)).await?;
+            report.violations.extend(source.list_strays(check::TOLD).await?);
+            report
+        }
+    };
     bars.finish();
     Ok(Checked { store: places.name(kind).await?, report })
 }

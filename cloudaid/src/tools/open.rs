@@ -40,17 +40,6 @@ impl Places {
         })
     }
 
-    /// For questions, though a master may be running.
-    pub(super) async fn open_read_only(&self, kind: Kind) -> Result<Arc<dyn Store>, ToolError> {
-        Ok(match kind {
-            Kind::Sqlite => {
-                let data_dir = self.data_dir.clone();
-                Arc::new(blocking(move || SqliteStore::open_read_only(&data_dir)).await?)
-            }
-            Kind::Mongodb => Arc::new(self.open_mongodb().await?),
-        })
-    }
-
     /// To read all of it, or to write to it: no master runs.
     pub(super) async fn open(&self, kind: Kind, is_source: bool) -> Result<Arc<dyn Store>, ToolError> {
         Ok(match kind {

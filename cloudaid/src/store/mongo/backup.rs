@@ -49,7 +49,8 @@ impl MongoStore {
         let (_, position) = target.load().await?;
         let snapshot = load::load(&self.server).await?;
         if snapshot.cluster.is_none() {
-            return Err(CopyError::EmptySource);
+            let is_begun = snapshot.is_unfinished_copy();
+            return Err(if is_begun { CopyError::UnfinishedSource } else { CopyError::EmptySource });
         }
         let mut follower = Follower { target, position, next: first, cluster: snapshot.cluster };
         let mut walk = Walk::new(self, snapshot);

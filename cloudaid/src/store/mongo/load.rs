@@ -24,6 +24,8 @@ use crate::store::StoreError;
 
 /// Commits that are read at a time.
 const ENTRIES: usize = 64;
+/// How often it is looked for commits that came meanwhile: where another master is at work there are always some.
+const ROUNDS: usize = 3;
 /// Changes of several commits that are shown together.
 const TOGETHER: usize = 200;
 
@@ -40,20 +42,27 @@ pub(super) async fn catch_up(server: &Server, journal: &Journal) -> Result<Caugh
     let shown = Shown::new(0);
     *shown.sequences.lock() = sequences(server).await?;
     let (mut position, mut next) = (0, journal.tail().await?);
-    loop {
-        let entries = journal.read(next, ENTRIES).await?;
-        let Some(last) = entries.last() else { break };
-        next = last.position + 1;
-        let mut changes = Vec::new();
-        for entry in entries {
-            // Small ones together, to save messages. A large one alone: all of it that is shown already has its position.
-            if changes.len() + entry.changes.len() > TOGETHER && !changes.is_empty() {
-                projector::show(server, &shown, position, &std::mem::take(&mut changes)).await?;
+    for _ in 0..ROUNDS {
+        let end = journal.head().await?;
+        while next <= end {
+            let entries = journal.read(next, ENTRIES).await?;
+            let Some(last) = entries.last() else { break };
+            next = last.position + 1;
+            let mut changes = Vec::new();
+            for entry in entries {
+                // Small ones together, to save messages. A large one alone: all of it that is shown already has its
+                // position.
+                if changes.len() + entry.changes.len() > TOGETHER && !changes.is_empty() {
+                    projector::show(server, &shown, position, &std::mem::take(&mut changes)).await?;
+                }
+                position = entry.position;
+                changes.extend(entry.changes.iter().cloned());
             }
-            position = entry.position;
-            changes.extend(entry.changes.iter().cloned());
+            projector::show(server, &shown, position, &changes).await?;
         }
-        projector::show(server, &shown, position, &changes).await?;
+        if journal.head().await? <= position {
+            break;
+        }
     }
     let cluster = cluster(server).await?;
     let totals = totals(server).await?;
