@@ -49,6 +49,7 @@ pub use error::MasterError;
 pub(crate) mod links;
 pub(crate) mod narrate;
 
+mod belonging;
 mod drain;
 mod driver;
 mod error;

@@ -371,6 +371,16 @@ pub enum StoreError {
     /// It only answers questions.
     #[error("the store was opened to be read, and takes no commits")]
     ReadOnly,
+    /// The data directory is of another cluster than MongoDB.
+    #[error("the MongoDB at {place} {found}, and the data directory is of cluster {expected}")]
+    OtherCluster {
+        /// Host and database.
+        place: String,
+        /// What is there.
+        found: String,
+        /// What should be.
+        expected: String,
+    },
     /// What was written while MongoDB was away cannot go there any more.
     #[error(
         "the embedded store in {path} has {commits} commits that were made while MongoDB could not be reached, and another \

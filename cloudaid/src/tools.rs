@@ -36,6 +36,14 @@ pub enum ToolError {
         /// The file.
         path: String,
     },
+    /// There is nothing to restore.
+    #[error("{path} is no backup: {why}")]
+    NoBackup {
+        /// What was given.
+        path: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// A file cannot be read or written.
     #[error("{path}: {source}")]
     Io {
@@ -59,7 +67,7 @@ impl ToolError {
             Self::Store(StoreError::InUse { .. }) | Self::Copy(CopyError::Store(StoreError::InUse { .. })) => 75,
             Self::Copy(CopyError::Changed) => 75,
             Self::Store(_) | Self::Copy(CopyError::Store(_) | CopyError::Commit(_) | CopyError::Differs { .. }) => 70,
-            Self::Same | Self::Exists { .. } => 2,
+            Self::Same | Self::Exists { .. } | Self::NoBackup { .. } => 2,
             Self::Copy(_) | Self::Io { .. } => 1,
         }
     }
@@ -89,6 +97,7 @@ impl ToolError {
                  `cloudaid store check` says what is wrong with the source"
                     .to_owned()
             }
+            Self::NoBackup { .. } => "give the file that `cloudaid store backup` wrote".to_owned(),
             Self::Same => "give two different kinds with --from and --to".to_owned(),
             Self::Exists { .. } => "give another name, or move the file away".to_owned(),
             Self::Io { .. } => "see that the directory exists, has room, and may be written to".to_owned(),

@@ -151,4 +151,55 @@ async fn a_master_that_has_to_have_mongodb_does_not_start_without() {
     let status = tokio::time::timeout(Duration::from_secs(30), master.process.ended()).await.expect("it ends");
     assert_eq!(status.code(), Some(70));
     assert!(master.process.log().contains("start MongoDB, or correct MONGODB_URI"), "{}", master.process.log());
+
+    // Its facts are there and nowhere else, so an empty store would be no help.
+    master.process.recipe_mut().env.retain(|(name, _)| name != "CLOUDAI_MONGODB_REQUIRED");
+    master.process.start_again();
+    assert_eq!(master.process.ended().await.code(), Some(70));
+    assert!(master.process.log().contains("has not been filled yet"), "{}", master.process.log());
+
+    // With MongoDB it fills the store beside it, and can go on without then.
+    mongo.process.start_again();
+    mongo.ready().await;
+    master.restart().await;
+    eventually(PATIENCE, "it is filled", || async { master.process.log().contains("follows MongoDB").then_some(()) })
+        .await;
+    master.kill9();
+    mongo.process.kill9();
+    master.restart().await;
+    assert_eq!(master.api().status().await.expect("its status").store_state, StoreState::Fallback);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_database_is_not_taken_for_ones_own() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mongo = Mongo::start(dir.path()).await;
+    let uri = mongo.uri("own");
+    let mut master = Master::start(&dir.path().join("master"), &optional(&uri)).await;
+    let id = master.api().submit(&shell_task("true")).await.expect("accepted").task_id;
+    assert!(master.term().await.success());
+    let mut other = Master::start(&dir.path().join("other"), &optional(&mongo.uri("foreign"))).await;
+    assert!(other.term().await.success());
+    let embedded = master.data_dir().join("fallback/cloudai.db");
+    assert!(embedded.exists());
+    for (database, word) in [("empty", "is empty"), ("foreign", "holds cluster")] {
+        let before = master.process.log().len();
+        for (name, value) in &mut master.process.recipe_mut().env {
+            if name == "MONGODB_URI" {
+                *value = mongo.uri(database);
+            }
+        }
+        master.process.start_again();
+        assert_eq!(master.process.ended().await.code(), Some(70));
+        let log = master.process.log()[before..].to_owned();
+        assert!(log.contains(word) && log.contains("correct MONGODB_URI"), "{log}");
+        assert!(embedded.exists(), "nothing was changed");
+    }
+    for (name, value) in &mut master.process.recipe_mut().env {
+        if name == "MONGODB_URI" {
+            value.clone_from(&uri);
+        }
+    }
+    master.restart().await;
+    assert_eq!(master.api().task(&id).await.expect("it is there").task_id, id);
 }

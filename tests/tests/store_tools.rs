@@ -295,7 +295,12 @@ async fn what_contradicts_itself_is_found() {
     let client = mongodb::Client::with_uri_str(&uri).await.expect("a client");
     let tasks = client.database("checked").collection::<Document>("TASKS");
     // Of a later commit, or the journal would mend it.
-    let change = doc! { "progress.tally.queued": 0_i64, "progress.tally.running": 1_i64, "position": 1_000_000_i64 };
+    let change = doc! {
+        "state": "running",
+        "progress.tally.queued": 0_i64,
+        "progress.tally.running": 1_i64,
+        "position": 1_000_000_i64,
+    };
     let change = doc! { "$set": change };
     tasks.update_one(doc! { "_id": &ids[1] }, change).await.expect("a change by hand");
     let found = check().await;

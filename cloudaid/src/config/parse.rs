@@ -112,6 +112,10 @@ pub(super) fn mongodb_uri(text: &str) -> Result<Secret, String> {
 pub(super) fn mongodb_host(text: &str) -> Result<String, String> {
     match ServerAddress::parse(text.trim()) {
         Ok(_) if !text.contains(['/', '@']) => Ok(text.trim().to_owned()),
+        // It may have a password in it.
+        _ if text.contains(['/', '@']) => {
+            Err("it is a URI, and no HOST or HOST:PORT; set MONGODB_URI to it".to_owned())
+        }
         _ => Err(format!("`{}` is not an address; give HOST or HOST:PORT", shown(text))),
     }
 }

@@ -110,6 +110,11 @@ impl MasterError {
                  embedded store meanwhile"
                     .to_owned()
             }
+            Self::Store(StoreError::OtherCluster { .. }) => {
+                "nothing was changed; correct MONGODB_URI; or bring the facts there with `cloudaid store copy --from sqlite \
+                 --to mongodb` or `cloudaid store restore`; or give another data directory with --data-dir"
+                    .to_owned()
+            }
             Self::Store(StoreError::Diverged { path, .. }) => format!(
                 "nothing was changed; look at it with `cloudaid store check --store sqlite --data-dir {path}`; to drop what \
                  it has, move the directory away; to run on it alone, give it as the data directory with --store sqlite"
@@ -126,9 +131,7 @@ impl MasterError {
                 "only one master may run on a store: stop one of them".to_owned()
             }
             Self::UnfinishedFallback => {
-                "start MongoDB; or move `fallback` in the data directory away, to begin with an empty store, which cannot \
-                 be joined to MongoDB later"
-                    .to_owned()
+                "start MongoDB: the facts of this data directory are there".to_owned()
             }
             Self::UnfinishedCopy => {
                 "run the same `cloudaid store copy` or `cloudaid store restore` again: it goes on where it ended"

@@ -7,7 +7,9 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use super::MasterError;
+use super::belonging::{self, Belonging};
 use crate::config::{MasterConfig, MongoSettings};
+use crate::pause::Pauses;
 use crate::store::mongo::{MongoConfig, MongoStore, Standing};
 use crate::store::sqlite::{DirectoryLock, SqliteStore};
 use crate::store::transfer::CopyError;
@@ -20,13 +22,13 @@ const FALLBACK: &str = "fallback";
 pub(super) struct Opened {
     pub(super) store: Arc<dyn Store>,
     _lock: Option<DirectoryLock>,
-    _copying: Option<Copying>,
+    _tasks: Vec<Task>,
 }
 
-/// A copy that is being made, which ends with the master.
-struct Copying(JoinHandle<()>);
+/// What goes on beside the master, and ends with it.
+struct Task(JoinHandle<()>);
 
-impl Drop for Copying {
+impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -37,25 +39,33 @@ pub(super) async fn open_store(config: &MasterConfig) -> Result<Opened, MasterEr
     let Some(settings) = &config.store.mongodb else {
         let store = open(&config.data_dir).await?;
         info!("✓ SQLite tables ensured ({})", config.data_dir.display());
-        return Ok(Opened { store: Arc::new(store), _lock: None, _copying: None });
+        return Ok(Opened { store: Arc::new(store), _lock: None, _tasks: Vec::new() });
     };
     // Logs, files and keys are there all the same.
     let data_dir = config.data_dir.clone();
     let lock = tokio::task::spawn_blocking(move || DirectoryLock::acquire(&data_dir)).await;
     let lock = Some(lock.map_err(|_| StoreError::Closed)??);
     let fallback = config.data_dir.join(FALLBACK);
+    let belonging = Belonging::of(&config.data_dir, &fallback).await?;
     match remote(settings).await {
-        Ok(store) if settings.required => {
-            refuse_leftovers(&store, &fallback).await?;
-            Ok(Opened { store: Arc::new(store), _lock: lock, _copying: None })
-        }
-        Ok(store) => {
-            let (store, copying) = lead(store, fallback).await?;
-            Ok(Opened { store, _lock: lock, _copying: copying })
+        Ok((store, place)) => {
+            let local = open_fallback(&fallback).await?;
+            let standing = join(&store, local.as_ref(), &belonging, &fallback, &place).await?;
+            let store = Arc::new(store);
+            let mut tasks = vec![Task(tokio::spawn(note(Arc::clone(&store), belonging)))];
+            if settings.required {
+                // It does not follow any more, so it is of no use.
+                drop(local);
+                remove(&fallback)?;
+            } else {
+                tasks.extend(follow(&store, local, standing, fallback).await?);
+            }
+            Ok(Opened { store, _lock: lock, _tasks: tasks })
         }
         Err(StoreError::Unreachable(why)) if !settings.required => {
             let store = open(&fallback).await?;
-            if store.load().await?.0.is_unfinished_copy() {
+            let (snapshot, _) = store.load().await?;
+            if snapshot.is_unfinished_copy() || snapshot.cluster.is_none() && belonging.cluster.is_some() {
                 return Err(MasterError::UnfinishedFallback);
             }
             warn!(
@@ -63,7 +73,7 @@ pub(super) async fn open_store(config: &MasterConfig) -> Result<Opened, MasterEr
                  imported at a later start that reaches MongoDB",
                 fallback.display()
             );
-            Ok(Opened { store: Arc::new(store.standing_in()), _lock: lock, _copying: None })
+            Ok(Opened { store: Arc::new(store.standing_in()), _lock: lock, _tasks: Vec::new() })
         }
         Err(error) => Err(error.into()),
     }
@@ -74,61 +84,51 @@ async fn open(dir: &Path) -> Result<SqliteStore, StoreError> {
     tokio::task::spawn_blocking(move || SqliteStore::open(&dir)).await.map_err(|_| StoreError::Closed)?
 }
 
-async fn remote(settings: &MongoSettings) -> Result<MongoStore, StoreError> {
+/// The store that follows MongoDB, if there is one that was whole.
+async fn open_fallback(dir: &Path) -> Result<Option<SqliteStore>, StoreError> {
+    if !SqliteStore::exists(dir) {
+        return Ok(None);
+    }
+    let local = open(dir).await?;
+    let is_whole = local.load().await?.0.cluster.is_some();
+    Ok(is_whole.then_some(local))
+}
+
+fn remove(dir: &Path) -> Result<(), StoreError> {
+    match std::fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(StoreError::Io { path: dir.display().to_string(), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn remote(settings: &MongoSettings) -> Result<(MongoStore, String), StoreError> {
     let config = MongoConfig::new(settings).await?;
     let store = MongoStore::open(&config).await?;
     info!("✓ MongoDB collections ensured ({})", config.place());
-    Ok(store)
+    Ok((store, config.place()))
 }
 
-/// Imports what the embedded store has, if there is one, and sees that one follows from now on.
-async fn lead(store: MongoStore, dir: PathBuf) -> Result<(Arc<dyn Store>, Option<Copying>), MasterError> {
-    let local = open(&dir).await?;
-    let is_unfinished = local.load().await?.0.is_unfinished_copy();
-    let standing = if is_unfinished { Standing::Behind } else { bring_back(&store, &local, &dir).await? };
-    match standing {
-        Standing::Equal { .. } => {
-            store.lead(local, &dir);
-            Ok((Arc::new(store), None))
-        }
-        Standing::Behind => {
-            drop(local);
-            let cleared = dir.clone();
-            let local = tokio::task::spawn_blocking(move || {
-                std::fs::remove_dir_all(&cleared)
-                    .map_err(|source| StoreError::Io { path: cleared.display().to_string(), source })?;
-                SqliteStore::open(&cleared)
-            });
-            let local = local.await.map_err(|_| StoreError::Closed)??;
-            let store = Arc::new(store);
-            let leader = Arc::clone(&store);
-            let copying = tokio::spawn(async move {
-                match leader.copy_and_lead(local, &dir).await {
-                    Ok(()) => info!("The embedded store in {} follows MongoDB", dir.display()),
-                    Err(error) => warn!("The embedded store in {} does not follow MongoDB: {error}", dir.display()),
-                }
-            });
-            Ok((store, Some(Copying(copying))))
-        }
+/// Refuses what belongs to another cluster, and imports what was written while MongoDB was away.
+async fn join(
+    store: &MongoStore,
+    local: Option<&SqliteStore>,
+    belonging: &Belonging,
+    dir: &Path,
+    place: &str,
+) -> Result<Standing, MasterError> {
+    let found = store.cluster().await?;
+    let Some(local) = local else {
+        belonging.check(found, place)?;
+        return Ok(Standing::Behind);
+    };
+    // One that began without MongoDB brings the first commit of all.
+    if found.is_some() || belonging.is_noted() {
+        belonging.check(found, place)?;
+        let own = local.load().await?.0.cluster.map(|record| record.cluster);
+        belonging::check(own, found, place)?;
     }
-}
-
-/// A master that is to have MongoDB has no store beside it; but what one has must not be forgotten.
-async fn refuse_leftovers(store: &MongoStore, dir: &Path) -> Result<(), MasterError> {
-    if !SqliteStore::exists(dir) {
-        return Ok(());
-    }
-    let local = open(dir).await?;
-    if !local.load().await?.0.is_unfinished_copy() {
-        bring_back(store, &local, dir).await?;
-    }
-    drop(local);
-    // It does not follow any more, so it is of no use.
-    std::fs::remove_dir_all(dir).map_err(|source| StoreError::Io { path: dir.display().to_string(), source })?;
-    Ok(())
-}
-
-async fn bring_back(store: &MongoStore, local: &SqliteStore, dir: &Path) -> Result<Standing, MasterError> {
     let standing = store.bring_back(local, dir).await.map_err(|error| match error {
         CopyError::Store(error) => MasterError::Store(error),
         CopyError::Commit(error) => MasterError::Commit(error),
@@ -138,4 +138,66 @@ async fn bring_back(store: &MongoStore, local: &SqliteStore, dir: &Path) -> Resu
         info!("✓ {imported} commits that were made while MongoDB was away are imported");
     }
     Ok(standing)
+}
+
+/// Notes whose the data directory is, as soon as there is a cluster.
+async fn note(store: Arc<MongoStore>, belonging: Belonging) {
+    let mut pauses = Pauses::default();
+    loop {
+        match store.cluster().await {
+            Ok(Some(cluster)) => {
+                if let Err(error) = belonging.note(cluster) {
+                    warn!("{error}");
+                }
+                return;
+            }
+            Ok(None) | Err(_) => tokio::time::sleep(pauses.next()).await,
+        }
+    }
+}
+
+/// Sees that an embedded store follows from now on: the one that is there, or a new one, which takes its place when it is
+/// whole.
+async fn follow(
+    store: &Arc<MongoStore>,
+    local: Option<SqliteStore>,
+    standing: Standing,
+    dir: PathBuf,
+) -> Result<Option<Task>, StoreError> {
+    match (standing, local) {
+        (Standing::Equal { .. }, Some(local)) => {
+            store.lead(local, &dir);
+            Ok(None)
+        }
+        (_, local) if store.position().await.0 == 0 => {
+            drop(local);
+            remove(&dir)?;
+            store.lead(open(&dir).await?, &dir);
+            Ok(None)
+        }
+        (_, local) => {
+            drop(local);
+            let leader = Arc::clone(store);
+            Ok(Some(Task(tokio::spawn(async move { copy_until_whole(&leader, &dir).await }))))
+        }
+    }
+}
+
+async fn copy_until_whole(store: &MongoStore, dir: &Path) {
+    let fresh = dir.with_extension("new");
+    let mut pauses = Pauses::default();
+    loop {
+        let copied = async {
+            remove(&fresh)?;
+            store.copy_and_lead(&fresh, dir).await
+        };
+        match copied.await {
+            Ok(()) => {
+                info!("The embedded store in {} follows MongoDB", dir.display());
+                return;
+            }
+            Err(error) => warn!("The embedded store in {} does not follow MongoDB yet: {error}", dir.display()),
+        }
+        tokio::time::sleep(pauses.next()).await;
+    }
 }

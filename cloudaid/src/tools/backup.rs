@@ -42,6 +42,7 @@ pub async fn run(places: &Places, kind: Kind, file: &Path) -> Result<BackedUp, T
         return Err(ToolError::Exists { path: file.display().to_string() });
     }
     let directory = file.parent().unwrap_or(&file).to_owned();
+    std::fs::read_dir(&directory).map_err(|source| ToolError::io(&directory, source))?;
     // In the same directory, so that its last step is to get its name: what has the name is whole.
     let scratch = tempfile::Builder::new().prefix(".cloudai-backup-").tempdir_in(&directory);
     let scratch = scratch.map_err(|source| ToolError::io(&directory, source))?;

@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::bars::Bars;
 use super::open::{Kind, Places, blocking};
 use super::{ToolError, report};
-use crate::store::StoreError;
 use crate::store::sqlite::SqliteStore;
 use crate::store::summary::Summary;
 use crate::store::transfer::{self, RESTORED_EPOCHS};
@@ -46,7 +45,8 @@ impl Restored {
 /// The file is no backup, or the store is not empty or cannot be written.
 pub async fn run(places: &Places, kind: Kind, file: &Path) -> Result<Restored, ToolError> {
     if !file.is_file() {
-        return Err(StoreError::Missing { path: file.display().to_string() }.into());
+        let why = if file.is_dir() { "it is a directory" } else { "there is no such file" };
+        return Err(ToolError::NoBackup { path: file.display().to_string(), why });
     }
     let target = places.open(kind, false).await?;
     transfer::check_target(&target.load().await?.0)?;

@@ -93,6 +93,11 @@ pub(super) async fn ensure(server: &Server, database: &str) -> Result<(), StoreE
 
 /// Collections of these names that another program has made are not ours to write to.
 async fn refuse_foreign(server: &Server, database: &str) -> Result<(), StoreError> {
+    if server.find_first(CLUSTER, doc! { "_id": super::project::SELF }, doc! {}).await?.is_some() {
+        return Err(StoreError::Corrupt(format!(
+            "{CLUSTER} has no document `{SCHEMA}`: somebody has removed it by hand; restore a backup"
+        )));
+    }
     for (name, _) in indexes() {
         if server.find_first(name, doc! {}, doc! {}).await?.is_some() {
             return Err(StoreError::Server(format!(

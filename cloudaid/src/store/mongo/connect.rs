@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mongodb::Client;
 use mongodb::bson::{Document, doc};
+use mongodb::error::ErrorKind;
 use mongodb::event::EventHandler;
 use mongodb::event::command::CommandEvent;
 use mongodb::options::{ClientOptions, Credential, ReadConcern, SelectionCriteria, ServerAddress};
@@ -43,27 +44,31 @@ impl MongoConfig {
     /// # Errors
     /// It is no such address. The message does not contain it.
     pub async fn new(settings: &MongoSettings) -> Result<Self, StoreError> {
-        let config = match &settings.address {
+        match &settings.address {
             MongoAddress::Uri(uri) => Self::from_uri(uri, &settings.database).await,
             MongoAddress::Parts { host, user } => {
                 let user = user.as_ref().map(|(name, password)| (name.expose(), password));
                 Self::from_parts(host, user, &settings.database)
             }
-        };
-        config.map_err(StoreError::Server)
+        }
     }
 
     /// From a URI. Its options for the pool, TLS and timeouts count; `database` is the one to use if it names none.
     ///
     /// # Errors
     /// It is no such URI. The message does not contain it.
-    pub async fn from_uri(uri: &Secret, database: &str) -> Result<Self, String> {
+    pub async fn from_uri(uri: &Secret, database: &str) -> Result<Self, StoreError> {
         let parsed = ClientOptions::parse(uri.expose()).await;
         // The driver's message may have a piece of the URI in it, and that may be the password.
-        let options = parsed.map_err(|_| {
-            "it is no MongoDB URI, such as mongodb://USER:PASSWORD@HOST:27017/cloudai; special characters in the \
-             password are written as %XX"
-                .to_owned()
+        let options = parsed.map_err(|error| match &*error.kind {
+            ErrorKind::DnsResolve { .. } => {
+                StoreError::Unreachable("the name in MONGODB_URI cannot be looked up".to_owned())
+            }
+            _ => StoreError::Server(
+                "it is no MongoDB URI, such as mongodb://USER:PASSWORD@HOST:27017/cloudai; special characters in the \
+                 password are written as %XX"
+                    .to_owned(),
+            ),
         })?;
         let database = options.default_database.clone().unwrap_or_else(|| database.to_owned());
         Ok(Self { options, database })
@@ -73,8 +78,8 @@ impl MongoConfig {
     ///
     /// # Errors
     /// It is no such address.
-    pub fn from_parts(host: &str, user: Option<(&str, &Secret)>, database: &str) -> Result<Self, String> {
-        let address = ServerAddress::parse(host).map_err(|error| error.to_string())?;
+    pub fn from_parts(host: &str, user: Option<(&str, &Secret)>, database: &str) -> Result<Self, StoreError> {
+        let address = ServerAddress::parse(host).map_err(|error| StoreError::Server(error.to_string()))?;
         let credential = user.map(|(name, password)| {
             Credential::builder().username(name.to_owned()).password(password.expose().to_owned()).build()
         });
@@ -158,7 +163,7 @@ mod tests {
         let shown = format!("{config:?}");
         assert!(!shown.contains("hunter2") && !shown.contains("ada"), "{shown}");
         for wrong in ["mongodb://ada:hunter2@", "http://ada:hunter2@x", "mongodb://ada:hun/ter2@x", "hunter2"] {
-            let refused = MongoConfig::from_uri(&Secret::new(wrong), "x").await.expect_err(wrong);
+            let refused = MongoConfig::from_uri(&Secret::new(wrong), "x").await.expect_err(wrong).to_string();
             assert!(!refused.contains("hunter2") && !refused.contains("ter2"), "{refused}");
         }
     }

@@ -53,6 +53,7 @@ pub(super) fn standing(progress: &Progress) -> Result<Document, StoreError> {
 /// The reverse of [`task`].
 pub(super) fn read_task(mut document: Document) -> Result<(Arc<TaskRecord>, Progress), StoreError> {
     let id = document.get("_id").cloned();
+    let state = document.get_str("state").unwrap_or_default().to_owned();
     let progress = match document.remove("progress") {
         Some(Bson::Document(progress)) => progress,
         _ => Document::new(),
@@ -60,7 +61,15 @@ pub(super) fn read_task(mut document: Document) -> Result<(Arc<TaskRecord>, Prog
     let record: TaskRecord = from_document(TASKS, "id", document)?;
     let mut progress = progress;
     progress.insert("_id", id);
-    Ok((Arc::new(record), from_document(TASKS, "_", progress)?))
+    let progress: Progress = from_document(TASKS, "_", progress)?;
+    if progress.state().as_str() != state {
+        return Err(StoreError::Corrupt(format!(
+            "{TASKS} {}: its `state` is `{state}`, and its progress says `{}`; restore a backup",
+            record.id,
+            progress.state()
+        )));
+    }
+    Ok((Arc::new(record), progress))
 }
 
 /// A run, with the sequence of its submission.

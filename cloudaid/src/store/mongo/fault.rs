@@ -85,7 +85,8 @@ pub(super) fn classify(error: &Error) -> Fault {
         }
         ErrorKind::Command(command) => Fault::Refused(refused(command.code, &command.message)),
         ErrorKind::Authentication { .. } => Fault::Refused(StoreError::NotAllowed(
-            "it does not accept the user name and password: check MONGODB_URI, or MONGODB_USERNAME and MONGODB_PASSWORD"
+            "it does not accept the user name and password: check MONGODB_URI, or MONGODB_USERNAME and MONGODB_PASSWORD; a \
+             user that was made in another database needs `?authSource=` and its name behind the URI"
                 .to_owned(),
         )),
         ErrorKind::IncompatibleServer { message, .. } => Fault::Refused(StoreError::Server(format!(

@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
-use super::MongoStore;
+use cloudaid_core::record::ClusterRecord;
+
 use super::hold::Hold;
+use super::{MongoStore, load};
 use crate::store::sqlite::SqliteStore;
 use crate::store::transfer::{self, CopyError};
-use crate::store::{Position, StoreError};
+use crate::store::{Position, Store, StoreError};
 
 /// Commits that are read at a time.
 const COMMITS: usize = 64;
@@ -37,6 +39,18 @@ impl MongoStore {
     }
 
     async fn import(&self, local: &SqliteStore, dir: &Path, hold: &Hold<'_>) -> Result<Standing, CopyError> {
+        let epoch = |record: Option<ClusterRecord>| record.map_or(0, |record| record.epoch.0);
+        let (here, there) = (epoch(load::cluster(&self.server).await?), epoch(local.load().await?.0.cluster));
+        if here > there {
+            // Another master has started since, or a backup was restored.
+            let commits = local.ahead(Position(0), usize::MAX).await?.iter().filter(|commit| commit.is_alone).count();
+            let path = dir.display().to_string();
+            return if commits == 0 {
+                Ok(Standing::Behind)
+            } else {
+                Err(StoreError::Diverged { path, commits }.into())
+            };
+        }
         let mut imported = 0;
         let mut last = Position(0);
         loop {

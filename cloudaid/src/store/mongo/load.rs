@@ -64,6 +64,7 @@ pub(super) async fn catch_up(server: &Server, journal: &Journal) -> Result<Caugh
             break;
         }
     }
+    refuse_nonsense(server).await?;
     let cluster = cluster(server).await?;
     let totals = totals(server).await?;
     if position == 0 && (cluster.is_some() || totals.is_some()) {
@@ -73,6 +74,24 @@ pub(super) async fn catch_up(server: &Server, journal: &Journal) -> Result<Caugh
     }
     let last_sequence = last_sequence(server, totals.as_ref()).await?;
     Ok(CaughtUp { position, epoch: cluster.map_or(0, |record| record.epoch.0), last_sequence })
+}
+
+/// Submissions whose state is none, or says that they are over although they are not, would never be looked at again.
+async fn refuse_nonsense(server: &Server) -> Result<(), StoreError> {
+    let here = doc! { "$exists": false };
+    let states = TaskState::ALL.map(|state| state.as_str()).to_vec();
+    let none = doc! { "state": { "$nin": states }, "gone": here.clone() };
+    let over = TaskState::ALL.into_iter().filter(|state| state.is_final()).map(TaskState::as_str).collect::<Vec<_>>();
+    let early = doc! { "state": { "$in": over }, "progress.finished_at": here.clone(), "gone": here };
+    for (filter, what) in
+        [(none, "its `state` is none"), (early, "its `state` says that it is over, and it has no end")]
+    {
+        if let Some(found) = server.find_first(TASKS, filter, doc! {}).await? {
+            let id = found.get("_id").map(ToString::to_string).unwrap_or_default();
+            return Err(StoreError::Corrupt(format!("{TASKS} {id}: {what}; restore a backup")));
+        }
+    }
+    Ok(())
 }
 
 /// The snapshot to start from.
@@ -150,7 +169,7 @@ pub(super) async fn count_ended(server: &Server) -> Result<TaskCounts, StoreErro
     Ok(counts)
 }
 
-async fn cluster(server: &Server) -> Result<Option<ClusterRecord>, StoreError> {
+pub(super) async fn cluster(server: &Server) -> Result<Option<ClusterRecord>, StoreError> {
     let found = server.find_first(CLUSTER, doc! { "_id": SELF }, doc! {}).await?;
     found.map(|document| from_document(CLUSTER, "_", document)).transpose()
 }

@@ -8,8 +8,10 @@ use std::sync::Arc;
 
 use cloudaid_core::record::Change;
 use parking_lot::Mutex;
+use shared::id::ClusterId;
 
-use super::MongoStore;
+use super::hold::Hold;
+use super::{MongoStore, load};
 use crate::store::sqlite::SqliteStore;
 use crate::store::transfer::CopyError;
 use crate::store::{CommitError, Position, Store, StoreError};
@@ -59,12 +61,28 @@ impl MongoStore {
         *self.mirror.live.lock() = Some(Live { store: Arc::new(store), dir: dir.to_owned() });
     }
 
-    /// Copies everything to `store`, in `dir`, which is empty, and lets it follow then.
+    /// Copies everything to a new store in `fresh`, which is not there, moves it to `dir` when it is whole, and lets it
+    /// follow then.
     ///
     /// # Errors
-    /// One of the two cannot be read or written.
-    pub async fn copy_and_lead(&self, store: SqliteStore, dir: &Path) -> Result<(), CopyError> {
+    /// One of the two cannot be read or written, or nothing was ever committed.
+    pub async fn copy_and_lead(&self, fresh: &Path, dir: &Path) -> Result<(), CopyError> {
+        let hold = Hold::take(&self.server).await.map_err(StoreError::from)?;
+        let done = self.copy_and_catch_up(fresh, dir).await;
+        let _ = hold.release().await;
+        done
+    }
+
+    async fn copy_and_catch_up(&self, fresh: &Path, dir: &Path) -> Result<(), CopyError> {
+        let store = open(fresh).await?;
         self.back_up_to(&store, &mut |_| ()).await?;
+        drop(store);
+        let io = |source| StoreError::Io { path: dir.display().to_string(), source };
+        match std::fs::remove_dir_all(dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error).into()),
+            _ => std::fs::rename(fresh, dir).map_err(io)?,
+        }
+        let store = open(dir).await?;
         // Nobody commits meanwhile.
         let head = self.head.lock().await;
         let mut position = store.position().await?;
@@ -81,8 +99,21 @@ impl MongoStore {
         Ok(())
     }
 
+    /// Whose facts are here.
+    ///
+    /// # Errors
+    /// MongoDB does not answer.
+    pub async fn cluster(&self) -> Result<Option<ClusterId>, StoreError> {
+        Ok(load::cluster(&self.server).await?.map(|record| record.cluster))
+    }
+
     /// The position of the last commit.
     pub async fn position(&self) -> Position {
         Position(self.head.lock().await.position)
     }
+}
+
+async fn open(dir: &Path) -> Result<SqliteStore, StoreError> {
+    let dir = dir.to_owned();
+    tokio::task::spawn_blocking(move || SqliteStore::open(&dir)).await.map_err(|_| StoreError::Closed)?
 }

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use mongodb::bson::{Bson, doc};
+use mongodb::bson::doc;
 
 use super::collections::{ASSIGNMENTS, FILE_METADATA, INPUTS, RESULTS, TASKS};
 use super::documents;
-use super::fault::call;
-use super::server::{READ_LIMIT, Server};
+use super::server::Server;
 use crate::store::{StoreError, strays};
 
 /// Ids that are looked for together.
@@ -28,12 +27,9 @@ pub(super) async fn list(server: &Server, limit: usize) -> Result<Vec<String>, S
 
 /// What a field of a collection names that another collection does not have.
 async fn without_parent(server: &Server, name: &str, field: &str, parents: &str) -> Result<Vec<String>, StoreError> {
-    let (collection, named) = (server.collection(name), field.to_owned());
-    let ids = call(READ_LIMIT, async move {
-        let filter = doc! { &named: { "$exists": true }, "gone": { "$exists": false } };
-        collection.distinct(&named, filter).await
-    });
-    let ids: BTreeSet<String> = ids.await?.iter().filter_map(Bson::as_str).map(str::to_owned).collect();
+    let filter = doc! { field: { "$exists": true }, "gone": { "$exists": false } };
+    let named = server.count_by(name, filter, field).await?;
+    let ids: BTreeSet<String> = named.into_iter().map(|(id, _)| id).collect();
     let ids: Vec<String> = ids.into_iter().collect();
     let mut strays = Vec::new();
     for some in ids.chunks(CHUNK) {
