@@ -150,7 +150,11 @@ async fn a_master_that_has_to_have_mongodb_does_not_start_without() {
     master.process.start_again();
     let status = tokio::time::timeout(Duration::from_secs(30), master.process.ended()).await.expect("it ends");
     assert_eq!(status.code(), Some(70));
-    assert!(master.process.log().contains("start MongoDB, or correct MONGODB_URI"), "{}", master.process.log());
+    assert!(
+        master.process.log().contains("start MongoDB, or correct MONGODB_URI (the host"),
+        "{}",
+        master.process.log()
+    );
 
     // Its facts are there and nowhere else, so an empty store would be no help.
     master.process.recipe_mut().env.retain(|(name, _)| name != "CLOUDAI_MONGODB_REQUIRED");

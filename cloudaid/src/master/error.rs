@@ -106,7 +106,7 @@ impl MasterError {
                 "nothing was changed; install the version that wrote it, or a newer one".to_owned()
             }
             Self::Store(StoreError::Unreachable(_)) => {
-                "start MongoDB, or correct MONGODB_URI; without mongodb.required = true the master starts on the \
+                "start MongoDB, or correct MONGODB_URI (the host, `tls=`, `authSource=`); without mongodb.required = true the master starts on the \
                  embedded store meanwhile"
                     .to_owned()
             }

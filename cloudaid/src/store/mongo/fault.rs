@@ -74,9 +74,7 @@ pub(super) fn is_passing(code: i32) -> bool {
 /// What it means. The driver's texts name hosts, never users or passwords.
 pub(super) fn classify(error: &Error) -> Fault {
     match &*error.kind {
-        ErrorKind::ServerSelection { .. } => {
-            Fault::Unsent(StoreError::Unreachable("no server could be reached".to_owned()))
-        }
+        ErrorKind::ServerSelection { message, .. } => unselected(message),
         ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::Io(_) | ErrorKind::DnsResolve { .. } => {
             Fault::Unknown(StoreError::Unreachable(error.kind.to_string()))
         }
@@ -94,6 +92,26 @@ pub(super) fn classify(error: &Error) -> Fault {
         ))),
         other => Fault::Refused(StoreError::Server(other.to_string())),
     }
+}
+
+/// No server could be used. The driver lists those it knows, each with what was wrong with it.
+fn unselected(message: &str) -> Fault {
+    if !message.contains("Address:") {
+        return Fault::Refused(StoreError::Server(
+            "no server at these hosts is of the replica set that MONGODB_URI names: correct `replicaSet=`".to_owned(),
+        ));
+    }
+    let reason = message.split("Error: ").nth(1).and_then(|rest| rest.split([',', '}']).next()).map(str::trim);
+    let folded = reason.unwrap_or_default().to_ascii_lowercase();
+    if ["tls", "certificate", "handshake", "corrupt message"].iter().any(|word| folded.contains(word)) {
+        return Fault::Refused(StoreError::Server(format!(
+            "a server is there, and no encrypted connection can be made: {}; correct `tls=` and its certificates in \
+             MONGODB_URI",
+            reason.unwrap_or_default()
+        )));
+    }
+    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+    Fault::Unsent(StoreError::Unreachable(format!("no server could be reached{reason}")))
 }
 
 /// An answer of the server that is final.
