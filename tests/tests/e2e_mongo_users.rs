@@ -23,7 +23,7 @@ async fn refused(master: &mut Master, uri: &str) -> String {
     let status = master.process.ended().await;
     let log = master.process.log()[before..].to_owned();
     assert_eq!(status.code(), Some(70), "{log}");
-    assert!(log.contains("hint:") && log.contains("MONGODB_URI") && !log.contains("panicked"), "{log}");
+    assert!(log.contains("hint:") && log.contains("MONGODB_URI") && !log.contains("panicked at cloudaid"), "{log}");
     assert!(!log.contains(PASSWORD) && !log.contains("wrong-horse"), "no password is logged: {log}");
     log
 }

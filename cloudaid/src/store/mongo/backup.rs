@@ -44,15 +44,15 @@ impl MongoStore {
         hold: &Hold<'_>,
         progress: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<(), CopyError> {
-        // Everything up to here is in the collections, and what comes later is read from the journal below.
-        let first = *self.shown.position.borrow() + 1;
+        // Commits go when they are in the collections: everything before is there, and what comes later is read below.
+        let first = self.journal.tail().await?;
         let (_, position) = target.load().await?;
         let snapshot = load::load(&self.server).await?;
         if snapshot.cluster.is_none() {
             let is_begun = snapshot.is_unfinished_copy();
             return Err(if is_begun { CopyError::UnfinishedSource } else { CopyError::EmptySource });
         }
-        let mut follower = Follower { target, position, next: first, cluster: snapshot.cluster };
+        let mut follower = Follower { target, position, next: first, has_begun: false, cluster: snapshot.cluster };
         let mut walk = Walk::new(self, snapshot);
         while let Some((changes, place)) = walk.next().await? {
             hold.renew().await.map_err(StoreError::from)?;
@@ -85,6 +85,10 @@ impl MongoStore {
         while next <= end {
             let entries = self.journal.read(next, ENTRIES).await?;
             for entry in &entries {
+                if !follower.has_begun {
+                    // One who did not see the hold may have removed some more, which are in the collections too.
+                    (next, follower.next, follower.has_begun) = (entry.position, entry.position, true);
+                }
                 if entry.position != next {
                     let missing = format!("the commits from {next} on are gone, because this took too long: try again");
                     return Err(StoreError::Server(missing).into());
@@ -147,6 +151,8 @@ struct Follower<'a> {
     position: Position,
     /// The next commit of the source.
     next: u64,
+    /// Whether that commit was seen.
+    has_begun: bool,
     cluster: Option<ClusterRecord>,
 }
 
