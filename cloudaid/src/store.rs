@@ -30,6 +30,16 @@ pub mod walk;
 
 pub use dump::DumpCursor;
 
+/// Does what blocks off the threads that must not.
+///
+/// # Errors
+/// Those of `work`, or the thread that did it is gone.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Closed)?
+}
+
 /// Counts the commits of a store. A commit at position n makes n + 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position(pub u64);

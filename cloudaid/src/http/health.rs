@@ -23,10 +23,8 @@ pub(super) async fn ready(State(state): State<Shared>) -> Result<Json<ReadyView>
             .into()
     };
     // One that another master has replaced ends at its next commit; until then its store says so.
-    if state.cluster.status().await.is_err() {
-        return Err(refuse("its store cannot be read"));
-    }
-    if state.cluster.store_state().await == StoreState::Unavailable {
+    let Ok(status) = state.cluster.status().await else { return Err(refuse("its store cannot be read")) };
+    if status.store_state == StoreState::Unavailable {
         return Err(refuse("its store does not answer or takes no commits"));
     }
     if state.files.free_bytes().await.is_some_and(|free| free < LEAST_FREE) {

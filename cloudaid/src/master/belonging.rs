@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use shared::id::ClusterId;
 
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Store, StoreError};
+use crate::store::{StoreError, blocking};
 
 /// The file, in the data directory.
 const FILE: &str = "mongodb-cluster";
@@ -80,7 +80,6 @@ async fn embedded(data_dir: &Path) -> Result<Option<ClusterId>, StoreError> {
         return Ok(None);
     }
     let path = data_dir.to_owned();
-    let store = tokio::task::spawn_blocking(move || SqliteStore::open_read_only(&path)).await;
-    let store = store.map_err(|_| StoreError::Closed)??;
-    Ok(store.load().await?.0.cluster.map(|record| record.cluster))
+    let store = blocking(move || SqliteStore::open_read_only(&path)).await?;
+    Ok(store.cluster().await?.map(|record| record.cluster))
 }

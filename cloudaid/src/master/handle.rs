@@ -277,7 +277,7 @@ impl ClusterHandle {
     }
 
     /// Whether the store answers and takes commits, and whether it is the one that should.
-    pub async fn store_state(&self) -> StoreState {
+    async fn store_state(&self) -> StoreState {
         if self.is_held() || self.store.probe().await.is_err() {
             StoreState::Unavailable
         } else if self.store.stands_in() {

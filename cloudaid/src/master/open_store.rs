@@ -13,7 +13,7 @@ use crate::pause::Pauses;
 use crate::store::mongo::{MongoConfig, MongoStore, Standing};
 use crate::store::sqlite::{DirectoryLock, SqliteStore};
 use crate::store::transfer::CopyError;
-use crate::store::{CommitError, Store, StoreError};
+use crate::store::{CommitError, Store, StoreError, blocking};
 
 /// Where the embedded store is that stands in for MongoDB, in the data directory.
 const FALLBACK: &str = "fallback";
@@ -37,14 +37,13 @@ impl Drop for Task {
 /// Opens the store that is configured, or the embedded one where MongoDB cannot be reached and need not be.
 pub(super) async fn open_store(config: &MasterConfig) -> Result<Opened, MasterError> {
     let Some(settings) = &config.store.mongodb else {
-        let store = open(&config.data_dir).await?;
+        let store = SqliteStore::open_async(&config.data_dir).await?;
         info!("✓ SQLite tables ensured ({})", config.data_dir.display());
         return Ok(Opened { store: Arc::new(store), _lock: None, _tasks: Vec::new() });
     };
     // Logs, files and keys are there all the same.
     let data_dir = config.data_dir.clone();
-    let lock = tokio::task::spawn_blocking(move || DirectoryLock::acquire(&data_dir)).await;
-    let lock = Some(lock.map_err(|_| StoreError::Closed)??);
+    let lock = Some(blocking(move || DirectoryLock::acquire(&data_dir)).await?);
     let fallback = config.data_dir.join(FALLBACK);
     let belonging = Belonging::of(&config.data_dir, &fallback).await?;
     match remote(settings).await {
@@ -56,16 +55,16 @@ pub(super) async fn open_store(config: &MasterConfig) -> Result<Opened, MasterEr
             if settings.required {
                 // It does not follow any more, so it is of no use.
                 drop(local);
-                remove(&fallback)?;
+                SqliteStore::remove(&fallback)?;
             } else {
                 tasks.extend(follow(&store, local, standing, fallback).await?);
             }
             Ok(Opened { store, _lock: lock, _tasks: tasks })
         }
         Err(StoreError::Unreachable(why)) if !settings.required => {
-            let store = open(&fallback).await?;
-            let (snapshot, _) = store.load().await?;
-            if snapshot.is_unfinished_copy() || snapshot.cluster.is_none() && belonging.cluster.is_some() {
+            let store = SqliteStore::open_async(&fallback).await?;
+            let is_begun = store.cluster().await?.is_some();
+            if !is_begun && (belonging.cluster.is_some() || store.load().await?.0.is_unfinished_copy()) {
                 return Err(MasterError::UnfinishedFallback);
             }
             warn!(
@@ -79,28 +78,14 @@ pub(super) async fn open_store(config: &MasterConfig) -> Result<Opened, MasterEr
     }
 }
 
-async fn open(dir: &Path) -> Result<SqliteStore, StoreError> {
-    let dir = dir.to_owned();
-    tokio::task::spawn_blocking(move || SqliteStore::open(&dir)).await.map_err(|_| StoreError::Closed)?
-}
-
 /// The store that follows MongoDB, if there is one that was whole.
 async fn open_fallback(dir: &Path) -> Result<Option<SqliteStore>, StoreError> {
     if !SqliteStore::exists(dir) {
         return Ok(None);
     }
-    let local = open(dir).await?;
-    let is_whole = local.load().await?.0.cluster.is_some();
+    let local = SqliteStore::open_async(dir).await?;
+    let is_whole = local.cluster().await?.is_some();
     Ok(is_whole.then_some(local))
-}
-
-fn remove(dir: &Path) -> Result<(), StoreError> {
-    match std::fs::remove_dir_all(dir) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(StoreError::Io { path: dir.display().to_string(), source: error })
-        }
-        _ => Ok(()),
-    }
 }
 
 async fn remote(settings: &MongoSettings) -> Result<(MongoStore, String), StoreError> {
@@ -126,7 +111,7 @@ async fn join(
     // One that began without MongoDB brings the first commit of all.
     if found.is_some() || belonging.is_noted() {
         belonging.check(found, place)?;
-        let own = local.load().await?.0.cluster.map(|record| record.cluster);
+        let own = local.cluster().await?.map(|record| record.cluster);
         belonging::check(own, found, place)?;
     }
     let standing = store.bring_back(local, dir).await.map_err(|error| match error {
@@ -171,8 +156,8 @@ async fn follow(
         }
         (_, local) if store.position().await.0 == 0 => {
             drop(local);
-            remove(&dir)?;
-            store.lead(open(&dir).await?, &dir);
+            SqliteStore::remove(&dir)?;
+            store.lead(SqliteStore::open_async(&dir).await?, &dir);
             Ok(None)
         }
         (_, local) => {
@@ -188,7 +173,7 @@ async fn copy_until_whole(store: &MongoStore, dir: &Path) {
     let mut pauses = Pauses::default();
     loop {
         let copied = async {
-            remove(&fresh)?;
+            SqliteStore::remove(&fresh)?;
             store.copy_and_lead(&fresh, dir).await
         };
         match copied.await {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use cloudaid_core::files::InputFile;
-use cloudaid_core::record::{AttemptRecord, Change, ResultRecord, Snapshot, TaskRecord};
+use cloudaid_core::record::{AttemptRecord, Change, ClusterRecord, ResultRecord, Snapshot, TaskRecord};
 use shared::audit::AuditEntry;
 use shared::id::{ElementId, Elements, InputId, TaskId, UserName};
 use shared::time::WallTime;
@@ -18,7 +18,7 @@ use shared::view::TaskCounts;
 use crate::store::coalesce::Batch;
 use crate::store::{
     AuditQuery, CommitError, DumpCursor, FileCursor, FileQuery, Position, Store, StoreError, StoredFile, StoredTask,
-    TaskCursor, TaskQuery,
+    TaskCursor, TaskQuery, blocking,
 };
 
 mod ahead;
@@ -65,6 +65,20 @@ impl SqliteStore {
         Self::start(data_dir, Some(lock))
     }
 
+    /// [`SqliteStore::open`], for those that must not block.
+    pub async fn open_async(data_dir: &Path) -> Result<Self, StoreError> {
+        let data_dir = data_dir.to_owned();
+        blocking(move || Self::open(&data_dir)).await
+    }
+
+    /// Removes the directory of a store, if it is there. Nobody uses it.
+    pub fn remove(data_dir: &Path) -> Result<(), StoreError> {
+        match std::fs::remove_dir_all(data_dir) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(directory::io_error(data_dir)(error)),
+            _ => Ok(()),
+        }
+    }
+
     fn start(data_dir: &Path, lock: Option<DirectoryLock>) -> Result<Self, StoreError> {
         let path = data_dir.join(connection::FILE);
         let connection = connection::prepare(&path)?;
@@ -91,8 +105,8 @@ impl SqliteStore {
         Ok(Self { readers, writer: None, stands_in: false, _lock: None })
     }
 
-    /// Writes all that the store in `data_dir` holds at this moment to `file`, which is there and empty. A master may be
-    /// running on it. Blocks until it is written.
+    /// Writes all that the store in `data_dir` holds at this moment to `file`, which is not there. A master may be running on
+    /// it. Blocks until it is written.
     pub fn back_up(data_dir: &Path, file: &Path) -> Result<(), StoreError> {
         backup::write(&data_dir.join(connection::FILE), file)
     }
@@ -100,9 +114,7 @@ impl SqliteStore {
     /// Makes of a backup a store that takes commits, in `dir`, which is there and empty: one of an older version is
     /// brought up to date, and the backup stays as it was.
     pub fn open_copy(backup: &Path, dir: &Path) -> Result<Self, StoreError> {
-        let file = dir.join(connection::FILE);
-        connection::create_private(&file)?;
-        backup::write(backup, &file)?;
+        backup::write(backup, &dir.join(connection::FILE))?;
         Self::start(dir, None)
     }
 
@@ -123,6 +135,11 @@ impl SqliteStore {
         self.readers.read(move |connection| ahead::list(connection, after, limit)).await
     }
 
+    /// How many commits behind `after` were acknowledged without the other store.
+    pub async fn count_alone(&self, after: Position) -> Result<usize, StoreError> {
+        self.readers.read(move |connection| ahead::count_alone(connection, after)).await
+    }
+
     /// The other store has all commits up to this one.
     pub async fn forget_ahead(&self, through: Position) -> Result<(), StoreError> {
         self.writer()?.keep_up(Upkeep::Forget(through)).await
@@ -131,6 +148,11 @@ impl SqliteStore {
     /// Counts on from the position of another store, which holds the same.
     pub async fn adopt(&self, position: Position) -> Result<(), StoreError> {
         self.writer()?.keep_up(Upkeep::Adopt(position)).await
+    }
+
+    /// The cluster's own facts, without all else that [`Store::load`] reads.
+    pub async fn cluster(&self) -> Result<Option<ClusterRecord>, StoreError> {
+        self.readers.read(|connection| Ok(load::counters(connection)?.cluster)).await
     }
 
     /// How many commits it counts.

@@ -1,14 +1,14 @@
 //! `cloudaid store backup`
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 use super::bars::Bars;
-use super::open::{Kind, Places, blocking};
+use super::open::{Kind, Places};
 use super::{ToolError, report};
+use crate::store::blocking;
 use crate::store::sqlite::SqliteStore;
 use crate::store::summary::{Summary, summarize};
 
@@ -47,29 +47,20 @@ pub async fn run(places: &Places, kind: Kind, file: &Path) -> Result<BackedUp, T
     let scratch = tempfile::Builder::new().prefix(".cloudai-backup-").tempdir_in(&directory);
     let scratch = scratch.map_err(|source| ToolError::io(&directory, source))?;
     let mut bars = Bars::new();
-    let written: PathBuf = match kind {
+    let data_dir = match kind {
         Kind::Sqlite => {
             bars.wait("Copying the file");
-            let (data_dir, written) = (places.data_dir.clone(), scratch.path().join("backup.db"));
-            create_private(&written)?;
-            let to = written.clone();
-            blocking(move || SqliteStore::back_up(&data_dir, &to)).await?;
-            written
+            places.data_dir.clone()
         }
         Kind::Mongodb => {
-            let source = places.open_mongodb().await?;
-            let dir = scratch.path().to_owned();
-            let target = blocking(move || SqliteStore::open_scratch(&dir)).await?;
-            source.back_up_to(&target, &mut |progress| bars.copied(progress)).await?;
-            // A single file, without a log beside it.
-            let (dir, written) = (scratch.path().to_owned(), scratch.path().join("backup.db"));
-            create_private(&written)?;
-            let to = written.clone();
-            drop(target);
-            blocking(move || SqliteStore::back_up(&dir, &to)).await?;
-            written
+            places.state_of_mongodb(scratch.path(), &mut bars).await?;
+            scratch.path().to_owned()
         }
     };
+    // A single file, without a log beside it.
+    let written = scratch.path().join("backup.db");
+    let to = written.clone();
+    blocking(move || SqliteStore::back_up(&data_dir, &to)).await?;
     let from = written.clone();
     let opened = blocking(move || SqliteStore::open_file_read_only(&from)).await?;
     let summary = summarize(&opened, &mut |place| bars.at("Reading the backup", place)).await?;
@@ -77,11 +68,6 @@ pub async fn run(places: &Places, kind: Kind, file: &Path) -> Result<BackedUp, T
     keep(&written, &file, &directory)?;
     bars.finish();
     Ok(BackedUp { store: places.name(kind).await?, file, summary })
-}
-
-fn create_private(path: &Path) -> Result<(), ToolError> {
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-    file.map(drop).map_err(|source| ToolError::io(path, source))
 }
 
 /// Gives what was written its name, if nobody else has it.

@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use super::bars::Bars;
-use super::open::{Kind, Places, blocking};
+use super::open::{Kind, Places, scratch};
 use super::{ToolError, report};
-use crate::store::Store;
 use crate::store::check::{self, Report};
 use crate::store::sqlite::SqliteStore;
+use crate::store::{Store, blocking};
 
 /// What was found.
 #[derive(Debug, Serialize)]
@@ -46,13 +46,8 @@ pub async fn run(places: &Places, kind: Kind) -> Result<Checked, ToolError> {
             check::check(&store, &mut |place| bars.at("Checking", place)).await?
         }
         Kind::Mongodb => {
-            // One state of it, whatever is written meanwhile.
-            let source = places.open_mongodb().await?;
-            let scratch = tempfile::Builder::new().prefix(".cloudai-check-").tempdir();
-            let scratch = scratch.map_err(|source| ToolError::io(&std::env::temp_dir(), source))?;
-            let dir = scratch.path().to_owned();
-            let state = blocking(move || SqliteStore::open_scratch(&dir)).await?;
-            source.back_up_to(&state, &mut |progress| bars.copied(progress)).await?;
+            let scratch = scratch(".cloudai-check-")?;
+            let (source, state) = places.state_of_mongodb(scratch.path(), &mut bars).await?;
             let mut report = check::check(&state, &mut |place| bars.at("Checking", place)).await?;
             report.violations.extend(source.list_strays(check::TOLD).await?);
             report

@@ -1,15 +1,17 @@
 //! From a kind of store to one that is open.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::ValueEnum;
+use tempfile::TempDir;
 
 use super::ToolError;
+use super::bars::Bars;
 use crate::config::MongoSettings;
 use crate::store::mongo::{MongoConfig, MongoStore};
 use crate::store::sqlite::SqliteStore;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, blocking};
 
 /// Where facts may be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -44,24 +46,35 @@ impl Places {
     pub(super) async fn open(&self, kind: Kind, is_source: bool) -> Result<Arc<dyn Store>, ToolError> {
         Ok(match kind {
             Kind::Sqlite => {
-                let data_dir = self.data_dir.clone();
-                if is_source && !SqliteStore::exists(&data_dir) {
-                    return Err(StoreError::Missing { path: data_dir.display().to_string() }.into());
+                if is_source && !SqliteStore::exists(&self.data_dir) {
+                    return Err(StoreError::Missing { path: self.data_dir.display().to_string() }.into());
                 }
-                Arc::new(blocking(move || SqliteStore::open(&data_dir)).await?)
+                Arc::new(SqliteStore::open_async(&self.data_dir).await?)
             }
             Kind::Mongodb => Arc::new(self.open_mongodb().await?),
         })
     }
 
-    pub(super) async fn open_mongodb(&self) -> Result<MongoStore, ToolError> {
+    /// One state of MongoDB, in a store in `dir`, whatever is written meanwhile.
+    pub(super) async fn state_of_mongodb(
+        &self,
+        dir: &Path,
+        bars: &mut Bars,
+    ) -> Result<(MongoStore, SqliteStore), ToolError> {
+        let source = self.open_mongodb().await?;
+        let dir = dir.to_owned();
+        let state = blocking(move || SqliteStore::open_scratch(&dir)).await?;
+        source.back_up_to(&state, &mut |progress| bars.copied(progress)).await?;
+        Ok((source, state))
+    }
+
+    async fn open_mongodb(&self) -> Result<MongoStore, ToolError> {
         Ok(MongoStore::open(&MongoConfig::new(&self.mongodb).await?).await?)
     }
 }
 
-/// Off the threads that must not block.
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, ToolError> {
-    Ok(tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Closed)??)
+/// A directory for a while.
+pub(super) fn scratch(prefix: &str) -> Result<TempDir, ToolError> {
+    let made = tempfile::Builder::new().prefix(prefix).tempdir();
+    made.map_err(|source| ToolError::io(&std::env::temp_dir(), source))
 }

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::bars::Bars;
-use super::open::{Kind, Places, blocking};
+use super::open::{Kind, Places, scratch};
 use super::{ToolError, report};
+use crate::store::blocking;
 use crate::store::sqlite::SqliteStore;
 use crate::store::summary::Summary;
 use crate::store::transfer::{self, RESTORED_EPOCHS};
@@ -50,8 +51,7 @@ pub async fn run(places: &Places, kind: Kind, file: &Path) -> Result<Restored, T
     }
     let target = places.open(kind, false).await?;
     transfer::check_target(&target.load().await?.0)?;
-    let scratch = tempfile::Builder::new().prefix(".cloudai-restore-").tempdir();
-    let scratch = scratch.map_err(|source| ToolError::io(&std::env::temp_dir(), source))?;
+    let scratch = scratch(".cloudai-restore-")?;
     let mut bars = Bars::new();
     bars.wait("Opening the backup");
     let (from, dir) = (file.to_owned(), scratch.path().to_owned());

@@ -8,7 +8,7 @@ use super::hold::Hold;
 use super::{MongoStore, load};
 use crate::store::sqlite::SqliteStore;
 use crate::store::transfer::{self, CopyError};
-use crate::store::{Position, Store, StoreError};
+use crate::store::{Position, StoreError};
 
 /// Commits that are read at a time.
 const COMMITS: usize = 64;
@@ -40,16 +40,9 @@ impl MongoStore {
 
     async fn import(&self, local: &SqliteStore, dir: &Path, hold: &Hold<'_>) -> Result<Standing, CopyError> {
         let epoch = |record: Option<ClusterRecord>| record.map_or(0, |record| record.epoch.0);
-        let (here, there) = (epoch(load::cluster(&self.server).await?), epoch(local.load().await?.0.cluster));
-        if here > there {
+        if epoch(load::cluster(&self.server).await?) > epoch(local.cluster().await?) {
             // Another master has started since, or a backup was restored.
-            let commits = local.ahead(Position(0), usize::MAX).await?.iter().filter(|commit| commit.is_alone).count();
-            let path = dir.display().to_string();
-            return if commits == 0 {
-                Ok(Standing::Behind)
-            } else {
-                Err(StoreError::Diverged { path, commits }.into())
-            };
+            return behind(local, dir, Position(0)).await;
         }
         let mut imported = 0;
         let mut last = Position(0);
@@ -63,12 +56,7 @@ impl MongoStore {
                     transfer::commit(self, commit.changes, head).await?;
                     imported += usize::from(commit.is_alone);
                 } else if commit.position > head || !self.journal.has(commit.position.0, &commit.changes).await? {
-                    let rest = local.ahead(Position(commit.position.0 - 1), usize::MAX).await?;
-                    let commits = rest.iter().filter(|commit| commit.is_alone).count();
-                    if commits == 0 {
-                        return Ok(Standing::Behind);
-                    }
-                    return Err(StoreError::Diverged { path: dir.display().to_string(), commits }.into());
+                    return behind(local, dir, Position(commit.position.0 - 1)).await;
                 }
             }
             local.forget_ahead(end).await?;
@@ -76,5 +64,13 @@ impl MongoStore {
         }
         let is_equal = local.position().await? == self.position().await;
         Ok(if is_equal { Standing::Equal { imported } } else { Standing::Behind })
+    }
+}
+
+/// `local` went another way behind `after`: no harm, if nobody was told of anything that it did there.
+async fn behind(local: &SqliteStore, dir: &Path, after: Position) -> Result<Standing, CopyError> {
+    match local.count_alone(after).await? {
+        0 => Ok(Standing::Behind),
+        commits => Err(StoreError::Diverged { path: dir.display().to_string(), commits }.into()),
     }
 }

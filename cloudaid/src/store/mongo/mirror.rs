@@ -47,8 +47,8 @@ impl Mirror {
                 *self.live.lock() = None;
                 drop(live.store);
                 // What is incomplete must not be taken for more.
-                if let Err(error) = std::fs::remove_dir_all(&live.dir) {
-                    tracing::warn!("{}: {error}", live.dir.display());
+                if let Err(error) = SqliteStore::remove(&live.dir) {
+                    tracing::warn!("{error}");
                 }
             }
         }
@@ -74,15 +74,12 @@ impl MongoStore {
     }
 
     async fn copy_and_catch_up(&self, fresh: &Path, dir: &Path) -> Result<(), CopyError> {
-        let store = open(fresh).await?;
+        let store = SqliteStore::open_async(fresh).await?;
         self.back_up_to(&store, &mut |_| ()).await?;
         drop(store);
-        let io = |source| StoreError::Io { path: dir.display().to_string(), source };
-        match std::fs::remove_dir_all(dir) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(io(error).into()),
-            _ => std::fs::rename(fresh, dir).map_err(io)?,
-        }
-        let store = open(dir).await?;
+        SqliteStore::remove(dir)?;
+        std::fs::rename(fresh, dir).map_err(|source| StoreError::Io { path: dir.display().to_string(), source })?;
+        let store = SqliteStore::open_async(dir).await?;
         // Nobody commits meanwhile.
         let head = self.head.lock().await;
         let mut position = store.position().await?;
@@ -111,9 +108,4 @@ impl MongoStore {
     pub async fn position(&self) -> Position {
         Position(self.head.lock().await.position)
     }
-}
-
-async fn open(dir: &Path) -> Result<SqliteStore, StoreError> {
-    let dir = dir.to_owned();
-    tokio::task::spawn_blocking(move || SqliteStore::open(&dir)).await.map_err(|_| StoreError::Closed)?
 }

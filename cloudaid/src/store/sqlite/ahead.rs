@@ -54,6 +54,13 @@ pub(super) fn list(connection: &Connection, after: Position, limit: usize) -> Re
     })
 }
 
+/// How many behind `after` were acknowledged without the other store.
+pub(super) fn count_alone(connection: &Connection, after: Position) -> Result<usize, StoreError> {
+    let sql = "SELECT count(*) FROM ahead WHERE position > ?1 AND is_alone";
+    let count: i64 = connection.query_row(sql, [after.0.cast_signed()], |row| row.get(0))?;
+    Ok(usize::try_from(count).unwrap_or_default())
+}
+
 /// What is done to the commits that are kept, and to the count of all.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Upkeep {

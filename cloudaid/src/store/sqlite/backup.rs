@@ -9,7 +9,7 @@ use super::schema;
 use crate::store::StoreError;
 
 /// One state of the store, without what was deleted and without a log: a single file, of the same version.
-/// `to` is there and empty, so that it is its owner's only from the beginning.
+/// `to` is not there; it is its owner's only from the beginning.
 pub(super) fn write(from: &Path, to: &Path) -> Result<(), StoreError> {
     if !from.is_file() {
         return Err(StoreError::Missing { path: from.display().to_string() });
@@ -23,6 +23,7 @@ pub(super) fn write(from: &Path, to: &Path) -> Result<(), StoreError> {
             path: to.display().to_string(),
             source: std::io::Error::new(std::io::ErrorKind::InvalidInput, "the path is not UTF-8"),
         })?;
+        connection::create_private(Path::new(to))?;
         connection.execute("VACUUM INTO ?1", params![to])?;
         Ok(())
     };

@@ -1,6 +1,6 @@
 //! Reads what has not ended.
 
-use cloudaid_core::record::{AttemptRecord, Snapshot};
+use cloudaid_core::record::{AttemptRecord, ClusterRecord, Snapshot};
 use rusqlite::{Connection, Row};
 use shared::audit::Chain;
 use shared::id::ElementId;
@@ -17,13 +17,7 @@ pub(super) fn load(connection: &Connection) -> Result<(Snapshot, Position), Stor
         "SELECT {}, a.task, a.idx FROM assignments a WHERE a.state <> 'ended' ORDER BY a.task, a.idx, a.attempt",
         row::ATTEMPT
     );
-    let counters = "SELECT cluster, epoch, position, last_sequence FROM cluster";
-    let counters = all(connection, counters, [], |row| {
-        Ok((row::cluster(row)?, row.get::<_, i64>(2)?.cast_unsigned(), row.get::<_, i64>(3)?.cast_unsigned()))
-    })?;
-    let Some((cluster, position, last_sequence)) = counters.into_iter().next() else {
-        return Err(StoreError::Corrupt("the table `cluster` is empty".into()));
-    };
+    let Counters { cluster, position, last_sequence } = counters(connection)?;
     let snapshot = Snapshot {
         cluster,
         last_sequence,
@@ -42,7 +36,23 @@ pub(super) fn load(connection: &Connection) -> Result<(Snapshot, Position), Stor
         tasks: all(connection, &open, [], |row| Ok((row::task_record(row)?, row::progress(row)?)))?,
         attempts: all(connection, &live, [], live_attempt)?,
     };
-    Ok((snapshot, Position(position)))
+    Ok((snapshot, position))
+}
+
+/// The row that there is one of.
+pub(super) struct Counters {
+    pub(super) cluster: Option<ClusterRecord>,
+    position: Position,
+    last_sequence: u64,
+}
+
+pub(super) fn counters(connection: &Connection) -> Result<Counters, StoreError> {
+    let sql = "SELECT cluster, epoch, position, last_sequence FROM cluster";
+    let rows = all(connection, sql, [], |row| {
+        let (position, last_sequence) = (row.get::<_, i64>(2)?.cast_unsigned(), row.get::<_, i64>(3)?.cast_unsigned());
+        Ok(Counters { cluster: row::cluster(row)?, position: Position(position), last_sequence })
+    })?;
+    rows.into_iter().next().ok_or_else(|| StoreError::Corrupt("the table `cluster` is empty".into()))
 }
 
 /// Where the audit log ends.
