@@ -12,6 +12,7 @@ use mongodb::event::EventHandler;
 use mongodb::event::command::CommandEvent;
 use mongodb::options::{ClientOptions, Credential, ReadConcern, SelectionCriteria, ServerAddress};
 
+use super::fault;
 use super::server::{Server, number};
 use crate::config::{MongoAddress, MongoSettings, Secret};
 use crate::store::StoreError;
@@ -135,10 +136,12 @@ pub(super) async fn connect(config: &MongoConfig) -> Result<Connected, StoreErro
         }
     }));
     let client = Client::with_options(options).map_err(|error| StoreError::Server(error.kind.to_string()))?;
-    let server = Server::new(client.database(&config.database));
-    let build = server.command(CONNECT, doc! { "buildInfo": 1 }).await?;
+    let database = client.database(&config.database);
+    let asked = database.clone();
+    let build = async move { asked.run_command(doc! { "buildInfo": 1 }).await };
+    let build = fault::call_as(CONNECT, build, fault::classify_first).await?;
     check_version(&build)?;
-    Ok(Connected { server: server.of(&build), trips })
+    Ok(Connected { server: Server::new(database, &build), trips })
 }
 
 fn check_version(build: &Document) -> Result<(), StoreError> {

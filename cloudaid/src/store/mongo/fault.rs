@@ -53,6 +53,15 @@ pub(super) async fn call<T: Send + 'static>(
     limit: Duration,
     work: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
 ) -> Result<T, Fault> {
+    call_as(limit, work, classify).await
+}
+
+/// The same, with errors that mean something else.
+pub(super) async fn call_as<T: Send + 'static>(
+    limit: Duration,
+    work: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
+    classify: fn(&Error) -> Fault,
+) -> Result<T, Fault> {
     match timeout(limit, tokio::spawn(work)).await {
         Ok(Ok(answer)) => answer.map_err(|error| classify(&error)),
         Ok(Err(panicked)) => Err(Fault::Refused(StoreError::Server(panicked.to_string()))),
@@ -72,9 +81,9 @@ pub(super) fn is_passing(code: i32) -> bool {
 }
 
 /// What it means. The driver's texts name hosts, never users or passwords.
-pub(super) fn classify(error: &Error) -> Fault {
+fn classify(error: &Error) -> Fault {
     match &*error.kind {
-        ErrorKind::ServerSelection { message, .. } => unselected(message),
+        ErrorKind::ServerSelection { message, .. } => Fault::Unsent(unreachable(message)),
         ErrorKind::ConnectionPoolCleared { .. } | ErrorKind::Io(_) | ErrorKind::DnsResolve { .. } => {
             Fault::Unknown(StoreError::Unreachable(error.kind.to_string()))
         }
@@ -94,24 +103,43 @@ pub(super) fn classify(error: &Error) -> Fault {
     }
 }
 
+/// The same of the first call, where what is wrong may be the settings. Later the same texts are those of a server that comes
+/// and goes.
+pub(super) fn classify_first(error: &Error) -> Fault {
+    match &*error.kind {
+        ErrorKind::ServerSelection { message, .. } => {
+            misconfigured(message).map_or_else(|| classify(error), Fault::Refused)
+        }
+        _ => classify(error),
+    }
+}
+
 /// No server could be used. The driver lists those it knows, each with what was wrong with it.
-fn unselected(message: &str) -> Fault {
+fn unreachable(message: &str) -> StoreError {
+    let reason = reason(message).map(|reason| format!(": {reason}")).unwrap_or_default();
+    StoreError::Unreachable(format!("no server could be reached{reason}"))
+}
+
+fn misconfigured(message: &str) -> Option<StoreError> {
     if !message.contains("Address:") {
-        return Fault::Refused(StoreError::Server(
+        return Some(StoreError::Server(
             "no server at these hosts is of the replica set that MONGODB_URI names: correct `replicaSet=`".to_owned(),
         ));
     }
-    let reason = message.split("Error: ").nth(1).and_then(|rest| rest.split([',', '}']).next()).map(str::trim);
-    let folded = reason.unwrap_or_default().to_ascii_lowercase();
-    if ["tls", "certificate", "handshake", "corrupt message"].iter().any(|word| folded.contains(word)) {
-        return Fault::Refused(StoreError::Server(format!(
-            "a server is there, and no encrypted connection can be made: {}; correct `tls=` and its certificates in \
-             MONGODB_URI",
-            reason.unwrap_or_default()
-        )));
-    }
-    let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-    Fault::Unsent(StoreError::Unreachable(format!("no server could be reached{reason}")))
+    let reason = reason(message)?;
+    let folded = reason.to_ascii_lowercase();
+    let is_tls = ["tls", "certificate", "handshake", "corrupt message"].iter().any(|word| folded.contains(word));
+    is_tls.then(|| {
+        StoreError::Server(format!(
+            "a server is there, and no encrypted connection can be made: {reason}; correct `tls=` and its certificates in \
+             MONGODB_URI"
+        ))
+    })
+}
+
+/// What was wrong with the first of them.
+fn reason(message: &str) -> Option<&str> {
+    message.split("Error: ").nth(1).and_then(|rest| rest.split([',', '}']).next()).map(str::trim)
 }
 
 /// An answer of the server that is final.
@@ -122,5 +150,23 @@ pub(super) fn refused(code: i32, message: &str) -> StoreError {
             "{message}: give its user the role readWrite on the database (MONGODB_URI, or MONGODB_USERNAME and MONGODB_PASSWORD)"
         )),
         _ => StoreError::Server(format!("{message} (code {code})")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_found_wrong_only_at_the_first_call() {
+        let server = "Topology: { Type: Unknown, Servers: [ { Address: db:27017, Type: Unknown, Error: ";
+        for (message, first) in [
+            (format!("{server}Kind: I/O error: tls handshake eof }}, ] }}"), true),
+            ("Topology: { Type: ReplicaSetNoPrimary, Set Name: rs0, Servers: [  ] }".to_owned(), true),
+            (format!("{server}Kind: I/O error: Connection refused (os error 111) }}, ] }}"), false),
+        ] {
+            assert_eq!(misconfigured(&message).is_some(), first, "{message}");
+            assert!(matches!(unreachable(&message), StoreError::Unreachable(_)), "{message}");
+        }
     }
 }

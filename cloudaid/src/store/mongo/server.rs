@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use mongodb::action::Action;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::{Collection, Database};
 use tokio::sync::Semaphore;
@@ -46,14 +47,10 @@ pub(super) struct Written {
 }
 
 impl Server {
-    pub(super) fn new(database: Database) -> Self {
-        Self { database, cursors: None }
-    }
-
-    /// The same server, of which is known what it is.
-    pub(super) fn of(self, build: &Document) -> Self {
+    /// `build` is what it says of itself.
+    pub(super) fn new(database: Database, build: &Document) -> Self {
         let keeps_cursors = build.contains_key("ferretdb") || build.contains_key("ferretdbVersion");
-        Self { cursors: keeps_cursors.then(|| Arc::new(Semaphore::new(1))), ..self }
+        Self { database, cursors: keeps_cursors.then(|| Arc::new(Semaphore::new(1))) }
     }
 
     pub(super) fn collection(&self, name: &str) -> Collection<Document> {
@@ -79,13 +76,7 @@ impl Server {
         order: Document,
         limit: usize,
     ) -> Result<Vec<Document>, Fault> {
-        let collection = self.collection(name);
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        call(READ_LIMIT, async move {
-            let found = collection.find(filter).sort(order).limit(limit).await?;
-            found.try_collect().await
-        })
-        .await
+        self.select(name, filter, None, order, limit).await
     }
 
     /// The first document of an answer.
@@ -98,7 +89,7 @@ impl Server {
         Ok(self.find_some(name, filter, order, 1).await?.pop())
     }
 
-    /// Some fields of all documents of an answer.
+    /// Some fields of the first documents of an answer; 0: all.
     pub(super) async fn find_fields(
         &self,
         name: &str,
@@ -107,11 +98,22 @@ impl Server {
         order: Document,
         limit: usize,
     ) -> Result<Vec<Document>, Fault> {
+        self.select(name, filter, Some(fields), order, limit).await
+    }
+
+    async fn select(
+        &self,
+        name: &str,
+        filter: Document,
+        fields: Option<Document>,
+        order: Document,
+        limit: usize,
+    ) -> Result<Vec<Document>, Fault> {
         let collection = self.collection(name);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         call(READ_LIMIT, async move {
-            let found = collection.find(filter).projection(fields).sort(order).limit(limit).await?;
-            found.try_collect().await
+            let found = collection.find(filter).optional(fields, |find, fields| find.projection(fields));
+            found.sort(order).limit(limit).await?.try_collect().await
         })
         .await
     }
