@@ -156,9 +156,7 @@ impl MongoStore {
     async fn settled(&self) -> Result<(), StoreError> {
         self.shown.wait_for(self.committed.load(Ordering::Acquire), SHOWN_LIMIT).await
     }
-}
 
-impl MongoStore {
     /// The keys of these submissions that are known to be free. What is forgotten with them is asked for again.
     fn take_absent(&self, changes: &[Change]) -> HashSet<String> {
         let mut absent = self.absent.lock();
@@ -226,13 +224,14 @@ impl Store for MongoStore {
                 return Err(CommitError::Unavailable(no_answer()));
             }
         }
-        self.mirror.prepare(&changes, expected).await;
+        let text = journal::text(&changes).map_err(CommitError::Fatal)?;
+        self.mirror.prepare(&changes, &text, expected).await;
         let entry = Entry { position: head.position + 1, changes: Arc::new(changes) };
         let epoch = entry.changes.iter().rev().find_map(|change| match change {
             Change::Cluster(record) => Some(record.epoch.0),
             _ => None,
         });
-        match self.journal.append(&entry, epoch.unwrap_or(head.epoch)).await? {
+        match self.journal.append(&entry, text, epoch.unwrap_or(head.epoch)).await? {
             Outcome::Kept => {}
             Outcome::Taken => {
                 let found = self.journal.head().await.unwrap_or(entry.position);

@@ -124,9 +124,14 @@ impl SqliteStore {
         Self { stands_in: true, ..self }
     }
 
-    /// Commits what another store, which has all earlier commits, gets next.
-    pub async fn commit_ahead(&self, changes: Vec<Change>, expected: Position) -> Result<Position, CommitError> {
-        let ahead = Ahead::new(&changes, false).map_err(CommitError::Fatal)?;
+    /// Commits what another store, which has all earlier commits, gets next. `text` is the changes as JSON.
+    pub async fn commit_ahead(
+        &self,
+        changes: Vec<Change>,
+        text: String,
+        expected: Position,
+    ) -> Result<Position, CommitError> {
+        let ahead = Ahead::of_next(text);
         self.writer().map_err(CommitError::Fatal)?.commit(Batch::of(changes), expected, Some(ahead)).await
     }
 
@@ -189,7 +194,7 @@ impl Store for SqliteStore {
     }
 
     async fn commit(&self, changes: Vec<Change>, expected: Position) -> Result<Position, CommitError> {
-        let ahead = self.stands_in.then(|| Ahead::new(&changes, true)).transpose().map_err(CommitError::Fatal)?;
+        let ahead = self.stands_in.then(|| Ahead::alone(&changes)).transpose().map_err(CommitError::Fatal)?;
         self.writer().map_err(CommitError::Fatal)?.commit(Batch::of(changes), expected, ahead).await
     }
 

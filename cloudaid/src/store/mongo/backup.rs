@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 
 use cloudaid_core::record::{Change, ClusterRecord, Totals};
 use shared::id::{InputId, TaskId};
-use shared::task::TaskState;
 use shared::view::TaskCounts;
 
 use super::hold::Hold;
+use super::project::part_of;
 use super::server::number;
 use super::{MongoStore, load};
 use crate::store::sqlite::SqliteStore;
@@ -120,12 +120,7 @@ impl MongoStore {
         let count = |name: &str| kept.get(name).and_then(number).unwrap_or_default().cast_unsigned();
         let (snapshot, _) = target.load().await?;
         let mut ended = count_results(target).await?;
-        if let Ok(forgotten) = kept.get_document("forgotten") {
-            for state in [TaskState::Completed, TaskState::Failed, TaskState::Cancelled] {
-                let count = forgotten.get(state.as_str()).and_then(number).unwrap_or_default();
-                *ended.of(state) += count.cast_unsigned();
-            }
-        }
+        load::add_forgotten(&kept, &mut ended);
         Ok(Some(Totals { last_sequence: snapshot.last_sequence.max(count("last_sequence")), ended }))
     }
 }
@@ -200,12 +195,9 @@ impl Gone {
         match change {
             Change::NewTask(record) => self.tasks.contains(&record.id),
             Change::Progress(id, _) | Change::Spec(id, _) => self.tasks.contains(id),
-            Change::Attempt(attempt) => self.tasks.contains(&attempt.key.task),
-            Change::Result(result) => self.tasks.contains(&result.element.task),
-            Change::Files(key, _) => self.tasks.contains(&key.task),
             Change::Input(input) => self.inputs.contains(&input.id),
             Change::InputFiles(id, _) => self.inputs.contains(id),
-            _ => false,
+            part => part_of(part).is_some_and(|id| self.tasks.contains(&id)),
         }
     }
 }

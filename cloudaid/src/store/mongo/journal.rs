@@ -42,6 +42,11 @@ impl Entry {
     }
 }
 
+/// Changes as they are kept.
+pub(super) fn text(changes: &[Change]) -> Result<String, StoreError> {
+    serde_json::to_string(changes).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
 /// What became of a commit.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -65,9 +70,8 @@ impl Journal {
     }
 
     /// Makes a commit durable, if its position is free. Repeating it does no harm.
-    pub(super) async fn append(&self, entry: &Entry, epoch: u32) -> Result<Outcome, Fault> {
-        let text = serde_json::to_string(&*entry.changes)
-            .map_err(|error| Fault::Refused(StoreError::Corrupt(error.to_string())))?;
+    /// `text` is what [`text`] makes of its changes.
+    pub(super) async fn append(&self, entry: &Entry, text: String, epoch: u32) -> Result<Outcome, Fault> {
         let digest = blake3::hash(text.as_bytes()).to_hex().to_string();
         let mut document = doc! {
             "_id": entry.position.cast_signed(),
@@ -144,7 +148,7 @@ impl Journal {
 
     /// Whether just this commit is there.
     pub(super) async fn has(&self, position: u64, changes: &[Change]) -> Result<bool, StoreError> {
-        let text = serde_json::to_string(changes).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+        let text = text(changes)?;
         let digest = blake3::hash(text.as_bytes()).to_hex().to_string();
         let filter = doc! { "_id": position.cast_signed() };
         let found = self.server.find_fields(JOURNAL, filter, doc! { "digest": 1 }, doc! {}, 1).await?;

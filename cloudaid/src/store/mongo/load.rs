@@ -158,15 +158,19 @@ pub(super) async fn count_ended(server: &Server) -> Result<TaskCounts, StoreErro
             state.parse().map_err(|_| StoreError::Corrupt(format!("{RESULTS}: `{state}` is no state")))?;
         *counts.of(state) += count;
     }
-    if let Some(totals) = totals(server).await?
-        && let Ok(forgotten) = totals.get_document("forgotten")
-    {
-        for state in [TaskState::Completed, TaskState::Failed, TaskState::Cancelled] {
-            let count = forgotten.get(state.as_str()).and_then(number).unwrap_or_default();
-            *counts.of(state) += count.cast_unsigned();
-        }
+    if let Some(totals) = totals(server).await? {
+        add_forgotten(&totals, &mut counts);
     }
     Ok(counts)
+}
+
+/// Ended elements of submissions that are no more.
+pub(super) fn add_forgotten(totals: &Document, counts: &mut TaskCounts) {
+    let Ok(forgotten) = totals.get_document("forgotten") else { return };
+    for state in [TaskState::Completed, TaskState::Failed, TaskState::Cancelled] {
+        let count = forgotten.get(state.as_str()).and_then(number).unwrap_or_default();
+        *counts.of(state) += count.cast_unsigned();
+    }
 }
 
 pub(super) async fn cluster(server: &Server) -> Result<Option<ClusterRecord>, StoreError> {

@@ -32,10 +32,10 @@ struct Live {
 }
 
 impl Mirror {
-    /// Before a commit is made. A store that fails does not follow any more.
-    pub(super) async fn prepare(&self, changes: &[Change], expected: Position) {
+    /// Before a commit is made, with its changes as text as well. A store that fails does not follow any more.
+    pub(super) async fn prepare(&self, changes: &[Change], text: &str, expected: Position) {
         let Some(live) = self.live.lock().clone() else { return };
-        match live.store.commit_ahead(changes.to_vec(), expected).await {
+        match live.store.commit_ahead(changes.to_vec(), text.to_owned(), expected).await {
             Ok(_) => {}
             // The same commit, tried again.
             Err(CommitError::Fenced { found, .. }) if found.0 == expected.0 + 1 => {}

@@ -179,24 +179,18 @@ impl<'a> Projection<'a> {
         for (id, progress) in &batch.progress {
             changed.entry(*id).or_default().extend(documents::standing(progress).map_err(Fault::Refused)?);
         }
-        if !written.duplicates.is_empty() {
-            let known: Vec<&NewTask> = written.duplicates.iter().filter_map(|index| batch.tasks.get(*index)).collect();
-            self.check_known(&known).await?;
-            let ids: Vec<String> = known.iter().map(|task| task.record.id.to_string()).collect();
-            let older = self.older(TASKS, &ids.iter().map(String::as_str).collect::<Vec<_>>()).await?;
-            for NewTask { record, progress } in &known {
-                if let Some(progress) = progress.as_ref().filter(|_| older.contains(&record.id.to_string())) {
-                    changed
-                        .entry(record.id)
-                        .or_default()
-                        .extend(documents::standing(progress).map_err(Fault::Refused)?);
-                }
+        let known: Vec<&NewTask> = written.duplicates.iter().filter_map(|index| batch.tasks.get(*index)).collect();
+        let older = self.check_known(&known).await?;
+        for NewTask { record, progress } in &known {
+            if let Some(progress) = progress.as_ref().filter(|_| older.contains(&record.id)) {
+                changed.entry(record.id).or_default().extend(documents::standing(progress).map_err(Fault::Refused)?);
             }
-            let known: Vec<TaskId> = known.iter().map(|task| task.record.id).collect();
-            specs.retain(|id, _| known.contains(id) || !batch.tasks.iter().any(|task| task.record.id == *id));
-        } else if !specs.is_empty() {
-            specs.retain(|id, _| !batch.tasks.iter().any(|task| task.record.id == *id));
         }
+        // What was inserted just now has it already.
+        let known: HashSet<TaskId> = known.iter().map(|task| task.record.id).collect();
+        let inserted = batch.tasks.iter().map(|task| task.record.id).filter(|id| !known.contains(id));
+        let inserted: HashSet<TaskId> = inserted.collect();
+        specs.retain(|id, _| !inserted.contains(id));
         for (id, spec) in specs {
             changed.entry(id).or_default().extend(spec);
         }
@@ -208,21 +202,28 @@ impl<'a> Projection<'a> {
         Ok(())
     }
 
-    /// A document with the same key is the same submission, or somebody has put it there by hand.
-    async fn check_known(&self, tasks: &[&NewTask]) -> Result<(), Fault> {
+    /// A document with the same key is the same submission, or somebody has put it there by hand. Returns those that show an
+    /// earlier commit.
+    async fn check_known(&self, tasks: &[&NewTask]) -> Result<HashSet<TaskId>, Fault> {
+        if tasks.is_empty() {
+            return Ok(HashSet::new());
+        }
         let filter = doc! { "_id": documents::ids(tasks.iter().map(|task| task.record.id)) };
-        let found = self.server.find_fields(TASKS, filter, doc! { "_id": 1 }, doc! {}, 0).await?;
-        let known = |task: &&&NewTask| {
-            let id = task.record.id.to_string();
-            found.iter().any(|found| found.get_str("_id").is_ok_and(|other| other == id))
+        let found = self.server.find_fields(TASKS, filter, doc! { "position": 1 }, doc! {}, 0).await?;
+        let position = |found: &Document| {
+            let id: TaskId = found.get_str("_id").ok()?.parse().ok()?;
+            Some((id, found.get("position").and_then(number)))
         };
-        match tasks.iter().find(|task| !known(task)) {
-            None => Ok(()),
-            Some(other) => Err(Fault::Refused(StoreError::Corrupt(format!(
+        let positions: HashMap<TaskId, Option<i64>> = found.iter().filter_map(position).collect();
+        if let Some(other) = tasks.iter().find(|task| !positions.contains_key(&task.record.id)) {
+            return Err(Fault::Refused(StoreError::Corrupt(format!(
                 "{TASKS}: a document that was put there by hand has the sequence or key of {}: remove it",
                 other.record.id
-            )))),
+            ))));
         }
+        let is_older =
+            |(_, position): &(TaskId, Option<i64>)| position.is_some_and(|position| position < self.position);
+        Ok(positions.into_iter().filter(is_older).map(|(id, _)| id).collect())
     }
 
     fn runs(&mut self, batch: &Batch, open: &Open, sequences: &HashMap<TaskId, u64>) -> Result<(), Fault> {

@@ -26,8 +26,14 @@ pub struct Kept {
 }
 
 impl Ahead {
-    pub(super) fn new(changes: &[Change], is_alone: bool) -> Result<Self, StoreError> {
-        Ok(Self { is_alone, changes: json(&changes)? })
+    /// The other store gets these changes, which are JSON, next.
+    pub(super) fn of_next(changes: String) -> Self {
+        Self { is_alone: false, changes }
+    }
+
+    /// The other store cannot be reached.
+    pub(super) fn alone(changes: &[Change]) -> Result<Self, StoreError> {
+        Ok(Self { is_alone: true, changes: json(&changes)? })
     }
 
     /// Part of the commit that makes `position`.
