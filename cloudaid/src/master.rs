@@ -198,19 +198,7 @@ pub async fn run_with(
     let setup_token = auth.ensure_setup_token().map_err(MasterError::Account)?;
     let http_tls = if config.tls.http { Some(tls.for_people()?) } else { None };
     let http = tokio::spawn(http::serve(http_listener, http_tls, http::router(api), shutdown.clone()));
-    info!("✓ Master node started successfully");
-    info!("✓ gRPC server listening on :{} ({grpc_address})", grpc_address.port());
-    let scheme = if config.tls.http { "https" } else { "http" };
-    info!("✓ HTTP API listening on :{} ({scheme}://{http_address})", http_address.port());
-    let here = dialled(http_address);
-    if let Some(SetupToken { file, token }) = &setup_token {
-        info!("No account yet. The setup token, which makes the first one, once: {token}");
-        info!(
-            "It is also in a file: cloudctl login --server {scheme}://{here} --username admin \
-             --setup-token-file {}",
-            file.display()
-        );
-    }
+    announce(http_address, grpc_address, config.tls.http, setup_token.as_ref());
     let setup_token_file = setup_token.map(|token| token.file);
     let _nobody_waits = started.send(Started {
         http: http_address,
@@ -221,6 +209,23 @@ pub async fn run_with(
         admin,
     });
     wait(cluster, driver, grpc, http, shutdown).await
+}
+
+/// Says where it is, and how the first account is made if there is none.
+fn announce(http: SocketAddr, grpc: SocketAddr, is_tls: bool, setup_token: Option<&SetupToken>) {
+    info!("✓ Master node started successfully");
+    info!("✓ gRPC server listening on :{} ({grpc})", grpc.port());
+    let scheme = if is_tls { "https" } else { "http" };
+    info!("✓ HTTP API listening on :{} ({scheme}://{http})", http.port());
+    let here = dialled(http);
+    if let Some(SetupToken { file, token }) = setup_token {
+        info!("No account yet. The setup token, which makes the first one, once: {token}");
+        info!(
+            "It is also in a file: cloudctl login --server {scheme}://{here} --username admin \
+             --setup-token-file {}",
+            file.display()
+        );
+    }
 }
 
 /// Until the end: whichever part stops first stops all.

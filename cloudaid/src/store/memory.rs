@@ -21,11 +21,13 @@ use shared::time::WallTime;
 use shared::view::TaskCounts;
 
 use crate::store::coalesce::Batch;
-use crate::store::dump::{self, Found};
+use crate::store::dump::page;
 use crate::store::{
     AuditPage, AuditQuery, CommitError, DumpCursor, FileCursor, FileQuery, Position, Store, StoreError, StoredFile,
-    StoredTask, TaskCursor, TaskQuery, strays,
+    StoredTask, TaskCursor, TaskQuery,
 };
+
+mod dump;
 
 /// A store in memory. Clones are handles on the same facts.
 #[derive(Debug, Clone, Default)]
@@ -188,22 +190,11 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> Result<(Vec<Change>, Option<DumpCursor>), StoreError> {
         let facts = self.facts.lock();
-        dump::page(from, limit, |from, wanted| Ok(facts.find(from, wanted)))
+        page(from, limit, |from, wanted| Ok(facts.find(from, wanted)))
     }
 
     async fn list_strays(&self, limit: usize) -> Result<Vec<String>, StoreError> {
-        let facts = self.facts.lock();
-        let is_stray = |task: &TaskId| !facts.sequences.contains_key(task);
-        let runs = facts.attempts.values().map(|attempt| attempt.key);
-        let runs = runs.filter(|key| is_stray(&key.task)).map(|key| strays::of_task("a run", key.element()));
-        let results = facts.results.keys().filter(|element| is_stray(&element.task));
-        let results = results.map(|element| strays::of_task("a result", *element));
-        let files = facts.files.iter().filter(|((task, ..), files)| is_stray(task) && !files.is_empty());
-        let files =
-            files.map(|((task, index, _), _)| strays::of_task("files", ElementId { task: *task, index: *index }));
-        let inputs = facts.input_files.iter().filter(|(id, files)| !facts.inputs.contains_key(id) && !files.is_empty());
-        let inputs = inputs.map(|(id, _)| strays::of_input(&id.to_string()));
-        Ok(runs.chain(results).chain(files).chain(inputs).take(limit).collect())
+        Ok(self.facts.lock().strays(limit))
     }
 
     async fn count_ended(&self) -> Result<TaskCounts, StoreError> {
@@ -428,33 +419,6 @@ impl Facts {
             files.values().map(move |file| StoredFile { element, attempt, file: file.clone() })
         });
         files.collect()
-    }
-
-    /// What there is from a cursor on, of each kind the first `wanted`.
-    fn find(&self, from: DumpCursor, wanted: usize) -> Found {
-        let tasks: Vec<_> = self.tasks.range(from.sequence..).take(wanted).map(|(_, task)| task.clone()).collect();
-        let parts = tasks.iter().map(|(record, _)| {
-            let first = if record.sequence == from.sequence { from.index } else { 0 };
-            (record.id, first)
-        });
-        let runs = |(task, first): (TaskId, u32)| (task, first, 0)..=(task, u32::MAX, u32::MAX);
-        let element = |task, index| ElementId { task, index };
-        let attempts = parts.clone().flat_map(|part| self.attempts.range(runs(part)));
-        let results =
-            parts.clone().flat_map(|(task, first)| self.results.range(element(task, first)..=element(task, u32::MAX)));
-        let files = parts.flat_map(|part| self.files.range(runs(part))).flat_map(|((task, index, attempt), files)| {
-            files.values().map(|file| StoredFile {
-                element: element(*task, *index),
-                attempt: *attempt,
-                file: file.clone(),
-            })
-        });
-        Found {
-            attempts: attempts.take(wanted).map(|(_, attempt)| attempt.clone()).collect(),
-            results: results.take(wanted).map(|(_, result)| result.clone()).collect(),
-            files: files.take(wanted).collect(),
-            tasks,
-        }
     }
 
     fn matches(&self, query: &TaskQuery, record: &TaskRecord, progress: &Progress) -> bool {

@@ -4,18 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use cloudaid_core::files::Leftover;
-use cloudaid_core::record::{Change, Progress, Totals};
+use cloudaid_core::record::{Change, Progress};
 use futures_util::future::try_join_all;
-use mongodb::bson::{Bson, DateTime, Document, doc};
+use mongodb::bson::{DateTime, Document, doc};
 use serde::Serialize;
-use shared::id::{AttemptKey, ElementId, TaskId};
-use shared::task::TaskState;
+use shared::id::{AttemptKey, TaskId};
 use shared::view::TaskCounts;
 
 use super::codec::to_document;
 use super::collections::{
-    ASSIGNMENTS, AUDIT, CLUSTER, FILE_METADATA, FILE_USAGE, GUESSES, INPUTS, JOIN_TOKENS, LOGINS, PENDING_WORKERS,
-    RESULTS, TASKS, TOKENS, UNSWEPT, USERS, WORKER_REGISTRY,
+    ASSIGNMENTS, AUDIT, CLUSTER, GUESSES, JOIN_TOKENS, LOGINS, PENDING_WORKERS, RESULTS, TASKS, TOKENS, UNSWEPT, USERS,
+    WORKER_REGISTRY,
 };
 use super::documents;
 use super::fault::Fault;
@@ -23,6 +22,9 @@ use super::server::{Server, number};
 use crate::failpoint;
 use crate::store::StoreError;
 use crate::store::coalesce::{Batch, NewTask};
+
+mod files;
+mod forget;
 
 /// `_id` of the cluster's own facts.
 pub(super) const SELF: &str = "cluster";
@@ -263,88 +265,6 @@ impl<'a> Projection<'a> {
         Ok(known)
     }
 
-    /// Files of the runs that have some now.
-    async fn known_files(&self, batch: &Batch) -> Result<HashMap<(ElementId, u32), Vec<String>>, Fault> {
-        let mut known: HashMap<(ElementId, u32), Vec<String>> = HashMap::new();
-        if batch.files.is_empty() {
-            return Ok(known);
-        }
-        let tasks: BTreeSet<TaskId> = batch.files.iter().map(|(key, _)| key.task).collect();
-        let fields = doc! { "task": 1, "index": 1, "attempt": 1 };
-        let found = self.server.find_fields(FILE_METADATA, doc! { "task": documents::ids(tasks) }, fields, doc! {}, 0);
-        for found in found.await? {
-            let task = found.get_str("task").ok().and_then(|id| id.parse().ok());
-            let number = |name: &str| found.get(name).and_then(number).and_then(|number| u32::try_from(number).ok());
-            let (Some(task), Some(index), Some(attempt)) = (task, number("index"), number("attempt")) else { continue };
-            if let Ok(id) = found.get_str("_id") {
-                known.entry((ElementId { task, index }, attempt)).or_default().push(id.to_owned());
-            }
-        }
-        Ok(known)
-    }
-
-    fn files(
-        &mut self,
-        batch: &Batch,
-        sequences: &HashMap<TaskId, u64>,
-        known: &HashMap<(ElementId, u32), Vec<String>>,
-    ) -> Result<(), Fault> {
-        let gone = |id: &str, blob: Option<shared::id::BlobId>| {
-            let mut gone = batch.files_gone.iter();
-            gone.any(|gone| gone.blob == blob && documents::file_id(gone.element, gone.attempt, &gone.path) == id)
-        };
-        for (key, files) in &batch.files {
-            let sequence = sequences.get(&key.task).copied().unwrap_or_default();
-            let mut kept = HashSet::new();
-            for file in files.iter() {
-                let id = documents::file_id(key.element(), key.attempt, &file.path);
-                if !batch.files_gone.is_empty() && gone(&id, file.blob) {
-                    continue;
-                }
-                self.insert(FILE_METADATA, documents::file(key.element(), key.attempt, file, sequence))?;
-                kept.insert(id);
-            }
-            // Others that were known of the run.
-            for other in known.get(&(key.element(), key.attempt)).into_iter().flatten() {
-                if !kept.contains(other) {
-                    self.remove(FILE_METADATA, other.clone());
-                }
-            }
-        }
-        for gone in &batch.files_gone {
-            let id = documents::file_id(gone.element, gone.attempt, &gone.path);
-            let blob =
-                gone.blob.map_or_else(|| Bson::Document(doc! { "$exists": false }), |blob| blob.to_string().into());
-            let filter = doc! { "_id": id, "blob": blob, "position": self.not_later() };
-            let mark = self.mark();
-            self.add(FILE_METADATA, doc! { "q": filter, "u": mark });
-        }
-        for input in &batch.inputs {
-            self.put(INPUTS, to_document(input, "id"))?;
-        }
-        for (id, files) in &batch.input_files {
-            let id = id.to_string();
-            for file in files.iter() {
-                self.put(FILE_METADATA, documents::input_file(&id, file))?;
-            }
-        }
-        for (user, usage) in &batch.file_usage {
-            let document = to_document(usage, "").map(|mut document| {
-                document.insert("_id", user.as_str());
-                document
-            });
-            self.put(FILE_USAGE, document)?;
-        }
-        let left = batch.files_gone.iter().filter_map(cloudaid_core::files::GoneFile::leftover);
-        for leftover in batch.left.iter().copied().chain(left).filter(|leftover| !batch.swept.contains(leftover)) {
-            self.leave(leftover);
-        }
-        for leftover in &batch.swept {
-            self.remove(UNSWEPT, leftover.to_string());
-        }
-        Ok(())
-    }
-
     fn people(&mut self, batch: &Batch) -> Result<(), Fault> {
         for user in &batch.users {
             self.put(USERS, to_document(user, "name"))?;
@@ -375,96 +295,6 @@ impl<'a> Projection<'a> {
 
     fn audit(&self, batch: &Batch) -> Result<Vec<Document>, Fault> {
         batch.audit.iter().map(|entry| to_document(entry, "sequence").map_err(Fault::Refused)).collect()
-    }
-
-    /// Removes submissions and inputs with all that is known of them, and notes that their bytes still have to go.
-    async fn forget(&mut self, batch: &Batch) -> Result<(), Fault> {
-        if batch.gone.is_empty() && batch.inputs_gone.is_empty() {
-            return Ok(());
-        }
-        let here = doc! { "$exists": false };
-        let tasks = doc! { "_id": documents::ids(&batch.gone), "gone": here.clone() };
-        let tasks = self.server.find_fields(TASKS, tasks, doc! { "sequence": 1 }, doc! { "sequence": -1 }, 0).await?;
-        let inputs = doc! { "_id": documents::ids(&batch.inputs_gone), "gone": here };
-        let inputs = self.server.find_fields(INPUTS, inputs, doc! { "_id": 1 }, doc! {}, 0).await?;
-        let of = doc! { "task": documents::ids(&batch.gone) };
-        // First what they counted for: once, because the document remembers up to where that is done.
-        self.keep_totals(&tasks, of.clone()).await?;
-        let found = |found: &[Document], id: &str| {
-            found.iter().any(|found| found.get_str("_id").is_ok_and(|other| other == id))
-        };
-        for task in batch.gone.iter().filter(|task| found(&tasks, &task.to_string())) {
-            if !batch.swept.contains(&Leftover::Task(*task)) {
-                self.leave(Leftover::Task(*task));
-            }
-        }
-        for input in batch.inputs_gone.iter().filter(|input| found(&inputs, &input.to_string())) {
-            if !batch.swept.contains(&Leftover::Input(*input)) {
-                self.leave(Leftover::Input(*input));
-            }
-        }
-        self.send().await?;
-        for task in &batch.gone {
-            let id = task.to_string();
-            let filter = doc! { "_id": &id, "position": self.not_later() };
-            let mut fields = self.mark();
-            fields.extend(doc! { "dedup": id, "state": "gone" });
-            let gone = doc! { "user": "", "spec": "", "labels": "", "array": "", "progress": "", "submitted_at": "", "key": "", "retry_of": "" };
-            self.add(TASKS, doc! { "q": filter, "u": { "$set": fields, "$unset": gone } });
-        }
-        for input in &batch.inputs_gone {
-            self.remove(INPUTS, input.to_string());
-        }
-        let mut files = vec![doc! { "q": of.clone(), "limit": 0 }];
-        files.push(doc! { "q": { "input": documents::ids(&batch.inputs_gone) }, "limit": 0 });
-        let all = vec![doc! { "q": of, "limit": 0 }];
-        futures_util::try_join!(
-            self.server.delete(ASSIGNMENTS, all.clone()),
-            self.server.delete(RESULTS, all),
-            self.server.delete(FILE_METADATA, files),
-        )?;
-        self.send().await
-    }
-
-    async fn keep_totals(&self, tasks: &[Document], results: Document) -> Result<(), Fault> {
-        let Some(newest) = tasks.first() else { return Ok(()) };
-        let mut gained = Document::new();
-        for (state, count) in self.server.count_by(RESULTS, results, "state").await? {
-            gained.insert(format!("forgotten.{state}"), count.cast_signed());
-        }
-        let last = newest.get("sequence").and_then(number).unwrap_or_default();
-        let mut update = doc! { "$set": { "forgotten_at": self.position }, "$max": { "last_sequence": last } };
-        if !gained.is_empty() {
-            update.insert("$inc", gained);
-        }
-        let before =
-            doc! { "$or": [{ "forgotten_at": { "$lt": self.position } }, { "forgotten_at": { "$exists": false } }] };
-        let mut filter = doc! { "_id": "totals" };
-        filter.extend(before);
-        self.server.update(CLUSTER, vec![doc! { "q": filter, "u": update, "upsert": true }]).await.map(drop)
-    }
-
-    /// What is not of a submission that is here, is of one that is no more.
-    async fn take_over(&mut self, Totals { last_sequence, ended }: Totals) -> Result<(), Fault> {
-        let mut forgotten = ended;
-        for (state, count) in self.server.count_by(RESULTS, doc! { "task": { "$exists": true } }, "state").await? {
-            if let Ok(state) = state.parse::<TaskState>() {
-                let rest = forgotten.of(state);
-                *rest = rest.saturating_sub(count);
-            }
-        }
-        let fields = doc! {
-            "last_sequence": last_sequence.cast_signed(),
-            "forgotten": {
-                "completed": forgotten.completed.cast_signed(),
-                "failed": forgotten.failed.cast_signed(),
-                "cancelled": forgotten.cancelled.cast_signed(),
-            },
-            "forgotten_at": self.position,
-        };
-        self.gain.recount = true;
-        let statement = doc! { "q": { "_id": "totals" }, "u": { "$set": fields }, "upsert": true };
-        self.server.update(CLUSTER, vec![statement]).await.map(drop)
     }
 
     fn leave(&mut self, leftover: Leftover) {
