@@ -82,7 +82,7 @@ mongowire() {
         # No part of it is C, so no C compiler is asked for; nor is Git, which may not trust the owner of the directory.
         (cd "$source" && CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags="-s -w" -o "$fresh/mongowire" .) || {
             rm -rf "$fresh"
-            die "the server for MongoDB's protocol cannot be built: see above, or set MONGODB_TEST_URI to another one"
+            die "the server for MongoDB's protocol cannot be built: see above"
         }
         mv -T "$fresh" "$home" 2>/dev/null || [ -x "$home/mongowire" ]
         rm -rf "$fresh"
@@ -99,6 +99,6 @@ install_go() {
         candidate=$(apt-cache policy golang-go | awk '$1 == "Candidate:" { print $2 }')
     fi
     dpkg --compare-versions "2:$needed~" le "${candidate:-0}" 2>/dev/null ||
-        die "go is missing: install Go $needed or newer from https://go.dev, or set MONGODB_TEST_URI"
+        die "go is missing: install Go $needed or newer from https://go.dev"
     apt_install golang-go
 }

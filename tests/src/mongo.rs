@@ -1,7 +1,7 @@
 //! A real server that speaks MongoDB's protocol.
 //!
-//! Which one: that of `MONGODB_TEST_URI`, or else `mongod` where it is installed, or else one that `tests/run.sh` builds
-//! from Go modules (FerretDB on SQLite). The last two are the test's own, so it may stop and kill them.
+//! Which one: `mongod` where it is installed, or else one that `tests/run.sh` builds from Go modules (FerretDB on SQLite). It
+//! is the test's own, so it may be stopped and killed. A [`Database`] may be on another one.
 
 use std::path::{Path, PathBuf};
 
