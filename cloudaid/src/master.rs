@@ -45,6 +45,7 @@ pub mod live;
 pub mod logs;
 
 pub use error::MasterError;
+pub use open_store::FALLBACK;
 
 pub(crate) mod links;
 pub(crate) mod narrate;

@@ -304,7 +304,7 @@ impl FromStr for FileCursor {
 #[derive(Debug, thiserror::Error)]
 pub enum CommitError {
     /// Another process has written: nothing was kept, and this one must stop.
-    #[error("another master has written to the store (it is at {found:?}, this one at {expected:?})")]
+    #[error("another master has written to the store (it is at commit {}, this one at {})", found.0, expected.0)]
     Fenced {
         /// What this process believed.
         expected: Position,

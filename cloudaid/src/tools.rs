@@ -36,13 +36,19 @@ pub enum ToolError {
         /// The file.
         path: String,
     },
+    /// Something is still to be imported.
+    #[error("the embedded store in {path} has commits that MongoDB has not got yet")]
+    Unimported {
+        /// Its directory.
+        path: String,
+    },
     /// There is nothing to restore.
     #[error("{path} is no backup: {why}")]
     NoBackup {
         /// What was given.
         path: String,
         /// What is wrong with it.
-        why: &'static str,
+        why: String,
     },
     /// A file cannot be read or written.
     #[error("{path}: {source}")]
@@ -67,7 +73,7 @@ impl ToolError {
             Self::Store(StoreError::InUse { .. }) | Self::Copy(CopyError::Store(StoreError::InUse { .. })) => 75,
             Self::Copy(CopyError::Changed) => 75,
             Self::Store(_) | Self::Copy(CopyError::Store(_) | CopyError::Commit(_) | CopyError::Differs { .. }) => 70,
-            Self::Same | Self::Exists { .. } | Self::NoBackup { .. } => 2,
+            Self::Same | Self::Exists { .. } | Self::NoBackup { .. } | Self::Unimported { .. } => 2,
             Self::Copy(_) | Self::Io { .. } => 1,
         }
     }
@@ -97,6 +103,9 @@ impl ToolError {
                  `cloudaid store check` says what is wrong with the source"
                     .to_owned()
             }
+            Self::Unimported { .. } => {
+                "start the master with MongoDB once, which imports them; then stop it and run this again".to_owned()
+            }
             Self::NoBackup { .. } => "give the file that `cloudaid store backup` wrote".to_owned(),
             Self::Same => "give two different kinds with --from and --to".to_owned(),
             Self::Exists { .. } => "give another name, or move the file away".to_owned(),
@@ -114,11 +123,14 @@ fn of_store(error: &StoreError) -> String {
         StoreError::TooOld { .. } => {
             "nothing was changed; start this version of the master on it once, which brings it up to date".to_owned()
         }
-        StoreError::Missing { .. } => "see that --data-dir names the data directory of the master".to_owned(),
+        StoreError::Missing { .. } => {
+            "see that --data-dir, or MONGODB_URI with --store mongodb, names the store of the master".to_owned()
+        }
         StoreError::Unreachable(_) => "start MongoDB, or correct MONGODB_URI".to_owned(),
         StoreError::NotAllowed(_) | StoreError::Server(_) => {
             "see that MONGODB_URI names the right server, user and database".to_owned()
         }
-        _ => "nothing was changed; `cloudaid store restore` brings a backup back".to_owned(),
+        StoreError::Io { .. } => "nothing was changed; see that it is a directory that may be written to".to_owned(),
+        _ => "the store was not changed; if it was damaged, restore a backup into an empty one".to_owned(),
     }
 }

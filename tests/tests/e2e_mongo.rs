@@ -133,6 +133,9 @@ async fn what_cannot_be_understood_is_refused_at_the_start() {
     let mut master = Master::start(&dir.path().join("master"), &MasterOptions::on_mongo(&mongo.uri("changed"))).await;
     let id = master.api().submit(&shell_task("true")).await.expect("accepted").task_id;
     let other = master.api().submit(&shell_task("true")).await.expect("accepted").task_id;
+    for _ in 0..70 {
+        master.api().submit(&shell_task("true")).await.expect("accepted");
+    }
     assert!(master.term().await.success());
     let database = database(&mongo, "changed").await;
     let later = 1_000_000_i64;
@@ -160,6 +163,16 @@ async fn what_cannot_be_understood_is_refused_at_the_start() {
     journal.update_one(doc! { "_id": position }, doc! { "$set": { "changes": "[]" } }).await.expect("a change");
     refused(&mut master, "JOURNAL").await;
     journal.replace_one(doc! { "_id": position }, last).await.expect("as it was");
+
+    // Commits that were shown go; so the last one that did is noted.
+    let facts = database.collection::<Document>("CLUSTER");
+    let mark = facts.find_one(doc! { "_id": "journal" }).await.expect("an answer").expect("a mark");
+    let reached = mark.get_i64("reached").expect("a position");
+    assert!((1..=position).contains(&reached), "{reached} of {position}");
+    let further = doc! { "$set": { "reached": position + 1 } };
+    facts.update_one(doc! { "_id": "journal" }, further).await.expect("a change by hand");
+    refused(&mut master, "somebody has removed commits by hand").await;
+    facts.replace_one(doc! { "_id": "journal" }, mark).await.expect("as it was");
 
     // Two documents with one key, and the index is gone that would not have let them in.
     let tasks = database.collection::<Document>("TASKS");
@@ -190,18 +203,27 @@ async fn what_cannot_be_understood_is_refused_at_the_start() {
 #[tokio::test]
 async fn a_uri_that_is_none_is_refused_without_its_password() {
     let dir = tempfile::tempdir().expect("a directory");
-    for uri in ["mongodb://ada:hunter2@", "postgres://ada:hunter2@host/db", "hunter2"] {
+    for (uri, user, setting) in [
+        ("mongodb://ada:hunter2@", None, "mongodb.uri"),
+        ("postgres://ada:hunter2@host/db", None, "mongodb.uri"),
+        ("hunter2", None, "mongodb.uri"),
+        ("mongodb://ada:hunter2@host/db", Some("bob"), "mongodb.username"),
+    ] {
         let mut args: Vec<String> = ["master", "--store", "mongodb", "--data-dir"].map(String::from).into();
         args.push(dir.path().join("data").display().to_string());
         let mut process = cloudai_tests::process::Process::start(cloudai_tests::process::Recipe {
             name: "master".to_owned(),
             program: cloudai_tests::process::program("cloudaid"),
             args,
-            env: vec![("MONGODB_URI".to_owned(), uri.to_owned())],
+            env: user
+                .map(|user| ("MONGODB_USERNAME".to_owned(), user.to_owned()))
+                .into_iter()
+                .chain([("MONGODB_URI".to_owned(), uri.to_owned())])
+                .collect(),
             dir: dir.path().to_owned(),
         });
         assert_eq!(process.ended().await.code(), Some(2), "{}", process.log());
-        assert!(process.log().contains("mongodb.uri") && !process.log().contains("hunter2"), "{}", process.log());
+        assert!(process.log().contains(setting) && !process.log().contains("hunter2"), "{}", process.log());
     }
 }
 

@@ -10,6 +10,7 @@ use cloudai_tests::mongo::Mongo;
 use cloudai_tests::tool;
 use cloudai_tests::wait::{PATIENCE, eventually};
 use cloudai_tests::worker::WorkerOptions;
+use mongodb::bson::{Document, doc};
 use shared::role::Role;
 use shared::task::{TaskState, Verdict};
 use shared::view::StoreState;
@@ -106,6 +107,15 @@ async fn a_master_that_began_without_mongodb_moves_there() {
     assert_eq!(again.task_id, id);
 }
 
+async fn refused(master: &mut Master) {
+    let before = master.process.log().len();
+    master.process.start_again();
+    let code = master.process.ended().await.code();
+    let log = master.process.log()[before..].to_owned();
+    assert_eq!(code, Some(70), "{log}");
+    assert!(log.contains("another master has written to MongoDB since"), "{log}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_joined_is_kept_and_the_start_refused() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -120,18 +130,29 @@ async fn what_cannot_be_joined_is_kept_and_the_start_refused() {
     master.kill9();
     mongo.process.start_again();
     mongo.ready().await;
-    // Somebody restores an older state, or starts a second master, on the same database.
+    let data_dir = master.data_dir().to_owned();
+    let copy = ["copy", "--from", "mongodb", "--to", "sqlite"];
+    let copied = tool::run(dir.path(), &copy, &data_dir, Some(&uri)).await;
+    assert!(copied.code == 2 && copied.text.contains("commits that MongoDB has not got yet"), "{copied:?}");
+
+    // Somebody restores an older state.
     let client = mongodb::Client::with_uri_str(&uri).await.expect("a client");
-    let journal = client.database("apart").collection::<mongodb::bson::Document>("JOURNAL");
-    let last = journal.find_one(mongodb::bson::doc! {}).sort(mongodb::bson::doc! { "_id": -1 }).await;
+    let facts = client.database("apart").collection::<Document>("CLUSTER");
+    let cluster = facts.find_one(doc! { "_id": "cluster" }).await.expect("an answer").expect("a cluster");
+    let raise = doc! { "$inc": { "epoch": 1000_i64 }, "$set": { "position": 1_000_000_i64 } };
+    facts.update_one(doc! { "_id": "cluster" }, raise).await.expect("another epoch");
+    refused(&mut master).await;
+    facts.replace_one(doc! { "_id": "cluster" }, cluster).await.expect("as it was");
+
+    // Or starts a second master on the same database.
+    let journal = client.database("apart").collection::<Document>("JOURNAL");
+    let last = journal.find_one(doc! {}).sort(doc! { "_id": -1 }).await;
     let mut other = last.expect("an answer").expect("a commit");
     let position = other.get_i64("_id").expect("a position");
     other.insert("_id", position + 1);
     other.insert("master", "another");
     journal.insert_one(other).await.expect("a commit of another master");
-    master.process.start_again();
-    assert_eq!(master.process.ended().await.code(), Some(70));
-    assert!(master.process.log().contains("another master has written to MongoDB since"), "{}", master.process.log());
+    refused(&mut master).await;
     // Nothing is lost: it goes on without MongoDB as before.
     mongo.process.kill9();
     master.restart().await;

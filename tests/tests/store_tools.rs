@@ -274,6 +274,31 @@ async fn a_mongodb_in_use_is_backed_up_and_restored() {
 }
 
 #[tokio::test]
+async fn nothing_is_made_where_there_is_nothing() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mongo = Mongo::start(dir.path()).await;
+    let uri = mongo.uri("nothing");
+    let (data_dir, file) = (dir.path().join("data"), dir.path().join("backup.db"));
+    let file_name = file.display().to_string();
+    for store in ["sqlite", "mongodb"] {
+        for args in [vec!["check"], vec!["backup", &file_name]] {
+            let args = [&args[..], &["--store", store]].concat();
+            let done = tool::run(dir.path(), &args, &data_dir, Some(&uri)).await;
+            assert!(done.code == 70 && done.text.contains("there is no store at"), "{args:?}: {done:?}");
+        }
+        std::fs::write(&file, "junk, and not even a little of a database").expect("written");
+        let args = ["restore", &file_name, "--store", store];
+        let done = tool::run(dir.path(), &args, &data_dir, Some(&uri)).await;
+        assert!(done.code == 2 && done.text.contains("is no backup"), "{done:?}");
+        std::fs::remove_file(&file).expect("removed");
+    }
+    assert!(!SqliteStore::exists(&data_dir));
+    let client = mongodb::Client::with_uri_str(&uri).await.expect("a client");
+    let names = client.database("nothing").list_collection_names().await.expect("names");
+    assert!(names.is_empty(), "{names:?}");
+}
+
+#[tokio::test]
 async fn what_contradicts_itself_is_found() {
     let dir = tempfile::tempdir().expect("a directory");
     let mongo = Mongo::start(dir.path()).await;

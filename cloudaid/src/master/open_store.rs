@@ -16,7 +16,7 @@ use crate::store::transfer::CopyError;
 use crate::store::{CommitError, Store, StoreError, blocking};
 
 /// Where the embedded store is that stands in for MongoDB, in the data directory.
-const FALLBACK: &str = "fallback";
+pub const FALLBACK: &str = "fallback";
 
 /// A store, and what has to live as long as it is used.
 pub(super) struct Opened {

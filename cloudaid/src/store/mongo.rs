@@ -108,14 +108,19 @@ impl MongoStore {
     /// # Errors
     /// The server cannot be reached, lets nobody in or nobody write, is too old, or holds what cannot be understood.
     pub async fn open(config: &MongoConfig) -> Result<Self, StoreError> {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match Self::try_open(config).await {
-                // Elections and restarts pass.
-                Err(StoreError::Unreachable(_)) if Instant::now() < deadline => sleep(RETRY).await,
-                opened => return opened,
-            }
-        }
+        patiently(|| Self::try_open(config)).await
+    }
+
+    /// The same, but only where there is something: nothing is made.
+    ///
+    /// # Errors
+    /// There is nothing, or see [`MongoStore::open`].
+    pub async fn open_existing(config: &MongoConfig) -> Result<Self, StoreError> {
+        let is_there = patiently(|| async {
+            let server = connect::connect(config).await?.server;
+            Ok(load::cluster(&server).await?.is_some() || Journal::new(server).head().await? > 0)
+        });
+        if is_there.await? { Self::open(config).await } else { Err(StoreError::Missing { path: config.place() }) }
     }
 
     async fn try_open(config: &MongoConfig) -> Result<Self, StoreError> {
@@ -376,6 +381,17 @@ impl Head {
                 Change::Totals(totals) => self.last_sequence = self.last_sequence.max(totals.last_sequence),
                 _ => {}
             }
+        }
+    }
+}
+
+/// Elections and restarts pass.
+async fn patiently<T, F: Future<Output = Result<T, StoreError>>>(attempt: impl Fn() -> F) -> Result<T, StoreError> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match attempt().await {
+            Err(StoreError::Unreachable(_)) if Instant::now() < deadline => sleep(RETRY).await,
+            outcome => return outcome,
         }
     }
 }

@@ -51,7 +51,8 @@ impl Places {
                 }
                 Arc::new(SqliteStore::open_async(&self.data_dir).await?)
             }
-            Kind::Mongodb => Arc::new(self.open_mongodb().await?),
+            Kind::Mongodb if is_source => Arc::new(self.open_mongodb().await?),
+            Kind::Mongodb => Arc::new(MongoStore::open(&MongoConfig::new(&self.mongodb).await?).await?),
         })
     }
 
@@ -68,8 +69,9 @@ impl Places {
         Ok((source, state))
     }
 
+    /// To look at it: nothing is made where there is nothing.
     async fn open_mongodb(&self) -> Result<MongoStore, ToolError> {
-        Ok(MongoStore::open(&MongoConfig::new(&self.mongodb).await?).await?)
+        Ok(MongoStore::open_existing(&MongoConfig::new(&self.mongodb).await?).await?)
     }
 }
 

@@ -20,6 +20,14 @@ impl Check<'_> {
         let database = self.required(&table::MONGODB_DATABASE, "", parse::database)?;
         let secret = |text: &str| Ok(Secret::new(text));
         let address = if let Some(uri) = self.optional(&table::MONGODB_URI, parse::mongodb_uri) {
+            for (setting, name) in
+                [(&table::MONGODB_USERNAME, "MONGODB_USERNAME"), (&table::MONGODB_PASSWORD, "MONGODB_PASSWORD")]
+            {
+                if self.optional(setting, secret).is_some() {
+                    self.refuse(setting, format!("there is a MONGODB_URI too: write it into that, or remove {name}"));
+                    return None;
+                }
+            }
             MongoAddress::Uri(uri)
         } else {
             let host = self.required(&table::MONGODB_HOST, "", parse::mongodb_host)?;

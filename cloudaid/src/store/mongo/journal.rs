@@ -11,7 +11,7 @@ use cloudaid_core::record::Change;
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, doc};
 
-use super::collections::{JOURNAL, JOURNAL_PARTS};
+use super::collections::{CLUSTER, JOURNAL, JOURNAL_PARTS};
 use super::fault::{Fault, refused};
 use super::server::{self, READ_LIMIT, Server, durable, number};
 use crate::failpoint;
@@ -24,6 +24,8 @@ const COMMIT_LIMIT_PER_MIB: Duration = Duration::from_millis(100);
 const LOOK_UP_LIMIT: Duration = Duration::from_millis(150);
 /// Marks the first commit of a start.
 const BEGINS: &str = "begins_epoch";
+/// `_id` of the document that says how far the journal has come.
+const MARK: &str = "journal";
 /// The most bytes of a commit in one document, of 16 MiB that a document may have.
 const PART_BYTES: usize = 8 << 20;
 
@@ -226,8 +228,17 @@ impl Journal {
         Ok(Some(text))
     }
 
+    /// The position that it is known to have reached.
+    pub(super) async fn reached(&self) -> Result<u64, StoreError> {
+        let mark = self.server.find_first(CLUSTER, doc! { "_id": MARK }, doc! {}).await?;
+        Ok(mark.and_then(|mark| mark.get("reached").and_then(number)).unwrap_or_default().cast_unsigned())
+    }
+
     /// Removes the commits before `first`, which nobody needs any more. The last one has to stay: it is the position.
     pub(super) async fn trim(&self, first: u64) -> Result<(), Fault> {
+        // First, so that a journal that somebody has cut off is noticed.
+        let mark = doc! { "q": { "_id": MARK }, "u": { "$max": { "reached": first.cast_signed() } }, "upsert": true };
+        self.server.update(CLUSTER, vec![mark]).await?;
         let before = doc! { "$lt": first.cast_signed() };
         let shown = doc! { "_id": before.clone(), BEGINS: { "$exists": false } };
         let entries = doc! { "delete": JOURNAL, "deletes": [{ "q": shown, "limit": 0 }] };

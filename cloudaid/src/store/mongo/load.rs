@@ -64,6 +64,12 @@ pub(super) async fn catch_up(server: &Server, journal: &Journal) -> Result<Caugh
             break;
         }
     }
+    let reached = journal.reached().await?;
+    if position < reached {
+        return Err(StoreError::Corrupt(format!(
+            "{JOURNAL} ends at {position}, and it had come to {reached}: somebody has removed commits by hand: restore a backup"
+        )));
+    }
     refuse_nonsense(server).await?;
     let cluster = cluster(server).await?;
     let totals = totals(server).await?;

@@ -40,8 +40,6 @@ pub(super) struct Server {
 /// What became of the statements of a command.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    /// Which of them made a document.
-    pub(super) upserted: Vec<usize>,
     /// Which of them found a document with the same key, and so did nothing.
     pub(super) duplicates: Vec<usize>,
 }
@@ -260,9 +258,6 @@ impl Written {
     fn add(&mut self, name: &str, place: impl Fn(usize) -> usize, answer: &Document) -> Result<(), Fault> {
         check_concern(answer)?;
         let index = |item: &Document| item.get("index").and_then(number).and_then(|index| usize::try_from(index).ok());
-        for item in items(answer, "upserted") {
-            self.upserted.extend(index(item).map(&place));
-        }
         for error in items(answer, "writeErrors") {
             let code = error.get("code").and_then(number).and_then(|code| i32::try_from(code).ok()).unwrap_or_default();
             let message = error.get_str("errmsg").unwrap_or("no reason given");
@@ -355,12 +350,11 @@ mod tests {
     fn answers_tell_what_was_done() {
         let answer = doc! {
             "ok": 1.0,
-            "upserted": [{ "index": 0, "_id": "a" }],
             "writeErrors": [{ "index": 2, "code": 11000, "errmsg": "E11000" }],
         };
         let mut written = Written::default();
         written.add("TASKS", |index| index + 10, &answer).expect("nothing is wrong");
-        assert_eq!((written.upserted, written.duplicates), (vec![10], vec![12]));
+        assert_eq!(written.duplicates, [12]);
         let other = doc! { "writeErrors": [{ "index": 0, "code": 13, "errmsg": "not authorized" }] };
         let fault = Written::default().add("TASKS", |index| index, &other).expect_err("refused");
         assert!(matches!(fault, Fault::Refused(StoreError::NotAllowed(_))), "{fault:?}");
