@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! ./tests/run.sh -E 'binary(store_mongo)'   # builds the server
-//! CLOUDAI_TEST_MONGOWIRE=$(ls target/tools/mongowire-*/mongowire) cargo bench --bench stores
+//! CLOUDAI_TEST_MONGOWIRE=$(ls -d $PWD/target/tools/mongowire-*/mongowire) cargo bench --bench stores
 //! ```
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -28,7 +28,7 @@ const BATCH: usize = 100;
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let tasks = std::env::var("CLOUDAI_BENCH_TASKS").ok().and_then(|n| n.parse().ok()).unwrap_or(2_000);
+        let tasks = std::env::var("CLOUDAI_BENCH_TASKS").ok().and_then(|n| n.parse().ok()).unwrap_or(300);
         let dir = tempfile::tempdir().expect("a directory");
         let mongo = Mongo::start(dir.path()).await;
         let on_mongo = |database: &str, required| {

@@ -91,10 +91,12 @@ async fn copy_with_kills<F: Future<Output = bool>>(
     count: u64,
     has_arrived: impl Fn(u64) -> F,
 ) -> Summary {
+    // The server of the tests looks through a collection for each document that it changes.
+    let patience = Duration::from_secs(120).max(Duration::from_millis(60) * u32::try_from(count).expect("a number"));
     for kill in 1..=2 {
         let mut copy = Process::start(tool::recipe(dir, args, data_dir, Some(uri)));
         let wanted = count * kill / 3;
-        eventually(Duration::from_secs(120), "some of it has arrived", || {
+        eventually(patience, "some of it has arrived", || {
             copy.assert_runs();
             let has_arrived = has_arrived(wanted);
             async move { has_arrived.await.then_some(()) }
@@ -103,7 +105,7 @@ async fn copy_with_kills<F: Future<Output = bool>>(
         copy.kill9();
     }
     let mut copy = Process::start(tool::recipe(dir, args, data_dir, Some(uri)));
-    let deadline = Instant::now() + Duration::from_secs(600);
+    let deadline = Instant::now() + patience * 5;
     let status = loop {
         if let Some(status) = copy.exit_status() {
             break status;

@@ -126,13 +126,14 @@ impl MongoStore {
     async fn try_open(config: &MongoConfig) -> Result<Self, StoreError> {
         let connected = connect::connect(config).await?;
         let server = connected.server;
-        collections::ensure(&server, config.database()).await?;
-        let journal = Arc::new(Journal::new(server.clone()));
-        let caught_up = load::catch_up(&server, &journal).await?;
+        let patient = server.patient();
+        collections::ensure(&patient, config.database()).await?;
+        let caught_up = load::catch_up(&patient, &Journal::new(patient.clone())).await?;
         let shown = Arc::new(Shown::new(caught_up.position));
-        *shown.sequences.lock() = load::sequences(&server).await?;
-        *shown.runs.lock() = load::runs(&server).await?;
-        *shown.ended.lock() = Some(load::count_ended(&server).await?);
+        *shown.sequences.lock() = load::sequences(&patient).await?;
+        *shown.runs.lock() = load::runs(&patient).await?;
+        *shown.ended.lock() = Some(load::count_ended(&patient).await?);
+        let journal = Arc::new(Journal::new(server.clone()));
         let (queue, waiting) = mpsc::unbounded_channel();
         let projector =
             Projector { server: server.clone(), journal: journal.clone(), shown: shown.clone(), queue: waiting };
@@ -159,7 +160,8 @@ impl MongoStore {
 
     /// Waits until what was committed before can be read.
     async fn settled(&self) -> Result<(), StoreError> {
-        self.shown.wait_for(self.committed.load(Ordering::Acquire), SHOWN_LIMIT).await
+        let limit = self.server.show_limit(SHOWN_LIMIT);
+        self.shown.wait_for(self.committed.load(Ordering::Acquire), limit).await
     }
 
     /// The keys of these submissions that are known to be free. What is forgotten with them is asked for again.

@@ -52,7 +52,7 @@ impl Places {
                 Arc::new(SqliteStore::open_async(&self.data_dir).await?)
             }
             Kind::Mongodb if is_source => Arc::new(self.open_mongodb().await?),
-            Kind::Mongodb => Arc::new(MongoStore::open(&MongoConfig::new(&self.mongodb).await?).await?),
+            Kind::Mongodb => Arc::new(MongoStore::open(&MongoConfig::new(&self.mongodb).await?.patient()).await?),
         })
     }
 
@@ -71,7 +71,7 @@ impl Places {
 
     /// To look at it: nothing is made where there is nothing.
     async fn open_mongodb(&self) -> Result<MongoStore, ToolError> {
-        Ok(MongoStore::open_existing(&MongoConfig::new(&self.mongodb).await?).await?)
+        Ok(MongoStore::open_existing(&MongoConfig::new(&self.mongodb).await?.patient()).await?)
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) async fn check(
     if asked.is_empty() && keys.is_empty() {
         return Ok(());
     }
-    shown.wait_for(head.position, READ_LIMIT).await.map_err(CommitError::Unavailable)?;
+    shown.wait_for(head.position, server.show_limit(READ_LIMIT)).await.map_err(CommitError::Unavailable)?;
     asked.sort_unstable();
     asked.dedup();
     check_stored(server, &asked, &new, &keys).await

@@ -13,10 +13,14 @@ use tokio::sync::Semaphore;
 use super::fault::{self, Fault, call};
 use crate::store::StoreError;
 
-/// How long an answer to a question may take.
+/// How long an answer to a question may take while a master serves people.
 pub(super) const READ_LIMIT: Duration = Duration::from_secs(10);
-/// How long a write of projections may take; they are tried again for ever.
+/// And where nobody waits but who has asked for all of it: a start, a copy, a backup.
+const PATIENT_READ_LIMIT: Duration = Duration::from_secs(180);
+/// How long a write of projections may take, and for each of its statements: a server that looks through a collection for
+/// each needs that. Writes are tried again for ever, so one that is given up too early would never end.
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
+const WRITE_LIMIT_EACH: Duration = Duration::from_millis(50);
 /// The most statements of a command, and their bytes: a message has at most 48 MB.
 const STATEMENTS: usize = 1000;
 const COMMAND_BYTES: usize = 12 << 20;
@@ -35,6 +39,7 @@ pub(super) struct Server {
     database: Database,
     /// To a server that keeps cursors, one at a time.
     cursors: Option<Arc<Semaphore>>,
+    read_limit: Duration,
 }
 
 /// What became of the statements of a command.
@@ -48,7 +53,18 @@ impl Server {
     /// `build` is what it says of itself.
     pub(super) fn new(database: Database, build: &Document) -> Self {
         let keeps_cursors = build.contains_key("ferretdb") || build.contains_key("ferretdbVersion");
-        Self { database, cursors: keeps_cursors.then(|| Arc::new(Semaphore::new(1))) }
+        let cursors = keeps_cursors.then(|| Arc::new(Semaphore::new(1)));
+        Self { database, cursors, read_limit: READ_LIMIT }
+    }
+
+    /// The same, for who reads all that there is.
+    pub(super) fn patient(&self) -> Self {
+        Self { read_limit: PATIENT_READ_LIMIT, ..self.clone() }
+    }
+
+    /// How long to wait until what was written can be read, where the usual limit is `usual`.
+    pub(super) fn show_limit(&self, usual: Duration) -> Duration {
+        if self.read_limit > READ_LIMIT { self.read_limit } else { usual }
     }
 
     pub(super) fn collection(&self, name: &str) -> Collection<Document> {
@@ -109,7 +125,7 @@ impl Server {
     ) -> Result<Vec<Document>, Fault> {
         let collection = self.collection(name);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        call(READ_LIMIT, async move {
+        call(self.read_limit, async move {
             let found = collection.find(filter).optional(fields, |find, fields| find.projection(fields));
             found.sort(order).limit(limit).await?.try_collect().await
         })
@@ -127,7 +143,7 @@ impl Server {
         let group = doc! { "$group": { "_id": format!("${field}"), "count": { "$sum": 1_i64 } } };
         let stages = vec![doc! { "$match": filter }, group];
         let groups: Vec<Document> =
-            call(READ_LIMIT, async move { collection.aggregate(stages).await?.try_collect().await }).await?;
+            call(self.read_limit, async move { collection.aggregate(stages).await?.try_collect().await }).await?;
         let group = |group: Document| {
             let count = group.get("count").and_then(number).and_then(|count| u64::try_from(count).ok());
             Some((group.get_str("_id").ok()?.to_owned(), count?))
@@ -142,7 +158,7 @@ impl Server {
         for chunk in chunks(documents) {
             let count = chunk.len();
             let command = doc! { "insert": name, "documents": chunk, "ordered": false, "writeConcern": durable() };
-            let answer = self.command(WRITE_LIMIT, command).await?;
+            let answer = self.command(write_limit(count), command).await?;
             written.add(name, |index| index + offset, &answer)?;
             offset += count;
         }
@@ -180,7 +196,7 @@ impl Server {
         while !left.is_empty() {
             let statements: Vec<Document> = left.iter().map(|(_, statement)| statement.clone()).collect();
             let command = doc! { "update": name, "updates": statements, "ordered": true, "writeConcern": durable() };
-            let answer = self.command(WRITE_LIMIT, command).await?;
+            let answer = self.command(write_limit(left.len()), command).await?;
             let before = written.duplicates.len();
             written.add(name, |index| left.get(index).map_or(index, |(place, _)| *place) + offset, &answer)?;
             let Some(last) = written.duplicates.get(before..).and_then(<[usize]>::last) else { return Ok(()) };
@@ -219,8 +235,9 @@ impl Server {
     /// Carries out delete statements (`q`, `limit`).
     pub(super) async fn delete(&self, name: &str, statements: Vec<Document>) -> Result<(), Fault> {
         for chunk in chunks(statements) {
+            let limit = write_limit(chunk.len());
             let command = doc! { "delete": name, "deletes": chunk, "ordered": false, "writeConcern": durable() };
-            let answer = self.command(WRITE_LIMIT, command).await?;
+            let answer = self.command(limit, command).await?;
             Written::default().add(name, |index| index, &answer)?;
         }
         Ok(())
@@ -229,12 +246,16 @@ impl Server {
     /// The names of the indexes of a collection; none if there is no such collection.
     pub(super) async fn indexes(&self, name: &str) -> Result<Vec<String>, Fault> {
         let collection = self.collection(name);
-        let listed = call(READ_LIMIT, async move { collection.list_index_names().await }).await;
+        let listed = call(self.read_limit, async move { collection.list_index_names().await }).await;
         match listed {
             Err(Fault::Refused(StoreError::Server(message))) if message.contains(NO_COLLECTION) => Ok(Vec::new()),
             other => other,
         }
     }
+}
+
+fn write_limit(statements: usize) -> Duration {
+    WRITE_LIMIT + WRITE_LIMIT_EACH * u32::try_from(statements).unwrap_or(u32::MAX)
 }
 
 /// The document that an upsert is about.
