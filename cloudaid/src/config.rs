@@ -150,6 +150,8 @@ pub struct LeaseSettings {
     pub reassign: Duration,
     /// For this long after a start nothing is declared lost.
     pub start_grace: Duration,
+    /// How much longer runs are kept where half of all workers are silent at once.
+    pub mass_loss_hold: Duration,
 }
 
 /// What a worker is started with.

@@ -344,6 +344,7 @@ async fn recover(
         lease: config.leases.lease,
         reassign: config.leases.reassign,
         start_grace: config.leases.start_grace,
+        mass_loss_hold: config.leases.mass_loss_hold,
         infrastructure_attempts: config.infrastructure_attempts,
         file_quota: config.files.quota,
         keep_unknown: store.stands_in(),

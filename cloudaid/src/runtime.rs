@@ -66,6 +66,8 @@ pub struct RuntimeInfo {
     pub cpu_millis: u64,
     /// Memory that it can give, in bytes.
     pub memory_bytes: u64,
+    /// Where it keeps images and containers, if it says so and this process can see it.
+    pub root: Option<PathBuf>,
 }
 
 /// A container to make.
@@ -103,6 +105,8 @@ pub struct Exit {
     pub code: i32,
     /// Whether the kernel killed something in it for want of memory.
     pub oom: bool,
+    /// Whether it fell with the engine, which was stopped or has crashed: nobody's program has anything to do with it.
+    pub by_engine: bool,
     /// By the engine's clock, where it says.
     pub started_at: Option<WallTime>,
     /// By the engine's clock, where it says.

@@ -36,6 +36,7 @@ mod driver;
 mod engine;
 mod error;
 mod execute;
+mod health;
 mod inputs;
 mod join;
 mod journal;
@@ -104,8 +105,9 @@ async fn run_on(
     let (uplinks, uplink) = watch::channel(None);
     let running = Arc::new(AtomicU32::new(0));
     let usage = telemetry::watch_usage(data.path(), life.clone());
+    let health = health::watch(Arc::clone(&runtime), &info, data.path().to_owned(), life.clone());
     let executor = Executor::new(runtime, cluster, Arc::clone(&data), events.clone(), uplink);
-    let link = Link { dialer, offer, events, uplinks, usage, running: Arc::clone(&running), life };
+    let link = Link { dialer, offer, events, uplinks, usage, health, running: Arc::clone(&running), life };
 
     let mut driver = Driver::new(executor, journal, inbox, running);
     if !driver.recover(&shutdown).await? {

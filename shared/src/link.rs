@@ -32,6 +32,8 @@ pub struct Hello {
     pub incarnation: String,
     /// The attempts that it holds, live or ended without acknowledgement.
     pub inventory: Vec<Held>,
+    /// See [`Heartbeat::problem`].
+    pub problem: Option<String>,
 }
 
 /// An attempt that a worker holds.
@@ -100,10 +102,12 @@ pub struct Inventory {
 }
 
 /// Sent every few seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Heartbeat {
     /// Of the whole machine.
     pub usage: Usage,
+    /// Why it should get no new work: its engine does not answer, or its disk is full.
+    pub problem: Option<String>,
 }
 
 /// A run that the master gives to a worker.

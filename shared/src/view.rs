@@ -264,6 +264,9 @@ pub struct WorkerView {
     pub allocated: Resources,
     /// As last reported.
     pub usage: Option<Usage>,
+    /// Why it gets no new work, in its own words: its engine does not answer, or its disk is full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
     /// Live attempts: their element ids.
     pub running_tasks: Vec<String>,
     /// When it was last heard of.

@@ -179,6 +179,7 @@ fn master_config(data_dir: PathBuf) -> MasterConfig {
         lease: Duration::from_secs(30),
         reassign: Duration::from_secs(45),
         start_grace: Duration::from_secs(60),
+        mass_loss_hold: Duration::from_secs(600),
     };
     MasterConfig {
         data_dir,

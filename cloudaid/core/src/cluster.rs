@@ -33,6 +33,8 @@ pub struct Cluster {
     pub(crate) settings: Settings,
     pub(crate) identity: ClusterRecord,
     pub(crate) started: Now,
+    /// Since when it has been running without a break.
+    pub(crate) awake: BootTime,
     pub(crate) tasks: BTreeMap<TaskId, Task>,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     pub(crate) join_tokens: BTreeMap<TokenId, JoinTokenRecord>,
@@ -137,8 +139,8 @@ impl Cluster {
             Input::WorkerDisconnected { worker, session } => {
                 step::connect::on_disconnected(self, &worker, session, effects);
             }
-            Input::WorkerHeard { worker, session, at, usage } => {
-                step::lease::on_heard(self, now, &worker, session, at, usage, effects);
+            Input::WorkerHeard { worker, session, at, heartbeat } => {
+                step::lease::on_heard(self, now, (&worker, session, at), heartbeat, effects);
             }
             Input::WorkerReported { worker, session, reports } => {
                 step::report::on_reported(self, now, &worker, session, reports, effects);
@@ -164,7 +166,12 @@ impl Cluster {
         if self.plan_unfinished {
             return Some(BootTime(0));
         }
-        self.workers.values().filter_map(|worker| worker.deadline(&self.settings, self.started.boot)).min()
+        self.next_deadline()
+    }
+
+    /// When a worker that nothing is heard of becomes something else.
+    pub(crate) fn next_deadline(&self) -> Option<BootTime> {
+        self.workers.values().filter_map(|worker| worker.deadline(&self.settings, self.awake)).min()
     }
 
     /// Which cluster this is, and the number of this start.
@@ -220,6 +227,7 @@ impl Cluster {
                 protocol: worker.record.admission.protocol(),
                 capacity,
                 free: capacity.saturating_sub(self.ledger.reserved(id)),
+                healthy: worker.problem.is_none(),
             }
         };
         self.workers.iter().map(room).collect()

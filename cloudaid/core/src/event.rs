@@ -1,6 +1,7 @@
 //! What has happened, for people and machines that watch. Nothing is decided by an event.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use shared::id::{AttemptKey, Fence, LoginId, TaskId, TaskRef, TokenId, UserName, WorkerId};
 use shared::task::{TaskState, Verdict};
@@ -56,10 +57,16 @@ pub enum Event {
     WorkerSuspected { worker: WorkerId },
     /// It was heard of again.
     WorkerRecovered { worker: WorkerId },
+    /// It says that it should get no new work, or that it may again.
+    WorkerHealth { worker: WorkerId, problem: Option<String> },
     /// Its connection is closed.
     WorkerDisconnected { worker: WorkerId, live_attempts: usize },
     /// It was silent for too long: its runs were given up.
     WorkerLost { worker: WorkerId, attempts: usize },
+    /// At least half of all workers were silent at once: their runs are kept for longer.
+    WorkersSilent { silent: usize, of: usize, hold: Duration },
+    /// The master itself did not run for a while, so that it heard of nobody.
+    MasterSlept { late: Duration },
     /// What a worker holds was compared with what it should hold.
     WorkerReconciled { worker: WorkerId, horizon: Fence, findings: Findings },
     /// A worker's word was refused and changed nothing.

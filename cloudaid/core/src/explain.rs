@@ -2,7 +2,7 @@
 //!
 //! The codes are a closed list: `no_workers`, `draining`, `cancelling`, `other_worker_requested`,
 //! `first_generation` (it cannot be told what the task asks for), `worker_inactive`,
-//! `worker_suspect`, `insufficient_<kind>` (busy: it will fit when something ends), `too_small_<kind>` (never, on that
+//! `worker_suspect`, `worker_unhealthy` (it says itself that its engine does not answer or its disk is full), `insufficient_<kind>` (busy: it will fit when something ends), `too_small_<kind>` (never, on that
 //! worker), `behind_others` (it fits now, and is placed as soon as what stands before it is), `array_limit` (as many of
 //! its elements are with workers as may be at a time).
 
@@ -24,6 +24,7 @@ use crate::task::Task;
 enum Cause {
     TooSmall(Kind),
     Insufficient(Kind),
+    Unhealthy,
     Suspect,
     Inactive,
     FirstGeneration,
@@ -146,6 +147,7 @@ fn causes(rooms: &[Room], shape: &Shape) -> (Vec<ReasonView>, u32) {
             let (cause, available, wanted) = match obstacle {
                 Obstacle::OtherWorkerRequested => (Cause::OtherWorkerRequested, 0, 0),
                 Obstacle::FirstGeneration => (Cause::FirstGeneration, 0, 0),
+                Obstacle::Unhealthy => (Cause::Unhealthy, 0, 0),
                 Obstacle::NotActive(WorkerState::Suspect) => (Cause::Suspect, 0, 0),
                 Obstacle::NotActive(WorkerState::Active | WorkerState::Inactive) => (Cause::Inactive, 0, 0),
                 Obstacle::Busy(shortage) => (Cause::Insufficient(shortage.kind), shortage.available, shortage.wanted),
@@ -177,6 +179,9 @@ fn reason(cause: Cause, count: Count) -> ReasonView {
             format!("insufficient_{}", name(kind)),
             format!("{workers} {verb} at most {} of {} free", kind.describe(count.best), kind.describe(count.wanted)),
         ),
+        Cause::Unhealthy => {
+            ("worker_unhealthy".to_owned(), format!("{workers} {verb} a problem with the container engine or the disk"))
+        }
         Cause::Suspect => ("worker_suspect".to_owned(), format!("{workers} {is} suspect: heartbeats are missing")),
         Cause::Inactive => ("worker_inactive".to_owned(), format!("{workers} {is} not connected")),
         Cause::FirstGeneration => (
@@ -218,6 +223,7 @@ fn hint(reasons: &[ReasonView], can_never_run: bool) -> String {
         Some("no_workers") => "let one join: `cloudctl worker-token create`".to_owned(),
         Some("array_limit") => "the next one starts when one of them ends".to_owned(),
         Some("draining") => "it runs after the next start of the master".to_owned(),
+        Some("worker_unhealthy") => "`cloudctl stats WORKER` says what is wrong with it".to_owned(),
         Some("worker_inactive") => "see whether `cloudaid worker` runs there and reaches the master".to_owned(),
         Some(_) | None => "it starts by itself as soon as there is room".to_owned(),
     }

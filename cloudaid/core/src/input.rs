@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use shared::array::Array;
 use shared::id::{AttemptKey, InputId, RequestId, SessionId, TaskId, TaskRef, UserName, WorkerId};
-use shared::link::{Hello, Inventory, Report};
+use shared::link::{Heartbeat, Hello, Inventory, Report};
 use shared::submit::TaskEdit;
 use shared::task::TaskSpec;
 use shared::time::{BootTime, WallTime};
-use shared::worker::Usage;
 
 use crate::account::{AccountChange, TokenChange, UserRecord};
 use crate::admission::{JoinTokenChange, Joining, PendingRecord, Proof};
@@ -260,8 +259,8 @@ pub enum Input {
         session: SessionId,
         /// When.
         at: BootTime,
-        /// What it measured, if it said so.
-        usage: Option<Usage>,
+        /// What it said of itself, if this was a heartbeat.
+        heartbeat: Option<Heartbeat>,
     },
     /// A worker reports on its runs.
     WorkerReported {

@@ -97,7 +97,7 @@ impl Cluster {
             Link::Down => "down",
             Link::Lost => "lost",
         };
-        let deadline = worker.deadline(&self.settings, self.started.boot);
+        let deadline = worker.deadline(&self.settings, self.awake);
         LeaseView {
             worker_id: id.clone(),
             link: link.to_owned(),
@@ -144,6 +144,7 @@ fn settings(settings: &Settings) -> SettingsView {
         lease_ms: millis(settings.lease),
         reassign_ms: millis(settings.reassign),
         start_grace_ms: millis(settings.start_grace),
+        mass_loss_hold_ms: millis(settings.mass_loss_hold),
         stop_grace_ms: millis(settings.stop_grace),
         infrastructure_attempts: settings.infrastructure_attempts,
         placements_per_pass: settings.placements_per_pass as u64,

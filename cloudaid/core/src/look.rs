@@ -147,6 +147,7 @@ impl Cluster {
             capacity: facts.capacity,
             allocated: self.ledger.reserved(id),
             usage: worker.usage,
+            problem: worker.problem.clone(),
             running_tasks: self
                 .ledger
                 .runs(id)

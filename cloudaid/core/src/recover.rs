@@ -62,6 +62,7 @@ impl Cluster {
             settings,
             identity,
             started: now,
+            awake: now.boot,
             tasks: BTreeMap::new(),
             workers: snapshot
                 .workers

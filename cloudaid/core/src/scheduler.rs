@@ -82,6 +82,8 @@ pub struct Room {
     pub capacity: Resources,
     /// What is not reserved.
     pub free: Resources,
+    /// Whether it says itself that it can run anything.
+    pub healthy: bool,
 }
 
 /// What keeps a task of some shape off a worker.
@@ -93,6 +95,8 @@ pub enum Obstacle {
     FirstGeneration,
     /// It is not active.
     NotActive(WorkerState),
+    /// Its engine does not answer, or its disk is full.
+    Unhealthy,
     /// Too little is free, though it has enough in all.
     Busy(Shortage),
     /// It does not have that much in all.
@@ -103,7 +107,10 @@ impl Room {
     /// Everything that keeps `shape` off this worker; nothing: it fits now. Policies and explanations both ask here.
     pub fn obstacles(&self, shape: &Shape) -> impl Iterator<Item = Obstacle> {
         let other = shape.worker.as_ref().is_some_and(|wanted| *wanted != self.worker);
-        let inactive = (self.state != WorkerState::Active).then_some(Obstacle::NotActive(self.state));
+        let inactive = match self.state {
+            WorkerState::Active => (!self.healthy).then_some(Obstacle::Unhealthy),
+            state @ (WorkerState::Suspect | WorkerState::Inactive) => Some(Obstacle::NotActive(state)),
+        };
         let capacity = self.capacity;
         let lacking = self.free.lacking(shape.resources).map(move |shortage| {
             let all = shortage.kind.of(&capacity);

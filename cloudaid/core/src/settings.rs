@@ -17,6 +17,10 @@ pub struct Settings {
     pub reassign: Duration,
     /// After a start nothing is declared lost for this long, because all workers have to find their way back first.
     pub start_grace: Duration,
+    /// How much longer the runs of silent workers are kept where at least half of them, of three or more, fell silent within
+    /// a lease. Kubernetes stops evictions where 55 % of a zone are gone; here it is a time, so that nothing waits for
+    /// somebody to come.
+    pub mass_loss_hold: Duration,
     /// Between TERM and KILL.
     pub stop_grace: Duration,
     /// How many runs of an element the infrastructure may end before the element fails.
@@ -39,6 +43,7 @@ impl Default for Settings {
             lease: Duration::from_secs(30),
             reassign: Duration::from_secs(45),
             start_grace: Duration::from_secs(60),
+            mass_loss_hold: Duration::from_secs(600),
             stop_grace: Duration::from_secs(30),
             infrastructure_attempts: 3,
             placements_per_pass: 4096,

@@ -342,6 +342,7 @@ impl World {
             boot_id: "boot".into(),
             incarnation: "one".into(),
             inventory,
+            problem: None,
         };
         let proof = self.admit(name);
         let effects = self.step(Input::WorkerConnected { session, proof, hello });
@@ -356,7 +357,7 @@ impl World {
     /// A heartbeat arrives now.
     pub fn heard(&mut self, link: &Link) -> Vec<Effect> {
         let Link { worker, session } = link.clone();
-        self.step(Input::WorkerHeard { worker, session, at: self.now.boot, usage: None })
+        self.step(Input::WorkerHeard { worker, session, at: self.now.boot, heartbeat: None })
     }
 
     /// The worker reports one change.

@@ -38,6 +38,7 @@ fn in_words(worker: &WorkerId, obstacle: Obstacle) -> String {
             "a worker of the first generation takes no input files, and no environment without a command".to_owned()
         }
         Obstacle::NotActive(state) => format!("{worker} is {state}"),
+        Obstacle::Unhealthy => format!("{worker} has a problem with its container engine or its disk"),
         Obstacle::Busy(shortage) => {
             let amount = |amount| shortage.kind.describe(amount);
             format!("{} of {} free", amount(shortage.available), amount(shortage.wanted))

@@ -23,6 +23,8 @@ pub(crate) struct Worker {
     pub(crate) heard: BootTime,
     pub(crate) heard_at: Option<WallTime>,
     pub(crate) usage: Option<Usage>,
+    /// Why it gets no new work, as it says itself.
+    pub(crate) problem: Option<String>,
     /// What was reserved when it registered. It may then have told of a smaller capacity than that.
     pub(crate) reserved_at_registration: Resources,
     /// Of the present session.
@@ -30,6 +32,8 @@ pub(crate) struct Worker {
     /// The horizon of the inquiry of this session that was not answered yet. An answer counts once: it tells of a moment,
     /// and that is over.
     pub(crate) inquired: Option<Fence>,
+    /// Too many fell silent with it: its runs are not given up before.
+    pub(crate) held_until: Option<BootTime>,
 }
 
 /// The reports of a session that have been taken. An acknowledgement speaks for all reports up to its number, so it must
@@ -82,9 +86,11 @@ impl Worker {
             heard: now.boot,
             heard_at: None,
             usage: None,
+            problem: None,
             reserved_at_registration: Resources::default(),
             reported: Reported::default(),
             inquired: None,
+            held_until: None,
         }
     }
 
@@ -103,12 +109,16 @@ impl Worker {
         }
     }
 
-    /// When time alone changes what it is, if nothing is heard of it.
-    pub(crate) fn deadline(&self, settings: &Settings, started: BootTime) -> Option<BootTime> {
+    /// When time alone changes what it is, if nothing is heard of it. `awake` is since when this master has been running
+    /// without a break.
+    pub(crate) fn deadline(&self, settings: &Settings, awake: BootTime) -> Option<BootTime> {
         match self.link {
             Link::Up { suspect: false, .. } => Some(self.heard + settings.suspect),
             Link::Up { suspect: true, .. } => Some(self.heard + settings.lease),
-            Link::Down => Some((self.heard + settings.reassign).max(started + settings.start_grace)),
+            Link::Down => {
+                let patient = (self.heard + settings.reassign).max(awake + settings.start_grace);
+                Some(self.held_until.map_or(patient, |held| patient.max(held)))
+            }
             Link::Lost => None,
         }
     }

@@ -18,5 +18,6 @@ mod core {
     mod reconnect;
     mod recover;
     mod report;
+    mod silence;
     mod submit;
 }

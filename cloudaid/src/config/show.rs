@@ -128,6 +128,7 @@ leases.suspect                  15s              default
 leases.lease                    30s              default
 leases.reassign                 45s              default
 leases.start_grace              60s              default
+leases.mass_loss_hold           10m              default
 limits.infrastructure_attempts  3                default
 limits.user_bytes               100GiB           default
 limits.user_files               1000000          default

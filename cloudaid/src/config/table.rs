@@ -197,6 +197,8 @@ settings! {
         "After this silence the tasks of a worker run elsewhere");
     START_GRACE: row("leases.start_grace", "CLOUDAI_LEASES_START_GRACE", "", One("TIME"), MASTER | DEV, Text("60s"),
         "For this long after a start of the master no worker is declared lost");
+    MASS_LOSS_HOLD: row("leases.mass_loss_hold", "CLOUDAI_LEASES_MASS_LOSS_HOLD", "", One("TIME"), MASTER | DEV, Text("10m"),
+        "How much longer tasks are kept where at least half of three or more workers are silent at once");
     INFRASTRUCTURE_ATTEMPTS: row("limits.infrastructure_attempts", "CLOUDAI_LIMITS_INFRASTRUCTURE_ATTEMPTS", "",
         One("1..100"), MASTER | DEV, Text("3"),
         "How often a task is tried when it fails through no fault of its own");

@@ -214,6 +214,9 @@ fn describe(event: &Event, owners: &mut HashMap<TaskId, UserName>) -> Option<Eve
         | Event::TokenChanged { .. }
         | Event::LoginChanged { .. }
         | Event::LoginReused { .. }
+        | Event::WorkersSilent { .. }
+        | Event::MasterSlept { .. }
+        | Event::WorkerHealth { .. }
         | Event::WorkerReconciled { .. }
         | Event::ReportRefused { .. } => return None,
     })

@@ -131,6 +131,9 @@ impl Shell {
             | Event::WorkerRecovered { .. }
             | Event::WorkerDisconnected { .. }
             | Event::WorkerLost { .. }
+            | Event::WorkersSilent { .. }
+            | Event::MasterSlept { .. }
+            | Event::WorkerHealth { .. }
             | Event::ReportRefused { .. } => {}
         }
     }

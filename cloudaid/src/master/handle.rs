@@ -15,14 +15,13 @@ use cloudaid_core::queue::Shape;
 use cloudaid_core::reject::Reject;
 use shared::error::{ApiError, ErrorCode};
 use shared::id::{AttemptKey, ElementId, Elements, RequestId, SessionId, TaskId, TaskRef, UserName, WorkerId};
-use shared::link::{Hello, Inventory, Report};
+use shared::link::{Heartbeat, Hello, Inventory, Report};
 use shared::submit::TaskEdit;
 use shared::task::TaskState;
 use shared::view::{
     CancelView, DryRunView, InternalStateView, QueueView, ReasonView, ShutdownView, StatusView, StoreState, SubmitView,
     TaskCounts, TaskListView, TaskView, WhyView, WorkerListView, WorkerView,
 };
-use shared::worker::Usage;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -378,8 +377,8 @@ impl ClusterHandle {
     }
 
     /// A sign of life; never waits.
-    pub(crate) fn worker_heard(&self, worker: &WorkerId, session: SessionId, usage: Option<Usage>) {
-        self.shell.heard.mark(worker, session, usage);
+    pub(crate) fn worker_heard(&self, worker: &WorkerId, session: SessionId, heartbeat: Option<Heartbeat>) {
+        self.shell.heard.mark(worker, session, heartbeat);
     }
 
     /// Whether somebody wants a run stopped that is live.

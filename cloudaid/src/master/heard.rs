@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use cloudaid_core::input::Input;
 use parking_lot::Mutex;
 use shared::id::{SessionId, WorkerId};
+use shared::link::Heartbeat;
 use shared::time::BootTime;
-use shared::worker::Usage;
 use tokio::sync::Notify;
 
 use crate::clock;
@@ -23,21 +23,24 @@ pub(crate) struct Heard {
 struct Sign {
     worker: WorkerId,
     at: BootTime,
-    usage: Option<Usage>,
+    heartbeat: Option<Heartbeat>,
 }
 
 impl Heard {
     /// Something has arrived over this connection, now.
-    pub(crate) fn mark(&self, worker: &WorkerId, session: SessionId, usage: Option<Usage>) {
+    pub(crate) fn mark(&self, worker: &WorkerId, session: SessionId, heartbeat: Option<Heartbeat>) {
         let at = clock::boot();
+        let is_heartbeat = heartbeat.is_some();
         {
             let mut latest = self.latest.lock();
-            let entry = latest.entry(session).or_insert_with(|| Sign { worker: worker.clone(), at, usage });
+            let entry = latest.entry(session).or_insert_with(|| Sign { worker: worker.clone(), at, heartbeat: None });
             entry.at = at;
-            entry.usage = usage.or(entry.usage);
+            if heartbeat.is_some() {
+                entry.heartbeat = heartbeat;
+            }
         }
         // Only a heartbeat is worth waking for; everything else comes with an input of its own.
-        if usage.is_some() {
+        if is_heartbeat {
             self.news.notify_one();
         }
     }
@@ -45,11 +48,11 @@ impl Heard {
     /// What has arrived since the last call.
     pub(crate) fn take(&self) -> impl Iterator<Item = Input> {
         let latest = std::mem::take(&mut *self.latest.lock());
-        latest.into_iter().map(|(session, Sign { worker, at, usage })| Input::WorkerHeard {
+        latest.into_iter().map(|(session, Sign { worker, at, heartbeat })| Input::WorkerHeard {
             worker,
             session,
             at,
-            usage,
+            heartbeat,
         })
     }
 

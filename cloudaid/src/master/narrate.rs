@@ -80,6 +80,20 @@ pub(crate) fn event(event: &Event) {
                 info!("Worker {worker} brought {kept} attempts that go on and {stopped} that were given up");
             }
         }
+        Event::WorkerHealth { worker, problem: Some(problem) } => {
+            warn!("Worker {worker} gets no new tasks: {problem}");
+        }
+        Event::WorkerHealth { worker, problem: None } => info!("Worker {worker} is well again and gets new tasks"),
+        Event::WorkersSilent { silent, of, hold } => warn!(
+            "{silent} of {of} workers were silent at once, so it may be the network of this master: what they run is kept \
+             for {} s more before it runs elsewhere",
+            hold.as_secs()
+        ),
+        Event::MasterSlept { late } => warn!(
+            "This master did not run for {} s (its host slept, or it was stopped); every worker gets time to be heard of \
+             again",
+            late.as_secs()
+        ),
         Event::WorkerSuspected { worker } => warn!("Worker {worker} is suspect: heartbeats are missing"),
         Event::WorkerRecovered { worker } => info!("Worker {worker} is heard of again"),
         Event::WorkerDisconnected { worker, live_attempts } => {

@@ -5,6 +5,7 @@
 //! acted on by the engine's own id once its labels have been seen to be those of the attempt.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use shared::id::{AttemptKey, ClusterId, WorkerId};
 use tokio::sync::OnceCell;
 
 use self::errors::{Failure, within};
+use self::fall::Outage;
 use self::image::Images;
 use self::labels::{Owner, container_name};
 use self::network::Network;
@@ -28,6 +30,7 @@ use crate::failpoint;
 
 mod create;
 mod errors;
+mod fall;
 mod image;
 mod labels;
 mod logs;
@@ -53,6 +56,7 @@ const PATIENT_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 pub struct DockerRuntime {
     engine: Docker,
     patient: Docker,
+    socket: String,
     facts: OnceCell<Facts>,
     network: Arc<Network>,
     images: Images,
@@ -76,11 +80,13 @@ struct Known {
     fresh: bool,
     /// Seen to have ended, so that its log need not be followed.
     ended: bool,
+    /// When it could not be waited for.
+    outage: Option<Outage>,
 }
 
 impl Known {
     fn new(id: String, fresh: bool) -> Self {
-        Self { id, fresh, ended: false }
+        Self { id, fresh, ended: false, outage: None }
     }
 }
 
@@ -98,6 +104,7 @@ impl DockerRuntime {
             .map_err(|error| Failure::from(error).of_engine())?;
         Ok(Self {
             patient: engine.clone().with_timeout(PATIENT_LIMIT),
+            socket: path.to_owned(),
             engine,
             facts: OnceCell::new(),
             network: Arc::new(Network::new()),
@@ -158,6 +165,7 @@ impl Runtime for DockerRuntime {
             description: format!("Docker {}", info.server_version.unwrap_or_else(|| "of unknown version".to_owned())),
             cpu_millis: number(info.ncpu) * 1000,
             memory_bytes: number(info.mem_total),
+            root: info.docker_root_dir.map(PathBuf::from).filter(|root| root.is_dir()),
         })
     }
 

@@ -186,7 +186,8 @@ impl fmt::Debug for FakeRuntime {
 #[async_trait]
 impl Runtime for FakeRuntime {
     async fn info(&self) -> Result<RuntimeInfo, RuntimeError> {
-        let info = RuntimeInfo { description: "fake".to_owned(), cpu_millis: 64_000, memory_bytes: 256 * GIB };
+        let info =
+            RuntimeInfo { description: "fake".to_owned(), cpu_millis: 64_000, memory_bytes: 256 * GIB, root: None };
         self.call(Call::Info, |_| Ok(info))
     }
 

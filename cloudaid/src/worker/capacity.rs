@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn an_engine_with_less_than_the_machine_is_believed() {
-        let info = RuntimeInfo { description: String::new(), cpu_millis: 2000, memory_bytes: 5000 };
+        let info = RuntimeInfo { description: String::new(), cpu_millis: 2000, memory_bytes: 5000, root: None };
         assert_eq!(within_engine(MACHINE, &info), Resources { cpu_millis: 2000, ..MACHINE });
     }
 

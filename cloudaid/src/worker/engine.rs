@@ -66,7 +66,8 @@ pub(super) fn in_words(error: &RuntimeError) -> String {
 
 /// The end of a container as the core knows it.
 pub(super) fn ended(exit: Exit) -> Ended {
-    Ended { code: exit.code, oom: exit.oom, started_at: exit.started_at, finished_at: exit.finished_at }
+    let Exit { code, oom, by_engine, started_at, finished_at } = exit;
+    Ended { code, oom, by_engine, started_at, finished_at }
 }
 
 /// A container as the core knows it.

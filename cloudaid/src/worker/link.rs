@@ -76,6 +76,8 @@ pub(super) struct Link {
     /// Where bulk data goes while there is a session.
     pub(super) uplinks: watch::Sender<Option<Uplink>>,
     pub(super) usage: watch::Receiver<Usage>,
+    /// Why no new work should come.
+    pub(super) health: watch::Receiver<Option<String>>,
     pub(super) running: Arc<AtomicU32>,
     pub(super) life: CancellationToken,
 }
@@ -159,6 +161,7 @@ impl Link {
             boot_id: self.offer.boot_id.clone(),
             incarnation: self.offer.incarnation.clone(),
             inventory,
+            problem: self.health.borrow().clone(),
         };
         let (outbound, stream) = mpsc::channel(OUTBOUND_LIMIT);
         let _ = outbound.send(FromWorker::Hello(hello).into()).await;
@@ -200,6 +203,7 @@ impl Link {
     ) -> Result<(), String> {
         let mut beats = tokio::time::interval(heartbeat);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut health = self.health.clone();
         let mut sayings = Vec::new();
         loop {
             let messages = tokio::select! {
@@ -218,6 +222,8 @@ impl Link {
                     continue;
                 }
                 _ = beats.tick() => vec![self.heartbeat()],
+                // At once: until the master knows, it sends tasks here.
+                Ok(()) = health.changed() => vec![self.heartbeat()],
                 count = outbox.recv_many(&mut sayings, REPORTS_LIMIT) => match count {
                     0 => return Ok(()),
                     _ => together(std::mem::take(&mut sayings)),
@@ -256,7 +262,7 @@ impl Link {
     fn heartbeat(&self) -> FromWorker {
         let usage = Usage { running: self.running.load(Ordering::Relaxed), ..*self.usage.borrow() };
         tracing::debug!(?usage, "Heartbeat");
-        FromWorker::Heartbeat(Heartbeat { usage })
+        FromWorker::Heartbeat(Heartbeat { usage, problem: self.health.borrow().clone() })
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Pump {
 enum Broken {
     /// Start over by offsets.
     Link,
+    /// The master cannot keep it now: start over after a while.
+    Later(String),
     /// Read it again from the start.
     Engine(RuntimeError),
     /// There is nothing more to be had, or the master does not want it.
@@ -58,6 +60,9 @@ impl Pump {
                 }
                 Err(Broken::Engine(RuntimeError::NotFound)) => return durable.into(),
                 Err(Broken::Engine(error)) => tracing::warn!(task = %self.key, %error, "The log cannot be read now"),
+                Err(Broken::Later(reason)) => {
+                    tracing::warn!(task = %self.key, reason, "The master cannot keep the log now; it waits here");
+                }
                 Err(Broken::Link) => tracing::debug!(task = %self.key, "The log waits for the master"),
             }
             if durable != before {
@@ -114,10 +119,10 @@ impl Pump {
 fn taken(ack: Option<proto::LogAck>) -> Result<Offsets, Broken> {
     let ack = ack.ok_or(Broken::Link)?;
     if ack.refused.is_empty() {
-        Ok(Offsets { stdout: ack.stdout_offset, stderr: ack.stderr_offset })
-    } else {
-        Err(Broken::GiveUp(ack.refused.chars().take(500).collect::<String>().escape_debug().to_string()))
+        return Ok(Offsets { stdout: ack.stdout_offset, stderr: ack.stderr_offset });
     }
+    let reason = ack.refused.chars().take(500).collect::<String>().escape_debug().to_string();
+    Err(if ack.later { Broken::Later(reason) } else { Broken::GiveUp(reason) })
 }
 
 /// A place in each stream.

@@ -272,6 +272,24 @@ async fn what_ends_while_the_master_is_away_is_told_when_it_is_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_the_master_cannot_keep_now_waits_at_the_worker() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let runtime = Arc::new(FakeRuntime::with(|_| Behaviour::exit(0).printing(LogStream::Stdout, "done\n")));
+    let mut master = Master::start().await;
+    // The first question, then the first bytes.
+    master.stored.lock().log_failures = 2;
+    let worker = Running::start(&master, scratch.path(), &runtime);
+    let (mut talk, _) = master.welcome(|_| Decision::Keep).await;
+    talk.say(ToWorker::Assign(vec![assignment(0)]));
+    talk.started().await;
+    let (_, outcome) = talk.finished().await;
+    assert_eq!((outcome.verdict, outcome.stdout_bytes), (Verdict::Success, 5));
+    assert_eq!(master.stored.lock().stdout[&key(0)], b"done\n");
+    assert_eq!(master.stored.lock().log_failures, 0);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_is_not_good_ends_the_worker_with_a_hint() {
     let scratch = tempfile::tempdir().expect("a directory");
     let runtime = Arc::new(FakeRuntime::new());

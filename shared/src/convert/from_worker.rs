@@ -9,6 +9,8 @@ use crate::worker::{Usage, WorkerFacts};
 /// The most labels a worker may have, and the longest text of one.
 const LABEL_LIMIT: usize = 64;
 const TEXT_LIMIT: usize = 255;
+/// The longest problem: its end is what an engine said.
+const PROBLEM_LIMIT: usize = 8 * 1024;
 /// The longest verdict: its message is what an engine said.
 const VERDICT_LIMIT: usize = 64 * 1024;
 /// The most notes about output entries, and the longest.
@@ -53,6 +55,7 @@ impl From<Hello> for proto::Hello {
             boot_id: hello.boot_id,
             incarnation: hello.incarnation,
             inventory: hello.inventory.into_iter().map(Into::into).collect(),
+            problem: hello.problem.unwrap_or_default(),
         }
     }
 }
@@ -78,6 +81,7 @@ impl TryFrom<proto::Hello> for Hello {
             boot_id: plain_text("boot_id", wire.boot_id, TEXT_LIMIT)?,
             incarnation: plain_text("incarnation", wire.incarnation, TEXT_LIMIT)?,
             inventory: each(wire.inventory)?,
+            problem: problem(wire.problem)?,
         })
     }
 }
@@ -124,7 +128,6 @@ impl From<Inventory> for proto::Inventory {
 impl TryFrom<proto::Inventory> for Inventory {
     type Error = InvalidMessage;
     fn try_from(wire: proto::Inventory) -> Result<Self, InvalidMessage> {
-        let problem = plain_text("problem", wire.problem, NOTE_LENGTH_LIMIT)?;
         Ok(Self {
             horizon: Fence(wire.horizon),
             held: each(wire.held)?,
@@ -132,7 +135,7 @@ impl TryFrom<proto::Inventory> for Inventory {
             lost: each(wire.lost)?,
             leaving: each(wire.leaving)?,
             containers: wire.containers,
-            problem: (!problem.is_empty()).then_some(problem),
+            problem: problem(wire.problem)?,
         })
     }
 }
@@ -146,6 +149,7 @@ impl From<Heartbeat> for proto::Heartbeat {
             storage_used_bytes: usage.storage_used_bytes,
             gpu_percent: usage.gpu_percent,
             running: usage.running,
+            problem: heartbeat.problem.unwrap_or_default(),
         }
     }
 }
@@ -160,8 +164,14 @@ impl TryFrom<proto::Heartbeat> for Heartbeat {
             gpu_percent: percent("gpu_percent", wire.gpu_percent)?,
             running: wire.running,
         };
-        Ok(Self { usage })
+        Ok(Self { usage, problem: problem(wire.problem)? })
     }
+}
+
+/// Empty: there is none.
+fn problem(text: String) -> Result<Option<String>, InvalidMessage> {
+    let text = plain_text("problem", text, PROBLEM_LIMIT)?;
+    Ok((!text.is_empty()).then_some(text))
 }
 
 /// Measured values may lie a little above 100; what is no number at all is refused.
@@ -283,6 +293,7 @@ mod tests {
             inventory: [Phase::Accepted, Phase::Running, Phase::Finished]
                 .map(|phase| Held { key: key(), phase })
                 .into(),
+            problem: None,
         }
     }
 
@@ -291,7 +302,10 @@ mod tests {
         round_trip(FromWorker::Hello(hello()));
         let usage =
             Usage { cpu_percent: 99.5, memory_used_bytes: 1, storage_used_bytes: 2, gpu_percent: 0.0, running: 3 };
-        round_trip(FromWorker::Heartbeat(Heartbeat { usage }));
+        for problem in [None, Some("its disk is full".to_owned())] {
+            round_trip(FromWorker::Heartbeat(Heartbeat { usage, problem: problem.clone() }));
+            round_trip(FromWorker::Hello(Hello { problem, ..hello() }));
+        }
         let changes = [
             AttemptChange::Preparing,
             AttemptChange::Started { at: WallTime(7), container: "c".to_owned() },

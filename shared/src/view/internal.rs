@@ -72,6 +72,8 @@ pub struct SettingsView {
     pub lease_ms: u64,
     pub reassign_ms: u64,
     pub start_grace_ms: u64,
+    /// How much longer runs are kept where half of all workers are silent at once.
+    pub mass_loss_hold_ms: u64,
     pub stop_grace_ms: u64,
     pub infrastructure_attempts: u32,
     pub placements_per_pass: u64,

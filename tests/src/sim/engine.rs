@@ -41,6 +41,7 @@ impl World {
                 Cause::Killed => 137,
             },
             oom: cause == Cause::Script && container.script.oom,
+            by_engine: cause == Cause::Killed,
             started_at: container.started_at,
             finished_at: Some(finished_at),
         };

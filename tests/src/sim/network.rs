@@ -2,7 +2,7 @@
 
 use shared::id::SessionId;
 use shared::link::{FromWorker, Hello, PROTOCOL, ToWorker};
-use shared::worker::{Usage, WorkerFacts};
+use shared::worker::WorkerFacts;
 
 use cloudaid_core::admission::Proof;
 use cloudaid_core::agent::AgentInput;
@@ -51,6 +51,7 @@ impl World {
             boot_id: this.boots.to_string(),
             incarnation: life.to_string(),
             inventory: agent.inventory(),
+            problem: None,
         };
         let link = self.links.len();
         self.links.push(Link {
@@ -93,7 +94,7 @@ impl World {
         if !worker_open || self.defer(worker, life, Event::Heartbeat { link }) {
             return;
         }
-        self.send_to_master(link, FromWorker::Heartbeat(shared::link::Heartbeat { usage: Usage::default() }));
+        self.send_to_master(link, FromWorker::Heartbeat(shared::link::Heartbeat::default()));
         let pause = Settings::default().heartbeat.as_millis() as u64;
         self.schedule.after(pause, Event::Heartbeat { link });
     }
@@ -150,7 +151,7 @@ impl World {
                 self.tell_master(match message {
                     FromWorker::Reports(reports) => Input::WorkerReported { worker, session, reports },
                     FromWorker::Inventory(inventory) => Input::WorkerInventoried { worker, session, inventory },
-                    _ => Input::WorkerHeard { worker, session, at: heard, usage: None },
+                    _ => Input::WorkerHeard { worker, session, at: heard, heartbeat: None },
                 });
                 return;
             }

@@ -91,6 +91,8 @@ pub struct Ended {
     pub code: i32,
     /// Whether the kernel killed something in it for want of memory.
     pub oom: bool,
+    /// Whether it fell with the engine, which was stopped or has crashed.
+    pub by_engine: bool,
     /// Where the engine says.
     pub started_at: Option<WallTime>,
     /// Where the engine says.

@@ -215,9 +215,10 @@ impl World {
             AgentEffect::Wait(key) if fails => AgentInput::WaitFailed(key, trouble()),
             AgentEffect::Wait(key) => match self.containers.get(&key) {
                 None => AgentInput::WaitFailed(key, EngineError::NotFound),
-                Some(ContainerState::Exited) => {
-                    AgentInput::Exited(key, Ended { code: 0, oom: false, started_at: None, finished_at: None })
-                }
+                Some(ContainerState::Exited) => AgentInput::Exited(
+                    key,
+                    Ended { code: 0, oom: false, by_engine: false, started_at: None, finished_at: None },
+                ),
                 Some(ContainerState::Created | ContainerState::Running) => {
                     self.orders.push(AgentEffect::Wait(key));
                     self.containers.insert(key, ContainerState::Exited);

@@ -53,12 +53,7 @@ pub(super) enum Stage {
     /// Its container was made in an earlier life: is started when the master says so.
     WaitsToStart,
     /// The image is being fetched.
-    Preparing {
-        assignment: Arc<Assignment>,
-        pace: Pace,
-        /// How often the registry was to blame.
-        unavailable: u32,
-    },
+    Preparing { assignment: Arc<Assignment>, pace: Pace },
     /// The container is being made.
     Creating { assignment: Arc<Assignment>, pace: Pace },
     /// The container is being started.

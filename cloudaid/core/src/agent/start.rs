@@ -1,6 +1,7 @@
 //! From the assignment to the running container.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shared::link::Assignment;
 use shared::task::Verdict;
@@ -12,8 +13,12 @@ use super::out::Out;
 use super::pace::Pace;
 use super::run::{Run, Stage, Watch};
 
-/// How often a registry that does not answer is asked again.
-const IMAGE_RETRIES: u32 = 3;
+/// How long a registry that does not answer, or has no time for us, is asked again. Then the task fails: one that waits for
+/// ever for its image is worse than one that says so.
+const REGISTRY_PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// How long an engine that fails is asked again, before the run is handed back for another worker. Only of runs that have
+/// certainly not begun.
+const ENGINE_PATIENCE: Duration = Duration::from_secs(5 * 60);
 
 impl Run {
     pub(super) fn accept(assignment: Assignment, out: &mut Out<'_>) -> Self {
@@ -45,7 +50,7 @@ impl Run {
 
     fn prepare(&mut self, assignment: Arc<Assignment>, out: &mut Out<'_>) {
         out.emit(AgentEffect::Prepare { key: self.key, image: assignment.image.clone(), input: assignment.input });
-        self.stage = Stage::Preparing { assignment, pace: Pace::default(), unavailable: 0 };
+        self.stage = Stage::Preparing { assignment, pace: Pace::default() };
     }
 
     pub(super) fn image_ready(&mut self, out: &mut Out<'_>) {
@@ -56,16 +61,17 @@ impl Run {
     }
 
     pub(super) fn image_failed(&mut self, error: &EngineError, out: &mut Out<'_>) {
-        let Stage::Preparing { pace, unavailable, .. } = &mut self.stage else { return };
+        let Stage::Preparing { pace, .. } = &mut self.stage else { return };
+        let now = out.now.boot;
         match error {
-            EngineError::ImageUnavailable(_) if *unavailable < IMAGE_RETRIES => {
-                *unavailable += 1;
-                pace.failed(out.now.boot);
-            }
+            EngineError::ImageUnavailable(_) if !pace.has_failed_for(REGISTRY_PATIENCE, now) => pace.failed_far(now),
             EngineError::ImageUnavailable(_) | EngineError::ImageNotFound(_) | EngineError::Setup(_) => {
                 self.finish_unstarted(lasting(error), out);
             }
-            EngineError::NotFound | EngineError::Engine(_) => pace.failed(out.now.boot),
+            EngineError::Engine(message) if pace.has_failed_for(ENGINE_PATIENCE, now) => {
+                self.finish_unstarted(handed_back(message), out);
+            }
+            EngineError::NotFound | EngineError::Engine(_) => pace.failed(now),
         }
     }
 
@@ -86,6 +92,9 @@ impl Run {
         match error {
             EngineError::ImageNotFound(_) | EngineError::ImageUnavailable(_) | EngineError::Setup(_) => {
                 self.finish_unstarted(lasting(error), out);
+            }
+            EngineError::Engine(message) if pace.has_failed_for(ENGINE_PATIENCE, out.now.boot) => {
+                self.finish_unstarted(handed_back(message), out);
             }
             EngineError::NotFound | EngineError::Engine(_) => pace.failed(out.now.boot),
         }
@@ -125,6 +134,11 @@ impl Run {
             EngineError::Engine(_) => pace.failed(out.now.boot),
         }
     }
+}
+
+/// The verdict of a run that another worker may do better.
+fn handed_back(message: &str) -> Verdict {
+    Verdict::Rejected { message: format!("the container engine of the worker fails: {message}") }
 }
 
 /// The verdict of an error that stays.

@@ -70,7 +70,7 @@ impl Scene {
 }
 
 fn exit(code: i32) -> Ended {
-    Ended { code, oom: false, started_at: None, finished_at: None }
+    Ended { code, oom: false, by_engine: false, started_at: None, finished_at: None }
 }
 
 fn outcome(verdict: Verdict, started_at: Option<i64>, finished_at: i64) -> Outcome {

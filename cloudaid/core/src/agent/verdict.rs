@@ -20,6 +20,11 @@ pub(super) fn of(ended: Ended, memory_limit: u64, stop: Option<Stop>) -> Verdict
         Some(Stop::Cancel { .. } | Stop::Discard) => return Verdict::Cancelled,
         None => {}
     }
+    if ended.by_engine {
+        return Verdict::WorkerLost {
+            message: "the container engine was stopped or has crashed, and ended it".to_owned(),
+        };
+    }
     match ended.code {
         0 => Verdict::Success,
         _ if ended.oom => Verdict::Oom { limit_bytes: memory_limit },
@@ -34,8 +39,12 @@ mod tests {
 
     use super::*;
 
+    fn ended(code: i32, oom: bool) -> Ended {
+        Ended { code, oom, by_engine: false, started_at: None, finished_at: None }
+    }
+
     fn verdict(code: i32, oom: bool) -> Verdict {
-        of(Ended { code, oom, started_at: None, finished_at: None }, 7, None)
+        of(ended(code, oom), 7, None)
     }
 
     #[test]
@@ -55,7 +64,13 @@ mod tests {
 
     #[test]
     fn what_we_stopped_is_cancelled() {
-        let ended = Ended { code: 143, oom: false, started_at: None, finished_at: None };
-        assert_eq!(of(ended, 0, Some(Stop::Cancel { grace: Duration::ZERO })), Verdict::Cancelled);
+        assert_eq!(of(ended(143, false), 0, Some(Stop::Cancel { grace: Duration::ZERO })), Verdict::Cancelled);
+    }
+
+    #[test]
+    fn what_falls_with_the_engine_is_nobodys_fault() {
+        let fallen = Ended { by_engine: true, ..ended(137, false) };
+        assert!(of(fallen, 0, None).is_infrastructure());
+        assert_eq!(of(fallen, 0, Some(Stop::Cancel { grace: Duration::ZERO })), Verdict::Cancelled);
     }
 }

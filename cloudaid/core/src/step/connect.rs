@@ -11,6 +11,7 @@ use crate::effect::Effect;
 use crate::event::Event;
 use crate::record::{Change, WorkerRecord};
 use crate::reject::Reject;
+use crate::step::silence;
 use crate::task::RunPhase;
 use crate::worker::{Link, Reported, Worker};
 
@@ -55,11 +56,14 @@ pub(crate) fn on_connected(
         heard: now.boot,
         heard_at: Some(now.wall),
         usage: None,
+        problem: hello.problem,
         reserved_at_registration: cluster.ledger.reserved(&id),
         reported: Reported::default(),
         inquired: None,
+        held_until: None,
     };
     cluster.workers.insert(id.clone(), worker);
+    silence::end_hold(cluster);
     cluster.plan_stale = true;
     for key in lost {
         let message = "the worker no longer has its container".to_owned();

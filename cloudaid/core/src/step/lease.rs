@@ -1,24 +1,25 @@
 //! Time and silence: who was not heard of is suspected, then cut off, then given up.
+//!
+//! The master has to be sure that the silence is not its own: see `silence`.
 
 use shared::id::{AttemptKey, SessionId, WorkerId};
+use shared::link::Heartbeat;
 use shared::task::Verdict;
 use shared::time::{BootTime, Now};
-use shared::worker::Usage;
 
 use crate::cluster::Cluster;
 use crate::effect::Effect;
 use crate::event::Event;
 use crate::reject::Reject;
+use crate::step::silence;
 use crate::worker::Link;
 
 /// A sign of life. `at` is when it arrived, which may be before `now` if the master was busy.
 pub(crate) fn on_heard(
     cluster: &mut Cluster,
     now: Now,
-    id: &WorkerId,
-    session: SessionId,
-    at: BootTime,
-    usage: Option<Usage>,
+    (id, session, at): (&WorkerId, SessionId, BootTime),
+    heartbeat: Option<Heartbeat>,
     effects: &mut Vec<Effect>,
 ) {
     let Some(worker) = cluster.workers.get_mut(id) else { return };
@@ -28,7 +29,14 @@ pub(crate) fn on_heard(
     }
     worker.heard = worker.heard.max(at);
     worker.heard_at = Some(now.wall);
-    worker.usage = usage.or(worker.usage);
+    if let Some(Heartbeat { usage, problem }) = heartbeat {
+        worker.usage = Some(usage);
+        if worker.problem != problem {
+            cluster.plan_stale |= problem.is_none();
+            worker.problem.clone_from(&problem);
+            effects.push(Effect::Publish(Event::WorkerHealth { worker: id.clone(), problem }));
+        }
+    }
     if suspect && now.boot.since(worker.heard) < cluster.settings.suspect {
         worker.link = Link::Up { session, suspect: false };
         cluster.plan_stale = true;
@@ -39,9 +47,10 @@ pub(crate) fn on_heard(
 /// Applies every deadline that has passed.
 pub(crate) fn on_timer(cluster: &mut Cluster, now: Now, effects: &mut Vec<Effect>) {
     cluster.plan_stale |= cluster.plan_unfinished;
+    silence::forgive_if_late(cluster, now, effects);
     let due = |cluster: &Cluster| {
         let overdue = cluster.workers.iter().find(|(_, worker)| {
-            worker.deadline(&cluster.settings, cluster.started.boot).is_some_and(|deadline| deadline <= now.boot)
+            worker.deadline(&cluster.settings, cluster.awake).is_some_and(|deadline| deadline <= now.boot)
         });
         overdue.map(|(id, _)| id.clone())
     };
@@ -52,20 +61,26 @@ pub(crate) fn on_timer(cluster: &mut Cluster, now: Now, effects: &mut Vec<Effect
 }
 
 fn expire(cluster: &mut Cluster, now: Now, id: &WorkerId, effects: &mut Vec<Effect>) {
-    let Some(worker) = cluster.workers.get_mut(id) else { return };
-    match worker.link {
+    let Some(link) = cluster.workers.get(id).map(|worker| worker.link) else { return };
+    let turn = |cluster: &mut Cluster, link| {
+        if let Some(worker) = cluster.workers.get_mut(id) {
+            worker.link = link;
+        }
+    };
+    match link {
         Link::Up { session, suspect: false } => {
-            worker.link = Link::Up { session, suspect: true };
+            turn(cluster, Link::Up { session, suspect: true });
             effects.push(Effect::Publish(Event::WorkerSuspected { worker: id.clone() }));
         }
         Link::Up { session, suspect: true } => {
-            worker.link = Link::Down;
+            turn(cluster, Link::Down);
             effects.push(Effect::Close(session, Reject::LeaseExpired(id.clone())));
             let live_attempts = cluster.ledger.runs(id).count();
             effects.push(Effect::Publish(Event::WorkerDisconnected { worker: id.clone(), live_attempts }));
         }
+        Link::Down if silence::hold(cluster, now, id, effects) => {}
         Link::Down => {
-            worker.link = Link::Lost;
+            turn(cluster, Link::Lost);
             give_up_runs(cluster, now, id, effects);
         }
         Link::Lost => {}

@@ -103,6 +103,7 @@ fn who_has_not_proved_who_it_is_is_refused() {
             boot_id: String::new(),
             incarnation: String::new(),
             inventory: vec![],
+            problem: None,
         };
         let effects = world.step(Input::WorkerConnected { session, proof, hello });
         assert_eq!(effects, [Effect::Close(session, Reject::NotAdmitted(name(worker)))]);

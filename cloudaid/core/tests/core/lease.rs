@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use cloudaid_core::input::Input;
 use cloudaid_core::testkit::{World, assigned, brief};
+use shared::link::Heartbeat;
 use shared::task::Verdict;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -98,7 +99,7 @@ fn a_heartbeat_counts_from_its_arrival_and_not_from_its_turn() {
     let arrived = world.now.boot + 10 * SECOND;
     // The master was busy for 20 s; the heartbeat waited, but it had arrived in time.
     world.now.boot = world.now.boot + 20 * SECOND;
-    world.step(Input::WorkerHeard { worker: a.worker.clone(), session: a.session, at: arrived, usage: None });
+    world.step(Input::WorkerHeard { worker: a.worker.clone(), session: a.session, at: arrived, heartbeat: None });
     world.step(Input::TimerFired);
     let (_, effects) = world.submit(1, 1);
     assert!(brief(&effects).contains(&"s2 assign 2.0#1".to_owned()), "{:?}", brief(&effects));
@@ -115,4 +116,30 @@ fn heartbeats_of_an_older_connection_change_nothing() {
     world.pass(SECOND);
     let (_, effects) = world.submit(1, 1);
     assert!(!brief(&effects).iter().any(|line| line.contains("assign")), "it is suspect, whatever the old one says");
+}
+
+#[test]
+fn a_worker_that_is_not_well_keeps_what_it_has_and_gets_nothing_new() {
+    let (mut world, a) = world();
+    let beat = |world: &mut World, problem: Option<&str>| {
+        let heartbeat = Some(Heartbeat { problem: problem.map(str::to_owned), ..Heartbeat::default() });
+        let (worker, session, at) = (a.worker.clone(), a.session, world.now.boot);
+        world.step(Input::WorkerHeard { worker, session, at, heartbeat })
+    };
+    let (_, effects) = world.submit(1, 1);
+    let first = assigned(&effects)[0].1.key;
+    world.started(&a, first);
+    assert_eq!(brief(&beat(&mut world, Some("no answer within 10 s"))), Vec::<String>::new());
+    let (second, effects) = world.submit(1, 1);
+    assert_eq!(brief(&effects), ["save task 3 x1", "reply submitted", "save progress 3 queued"]);
+    let why = world.cluster.why(second.into()).expect("it waits");
+    assert_eq!(why.reasons[0].code, "worker_unhealthy");
+    assert_eq!(world.cluster.worker_views()[0].problem.as_deref(), Some("no answer within 10 s"));
+    // Heartbeats count as before: it is not lost.
+    for _ in 0..20 {
+        assert_eq!(brief(&world.pass(5 * SECOND)), Vec::<String>::new());
+        beat(&mut world, Some("no answer within 10 s"));
+    }
+    let effects = beat(&mut world, None);
+    assert_eq!(brief(&effects), ["save attempt 3.0#1 on a Pending", "s2 assign 3.0#1", "save progress 3 pending"]);
 }

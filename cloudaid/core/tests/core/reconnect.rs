@@ -87,6 +87,7 @@ fn a_worker_of_another_protocol_is_refused() {
         boot_id: String::new(),
         incarnation: String::new(),
         inventory: vec![],
+        problem: None,
     };
     let session = shared::id::SessionId(1);
     let proof = world.admit("a");

@@ -207,13 +207,14 @@ impl Check<'_> {
         let mut read = |row| self.required(row, "", |text| parse::duration(text, LEASE_MIN, LEASE_MAX));
         let (heartbeat, suspect) = (read(&table::HEARTBEAT), read(&table::SUSPECT));
         let (lease, reassign) = (read(&table::LEASE), read(&table::REASSIGN));
-        let start_grace = read(&table::START_GRACE);
+        let (start_grace, mass_loss_hold) = (read(&table::START_GRACE), read(&table::MASS_LOSS_HOLD));
         let leases = LeaseSettings {
             heartbeat: heartbeat?,
             suspect: suspect?,
             lease: lease?,
             reassign: reassign?,
             start_grace: start_grace?,
+            mass_loss_hold: mass_loss_hold?,
         };
         let order = [
             (&table::HEARTBEAT, leases.heartbeat),

@@ -62,7 +62,7 @@ async fn read(cluster: ClusterHandle, worker: WorkerId, session: SessionId, mut 
         let sent = match FromWorker::try_from(message) {
             Ok(FromWorker::Heartbeat(heartbeat)) => {
                 heartbeats.beat(&heartbeat.usage);
-                cluster.worker_heard(&worker, session, Some(heartbeat.usage));
+                cluster.worker_heard(&worker, session, Some(heartbeat));
                 Ok(())
             }
             Ok(FromWorker::Reports(reports)) => {

@@ -61,34 +61,51 @@ impl Intake {
             if let Err(refused) = live.check(key, worker) {
                 tracing::warn!("Log of {key} from worker {worker} refused: {}", refused.message);
                 audit::refused(&self.state, peer, "gRPC PushLogs", &key.to_string(), refused.code);
-                self.ack(key, LogOffsets::default(), refused.message).await?;
+                self.refuse(key, refused.message, false).await?;
                 continue;
             }
             match frame.content {
                 None => return Err(Status::invalid_argument("a log frame without content")),
-                Some(proto::log_frame::Content::Open(_)) => {
-                    let offsets = self.state.logs.offsets(&key).await.map_err(|error| failed(&error))?;
-                    self.ack(key, offsets, String::new()).await?;
-                }
+                Some(proto::log_frame::Content::Open(_)) => match self.state.logs.offsets(&key).await {
+                    Ok(offsets) => self.ack(key, offsets).await?,
+                    Err(error) => self.put_off(key, &error).await?,
+                },
                 Some(proto::log_frame::Content::Chunk(chunk)) => pieces.push(piece(key, chunk)?),
             }
         }
         for (key, result) in self.state.logs.append(pieces).await {
             match result {
-                Ok(offsets) => self.ack(key, offsets, String::new()).await?,
-                Err(refused) => self.ack(key, LogOffsets::default(), refused.to_string()).await?,
+                Ok(offsets) => self.ack(key, offsets).await?,
+                Err(refused) => self.put_off(key, &refused).await?,
             }
         }
         Ok(())
     }
 
-    async fn ack(&self, key: AttemptKey, offsets: LogOffsets, refused: String) -> Result<(), Status> {
-        let ack = proto::LogAck {
+    async fn ack(&self, key: AttemptKey, offsets: LogOffsets) -> Result<(), Status> {
+        let LogOffsets { stdout, stderr } = offsets;
+        self.answer(proto::LogAck {
             attempt: Some(key.into()),
-            stdout_offset: offsets.stdout,
-            stderr_offset: offsets.stderr,
-            refused,
-        };
+            stdout_offset: stdout,
+            stderr_offset: stderr,
+            refused: String::new(),
+            later: false,
+        })
+        .await
+    }
+
+    /// The worker keeps it and comes again: a full disk here must cost nobody a byte. The other runs go on.
+    async fn put_off(&self, key: AttemptKey, problem: &impl std::fmt::Display) -> Result<(), Status> {
+        tracing::error!("Log of {key} cannot be kept now, and waits at its worker: {problem}");
+        self.refuse(key, "the log store failed; the master's log says more".to_owned(), true).await
+    }
+
+    async fn refuse(&self, key: AttemptKey, refused: String, later: bool) -> Result<(), Status> {
+        let attempt = Some(key.into());
+        self.answer(proto::LogAck { attempt, stdout_offset: 0, stderr_offset: 0, refused, later }).await
+    }
+
+    async fn answer(&self, ack: proto::LogAck) -> Result<(), Status> {
         self.acks.send(Ok(ack)).await.map_err(|_| Status::cancelled("the worker is gone"))
     }
 }
@@ -100,9 +117,4 @@ fn piece(key: AttemptKey, chunk: proto::LogChunk) -> Result<LogPiece, Status> {
         proto::LogStream::Unspecified => return Err(Status::invalid_argument("a log chunk of no stream")),
     };
     Ok(LogPiece { key, stream, offset: chunk.offset, data: chunk.data })
-}
-
-fn failed(error: &std::io::Error) -> Status {
-    tracing::error!("The log store failed: {error}");
-    Status::unavailable("the log store failed; the master's log says more")
 }

@@ -9,7 +9,8 @@ use shared::id::AttemptKey;
 use shared::time::WallTime;
 
 use super::errors::{Failure, short, within};
-use super::{CALL_LIMIT, DockerRuntime, logs, oom};
+use super::fall::Outage;
+use super::{CALL_LIMIT, DockerRuntime, fall, logs, oom};
 use crate::runtime::{Exit, RuntimeError};
 
 /// The exit codes of the engine's init when it cannot run the command.
@@ -19,15 +20,27 @@ const KILLED: i32 = 128 + 9;
 
 impl DockerRuntime {
     pub(super) async fn wait_for_end(&self, key: &AttemptKey) -> Result<Exit, RuntimeError> {
+        let waited = self.wait_once(key).await;
+        if let (Err(RuntimeError::Engine(_)), Some(known)) = (&waited, self.known.lock().get_mut(key)) {
+            Outage::extend(&mut known.outage);
+        }
+        waited
+    }
+
+    async fn wait_once(&self, key: &AttemptKey) -> Result<Exit, RuntimeError> {
         let id = self.resolve(key).await?;
         self.wait_until_stopped(&id).await?;
         let state = self.inspect(&id).await.map_err(Failure::of_container)?.state.unwrap_or_default();
         let mut exit = exit_of(&state)?;
-        if let Some(known) = self.known.lock().get_mut(key) {
+        let outage = self.known.lock().get_mut(key).and_then(|known| {
             known.ended = true;
-        }
+            known.outage
+        });
         if exit.code == KILLED && !exit.oom {
             exit.oom = oom::was_killed(&id).await;
+        }
+        if fall::CODES.contains(&exit.code) {
+            exit.by_engine = fall::fell(&exit, fall::began(&self.socket).await, outage);
         }
         if INIT_FAILED.contains(&exit.code) {
             self.check_it_ran(&id).await?;
@@ -68,6 +81,7 @@ fn exit_of(state: &ContainerState) -> Result<Exit, RuntimeError> {
         Some(ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD) => Ok(Exit {
             code: state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(255),
             oom: state.oom_killed.unwrap_or(false),
+            by_engine: false,
             started_at,
             // Of what is killed at once, the end is noted before the start.
             finished_at: finished_at.max(started_at),

@@ -90,7 +90,7 @@ fn append(known: &Known, pieces: Vec<Piece>) -> io::Result<Offsets> {
 }
 
 fn taken(key: AttemptKey, Offsets { stdout, stderr }: Offsets) -> LogAck {
-    LogAck { attempt: Some(key.into()), stdout_offset: stdout, stderr_offset: stderr, refused: String::new() }
+    LogAck { attempt: Some(key.into()), stdout_offset: stdout, stderr_offset: stderr, ..LogAck::default() }
 }
 
 fn refused(key: AttemptKey) -> LogAck {

@@ -67,6 +67,8 @@ pub(super) struct Stored {
     pub(super) frames: usize,
     /// The next uploads that fail for a passing reason.
     pub(super) upload_failures: usize,
+    /// The next log frames that cannot be kept.
+    pub(super) log_failures: usize,
 }
 
 #[derive(Debug)]
@@ -239,6 +241,11 @@ impl Stored {
     fn take_frame(&mut self, frame: LogFrame) -> LogAck {
         self.frames += 1;
         let key = attempt_key(frame.attempt).expect("an attempt");
+        if self.log_failures > 0 {
+            self.log_failures -= 1;
+            let refused = "no space left on device".to_owned();
+            return LogAck { attempt: Some(key.into()), refused, later: true, ..LogAck::default() };
+        }
         if let Some(LogContent::Chunk(chunk)) = frame.content {
             let log = match chunk.stream() {
                 proto::LogStream::Stdout => self.stdout.entry(key).or_default(),
@@ -257,7 +264,7 @@ impl Stored {
             attempt: Some(key.into()),
             stdout_offset: length(&self.stdout),
             stderr_offset: length(&self.stderr),
-            refused: String::new(),
+            ..LogAck::default()
         }
     }
 }

@@ -88,6 +88,9 @@ fn worker(view: &WorkerView, style: &Style, now: WallTime) -> Vec<String> {
         format!("  Allocated: {}", resources(&view.allocated, style)),
         format!("  Running Tasks: {}", view.running_tasks.len()),
     ];
+    if let Some(problem) = &view.problem {
+        lines.push(format!("  Problem: {}", style.text(problem)));
+    }
     if let Some(usage) = &view.usage {
         lines.push(format!("  Usage: CPU={:.0}%, Memory={}", usage.cpu_percent, gigabytes(usage.memory_used_bytes)));
     }

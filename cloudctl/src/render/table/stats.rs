@@ -18,6 +18,9 @@ pub(super) fn show(view: &StatsView, style: &Style, now: WallTime) -> String {
         |name: &str, value: &str| out.push_str(&format!("{:<15} {}\n", format!("{name}:"), style.text(value)));
     line("Worker", worker.worker_id.as_str());
     line("Status", state(worker.state));
+    if let Some(problem) = &worker.problem {
+        line("Problem", &format!("no new tasks: {problem}"));
+    }
     line("IP", &worker.address);
     line("Version", &worker.version);
     line("Protocol", worker.protocol.as_str());

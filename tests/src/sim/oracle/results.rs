@@ -31,9 +31,10 @@ pub(crate) fn check(
         Verdict::ExitCode { exit_code } => {
             (ended.is_some_and(|ended| ended.code == *exit_code && !ended.oom), Some(Probe::ExitCodeRecorded))
         }
-        Verdict::Signal { signal } => {
-            (ended.is_some_and(|ended| ended.code == 128 + signal && !ended.oom), Some(Probe::SignalRecorded))
-        }
+        Verdict::Signal { signal } => (
+            ended.is_some_and(|ended| ended.code == 128 + signal && !ended.oom && !ended.by_engine),
+            Some(Probe::SignalRecorded),
+        ),
         Verdict::Oom { .. } => (ended.is_some_and(|ended| ended.oom), Some(Probe::OutOfMemory)),
         Verdict::Cancelled => (cancelled, Some(Probe::CancelledAfterAll)),
         Verdict::WorkerLost { .. } => {

@@ -159,17 +159,55 @@ fn what_can_never_be_is_said_at_once() {
 }
 
 #[test]
-fn a_registry_that_does_not_answer_is_asked_three_times_more() {
+fn a_registry_that_does_not_answer_is_asked_for_a_quarter_of_an_hour() {
     let mut scene = Scene::connected();
     scene.assign(0);
     let error = || EngineError::ImageUnavailable("timeout".to_owned());
-    for _ in 0..3 {
-        assert_eq!(scene.step(AgentInput::ImageFailed(key(0), error())), []);
+    let began = scene.now;
+    let mut asked = 0;
+    let end = loop {
+        let effects = scene.step(AgentInput::ImageFailed(key(0), error()));
+        if !effects.is_empty() {
+            break effects;
+        }
         assert_eq!(scene.wake(), [prepare(key(0))]);
-    }
-    let verdict = Verdict::Image { message: "timeout".to_owned() };
+        asked += 1;
+    };
     let now = i64::try_from(scene.now).expect("a small time");
-    assert_eq!(scene.step(AgentInput::ImageFailed(key(0), error())), finished(key(0), 1, &outcome(verdict, None, now)));
+    let verdict = Verdict::Image { message: "timeout".to_owned() };
+    assert_eq!(end, finished(key(0), 1, &outcome(verdict, None, now)));
+    let minutes = (scene.now - began) / 60_000;
+    assert!((15..17).contains(&minutes) && asked < 25, "{asked} times in {minutes} min");
+}
+
+#[test]
+fn an_engine_that_fails_for_long_hands_back_what_has_not_begun() {
+    let engine = || EngineError::Engine("no space left on device".to_owned());
+    for stage in ["prepare", "create"] {
+        let mut scene = Scene::connected();
+        scene.assign(0);
+        if stage == "create" {
+            scene.step(AgentInput::ImageReady(key(0)));
+        }
+        let began = scene.now;
+        let end = loop {
+            let failed = match stage {
+                "prepare" => AgentInput::ImageFailed(key(0), engine()),
+                _ => AgentInput::CreateFailed(key(0), engine()),
+            };
+            let effects = scene.step(failed);
+            if !effects.is_empty() {
+                break effects;
+            }
+            scene.wake();
+        };
+        let now = i64::try_from(scene.now).expect("a small time");
+        let message = "the container engine of the worker fails: no space left on device".to_owned();
+        let verdict = Verdict::Rejected { message };
+        assert!(verdict.is_infrastructure());
+        assert_eq!(end, finished(key(0), 1, &outcome(verdict, None, now)));
+        assert_eq!((scene.now - began) / 60_000, 5, "{stage}");
+    }
 }
 
 #[test]

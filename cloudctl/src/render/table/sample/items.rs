@@ -271,7 +271,7 @@ fn download() -> DownloadedView {
 }
 
 fn worker() -> WorkerView {
-    WorkerView { labels: labels(), ..workers().workers.remove(0) }
+    WorkerView { labels: labels(), problem: Some("p".into()), ..workers().workers.remove(0) }
 }
 
 fn repair() -> RepairView {
@@ -368,6 +368,7 @@ fn settings() -> SettingsView {
         lease_ms: 30_000,
         reassign_ms: 45_000,
         start_grace_ms: 1,
+        mass_loss_hold_ms: 1,
         stop_grace_ms: 1,
         infrastructure_attempts: 3,
         placements_per_pass: 1,

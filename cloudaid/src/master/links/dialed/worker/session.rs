@@ -58,6 +58,7 @@ impl Worker {
             boot_id: String::new(),
             incarnation: String::new(),
             inventory: live.iter().map(|run| Held { key: run.key, phase: Phase::Running }).collect(),
+            problem: None,
         };
         if self.inner.cluster.worker_connected(id, Proof::Dialed(address), hello).await.is_err() {
             self.inner.cluster.shell().links.forget(id);

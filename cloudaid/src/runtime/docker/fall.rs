@@ -1,0 +1,113 @@
+//! Whether a container fell with its engine.
+//!
+//! An engine that is killed or restarted without live-restore takes its containers with it: they end with 137, 143 or, where
+//! the host went down too, 255, and nothing in their records tells that from a program that ended so. What tells is when: it
+//! began before the engine that is there now, and ended about when that one began; or it ended while this process could not
+//! reach the engine.
+
+use std::path::Path;
+use std::time::Duration;
+
+use shared::time::WallTime;
+use sysinfo::{Pid, ProcessesToUpdate, System};
+use tokio::net::UnixStream;
+
+use crate::clock;
+use crate::runtime::Exit;
+
+/// KILL, TERM, and what the engine writes where it did not see the end.
+pub(super) const CODES: [i32; 3] = [137, 143, 255];
+/// An engine that is stopped waits for so long for its containers: 15 s, and some for the kernel.
+const BEFORE: Duration = Duration::from_secs(20);
+/// An engine with many containers takes so long to see after them when it starts.
+const AFTER: Duration = Duration::from_secs(120);
+/// What the engine's process is called.
+const NAME: &str = "dockerd";
+/// Where it writes its number.
+const PID_FILE: &str = "/var/run/docker.pid";
+
+/// A time in which the engine did not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Outage {
+    from: WallTime,
+    to: WallTime,
+}
+
+impl Outage {
+    /// It does not answer now either.
+    pub(super) fn extend(outage: &mut Option<Self>) {
+        let now = clock::wall();
+        *outage = Some(Self { from: outage.map_or(now, |outage| outage.from), to: now });
+    }
+}
+
+/// Whether `exit` is that of a container that fell with the engine, whose present process began at `engine`.
+pub(super) fn fell(exit: &Exit, engine: Option<WallTime>, outage: Option<Outage>) -> bool {
+    let (Some(began), Some(ended)) = (exit.started_at, exit.finished_at) else { return false };
+    if exit.oom || !CODES.contains(&exit.code) {
+        return false;
+    }
+    let about = |from: WallTime, to: WallTime| from.0 - millis(BEFORE) <= ended.0 && ended.0 <= to.0 + millis(AFTER);
+    engine.is_some_and(|engine| began < engine && about(engine, engine))
+        || outage.is_some_and(|outage| about(outage.from, outage.to))
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// When the process of the engine began; none if it cannot be known: it may be in another container, or on a machine of its
+/// own behind the socket.
+pub(super) async fn began(socket: &str) -> Option<WallTime> {
+    let peer = UnixStream::connect(socket).await.ok()?.peer_cred().ok()?.pid();
+    let of_socket = peer.and_then(|pid| u32::try_from(pid).ok()).and_then(process);
+    // Systemd may have made the socket, and is its peer then.
+    of_socket.or_else(|| process(std::fs::read_to_string(Path::new(PID_FILE)).ok()?.trim().parse().ok()?))
+}
+
+fn process(pid: u32) -> Option<WallTime> {
+    let pid = Pid::from_u32(pid);
+    let mut system = System::new().ok()?;
+    system.refresh_processes(ProcessesToUpdate::Some(&[pid]), true);
+    let process = system.process(pid).filter(|process| process.name() == NAME)?;
+    Some(WallTime(i64::try_from(process.start_time()).ok()?.saturating_mul(1000)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1000;
+
+    fn exit(code: i32, began: i64, ended: i64) -> Exit {
+        let (started_at, finished_at) = (Some(WallTime(began * SECOND)), Some(WallTime(ended * SECOND)));
+        Exit { code, oom: false, by_engine: false, started_at, finished_at }
+    }
+
+    #[test]
+    fn what_ended_when_the_engine_began_fell_with_it() {
+        let engine = Some(WallTime(1000 * SECOND));
+        for (exit, expected) in [
+            (exit(137, 900, 1001), true),
+            (exit(143, 900, 990), true),
+            (exit(255, 900, 1100), true),
+            (exit(137, 900, 970), false),
+            (exit(137, 900, 1200), false),
+            (exit(137, 1001, 1002), false),
+            (exit(3, 900, 1001), false),
+            (exit(0, 900, 1001), false),
+            (Exit { oom: true, ..exit(137, 900, 1001) }, false),
+            (Exit { finished_at: None, ..exit(137, 900, 1001) }, false),
+        ] {
+            assert_eq!(fell(&exit, engine, None), expected, "{exit:?}");
+            assert!(!fell(&exit, None, None), "{exit:?}");
+        }
+    }
+
+    #[test]
+    fn so_did_what_ended_while_it_did_not_answer() {
+        let outage = Some(Outage { from: WallTime(1000 * SECOND), to: WallTime(1300 * SECOND) });
+        assert!(fell(&exit(137, 900, 1200), None, outage));
+        assert!(!fell(&exit(137, 900, 1500), None, outage));
+    }
+}

@@ -1,0 +1,131 @@
+//! Whether this machine can take on anything: its engine answers, and its disks have room. Where it cannot, the master is
+//! told why and gives it no new work; what runs goes on, and so do heartbeats.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::resources::Bytes;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::capacity;
+use crate::runtime::{Runtime, RuntimeError, RuntimeInfo};
+
+/// How often it is looked. Twice as often as heartbeats come, so that none brings old news.
+const EVERY: Duration = Duration::from_millis(2500);
+/// How long an engine may take to say that it is there; one that hangs does not say so itself.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// One answer that is missing may be a restart of the engine, which is over by the next look.
+const MISSES: u32 = 2;
+/// With less room than this a container, its log or the journal may not find any.
+const FULL: u64 = 256 << 20;
+/// There has to be so much again, or a worker at the edge would come and go.
+const ROOM: u64 = 512 << 20;
+
+/// Looks now and again. What is seen is the problem, if there is one.
+pub(super) fn watch(
+    runtime: Arc<dyn Runtime>,
+    info: &RuntimeInfo,
+    data_dir: PathBuf,
+    life: CancellationToken,
+) -> watch::Receiver<Option<String>> {
+    let (sender, receiver) = watch::channel(None);
+    let disks = std::iter::once(data_dir).chain(info.root.clone()).collect();
+    let mut looks = Looks { misses: 0, disks, full: None };
+    tokio::spawn(life.run_until_cancelled_owned(async move {
+        loop {
+            let answer = tokio::time::timeout(ANSWER_LIMIT, runtime.info()).await;
+            let answer = answer.unwrap_or_else(|_| {
+                let text = format!("no answer within {} s", ANSWER_LIMIT.as_secs());
+                Err(RuntimeError::Engine(text))
+            });
+            let problem = looks.judge(answer.map(drop), |disk| capacity::disk(disk).ok().map(|disk| disk.free_bytes));
+            sender.send_if_modified(|known| {
+                // The words of an engine may change while its state does not.
+                let is_news = known.is_some() != problem.is_some();
+                match (&problem, is_news) {
+                    (Some(problem), true) => tracing::warn!("No new tasks are taken: {problem}"),
+                    (None, true) => tracing::info!("New tasks are taken again"),
+                    (_, false) => {}
+                }
+                if is_news {
+                    *known = problem;
+                }
+                is_news
+            });
+            tokio::time::sleep(EVERY).await;
+        }
+    }));
+    receiver
+}
+
+/// What was seen before.
+#[derive(Debug)]
+struct Looks {
+    /// Answers that are missing, in a row.
+    misses: u32,
+    /// Directories whose disks matter.
+    disks: Vec<PathBuf>,
+    /// Which of them had no room.
+    full: Option<PathBuf>,
+}
+
+impl Looks {
+    fn judge(&mut self, engine: Result<(), RuntimeError>, free: impl Fn(&PathBuf) -> Option<u64>) -> Option<String> {
+        self.misses = if engine.is_ok() { 0 } else { self.misses.saturating_add(1) };
+        // What cannot be measured is not held against anybody.
+        let lacking = self.disks.iter().find_map(|disk| {
+            let limit = if self.full.as_ref() == Some(disk) { ROOM } else { FULL };
+            free(disk).filter(|free| *free < limit).map(|free| (disk.clone(), free))
+        });
+        self.full = lacking.as_ref().map(|(disk, _)| disk.clone());
+        match (engine, lacking) {
+            (Err(error), _) if self.misses >= MISSES => Some(super::engine::in_words(&error)),
+            (_, Some((disk, free))) => Some(format!(
+                "the disk of {} is full: {} are left, {} are needed",
+                disk.display(),
+                Bytes(free),
+                Bytes(ROOM)
+            )),
+            (_, None) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn looks() -> Looks {
+        Looks { misses: 0, disks: vec!["/data".into(), "/docker".into()], full: None }
+    }
+
+    fn broken() -> Result<(), RuntimeError> {
+        Err(RuntimeError::Engine("no answer".to_owned()))
+    }
+
+    #[test]
+    fn one_missing_answer_is_no_problem_and_one_that_comes_ends_it() {
+        let mut looks = looks();
+        let room = |_: &PathBuf| Some(u64::MAX);
+        assert_eq!(looks.judge(broken(), room), None);
+        assert_eq!(looks.judge(Ok(()), room), None);
+        assert_eq!(looks.judge(broken(), room), None);
+        assert_eq!(looks.judge(broken(), room).as_deref(), Some("container engine: no answer"));
+        assert_eq!(looks.judge(Ok(()), room), None);
+    }
+
+    #[test]
+    fn a_disk_is_full_until_there_is_some_more_room() {
+        let mut looks = looks();
+        let mut at = |free: u64| {
+            let problem = looks.judge(Ok(()), |disk| (disk.ends_with("docker")).then_some(free));
+            problem.is_some_and(|problem| problem.contains("/docker"))
+        };
+        assert!(!at(300 << 20));
+        assert!(at(200 << 20));
+        assert!(at(300 << 20));
+        assert!(!at(600 << 20));
+    }
+}
