@@ -10,7 +10,7 @@ use shared::role::Role;
 use shared::submit::SubmitRequest;
 use shared::view::{
     CreateUserRequest, CreateWorkerTokenRequest, FileListView, LoginRequest, LoginView, NewWorkerTokenView, StatusView,
-    SubmitLineView, SubmitView, TaskListView, TaskView, UserView, WorkerListView, WorkerView,
+    SubmitLineView, SubmitView, TaskListView, TaskView, UserView, WhyView, WorkerListView, WorkerView,
 };
 use shared::worker::WorkerState;
 
@@ -235,6 +235,14 @@ impl Api {
     /// See [`Failure`].
     pub async fn workers(&self) -> Result<Vec<WorkerView>, Failure> {
         self.get::<WorkerListView>("/api/workers").await.map(|list| list.workers)
+    }
+
+    /// Why a task waits.
+    ///
+    /// # Errors
+    /// See [`Failure`].
+    pub async fn why(&self, id: &str) -> Result<WhyView, Failure> {
+        self.get(&format!("/api/tasks/{id}/why")).await
     }
 
     /// Waits until a worker is in a state.

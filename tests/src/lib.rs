@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod ctl;
 pub mod docker;
 pub mod embedded;
+pub mod engine;
 pub mod golden;
 pub mod grpc;
 pub mod master;

@@ -16,6 +16,8 @@ pub struct WorkerOptions {
     pub memory: String,
     /// Disk to offer.
     pub storage: String,
+    /// The engine; none: that of the tests.
+    pub docker_host: Option<String>,
     /// More arguments.
     pub args: Vec<String>,
     /// Environment.
@@ -28,6 +30,7 @@ impl Default for WorkerOptions {
             cpu: "2".to_owned(),
             memory: "2GiB".to_owned(),
             storage: "10GiB".to_owned(),
+            docker_host: None,
             args: Vec::new(),
             env: Vec::new(),
         }
@@ -53,7 +56,7 @@ impl Worker {
             ("--name", name.to_owned()),
             ("--data-dir", data_dir.display().to_string()),
             ("--join", master.api().join_token().await),
-            ("--docker-host", docker::host()),
+            ("--docker-host", options.docker_host.clone().unwrap_or_else(docker::host)),
             ("--cpu", options.cpu.clone()),
             ("--memory", options.memory.clone()),
             ("--storage", options.storage.clone()),

@@ -119,6 +119,7 @@ async fn the_standard_profile_holds_inside() {
     // Docker's default set is a80425fb; without NET_RAW (13), MKNOD (27) and AUDIT_WRITE (29) it is this.
     assert!(stdout.contains("CapEff:\t00000000800405fb\n"), "{stdout}");
     assert!(stdout.contains("\nGREETING=a=b c\n"), "{stdout}");
+    assert!(stdout.contains("\nOMP_NUM_THREADS=1\n"), "{stdout}");
     let core = stdout.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
     assert_eq!(core.split_whitespace().collect::<Vec<_>>(), ["Max", "core", "file", "size", "0", "0", "bytes"]);
 }

@@ -18,7 +18,7 @@ use shared::time::{BootTime, Now};
 
 pub use effect::{AgentEffect, StopSignal};
 pub use input::{AgentInput, ContainerState, Ended, EngineError, FoundContainer, LogBytes};
-pub use journal::{JournalEntry, JournalRecord, StopOrder};
+pub use journal::{Exited, JournalEntry, JournalRecord, StopOrder};
 pub use run::container_name;
 
 use index::Index;
@@ -145,6 +145,11 @@ impl Agent {
     pub fn inventory(&self) -> Vec<Held> {
         let held = self.runs.values().filter_map(|run| run.phase().map(|phase| Held { key: run.key(), phase }));
         held.collect()
+    }
+
+    /// Each run and where it stands, for people.
+    pub fn standings(&self) -> impl Iterator<Item = (AttemptKey, &'static str)> {
+        self.runs.values().map(|run| (run.key(), run.standing()))
     }
 
     /// Runs whose container may be running now.

@@ -36,8 +36,10 @@ mod labels;
 mod logs;
 mod network;
 mod oom;
+mod orphan;
 mod spec;
 mod start;
+mod threads;
 mod wait;
 
 /// Where Docker's socket is if nothing else is said.

@@ -192,6 +192,9 @@ impl Runtime for FakeRuntime {
     }
 
     async fn prepare_image(&self, image: &str) -> Result<(), RuntimeError> {
+        if image.starts_with("fake/hung") {
+            return std::future::pending().await;
+        }
         self.call(Call::PrepareImage, |_| behaviour::image(image))
     }
 

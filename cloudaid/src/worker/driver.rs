@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use cloudaid_core::agent::{Agent, AgentEffect, AgentInput, JournalRecord};
 use parking_lot::Mutex;
-use shared::link::{Held, Inventory, Report, Welcome};
+use shared::link::{Decision, Held, Inventory, Report, Welcome};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -86,7 +86,12 @@ impl Driver {
         if !held.is_empty() {
             tracing::info!(runs = held.len(), containers = found.len(), "Taking up the tasks of an earlier start");
         }
+        let noted: BTreeSet<_> = journal.iter().map(|entry| entry.key).collect();
         self.step_all(vec![Event::Input(AgentInput::Recovered { journal, found })]).await?;
+        for (key, standing) in self.agent.standings() {
+            let by = if noted.contains(&key) { "" } else { "found by its labels, without a journal: " };
+            tracing::info!("Taken up: {key}: {by}{standing}");
+        }
         Ok(true)
     }
 
@@ -126,6 +131,7 @@ impl Driver {
                 }
                 Event::Input(input) => self.agent.step(now, input, &mut effects),
                 Event::Connected(welcome, master) => {
+                    note_decisions(&welcome);
                     self.carry_out(std::mem::take(&mut effects)).await?;
                     self.master = Some(master);
                     self.agent.step(now, AgentInput::Connected(welcome), &mut effects);
@@ -168,5 +174,20 @@ impl Driver {
         written.unwrap_or_else(|error| {
             Err(WorkerError::Data { path: "journal".into(), source: std::io::Error::other(error) })
         })
+    }
+}
+
+/// What the master does not want kept.
+fn note_decisions(welcome: &Welcome) {
+    for (key, decision) in &welcome.decisions {
+        match decision {
+            Decision::Keep => tracing::debug!("The master wants {key} to go on"),
+            Decision::Stop => {
+                tracing::warn!("The master has given up {key}: it is stopped, and what it leaves is removed");
+            }
+            Decision::Forget => {
+                tracing::info!("The master has recorded the end of {key}: what is left of it is removed");
+            }
+        }
     }
 }

@@ -118,15 +118,14 @@ impl Executor {
     }
 
     fn prepare(&mut self, key: AttemptKey, image: String, input: Option<InputId>) {
-        let (runtime, inputs, calls) = (Arc::clone(&self.runtime), Arc::clone(&self.inputs), Arc::clone(&self.calls));
-        // It may take long, and ends with the run.
+        let (runtime, inputs) = (Arc::clone(&self.runtime), Arc::clone(&self.inputs));
+        // It may take long, and ends with the run. It is no call of those that are counted: many runs may wait for one
+        // image, and no other may wait for them.
         self.follow(key, async move {
             let prepared = async {
                 if let Some(input) = input {
                     inputs.ensure(key, input).await?;
                 }
-                // The semaphore is never closed.
-                let _slot = calls.acquire().await;
                 runtime.prepare_image(&image).await
             };
             match prepared.await {

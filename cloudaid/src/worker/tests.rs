@@ -290,6 +290,19 @@ async fn a_log_that_the_master_cannot_keep_now_waits_at_the_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_waits_for_a_slow_image_is_in_nobodys_way() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let runtime = Arc::new(FakeRuntime::with(|_| Behaviour::exit(0)));
+    let mut master = Master::start().await;
+    let worker = Running::start(&master, scratch.path(), &runtime);
+    let (mut talk, _) = master.welcome(|_| Decision::Keep).await;
+    let waiting = (1..100).map(|index| Assignment { image: "fake/hung".to_owned(), ..assignment(index) });
+    talk.say(ToWorker::Assign(waiting.chain([assignment(0)]).collect()));
+    assert_eq!(talk.started().await, key(0));
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_is_not_good_ends_the_worker_with_a_hint() {
     let scratch = tempfile::tempdir().expect("a directory");
     let runtime = Arc::new(FakeRuntime::new());

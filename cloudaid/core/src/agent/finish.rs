@@ -5,7 +5,7 @@ use shared::task::Verdict;
 
 use super::effect::AgentEffect;
 use super::input::{Ended, EngineError, LogBytes};
-use super::journal::JournalRecord;
+use super::journal::{Exited, JournalRecord};
 use super::out::Out;
 use super::pace::Pace;
 use super::run::{Harvest, Run, Stage, Stop};
@@ -49,6 +49,10 @@ impl Run {
             return;
         }
         harvest.logs = watch.logs;
+        // Now, and not when log and outputs have arrived: until then the container may go, and its exit code with it.
+        let (verdict, finished_at) = (harvest.verdict.clone(), harvest.finished_at);
+        let exited = Exited { verdict, started_at: self.started_at, finished_at };
+        out.journal(JournalRecord::Exited { key: self.key, exited });
         self.stage = Stage::Harvesting(harvest);
         out.emit(AgentEffect::UploadOutputs(self.key));
     }

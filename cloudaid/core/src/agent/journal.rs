@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shared::id::AttemptKey;
 use shared::link::{Assignment, Outcome};
+use shared::task::Verdict;
 use shared::time::WallTime;
 
 /// One durable fact about a run.
@@ -31,6 +32,13 @@ pub enum JournalRecord {
         /// How.
         order: StopOrder,
     },
+    /// The container has ended: how, so that it is still known when the container is not there any more.
+    Exited {
+        /// Which.
+        key: AttemptKey,
+        /// How.
+        exited: Exited,
+    },
     /// It is over; this is what the master is told, however often it takes.
     Finished {
         /// Which.
@@ -49,6 +57,17 @@ pub struct StopOrder {
     pub grace: Duration,
 }
 
+/// How a container has ended, before its log and its outputs are at the master.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exited {
+    /// As the master will be told.
+    pub verdict: Verdict,
+    /// By the engine's clock, or when it was ordered to start.
+    pub started_at: Option<WallTime>,
+    /// By the engine's clock, or when it was heard of.
+    pub finished_at: WallTime,
+}
+
 /// What the records of one run add up to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalEntry {
@@ -60,13 +79,15 @@ pub struct JournalEntry {
     pub starting_at: Option<WallTime>,
     /// Whether a person stopped it.
     pub stop: Option<StopOrder>,
+    /// How its container ended.
+    pub exited: Option<Exited>,
     /// How it ended.
     pub outcome: Option<Outcome>,
 }
 
 impl JournalEntry {
     fn new(key: AttemptKey) -> Self {
-        Self { key, assignment: None, starting_at: None, stop: None, outcome: None }
+        Self { key, assignment: None, starting_at: None, stop: None, exited: None, outcome: None }
     }
 
     /// The fewest records that add up to this entry.
@@ -79,8 +100,9 @@ impl JournalEntry {
         };
         let starting = self.starting_at.map(|at| JournalRecord::Starting { key, at });
         let stopping = self.stop.map(|order| JournalRecord::Stopping { key, order });
+        let exited = self.exited.clone().map(|exited| JournalRecord::Exited { key, exited });
         let finished = self.outcome.clone().map(|outcome| JournalRecord::Finished { key, outcome });
-        [Some(first), starting, stopping, finished].into_iter().flatten().collect()
+        [Some(first), starting, stopping, exited, finished].into_iter().flatten().collect()
     }
 }
 
@@ -93,6 +115,7 @@ impl JournalRecord {
             Self::Adopted(key)
             | Self::Starting { key, .. }
             | Self::Stopping { key, .. }
+            | Self::Exited { key, .. }
             | Self::Finished { key, .. }
             | Self::Forgotten(key) => *key,
         }
@@ -110,6 +133,7 @@ impl JournalRecord {
             Self::Accepted(assignment) => entry.assignment = Some(Arc::clone(assignment)),
             Self::Starting { at, .. } => entry.starting_at = Some(*at),
             Self::Stopping { order, .. } => entry.stop = Some(*order),
+            Self::Exited { exited, .. } => entry.exited = Some(exited.clone()),
             Self::Finished { outcome, .. } => entry.outcome = Some(outcome.clone()),
             Self::Adopted(_) | Self::Forgotten(_) => {}
         }
@@ -128,6 +152,10 @@ mod tests {
             JournalRecord::Accepted(Arc::new(assignment(1))),
             JournalRecord::Starting { key, at: WallTime(5) },
             JournalRecord::Stopping { key, order: StopOrder { grace: Duration::from_secs(1) } },
+            JournalRecord::Exited {
+                key,
+                exited: Exited { verdict: Verdict::Success, started_at: None, finished_at: WallTime(6) },
+            },
         ];
         let mut entries = BTreeMap::new();
         records.iter().for_each(|record| record.apply(&mut entries));

@@ -8,9 +8,9 @@ use shared::task::Verdict;
 
 use super::effect::AgentEffect;
 use super::input::{ContainerState, FoundContainer};
-use super::journal::{JournalEntry, JournalRecord};
+use super::journal::{Exited, JournalEntry, JournalRecord};
 use super::out::Out;
-use super::run::{Run, Stage, Stop, Watch};
+use super::run::{Harvest, Run, Stage, Stop, Watch};
 use super::verdict;
 
 /// Takes up every run again. What runs, or ran, is watched at once; what never started waits for the master, who may
@@ -34,7 +34,7 @@ pub(super) fn recover(
 /// Takes up a container that no journal speaks of.
 pub(super) fn adopt(FoundContainer { key, state }: FoundContainer, out: &mut Out<'_>) -> Run {
     out.journal(JournalRecord::Adopted(key));
-    let entry = JournalEntry { key, assignment: None, starting_at: None, stop: None, outcome: None };
+    let entry = JournalEntry { key, assignment: None, starting_at: None, stop: None, exited: None, outcome: None };
     take_up(&entry, Some(state), out)
 }
 
@@ -44,6 +44,10 @@ fn take_up(entry: &JournalEntry, state: Option<ContainerState>, out: &mut Out<'_
     run.stop = entry.stop.map(|order| Stop::Cancel { grace: order.grace });
     if let Some(outcome) = &entry.outcome {
         run.stage = Stage::Reporting(outcome.clone());
+        return run;
+    }
+    if let Some(exited) = &entry.exited {
+        run.harvest_again(exited, out);
         return run;
     }
     match (state, run.stop) {
@@ -59,6 +63,15 @@ fn take_up(entry: &JournalEntry, state: Option<ContainerState>, out: &mut Out<'_
 }
 
 impl Run {
+    /// Brings to the master what a container has left whose end is known.
+    fn harvest_again(&mut self, exited: &Exited, out: &mut Out<'_>) {
+        let Exited { verdict, started_at, finished_at } = exited.clone();
+        self.started_at = started_at;
+        self.stage = Stage::Harvesting(Harvest { verdict, finished_at, logs: None, outputs: None });
+        out.emit(AgentEffect::CollectLogs(self.key));
+        out.emit(AgentEffect::UploadOutputs(self.key));
+    }
+
     /// Watches a container that an earlier life has started.
     fn attach(&mut self, out: &mut Out<'_>) {
         self.stage = Stage::Running(Watch::default());

@@ -124,6 +124,22 @@ impl Run {
         }
     }
 
+    /// In words.
+    pub(super) fn standing(&self) -> &'static str {
+        match &self.stage {
+            Stage::WaitsToPrepare(_) => "it has no container yet, and gets one if the master still wants it",
+            Stage::WaitsToStart => "its container was never started, and is if the master still wants it",
+            Stage::Preparing { .. } => "its image is being fetched",
+            Stage::Creating { .. } => "its container is being made",
+            Stage::Starting(_) => "its container is being started",
+            Stage::Running(_) => "its container was started, and is watched",
+            Stage::Stopping(..) => "its container is being stopped",
+            Stage::Harvesting(_) => "its container has ended; its log and outputs are brought to the master",
+            Stage::Reporting(_) => "it is over, and the master is told",
+            Stage::Removing(_) => "what is left of it is being removed",
+        }
+    }
+
     /// Whether it was given up, and only has to be stopped and removed.
     pub(super) fn is_discarded(&self) -> bool {
         self.stop == Some(Stop::Discard)

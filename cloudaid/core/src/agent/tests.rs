@@ -10,8 +10,8 @@ use shared::time::{BootTime, WallTime};
 
 use super::testkit::{GRACE, assignment, assignment_of, at, attempt, key, welcome};
 use super::{
-    Agent, AgentEffect, AgentInput, ContainerState, Ended, EngineError, FoundContainer, JournalEntry, JournalRecord,
-    LogBytes, StopOrder, StopSignal, container_name,
+    Agent, AgentEffect, AgentInput, ContainerState, Ended, EngineError, Exited, FoundContainer, JournalEntry,
+    JournalRecord, LogBytes, StopOrder, StopSignal, container_name,
 };
 
 mod inventory;
@@ -109,12 +109,26 @@ fn attached(key: AttemptKey) -> Vec<AgentEffect> {
     vec![AgentEffect::Wait(key), AgentEffect::CollectLogs(key)]
 }
 
+/// The container has ended.
+fn exited(key: AttemptKey, verdict: Verdict, started_at: Option<i64>, finished_at: i64) -> Vec<AgentEffect> {
+    let (started_at, finished_at) = (started_at.map(WallTime), WallTime(finished_at));
+    let exited = Exited { verdict, started_at, finished_at };
+    vec![AgentEffect::Journal(JournalRecord::Exited { key, exited }), AgentEffect::UploadOutputs(key)]
+}
+
 fn stopping(key: AttemptKey, grace: Duration) -> AgentEffect {
     AgentEffect::Journal(JournalRecord::Stopping { key, order: StopOrder { grace } })
 }
 
 fn entry(key: AttemptKey) -> JournalEntry {
-    JournalEntry { key, assignment: Some(Arc::new(assignment_of(key))), starting_at: None, stop: None, outcome: None }
+    JournalEntry {
+        key,
+        assignment: Some(Arc::new(assignment_of(key))),
+        starting_at: None,
+        stop: None,
+        exited: None,
+        outcome: None,
+    }
 }
 
 fn entry_started(key: AttemptKey) -> JournalEntry {

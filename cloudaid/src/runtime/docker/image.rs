@@ -9,12 +9,13 @@ use bollard::query_parameters::{CreateImageOptions, CreateImageOptionsBuilder};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 
-use super::errors::within;
+use super::errors::{Failure, within};
 use crate::failpoint;
 use crate::runtime::RuntimeError;
 
 const CALL_LIMIT: Duration = Duration::from_secs(30);
-const PULL_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// How long a pull may show no progress at all. Large images take long; what stands still does not get better.
+const STALL_LIMIT: Duration = Duration::from_secs(5 * 60);
 /// The longest image reference.
 const REFERENCE_LIMIT: usize = 512;
 
@@ -66,19 +67,26 @@ async fn ensure(engine: &Docker, reference: &str) -> Result<(), RuntimeError> {
     }
     tracing::info!("pulling image {reference}");
     failpoint::hit("docker.pull.before");
-    let pulled = within(PULL_LIMIT, pull(engine, reference)).await.map_err(|failure| failure.of_pull(reference));
+    let pulled = pull(engine, reference).await;
     failpoint::hit("docker.pull.after");
     pulled
 }
 
 /// Reads the engine's progress to its end: it stops pulling when nobody listens, and an error comes last.
-async fn pull(engine: &Docker, reference: &str) -> Result<(), bollard::errors::Error> {
+async fn pull(engine: &Docker, reference: &str) -> Result<(), RuntimeError> {
     let options: CreateImageOptions = CreateImageOptionsBuilder::default().from_image(reference).build();
     let mut progress = engine.create_image(Some(options), None, None);
-    while let Some(step) = progress.next().await {
-        step?;
+    loop {
+        match tokio::time::timeout(STALL_LIMIT, progress.next()).await {
+            Ok(Some(step)) => drop(step.map_err(|error| Failure::from(error).of_pull(reference))?),
+            Ok(None) => return Ok(()),
+            Err(_) => {
+                let minutes = STALL_LIMIT.as_secs() / 60;
+                let message = format!("{reference} could not be pulled: there was no progress for {minutes} min");
+                return Err(RuntimeError::ImageUnavailable(message));
+            }
+        }
     }
-    Ok(())
 }
 
 /// The reference with its tag: without one the engine would pull every tag there is. It becomes part of a request's

@@ -15,6 +15,7 @@ use shared::task::Command;
 
 use super::labels::labels;
 use super::network::NETWORK;
+use super::threads;
 use crate::runtime::{ContainerSpec, RuntimeError};
 
 /// Where a container sees its output directory.
@@ -44,7 +45,7 @@ pub(super) fn body(spec: &ContainerSpec, host_cpus: u64) -> Result<ContainerCrea
         image: Some(spec.image.clone()),
         entrypoint,
         cmd,
-        env: Some(spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect()),
+        env: Some(threads::environment(&spec.env, spec.resources.cpu_millis.min(host_cpus * 1000))),
         labels: Some(labels(spec)),
         stop_timeout: Some(i64::try_from(spec.stop_grace.as_secs()).unwrap_or(i64::MAX)),
         host_config: Some(host_config(spec, host_cpus)?),

@@ -17,6 +17,7 @@ use shared::id::AttemptKey;
 
 use super::errors::{Failure, within};
 use super::network::Network;
+use super::orphan;
 use super::{CALL_LIMIT, DockerRuntime, Facts, WORK_LIMIT};
 use crate::runtime::RuntimeError;
 
@@ -79,6 +80,11 @@ impl Request {
                 self.network.forget();
                 self.network.ensure(&self.engine, &self.facts.engine_id).await?;
                 self.send().await.map_err(Failure::of_setup)
+            }
+            Err(failure) if orphan::is_lost(&failure) => {
+                let killed = orphan::kill(&self.id).await;
+                tracing::warn!(container = %self.id, killed, "The engine was killed while it started this container, and has lost it");
+                Err(RuntimeError::NotFound)
             }
             other => other.map_err(Failure::of_setup),
         }

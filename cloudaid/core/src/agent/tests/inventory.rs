@@ -81,7 +81,8 @@ fn a_run_whose_container_is_gone_ends() {
     let watched = inquire(&mut scene);
     let (inventory, effects) = listed(&mut scene, watched, &[]);
     assert_eq!((inventory.lost, inventory.held), (vec![key(1)], vec![held(key(1), Phase::Finished)]));
-    assert_eq!(effects, [AgentEffect::UploadOutputs(key(1))]);
+    let verdict = Verdict::WorkerLost { message: "the container is gone".to_owned() };
+    assert_eq!(effects, exited(key(1), verdict, Some(0), 0));
 }
 
 #[test]

@@ -90,3 +90,19 @@ fn a_cancel_outlives_the_process() {
     let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
     assert_eq!(effects, finished(key(0), 0, &outcome(Verdict::Cancelled, Some(40), 0))[..1]);
 }
+
+#[test]
+fn an_exit_code_outlives_the_process_and_the_container() {
+    let exited = Exited {
+        verdict: Verdict::ExitCode { exit_code: 3 },
+        started_at: Some(WallTime(41)),
+        finished_at: WallTime(50),
+    };
+    let journal = vec![JournalEntry { exited: Some(exited), ..entry_started(key(0)) }];
+    let (mut scene, effects) = Scene::recovered(journal, &[]);
+    assert_eq!(effects, [AgentEffect::CollectLogs(key(0)), AgentEffect::UploadOutputs(key(0))]);
+    assert_eq!(scene.agent.inventory(), [Held { key: key(0), phase: Phase::Finished }]);
+    scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    assert_eq!(effects, finished(key(0), 0, &outcome(Verdict::ExitCode { exit_code: 3 }, Some(41), 50))[..1]);
+}

@@ -17,7 +17,8 @@ fn a_run_goes_from_assignment_to_nothing_left() {
     );
     assert_eq!(scene.agent.running(), 1);
     scene.now = 9;
-    assert_eq!(scene.step(AgentInput::Exited(key, exit(3))), [AgentEffect::UploadOutputs(key)]);
+    let verdict = Verdict::ExitCode { exit_code: 3 };
+    assert_eq!(scene.step(AgentInput::Exited(key, exit(3))), exited(key, verdict, Some(5), 9));
     assert_eq!(scene.step(AgentInput::LogsDrained(key, LogBytes { stdout: 7, stderr: 8 })), []);
     let outcome = Outcome {
         stdout_bytes: 7,
@@ -40,7 +41,7 @@ fn logs_that_end_before_the_exit_is_known_count() {
     let mut scene = Scene::connected();
     scene.assign_and_start(0);
     assert_eq!(scene.step(AgentInput::LogsDrained(key(0), LogBytes::default())), []);
-    assert_eq!(scene.step(AgentInput::Exited(key(0), exit(0))), [AgentEffect::UploadOutputs(key(0))]);
+    assert_eq!(scene.step(AgentInput::Exited(key(0), exit(0))), exited(key(0), Verdict::Success, Some(0), 0));
     let refused = AgentInput::UploadFailed(key(0), "the disk is full".to_owned());
     let outcome =
         Outcome { output_notes: vec!["the disk is full".to_owned()], ..outcome(Verdict::Success, Some(0), 0) };
@@ -215,10 +216,11 @@ fn a_container_that_vanishes_is_lost_with_what_it_left() {
     let mut scene = Scene::connected();
     scene.assign_and_start(0);
     scene.now = 3;
-    assert_eq!(scene.step(AgentInput::WaitFailed(key(0), EngineError::NotFound)), [AgentEffect::UploadOutputs(key(0))]);
+    let verdict = Verdict::WorkerLost { message: "the container is gone".to_owned() };
+    let effects = scene.step(AgentInput::WaitFailed(key(0), EngineError::NotFound));
+    assert_eq!(effects, exited(key(0), verdict.clone(), Some(0), 3));
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
     let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
-    let verdict = Verdict::WorkerLost { message: "the container is gone".to_owned() };
     assert_eq!(effects, finished(key(0), 2, &outcome(verdict, Some(0), 3)));
 }
 
@@ -228,10 +230,10 @@ fn a_command_that_was_never_run_is_a_setup_failure_and_not_waited_for_again() {
     scene.assign_and_start(0);
     scene.now = 3;
     let error = EngineError::Setup("exec nosuch failed".to_owned());
-    assert_eq!(scene.step(AgentInput::WaitFailed(key(0), error)), [AgentEffect::UploadOutputs(key(0))]);
+    let verdict = Verdict::Setup { message: "exec nosuch failed".to_owned() };
+    assert_eq!(scene.step(AgentInput::WaitFailed(key(0), error)), exited(key(0), verdict.clone(), Some(0), 3));
     assert_eq!(scene.agent.next_wake(), None, "there is nothing to wait for");
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
     let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
-    let verdict = Verdict::Setup { message: "exec nosuch failed".to_owned() };
     assert_eq!(effects, finished(key(0), 2, &outcome(verdict, Some(0), 3)));
 }

@@ -1,0 +1,113 @@
+//! A Docker engine of its own for tests in which the engine dies.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use bollard::{API_DEFAULT_VERSION, Docker};
+
+use crate::docker;
+use crate::wait::eventually;
+
+/// How long an engine may take to come up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The engine. Dropped, it ends with all its containers.
+#[derive(Debug)]
+pub struct Engine {
+    socket: PathBuf,
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+    process: Child,
+}
+
+impl Engine {
+    /// Starts one with its data in `dir`, and gives it the image of the tests. With `live_restore` its containers outlive
+    /// it.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub async fn start(dir: &Path, live_restore: bool) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("sh/mortal-engine.sh");
+        let mut process = Command::new(script)
+            .arg(dir)
+            .args(live_restore.then_some("live-restore"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("an engine");
+        let answers = BufReader::new(process.stdout.take().expect("a pipe"));
+        let orders = process.stdin.take();
+        let engine = Self { socket: dir.join("docker.sock"), orders, answers, process };
+        engine.ready().await;
+        let load =
+            format!("docker --host {} save {} | docker --host {} load", docker::host(), docker::image(), engine.host());
+        let loaded = Command::new("sh").args(["-c", &load]).stdout(Stdio::null()).status().expect("a shell");
+        assert!(loaded.success(), "the image is there");
+        engine
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
+    /// Kills it with SIGKILL and starts it again; does not wait until it answers.
+    pub fn kill(&mut self) {
+        self.order("kill");
+    }
+
+    /// Kills it with SIGKILL.
+    pub fn down(&mut self) {
+        self.order("down");
+    }
+
+    /// Starts it after [`Engine::down`].
+    pub fn up(&mut self) {
+        self.order("up");
+    }
+
+    /// It stands still, as one that hangs does.
+    pub fn pause(&mut self) {
+        self.order("pause");
+    }
+
+    /// It goes on.
+    pub fn go_on(&mut self) {
+        self.order("go-on");
+    }
+
+    /// Waits until it answers.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub async fn ready(&self) {
+        let path = self.socket.to_str().expect("a plain path").to_owned();
+        eventually(PATIENCE, "the engine answers", || {
+            let path = path.clone();
+            async move {
+                let engine = Docker::connect_with_unix(&path, 5, API_DEFAULT_VERSION).ok()?;
+                engine.ping().await.ok()
+            }
+        })
+        .await;
+    }
+
+    fn order(&mut self, word: &str) {
+        let orders = self.orders.as_mut().expect("it is there");
+        writeln!(orders, "{word}").expect("it listens");
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).expect("an answer");
+        assert_eq!(answer, "done\n", "to {word}");
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // It ends when it hears no more.
+        self.orders = None;
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,136 @@
+//! The container engine dies, hangs or is away: nothing of that is the fault of a task.
+//!
+//! `CLOUDAI_TEST_ENGINE_KILLS` says how often it is killed.
+#![allow(missing_docs, clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::time::Duration;
+
+use cloudai_tests::cluster::{Cluster, shell_task};
+use cloudai_tests::engine::Engine;
+use cloudai_tests::master::MasterOptions;
+use cloudai_tests::wait::{PATIENCE, eventually};
+use cloudai_tests::worker::WorkerOptions;
+use shared::resources::Quantity;
+use shared::submit::SubmitRequest;
+use shared::task::{TaskState, Verdict, VerdictKind};
+use shared::view::TaskView;
+use tempfile::TempDir;
+
+const KILLS: u32 = 2;
+/// Tasks at a time.
+const TASKS: usize = 4;
+
+async fn world(live_restore: bool) -> (Cluster, Engine, TempDir) {
+    let dir = tempfile::tempdir().expect("a directory");
+    let engine = Engine::start(&dir.path().join("engine"), live_restore).await;
+    let options = WorkerOptions { docker_host: Some(engine.host()), ..WorkerOptions::default() };
+    let master = MasterOptions {
+        env: vec![("CLOUDAI_LIMITS_INFRASTRUCTURE_ATTEMPTS".to_owned(), "100".to_owned())],
+        ..MasterOptions::default()
+    };
+    (Cluster::start_with(&master, 1, &options).await, engine, dir)
+}
+
+/// Prints a hundred lines in `seconds`, and ends with exit code 7: no other way to end has it.
+fn counting(seconds: u32) -> SubmitRequest {
+    let pause = f64::from(seconds) / 100.0;
+    let line = format!("for i in $(seq 1 100); do echo line $i; sleep {pause}; done; exit 7");
+    let (cpu_cores, mem) = (Some(Quantity::Text("100m".to_owned())), Some(Quantity::Text("16MiB".to_owned())));
+    SubmitRequest { cpu_cores, mem, ..shell_task(&line) }
+}
+
+async fn running(cluster: &Cluster, id: &str) {
+    let api = cluster.api();
+    eventually(PATIENCE, "it runs", || async {
+        api.task(id).await.ok().filter(|task| task.state == TaskState::Running)
+    })
+    .await;
+}
+
+/// All that it wrote, in its last run.
+async fn check_log(cluster: &Cluster, task: &TaskView) {
+    let log = cluster.api().get_bytes(&format!("/api/tasks/{}/logs?stream=stdout", task.task_id)).await.expect("a log");
+    let expected: String = (1..=100).map(|line| format!("line {line}\n")).collect();
+    assert_eq!(String::from_utf8_lossy(&log), expected, "{task:?}");
+}
+
+#[tokio::test]
+async fn what_falls_with_the_engine_runs_again_and_is_nobodys_fault() {
+    let kills = std::env::var("CLOUDAI_TEST_ENGINE_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
+    let (cluster, mut engine, _dir) = world(false).await;
+    let api = cluster.api();
+    let (mut ids, mut open) = (Vec::new(), Vec::new());
+    for _ in 0..kills {
+        while open.len() < TASKS {
+            let id = api.submit(&counting(2)).await.expect("accepted").task_id;
+            ids.push(id.clone());
+            open.push(id);
+        }
+        running(&cluster, &open[0]).await;
+        engine.kill();
+        engine.ready().await;
+        let mut left = Vec::new();
+        for id in open {
+            if !api.task(&id).await.expect("the task").state.is_final() {
+                left.push(id);
+            }
+        }
+        open = left;
+    }
+    let (mut fallen, mut blamed) = (0, Vec::new());
+    for id in &ids {
+        let task = api.ended(PATIENCE * 2, id).await;
+        check_log(&cluster, &task).await;
+        let runs = task.attempts.iter().filter_map(|attempt| attempt.verdict.as_ref());
+        fallen += runs.clone().filter(|verdict| verdict.kind() == VerdictKind::WorkerLost).count();
+        let foreign = |verdict: &&Verdict| {
+            **verdict != Verdict::ExitCode { exit_code: 7 } && verdict.kind() != VerdictKind::WorkerLost
+        };
+        if task.verdict != Some(Verdict::ExitCode { exit_code: 7 }) || runs.clone().any(|verdict| foreign(&verdict)) {
+            blamed.push(task);
+        }
+    }
+    println!("{kills} kills of the engine: {} tasks, {fallen} runs fell with it, {} blamed", ids.len(), blamed.len());
+    assert!(blamed.is_empty(), "{blamed:#?}");
+    assert!(fallen > 0, "a kill that hits nothing shows nothing");
+}
+
+#[tokio::test]
+async fn what_outlives_the_engine_is_taken_up_again_with_its_whole_log() {
+    let (cluster, mut engine, _dir) = world(true).await;
+    let api = cluster.api();
+    let id = api.submit(&counting(4)).await.expect("accepted").task_id;
+    for _ in 0..2 {
+        running(&cluster, &id).await;
+        engine.kill();
+        engine.ready().await;
+    }
+    let task = api.ended(PATIENCE, &id).await;
+    assert_eq!((task.verdict.clone(), task.attempts.len()), (Some(Verdict::ExitCode { exit_code: 7 }), 1), "{task:?}");
+    check_log(&cluster, &task).await;
+}
+
+#[tokio::test]
+async fn a_worker_without_an_engine_gets_nothing_new_and_says_why() {
+    let (cluster, mut engine, _dir) = world(true).await;
+    let api = cluster.api();
+    let running_id = api.submit(&counting(20)).await.expect("accepted").task_id;
+    running(&cluster, &running_id).await;
+    engine.down();
+    let problem = eventually(PATIENCE, "it says that it is not well", || async {
+        api.workers().await.ok()?.into_iter().next()?.problem
+    })
+    .await;
+    assert!(problem.contains("container engine"), "{problem}");
+    let waiting = api.submit(&counting(0)).await.expect("accepted").task_id;
+    let why = api.why(&waiting).await.expect("a reason");
+    assert_eq!(why.reasons[0].code, "worker_unhealthy", "{why:?}");
+    // What runs is not given up: heartbeats go on.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(api.task(&running_id).await.expect("the task").state, TaskState::Running);
+    engine.up();
+    assert_eq!(api.ended(PATIENCE, &waiting).await.verdict, Some(Verdict::ExitCode { exit_code: 7 }));
+    let task = api.ended(PATIENCE, &running_id).await;
+    assert_eq!((task.verdict.clone(), task.attempts.len()), (Some(Verdict::ExitCode { exit_code: 7 }), 1), "{task:?}");
+    check_log(&cluster, &task).await;
+}
