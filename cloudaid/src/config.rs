@@ -167,6 +167,8 @@ pub struct WorkerConfig {
     pub join: Option<JoinFrom>,
     /// The engine's socket as `unix:///path`.
     pub docker_host: Option<String>,
+    /// How long a registry that does not answer is asked again.
+    pub registry_patience: Duration,
     /// What it offers, where that is not all there is.
     pub overrides: CapacityOverrides,
     /// For filters.

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+use cloudaid_core::agent::AgentSettings;
 use shared::id::ClusterId;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -109,7 +110,8 @@ async fn run_on(
     let executor = Executor::new(runtime, cluster, Arc::clone(&data), events.clone(), uplink);
     let link = Link { dialer, offer, events, uplinks, usage, health, running: Arc::clone(&running), life };
 
-    let mut driver = Driver::new(executor, journal, inbox, running);
+    let settings = AgentSettings { registry_patience: config.registry_patience };
+    let mut driver = Driver::new(settings, executor, journal, inbox, running);
     if !driver.recover(&shutdown).await? {
         return Ok(());
     }

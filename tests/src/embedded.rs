@@ -229,6 +229,7 @@ pub fn worker_config(
         data_dir: directory.join(format!("worker-{number}")),
         join: Some(JoinFrom::Inline(Secret::new(join_token))),
         docker_host: None,
+        registry_patience: Duration::from_secs(1),
         overrides,
         labels: Default::default(),
         advertise: None,

@@ -68,7 +68,11 @@ impl Worker {
             name: name.to_owned(),
             program: program("cloudaid"),
             args,
-            env: options.env.clone(),
+            // A registry that is not there is not what is waited for.
+            env: [("CLOUDAI_REGISTRY_PATIENCE".to_owned(), "2s".to_owned())]
+                .into_iter()
+                .chain(options.env.iter().cloned())
+                .collect(),
             dir: dir.to_owned(),
         };
         Self { process: Process::start(recipe), name: name.to_owned(), data_dir }

@@ -39,7 +39,7 @@ impl World {
             name: "w1".to_owned(),
             program: program("cloudaid"),
             args: args.chain(listen).chain(["--data-dir".to_owned(), data.display().to_string()]).collect(),
-            env: Vec::new(),
+            env: vec![("CLOUDAI_REGISTRY_PATIENCE".to_owned(), "2s".to_owned())],
             dir: dir.path().to_owned(),
         };
         let worker = Process::start(recipe);

@@ -82,6 +82,11 @@ async fn is_in_sqlite(data_dir: &Path, number: u64) -> bool {
     store.find_task(fixture::task_id(number)).await.is_ok_and(|found| found.is_some())
 }
 
+/// For a part of a copy: the server of the tests looks through a collection for each document that it changes.
+fn patience(count: u64) -> Duration {
+    Duration::from_secs(120).max(Duration::from_millis(60) * u32::try_from(count).expect("a number"))
+}
+
 /// Starts a copy, kills it when `wanted` submissions have arrived, and so on; then it runs to its end.
 async fn copy_with_kills<F: Future<Output = bool>>(
     dir: &Path,
@@ -91,8 +96,7 @@ async fn copy_with_kills<F: Future<Output = bool>>(
     count: u64,
     has_arrived: impl Fn(u64) -> F,
 ) -> Summary {
-    // The server of the tests looks through a collection for each document that it changes.
-    let patience = Duration::from_secs(120).max(Duration::from_millis(60) * u32::try_from(count).expect("a number"));
+    let patience = patience(count);
     for kill in 1..=2 {
         let mut copy = Process::start(tool::recipe(dir, args, data_dir, Some(uri)));
         let wanted = count * kill / 3;
@@ -149,8 +153,13 @@ async fn copies_that_are_killed_go_on_and_are_the_same() {
     let checked: Summary = tool::run(dir.path(), &["check", "-o", "json"], &back, None).await.json();
     assert_eq!(checked.digest, original.digest);
     // A second copy into what is there is refused, and changes nothing.
-    let again = tool::run(dir.path(), &there_args, &source, Some(&uri)).await;
-    assert!(again.code == 1 && again.text.contains("not empty"), "{again:?}");
+    let mut again = Process::start(tool::recipe(dir.path(), &there_args, &source, Some(&uri)));
+    // The server of the tests takes minutes to read so many.
+    let status = eventually(patience(count), "a second copy ends", || {
+        let status = again.exit_status();
+        async move { status }
+    });
+    assert!(status.await.code() == Some(1) && again.log().contains("not empty"), "{}", again.log());
 }
 
 #[tokio::test]

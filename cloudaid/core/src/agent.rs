@@ -11,6 +11,7 @@
 //! Reports are not queued: each session begins with a report of where every run stands, so nothing can be forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use shared::id::{AttemptKey, ElementId, Fence};
 use shared::link::{Assignment, Held, Welcome};
@@ -51,9 +52,24 @@ mod tests;
 /// their way at once.
 const GONE_LIMIT: usize = 16 * 1024;
 
+/// What a worker decides by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AgentSettings {
+    /// How long a registry that does not answer, or has no time for us, is asked again. Then the task fails: one that waits
+    /// for ever for its image is worse than one that says so.
+    pub registry_patience: Duration,
+}
+
+impl Default for AgentSettings {
+    fn default() -> Self {
+        Self { registry_patience: Duration::from_secs(5 * 60) }
+    }
+}
+
 /// All runs of one worker.
 #[derive(Debug, Default)]
 pub struct Agent {
+    settings: AgentSettings,
     runs: BTreeMap<AttemptKey, Run>,
     index: Index,
     session: Session,
@@ -67,6 +83,12 @@ impl Agent {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same, that decides by these numbers.
+    #[must_use]
+    pub fn with(settings: AgentSettings) -> Self {
+        Self { settings, ..Self::default() }
     }
 
     /// Takes one input; what follows from it is added to `effects`.
@@ -95,7 +117,8 @@ impl Agent {
             }
             AgentInput::ImageReady(key) => self.on_run(now, key, effects, Run::image_ready),
             AgentInput::ImageFailed(key, error) => {
-                self.on_run(now, key, effects, |run, out| run.image_failed(&error, out));
+                let patience = self.settings.registry_patience;
+                self.on_run(now, key, effects, |run, out| run.image_failed(&error, patience, out));
             }
             AgentInput::Created(key) => self.on_run(now, key, effects, Run::created),
             AgentInput::CreateFailed(key, error) => {

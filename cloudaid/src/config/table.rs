@@ -272,6 +272,8 @@ settings! {
         "Where a master of the first generation reaches the worker, with `seed`");
     DOCKER_HOST: row("worker.docker_host", "CLOUDAI_DOCKER_HOST", "docker-host", One("URL"), WORKER | DEV,
         Borrowed("DOCKER_HOST", "unix:///var/run/docker.sock"), "The socket of the container engine");
+    REGISTRY_PATIENCE: row("worker.registry_patience", "CLOUDAI_REGISTRY_PATIENCE", "", One("TIME"), WORKER | DEV, Text("5m"),
+        "How long an image registry that does not answer, or limits its rate, is asked again before a task fails");
     CPU: row("worker.cpu", "CLOUDAI_CPU", "cpu", One("CORES"), WORKER | DEV, Unset,
         "Cores to offer, if not all: `4`, `2.5`, `500m`");
     MEMORY: row("worker.memory", "CLOUDAI_MEMORY", "memory", One("SIZE"), WORKER | DEV, Unset,

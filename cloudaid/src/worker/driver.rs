@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use cloudaid_core::agent::{Agent, AgentEffect, AgentInput, JournalRecord};
+use cloudaid_core::agent::{Agent, AgentEffect, AgentInput, AgentSettings, JournalRecord};
 use parking_lot::Mutex;
 use shared::link::{Decision, Held, Inventory, Report, Welcome};
 use tokio::sync::{mpsc, oneshot};
@@ -57,13 +57,14 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(
+        settings: AgentSettings,
         executor: Executor,
         journal: Journal,
         inbox: mpsc::Receiver<Event>,
         running: Arc<AtomicU32>,
     ) -> Self {
         let journal = Arc::new(Mutex::new(journal));
-        Self { agent: Agent::new(), executor, journal, inbox, master: None, running }
+        Self { agent: Agent::with(settings), executor, journal, inbox, master: None, running }
     }
 
     /// Takes up the runs of an earlier life. Returns false if `shutdown` came first.

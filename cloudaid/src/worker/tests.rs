@@ -75,6 +75,7 @@ impl Running {
             data_dir: data_dir.to_owned(),
             join: token.map(|token| JoinFrom::Inline(Secret::new(token))),
             docker_host: None,
+            registry_patience: Duration::from_secs(1),
             overrides: CapacityOverrides { cpu_millis: Some(64_000), ..CapacityOverrides::default() },
             labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
             advertise: None,

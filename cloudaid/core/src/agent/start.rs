@@ -13,9 +13,6 @@ use super::out::Out;
 use super::pace::Pace;
 use super::run::{Run, Stage, Watch};
 
-/// How long a registry that does not answer, or has no time for us, is asked again. Then the task fails: one that waits for
-/// ever for its image is worse than one that says so.
-const REGISTRY_PATIENCE: Duration = Duration::from_secs(15 * 60);
 /// How long an engine that fails is asked again, before the run is handed back for another worker. Only of runs that have
 /// certainly not begun.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(5 * 60);
@@ -60,11 +57,11 @@ impl Run {
         self.stage = Stage::Creating { assignment, pace: Pace::default() };
     }
 
-    pub(super) fn image_failed(&mut self, error: &EngineError, out: &mut Out<'_>) {
+    pub(super) fn image_failed(&mut self, error: &EngineError, patience: Duration, out: &mut Out<'_>) {
         let Stage::Preparing { pace, .. } = &mut self.stage else { return };
         let now = out.now.boot;
         match error {
-            EngineError::ImageUnavailable(_) if !pace.has_failed_for(REGISTRY_PATIENCE, now) => pace.failed_far(now),
+            EngineError::ImageUnavailable(_) if !pace.has_failed_for(patience, now) => pace.failed_far(now),
             EngineError::ImageUnavailable(_) | EngineError::ImageNotFound(_) | EngineError::Setup(_) => {
                 self.finish_unstarted(lasting(error), out);
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use shared::id::WorkerId;
 use shared::resources::{InvalidQuantity, Quantity};
@@ -25,6 +26,9 @@ impl Check<'_> {
                 text.trim().parse::<WorkerId>().map_err(|error| error.to_string())
             });
         let docker_host = self.optional(&table::DOCKER_HOST, parse::docker_host);
+        let registry_patience = self.required(&table::REGISTRY_PATIENCE, "", |text| {
+            parse::duration(text, Duration::ZERO, Duration::from_secs(7 * 86_400))
+        });
         let overrides = CapacityOverrides {
             cpu_millis: self.amount(&table::CPU, Quantity::to_millis, 1),
             memory_bytes: self.amount(&table::MEMORY, Quantity::to_bytes, 1),
@@ -40,6 +44,7 @@ impl Check<'_> {
             data_dir: data_dir?,
             join,
             docker_host,
+            registry_patience: registry_patience?,
             overrides,
             labels,
             advertise,

@@ -39,6 +39,7 @@ impl Running {
             data_dir: data_dir.to_owned(),
             join: None,
             docker_host: None,
+            registry_patience: Duration::from_secs(1),
             overrides: CapacityOverrides {
                 cpu_millis: Some(2500),
                 memory_bytes: Some(3 << 29),
