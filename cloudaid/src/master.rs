@@ -74,7 +74,7 @@ use handle::ClusterHandle;
 use inputs::Inputs;
 use join_token::JoinToken;
 use links::dialed::{Dialed, OwnAddress};
-use live::LiveRun;
+use live::{LiveRun, LiveRuns};
 use logs::LogStore;
 
 /// Messages that may wait for the driver. Each may carry many inputs; who sends more has to wait.
@@ -363,7 +363,7 @@ async fn recover(
     let position = store.commit(changes, position).await?;
     let owners = cluster.open_tasks().map(|(task, user)| (task, user.clone()));
     let events = Events::new(cluster.epoch(), owners);
-    let shell = Shell::new(logs, events, gone, config.print_task_logs);
+    let shell = Shell::new(logs, events, LiveRuns::new(store.stands_in()), gone, config.print_task_logs);
     for (key, worker) in cluster.live_runs() {
         shell.live.insert(LiveRun { key, shown: cluster.shown(key), worker: worker.clone() });
     }

@@ -143,6 +143,15 @@ impl CtlError {
         }
     }
 
+    /// Whether the request may have been carried out all the same.
+    pub(crate) fn leaves_doubt(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Api(error) => matches!(error.code, ErrorCode::OutcomeUnknown | ErrorCode::Timeout),
+            _ => false,
+        }
+    }
+
     /// What to do next; empty if there is nothing to say.
     pub(crate) fn hint(&self) -> String {
         match self {
@@ -273,6 +282,9 @@ mod tests {
         let dead = CtlError::Unreachable { server: "http://x".into(), cause: "refused".into() };
         assert_eq!(dead.exit(), 69);
         assert!(dead.is_transient() && !dead.hint().is_empty());
+        assert!(dead.leaves_doubt(), "the connection may have broken behind the request");
+        let doubt = |code| CtlError::Api(ApiError::new(code, "m", "h")).leaves_doubt();
+        assert!(doubt(ErrorCode::OutcomeUnknown) && !doubt(ErrorCode::Unavailable) && !doubt(ErrorCode::Conflict));
         assert_eq!(CtlError::usage("", "").exit(), 2);
     }
 }

@@ -51,6 +51,7 @@ impl Shell {
     pub(crate) fn new(
         logs: LogStore,
         events: Events,
+        live: LiveRuns,
         gone: mpsc::UnboundedSender<Leftover>,
         print_task_logs: bool,
     ) -> Self {
@@ -58,7 +59,7 @@ impl Shell {
             replies: Replies::default(),
             links: Links::default(),
             heard: Heard::default(),
-            live: Arc::default(),
+            live: Arc::new(live),
             accounts: Arc::default(),
             admissions: Arc::default(),
             watchers: Watchers::default(),

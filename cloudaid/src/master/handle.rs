@@ -69,7 +69,7 @@ impl ClusterHandle {
     #[cfg(test)]
     pub(crate) fn detached(logs: super::logs::LogStore) -> Self {
         let events = Events::new(shared::id::Epoch(1), []);
-        let shell = Shell::new(logs, events, mpsc::unbounded_channel().0, false);
+        let shell = Shell::new(logs, events, LiveRuns::default(), mpsc::unbounded_channel().0, false);
         let store = Arc::new(crate::store::memory::MemoryStore::default());
         Self::new(mpsc::channel(1).0, Arc::new(shell), store, CancellationToken::new())
     }

@@ -12,6 +12,8 @@ use tokio::sync::watch;
 #[derive(Debug, Default)]
 pub struct LiveRuns {
     runs: Mutex<HashMap<ElementId, LiveRun>>,
+    /// Whether there may be live runs that are not known here, because the store that knows them could not be reached.
+    keeps_unknown: bool,
 }
 
 /// A run that a worker holds.
@@ -26,6 +28,11 @@ pub(crate) struct LiveRun {
 }
 
 impl LiveRuns {
+    /// Of a store that stands in for another one, or of the one itself.
+    pub(crate) fn new(keeps_unknown: bool) -> Self {
+        Self { runs: Mutex::default(), keeps_unknown }
+    }
+
     pub(crate) fn insert(&self, run: LiveRun) {
         self.runs.lock().insert(run.key.element(), run);
     }
@@ -55,10 +62,19 @@ impl LiveRuns {
     /// Whether `key` is the present run of its element, and this worker's.
     ///
     /// # Errors
-    /// Says that it is not; whoever sent it shall stop and drop what it made.
+    /// Says that it is not; whoever sent it shall stop and drop what it made. `unavailable`: nobody here knows, so it shall
+    /// keep it.
     pub fn check(&self, key: AttemptKey, worker: &WorkerId) -> Result<(), ApiError> {
-        if self.find(key.element()).is_some_and(|run| run.key == key && run.worker == *worker) {
-            return Ok(());
+        match self.find(key.element()) {
+            Some(run) if run.key == key && run.worker == *worker => return Ok(()),
+            None if self.keeps_unknown => {
+                return Err(ApiError::new(
+                    ErrorCode::Unavailable,
+                    format!("{key} is not known while MongoDB cannot be reached"),
+                    "keep it, and send it again later",
+                ));
+            }
+            Some(_) | None => {}
         }
         Err(ApiError::new(
             ErrorCode::Conflict,
@@ -87,6 +103,27 @@ impl Watchers {
     pub(crate) fn bump(&self, task: TaskId) {
         if let Some(sender) = self.by_task.lock().get(&task) {
             sender.send_modify(|version| *version += 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_here_knows_is_kept_where_another_store_may_know_it() {
+        let key = AttemptKey { task: TaskId(7_u128.into()), index: 0, attempt: 1, fence: shared::id::Fence(9) };
+        let worker: WorkerId = "w".parse().expect("a name");
+        let code = |live: &LiveRuns, key| live.check(key, &worker).map_err(|error| error.code);
+        let (usual, standing_in) = (LiveRuns::new(false), LiveRuns::new(true));
+        assert_eq!(code(&usual, key), Err(ErrorCode::Conflict));
+        assert_eq!(code(&standing_in, key), Err(ErrorCode::Unavailable));
+        let later = AttemptKey { attempt: 2, fence: shared::id::Fence(10), ..key };
+        for live in [usual, standing_in] {
+            live.insert(LiveRun { key: later, shown: key.task.into(), worker: worker.clone() });
+            assert_eq!(code(&live, later), Ok(()));
+            assert_eq!(code(&live, key), Err(ErrorCode::Conflict), "an earlier run is given up wherever it is known");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What `task` and `dispatch` do: submit, and with `--wait` see it through to its end.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use shared::id::InputId;
 use shared::submit::SubmitRequest;
@@ -108,10 +109,16 @@ async fn one(request: SubmitRequest, args: &SubmitArgs, session: &Session<'_>) -
 async fn submit(request: &SubmitRequest, args: &SubmitArgs, session: &Session<'_>) -> Result<SubmitView, CtlError> {
     let key = args.idempotency_key.clone().unwrap_or_else(fresh_key);
     let notice = |error: &CtlError| session.terminal.warn(format!("{error}; trying again"));
-    let result = with_retries(notice, || session.client.submit(request, &key)).await;
-    if let Err(error) = &result
-        && error.is_transient()
-    {
+    let doubt = AtomicBool::new(false);
+    let call = || async {
+        let answer = session.client.submit(request, &key).await;
+        if answer.as_ref().is_err_and(CtlError::leaves_doubt) {
+            doubt.store(true, Ordering::Relaxed);
+        }
+        answer
+    };
+    let result = with_retries(notice, call).await;
+    if result.as_ref().is_err_and(CtlError::is_transient) && doubt.into_inner() {
         let input = request.input.as_ref().map(|input| format!("`--input {input}` and ")).unwrap_or_default();
         session.terminal.note(format!(
             "it is not known whether the task was accepted; the same call with {input}`--idempotency-key {key}` never makes \

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use cloudaid_core::files::InputFile;
 use futures_util::TryStreamExt;
+use shared::error::ErrorCode;
 use shared::id::{AttemptKey, InputId};
 use shared::link::CHUNK_LIMIT;
 use shared::proto;
@@ -27,6 +28,9 @@ pub(super) async fn send(
     let key = AttemptKey::try_from(attempt).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let failed = |error: shared::error::ApiError| status(&error);
     state.cluster.live().check(key, &caller.worker).map_err(|error| {
+        if error.code == ErrorCode::Unavailable {
+            return status(&error);
+        }
         audit::refused(state, &caller.peer, "gRPC FetchInput", &key.to_string(), error.code);
         Status::failed_precondition(error.message)
     })?;

@@ -2,6 +2,7 @@
 
 use futures_util::FutureExt;
 use shared::convert::attempt_key;
+use shared::error::ErrorCode;
 use shared::id::AttemptKey;
 use shared::link::LogStream;
 use shared::proto;
@@ -59,6 +60,10 @@ impl Intake {
             let key = attempt_key(frame.attempt)?;
             let Caller { worker, peer, .. } = &self.caller;
             if let Err(refused) = live.check(key, worker) {
+                if refused.code == ErrorCode::Unavailable {
+                    self.refuse(key, refused.message, true).await?;
+                    continue;
+                }
                 tracing::warn!("Log of {key} from worker {worker} refused: {}", refused.message);
                 audit::refused(&self.state, peer, "gRPC PushLogs", &key.to_string(), refused.code);
                 self.refuse(key, refused.message, false).await?;

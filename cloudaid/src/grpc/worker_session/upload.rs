@@ -82,6 +82,9 @@ fn refused(error: &UploadError) -> Status {
 
 /// The run is not live any more: the worker shall not try again.
 fn given_up(state: &GrpcState, caller: &Caller, key: AttemptKey, error: &ApiError) -> Status {
+    if error.code == ErrorCode::Unavailable {
+        return status(error);
+    }
     tracing::warn!("Upload from worker {} refused: {}", caller.worker, error.message);
     audit::refused(state, &caller.peer, "gRPC UploadTaskFiles", &key.to_string(), error.code);
     Status::failed_precondition(format!("{} ({})", error.message, error.hint))
