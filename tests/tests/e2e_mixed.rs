@@ -19,8 +19,14 @@ const SEED: &str = "seed-1";
 
 /// Silence is noticed within seconds.
 fn quick() -> MasterOptions {
-    let leases =
-        [("HEARTBEAT", "300ms"), ("SUSPECT", "1500ms"), ("LEASE", "3s"), ("REASSIGN", "4s"), ("START_GRACE", "5s")];
+    let leases = [
+        ("HEARTBEAT", "300ms"),
+        ("SUSPECT", "1500ms"),
+        ("LEASE", "3s"),
+        ("REASSIGN", "4s"),
+        ("START_GRACE", "5s"),
+        ("MASS_LOSS_HOLD", "2s"),
+    ];
     MasterOptions {
         args: vec!["--allow-plaintext-workers".to_owned()],
         env: leases.map(|(name, value)| (format!("CLOUDAI_LEASES_{name}"), value.to_owned())).into(),

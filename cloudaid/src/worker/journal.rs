@@ -19,6 +19,8 @@ use crate::failpoint;
 /// The first bytes of the file; the last but one counts versions.
 const HEADER: &[u8; 8] = b"CLAIJ\0\x01\n";
 const FRAME_HEAD: usize = 8;
+/// Ends the name of the file with what was cut off last.
+const CUT: &str = "cut";
 /// No record is longer: what says so is no record.
 const FRAME_LIMIT: usize = 64 << 20;
 /// A file with fewer records is not worth rewriting.
@@ -65,7 +67,16 @@ impl Journal {
         let file = File::options().create(true).append(true).open(path)?;
         if content.len() > good {
             let bytes = content.len() - good;
-            tracing::warn!(path = %path.display(), bytes, "The end of the journal was torn by a crash and is cut");
+            // A crash tears the last frame; a disk may damage any, and then good ones are behind it. The containers of their
+            // runs are found by their labels, and a person can look at the rest.
+            let kept = path.with_extension(CUT);
+            let kept = match replace(&kept, content.get(good..).unwrap_or_default()) {
+                Ok(()) => kept.display().to_string(),
+                // On a full disk a worker that starts is worth more.
+                Err(error) => format!("nowhere: {error}"),
+            };
+            let path = path.display();
+            tracing::warn!(%path, bytes, kept, "The end of the journal cannot be read (a crash may have torn it) and is cut off");
             file.set_len(good as u64)?;
             file.sync_all()?;
         } else if content.len() < HEADER.len() {
@@ -243,6 +254,10 @@ mod tests {
             let mut journal = Journal::open(scratch.path()).expect("a journal");
             let kept = if end >= first { sum(&[accepted(0)]) } else { Vec::new() };
             assert_eq!(journal.entries(), kept, "cut at {end}");
+            let good = if end >= first { first } else { HEADER.len().min(end) };
+            if end > good.max(HEADER.len()) {
+                assert_eq!(fs::read(path.with_extension(CUT)).expect("what was cut"), whole[good..end], "cut at {end}");
+            }
             journal.append(&[accepted(7)]).expect("appended behind the good part");
             drop(journal);
             let journal = Journal::open(scratch.path()).expect("a journal");
