@@ -42,7 +42,7 @@ fn counting(seconds: u32) -> SubmitRequest {
 async fn running(cluster: &Cluster, id: &str) {
     let api = cluster.api();
     eventually(PATIENCE, "it runs", || async {
-        api.task(id).await.ok().filter(|task| task.state == TaskState::Running)
+        api.task(id).await.ok().filter(|task| task.state == TaskState::Running || task.state.is_final())
     })
     .await;
 }
@@ -66,7 +66,9 @@ async fn what_falls_with_the_engine_runs_again_and_is_nobodys_fault() {
             ids.push(id.clone());
             open.push(id);
         }
-        running(&cluster, &open[0]).await;
+        for id in &open {
+            running(&cluster, id).await;
+        }
         engine.kill();
         engine.ready().await;
         let mut left = Vec::new();
