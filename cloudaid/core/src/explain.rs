@@ -2,9 +2,10 @@
 //!
 //! The codes are a closed list: `no_workers`, `draining`, `cancelling`, `other_worker_requested`,
 //! `first_generation` (it cannot be told what the task asks for), `worker_inactive`,
-//! `worker_suspect`, `worker_unhealthy` (it says itself that its engine does not answer or its disk is full), `insufficient_<kind>` (busy: it will fit when something ends), `too_small_<kind>` (never, on that
-//! worker), `behind_others` (it fits now, and is placed as soon as what stands before it is), `array_limit` (as many of
-//! its elements are with workers as may be at a time).
+//! `worker_suspect`, `worker_unhealthy` (it says itself that its engine does not answer or its disk is full),
+//! `insufficient_<kind>` (busy: it will fit when something ends), `too_small_<kind>` (never, on that worker),
+//! `behind_others` (it fits now, and is placed as soon as what stands before it is), `array_limit` (as many of its
+//! elements are with workers as may be at a time).
 
 use std::collections::BTreeMap;
 

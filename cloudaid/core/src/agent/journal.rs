@@ -86,7 +86,8 @@ pub struct JournalEntry {
 }
 
 impl JournalEntry {
-    fn new(key: AttemptKey) -> Self {
+    /// Of a run of which nothing is known yet.
+    pub(super) fn new(key: AttemptKey) -> Self {
         Self { key, assignment: None, starting_at: None, stop: None, exited: None, outcome: None }
     }
 

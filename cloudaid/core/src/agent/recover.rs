@@ -34,8 +34,7 @@ pub(super) fn recover(
 /// Takes up a container that no journal speaks of.
 pub(super) fn adopt(FoundContainer { key, state }: FoundContainer, out: &mut Out<'_>) -> Run {
     out.journal(JournalRecord::Adopted(key));
-    let entry = JournalEntry { key, assignment: None, starting_at: None, stop: None, exited: None, outcome: None };
-    take_up(&entry, Some(state), out)
+    take_up(&JournalEntry::new(key), Some(state), out)
 }
 
 fn take_up(entry: &JournalEntry, state: Option<ContainerState>, out: &mut Out<'_>) -> Run {

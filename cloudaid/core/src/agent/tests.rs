@@ -121,14 +121,7 @@ fn stopping(key: AttemptKey, grace: Duration) -> AgentEffect {
 }
 
 fn entry(key: AttemptKey) -> JournalEntry {
-    JournalEntry {
-        key,
-        assignment: Some(Arc::new(assignment_of(key))),
-        starting_at: None,
-        stop: None,
-        exited: None,
-        outcome: None,
-    }
+    JournalEntry { assignment: Some(Arc::new(assignment_of(key))), ..JournalEntry::new(key) }
 }
 
 fn entry_started(key: AttemptKey) -> JournalEntry {

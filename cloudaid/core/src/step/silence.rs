@@ -53,12 +53,9 @@ pub(super) fn hold(cluster: &mut Cluster, now: Now, id: &WorkerId, effects: &mut
 
 /// Enough have come back: those that are still silent have failed by themselves.
 pub(super) fn end_hold(cluster: &mut Cluster) {
-    let held = |cluster: &Cluster| {
-        let held = cluster.workers.values().find(|worker| worker.link == Link::Down && worker.held_until.is_some());
-        held.map(|worker| worker.heard)
-    };
-    let Some(heard) = held(cluster) else { return };
-    let Silence { silent, of } = together(cluster, heard);
+    let mut down = cluster.workers.values().filter(|worker| worker.link == Link::Down);
+    let Some(held) = down.find(|worker| worker.held_until.is_some()) else { return };
+    let Silence { silent, of } = together(cluster, held.heard);
     if is_mass(silent.len(), of) {
         return;
     }

@@ -89,14 +89,9 @@ impl Intake {
 
     async fn ack(&self, key: AttemptKey, offsets: LogOffsets) -> Result<(), Status> {
         let LogOffsets { stdout, stderr } = offsets;
-        self.answer(proto::LogAck {
-            attempt: Some(key.into()),
-            stdout_offset: stdout,
-            stderr_offset: stderr,
-            refused: String::new(),
-            later: false,
-        })
-        .await
+        let attempt = Some(key.into());
+        let taken = proto::LogAck { attempt, stdout_offset: stdout, stderr_offset: stderr, ..proto::LogAck::default() };
+        self.answer(taken).await
     }
 
     /// The worker keeps it and comes again: a full disk here must cost nobody a byte. The other runs go on.
@@ -106,8 +101,7 @@ impl Intake {
     }
 
     async fn refuse(&self, key: AttemptKey, refused: String, later: bool) -> Result<(), Status> {
-        let attempt = Some(key.into());
-        self.answer(proto::LogAck { attempt, stdout_offset: 0, stderr_offset: 0, refused, later }).await
+        self.answer(proto::LogAck { attempt: Some(key.into()), refused, later, ..proto::LogAck::default() }).await
     }
 
     async fn answer(&self, ack: proto::LogAck) -> Result<(), Status> {

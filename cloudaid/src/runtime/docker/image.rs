@@ -78,7 +78,8 @@ async fn pull(engine: &Docker, reference: &str) -> Result<(), RuntimeError> {
     let mut progress = engine.create_image(Some(options), None, None);
     loop {
         match tokio::time::timeout(STALL_LIMIT, progress.next()).await {
-            Ok(Some(step)) => drop(step.map_err(|error| Failure::from(error).of_pull(reference))?),
+            Ok(Some(Ok(_))) => {}
+            Ok(Some(Err(error))) => return Err(Failure::from(error).of_pull(reference)),
             Ok(None) => return Ok(()),
             Err(_) => {
                 let minutes = STALL_LIMIT.as_secs() / 60;
