@@ -10,7 +10,7 @@ use shared::time::WallTime;
 
 use super::errors::{Failure, short, within};
 use super::fall::Outage;
-use super::{CALL_LIMIT, DockerRuntime, fall, logs, oom};
+use super::{CALL_LIMIT, DockerRuntime, fall, logs, oom, orphan};
 use crate::runtime::{Exit, RuntimeError};
 
 /// The exit codes of the engine's init when it cannot run the command.
@@ -31,6 +31,11 @@ impl DockerRuntime {
         let id = self.resolve(key).await?;
         self.wait_until_stopped(&id).await?;
         let state = self.inspect(&id).await.map_err(Failure::of_container)?.state.unwrap_or_default();
+        if was_forgotten(&state) {
+            let processes = orphan::kill(&id).await;
+            tracing::warn!("The engine forgot that it has started {key}: it is given up, {processes} processes killed.");
+            return Err(RuntimeError::NotFound);
+        }
         let mut exit = exit_of(&state)?;
         let outage = self.known.lock().get_mut(key).and_then(|known| {
             known.ended = true;
@@ -69,11 +74,16 @@ impl DockerRuntime {
     }
 }
 
+/// Only what was started is waited for: an engine that was killed right after it started a container knows nothing of
+/// that any more, and takes it for one that was only made.
+fn was_forgotten(state: &ContainerState) -> bool {
+    state.status == Some(ContainerStateStatusEnum::CREATED)
+}
+
 /// The exit as the engine recorded it.
 fn exit_of(state: &ContainerState) -> Result<Exit, RuntimeError> {
     let (started_at, finished_at) = (time(state.started_at.as_deref()), time(state.finished_at.as_deref()));
     match state.status {
-        Some(ContainerStateStatusEnum::CREATED) => Err(RuntimeError::Engine("it was never started".to_owned())),
         // A host that went down takes the exit code with it, and the engine shows 0 for want of a better one.
         Some(ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD) if finished_at.is_none() => {
             Err(RuntimeError::NotFound)
@@ -126,9 +136,16 @@ mod tests {
         let good = exit_of(&state(ContainerStateStatusEnum::EXITED, "2026-11-23T17:42:40.5Z"));
         assert!(matches!(good, Ok(Exit { code: 0, finished_at: Some(WallTime(1_795_455_760_500)), .. })), "{good:?}");
         assert_eq!(exit_of(&state(ContainerStateStatusEnum::EXITED, never)), Err(RuntimeError::NotFound));
-        for status in [ContainerStateStatusEnum::CREATED, ContainerStateStatusEnum::RUNNING] {
-            assert!(matches!(exit_of(&state(status, never)), Err(RuntimeError::Engine(_))));
-        }
+        let running = exit_of(&state(ContainerStateStatusEnum::RUNNING, never));
+        assert!(matches!(running, Err(RuntimeError::Engine(_))), "{running:?}");
+    }
+
+    #[test]
+    fn what_the_engine_takes_for_never_started_is_forgotten() {
+        let status = |status| ContainerState { status: Some(status), ..ContainerState::default() };
+        assert!(was_forgotten(&status(ContainerStateStatusEnum::CREATED)));
+        assert!(!was_forgotten(&status(ContainerStateStatusEnum::RUNNING)));
+        assert!(!was_forgotten(&ContainerState::default()));
     }
 
     #[test]
