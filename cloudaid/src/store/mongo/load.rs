@@ -41,6 +41,8 @@ pub(super) struct CaughtUp {
 pub(super) async fn catch_up(server: &Server, journal: &Journal) -> Result<CaughtUp, StoreError> {
     let shown = Shown::new(0);
     *shown.sequences.lock() = sequences(server).await?;
+    // First: a master that is at work goes on meanwhile.
+    let reached = journal.reached().await?;
     let (mut position, mut next) = (0, journal.tail().await?);
     for _ in 0..ROUNDS {
         let end = journal.head().await?;
@@ -64,7 +66,6 @@ pub(super) async fn catch_up(server: &Server, journal: &Journal) -> Result<Caugh
             break;
         }
     }
-    let reached = journal.reached().await?;
     if position < reached {
         return Err(StoreError::Corrupt(format!(
             "{JOURNAL} ends at {position}, and it had come to {reached}: somebody has removed commits by hand: restore a backup"
