@@ -213,7 +213,8 @@ pub(crate) fn of_task(state: TaskState, verdict: Option<&Verdict>) -> u8 {
         (Some(Verdict::Cancelled), _) | (None, TaskState::Cancelled) => INTERRUPTED,
         (
             Some(
-                Verdict::Image { .. }
+                Verdict::QueueTimeout { .. }
+                | Verdict::Image { .. }
                 | Verdict::Setup { .. }
                 | Verdict::Disk { .. }
                 | Verdict::WorkerLost { .. }

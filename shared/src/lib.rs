@@ -1,6 +1,6 @@
 //! What both ends of every CloudAI wire agree on.
 //!
-//! Read in this order: [`id`], [`mod@array`], [`resources`], [`time`], [`task`], [`worker`], [`link`], [`error`],
+//! Read in this order: [`id`], [`mod@array`], [`resources`], [`time`], [`span`], [`policy`], [`task`], [`worker`], [`link`], [`error`],
 //! [`view`]. With the feature `wire` also the generated protobuf ([`proto`]) and its conversions ([`mod@convert`]), with
 //! `context-file` the file that `cloudctl` and `cloudaid dev` share ([`context`]), with `tls` trust by fingerprint
 //! ([`tls`]).
@@ -14,9 +14,11 @@ pub mod error;
 pub mod files_of;
 pub mod id;
 pub mod link;
+pub mod policy;
 pub mod ranges;
 pub mod resources;
 pub mod role;
+pub mod span;
 pub mod submit;
 pub mod task;
 pub mod text;

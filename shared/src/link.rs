@@ -65,7 +65,7 @@ pub struct Welcome {
     pub epoch: Epoch,
     /// How often to send [`Heartbeat`].
     pub heartbeat: Duration,
-    /// How long the worker may act on its own after the last heartbeat that was received.
+    /// How long the worker may act on its own after it has sent the last heartbeat that is known to have arrived.
     pub lease: Duration,
     /// What to do with each attempt of the inventory.
     pub decisions: Vec<(AttemptKey, Decision)>,
@@ -108,6 +108,8 @@ pub struct Heartbeat {
     pub usage: Usage,
     /// Why it should get no new work: its engine does not answer, or its disk is full.
     pub problem: Option<String>,
+    /// Grows by one within a session, from 1 on; the hello counts as 0.
+    pub number: u64,
 }
 
 /// A run that the master gives to a worker.
@@ -131,6 +133,12 @@ pub struct Assignment {
     pub name: Option<String>,
     /// Between TERM and KILL.
     pub stop_grace: Duration,
+    /// How long the container may run; none: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_limit: Option<Duration>,
+    /// Whether it is stopped when its worker has lost touch with the master for longer than the lease.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_most_once: bool,
 }
 
 /// Something that a worker says about an attempt.
@@ -187,6 +195,8 @@ pub struct CancelOrder {
     pub key: AttemptKey,
     /// Between TERM and KILL.
     pub grace: Duration,
+    /// The limit that it has run longer than; none: a person wants it stopped.
+    pub time_limit: Option<Duration>,
 }
 
 /// What a worker sends on its control stream.
@@ -223,6 +233,11 @@ pub enum ToWorker {
     },
     /// What shall become of runs, outside of a welcome.
     Decide(Vec<(AttemptKey, Decision)>),
+    /// A heartbeat has arrived: the lease counts from when it was sent.
+    Heard {
+        /// Which.
+        number: u64,
+    },
     /// The stream is about to close.
     Goodbye {
         /// Why.

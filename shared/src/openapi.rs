@@ -8,7 +8,9 @@ use utoipa::{PartialSchema, ToSchema};
 
 use crate::audit::Seal;
 use crate::id::{ClusterId, ElementId, InputId, TaskId, TaskRef, TokenId, UserName, WorkerId};
+use crate::policy::Backoff;
 use crate::resources::Quantity;
+use crate::span::Span;
 use crate::task::Command;
 use crate::time::WallTime;
 
@@ -44,6 +46,7 @@ text! {
         "task-01arz3ndektsv4rrffq69g5fav";
     UserName: "The name of a user", "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$".to_owned(), "ann";
     WorkerId: "The name of a worker", "^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$".to_owned(), "worker-1";
+    Backoff: "A pause that doubles up to the longest", r"^[0-9a-z.]+?(\.\.[0-9a-z.]+)?$".to_owned(), "10s..5m";
     Seal: "SHA-256, as hex", "^[0-9a-f]{64}$".to_owned(),
         "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 }
@@ -59,6 +62,21 @@ impl PartialSchema for WallTime {
 impl ToSchema for WallTime {
     fn name() -> Cow<'static, str> {
         "Time".into()
+    }
+}
+
+impl PartialSchema for Span {
+    fn schema() -> RefOr<Schema> {
+        let number = ObjectBuilder::new().schema_type(Type::Number).minimum(Some(0.0));
+        let text = ObjectBuilder::new().schema_type(Type::String).examples(["1h30m"]);
+        let both = OneOfBuilder::new().item(number).item(text);
+        both.description(Some("A time: a text such as `90s`, `10m`, `1h30m`, `7d`, or a number of seconds")).into()
+    }
+}
+
+impl ToSchema for Span {
+    fn name() -> Cow<'static, str> {
+        "Span".into()
     }
 }
 

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::array::{Array, COUNT_LIMIT};
 use crate::error::{ApiError, ErrorCode};
 use crate::id::WorkerId;
+use crate::policy::{Backoff, RetryOn, RunPolicy};
 use crate::resources::{Bytes, GIB, InvalidQuantity, MIB, Millis, Quantity, Resources};
+use crate::span::Span;
 use crate::task::{Command, TaskSpec};
 
 mod unique;
@@ -76,6 +78,29 @@ pub struct SubmitRequest {
     /// Uploaded files to read at /input: the id that the upload got.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
+    /// How long its container may run: a text such as `10m`, or seconds. For ever if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_limit: Option<Span>,
+    /// How long it may wait for a worker at a time. For ever if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_time_limit: Option<Span>,
+    /// Between TERM and KILL, where it is cancelled or has run too long; the cluster's own if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_grace: Option<Span>,
+    /// How often it runs again after a failure of its own; 0 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retries: Option<u32>,
+    /// After which failures it runs again: `exit`, `exit:CODE`, `signal`, `signal:NUMBER`, `oom`, `timeout`, `disk`, `image`,
+    /// `setup`. If not given: exit, signal, oom, timeout and disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<Vec<String>>))]
+    pub retry_on: Option<Vec<RetryOn>>,
+    /// The pause before a retry, and up to where it doubles: `10s..5m`, which it is if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<Backoff>,
+    /// Never to start it again once its container may have been started, whatever becomes of its worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most_once: Option<bool>,
 }
 
 /// A command as a client writes it.
@@ -119,6 +144,16 @@ impl SubmitRequest {
                 )
             })?),
         };
+        let policy = RunPolicy {
+            time_limit: self.time_limit,
+            queue_time_limit: self.queue_time_limit,
+            stop_grace: self.stop_grace,
+            retries: self.retries.unwrap_or(0),
+            retry_on: self.retry_on.unwrap_or_default(),
+            backoff: self.backoff,
+            at_most_once: self.at_most_once.unwrap_or(false),
+        };
+        policy.check()?;
         let command = check_command(self.command)?;
         let spec = TaskSpec {
             name: self.name,
@@ -129,6 +164,7 @@ impl SubmitRequest {
             labels: self.labels,
             worker,
             input,
+            policy,
         };
         Ok((spec, array))
     }
@@ -233,7 +269,7 @@ impl TaskEdit {
     }
 }
 
-fn invalid(message: impl Into<String>, hint: impl Into<String>) -> ApiError {
+pub(crate) fn invalid(message: impl Into<String>, hint: impl Into<String>) -> ApiError {
     ApiError::new(ErrorCode::InvalidArgument, message, hint)
 }
 

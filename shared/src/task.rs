@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{InputId, WorkerId};
+use crate::policy::RunPolicy;
 use crate::resources::Resources;
 
 /// What a submission asks for, validated. One value serves all elements of an array.
@@ -34,6 +35,9 @@ pub struct TaskSpec {
     /// Uploaded files that it reads at /input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<InputId>,
+    /// How long it may wait and run, and whether it runs again.
+    #[serde(default, skip_serializing_if = "RunPolicy::is_default")]
+    pub policy: RunPolicy,
 }
 
 /// What runs in the container. In JSON as in a submission: nothing, a text, or a list.
@@ -150,6 +154,11 @@ pub enum Verdict {
         /// The limit in seconds.
         limit_seconds: u64,
     },
+    /// It waited longer for a worker than it wanted to.
+    QueueTimeout {
+        /// The limit in seconds.
+        limit_seconds: u64,
+    },
     /// The image cannot be had.
     Image {
         /// What the engine or the registry said.
@@ -201,6 +210,7 @@ impl Verdict {
             Self::Signal { signal } => Some(128 + signal),
             Self::Oom { .. } => Some(137),
             Self::Timeout { .. }
+            | Self::QueueTimeout { .. }
             | Self::Image { .. }
             | Self::Setup { .. }
             | Self::Disk { .. }
@@ -219,6 +229,7 @@ impl Verdict {
             Self::Signal { .. } => VerdictKind::Signal,
             Self::Oom { .. } => VerdictKind::Oom,
             Self::Timeout { .. } => VerdictKind::Timeout,
+            Self::QueueTimeout { .. } => VerdictKind::QueueTimeout,
             Self::Image { .. } => VerdictKind::Image,
             Self::Setup { .. } => VerdictKind::Setup,
             Self::Disk { .. } => VerdictKind::Disk,
@@ -237,6 +248,7 @@ impl fmt::Display for Verdict {
             Self::Signal { signal } => write!(f, "killed by signal {signal}"),
             Self::Oom { limit_bytes } => write!(f, "out of memory (limit {})", crate::resources::Bytes(*limit_bytes)),
             Self::Timeout { limit_seconds } => write!(f, "timed out after {limit_seconds} s"),
+            Self::QueueTimeout { limit_seconds } => write!(f, "found no worker within {limit_seconds} s"),
             Self::Image { message } => write!(f, "image: {message}"),
             Self::Setup { message } => write!(f, "setup: {message}"),
             Self::Disk { limit_bytes } => write!(f, "out of disk (limit {})", crate::resources::Bytes(*limit_bytes)),
@@ -258,6 +270,7 @@ pub enum VerdictKind {
     Signal,
     Oom,
     Timeout,
+    QueueTimeout,
     Image,
     Setup,
     Disk,
@@ -277,6 +290,7 @@ impl VerdictKind {
             | Self::Signal
             | Self::Oom
             | Self::Timeout
+            | Self::QueueTimeout
             | Self::Image
             | Self::Setup
             | Self::Disk
@@ -295,6 +309,7 @@ impl VerdictKind {
             | Self::Signal
             | Self::Oom
             | Self::Timeout
+            | Self::QueueTimeout
             | Self::Image
             | Self::Setup
             | Self::Disk

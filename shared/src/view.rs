@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{InputId, UserName, WorkerId};
+use crate::policy::RunPolicy;
 use crate::resources::Resources;
 use crate::task::{AttemptState, Command, TaskState, Verdict};
 use crate::time::WallTime;
@@ -164,6 +165,12 @@ pub struct TaskView {
     /// Whether someone asked to cancel it and it has not ended yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cancelling: bool,
+    /// Whether it may run once at most, and its worker is not heard of: it may still be running there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unreachable: bool,
+    /// How long it may wait and run, and whether it runs again; as in its submission.
+    #[serde(default, skip_serializing_if = "RunPolicy::is_default")]
+    pub policy: RunPolicy,
     /// What of /output was not collected, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub output_notes: Vec<String>,

@@ -19,10 +19,11 @@ use shared::time::{BootTime, Now};
 
 pub use effect::{AgentEffect, StopSignal};
 pub use input::{AgentInput, ContainerState, Ended, EngineError, FoundContainer, LogBytes};
-pub use journal::{Exited, JournalEntry, JournalRecord, StopOrder};
+pub use journal::{Exited, JournalEntry, JournalRecord, StopOrder, StopReason};
 pub use run::container_name;
 
 use index::Index;
+use lease::Lease;
 use out::{Out, Session};
 use run::Run;
 
@@ -32,6 +33,7 @@ mod index;
 mod input;
 mod inventory;
 mod journal;
+mod lease;
 mod out;
 mod pace;
 mod recover;
@@ -73,6 +75,7 @@ pub struct Agent {
     runs: BTreeMap<AttemptKey, Run>,
     index: Index,
     session: Session,
+    lease: Lease,
     /// Runs that were here and are over; an assignment of one of these is late.
     gone: BTreeSet<Fence>,
     shutting_down: bool,
@@ -93,6 +96,12 @@ impl Agent {
 
     /// Takes one input; what follows from it is added to `effects`.
     pub fn step(&mut self, now: Now, input: AgentInput, effects: &mut Vec<AgentEffect>) {
+        match &input {
+            AgentInput::Heard { sent } => self.lease.renew(*sent),
+            AgentInput::Recovered { .. } => self.lease.begin(now.boot),
+            _ => {}
+        }
+        self.end_with_lease(now, effects);
         let mut out = Out::new(now, &mut self.session, effects);
         match input {
             AgentInput::Assigned(assignments) => {
@@ -101,7 +110,9 @@ impl Agent {
             }
             AgentInput::Cancelled(orders) => {
                 for order in orders {
-                    self.on_run(now, order.key, effects, |run, out| run.cancel(order.grace, out));
+                    let reason = order.time_limit.map_or(StopReason::Person, StopReason::TimeLimit);
+                    let stop = StopOrder { grace: order.grace, reason };
+                    self.on_run(now, order.key, effects, |run, out| run.order_stop(stop, out));
                 }
             }
             AgentInput::Connected(welcome) => self.on_connected(now, welcome, effects),
@@ -148,6 +159,7 @@ impl Agent {
             }
             AgentInput::Removed(key) => self.on_removed(key, effects),
             AgentInput::RemoveFailed(key) => self.on_run(now, key, effects, Run::remove_failed),
+            AgentInput::Heard { .. } => {}
             AgentInput::Tick => {
                 for key in self.index.due(now.boot) {
                     self.on_run(now, key, effects, Run::tick);
@@ -160,7 +172,8 @@ impl Agent {
     /// When the next [`AgentInput::Tick`] is due.
     #[must_use]
     pub fn next_wake(&self) -> Option<BootTime> {
-        self.index.next_wake()
+        let lease = (!self.index.leased().is_empty()).then(|| self.lease.until());
+        self.index.next_wake().into_iter().chain(lease).min()
     }
 
     /// What to say in the next hello. Runs that were given up are left out: nobody waits for them.
@@ -235,6 +248,7 @@ impl Agent {
 
     fn on_connected(&mut self, now: Now, welcome: Welcome, effects: &mut Vec<AgentEffect>) {
         self.session = Session::up();
+        self.lease.lasts(welcome.lease);
         let mut out = Out::new(now, &mut self.session, effects);
         for (key, decision) in welcome.decisions {
             if let Some(run) = self.runs.get_mut(&key) {

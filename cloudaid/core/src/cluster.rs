@@ -7,14 +7,17 @@ use shared::array::{COUNT_VARIABLE, INDEX_VARIABLE};
 use shared::audit::Chain;
 use shared::id::{AttemptKey, BlobId, Epoch, Fence, InputId, LoginId, SessionId, TaskId, TokenId, UserName, WorkerId};
 use shared::link::{Assignment, ToWorker};
-use shared::task::Verdict;
+use shared::policy::ATTEMPT_VARIABLE;
+use shared::task::{TaskState, Verdict, VerdictKind};
 use shared::time::{BootTime, Now};
 use shared::view::{Tally, TaskCounts};
 
 use crate::account::{TokenRecord, UserRecord};
 use crate::admission::{JoinTokenRecord, PendingRecord};
+use crate::alarm::{Alarm, Alarms};
 use crate::effect::{Answer, Effect};
 use crate::event::Event;
+use crate::failing::{End, LEFT_OUT};
 use crate::files::{FileUsage, InputRecord};
 use crate::input::Input;
 use crate::ledger::Ledger;
@@ -63,6 +66,8 @@ pub struct Cluster {
     pub(crate) scheduler: Box<dyn Scheduler>,
     /// Tasks whose progress is not saved yet in this batch.
     pub(crate) dirty: BTreeSet<TaskId>,
+    /// What time alone will do.
+    pub(crate) alarms: Alarms,
     /// Whether the last plan was cut off.
     pub(crate) plan_unfinished: bool,
     /// Whether something has changed that a plan depends on.
@@ -76,7 +81,9 @@ impl Cluster {
             Input::SubmitTask { request, submission, known } => {
                 step::submit::on_submit(self, now, request, submission, known.as_deref(), effects);
             }
-            Input::CancelTask { request, task } => step::cancel::on_cancel(self, now, request, task, effects),
+            Input::CancelTask { request, task, force } => {
+                step::cancel::on_cancel(self, now, request, (task, force), effects);
+            }
             Input::EditTask { request, task, edit } => step::edit::on_edit(self, request, task, &edit, effects),
             Input::DeleteTask { request, task, user, files } => {
                 step::delete::on_delete(self, request, task, user, files, effects);
@@ -166,7 +173,7 @@ impl Cluster {
         if self.plan_unfinished {
             return Some(BootTime(0));
         }
-        self.next_deadline()
+        self.next_deadline().into_iter().chain(self.alarms.first()).min()
     }
 
     /// When a worker that nothing is heard of becomes something else.
@@ -228,6 +235,7 @@ impl Cluster {
                 capacity,
                 free: capacity.saturating_sub(self.ledger.reserved(id)),
                 healthy: worker.problem.is_none(),
+                left_out: worker.failing.is_left_out,
             }
         };
         self.workers.iter().map(room).collect()
@@ -260,6 +268,7 @@ impl Cluster {
             worker: worker.clone(),
             infrastructure_failures: waiting.infrastructure_failures,
             placed_at: now.wall,
+            placed: now.boot,
             phase: RunPhase::Pending,
         };
         let key = task.key(waiting.index, &run);
@@ -275,7 +284,17 @@ impl Cluster {
             self.queue.remove(&task.shape, task.record.sequence);
         }
         self.dirty.insert(id);
-        Some(assignment(task, key, &self.settings))
+        let assignment = assignment(task, key, &self.settings);
+        step::ring::forget_requeued(self, key.element());
+        Some(assignment)
+    }
+
+    /// Takes the task out of the queue, if nothing of it waits any more.
+    pub(crate) fn leave_queue(&mut self, id: TaskId) {
+        if let Some(task) = self.tasks.get(&id).filter(|task| task.waiting() == 0) {
+            self.queue.remove(&task.shape, task.record.sequence);
+        }
+        self.dirty.insert(id);
     }
 
     fn save_progress(&mut self, now: Now, id: TaskId, effects: &mut Vec<Effect>) {
@@ -294,6 +313,7 @@ impl Cluster {
                 self.keys.remove(&(task.record.user.clone(), Arc::clone(&key.key)));
             }
             count(&mut self.totals, &task.progress.tally, &Tally::default());
+            self.alarms.clear(&Alarm::Waited(id));
             if let Some(task) = self.tasks.remove(&id) {
                 step::input_files::end_reading(self, now.wall, &task.record, effects);
             }
@@ -312,22 +332,43 @@ impl Cluster {
         let Some(task) = self.tasks.get_mut(&key.task) else { return };
         let Some(run) = task.live.remove(&key.index) else { return };
         self.ledger.release(&run.worker, key.element());
+        self.alarms.clear(&Alarm::TimeLimit(key));
         self.dirty.insert(key.task);
         self.plan_stale = true;
-        let failures = run.infrastructure_failures + u32::from(verdict.is_infrastructure());
         let cancelling = task.progress.cancelling.remove(key.index);
-        let again = verdict.is_infrastructure() && !cancelling && failures < self.settings.infrastructure_attempts;
+        task.progress.unreachable.remove(key.index);
+        let policy = &task.record.spec.policy;
+        let verdict = match (verdict, policy.time_limit) {
+            // Nobody else stops a run that no person wanted stopped; workers of the first generation do not say why.
+            (Verdict::Cancelled, Some(limit)) if !cancelling => {
+                Verdict::Timeout { limit_seconds: limit.0.as_secs_f64().ceil() as u64 }
+            }
+            (verdict, _) => verdict,
+        };
+        let failures = run.infrastructure_failures + u32::from(verdict.is_infrastructure());
+        let pause =
+            if cancelling { None } else { self.settings.pause_before_next(policy, &verdict, run.attempt, failures) };
+        task.streak.add(&verdict);
         effects.push(Effect::Save(Change::Attempt(task.ended_record(key.index, &run, verdict.clone(), now.wall))));
         effects.push(Effect::Publish(Event::AttemptEnded {
             task: task.shown(key.index),
             key,
             worker: run.worker.clone(),
             verdict: verdict.clone(),
-            again,
+            again: pause.is_some(),
         }));
-        if again {
-            task.requeue(Requeued { index: key.index, attempts: run.attempt, infrastructure_failures: failures });
+        let end = End {
+            task: key.task,
+            took: now.boot.since(run.placed),
+            says_nothing: cancelling || matches!(verdict.kind(), VerdictKind::WorkerLost | VerdictKind::Cancelled),
+            failed: verdict.state() == TaskState::Failed,
+        };
+        if let Some(pause) = pause {
+            let attempts = run.attempt;
+            task.requeue(Requeued { index: key.index, attempts, infrastructure_failures: failures, pause });
             self.queue.insert(&task.shape, task.record.sequence, key.task);
+            step::ring::limit_requeued(self, now.boot, key.element(), pause);
+            self.judge(now, &run.worker, end, effects);
             return;
         }
         // Who was lost while somebody wanted it cancelled is cancelled.
@@ -340,12 +381,30 @@ impl Cluster {
             element: key.element(),
             verdict,
             attempt: run.attempt,
-            worker: Some(run.worker),
+            worker: Some(run.worker.clone()),
             started_at,
             finished_at: now.wall,
             outcome,
         };
         end_element(task, result, effects);
+        self.judge(now, &run.worker, end, effects);
+    }
+
+    /// Whether the worker of a run that has ended should get no more for a while.
+    fn judge(&mut self, now: Now, id: &WorkerId, end: End, effects: &mut Vec<Effect>) {
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        worker.failing.ended(now.boot, end);
+        let failing = worker.failing.clone();
+        let others = self.workers.iter().filter(|(other, _)| *other != id).map(|(_, other)| &other.failing);
+        if !failing.is_black_hole(others) {
+            return;
+        }
+        if let Some(worker) = self.workers.get_mut(id) {
+            worker.failing.is_left_out = true;
+            self.alarms.set(Alarm::Failing(id.clone()), now.boot + LEFT_OUT);
+            let reason = worker.failing.describe().unwrap_or_default();
+            effects.push(Effect::Publish(Event::WorkerLeftOut { worker: id.clone(), reason }));
+        }
     }
 }
 
@@ -376,6 +435,9 @@ pub(crate) fn assignment(task: &Task, key: AttemptKey, settings: &Settings) -> A
         let facts = [(INDEX_VARIABLE, key.index), (COUNT_VARIABLE, array.indices.len())];
         env.extend(facts.map(|(name, value)| (name.to_owned(), value.to_string())));
     }
+    if spec.policy.retries > 0 {
+        env.insert(ATTEMPT_VARIABLE.to_owned(), key.attempt.to_string());
+    }
     Assignment {
         key,
         image: spec.image.clone(),
@@ -385,7 +447,9 @@ pub(crate) fn assignment(task: &Task, key: AttemptKey, settings: &Settings) -> A
         input: spec.input,
         user: task.record.user.clone(),
         name: spec.name.clone(),
-        stop_grace: settings.stop_grace,
+        stop_grace: task.stop_grace(settings),
+        time_limit: spec.policy.time_limit.map(|limit| limit.0),
+        at_most_once: spec.policy.at_most_once,
     }
 }
 

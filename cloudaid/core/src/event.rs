@@ -61,8 +61,12 @@ pub enum Event {
     WorkerHealth { worker: WorkerId, problem: Option<String> },
     /// Its connection is closed.
     WorkerDisconnected { worker: WorkerId, live_attempts: usize },
-    /// It was silent for too long: its runs were given up.
-    WorkerLost { worker: WorkerId, attempts: usize },
+    /// It was silent for too long: its runs were given up, but for `kept` that may run once at most.
+    WorkerLost { worker: WorkerId, attempts: usize, kept: usize },
+    /// It gets no new work for a while, because all its last runs failed at once.
+    WorkerLeftOut { worker: WorkerId, reason: String },
+    /// That while is over.
+    WorkerTriedAgain { worker: WorkerId },
     /// At least half of all workers were silent at once: their runs are kept for longer.
     WorkersSilent { silent: usize, of: usize, hold: Duration },
     /// The master itself did not run for a while, so that it heard of nobody.

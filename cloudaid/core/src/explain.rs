@@ -3,7 +3,10 @@
 //! The codes are a closed list: `no_workers`, `draining`, `cancelling`, `other_worker_requested`,
 //! `first_generation` (it cannot be told what the task asks for), `worker_inactive`,
 //! `worker_suspect`, `worker_unhealthy` (it says itself that its engine does not answer or its disk is full),
-//! `insufficient_<kind>` (busy: it will fit when something ends), `too_small_<kind>` (never, on that worker),
+//! `unreachable` (it does not wait: its worker is not heard of, and it may run once at most), `insufficient_<kind>` (busy: it will fit when something ends), `too_small_<kind>` (never, on that worker),
+//! `worker_failing` (all its last runs failed at once, those of others did not),
+//! `resting` (all that waits of it has failed, and runs again after a pause), `array_suspicious` (its elements fail one after
+//! the other in the same way, so one at a time is tried),
 //! `behind_others` (it fits now, and is placed as soon as what stands before it is), `array_limit` (as many of its
 //! elements are with workers as may be at a time).
 
@@ -26,6 +29,7 @@ enum Cause {
     TooSmall(Kind),
     Insufficient(Kind),
     Unhealthy,
+    Failing,
     Suspect,
     Inactive,
     FirstGeneration,
@@ -85,7 +89,7 @@ impl Cluster {
             reasons.insert(0, plain("draining", 0, "the master takes on no new work because it is about to stop"));
         } else if rooms.is_empty() {
             reasons.push(plain("no_workers", 0, "no worker has registered yet"));
-        } else if let Some(reason) = limit_reached(task) {
+        } else if let Some(reason) = held_back(task) {
             reasons = vec![reason];
         } else if fits > 0 {
             let message = "it fits, and is placed as soon as what stands before it is";
@@ -149,6 +153,7 @@ fn causes(rooms: &[Room], shape: &Shape) -> (Vec<ReasonView>, u32) {
                 Obstacle::OtherWorkerRequested => (Cause::OtherWorkerRequested, 0, 0),
                 Obstacle::FirstGeneration => (Cause::FirstGeneration, 0, 0),
                 Obstacle::Unhealthy => (Cause::Unhealthy, 0, 0),
+                Obstacle::Failing => (Cause::Failing, 0, 0),
                 Obstacle::NotActive(WorkerState::Suspect) => (Cause::Suspect, 0, 0),
                 Obstacle::NotActive(WorkerState::Active | WorkerState::Inactive) => (Cause::Inactive, 0, 0),
                 Obstacle::Busy(shortage) => (Cause::Insufficient(shortage.kind), shortage.available, shortage.wanted),
@@ -183,6 +188,10 @@ fn reason(cause: Cause, count: Count) -> ReasonView {
         Cause::Unhealthy => {
             ("worker_unhealthy".to_owned(), format!("{workers} {verb} a problem with the container engine or the disk"))
         }
+        Cause::Failing => (
+            "worker_failing".to_owned(),
+            format!("{workers} {is} left out for a while: all runs failed there at once, and elsewhere they did not"),
+        ),
         Cause::Suspect => ("worker_suspect".to_owned(), format!("{workers} {is} suspect: heartbeats are missing")),
         Cause::Inactive => ("worker_inactive".to_owned(), format!("{workers} {is} not connected")),
         Cause::FirstGeneration => (
@@ -205,9 +214,33 @@ fn name(kind: Kind) -> &'static str {
     }
 }
 
+/// Where nothing of a task may be placed now, though it waits.
+pub(crate) fn held_back(task: &Task) -> Option<ReasonView> {
+    if task.placeable() > 0 || task.waiting() == 0 {
+        return None;
+    }
+    limit_reached(task).or_else(|| {
+        let resting = task.resting.len() as u32;
+        if resting == task.waiting() {
+            let message = format!(
+                "{resting} failed and {}",
+                if resting == 1 { "runs again after a pause" } else { "run again after a pause" }
+            );
+            return Some(plain("resting", 0, &message));
+        }
+        let failures = task.streak.failures();
+        task.is_suspicious().then(|| {
+            let message = format!(
+                "its last {failures} runs failed in the same way, so one at a time is tried until one does not"
+            );
+            plain("array_suspicious", 0, &message)
+        })
+    })
+}
+
 /// Where an array has as many elements with workers as it may: that is what the others wait for.
-pub(crate) fn limit_reached(task: &Task) -> Option<ReasonView> {
-    let limit = task.limit().filter(|_| task.placeable() == 0 && task.waiting() > 0)?;
+fn limit_reached(task: &Task) -> Option<ReasonView> {
+    let limit = task.limit().filter(|limit| task.live.len() as u32 >= *limit)?;
     Some(plain("array_limit", 0, &format!("{limit} of its elements are with workers, and no more may be at a time")))
 }
 
@@ -223,8 +256,13 @@ fn hint(reasons: &[ReasonView], can_never_run: bool) -> String {
     match reasons.first().map(|reason| reason.code.as_str()) {
         Some("no_workers") => "let one join: `cloudctl worker-token create`".to_owned(),
         Some("array_limit") => "the next one starts when one of them ends".to_owned(),
+        Some("resting") => "it runs again by itself; `cloudctl logs` shows why it failed".to_owned(),
+        Some("array_suspicious") => {
+            "see why they fail: `cloudctl show` has the groups of its elements; cancel it if all of them will"
+                .to_owned()
+        }
         Some("draining") => "it runs after the next start of the master".to_owned(),
-        Some("worker_unhealthy") => "`cloudctl stats WORKER` says what is wrong with it".to_owned(),
+        Some("worker_unhealthy" | "worker_failing") => "`cloudctl stats WORKER` says what is wrong with it".to_owned(),
         Some("worker_inactive") => "see whether `cloudaid worker` runs there and reaches the master".to_owned(),
         Some(_) | None => "it starts by itself as soon as there is room".to_owned(),
     }
@@ -236,10 +274,23 @@ fn why_held(target: TaskRef, task: &Task, state: TaskState) -> WhyView {
     let run = task.live.range(first..=last).next().map(|(_, run)| run);
     let place = run.map_or_else(String::new, |run| format!(" on {}", run.worker));
     let cancelling = !task.progress.cancelling.is_empty();
+    let unreachable = !task.progress.unreachable.within(first, last).is_empty();
     let (code, message) = match (cancelling, state) {
+        _ if unreachable => {
+            let message = format!(
+                "its worker is not heard of{place}: it may still be running there, and may run once at most, so it is not \
+                 started elsewhere"
+            );
+            ("unreachable", message)
+        }
         (true, _) => ("cancelling", format!("its worker was told to stop it{place}")),
         (false, TaskState::Running) => ("running", format!("it does not wait: it runs{place}")),
         (false, _) => ("pending", format!("it is placed{place}: its image is being fetched or its container made")),
+    };
+    let hint = if unreachable {
+        format!("bring the worker back; if it is gone for good, `cloudctl cancel --force {target}` ends it")
+    } else {
+        format!("`cloudctl monitor {target}` follows its log")
     };
     WhyView {
         task_id: target.to_string(),
@@ -248,6 +299,6 @@ fn why_held(target: TaskRef, task: &Task, state: TaskState) -> WhyView {
         position: None,
         can_never_run: false,
         reasons: vec![ReasonView { code: code.to_owned(), workers: 1, message }],
-        hint: format!("`cloudctl monitor {target}` follows its log"),
+        hint,
     }
 }

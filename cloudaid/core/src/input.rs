@@ -37,6 +37,8 @@ pub enum Input {
         request: RequestId,
         /// What to stop.
         task: TaskRef,
+        /// Whether it ends now, without its worker's word.
+        force: bool,
     },
     /// A client wants another name or other labels for a task.
     EditTask {

@@ -35,7 +35,9 @@ pub mod scheduler;
 pub mod settings;
 pub mod testkit;
 
+mod alarm;
 mod cluster;
+mod failing;
 mod internal;
 mod ledger;
 mod look;

@@ -88,7 +88,7 @@ impl Cluster {
         for (_, id, shape) in rows {
             let Some(task) = self.tasks.get(&id) else { continue };
             if tasks.len() < limit {
-                let reason = match explain::limit_reached(task) {
+                let reason = match explain::held_back(task) {
                     Some(reason) => reason.message,
                     None => reasons.entry(shape).or_insert_with(|| self.class_reason(&rooms, shape)).clone(),
                 };
@@ -147,7 +147,7 @@ impl Cluster {
             capacity: facts.capacity,
             allocated: self.ledger.reserved(id),
             usage: worker.usage,
-            problem: worker.problem.clone(),
+            problem: worker.problem.clone().or_else(|| worker.failing.describe()),
             running_tasks: self
                 .ledger
                 .runs(id)

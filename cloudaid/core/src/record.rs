@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shared::array::Array;
@@ -162,6 +163,9 @@ pub struct Progress {
     /// Elements that someone asked to cancel and that a worker still has to stop.
     #[serde(default, skip_serializing_if = "RangeSet::is_empty")]
     pub cancelling: RangeSet,
+    /// Elements that may run once at most, and whose worker is not heard of: they may still be running there.
+    #[serde(default, skip_serializing_if = "RangeSet::is_empty")]
+    pub unreachable: RangeSet,
     /// When the first container started.
     pub started_at: Option<WallTime>,
     /// When the last element ended.
@@ -184,7 +188,7 @@ impl Progress {
 }
 
 /// An element that waits for another run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Requeued {
     /// Which.
     pub index: u32,
@@ -192,6 +196,9 @@ pub struct Requeued {
     pub attempts: u32,
     /// Those of them that the infrastructure ended.
     pub infrastructure_failures: u32,
+    /// How long it does not run after it was put back.
+    #[serde(default, skip_serializing_if = "Duration::is_zero")]
+    pub pause: Duration,
 }
 
 /// A run.

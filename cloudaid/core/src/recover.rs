@@ -8,6 +8,7 @@ use shared::task::AttemptState;
 use shared::time::Now;
 use shared::view::{Tally, TaskCounts};
 
+use crate::alarm::Alarms;
 use crate::cluster::{Cluster, count};
 use crate::effect::Effect;
 use crate::ledger::Ledger;
@@ -15,7 +16,8 @@ use crate::queue::{Queue, Shape};
 use crate::record::{AttemptRecord, Change, ClusterRecord, Snapshot};
 use crate::scheduler::Scheduler;
 use crate::settings::Settings;
-use crate::task::{Run, RunPhase, Task};
+use crate::step::ring;
+use crate::task::{Run, RunPhase, Streak, Task};
 use crate::worker::Worker;
 
 /// What the store holds contradicts itself. Nothing is guessed: a person has to look.
@@ -88,6 +90,7 @@ impl Cluster {
             draining: false,
             scheduler,
             dirty: Default::default(),
+            alarms: Alarms::default(),
             plan_unfinished: false,
             plan_stale: true,
         };
@@ -102,7 +105,16 @@ impl Cluster {
             if let Some(input) = record.spec.input {
                 *cluster.input_readers.entry(input).or_default() += 1;
             }
-            cluster.tasks.insert(record.id, Task { record, shape, progress, live: BTreeMap::new() });
+            let id = record.id;
+            let task = Task {
+                record,
+                shape,
+                progress,
+                live: BTreeMap::new(),
+                resting: Default::default(),
+                streak: Streak::default(),
+            };
+            cluster.tasks.insert(id, task);
         }
         for attempt in snapshot.attempts {
             cluster.recover_run(attempt)?;
@@ -111,6 +123,7 @@ impl Cluster {
         for (id, worker) in &mut cluster.workers {
             worker.reserved_at_registration = cluster.ledger.reserved(id);
         }
+        ring::recover(&mut cluster, now);
         Ok((cluster, vec![Effect::Save(Change::Cluster(identity))]))
     }
 
@@ -137,6 +150,7 @@ impl Cluster {
             worker: attempt.worker,
             infrastructure_failures: attempt.infrastructure_failures,
             placed_at: attempt.placed_at,
+            placed: self.started.boot,
             phase,
         };
         match task.live.insert(key.index, run) {

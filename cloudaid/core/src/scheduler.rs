@@ -84,6 +84,8 @@ pub struct Room {
     pub free: Resources,
     /// Whether it says itself that it can run anything.
     pub healthy: bool,
+    /// Whether it gets nothing because all its last runs failed at once.
+    pub left_out: bool,
 }
 
 /// What keeps a task of some shape off a worker.
@@ -97,6 +99,8 @@ pub enum Obstacle {
     NotActive(WorkerState),
     /// Its engine does not answer, or its disk is full.
     Unhealthy,
+    /// All its last runs failed at once, and elsewhere they did not.
+    Failing,
     /// Too little is free, though it has enough in all.
     Busy(Shortage),
     /// It does not have that much in all.
@@ -108,7 +112,8 @@ impl Room {
     pub fn obstacles(&self, shape: &Shape) -> impl Iterator<Item = Obstacle> {
         let other = shape.worker.as_ref().is_some_and(|wanted| *wanted != self.worker);
         let inactive = match self.state {
-            WorkerState::Active => (!self.healthy).then_some(Obstacle::Unhealthy),
+            WorkerState::Active if !self.healthy => Some(Obstacle::Unhealthy),
+            WorkerState::Active => self.left_out.then_some(Obstacle::Failing),
             state @ (WorkerState::Suspect | WorkerState::Inactive) => Some(Obstacle::NotActive(state)),
         };
         let capacity = self.capacity;

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use shared::policy::{Backoff, RunPolicy};
+use shared::task::Verdict;
+
 use crate::files::FileUsage;
 
 /// See each field. Validated outside: `heartbeat < suspect < lease < reassign`.
@@ -33,6 +36,35 @@ pub struct Settings {
     /// Whether runs of tasks that are not known are kept at their workers, with what they report: the store that knows them
     /// could not be reached at the start.
     pub keep_unknown: bool,
+}
+
+/// Between two runs of which a worker refused the first: it says so at once, and would be asked again at once.
+const REFUSED_PAUSE: Duration = Duration::from_secs(10);
+
+impl Settings {
+    /// How long an element waits before it runs again after a run that ended so; none: it does not run again. `attempts` are
+    /// its runs so far, `failures` those of them that the infrastructure ended.
+    pub(crate) fn pause_before_next(
+        &self,
+        policy: &RunPolicy,
+        verdict: &Verdict,
+        attempts: u32,
+        failures: u32,
+    ) -> Option<Duration> {
+        match verdict {
+            Verdict::Rejected { .. } if failures < self.infrastructure_attempts => Some(REFUSED_PAUSE),
+            // Where it is lost it may have begun.
+            Verdict::WorkerLost { .. } if failures < self.infrastructure_attempts && !policy.at_most_once => {
+                Some(Duration::ZERO)
+            }
+            Verdict::Rejected { .. } | Verdict::WorkerLost { .. } => None,
+            own => {
+                let failures = attempts - failures;
+                let again = policy.wants_retry(own, failures);
+                again.then(|| policy.backoff.unwrap_or(Backoff::DEFAULT).after(failures))
+            }
+        }
+    }
 }
 
 impl Default for Settings {

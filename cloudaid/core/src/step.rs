@@ -14,6 +14,7 @@ pub(crate) mod join;
 pub(crate) mod lease;
 pub(crate) mod login;
 pub(crate) mod report;
+pub(crate) mod ring;
 pub(crate) mod silence;
 pub(crate) mod submit;
 pub(crate) mod token;

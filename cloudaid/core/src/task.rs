@@ -1,15 +1,21 @@
 //! A submission while any of its elements is not over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use shared::id::{AttemptKey, ElementId, Elements, Fence, TaskRef, WorkerId};
-use shared::task::{AttemptState, TaskState, Verdict};
-use shared::time::WallTime;
+use shared::link::CancelOrder;
+use shared::task::{AttemptState, TaskState, Verdict, VerdictKind};
+use shared::time::{BootTime, WallTime};
 use shared::view::Tally;
 
 use crate::queue::Shape;
 use crate::record::{AttemptRecord, Progress, Requeued, TaskRecord};
+use crate::settings::Settings;
+
+/// After so many elements in a row that failed in the same way. Fewer happen by chance.
+pub(crate) const ALIKE: u32 = 10;
 
 /// Untouched elements are ranges, ended ones are ranges, and only what a worker holds is an element of its own.
 #[derive(Debug, Clone, PartialEq)]
@@ -20,6 +26,35 @@ pub(crate) struct Task {
     /// All but the tally, which [`Task::tally`] derives.
     pub(crate) progress: Progress,
     pub(crate) live: BTreeMap<u32, Run>,
+    /// Those that wait for another run, and do not run yet.
+    pub(crate) resting: BTreeSet<u32>,
+    /// How its last runs ended.
+    pub(crate) streak: Streak,
+}
+
+/// Runs of an array that ended in the same way, one after the other.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Streak {
+    how: Option<(VerdictKind, Option<i32>)>,
+    runs: u32,
+}
+
+impl Streak {
+    pub(crate) fn add(&mut self, verdict: &Verdict) {
+        let how = Some((verdict.kind(), verdict.exit_code()));
+        if self.how != how {
+            *self = Self { how, runs: 0 };
+        }
+        self.runs = self.runs.saturating_add(1);
+    }
+
+    /// How often it has failed in the same way.
+    pub(crate) fn failures(&self) -> u32 {
+        match self.how {
+            Some((kind, _)) if kind.state() == TaskState::Failed => self.runs,
+            Some(_) | None => 0,
+        }
+    }
 }
 
 /// A run that a worker holds.
@@ -30,6 +65,8 @@ pub(crate) struct Run {
     pub(crate) worker: WorkerId,
     pub(crate) infrastructure_failures: u32,
     pub(crate) placed_at: WallTime,
+    /// When it was placed, or when this master started.
+    pub(crate) placed: BootTime,
     pub(crate) phase: RunPhase,
 }
 
@@ -73,8 +110,26 @@ impl Task {
 
     /// Elements that wait for a worker and may be given to one now.
     pub(crate) fn placeable(&self) -> u32 {
-        let room = self.limit().map_or(u32::MAX, |limit| limit.saturating_sub(self.live.len() as u32));
-        self.waiting().min(room)
+        let live = self.live.len() as u32;
+        let room = self.limit().map_or(u32::MAX, |limit| limit.saturating_sub(live));
+        let room = if self.is_suspicious() { room.min(1_u32.saturating_sub(live)) } else { room };
+        (self.waiting() - self.resting.len() as u32).min(room)
+    }
+
+    /// Whether so many of its elements have failed one after the other, and in the same way, that the others most likely
+    /// will too: then one at a time is tried, until one does not.
+    pub(crate) fn is_suspicious(&self) -> bool {
+        self.record.array.is_some() && self.streak.failures() >= ALIKE
+    }
+
+    /// Between TERM and KILL.
+    pub(crate) fn stop_grace(&self, settings: &Settings) -> Duration {
+        self.record.spec.policy.stop_grace.map_or(settings.stop_grace, |grace| grace.0)
+    }
+
+    /// The order to stop a run because a person wants it.
+    pub(crate) fn stop_order(&self, index: u32, run: &Run, settings: &Settings) -> CancelOrder {
+        CancelOrder { key: self.key(index, run), grace: self.stop_grace(settings), time_limit: None }
     }
 
     /// Elements that wait for a worker.
@@ -119,11 +174,11 @@ impl Task {
 
     /// The next element to run and how often it ran before: those that wait for another run come first.
     pub(crate) fn take_waiting(&mut self) -> Option<Requeued> {
-        if self.progress.requeued.is_empty() {
-            let index = self.progress.untouched.pop_first()?;
-            return Some(Requeued { index, attempts: 0, infrastructure_failures: 0 });
+        let again = self.progress.requeued.iter().position(|waiting| !self.resting.contains(&waiting.index));
+        match again {
+            Some(at) => Some(self.progress.requeued.remove(at)),
+            None => self.progress.untouched.pop_first().map(|index| Requeued { index, ..Requeued::default() }),
         }
-        Some(self.progress.requeued.remove(0))
     }
 
     /// Takes one of these elements out of the queue, if any waits there.
@@ -131,10 +186,12 @@ impl Task {
         let (first, last) = elements.bounds();
         if let Some(index) = self.progress.untouched.next_within(first, last) {
             self.progress.untouched.remove(index);
-            return Some(Requeued { index, attempts: 0, infrastructure_failures: 0 });
+            return Some(Requeued { index, ..Requeued::default() });
         }
         let at = self.progress.requeued.iter().position(|waiting| elements.include(waiting.index))?;
-        Some(self.progress.requeued.remove(at))
+        let waiting = self.progress.requeued.remove(at);
+        self.resting.remove(&waiting.index);
+        Some(waiting)
     }
 
     /// Puts an element back for another run.

@@ -283,7 +283,12 @@ impl World {
 
     /// Cancels.
     pub fn cancel(&mut self, task: TaskRef) -> (Result<Answer, Reject>, Vec<Effect>) {
-        self.ask(|request| Input::CancelTask { request, task })
+        self.ask(|request| Input::CancelTask { request, task, force: false })
+    }
+
+    /// Cancels without waiting for the worker.
+    pub fn force_cancel(&mut self, task: TaskRef) -> (Result<Answer, Reject>, Vec<Effect>) {
+        self.ask(|request| Input::CancelTask { request, task, force: true })
     }
 
     /// What proves that a worker is the one of this name; it joins first, if it has not yet.
@@ -414,6 +419,7 @@ pub fn spec(cores: u64) -> TaskSpec {
         labels: Default::default(),
         worker: None,
         input: None,
+        policy: Default::default(),
     }
 }
 

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use shared::id::{Fence, SessionId};
 use shared::resources::Resources;
 use shared::time::{BootTime, Now, WallTime};
-use shared::worker::{Usage, WorkerState};
+use shared::worker::{Usage, WorkerProtocol, WorkerState};
 
+use crate::failing::Failing;
 use crate::record::WorkerRecord;
 use crate::settings::Settings;
 
@@ -32,6 +33,8 @@ pub(crate) struct Worker {
     /// The horizon of the inquiry of this session that was not answered yet. An answer counts once: it tells of a moment,
     /// and that is over.
     pub(crate) inquired: Option<Fence>,
+    /// Whether its runs do anything but fail.
+    pub(crate) failing: Failing,
     /// Too many fell silent with it: its runs are not given up before.
     pub(crate) held_until: Option<BootTime>,
 }
@@ -90,8 +93,14 @@ impl Worker {
             reserved_at_registration: Resources::default(),
             reported: Reported::default(),
             inquired: None,
+            failing: Failing::default(),
             held_until: None,
         }
+    }
+
+    /// Whether it ends runs by itself when their time is up.
+    pub(crate) fn knows_limits(&self) -> bool {
+        self.record.admission.protocol() == WorkerProtocol::Session
     }
 
     pub(crate) fn state(&self) -> WorkerState {

@@ -13,6 +13,7 @@ mod core {
     mod inquire;
     mod join;
     mod lease;
+    mod limits;
     mod login;
     mod random;
     mod reconnect;

@@ -226,6 +226,8 @@ fn task_paths(routes: Routes) -> Routes {
             .done(NO_CONTENT, "It is no more")
             .refused(&[Conflict]))
         .post("/api/tasks/{id}/cancel", Change, tasks::cancel, task(doc("Cancel a task"))
+            .about("By force it ends at once, without the word of its worker: for what is unreachable. What still runs is stopped when the worker is heard of.")
+            .query("force", switch(), "Do not wait for the worker")
             .answers::<CancelView>(OK, "Where it stands; a worker may still have to stop it")
             .refused(&[TaskEnded]))
         .post("/api/tasks/{id}/retry", Change, tasks::retry, key(task(doc("Run a task again, as a new one")))

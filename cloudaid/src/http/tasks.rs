@@ -97,9 +97,12 @@ pub(super) async fn cancel(
     State(state): State<Shared>,
     Caller(principal): Caller,
     TaskPath(task): TaskPath,
+    mut params: Params,
 ) -> Result<Json<CancelView>, Failure> {
+    let force = params.one("force")?.unwrap_or(false);
+    params.finish()?;
     find_visible(&state, &principal, task).await?;
-    Ok(Json(state.cluster.cancel(task).await?))
+    Ok(Json(state.cluster.cancel(task, force).await?))
 }
 
 /// `POST /api/tasks/{id}/retry`: the body may be left out.

@@ -134,6 +134,8 @@ impl Shell {
             | Event::WorkerLost { .. }
             | Event::WorkersSilent { .. }
             | Event::MasterSlept { .. }
+            | Event::WorkerLeftOut { .. }
+            | Event::WorkerTriedAgain { .. }
             | Event::WorkerHealth { .. }
             | Event::ReportRefused { .. } => {}
         }

@@ -124,12 +124,13 @@ impl ClusterHandle {
         })
     }
 
-    /// Cancels a task or one element. One that is cancelled already is no error.
+    /// Cancels a task or one element. One that is cancelled already is no error. By force it ends without the word of its
+    /// worker.
     ///
     /// # Errors
     /// Not found, or ended otherwise.
-    pub async fn cancel(&self, task: TaskRef) -> Result<CancelView, ApiError> {
-        match self.ask(|request| Input::CancelTask { request, task }).await {
+    pub async fn cancel(&self, task: TaskRef, force: bool) -> Result<CancelView, ApiError> {
+        match self.ask(|request| Input::CancelTask { request, task, force }).await {
             Ok(Answer::Cancelled(view)) => Ok(view),
             Ok(_) => Err(internal("a cancel got another's answer")),
             // What is over is only in the store.

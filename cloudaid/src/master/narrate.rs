@@ -99,9 +99,15 @@ pub(crate) fn event(event: &Event) {
         Event::WorkerDisconnected { worker, live_attempts } => {
             warn!("Worker {worker} marked inactive: its connection is closed (live attempts: {live_attempts})");
         }
-        Event::WorkerLost { worker, attempts } => {
+        Event::WorkerLost { worker, attempts, kept: 0 } => {
             warn!("Worker {worker} lost: not heard of for longer than its lease; {attempts} attempts are given up");
         }
+        Event::WorkerLost { worker, attempts, kept } => warn!(
+            "Worker {worker} lost: not heard of for longer than its lease; {attempts} attempts are given up, and {kept} that may \
+             run once at most are unreachable"
+        ),
+        Event::WorkerLeftOut { worker, reason } => warn!("Worker {worker} is left out: {reason}"),
+        Event::WorkerTriedAgain { worker } => info!("Worker {worker} gets new tasks again"),
         Event::WorkerReconciled { worker, findings, .. } => {
             let Findings { live, containers, orphans, adopted, lost, sent_again, leaving, problem } = findings;
             if let Some(problem) = problem {

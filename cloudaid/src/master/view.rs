@@ -17,6 +17,7 @@ pub(crate) fn task(stored: &StoredTask, attempts: Option<&[AttemptRecord]>) -> T
     view.started_at = stored.progress.started_at;
     view.finished_at = stored.progress.finished_at;
     view.cancelling = !stored.progress.cancelling.is_empty();
+    view.unreachable = !stored.progress.unreachable.is_empty();
     view.elements = (!plain).then_some(stored.progress.tally);
     if plain {
         fill_end(&mut view, stored.last_attempt.as_ref(), stored.result.as_ref());
@@ -55,6 +56,7 @@ pub(crate) fn element(
     view.started_at = attempts.iter().find_map(|attempt| attempt.started_at);
     view.finished_at = result.map(|result| result.finished_at);
     view.cancelling = stored.progress.cancelling.contains(element.index);
+    view.unreachable = stored.progress.unreachable.contains(element.index);
     fill_end(&mut view, last, result);
     fill_runs(&mut view, attempts, result);
     view.count = 1;
@@ -131,6 +133,8 @@ fn blank(stored: &StoredTask, id: TaskRef) -> TaskView {
         groups: Vec::new(),
         retry_of: record.retry_of.map(|id| id.to_string()),
         cancelling: false,
+        unreachable: false,
+        policy: record.spec.policy.clone(),
         output_notes: Vec::new(),
     }
 }

@@ -197,6 +197,8 @@ mod tests {
             name: Some("n".to_owned()),
             input: None,
             stop_grace: Duration::from_millis(1500),
+            time_limit: None,
+            at_most_once: false,
         }))
     }
 

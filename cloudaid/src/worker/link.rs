@@ -9,6 +9,7 @@ use cloudaid_core::agent::AgentInput;
 use shared::id::ClusterId;
 use shared::link::{FromWorker, Heartbeat, Hello, PROTOCOL, ToWorker, Welcome};
 use shared::proto;
+use shared::time::BootTime;
 use shared::worker::{Usage, WorkerFacts};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, timeout};
@@ -20,13 +21,16 @@ use super::capacity;
 use super::data_dir::failed;
 use super::driver::{Event, Saying};
 use super::error::WorkerError;
+use crate::clock;
 use crate::config::WorkerConfig;
 use crate::pause::Pauses;
 use crate::runtime::RuntimeInfo;
 use dial::{Dialer, Line, LinkError, Uplink};
+use pulse::Pulse;
 
 pub(super) mod connector;
 pub(super) mod dial;
+mod pulse;
 
 /// For the end of a session at shutdown.
 pub(super) const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
@@ -123,7 +127,7 @@ impl Link {
         let master = line.master.clone();
         let life = self.life.clone();
         let Some(greeted) = life.run_until_cancelled(self.greet(line)).await else { return Ok(()) };
-        let Session { welcome, inbound, outbound, uplink } = greeted?;
+        let Session { welcome, greeted_at, inbound, outbound, uplink } = greeted?;
         tracing::info!(
             "Worker registration: {} accepted by master {master} (cluster {}, epoch {})",
             self.dialer.name(),
@@ -137,6 +141,7 @@ impl Link {
         let closed = uplink.closed.clone();
         self.uplinks.send_replace(Some(uplink));
         let _ = self.events.send(Event::Connected(welcome, sayings)).await;
+        let _ = self.events.send(Event::Input(AgentInput::Heard { sent: greeted_at })).await;
         let ended = self.talk(inbound, outbound, outbox, heartbeat).await;
         // Two processes of one name end each other's sessions: they shall do so more and more slowly.
         if begin.elapsed() >= STABLE {
@@ -163,6 +168,7 @@ impl Link {
             inventory,
             problem: self.health.borrow().clone(),
         };
+        let greeted_at = clock::boot();
         let (outbound, stream) = mpsc::channel(OUTBOUND_LIMIT);
         let _ = outbound.send(FromWorker::Hello(hello).into()).await;
         let opened = timeout(WELCOME_LIMIT, async {
@@ -179,7 +185,7 @@ impl Link {
         match ToWorker::try_from(first) {
             Ok(ToWorker::Welcome(welcome)) => {
                 line.check_cluster(welcome.cluster)?;
-                Ok(Session { welcome, inbound, outbound, uplink: Uplink::new(line.bulk) })
+                Ok(Session { welcome, greeted_at, inbound, outbound, uplink: Uplink::new(line.bulk) })
             }
             Ok(ToWorker::Goodbye { reason }) => Err(lost(&reason)),
             Ok(
@@ -187,7 +193,8 @@ impl Link {
                 | ToWorker::Cancel(_)
                 | ToWorker::Ack { .. }
                 | ToWorker::Inquire { .. }
-                | ToWorker::Decide(_),
+                | ToWorker::Decide(_)
+                | ToWorker::Heard { .. },
             ) => Err(lost("no welcome came first")),
             Err(error) => Err(lost(&error.to_string())),
         }
@@ -205,6 +212,7 @@ impl Link {
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut health = self.health.clone();
         let mut sayings = Vec::new();
+        let mut pulse = Pulse::default();
         loop {
             let messages = tokio::select! {
                 () = self.life.cancelled() => {
@@ -218,12 +226,12 @@ impl Link {
                     return Ok(());
                 }
                 received = inbound.message() => {
-                    self.receive(received.map_err(|status| dial::describe_status(&status))?).await?;
+                    self.receive(received.map_err(|status| dial::describe_status(&status))?, &mut pulse).await?;
                     continue;
                 }
-                _ = beats.tick() => vec![self.heartbeat()],
+                _ = beats.tick() => vec![self.heartbeat(&mut pulse)],
                 // At once: until the master knows, it sends tasks here.
-                Ok(()) = health.changed() => vec![self.heartbeat()],
+                Ok(()) = health.changed() => vec![self.heartbeat(&mut pulse)],
                 count = outbox.recv_many(&mut sayings, REPORTS_LIMIT) => match count {
                     0 => return Ok(()),
                     _ => together(std::mem::take(&mut sayings)),
@@ -239,7 +247,7 @@ impl Link {
         }
     }
 
-    async fn receive(&self, message: Option<proto::ToWorker>) -> Result<(), String> {
+    async fn receive(&self, message: Option<proto::ToWorker>, pulse: &mut Pulse) -> Result<(), String> {
         let message = message.ok_or_else(|| "the master closed the connection".to_owned())?;
         let input = match ToWorker::try_from(message).map_err(|error| format!("the master sent nonsense: {error}"))? {
             ToWorker::Welcome(_) => return Err("the master sent a second welcome".to_owned()),
@@ -253,16 +261,24 @@ impl Link {
             ToWorker::Ack { through } => AgentInput::Acked { through },
             ToWorker::Inquire { horizon } => AgentInput::Inquired { horizon },
             ToWorker::Decide(decisions) => AgentInput::Decided(decisions),
+            ToWorker::Heard { number } => match pulse.arrived(number) {
+                Some(sent) => AgentInput::Heard { sent },
+                None => return Ok(()),
+            },
             ToWorker::Goodbye { reason } => return Err(format!("the master says goodbye: {reason}")),
         };
         let sent = self.events.send(Event::Input(input)).await;
         sent.map_err(|_| "the worker stops".to_owned())
     }
 
-    fn heartbeat(&self) -> FromWorker {
+    fn heartbeat(&self, pulse: &mut Pulse) -> FromWorker {
         let usage = Usage { running: self.running.load(Ordering::Relaxed), ..*self.usage.borrow() };
         tracing::debug!(?usage, "Heartbeat");
-        FromWorker::Heartbeat(Heartbeat { usage, problem: self.health.borrow().clone() })
+        FromWorker::Heartbeat(Heartbeat {
+            usage,
+            problem: self.health.borrow().clone(),
+            number: pulse.beat(clock::boot()),
+        })
     }
 }
 
@@ -283,6 +299,8 @@ fn together(sayings: Vec<Saying>) -> Vec<FromWorker> {
 #[derive(Debug)]
 struct Session {
     welcome: Welcome,
+    /// When the hello was sent.
+    greeted_at: BootTime,
     inbound: Streaming<proto::ToWorker>,
     outbound: mpsc::Sender<proto::FromWorker>,
     uplink: Uplink,

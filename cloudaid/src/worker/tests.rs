@@ -44,6 +44,8 @@ fn assignment(index: u32) -> Assignment {
         name: None,
         input: None,
         stop_grace: Duration::from_secs(10),
+        time_limit: None,
+        at_most_once: false,
     }
 }
 
@@ -233,7 +235,7 @@ async fn a_restarted_worker_takes_up_what_runs_and_starts_nothing_twice() {
     let (mut talk, inventory) = master.welcome(|_| Decision::Keep).await;
     assert_eq!(inventory, [Held { key: key(0), phase: Phase::Running }]);
     assert_eq!(talk.started().await, key(0));
-    talk.say(ToWorker::Cancel(vec![CancelOrder { key: key(0), grace: Duration::from_secs(10) }]));
+    talk.say(ToWorker::Cancel(vec![CancelOrder { key: key(0), grace: Duration::from_secs(10), time_limit: None }]));
     let (_, outcome) = talk.finished().await;
     assert_eq!(outcome.verdict, Verdict::Cancelled);
     assert_eq!(outcome.stdout_bytes, 6);

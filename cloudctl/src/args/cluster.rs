@@ -58,7 +58,7 @@ pub(crate) struct ShutdownArgs {
 
 /// Not so short that it does harm.
 fn interval(text: &str) -> Result<Duration, String> {
-    let span = span(text)?;
+    let span = span(text).map_err(|error| error.to_string())?;
     let range = Duration::from_millis(100)..=Duration::from_secs(3600);
     if range.contains(&span) { Ok(span) } else { Err("give 100ms to 1h".to_owned()) }
 }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
 use clap_complete::ArgValueCandidates;
+use shared::policy::{Backoff, RetryOn};
 use shared::resources::Quantity;
+use shared::span::Span;
 
 use super::key::idempotency_key;
 use super::pair::pair;
@@ -70,6 +72,29 @@ pub(crate) struct SubmitArgs {
     /// of what `files upload` has uploaded.
     #[arg(long, value_name = "PATH", num_args = 1.., value_hint = ValueHint::AnyPath)]
     pub(crate) input: Vec<PathBuf>,
+    /// Stop it when its container has run for this long: 90s, 10m, 2h. The pull of the image does not count.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) time_limit: Option<Span>,
+    /// Fail it when it has waited for a worker for this long.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) queue_time_limit: Option<Span>,
+    /// Between TERM and KILL, where it is cancelled or has run too long [default: the master's, 30s].
+    #[arg(long, value_name = "TIME")]
+    pub(crate) stop_grace: Option<Span>,
+    /// Run it again after a failure of its own, up to N times; CLOUDAI_ATTEMPT tells it which run it is [default: 0].
+    #[arg(long, value_name = "N")]
+    pub(crate) retries: Option<u32>,
+    /// After which failures: exit, exit:CODE, signal, signal:NUMBER, oom, timeout, disk, image, setup
+    /// [default: exit,signal,oom,timeout,disk].
+    #[arg(long, value_name = "FAILURES", value_delimiter = ',')]
+    pub(crate) retry_on: Vec<RetryOn>,
+    /// The pause before a retry, doubling up to the second time [default: 10s..5m].
+    #[arg(long, value_name = "FIRST..MOST")]
+    pub(crate) backoff: Option<Backoff>,
+    /// Never start it again once it may have been started. It is stopped when its worker loses touch with the master, and
+    /// is not run elsewhere.
+    #[arg(long)]
+    pub(crate) at_most_once: bool,
     /// A command line for /bin/sh -c in the container.
     #[arg(long, value_name = "LINE", conflicts_with = "argv", allow_hyphen_values = true)]
     pub(crate) command: Option<String>,

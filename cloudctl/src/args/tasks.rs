@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use clap_complete::ArgValueCandidates;
 use shared::id::TaskRef;
+use shared::span::{InvalidSpan, Span};
 use shared::task::TaskState;
 
 use super::key::idempotency_key;
@@ -87,6 +88,10 @@ pub(crate) struct CancelArgs {
     /// With --all: only tasks of this user.
     #[arg(long, value_name = "USER", requires = "all", conflicts_with = "ids")]
     pub(crate) user: Option<String>,
+    /// Do not wait for the worker: end it here and now. For what is unreachable, when its host will not come back; what may
+    /// still run there is stopped when it does.
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Do not ask. (Ids that are named are never asked about.)
     #[arg(short, long)]
     pub(crate) yes: bool,
@@ -126,11 +131,8 @@ impl FromStr for Ids {
 }
 
 /// `90s`, `10m`, `1h30m`, `7d`; a plain number is seconds.
-pub(super) fn span(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse::<f64>().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    let span = || text.parse::<jiff::SignedDuration>().ok().and_then(|span| Duration::try_from(span).ok());
-    let days = || text.strip_suffix('d')?.parse::<u32>().ok().map(|days| Duration::from_secs(u64::from(days) * 86_400));
-    seconds.or_else(span).or_else(days).ok_or_else(|| "give a time such as 90s, 10m or 2h".to_owned())
+pub(super) fn span(text: &str) -> Result<Duration, InvalidSpan> {
+    text.parse().map(|Span(span)| span)
 }
 
 fn open_state(text: &str) -> Result<TaskState, String> {
@@ -138,28 +140,5 @@ fn open_state(text: &str) -> Result<TaskState, String> {
         Ok(state) if !state.is_final() => Ok(state),
         Ok(_) => Err("it has ended; give queued, pending or running".to_owned()),
         Err(error) => Err(error.to_string()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_are_read_as_people_write_them() {
-        for (text, millis) in [
-            ("90", 90_000),
-            ("1.5", 1500),
-            ("90s", 90_000),
-            ("10m", 600_000),
-            ("1h30m", 5_400_000),
-            ("250ms", 250),
-            ("7d", 604_800_000),
-        ] {
-            assert_eq!(span(text), Ok(Duration::from_millis(millis)), "{text}");
-        }
-        for bad in ["", "soon", "-1", "-5s", "NaN", "inf", "1e300", "d", "-1d"] {
-            assert!(span(bad).is_err(), "{bad}");
-        }
     }
 }

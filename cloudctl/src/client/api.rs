@@ -227,8 +227,9 @@ impl Client {
     }
 
     /// Cancels a task, or one element of it.
-    pub(crate) async fn cancel(&self, id: TaskRef) -> Result<CancelView, CtlError> {
-        self.post(&format!("api/tasks/{id}/cancel"), &serde_json::json!({})).await
+    pub(crate) async fn cancel(&self, id: TaskRef, force: bool) -> Result<CancelView, CtlError> {
+        let force = if force { "?force=true" } else { "" };
+        self.post(&format!("api/tasks/{id}/cancel{force}"), &serde_json::json!({})).await
     }
 
     /// Gives it another name or other labels.

@@ -26,7 +26,8 @@ pub(super) async fn run(args: &CancelArgs, session: &Session<'_>) -> Result<Done
     }
     let tasks = read_ids(&args.ids)?;
     let notice = |error: &CtlError| session.terminal.warn(format!("{error}; trying again"));
-    let mut each = each(&tasks, session, |task| with_retries(notice, move || session.client.cancel(task))).await?;
+    let mut each =
+        each(&tasks, session, |task| with_retries(notice, move || session.client.cancel(task, args.force))).await?;
     let view = match each.done.pop() {
         Some(only) if tasks.len() == 1 => View::Cancelled(only),
         last => {
@@ -50,7 +51,7 @@ async fn all(args: &CancelArgs, session: &Session<'_>) -> Result<Done, CtlError>
     };
     session.terminal.confirm(&format!("Cancel {what} at {}?", session.client.server()), args.yes)?;
     let cancels = tasks.into_iter().map(|task| async move {
-        match with_retries(|_| (), || session.client.cancel(task)).await {
+        match with_retries(|_| (), || session.client.cancel(task, args.force)).await {
             Err(CtlError::Api(error)) if error.code == ErrorCode::TaskEnded => Ok(None),
             result => result.map(Some),
         }

@@ -53,7 +53,7 @@ pub(super) async fn heed_interrupts<T>(
     session.terminal.note("cancelling; Ctrl-C again detaches");
     let cancelled = async {
         for &task in tasks {
-            match with_retries(|_| (), || session.client.cancel(task)).await {
+            match with_retries(|_| (), || session.client.cancel(task, false)).await {
                 // It has ended just now: that is what is waited for.
                 Err(CtlError::Api(error)) if error.code == ErrorCode::TaskEnded => {}
                 Err(error) => session.terminal.warn(format!("cannot cancel {task}: {error}")),

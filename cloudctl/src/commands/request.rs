@@ -67,6 +67,13 @@ impl<'a> Overrides<'a> {
         put(&mut request.mem, args.mem.as_ref());
         put(&mut request.storage, args.storage.as_ref());
         put(&mut request.gpu_cores, args.gpu_cores.as_ref());
+        put(&mut request.time_limit, args.time_limit.as_ref());
+        put(&mut request.queue_time_limit, args.queue_time_limit.as_ref());
+        put(&mut request.stop_grace, args.stop_grace.as_ref());
+        put(&mut request.retries, args.retries.as_ref());
+        put(&mut request.retry_on, (!args.retry_on.is_empty()).then_some(&args.retry_on));
+        put(&mut request.backoff, args.backoff.as_ref());
+        put(&mut request.at_most_once, args.at_most_once.then_some(&true));
         if args.count.is_some() || args.array.is_some() {
             (request.count, request.array) = (args.count, args.array.clone());
         }
@@ -170,6 +177,19 @@ mod tests {
             "env": {"A": "x=y", "B": ""}, "labels": {"k": "v"}, "count": 3, "command": ["sh", "-c", "echo -mem"],
         });
         assert_eq!(request, expected);
+    }
+
+    #[test]
+    fn time_and_retries_are_sent_as_they_were_given() {
+        let line = "cloudctl task a --time-limit 90m --queue-time-limit 600 --stop-grace 5s --retries 3 --retry-on \
+                    oom,exit:137 --retry-on signal --backoff 10s..5m";
+        let expected = serde_json::json!({
+            "image": "a", "time_limit": "1h30m", "queue_time_limit": "10m", "stop_grace": "5s", "retries": 3,
+            "retry_on": ["oom", "exit:137", "signal"], "backoff": "10s..5m",
+        });
+        assert_eq!(sent(&line.split_whitespace().collect::<Vec<_>>()), expected);
+        let request = sent(&["cloudctl", "task", "a", "--at-most-once"]);
+        assert_eq!(request, serde_json::json!({"image": "a", "at_most_once": true}));
     }
 
     #[test]

@@ -15,7 +15,10 @@ const OF_TASKS: [(&str, &str); 6] = [
     ("137", "the task was out of memory"),
     ("124", "the task reached its time limit"),
     ("130", "the task was cancelled"),
-    ("125", "the task could not be run, and it is not its own fault: image, set-up, disk, lost worker"),
+    (
+        "125",
+        "the task could not be run, and it is not its own fault: no worker in time, image, set-up, disk, lost worker",
+    ),
 ];
 
 /// An exit code.

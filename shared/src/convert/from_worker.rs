@@ -150,6 +150,7 @@ impl From<Heartbeat> for proto::Heartbeat {
             gpu_percent: usage.gpu_percent,
             running: usage.running,
             problem: heartbeat.problem.unwrap_or_default(),
+            number: heartbeat.number,
         }
     }
 }
@@ -164,7 +165,7 @@ impl TryFrom<proto::Heartbeat> for Heartbeat {
             gpu_percent: percent("gpu_percent", wire.gpu_percent)?,
             running: wire.running,
         };
-        Ok(Self { usage, problem: problem(wire.problem)? })
+        Ok(Self { usage, problem: problem(wire.problem)?, number: wire.number })
     }
 }
 
@@ -303,7 +304,7 @@ mod tests {
         let usage =
             Usage { cpu_percent: 99.5, memory_used_bytes: 1, storage_used_bytes: 2, gpu_percent: 0.0, running: 3 };
         for problem in [None, Some("its disk is full".to_owned())] {
-            round_trip(FromWorker::Heartbeat(Heartbeat { usage, problem: problem.clone() }));
+            round_trip(FromWorker::Heartbeat(Heartbeat { usage, problem: problem.clone(), number: 4 }));
             round_trip(FromWorker::Hello(Hello { problem, ..hello() }));
         }
         let changes = [

@@ -1,5 +1,7 @@
 //! What masters send.
 
+use std::time::Duration;
+
 use super::{InvalidMessage, attempt_key, each, from_millis, plain_text, required, sorted, to_millis, variant};
 use crate::id::{AttemptKey, Epoch, Fence};
 use crate::link::{Assignment, CancelOrder, Decision, ToWorker, Welcome};
@@ -24,6 +26,7 @@ impl From<ToWorker> for proto::ToWorker {
             ToWorker::Decide(decisions) => Message::Decisions(proto::Decisions {
                 decisions: decisions.into_iter().map(decision_to_wire).collect(),
             }),
+            ToWorker::Heard { number } => Message::Heard(proto::Heard { number }),
             ToWorker::Goodbye { reason } => Message::Goodbye(proto::Goodbye { reason }),
         };
         Self { message: Some(message) }
@@ -42,6 +45,7 @@ impl TryFrom<proto::ToWorker> for ToWorker {
             Message::Decisions(wire) => {
                 Self::Decide(wire.decisions.into_iter().map(decision_from_wire).collect::<Result<_, _>>()?)
             }
+            Message::Heard(proto::Heard { number }) => Self::Heard { number },
             Message::Goodbye(goodbye) => Self::Goodbye { reason: plain_text("reason", goodbye.reason, REASON_LIMIT)? },
         })
     }
@@ -113,6 +117,8 @@ impl From<Assignment> for proto::Assignment {
             name: assignment.name.unwrap_or_default(),
             stop_grace_ms: to_millis(assignment.stop_grace),
             input_id: assignment.input.map(|input| input.to_string()).unwrap_or_default(),
+            time_limit_ms: limit_to_wire(assignment.time_limit),
+            at_most_once: assignment.at_most_once,
         }
     }
 }
@@ -142,27 +148,44 @@ impl TryFrom<proto::Assignment> for Assignment {
             name: (!wire.name.is_empty()).then_some(wire.name),
             stop_grace: from_millis(wire.stop_grace_ms),
             input,
+            time_limit: limit_from_wire(wire.time_limit_ms),
+            at_most_once: wire.at_most_once,
         })
     }
 }
 
 impl From<CancelOrder> for proto::Cancel {
     fn from(order: CancelOrder) -> Self {
-        Self { attempt: Some(order.key.into()), grace_ms: to_millis(order.grace) }
+        Self {
+            attempt: Some(order.key.into()),
+            grace_ms: to_millis(order.grace),
+            time_limit_ms: limit_to_wire(order.time_limit),
+        }
     }
 }
 
 impl TryFrom<proto::Cancel> for CancelOrder {
     type Error = InvalidMessage;
     fn try_from(wire: proto::Cancel) -> Result<Self, InvalidMessage> {
-        Ok(Self { key: attempt_key(wire.attempt)?, grace: from_millis(wire.grace_ms) })
+        Ok(Self {
+            key: attempt_key(wire.attempt)?,
+            grace: from_millis(wire.grace_ms),
+            time_limit: limit_from_wire(wire.time_limit_ms),
+        })
     }
+}
+
+/// 0 on the wire: there is none.
+fn limit_to_wire(limit: Option<Duration>) -> u64 {
+    limit.map_or(0, |limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1))
+}
+
+fn limit_from_wire(millis: u64) -> Option<Duration> {
+    (millis > 0).then_some(Duration::from_millis(millis))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::id::InputId;
     use crate::resources::Resources;
@@ -183,6 +206,8 @@ mod tests {
             name: name.map(str::to_owned),
             stop_grace: Duration::from_secs(30),
             input: name.map(|_| InputId(7.into())),
+            time_limit: name.map(|_| Duration::from_secs(3600)),
+            at_most_once: name.is_some(),
         }
     }
 
@@ -205,7 +230,11 @@ mod tests {
                 assignment(Command::Shell("echo hi".to_owned()), Some("n")),
                 assignment(Command::Argv(vec!["a".to_owned(), String::new()]), None),
             ]),
-            ToWorker::Cancel(vec![CancelOrder { key: key(), grace: Duration::from_millis(1) }]),
+            ToWorker::Cancel(vec![
+                CancelOrder { key: key(), grace: Duration::from_millis(1), time_limit: None },
+                CancelOrder { key: key(), grace: Duration::ZERO, time_limit: Some(Duration::from_secs(9_000_000)) },
+            ]),
+            ToWorker::Heard { number: 7 },
             ToWorker::Ack { through: u64::MAX },
             ToWorker::Inquire { horizon: Fence(u64::MAX) },
             ToWorker::Decide(welcome().decisions),

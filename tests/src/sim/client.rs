@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloudaid_core::effect::Answer;
 use cloudaid_core::input::{Input, Submission};
@@ -13,7 +14,9 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use shared::array::Array;
 use shared::id::{AttemptKey, Elements, RequestId, TaskId, TaskRef, UserName};
+use shared::policy::RunPolicy;
 use shared::ranges::RangeSet;
+use shared::span::Span;
 use shared::task::TaskSpec;
 use ulid::Ulid;
 
@@ -92,6 +95,7 @@ impl Plan {
             2 | 3 => spec.worker = "w0".parse().ok(),
             _ => {}
         }
+        spec.policy = policy(rng);
         let array = match between(rng, 0, 2) {
             _ if large => Some(Self::array(rng, 20, 60)),
             0 => Some(Self::array(rng, 1, 8)),
@@ -115,6 +119,23 @@ impl Plan {
     pub(crate) fn count(&self) -> u32 {
         self.array.as_ref().map_or(1, |array| array.indices.len())
     }
+}
+
+/// Most ask for nothing.
+fn policy(rng: &mut StdRng) -> RunPolicy {
+    let span = |rng: &mut StdRng, most| Span(Duration::from_millis(between(rng, 1_000, most)));
+    let mut policy = RunPolicy::default();
+    match between(rng, 0, 11) {
+        0 | 1 => policy.at_most_once = true,
+        2 => {
+            policy.retries = between(rng, 1, 2) as u32;
+            policy.backoff = "1s..20s".parse().ok();
+        }
+        3 => policy.time_limit = Some(span(rng, 120_000)),
+        4 => policy.queue_time_limit = Some(span(rng, 600_000)),
+        _ => {}
+    }
+    policy
 }
 
 impl World {
@@ -199,8 +220,27 @@ impl World {
     fn cancel(&mut self, target: TaskRef, insists: bool) -> RequestId {
         self.oracle.cancels.requested(target);
         let request = self.ask(Asked::Cancel { target, insists });
-        self.tell_master(Input::CancelTask { request, task: target });
+        self.tell_master(Input::CancelTask { request, task: target, force: false });
         request
+    }
+
+    /// An operator knows that the hosts of what is unreachable will not come back, or does not want to wait for them.
+    pub(crate) fn end_unreachable(&mut self) {
+        let stuck: Vec<_> = self
+            .master
+            .saved
+            .tasks
+            .iter()
+            .filter_map(|(task, (_, progress))| {
+                Some(TaskRef { task: *task, elements: Elements::One(progress.unreachable.iter().next()?) })
+            })
+            .collect();
+        for target in stuck {
+            self.hit(Probe::ForcedToEnd);
+            self.oracle.cancels.requested(target);
+            let request = self.ask(Asked::Cancel { target, insists: false });
+            self.tell_master(Input::CancelTask { request, task: target, force: true });
+        }
     }
 
     pub(crate) fn give_up_request(&mut self, request: RequestId) {

@@ -2,6 +2,7 @@
 
 use shared::id::SessionId;
 use shared::link::{FromWorker, Hello, PROTOCOL, ToWorker};
+use shared::time::BootTime;
 use shared::worker::WorkerFacts;
 
 use cloudaid_core::admission::Proof;
@@ -94,7 +95,9 @@ impl World {
         if !worker_open || self.defer(worker, life, Event::Heartbeat { link }) {
             return;
         }
-        self.send_to_master(link, FromWorker::Heartbeat(shared::link::Heartbeat::default()));
+        // Its number is the worker's time, so that nobody has to look up when it was sent.
+        let number = self.now(0).boot.0;
+        self.send_to_master(link, FromWorker::Heartbeat(shared::link::Heartbeat { number, ..Default::default() }));
         let pause = Settings::default().heartbeat.as_millis() as u64;
         self.schedule.after(pause, Event::Heartbeat { link });
     }
@@ -148,6 +151,9 @@ impl World {
                     self.hit(Probe::LateMessageOfOldSession);
                 }
                 let heard = self.now(0).boot;
+                if let FromWorker::Heartbeat(heartbeat) = &message {
+                    self.send_to_worker(at, ToWorker::Heard { number: heartbeat.number });
+                }
                 self.tell_master(match message {
                     FromWorker::Reports(reports) => Input::WorkerReported { worker, session, reports },
                     FromWorker::Inventory(inventory) => Input::WorkerInventoried { worker, session, inventory },
@@ -192,6 +198,7 @@ impl World {
             ToWorker::Ack { through } => AgentInput::Acked { through },
             ToWorker::Inquire { horizon } => AgentInput::Inquired { horizon },
             ToWorker::Decide(decisions) => AgentInput::Decided(decisions),
+            ToWorker::Heard { number } => AgentInput::Heard { sent: BootTime(number) },
             ToWorker::Goodbye { .. } => return Ok(()),
         };
         self.step_worker(worker, input)

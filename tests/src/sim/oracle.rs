@@ -28,7 +28,7 @@ impl Oracle {
     pub(crate) fn check_change(&mut self, saved: &Saved, change: &Change, reach: &mut Reach) -> Check {
         match change {
             Change::Attempt(attempt) => {
-                self.attempts.check(saved, &self.containers, attempt)?;
+                self.attempts.check(saved, &self.containers, attempt, reach)?;
                 self.cancels.check(attempt)
             }
             Change::Result(result) => results::check(saved, result, &self.containers, &self.cancels, reach),

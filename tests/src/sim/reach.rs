@@ -80,6 +80,11 @@ probes! {
     SuccessRecorded,
     ExitCodeRecorded,
     SignalRecorded,
+    TimeoutRecorded,
+    QueueTimeoutRecorded,
+    OnceLost,
+    Retried,
+    ForcedToEnd,
 }
 
 /// How often each was reached.

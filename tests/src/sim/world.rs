@@ -145,6 +145,7 @@ impl World {
         if self.calm.is_some_and(|limit| self.schedule.now > limit) {
             return Err(format!("it does not come to rest: {}", convergence::unfinished(self)));
         }
+        self.end_unreachable();
         self.schedule.after(LOOK, Event::Look);
         Ok(())
     }

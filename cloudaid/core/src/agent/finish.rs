@@ -25,7 +25,7 @@ impl Run {
             EngineError::NotFound => {
                 let verdict = match self.stop {
                     None => verdict::container_gone(),
-                    Some(Stop::Cancel { .. } | Stop::Discard) => Verdict::Cancelled,
+                    Some(_) => verdict::stopped(self.stop),
                 };
                 let finished_at = out.now.wall;
                 self.harvest(Harvest { verdict, finished_at, logs: None, outputs: None }, out);
@@ -106,6 +106,7 @@ impl Run {
             | Verdict::Signal { .. }
             | Verdict::Oom { .. }
             | Verdict::Timeout { .. }
+            | Verdict::QueueTimeout { .. }
             | Verdict::Image { .. }
             | Verdict::Setup { .. }
             | Verdict::Disk { .. }

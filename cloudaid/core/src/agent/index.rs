@@ -14,6 +14,7 @@ pub(super) struct Index {
     wakes: BTreeSet<(BootTime, AttemptKey)>,
     wake_of: BTreeMap<AttemptKey, BootTime>,
     running: BTreeSet<AttemptKey>,
+    leased: BTreeSet<AttemptKey>,
 }
 
 impl Index {
@@ -36,11 +37,11 @@ impl Index {
                 self.wakes.insert((new, key));
             }
         }
-        if run.is_some_and(Run::may_run) {
-            self.running.insert(key);
-        } else {
-            self.running.remove(&key);
-        }
+        let list = |set: &mut BTreeSet<AttemptKey>, listed: bool| {
+            let _ = if listed { set.insert(key) } else { set.remove(&key) };
+        };
+        list(&mut self.running, run.is_some_and(Run::may_run));
+        list(&mut self.leased, run.is_some_and(Run::is_leased));
     }
 
     /// The first time at which something is due.
@@ -51,6 +52,11 @@ impl Index {
     /// The runs for which something is due.
     pub(super) fn due(&self, now: BootTime) -> Vec<AttemptKey> {
         self.wakes.iter().take_while(|(wake, _)| *wake <= now).map(|(_, key)| *key).collect()
+    }
+
+    /// The runs that end with the lease.
+    pub(super) fn leased(&self) -> &BTreeSet<AttemptKey> {
+        &self.leased
     }
 
     /// How many runs may have a container that runs.

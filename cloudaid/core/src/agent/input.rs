@@ -2,7 +2,7 @@
 
 use shared::id::{AttemptKey, Fence};
 use shared::link::{Assignment, CancelOrder, Decision, Welcome};
-use shared::time::WallTime;
+use shared::time::{BootTime, WallTime};
 
 use super::journal::JournalEntry;
 
@@ -78,6 +78,11 @@ pub enum AgentInput {
     Removed(AttemptKey),
     /// Something may be left of it.
     RemoveFailed(AttemptKey),
+    /// A heartbeat, or the hello, has arrived at the master.
+    Heard {
+        /// When it was sent.
+        sent: BootTime,
+    },
     /// The time asked for by `next_wake` has come.
     Tick,
     /// The process is about to end; containers go on.

@@ -25,7 +25,7 @@ pub enum JournalRecord {
         /// When.
         at: WallTime,
     },
-    /// The container is about to be stopped because a person wants it.
+    /// The container is about to be stopped.
     Stopping {
         /// Which.
         key: AttemptKey,
@@ -50,11 +50,27 @@ pub enum JournalRecord {
     Forgotten(AttemptKey),
 }
 
-/// How to stop a run.
+/// How to stop a run, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopOrder {
     /// Between TERM and KILL.
     pub grace: Duration,
+    /// Why.
+    #[serde(default)]
+    pub reason: StopReason,
+}
+
+/// Why a run is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StopReason {
+    /// A person wants it.
+    #[default]
+    Person,
+    /// It has run longer than this.
+    TimeLimit(Duration),
+    /// It may run once at most, and the worker has lost touch with the master for longer than its lease.
+    Lease,
 }
 
 /// How a container has ended, before its log and its outputs are at the master.
@@ -77,7 +93,7 @@ pub struct JournalEntry {
     pub assignment: Option<Arc<Assignment>>,
     /// When its start was ordered.
     pub starting_at: Option<WallTime>,
-    /// Whether a person stopped it.
+    /// Whether it was ordered to end.
     pub stop: Option<StopOrder>,
     /// How its container ended.
     pub exited: Option<Exited>,
@@ -152,7 +168,10 @@ mod tests {
         let records = [
             JournalRecord::Accepted(Arc::new(assignment(1))),
             JournalRecord::Starting { key, at: WallTime(5) },
-            JournalRecord::Stopping { key, order: StopOrder { grace: Duration::from_secs(1) } },
+            JournalRecord::Stopping {
+                key,
+                order: StopOrder { grace: Duration::from_secs(1), reason: StopReason::Lease },
+            },
             JournalRecord::Exited {
                 key,
                 exited: Exited { verdict: Verdict::Success, started_at: None, finished_at: WallTime(6) },

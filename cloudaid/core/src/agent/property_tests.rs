@@ -271,7 +271,7 @@ impl World {
             1 | 2 if !self.connected => self.connect(),
             3 if self.connected => {
                 let key = key(u32::try_from(self.dice.roll(RUNS as usize)).expect("small"));
-                self.step(AgentInput::Cancelled(vec![CancelOrder { key, grace: GRACE }]));
+                self.step(AgentInput::Cancelled(vec![CancelOrder { key, grace: GRACE, time_limit: None }]));
             }
             4 if self.connected => {
                 let index = u32::try_from(self.dice.roll(RUNS as usize)).expect("small");

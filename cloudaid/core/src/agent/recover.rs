@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use shared::id::AttemptKey;
-use shared::task::Verdict;
 
 use super::effect::AgentEffect;
 use super::input::{ContainerState, FoundContainer};
@@ -40,7 +40,7 @@ pub(super) fn adopt(FoundContainer { key, state }: FoundContainer, out: &mut Out
 fn take_up(entry: &JournalEntry, state: Option<ContainerState>, out: &mut Out<'_>) -> Run {
     let mut run = Run::new(entry.key, entry.assignment.as_deref(), Stage::WaitsToStart);
     run.started_at = entry.starting_at;
-    run.stop = entry.stop.map(|order| Stop::Cancel { grace: order.grace });
+    run.stop = entry.stop.map(Stop::Order);
     if let Some(outcome) = &entry.outcome {
         run.stage = Stage::Reporting(outcome.clone());
         return run;
@@ -55,7 +55,7 @@ fn take_up(entry: &JournalEntry, state: Option<ContainerState>, out: &mut Out<'_
             (Some(assignment), None) => run.stage = Stage::WaitsToPrepare(Arc::clone(assignment)),
             (Some(_), Some(_)) | (None, _) => run.finish_unstarted(verdict::container_gone(), out),
         },
-        (None | Some(ContainerState::Created), Some(_)) => run.finish_unstarted(Verdict::Cancelled, out),
+        (None | Some(ContainerState::Created), Some(_)) => run.finish_unstarted(verdict::stopped(run.stop), out),
         (Some(ContainerState::Created), None) => {}
     }
     run
@@ -74,6 +74,10 @@ impl Run {
     /// Watches a container that an earlier life has started.
     fn attach(&mut self, out: &mut Out<'_>) {
         self.stage = Stage::Running(Watch::default());
+        // By the wall clock: nothing else outlives a process.
+        let ran = self.started_at.map_or(0, |at| u64::try_from(out.now.wall.0.saturating_sub(at.0)).unwrap_or(0));
+        let left = |limit: Duration| limit.saturating_sub(Duration::from_millis(ran));
+        self.deadline = self.time_limit.map(|limit| out.now.boot + left(limit));
         out.emit(AgentEffect::Wait(self.key));
         out.emit(AgentEffect::CollectLogs(self.key));
         if let Some(stop) = self.stop {

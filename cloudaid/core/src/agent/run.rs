@@ -9,6 +9,7 @@ use shared::task::Verdict;
 use shared::time::{BootTime, WallTime};
 
 use super::input::LogBytes;
+use super::journal::StopOrder;
 use super::out::Out;
 use super::pace::Pace;
 
@@ -28,6 +29,12 @@ pub(super) struct Run {
     /// 0 where it is not known.
     pub(super) memory_limit: u64,
     pub(super) stop_grace: Duration,
+    /// How long its container may run.
+    pub(super) time_limit: Option<Duration>,
+    /// When that is over; none until it runs.
+    pub(super) deadline: Option<BootTime>,
+    /// Whether it ends with the lease.
+    pub(super) at_most_once: bool,
     pub(super) started_at: Option<WallTime>,
     pub(super) stop: Option<Stop>,
     pub(super) stage: Stage,
@@ -36,11 +43,8 @@ pub(super) struct Run {
 /// Why it is being stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stop {
-    /// A person wants it: ends as cancelled.
-    Cancel {
-        /// Between TERM and KILL.
-        grace: Duration,
-    },
+    /// Its end says why.
+    Order(StopOrder),
     /// The master has given it up: nobody wants to hear of its end.
     Discard,
 }
@@ -93,6 +97,9 @@ impl Run {
             key,
             memory_limit: assignment.map_or(0, |assignment| assignment.resources.memory_bytes),
             stop_grace: assignment.map_or(DEFAULT_GRACE, |assignment| assignment.stop_grace),
+            time_limit: assignment.and_then(|assignment| assignment.time_limit),
+            deadline: None,
+            at_most_once: assignment.is_some_and(|assignment| assignment.at_most_once),
             started_at: None,
             stop: None,
             stage,
@@ -158,6 +165,21 @@ impl Run {
             | Stage::Reporting(_)
             | Stage::Removing(_) => false,
         }
+    }
+
+    /// Whether the end of the lease ends it.
+    pub(super) fn is_leased(&self) -> bool {
+        self.at_most_once
+            && self.stop.is_none()
+            && match &self.stage {
+                Stage::WaitsToPrepare(_)
+                | Stage::WaitsToStart
+                | Stage::Preparing { .. }
+                | Stage::Creating { .. }
+                | Stage::Starting(_)
+                | Stage::Running(_) => true,
+                Stage::Stopping(..) | Stage::Harvesting(_) | Stage::Reporting(_) | Stage::Removing(_) => false,
+            }
     }
 
     /// What the master wants to become of it.

@@ -11,7 +11,7 @@ use super::input::EngineError;
 use super::journal::JournalRecord;
 use super::out::Out;
 use super::pace::Pace;
-use super::run::{Run, Stage, Watch};
+use super::run::{Run, Stage, Stop, Watch};
 
 /// How long an engine that fails is asked again, before the run is handed back for another worker. Only of runs that have
 /// certainly not begun.
@@ -76,14 +76,14 @@ impl Run {
         let Stage::Creating { .. } = &self.stage else { return };
         match self.stop {
             None => self.start(out),
-            Some(_) => self.finish_unstarted(Verdict::Cancelled, out),
+            Some(_) => self.finish_stopped(out),
         }
     }
 
     pub(super) fn create_failed(&mut self, error: &EngineError, out: &mut Out<'_>) {
         let Stage::Creating { pace, .. } = &mut self.stage else { return };
         if self.stop.is_some() {
-            self.finish_unstarted(Verdict::Cancelled, out);
+            self.finish_stopped(out);
             return;
         }
         match error {
@@ -95,6 +95,15 @@ impl Run {
             }
             EngineError::NotFound | EngineError::Engine(_) => pace.failed(out.now.boot),
         }
+    }
+
+    /// It was to end before its container was started.
+    fn finish_stopped(&mut self, out: &mut Out<'_>) {
+        let verdict = match self.stop {
+            Some(Stop::Order(order)) => super::verdict::unstarted(order.reason),
+            Some(Stop::Discard) | None => Verdict::Cancelled,
+        };
+        self.finish_unstarted(verdict, out);
     }
 
     fn start(&mut self, out: &mut Out<'_>) {
@@ -109,6 +118,7 @@ impl Run {
         self.stage = Stage::Running(Watch::default());
         // The engine may have taken a while since it was asked.
         self.started_at = Some(out.now.wall);
+        self.deadline = self.time_limit.map(|limit| out.now.boot + limit);
         out.emit(AgentEffect::Wait(self.key));
         out.emit(AgentEffect::CollectLogs(self.key));
         self.report(out);

@@ -1,30 +1,33 @@
-//! Ending a run from outside: a person cancels it, or the master has given it up.
-
-use std::time::Duration;
-
-use shared::task::Verdict;
+//! Ending a run: a person cancels it, its time is up, or the master has given it up.
 
 use super::effect::{AgentEffect, StopSignal};
 use super::journal::{JournalRecord, StopOrder};
 use super::out::Out;
 use super::run::{Run, Stage, Stop};
+use super::verdict;
 
 impl Run {
-    /// A person wants it stopped. What has not started ends at once; what has ended keeps its own end.
-    pub(super) fn cancel(&mut self, grace: Duration, out: &mut Out<'_>) {
+    /// It is to end, for a reason that its end will say. What has not started ends at once; what has ended keeps its own
+    /// end.
+    pub(super) fn order_stop(&mut self, order: StopOrder, out: &mut Out<'_>) {
         match &mut self.stage {
             Stage::WaitsToPrepare(_) | Stage::WaitsToStart | Stage::Preparing { .. } => {
-                self.finish_unstarted(Verdict::Cancelled, out);
+                self.finish_unstarted(verdict::unstarted(order.reason), out);
             }
-            Stage::Creating { pace, .. } if !pace.is_in_flight() => self.finish_unstarted(Verdict::Cancelled, out),
-            Stage::Starting(pace) if !pace.is_in_flight() => self.abandon_start(out),
+            Stage::Creating { pace, .. } if !pace.is_in_flight() => {
+                self.finish_unstarted(verdict::unstarted(order.reason), out);
+            }
+            Stage::Starting(pace) if !pace.is_in_flight() => {
+                self.stop.get_or_insert(Stop::Order(order));
+                self.abandon_start(out);
+            }
             // The engine is at work: its answer decides.
-            Stage::Creating { .. } | Stage::Starting(_) => self.want_cancelled(grace, out),
+            Stage::Creating { .. } | Stage::Starting(_) => self.remember(order, out),
             Stage::Running(_) => {
-                self.want_cancelled(grace, out);
-                self.terminate(Stop::Cancel { grace }, out);
+                self.remember(order, out);
+                self.terminate(Stop::Order(order), out);
             }
-            Stage::Stopping(_, kill_at) => *kill_at = (*kill_at).min(out.now.boot + grace),
+            Stage::Stopping(_, kill_at) => *kill_at = (*kill_at).min(out.now.boot + order.grace),
             Stage::Harvesting(_) | Stage::Reporting(_) | Stage::Removing(_) => {}
         }
     }
@@ -70,7 +73,7 @@ impl Run {
     pub(super) fn terminate(&mut self, stop: Stop, out: &mut Out<'_>) {
         let Stage::Running(watch) = &self.stage else { return };
         let grace = match stop {
-            Stop::Cancel { grace } => grace,
+            Stop::Order(order) => order.grace,
             Stop::Discard => self.stop_grace,
         };
         out.emit(AgentEffect::Signal(self.key, StopSignal::Term));
@@ -80,16 +83,16 @@ impl Run {
     /// Stops what may have been started although the engine did not say so.
     pub(super) fn abandon_start(&mut self, out: &mut Out<'_>) {
         out.emit(AgentEffect::Signal(self.key, StopSignal::Kill));
-        self.finish_unstarted(Verdict::Cancelled, out);
+        self.finish_unstarted(verdict::stopped(self.stop), out);
     }
 
-    /// Remembers the wish, durably: after a restart it is still a person who ended the run.
-    fn want_cancelled(&mut self, grace: Duration, out: &mut Out<'_>) {
+    /// Remembers the order, durably: after a restart the reason is still the same.
+    fn remember(&mut self, order: StopOrder, out: &mut Out<'_>) {
         match self.stop {
-            Some(Stop::Cancel { .. } | Stop::Discard) => {}
+            Some(Stop::Order(_) | Stop::Discard) => {}
             None => {
-                self.stop = Some(Stop::Cancel { grace });
-                out.journal(JournalRecord::Stopping { key: self.key, order: StopOrder { grace } });
+                self.stop = Some(Stop::Order(order));
+                out.journal(JournalRecord::Stopping { key: self.key, order });
             }
         }
     }

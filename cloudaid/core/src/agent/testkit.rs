@@ -32,6 +32,8 @@ pub(super) fn assignment_of(key: AttemptKey) -> Assignment {
         name: None,
         input: None,
         stop_grace: GRACE,
+        time_limit: None,
+        at_most_once: false,
     }
 }
 

@@ -4,17 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::id::{AttemptKey, Fence};
-use shared::link::{AttemptChange, CancelOrder, Decision, Held, Outcome, Phase, Report};
+use shared::link::{Assignment, AttemptChange, CancelOrder, Decision, Held, Outcome, Phase, Report};
 use shared::task::Verdict;
 use shared::time::{BootTime, WallTime};
 
 use super::testkit::{GRACE, assignment, assignment_of, at, attempt, key, welcome};
 use super::{
     Agent, AgentEffect, AgentInput, ContainerState, Ended, EngineError, Exited, FoundContainer, JournalEntry,
-    JournalRecord, LogBytes, StopOrder, StopSignal, container_name,
+    JournalRecord, LogBytes, StopOrder, StopReason, StopSignal, container_name,
 };
 
 mod inventory;
+mod limits;
 mod link;
 mod recover;
 mod run;
@@ -65,7 +66,7 @@ impl Scene {
     }
 
     fn cancel(&mut self, index: u32, grace: Duration) -> Vec<AgentEffect> {
-        self.step(AgentInput::Cancelled(vec![CancelOrder { key: key(index), grace }]))
+        self.step(AgentInput::Cancelled(vec![CancelOrder { key: key(index), grace, time_limit: None }]))
     }
 }
 
@@ -117,7 +118,7 @@ fn exited(key: AttemptKey, verdict: Verdict, started_at: Option<i64>, finished_a
 }
 
 fn stopping(key: AttemptKey, grace: Duration) -> AgentEffect {
-    AgentEffect::Journal(JournalRecord::Stopping { key, order: StopOrder { grace } })
+    AgentEffect::Journal(JournalRecord::Stopping { key, order: StopOrder { grace, reason: StopReason::Person } })
 }
 
 fn entry(key: AttemptKey) -> JournalEntry {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use shared::time::BootTime;
 
 use super::effect::{AgentEffect, StopSignal};
+use super::journal::{StopOrder, StopReason};
 use super::out::Out;
 use super::run::{Run, Stage};
 
@@ -36,6 +37,10 @@ impl Run {
                 if watch.wait.take_due(now) {
                     out.emit(AgentEffect::Wait(key));
                 }
+                if let Some(limit) = self.time_limit.filter(|_| self.deadline.is_some_and(|deadline| deadline <= now)) {
+                    let order = StopOrder { grace: self.stop_grace, reason: StopReason::TimeLimit(limit) };
+                    self.order_stop(order, out);
+                }
             }
             Stage::Stopping(watch, kill_at) => {
                 if watch.wait.take_due(now) {
@@ -61,7 +66,7 @@ impl Run {
             | Stage::Creating { pace, .. }
             | Stage::Starting(pace)
             | Stage::Removing(pace) => pace.next_wake(),
-            Stage::Running(watch) => watch.wait.next_wake(),
+            Stage::Running(watch) => watch.wait.next_wake().into_iter().chain(self.deadline).min(),
             Stage::Stopping(watch, kill_at) => Some(watch.wait.next_wake().map_or(*kill_at, |wait| wait.min(*kill_at))),
             Stage::WaitsToPrepare(_) | Stage::WaitsToStart | Stage::Harvesting(_) | Stage::Reporting(_) => None,
         }

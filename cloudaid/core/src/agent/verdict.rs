@@ -3,6 +3,7 @@
 use shared::task::Verdict;
 
 use super::input::Ended;
+use super::journal::{StopOrder, StopReason};
 use super::run::Stop;
 
 /// The highest number of a signal on Linux.
@@ -13,12 +14,36 @@ pub(super) fn container_gone() -> Verdict {
     Verdict::WorkerLost { message: "the container is gone".to_owned() }
 }
 
-/// Once we have asked it to end, its end is our doing: nothing tells a handler of TERM that exits 0 from a program that
-/// was about to, and the person who cancelled it has said what the task is to be.
-pub(super) fn of(ended: Ended, memory_limit: u64, stop: Option<Stop>) -> Verdict {
+/// Of a run that we have stopped. What was given up is told to nobody.
+pub(super) fn stopped(stop: Option<Stop>) -> Verdict {
     match stop {
-        Some(Stop::Cancel { .. } | Stop::Discard) => return Verdict::Cancelled,
-        None => {}
+        Some(Stop::Order(StopOrder { reason, .. })) => match reason {
+            StopReason::Person => Verdict::Cancelled,
+            StopReason::TimeLimit(limit) => Verdict::Timeout { limit_seconds: limit.as_secs_f64().ceil() as u64 },
+            StopReason::Lease => Verdict::WorkerLost {
+                message: "it may run once at most, and its worker stopped it because it had lost touch with the master"
+                    .to_owned(),
+            },
+        },
+        Some(Stop::Discard) | None => Verdict::Cancelled,
+    }
+}
+
+/// Of a run that ended before its container was started.
+pub(super) fn unstarted(reason: StopReason) -> Verdict {
+    match reason {
+        StopReason::Person | StopReason::TimeLimit(_) => Verdict::Cancelled,
+        StopReason::Lease => {
+            Verdict::Rejected { message: "its worker had lost touch with the master before it began".to_owned() }
+        }
+    }
+}
+
+/// Once we have asked it to end, its end is our doing: nothing tells a handler of TERM that exits 0 from a program that
+/// was about to, and who ordered it has said what the task is to be.
+pub(super) fn of(ended: Ended, memory_limit: u64, stop: Option<Stop>) -> Verdict {
+    if stop.is_some() {
+        return stopped(stop);
     }
     if ended.by_engine {
         return Verdict::WorkerLost {
@@ -63,14 +88,19 @@ mod tests {
     }
 
     #[test]
-    fn what_we_stopped_is_cancelled() {
-        assert_eq!(of(ended(143, false), 0, Some(Stop::Cancel { grace: Duration::ZERO })), Verdict::Cancelled);
+    fn what_we_stopped_ends_as_it_was_ordered() {
+        let stop = |reason| Some(Stop::Order(StopOrder { grace: Duration::ZERO, reason }));
+        assert_eq!(of(ended(143, false), 0, stop(StopReason::Person)), Verdict::Cancelled);
+        let limit = StopReason::TimeLimit(Duration::from_millis(1500));
+        assert_eq!(of(ended(0, false), 0, stop(limit)), Verdict::Timeout { limit_seconds: 2 });
+        assert!(of(ended(137, false), 0, stop(StopReason::Lease)).is_infrastructure());
     }
 
     #[test]
     fn what_falls_with_the_engine_is_nobodys_fault() {
         let fallen = Ended { by_engine: true, ..ended(137, false) };
         assert!(of(fallen, 0, None).is_infrastructure());
-        assert_eq!(of(fallen, 0, Some(Stop::Cancel { grace: Duration::ZERO })), Verdict::Cancelled);
+        let order = StopOrder { grace: Duration::ZERO, reason: StopReason::Person };
+        assert_eq!(of(fallen, 0, Some(Stop::Order(order))), Verdict::Cancelled);
     }
 }

@@ -126,7 +126,15 @@ mod tests {
         fn worker(mut self, name: &str, cpu: u64, state: WorkerState) -> Self {
             let worker = name.parse().expect("name");
             let protocol = WorkerProtocol::Session;
-            self.rooms.push(Room { worker, state, protocol, capacity: cores(cpu), free: cores(cpu), healthy: true });
+            self.rooms.push(Room {
+                worker,
+                state,
+                protocol,
+                capacity: cores(cpu),
+                free: cores(cpu),
+                healthy: true,
+                left_out: false,
+            });
             self
         }
 

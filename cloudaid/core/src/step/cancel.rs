@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use shared::id::{Elements, RequestId, SessionId, TaskRef};
-use shared::link::{CancelOrder, ToWorker};
+use shared::link::{CancelOrder, Decision, ToWorker};
 use shared::task::{TaskState, Verdict};
 use shared::time::Now;
 use shared::view::{CancelView, Tally};
 
+use crate::alarm::{Alarm, Alarms};
 use crate::cluster::{Cluster, end_element};
 use crate::effect::{Answer, Effect};
 use crate::event::Event;
@@ -17,16 +18,28 @@ use crate::task::Task;
 use crate::worker::Worker;
 
 /// What waits is cancelled at once. What a worker holds is marked, durably, and its worker is told; whether it is then
-/// cancelled or ends by itself first, its worker says.
-pub(crate) fn on_cancel(cluster: &mut Cluster, now: Now, request: RequestId, task: TaskRef, effects: &mut Vec<Effect>) {
-    let answer = match cancel(cluster, now, task, effects) {
+/// cancelled or ends by itself first, its worker says. By force it ends here and now, and its worker is told to stop it
+/// when it is heard of.
+pub(crate) fn on_cancel(
+    cluster: &mut Cluster,
+    now: Now,
+    request: RequestId,
+    (task, force): (TaskRef, bool),
+    effects: &mut Vec<Effect>,
+) {
+    let answer = match cancel(cluster, now, (task, force), effects) {
         Ok(view) => Ok(Answer::Cancelled(view)),
         Err(reject) => Err(reject),
     };
     effects.push(Effect::Reply(request, answer));
 }
 
-fn cancel(cluster: &mut Cluster, now: Now, target: TaskRef, effects: &mut Vec<Effect>) -> Result<CancelView, Reject> {
+fn cancel(
+    cluster: &mut Cluster,
+    now: Now,
+    (target, force): (TaskRef, bool),
+    effects: &mut Vec<Effect>,
+) -> Result<CancelView, Reject> {
     let Some(task) = cluster.tasks.get_mut(&target.task) else { return Err(Reject::TaskNotFound(target)) };
     let before = task.tally_of(target.elements);
     if before == Tally::default() {
@@ -39,34 +52,47 @@ fn cancel(cluster: &mut Cluster, now: Now, target: TaskRef, effects: &mut Vec<Ef
         }
         ended @ (TaskState::Completed | TaskState::Failed) => return Err(Reject::TaskEnded(target, ended)),
     }
-    let withdrawn = withdraw(task, now, target.elements, effects);
+    let withdrawn = withdraw(task, &mut cluster.alarms, now, target.elements, effects);
     if task.waiting() == 0 {
         cluster.queue.remove(&task.shape, task.record.sequence);
     }
     let (first, last) = target.elements.bounds();
     let marked: Vec<u32> = task.live.range(first..=last).map(|(index, _)| *index).collect();
     let mut orders: BTreeMap<SessionId, Vec<CancelOrder>> = BTreeMap::new();
+    let mut ended = Vec::new();
     for index in &marked {
         task.progress.cancelling.insert(*index);
         let Some(run) = task.live.get(index) else { continue };
-        if let Some(session) = cluster.workers.get(&run.worker).and_then(Worker::session) {
-            let order = CancelOrder { key: task.key(*index, run), grace: cluster.settings.stop_grace };
+        let session = cluster.workers.get(&run.worker).and_then(Worker::session);
+        let order = task.stop_order(*index, run, &cluster.settings);
+        if force {
+            effects.extend(
+                session.map(|session| Effect::Send(session, ToWorker::Decide(vec![(order.key, Decision::Stop)]))),
+            );
+            ended.push(order.key);
+        } else if let Some(session) = session {
             orders.entry(session).or_default().push(order);
         }
     }
     effects.extend(orders.into_iter().map(|(session, orders)| Effect::Send(session, ToWorker::Cancel(orders))));
     let elements = withdrawn + marked.len() as u32;
     effects.push(Effect::Publish(Event::CancelRequested { task: target.task, elements }));
-    let state = task.tally_of(target.elements).summary();
     cluster.dirty.insert(target.task);
-    Ok(CancelView { task_id: target.to_string(), state, cancelling: !marked.is_empty() })
+    for key in ended {
+        cluster.end_run(now, key, Verdict::Cancelled, None, effects);
+    }
+    let state =
+        cluster.tasks.get(&target.task).map_or(TaskState::Cancelled, |task| task.tally_of(target.elements).summary());
+    Ok(CancelView { task_id: target.to_string(), state, cancelling: !force && !marked.is_empty() })
 }
 
 /// Ends what waits of the target. Returns how many elements that were.
-fn withdraw(task: &mut Task, now: Now, elements: Elements, effects: &mut Vec<Effect>) -> u32 {
+fn withdraw(task: &mut Task, alarms: &mut Alarms, now: Now, elements: Elements, effects: &mut Vec<Effect>) -> u32 {
     let mut count = 0;
     while let Some(waiting) = task.withdraw(elements) {
         count += 1;
+        alarms.clear(&Alarm::Rested(task.element(waiting.index)));
+        alarms.clear(&Alarm::WaitedAgain(task.element(waiting.index)));
         let result = ResultRecord {
             element: task.element(waiting.index),
             verdict: Verdict::Cancelled,

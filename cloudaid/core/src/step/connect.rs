@@ -60,9 +60,18 @@ pub(crate) fn on_connected(
         reserved_at_registration: cluster.ledger.reserved(&id),
         reported: Reported::default(),
         inquired: None,
+        failing: known.failing.clone(),
         held_until: None,
     };
     cluster.workers.insert(id.clone(), worker);
+    for (key, _) in live_runs(cluster, &id).collect::<Vec<_>>() {
+        if let Some(task) =
+            cluster.tasks.get_mut(&key.task).filter(|task| task.progress.unreachable.contains(key.index))
+        {
+            task.progress.unreachable.remove(key.index);
+            cluster.dirty.insert(key.task);
+        }
+    }
     silence::end_hold(cluster);
     cluster.plan_stale = true;
     for key in lost {
@@ -123,7 +132,7 @@ fn send_again(cluster: &Cluster, worker: &WorkerId, session: SessionId, inventor
             assign.push(assignment(task, key, &cluster.settings));
         }
         if task.progress.cancelling.contains(key.index) {
-            cancel.push(CancelOrder { key, grace: cluster.settings.stop_grace });
+            cancel.extend(task.live.get(&key.index).map(|run| task.stop_order(key.index, run, &cluster.settings)));
         }
     }
     if !assign.is_empty() {

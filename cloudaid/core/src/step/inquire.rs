@@ -1,7 +1,7 @@
 //! An operator wants the books compared with what is there.
 
 use shared::id::{AttemptKey, Fence, RequestId, SessionId, WorkerId};
-use shared::link::{Assignment, CancelOrder, Decision, Inventory, ToWorker};
+use shared::link::{Assignment, Decision, Inventory, ToWorker};
 use shared::task::Verdict;
 use shared::time::Now;
 
@@ -79,11 +79,11 @@ pub(crate) fn on_inventoried(
     if !again.is_empty() {
         effects.push(Effect::Send(session, ToWorker::Assign(again)));
     }
-    let is_unwanted = |key: &&AttemptKey| {
-        cluster.tasks.get(&key.task).is_some_and(|task| task.progress.cancelling.contains(key.index))
+    let unwanted = |key: &AttemptKey| {
+        let task = cluster.tasks.get(&key.task).filter(|task| task.progress.cancelling.contains(key.index))?;
+        Some(task.stop_order(key.index, task.live.get(&key.index)?, &cluster.settings))
     };
-    let grace = cluster.settings.stop_grace;
-    let cancel: Vec<_> = sent_again.iter().filter(is_unwanted).map(|key| CancelOrder { key: *key, grace }).collect();
+    let cancel: Vec<_> = sent_again.iter().filter_map(unwanted).collect();
     if !cancel.is_empty() {
         effects.push(Effect::Send(session, ToWorker::Cancel(cancel)));
     }

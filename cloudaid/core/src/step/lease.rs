@@ -2,7 +2,7 @@
 //!
 //! The master has to be sure that the silence is not its own: see `silence`.
 
-use shared::id::{AttemptKey, SessionId, WorkerId};
+use shared::id::{SessionId, WorkerId};
 use shared::link::Heartbeat;
 use shared::task::Verdict;
 use shared::time::{BootTime, Now};
@@ -11,7 +11,8 @@ use crate::cluster::Cluster;
 use crate::effect::Effect;
 use crate::event::Event;
 use crate::reject::Reject;
-use crate::step::silence;
+use crate::step::connect::live_runs;
+use crate::step::{ring, silence};
 use crate::worker::Link;
 
 /// A sign of life. `at` is when it arrived, which may be before `now` if the master was busy.
@@ -29,7 +30,7 @@ pub(crate) fn on_heard(
     }
     worker.heard = worker.heard.max(at);
     worker.heard_at = Some(now.wall);
-    if let Some(Heartbeat { usage, problem }) = heartbeat {
+    if let Some(Heartbeat { usage, problem, number: _ }) = heartbeat {
         worker.usage = Some(usage);
         if worker.problem != problem {
             cluster.plan_stale |= problem.is_none();
@@ -58,6 +59,7 @@ pub(crate) fn on_timer(cluster: &mut Cluster, now: Now, effects: &mut Vec<Effect
     while let Some(id) = due(cluster) {
         expire(cluster, now, &id, effects);
     }
+    ring::on_alarms(cluster, now, effects);
 }
 
 fn expire(cluster: &mut Cluster, now: Now, id: &WorkerId, effects: &mut Vec<Effect>) {
@@ -88,16 +90,20 @@ fn expire(cluster: &mut Cluster, now: Now, id: &WorkerId, effects: &mut Vec<Effe
 }
 
 fn give_up_runs(cluster: &mut Cluster, now: Now, id: &WorkerId, effects: &mut Vec<Effect>) {
-    let keys: Vec<AttemptKey> = cluster
-        .ledger
-        .runs(id)
-        .filter_map(|(element, _)| {
-            let task = cluster.tasks.get(&element.task)?;
-            task.live.get(&element.index).map(|run| task.key(element.index, run))
-        })
-        .collect();
-    if !keys.is_empty() {
-        effects.push(Effect::Publish(Event::WorkerLost { worker: id.clone(), attempts: keys.len() }));
+    let (mut keys, mut kept) = (Vec::new(), Vec::new());
+    for (key, _) in live_runs(cluster, id) {
+        let once = cluster.tasks.get(&key.task).is_some_and(|task| task.record.spec.policy.at_most_once);
+        if once { kept.push(key) } else { keys.push(key) }
+    }
+    if !keys.is_empty() || !kept.is_empty() {
+        let (attempts, kept) = (keys.len(), kept.len());
+        effects.push(Effect::Publish(Event::WorkerLost { worker: id.clone(), attempts, kept }));
+    }
+    for key in kept {
+        if let Some(task) = cluster.tasks.get_mut(&key.task) {
+            task.progress.unreachable.insert(key.index);
+            cluster.dirty.insert(key.task);
+        }
     }
     for key in keys {
         let message = format!("{id} was not heard of for longer than its lease");

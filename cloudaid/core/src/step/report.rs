@@ -1,11 +1,13 @@
 //! A worker reports on its runs.
 
+use std::time::Duration;
+
 use shared::error::ErrorCode;
 use shared::id::{AttemptKey, SessionId, WorkerId};
 use shared::link::{AttemptChange, Report, ToWorker};
 use shared::time::Now;
 
-use super::audit;
+use super::{audit, ring};
 use crate::audit::{AuditNote, Outcome};
 use crate::cluster::Cluster;
 use crate::effect::Effect;
@@ -104,6 +106,7 @@ fn apply(cluster: &mut Cluster, now: Now, key: AttemptKey, change: AttemptChange
             }
             effects.push(Effect::Publish(Event::AttemptStarted { task: task.shown(key.index), key, worker }));
             cluster.dirty.insert(key.task);
+            ring::limit_run(cluster, now.boot, key, Duration::ZERO);
         }
         AttemptChange::Finished(outcome) => {
             if let (Some(task), Some(at)) = (cluster.tasks.get_mut(&key.task), outcome.started_at) {

@@ -1,12 +1,13 @@
 //! A client hands in work.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use shared::id::{RequestId, TaskId, WorkerId};
 use shared::time::Now;
 use shared::view::{SubmitView, Tally};
 
-use super::input_files;
+use super::{input_files, ring};
 use crate::cluster::Cluster;
 use crate::effect::{Answer, Effect};
 use crate::event::Event;
@@ -14,7 +15,7 @@ use crate::input::Submission;
 use crate::queue::Shape;
 use crate::record::{Change, IdempotencyKey, Progress, TaskRecord};
 use crate::reject::Reject;
-use crate::task::Task;
+use crate::task::{Streak, Task};
 
 pub(crate) fn on_submit(
     cluster: &mut Cluster,
@@ -91,7 +92,10 @@ fn accept(cluster: &mut Cluster, now: Now, submission: Submission, effects: &mut
     }));
     input_files::begin_reading(cluster, now.wall, &record, effects);
     let progress = Progress { tally: Tally::default(), ..Progress::untouched(record.indices()) };
-    enqueue(cluster, record, progress)
+    let id = record.id;
+    let view = enqueue(cluster, record, progress);
+    ring::limit_waiting(cluster, now.boot, id, Duration::ZERO);
+    view
 }
 
 fn enqueue(cluster: &mut Cluster, record: Arc<TaskRecord>, progress: Progress) -> SubmitView {
@@ -111,6 +115,14 @@ fn enqueue(cluster: &mut Cluster, record: Arc<TaskRecord>, progress: Progress) -
         warnings: cluster.submit_warnings(&shape),
         replayed: false,
     };
-    cluster.tasks.insert(id, Task { record, shape, progress, live: Default::default() });
+    let task = Task {
+        record,
+        shape,
+        progress,
+        live: Default::default(),
+        resting: Default::default(),
+        streak: Streak::default(),
+    };
+    cluster.tasks.insert(id, task);
     view
 }

@@ -95,6 +95,7 @@ fn send(message: &ToWorker) -> String {
         ToWorker::Assign(orders) => format!("assign {}", keys(&mut orders.iter().map(|order| order.key))),
         ToWorker::Cancel(orders) => format!("cancel {}", keys(&mut orders.iter().map(|order| order.key))),
         ToWorker::Ack { through } => format!("ack {through}"),
+        ToWorker::Heard { number } => format!("heard {number}"),
         ToWorker::Goodbye { reason } => format!("goodbye {reason}"),
     }
 }

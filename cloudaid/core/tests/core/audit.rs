@@ -67,7 +67,7 @@ fn what_is_done_is_noted_in_the_same_commit_and_sealed_with_what_was_before() {
 fn what_is_refused_is_noted_with_its_reason() {
     let mut world = World::default();
     let task = world.submission(1, 1).id;
-    let cancel = Input::CancelTask { request: RequestId(7), task: task.into() };
+    let cancel = Input::CancelTask { request: RequestId(7), task: task.into(), force: false };
     let (_, entry) = batch(&mut world, vec![cancel], note("that one"), &[7]);
     assert_eq!((entry.object.as_str(), entry.outcome.as_str()), ("that one", "task_not_found"));
     let known = AuditNote { outcome: Some(Outcome::Refused(ErrorCode::PermissionDenied)), ..note("") };

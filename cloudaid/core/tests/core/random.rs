@@ -11,18 +11,20 @@ use proptest::prelude::*;
 use shared::array::Array;
 use shared::id::{AttemptKey, Elements, TaskId, TaskRef};
 use shared::link::{Held, Phase};
+use shared::policy::RunPolicy;
 use shared::ranges::RangeSet;
-use shared::task::Verdict;
+use shared::span::Span;
+use shared::task::{TaskSpec, Verdict};
 
 #[derive(Debug, Clone)]
 enum Action {
-    Submit { cores: u64, array: Option<Array> },
+    Submit { cores: u64, array: Option<Array>, policy: RunPolicy },
     Connect { worker: usize, remembers: bool },
     Disconnect { worker: usize },
     Start { pick: usize },
     Finish { pick: usize, verdict: Verdict },
     Repeat { pick: usize, verdict: Verdict },
-    Cancel { pick: usize, elements: Elements },
+    Cancel { pick: usize, elements: Elements, force: bool },
     Pass { seconds: u64 },
     Heard { worker: usize },
     Restart,
@@ -45,6 +47,19 @@ fn array() -> impl Strategy<Value = Array> {
     })
 }
 
+fn policy() -> impl Strategy<Value = RunPolicy> {
+    let span = || prop::option::weighted(0.3, (1u64..60).prop_map(Span::seconds));
+    (span(), span(), 0u32..3, any::<bool>()).prop_map(|(time_limit, queue_time_limit, retries, at_most_once)| {
+        RunPolicy {
+            time_limit,
+            queue_time_limit,
+            retries,
+            at_most_once: at_most_once && retries == 0,
+            ..RunPolicy::default()
+        }
+    })
+}
+
 fn elements() -> impl Strategy<Value = Elements> {
     prop_oneof![
         Just(Elements::All),
@@ -55,13 +70,15 @@ fn elements() -> impl Strategy<Value = Elements> {
 
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        4 => (1u64..4, prop::option::of(array())).prop_map(|(cores, array)| Action::Submit { cores, array }),
+        4 => (1u64..4, prop::option::of(array()), policy())
+            .prop_map(|(cores, array, policy)| Action::Submit { cores, array, policy }),
         3 => (0usize..3, any::<bool>()).prop_map(|(worker, remembers)| Action::Connect { worker, remembers }),
         2 => (0usize..3).prop_map(|worker| Action::Disconnect { worker }),
         4 => any::<usize>().prop_map(|pick| Action::Start { pick }),
         4 => (any::<usize>(), verdict()).prop_map(|(pick, verdict)| Action::Finish { pick, verdict }),
         2 => (any::<usize>(), verdict()).prop_map(|(pick, verdict)| Action::Repeat { pick, verdict }),
-        2 => (any::<usize>(), elements()).prop_map(|(pick, elements)| Action::Cancel { pick, elements }),
+        2 => (any::<usize>(), elements(), any::<bool>())
+            .prop_map(|(pick, elements, force)| Action::Cancel { pick, elements, force }),
         2 => (1u64..50).prop_map(|seconds| Action::Pass { seconds }),
         2 => (0usize..3).prop_map(|worker| Action::Heard { worker }),
         1 => Just(Action::Restart),
@@ -95,9 +112,10 @@ impl Fleet {
 
 fn act(world: &mut World, fleet: &mut Fleet, action: Action) {
     let effects = match action {
-        Action::Submit { cores, array } => {
+        Action::Submit { cores, array, policy } => {
             let submission = world.submission(cores, 1);
-            let (id, effects) = world.submit_this(Submission { array: array.map(Arc::new), ..submission });
+            let spec = Arc::new(TaskSpec { policy, ..(*submission.spec).clone() });
+            let (id, effects) = world.submit_this(Submission { array: array.map(Arc::new), spec, ..submission });
             fleet.tasks.push(id);
             effects
         }
@@ -134,9 +152,10 @@ fn act(world: &mut World, fleet: &mut Fleet, action: Action) {
                 _ => return,
             }
         }
-        Action::Cancel { pick, elements } => {
+        Action::Cancel { pick, elements, force } => {
             let Some(task) = fleet.tasks.get(pick % fleet.tasks.len().max(1)).copied() else { return };
-            world.cancel(TaskRef { task, elements }).1
+            let target = TaskRef { task, elements };
+            if force { world.force_cancel(target).1 } else { world.cancel(target).1 }
         }
         Action::Pass { seconds } => world.pass(Duration::from_secs(seconds)),
         Action::Heard { worker } => match fleet.links.get(&worker).cloned() {
@@ -159,7 +178,16 @@ fn heal(world: &mut World, fleet: &mut Fleet) {
         act(world, fleet, Action::Connect { worker, remembers: false });
     }
     for round in 0..10_000 {
-        let Some((key, (worker, _))) = fleet.held.pop_first() else { break };
+        let Some((key, (worker, _))) = fleet.held.pop_first() else {
+            if world.saved.tasks.values().all(|(_, progress)| progress.finished_at.is_some()) {
+                break;
+            }
+            // Something rests.
+            (0..3).for_each(|worker| act(world, fleet, Action::Heard { worker }));
+            act(world, fleet, Action::Pass { seconds: 10 });
+            assert!(round < 9_999, "it does not come to an end");
+            continue;
+        };
         let link = fleet.links[&worker].clone();
         let effects = world.finished(&link, key, Verdict::Success);
         fleet.take(&effects);

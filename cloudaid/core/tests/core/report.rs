@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloudaid_core::event::{Event, RefusedReport};
 use cloudaid_core::input::Input;
@@ -149,11 +150,13 @@ fn files_count_for_the_present_run_only() {
 }
 
 #[test]
-fn a_rejected_run_is_the_infrastructures_fault() {
+fn a_rejected_run_is_the_infrastructures_fault_and_tried_again_after_a_pause() {
     let mut world = World::default();
     let (a, _) = world.connect("a", 4, vec![]);
     let (_, effects) = world.submit(1, 1);
     let key = assigned(&effects)[0].1.key;
     let effects = world.finished(&a, key, Verdict::Rejected { message: "full".into() });
+    assert_eq!(assigned(&effects), []);
+    let effects = world.pass(Duration::from_secs(10));
     assert!(brief(&effects).contains(&"s2 assign 2.0#2".to_owned()));
 }

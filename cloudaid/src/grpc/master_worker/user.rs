@@ -46,7 +46,7 @@ pub(super) async fn cancel(state: &GrpcState, request: Request<TaskId>) -> Resul
     let work = async |principal: &Principal| {
         let task = resolve(state, principal, &id).await?;
         find_visible(&state.api, principal, task).await?;
-        let view = state.cluster.cancel(task).await?;
+        let view = state.cluster.cancel(task, false).await?;
         let what = if view.cancelling { "is being cancelled".to_owned() } else { format!("is {}", view.state) };
         Ok(TaskAck { success: true, message: format!("{} {what}", view.task_id) })
     };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shared::error::ErrorCode;
 use shared::id::{SessionId, WorkerId};
-use shared::link::{FromWorker, Hello};
+use shared::link::{FromWorker, Hello, ToWorker};
 use shared::proto;
 use tonic::{Status, Streaming};
 
@@ -62,7 +62,10 @@ async fn read(cluster: ClusterHandle, worker: WorkerId, session: SessionId, mut 
         let sent = match FromWorker::try_from(message) {
             Ok(FromWorker::Heartbeat(heartbeat)) => {
                 heartbeats.beat(&heartbeat.usage);
+                let number = heartbeat.number;
                 cluster.worker_heard(&worker, session, Some(heartbeat));
+                // Here and not by the core, which waits for the disk: it is a fact that it has arrived.
+                cluster.shell().links.send(session, ToWorker::Heard { number });
                 Ok(())
             }
             Ok(FromWorker::Reports(reports)) => {

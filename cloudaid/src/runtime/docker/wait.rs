@@ -33,7 +33,9 @@ impl DockerRuntime {
         let state = self.inspect(&id).await.map_err(Failure::of_container)?.state.unwrap_or_default();
         if was_forgotten(&state) {
             let processes = orphan::kill(&id).await;
-            tracing::warn!("The engine forgot that it has started {key}: it is given up, {processes} processes killed.");
+            tracing::warn!(
+                "The engine forgot that it has started {key}: it is given up, {processes} processes killed."
+            );
             return Err(RuntimeError::NotFound);
         }
         let mut exit = exit_of(&state)?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloudaid_core::account::{TokenRecord, UserRecord};
 use cloudaid_core::admission::{Admission, Identity, IdentityId, JoinTokenRecord, PendingRecord};
@@ -18,9 +19,11 @@ use shared::id::{
     AttemptKey, BlobId, ClusterId, ElementId, Epoch, Fence, InputId, LoginId, TaskId, TokenId, UserName, WorkerId,
 };
 use shared::link::Outcome;
+use shared::policy::{Backoff, RetryOn, RunPolicy};
 use shared::ranges::RangeSet;
 use shared::resources::Resources;
 use shared::role::Role;
+use shared::span::Span;
 use shared::task::{AttemptState, Command, TaskSpec, Verdict};
 use shared::time::WallTime;
 use shared::view::Tally;
@@ -64,6 +67,15 @@ pub fn spec() -> TaskSpec {
         labels: BTreeMap::from([("project".into(), "apollo".into())]),
         worker: None,
         input: None,
+        policy: RunPolicy {
+            time_limit: Some(Span::seconds(5_400)),
+            queue_time_limit: Some(Span(Duration::from_millis(1_500))),
+            stop_grace: Some(Span::default()),
+            retries: 2,
+            retry_on: vec![RetryOn::Oom, RetryOn::Exit(Some(137))],
+            backoff: Some(Backoff::DEFAULT),
+            at_most_once: true,
+        },
     }
 }
 

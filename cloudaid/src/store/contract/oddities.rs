@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use cloudaid_core::record::{AttemptRecord, Change, Progress, Requeued};
 use shared::id::{AttemptKey, Elements, Fence};
@@ -36,8 +37,8 @@ pub async fn arrays_round_trip(factory: &dyn StoreFactory) {
         tally: Tally { queued: 999_900, pending: 1, running: 2, completed: 90, failed: 6, cancelled: 1 },
         untouched: indices(100_000, 1, 500).iter().chain(indices(700_000, 2, 50).iter()).collect(),
         requeued: vec![
-            Requeued { index: 7, attempts: 2, infrastructure_failures: 1 },
-            Requeued { index: 999_999, attempts: u32::MAX, infrastructure_failures: 0 },
+            Requeued { index: 7, attempts: 2, infrastructure_failures: 1, pause: Duration::from_millis(10_001) },
+            Requeued { index: 999_999, attempts: u32::MAX, ..Requeued::default() },
         ],
         ended: BTreeMap::from([
             (VerdictKind::Success, indices(0, 3, 90)),
@@ -45,6 +46,7 @@ pub async fn arrays_round_trip(factory: &dyn StoreFactory) {
             (VerdictKind::Cancelled, indices(2, 1, 1)),
         ]),
         cancelling: indices(500, 1, 2),
+        unreachable: indices(501, 1, 1),
         started_at: Some(fixture::time(3)),
         finished_at: None,
     };

@@ -303,7 +303,7 @@ impl Desk {
 }
 
 fn order(record: &Record) -> CancelOrder {
-    CancelOrder { key: record.assignment.key, grace: STOP_GRACE }
+    CancelOrder { key: record.assignment.key, grace: STOP_GRACE, time_limit: None }
 }
 
 /// Work with a disk, where it delays nothing else.

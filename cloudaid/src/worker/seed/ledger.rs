@@ -81,6 +81,7 @@ impl From<&Outcome> for End {
             | Verdict::Signal { .. }
             | Verdict::Oom { .. }
             | Verdict::Timeout { .. }
+            | Verdict::QueueTimeout { .. }
             | Verdict::Image { .. }
             | Verdict::Setup { .. }
             | Verdict::Disk { .. }

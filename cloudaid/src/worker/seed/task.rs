@@ -54,6 +54,8 @@ pub(super) fn accept(task: Task, fence: Fence) -> Result<Record, String> {
         // Only shown; the master's own text goes back with the files.
         name: Some(printable(&task_name)).filter(|name| (1..=TEXT_LIMIT).contains(&name.chars().count())),
         stop_grace: STOP_GRACE,
+        time_limit: None,
+        at_most_once: false,
     };
     Ok(Record { wire_id: task.task_id, user_id: task.user_id, task_name, assignment, cancelled: false, end: None })
 }

@@ -55,6 +55,9 @@ pub(super) fn progress(task: &TaskView) -> String {
     if task.cancelling {
         text.push_str(" (cancelling)");
     }
+    if task.unreachable {
+        text.push_str(" (unreachable)");
+    }
     text
 }
 

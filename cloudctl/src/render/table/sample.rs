@@ -4,6 +4,7 @@ mod items;
 
 use std::collections::BTreeMap;
 
+use shared::policy::RunPolicy;
 use shared::resources::{GIB, Resources};
 use shared::task::{AttemptState, Command, TaskState, Verdict};
 use shared::time::WallTime;
@@ -65,6 +66,8 @@ pub(crate) fn task() -> TaskView {
         groups: vec![],
         retry_of: None,
         cancelling: false,
+        unreachable: false,
+        policy: RunPolicy::default(),
         output_notes: vec!["link\x1b was not collected".into()],
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use comfy_table::Cell;
+use shared::policy::{Backoff, RetryOn, RunPolicy};
 use shared::resources::Resources;
 use shared::task::{AttemptState, TaskState};
 use shared::time::WallTime;
@@ -36,6 +37,7 @@ pub(super) fn show(view: &TaskView, style: &Style, now: WallTime) -> String {
     if let Some(worker) = &view.dispatched_to {
         line("Dispatched", &format!("to {worker}"));
     }
+    policy(&view.policy, &mut line);
     if let Some(input) = &view.input {
         line("Input", &input.to_string());
     }
@@ -63,6 +65,26 @@ pub(super) fn show(view: &TaskView, style: &Style, now: WallTime) -> String {
         line("Output", note);
     }
     out + &groups(&view.groups, style) + &attempts(&view.attempts, style, now)
+}
+
+/// How long it may wait and run, and whether it runs again.
+fn policy(policy: &RunPolicy, mut line: impl FnMut(&str, &str)) {
+    let spans =
+        [("Time limit", policy.time_limit), ("Wait limit", policy.queue_time_limit), ("Stop grace", policy.stop_grace)];
+    for (name, limit) in spans {
+        if let Some(limit) = limit {
+            line(name, &limit.to_string());
+        }
+    }
+    if policy.retries > 0 {
+        let on: &[RetryOn] = if policy.retry_on.is_empty() { &RetryOn::DEFAULT } else { &policy.retry_on };
+        let on: Vec<_> = on.iter().map(ToString::to_string).collect();
+        let backoff = policy.backoff.unwrap_or(Backoff::DEFAULT);
+        line("Retries", &format!("{} after {}, pause {backoff}", policy.retries, on.join(",")));
+    }
+    if policy.at_most_once {
+        line("Once", "it is not started again, whatever becomes of its worker");
+    }
 }
 
 /// The same as for workers, and what a task has besides.

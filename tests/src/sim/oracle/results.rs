@@ -1,5 +1,7 @@
 //! A result is recorded once per element, and agrees with what the container of its attempt really did.
 
+use std::sync::Arc;
+
 use cloudaid_core::record::ResultRecord;
 use cloudaid_core::settings::Settings;
 use cloudaid_core::testkit::Saved;
@@ -24,7 +26,9 @@ pub(crate) fn check(
     }
     let attempt = saved.attempts.get(&(element.task, element.index, result.attempt));
     let ended = attempt.and_then(|attempt| containers.end_of(attempt.key));
-    let image = saved.tasks.get(&element.task).map(|(record, _)| record.spec.image.clone()).unwrap_or_default();
+    let spec = saved.tasks.get(&element.task).map(|(record, _)| Arc::clone(&record.spec));
+    let image = spec.as_ref().map(|spec| spec.image.clone()).unwrap_or_default();
+    let policy = spec.map(|spec| spec.policy.clone()).unwrap_or_default();
     let cancelled = cancels.was_requested(element);
     let (agrees, probe) = match &result.verdict {
         Verdict::Success => (ended.is_some_and(|ended| ended.code == 0), Some(Probe::SuccessRecorded)),
@@ -37,13 +41,17 @@ pub(crate) fn check(
         ),
         Verdict::Oom { .. } => (ended.is_some_and(|ended| ended.oom), Some(Probe::OutOfMemory)),
         Verdict::Cancelled => (cancelled, Some(Probe::CancelledAfterAll)),
+        Verdict::WorkerLost { .. } if policy.at_most_once => (true, Some(Probe::OnceLost)),
         Verdict::WorkerLost { .. } => {
-            (result.attempt == Settings::default().infrastructure_attempts, Some(Probe::BudgetUsedUp))
+            (result.attempt >= Settings::default().infrastructure_attempts, Some(Probe::BudgetUsedUp))
         }
         // A registry that stays down ends a task like an image that is not there.
         Verdict::Image { .. } => (image != BROKEN_IMAGE && ended.is_none(), None),
         Verdict::Setup { .. } => (image == BROKEN_IMAGE && ended.is_none(), None),
-        Verdict::Timeout { .. } | Verdict::Disk { .. } | Verdict::Rejected { .. } => (false, None),
+        Verdict::Timeout { .. } => (policy.time_limit.is_some(), Some(Probe::TimeoutRecorded)),
+        Verdict::QueueTimeout { .. } => (policy.queue_time_limit.is_some(), Some(Probe::QueueTimeoutRecorded)),
+        Verdict::Rejected { .. } => (policy.at_most_once, None),
+        Verdict::Disk { .. } => (false, None),
     };
     if image == MISSING_IMAGE && ended.is_some() {
         return Err(format!("{element} ran without its image"));

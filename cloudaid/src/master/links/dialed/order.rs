@@ -97,6 +97,8 @@ mod tests {
             user: "ada".parse().expect("a name"),
             name: Some("nightly".to_owned()),
             stop_grace: std::time::Duration::from_secs(30),
+            time_limit: None,
+            at_most_once: false,
         }
     }
 

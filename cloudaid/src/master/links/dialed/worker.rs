@@ -147,7 +147,11 @@ impl Worker {
         self.heard_of();
         let usage = facts::usage_of(heartbeat, capacity);
         self.heartbeats.beat(&usage);
-        self.inner.cluster.worker_heard(&self.id, session, Some(shared::link::Heartbeat { usage, problem: None }));
+        self.inner.cluster.worker_heard(
+            &self.id,
+            session,
+            Some(shared::link::Heartbeat { usage, ..Default::default() }),
+        );
         self.reconcile(&heartbeat.running_tasks);
         true
     }

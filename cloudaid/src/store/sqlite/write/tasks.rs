@@ -27,6 +27,8 @@ struct StoredProgress<'a> {
     ended: &'a BTreeMap<VerdictKind, RangeSet>,
     #[serde(skip_serializing_if = "RangeSet::is_empty")]
     cancelling: &'a RangeSet,
+    #[serde(skip_serializing_if = "RangeSet::is_empty")]
+    unreachable: &'a RangeSet,
 }
 
 /// The columns of [`Progress`].
@@ -39,12 +41,12 @@ struct Columns {
 
 impl Columns {
     fn of(progress: &Progress) -> Result<Self, StoreError> {
-        let Progress { tally, untouched, requeued, ended, cancelling, started_at, finished_at } = progress;
+        let Progress { tally, untouched, requeued, ended, cancelling, unreachable, started_at, finished_at } = progress;
         Ok(Self {
             state: progress.state().as_str(),
             started_at: started_at.map(|time| time.0),
             finished_at: finished_at.map(|time| time.0),
-            progress: json(&StoredProgress { tally, untouched, requeued, ended, cancelling })?,
+            progress: json(&StoredProgress { tally, untouched, requeued, ended, cancelling, unreachable })?,
         })
     }
 }

@@ -87,6 +87,7 @@ impl State {
             | ToWorker::Ack { .. }
             | ToWorker::Inquire { .. }
             | ToWorker::Decide(_)
+            | ToWorker::Heard { .. }
             | ToWorker::Goodbye { .. } => false,
         };
         if let Some(session) = self.session.as_ref().filter(|_| !is_empty) {

@@ -7,9 +7,11 @@ use serde_json::Value;
 use shared::audit::AuditEntry;
 use shared::error::{ApiError, ErrorBody, ErrorCode};
 use shared::id::InputId;
+use shared::policy::{Backoff, RetryOn, RunPolicy};
 use shared::ranges::RangeSet;
 use shared::resources::Resources;
 use shared::role::Role;
+use shared::span::Span;
 use shared::task::{Command, TaskSpec, TaskState, Verdict, VerdictKind};
 use shared::view::{
     AuthorityView, CancelView, ClassView, DeletedFilesView, DryRunView, ElementGroupView, FileView, Fit, FitView,
@@ -35,6 +37,7 @@ pub(crate) fn all_items() -> Vec<(&'static str, Value)> {
         Verdict::Signal { signal: 9 },
         Verdict::Oom { limit_bytes: 1 },
         Verdict::Timeout { limit_seconds: 1 },
+        Verdict::QueueTimeout { limit_seconds: 1 },
         Verdict::Image { message: "m".into() },
     ] {
         add("verdict", json(&verdict));
@@ -174,6 +177,8 @@ fn whole_task() -> TaskView {
         groups: vec![ElementGroupView::of(&RangeSet::first(3), TaskState::Completed, verdict, Some(worker()))],
         retry_of: Some(TASK.into()),
         cancelling: true,
+        unreachable: true,
+        policy: policy(),
         command: Command::Shell("x".into()),
         ..task()
     }
@@ -190,6 +195,19 @@ fn submit() -> SubmitView {
     }
 }
 
+/// Everything that can be said.
+pub(super) fn policy() -> RunPolicy {
+    RunPolicy {
+        time_limit: Some(Span::seconds(90)),
+        queue_time_limit: Some(Span::seconds(3_600)),
+        stop_grace: Some(Span::seconds(5)),
+        retries: 2,
+        retry_on: vec![RetryOn::Oom, RetryOn::Exit(Some(137))],
+        backoff: Some(Backoff::DEFAULT),
+        at_most_once: true,
+    }
+}
+
 fn dry_run() -> DryRunView {
     let worker = || "worker-1".parse().expect("a name");
     let spec = TaskSpec {
@@ -201,6 +219,7 @@ fn dry_run() -> DryRunView {
         labels: labels(),
         worker: Some(worker()),
         input: Some(input_id()),
+        policy: policy(),
     };
     let fit = FitView { worker_id: worker(), fit: Fit::Never, reasons: vec!["r".into()] };
     DryRunView {

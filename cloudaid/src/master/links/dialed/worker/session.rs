@@ -107,7 +107,7 @@ impl Worker {
             ToWorker::Ack { through } => self.reports.acknowledged(through),
             ToWorker::Inquire { horizon } => self.tell_inventory(horizon).await,
             ToWorker::Decide(decisions) => self.decide(decisions),
-            ToWorker::Goodbye { .. } => {}
+            ToWorker::Heard { .. } | ToWorker::Goodbye { .. } => {}
         }
     }
 
@@ -118,7 +118,11 @@ impl Worker {
                 ToWorker::Assign(assignments) => self.assign(assignments),
                 ToWorker::Cancel(orders) => orders.iter().for_each(|order| self.tell(order.key, Event::Cancel)),
                 ToWorker::Decide(decisions) => self.decide(decisions),
-                ToWorker::Welcome(_) | ToWorker::Ack { .. } | ToWorker::Inquire { .. } | ToWorker::Goodbye { .. } => {}
+                ToWorker::Welcome(_)
+                | ToWorker::Ack { .. }
+                | ToWorker::Inquire { .. }
+                | ToWorker::Heard { .. }
+                | ToWorker::Goodbye { .. } => {}
             }
         }
     }

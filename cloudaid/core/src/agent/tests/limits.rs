@@ -1,0 +1,131 @@
+//! Ends that time brings: the time limit of a run, and the lease of the worker.
+
+use super::*;
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// That of the welcome in these tests.
+const LEASE: u64 = 30_000;
+
+fn limited(index: u32) -> Assignment {
+    Assignment { time_limit: Some(LIMIT), ..assignment(index) }
+}
+
+fn once(index: u32) -> Assignment {
+    Assignment { at_most_once: true, ..assignment(index) }
+}
+
+fn ordered(key: AttemptKey, reason: StopReason) -> AgentEffect {
+    AgentEffect::Journal(JournalRecord::Stopping { key, order: StopOrder { grace: GRACE, reason } })
+}
+
+fn run(scene: &mut Scene, assignment: Assignment) {
+    let key = assignment.key;
+    scene.step(AgentInput::Assigned(vec![assignment]));
+    scene.step(AgentInput::ImageReady(key));
+    scene.step(AgentInput::Created(key));
+    scene.step(AgentInput::Started(key));
+}
+
+fn verdict_of(effects: &[AgentEffect]) -> Option<Verdict> {
+    effects.iter().find_map(|effect| match effect {
+        AgentEffect::Journal(JournalRecord::Exited { exited, .. }) => Some(exited.verdict.clone()),
+        AgentEffect::Journal(JournalRecord::Finished { outcome, .. }) => Some(outcome.verdict.clone()),
+        _ => None,
+    })
+}
+
+#[test]
+fn the_time_limit_counts_from_the_start_and_not_from_the_pull() {
+    let mut scene = Scene::connected();
+    scene.step(AgentInput::Assigned(vec![limited(0)]));
+    scene.now = 500_000;
+    scene.step(AgentInput::ImageReady(key(0)));
+    scene.step(AgentInput::Created(key(0)));
+    scene.step(AgentInput::Started(key(0)));
+    assert_eq!(scene.agent.next_wake(), Some(BootTime(560_000)));
+    scene.now = 559_999;
+    assert_eq!(scene.step(AgentInput::Tick), []);
+    let expected = [ordered(key(0), StopReason::TimeLimit(LIMIT)), AgentEffect::Signal(key(0), StopSignal::Term)];
+    assert_eq!(scene.wake(), expected);
+    assert_eq!(scene.wake(), [AgentEffect::Signal(key(0), StopSignal::Kill)], "it did not listen");
+    assert_eq!(scene.now, 570_000);
+    let effects = scene.step(AgentInput::Exited(key(0), exit(137)));
+    assert_eq!(verdict_of(&effects), Some(Verdict::Timeout { limit_seconds: 60 }));
+}
+
+#[test]
+fn an_end_within_the_grace_of_the_time_limit_is_still_a_timeout() {
+    let mut scene = Scene::connected();
+    run(&mut scene, limited(0));
+    scene.wake();
+    let effects = scene.step(AgentInput::Exited(key(0), exit(0)));
+    assert_eq!(verdict_of(&effects), Some(Verdict::Timeout { limit_seconds: 60 }));
+}
+
+#[test]
+fn the_time_limit_goes_on_over_a_restart() {
+    let journal = JournalEntry { assignment: Some(Arc::new(limited(0))), ..entry_started(key(0)) };
+    let started = journal.starting_at.expect("it was started").0;
+    let mut scene = Scene { now: 50_000, ..Scene::default() };
+    let found = vec![FoundContainer { key: key(0), state: ContainerState::Running }];
+    scene.step(AgentInput::Recovered { journal: vec![journal], found });
+    assert_eq!(scene.agent.next_wake(), Some(BootTime(u64::try_from(started).expect("a time") + 60_000)));
+    let expected = [ordered(key(0), StopReason::TimeLimit(LIMIT)), AgentEffect::Signal(key(0), StopSignal::Term)];
+    assert_eq!(scene.wake(), expected);
+}
+
+#[test]
+fn the_master_may_say_that_time_is_up() {
+    let mut scene = Scene::connected();
+    run(&mut scene, assignment(0));
+    scene.step(AgentInput::Cancelled(vec![CancelOrder { key: key(0), grace: GRACE, time_limit: Some(LIMIT) }]));
+    let effects = scene.step(AgentInput::Exited(key(0), exit(143)));
+    assert_eq!(verdict_of(&effects), Some(Verdict::Timeout { limit_seconds: 60 }));
+}
+
+#[test]
+fn what_may_run_once_at_most_ends_with_the_lease_and_nothing_else_does() {
+    let mut scene = Scene::connected();
+    run(&mut scene, once(0));
+    run(&mut scene, assignment(1));
+    scene.step(AgentInput::Heard { sent: BootTime(0) });
+    scene.step(AgentInput::Disconnected);
+    assert_eq!(scene.agent.next_wake(), Some(BootTime(LEASE)));
+    let expected = [ordered(key(0), StopReason::Lease), AgentEffect::Signal(key(0), StopSignal::Term)];
+    assert_eq!(scene.wake(), expected);
+    assert_eq!(scene.now, LEASE);
+    let effects = scene.step(AgentInput::Exited(key(0), exit(0)));
+    assert!(matches!(verdict_of(&effects), Some(Verdict::WorkerLost { .. })), "{effects:?}");
+    assert_eq!(scene.agent.running(), 1);
+}
+
+#[test]
+fn the_lease_counts_from_when_a_heartbeat_was_sent() {
+    let mut scene = Scene::connected();
+    run(&mut scene, once(0));
+    scene.now = 20_000;
+    scene.step(AgentInput::Heard { sent: BootTime(12_000) });
+    scene.step(AgentInput::Heard { sent: BootTime(9_000) });
+    assert_eq!(scene.agent.next_wake(), Some(BootTime(12_000 + LEASE)));
+}
+
+#[test]
+fn who_wakes_up_late_stops_it_before_anything_else() {
+    let mut scene = Scene::connected();
+    run(&mut scene, once(0));
+    scene.now = 100_000;
+    let effects = scene.step(AgentInput::Heard { sent: BootTime(1_000) });
+    assert_eq!(effects, [ordered(key(0), StopReason::Lease), AgentEffect::Signal(key(0), StopSignal::Term)]);
+}
+
+#[test]
+fn what_may_run_once_and_has_not_begun_is_given_back() {
+    let mut scene = Scene::connected();
+    scene.step(AgentInput::Assigned(vec![once(0)]));
+    scene.step(AgentInput::Assigned(vec![once(1)]));
+    scene.step(AgentInput::ImageReady(key(1)));
+    let effects = scene.wake();
+    assert!(matches!(verdict_of(&effects), Some(Verdict::Rejected { .. })), "{effects:?}");
+    let effects = scene.step(AgentInput::Created(key(1)));
+    assert!(matches!(verdict_of(&effects), Some(Verdict::Rejected { .. })), "{effects:?}");
+}

@@ -1,0 +1,113 @@
+//! A worker on which everything fails at once takes in all that waits, and ruins it: a black hole. It is left out for a
+//! while, if others show that it is the worker and not the work.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use shared::id::TaskId;
+use shared::time::BootTime;
+
+/// A run that ends within this time after it was placed has hardly begun.
+const QUICK: Duration = Duration::from_secs(10);
+/// How many quick failures in a row, and of how many tasks at least.
+const RUNS: u32 = 10;
+const TASKS: usize = 3;
+/// How long it gets nothing then. After that one more is enough.
+pub(crate) const LEFT_OUT: Duration = Duration::from_secs(5 * 60);
+
+/// What a worker has made of its last runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Failing {
+    runs: u32,
+    tasks: BTreeSet<TaskId>,
+    since: BootTime,
+    /// When a run last did anything else there than to fail at once.
+    good_at: Option<BootTime>,
+    /// Whether it gets no new work.
+    pub(crate) is_left_out: bool,
+}
+
+/// How a run ended, as far as this matters.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct End {
+    pub(crate) task: TaskId,
+    pub(crate) took: Duration,
+    /// Whether it was stopped by somebody, so that it says nothing.
+    pub(crate) says_nothing: bool,
+    pub(crate) failed: bool,
+}
+
+impl Failing {
+    /// A run has ended there.
+    pub(crate) fn ended(&mut self, now: BootTime, end: End) {
+        if end.says_nothing {
+            return;
+        }
+        if !end.failed || end.took > QUICK {
+            *self = Self { good_at: Some(now), is_left_out: self.is_left_out, ..Self::default() };
+            return;
+        }
+        if self.runs == 0 {
+            self.since = now;
+        }
+        self.runs = self.runs.saturating_add(1);
+        if self.tasks.len() < TASKS {
+            self.tasks.insert(end.task);
+        }
+    }
+
+    /// Whether all fails there, while elsewhere it does not.
+    pub(crate) fn is_black_hole<'a>(&self, mut others: impl Iterator<Item = &'a Self>) -> bool {
+        let others_do_well = |other: &Self| other.good_at.is_some_and(|at| at >= self.since);
+        self.runs >= RUNS && self.tasks.len() >= TASKS && !self.is_left_out && others.any(others_do_well)
+    }
+
+    /// Why it is left out, for people.
+    pub(crate) fn describe(&self) -> Option<String> {
+        self.is_left_out.then(|| {
+            format!(
+                "its last {} runs all failed at once, while those of others did not: it gets no new ones for {} min",
+                self.runs,
+                LEFT_OUT.as_secs() / 60
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(task: u128, seconds: u64, failed: bool) -> End {
+        let task = TaskId(ulid::Ulid(task));
+        End { task, took: Duration::from_secs(seconds), says_nothing: false, failed }
+    }
+
+    fn after(ends: impl IntoIterator<Item = End>) -> Failing {
+        let mut failing = Failing::default();
+        ends.into_iter().for_each(|end| failing.ended(BootTime(7), end));
+        failing
+    }
+
+    #[test]
+    fn it_takes_ten_quick_failures_of_three_tasks_and_another_worker_that_does_well() {
+        let well = after([end(1, 1, false)]);
+        let bad = |tasks: u128| after((0..10).map(|n| end(n % tasks, 1, true)));
+        assert!(bad(3).is_black_hole([&well].into_iter()));
+        assert!(!bad(2).is_black_hole([&well].into_iter()), "it may be the tasks");
+        assert!(!bad(3).is_black_hole([&bad(3)].into_iter()), "it is so everywhere");
+        assert!(!bad(3).is_black_hole([].into_iter()), "nobody knows");
+        assert!(!after((0..9).map(|n| end(n, 1, true))).is_black_hole([&well].into_iter()));
+    }
+
+    #[test]
+    fn anything_else_than_a_quick_failure_ends_the_row() {
+        let well = after([end(1, 1, false)]);
+        let row = || (0..9).map(|n| end(n, 1, true));
+        for other in [end(9, 1, false), end(9, 60, true)] {
+            assert!(!after(row().chain([other]).chain(row())).is_black_hole([&well].into_iter()));
+        }
+        let stopped = End { says_nothing: true, ..end(9, 1, true) };
+        assert!(after(row().chain([stopped, end(1, 1, true)])).is_black_hole([&well].into_iter()));
+    }
+}

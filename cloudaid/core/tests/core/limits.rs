@@ -1,0 +1,284 @@
+//! Time limits, retries and what may run once at most.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloudaid_core::effect::{Answer, Effect};
+use cloudaid_core::input::Submission;
+use cloudaid_core::testkit::{Link, World, assigned, brief};
+use shared::id::{AttemptKey, TaskId};
+use shared::link::{Held, Phase, ToWorker};
+use shared::policy::RunPolicy;
+use shared::span::Span;
+use shared::task::{TaskSpec, Verdict};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn world() -> (World, Link) {
+    let mut world = World::default();
+    world.pass(60 * SECOND);
+    let (a, _) = world.connect("a", 4, vec![]);
+    (world, a)
+}
+
+fn submit(world: &mut World, count: u32, policy: RunPolicy) -> (TaskId, Vec<Effect>) {
+    let submission = world.submission(1, count);
+    let spec = Arc::new(TaskSpec { policy, ..(*submission.spec).clone() });
+    world.submit_this(Submission { spec, ..submission })
+}
+
+fn only(effects: &[Effect]) -> AttemptKey {
+    let orders = assigned(effects);
+    assert_eq!(orders.len(), 1, "{effects:?}");
+    orders[0].1.key
+}
+
+/// Moves the clock while the workers are heard of.
+fn pass(world: &mut World, links: &[&Link], time: Duration) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    for _ in 0..time.as_secs() {
+        effects.extend(world.pass(SECOND));
+        links.iter().for_each(|link| effects.extend(world.heard(link)));
+    }
+    effects
+}
+
+fn failed() -> Verdict {
+    Verdict::ExitCode { exit_code: 3 }
+}
+
+#[test]
+fn a_failure_is_retried_as_often_as_was_asked_for_and_ever_more_slowly() {
+    let (mut world, a) = world();
+    let (task, effects) = submit(&mut world, 1, RunPolicy { retries: 2, ..RunPolicy::default() });
+    let mut key = only(&effects);
+    for pause in [10, 20] {
+        let effects = world.finished(&a, key, failed());
+        assert!(brief(&effects).iter().any(|line| line.ends_with("queued")), "{effects:?}");
+        let why = world.cluster.why(task.into()).expect("it waits");
+        assert_eq!(why.reasons[0].code, "resting");
+        assert_eq!(assigned(&pass(&mut world, &[&a], (pause - 1) * SECOND)), []);
+        key = only(&pass(&mut world, &[&a], SECOND));
+    }
+    assert_eq!(key.attempt, 3);
+    let effects = world.finished(&a, key, failed());
+    assert!(brief(&effects).contains(&"save result 2.0 exit code 3".to_owned()), "{effects:?}");
+}
+
+#[test]
+fn what_infrastructure_does_is_not_counted_as_a_failure_of_the_task() {
+    let (mut world, a) = world();
+    let (_, effects) = submit(&mut world, 1, RunPolicy { retries: 1, ..RunPolicy::default() });
+    let lost = Verdict::WorkerLost { message: "x".to_owned() };
+    let key = only(&world.finished(&a, only(&effects), lost.clone()));
+    world.finished(&a, key, failed());
+    let key = only(&pass(&mut world, &[&a], 10 * SECOND));
+    let key = only(&world.finished(&a, key, lost));
+    let effects = world.finished(&a, key, failed());
+    assert!(brief(&effects).contains(&"save result 2.0 exit code 3".to_owned()), "{effects:?}");
+}
+
+#[test]
+fn only_the_named_failures_are_retried() {
+    let (mut world, a) = world();
+    let policy = RunPolicy {
+        retries: 5,
+        retry_on: vec!["oom".parse().expect("one"), "exit:137".parse().expect("one")],
+        ..RunPolicy::default()
+    };
+    for (verdict, again) in [
+        (Verdict::Oom { limit_bytes: 1 }, true),
+        (Verdict::Signal { signal: 9 }, true),
+        (failed(), false),
+        (Verdict::Image { message: String::new() }, false),
+        (Verdict::Success, false),
+    ] {
+        let (task, effects) = submit(&mut world, 1, policy.clone());
+        let key = *assigned(&effects).iter().map(|(_, order)| &order.key).find(|key| key.task == task).expect("placed");
+        world.finished(&a, key, verdict.clone());
+        assert_eq!(world.cluster.is_open(task.into()), again, "{verdict}");
+    }
+}
+
+#[test]
+fn a_pause_and_a_limit_begin_again_with_the_master() {
+    let (mut world, a) = world();
+    let policy = RunPolicy { retries: 1, queue_time_limit: Some(Span::seconds(60)), ..RunPolicy::default() };
+    let (_, effects) = submit(&mut world, 1, policy);
+    world.finished(&a, only(&effects), failed());
+    world.restart();
+    let (a, effects) = world.connect("a", 4, vec![]);
+    assert_eq!(assigned(&effects), []);
+    only(&pass(&mut world, &[&a], 10 * SECOND));
+}
+
+#[test]
+fn what_waits_too_long_fails_and_what_runs_does_not() {
+    let (mut world, a) = world();
+    let policy = RunPolicy { queue_time_limit: Some(Span::seconds(20)), ..RunPolicy::default() };
+    let (_, effects) = submit(&mut world, 6, policy);
+    assert_eq!(assigned(&effects).len(), 4);
+    assert_eq!(brief(&pass(&mut world, &[&a], 19 * SECOND)), Vec::<String>::new());
+    assert_eq!(
+        brief(&pass(&mut world, &[&a], SECOND)),
+        [
+            "save result 2.4 found no worker within 20 s",
+            "save result 2.5 found no worker within 20 s",
+            "save progress 2 pending",
+        ]
+    );
+}
+
+#[test]
+fn who_waits_again_may_wait_as_long_again() {
+    let (mut world, a) = world();
+    let policy = RunPolicy { queue_time_limit: Some(Span::seconds(50)), ..RunPolicy::default() };
+    let (_, effects) = submit(&mut world, 1, policy);
+    world.started(&a, only(&effects));
+    world.disconnect(&a);
+    world.pass(45 * SECOND);
+    assert_eq!(brief(&world.pass(49 * SECOND)), Vec::<String>::new());
+    assert_eq!(
+        brief(&world.pass(SECOND)),
+        ["save result 2.0 found no worker within 50 s", "save progress 2 failed, over"]
+    );
+}
+
+#[test]
+fn the_master_ends_a_run_whose_worker_does_not() {
+    let (mut world, a) = world();
+    let policy =
+        RunPolicy { time_limit: Some(Span::seconds(100)), stop_grace: Some(Span::seconds(5)), ..RunPolicy::default() };
+    let (_, effects) = submit(&mut world, 1, policy);
+    let order = assigned(&effects).remove(0).1;
+    assert_eq!((order.time_limit, order.stop_grace), (Some(100 * SECOND), 5 * SECOND));
+    world.started(&a, order.key);
+    assert_eq!(brief(&pass(&mut world, &[&a], 134 * SECOND)), Vec::<String>::new(), "the worker knows the limit");
+    let effects = pass(&mut world, &[&a], SECOND);
+    let limit = effects.iter().find_map(|effect| match effect {
+        Effect::Send(_, ToWorker::Cancel(orders)) => orders[0].time_limit,
+        _ => None,
+    });
+    assert_eq!(limit, Some(100 * SECOND), "{effects:?}");
+    assert_eq!(brief(&pass(&mut world, &[&a], 35 * SECOND)), ["s2 cancel 2.0#1"], "it is told again");
+    // A worker of the first generation cannot say more than that it stopped it.
+    let effects = world.finished(&a, order.key, Verdict::Cancelled);
+    assert!(brief(&effects).contains(&"save result 2.0 timed out after 100 s".to_owned()), "{effects:?}");
+}
+
+#[test]
+fn a_person_who_cancels_is_not_the_time_limit() {
+    let (mut world, a) = world();
+    let policy = RunPolicy { time_limit: Some(Span::seconds(100)), ..RunPolicy::default() };
+    let (task, effects) = submit(&mut world, 1, policy);
+    world.cancel(task.into()).0.expect("cancelled");
+    let effects = world.finished(&a, only(&effects), Verdict::Cancelled);
+    assert!(brief(&effects).contains(&"save result 2.0 cancelled".to_owned()), "{effects:?}");
+}
+
+fn once() -> RunPolicy {
+    RunPolicy { at_most_once: true, ..RunPolicy::default() }
+}
+
+#[test]
+fn what_may_run_once_waits_for_its_worker() {
+    let (mut world, a) = world();
+    let (task, effects) = submit(&mut world, 1, once());
+    let key = only(&effects);
+    assert!(assigned(&effects)[0].1.at_most_once);
+    world.started(&a, key);
+    world.disconnect(&a);
+    let (b, _) = world.connect("b", 4, vec![]);
+    let effects = pass(&mut world, &[&b], 600 * SECOND);
+    assert_eq!(assigned(&effects), []);
+    assert_eq!(brief(&effects), ["save progress 2 running"]);
+    let why = world.cluster.why(task.into()).expect("it is held");
+    assert_eq!(why.reasons[0].code, "unreachable");
+    let (a, effects) = world.connect("a", 4, vec![Held { key, phase: Phase::Running }]);
+    assert_eq!(brief(&effects), ["save worker a", "s4 welcome Keep 2.0#1", "save progress 2 running"]);
+    assert_eq!(world.cluster.why(task.into()).expect("it is held").reasons[0].code, "running");
+    let effects = world.finished(&a, key, Verdict::Success);
+    assert!(brief(&effects).contains(&"save result 2.0 success".to_owned()), "{effects:?}");
+}
+
+#[test]
+fn what_may_run_once_and_is_lost_is_not_run_again() {
+    let (mut world, a) = world();
+    let (_, effects) = submit(&mut world, 1, once());
+    let key = only(&effects);
+    world.started(&a, key);
+    let effects = world.finished(&a, key, Verdict::WorkerLost { message: "stopped".to_owned() });
+    assert!(brief(&effects).contains(&"save result 2.0 worker lost: stopped".to_owned()), "{effects:?}");
+}
+
+#[test]
+fn what_may_run_once_and_was_refused_has_not_run() {
+    let (mut world, a) = world();
+    let (_, effects) = submit(&mut world, 1, once());
+    world.finished(&a, only(&effects), Verdict::Rejected { message: "full".to_owned() });
+    only(&pass(&mut world, &[&a], 10 * SECOND));
+}
+
+#[test]
+fn force_ends_it_without_its_worker_which_stops_it_when_it_is_back() {
+    let (mut world, a) = world();
+    let (task, effects) = submit(&mut world, 1, once());
+    let key = only(&effects);
+    world.started(&a, key);
+    world.disconnect(&a);
+    world.pass(600 * SECOND);
+    let (answer, effects) = world.force_cancel(task.into());
+    assert!(matches!(answer, Ok(Answer::Cancelled(view)) if !view.cancelling));
+    assert!(brief(&effects).contains(&"save result 2.0 cancelled".to_owned()), "{effects:?}");
+    let (_, effects) = world.connect("a", 4, vec![Held { key, phase: Phase::Running }]);
+    assert!(brief(&effects).contains(&"s3 welcome Stop 2.0#1".to_owned()), "{effects:?}");
+}
+
+#[test]
+fn elements_that_fail_alike_are_tried_one_at_a_time_until_one_does_not() {
+    let mut world = World::default();
+    let (a, _) = world.connect("a", 4, vec![]);
+    let (task, effects) = submit(&mut world, 100, RunPolicy::default());
+    let mut held: Vec<_> = assigned(&effects).into_iter().map(|(_, order)| order.key).collect();
+    for _ in 0..10 {
+        let effects = world.finished(&a, held.remove(0), failed());
+        held.extend(assigned(&effects).into_iter().map(|(_, order)| order.key));
+    }
+    assert_eq!(held.len(), 3, "ten have failed: no more are placed beside those that are there");
+    assert_eq!(world.cluster.why(task.into()).expect("it waits").reasons[0].code, "array_suspicious");
+    while held.len() > 1 {
+        assert_eq!(assigned(&world.finished(&a, held.remove(0), failed())), []);
+    }
+    let next = only(&world.finished(&a, held.remove(0), failed()));
+    assert_eq!(assigned(&world.finished(&a, next, Verdict::Success)).len(), 4);
+}
+
+#[test]
+fn a_worker_where_all_fails_at_once_is_left_out_while_others_do_well() {
+    let mut world = World::default();
+    let (b, _) = world.connect("b", 1, vec![]);
+    let (_, effects) = world.submit(1, 1);
+    let good = only(&effects);
+    let (a, _) = world.connect("a", 1, vec![]);
+    let mut keys = Vec::new();
+    for round in 0..10 {
+        let (_, effects) = world.submit(1, 1);
+        let key = only(&effects);
+        if round == 5 {
+            world.finished(&b, good, Verdict::Success);
+            // What was free meanwhile is full again.
+            world.submit(1, 1);
+        }
+        world.finished(&a, key, Verdict::Setup { message: "no device".to_owned() });
+        keys.push(key);
+    }
+    let (task, effects) = world.submit(1, 1);
+    assert_eq!(assigned(&effects), []);
+    let codes: Vec<_> =
+        world.cluster.why(task.into()).expect("it waits").reasons.into_iter().map(|reason| reason.code).collect();
+    assert_eq!(codes, ["insufficient_cpu", "worker_failing"]);
+    let view = world.cluster.worker_view(&a.worker).expect("it is there");
+    assert!(view.problem.expect("it is said").contains("10 runs"));
+    let effects = pass(&mut world, &[&a, &b], 300 * SECOND);
+    assert_eq!(only(&effects).task, task, "it gets another chance");
+}
