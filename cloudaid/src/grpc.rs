@@ -1,7 +1,6 @@
 //! The gRPC side of the master: thin. Parse, one call, convert.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::middleware::from_fn_with_state;
 use shared::error::{ApiError, GrpcCode};
@@ -16,6 +15,7 @@ use tonic::transport::Server;
 use tonic::{Code, Status};
 
 use crate::http;
+use crate::keepalive;
 use crate::master::files::FileStore;
 use crate::master::handle::ClusterHandle;
 use crate::master::links::dialed::Dialed;
@@ -40,8 +40,6 @@ use room::Room;
 const MESSAGE_LIMIT: usize = 4 << 20;
 /// The largest message of a call that has no bulk in it.
 const SMALL_MESSAGE: usize = 64 << 10;
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest report of a worker of the first generation: all that a task wrote is in it.
 const RESULT_MESSAGE: usize = 65 << 20;
 /// Such reports at a time, each of which is held in memory.
@@ -134,8 +132,8 @@ pub(crate) async fn serve(
     let routes = Routes::from(routes.into_axum_router().layer(gate));
     let incoming = listen::incoming(listener, tls, state, shutdown.clone());
     Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .http2_keepalive_interval(Some(keepalive::EVERY))
+        .http2_keepalive_timeout(Some(keepalive::LIMIT))
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
         .load_shed(true)

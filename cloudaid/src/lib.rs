@@ -20,4 +20,5 @@ pub mod worker;
 
 mod address;
 mod connections;
+mod keepalive;
 mod pause;

@@ -19,6 +19,8 @@ pub const ADMIN_PASSWORD: &str = "correct horse battery";
 /// What a test changes about a master.
 #[derive(Debug, Clone, Default)]
 pub struct MasterOptions {
+    /// Whether workers may come from other networks than this machine's own.
+    pub reachable: bool,
     /// More arguments.
     pub args: Vec<String>,
     /// Environment, for example `CLOUDAI_LEASES_REASSIGN`.
@@ -31,7 +33,7 @@ impl MasterOptions {
     pub fn on_mongo(uri: &str) -> Self {
         let env = [("MONGODB_URI", uri), ("CLOUDAI_MONGODB_REQUIRED", "true")];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Self { args: vec!["--store".to_owned(), "mongodb".to_owned()], env }
+        Self { args: vec!["--store".to_owned(), "mongodb".to_owned()], env, ..Self::default() }
     }
 }
 
@@ -82,7 +84,9 @@ impl Master {
         let data_dir = dir.join("data");
         let mut args: Vec<String> = ["master", "--data-dir"].map(String::from).into();
         args.push(data_dir.display().to_string());
-        args.extend(["--http".to_owned(), http.address(), "--grpc".to_owned(), grpc.address()]);
+        let for_workers =
+            if options.reachable { grpc.address().replace("127.0.0.1", "0.0.0.0") } else { grpc.address() };
+        args.extend(["--http".to_owned(), http.address(), "--grpc".to_owned(), for_workers]);
         args.extend(options.args.iter().cloned());
         let recipe = Recipe {
             name: "master".to_owned(),

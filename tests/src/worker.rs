@@ -18,10 +18,21 @@ pub struct WorkerOptions {
     pub storage: String,
     /// The engine; none: that of the tests.
     pub docker_host: Option<String>,
+    /// The network that it lives in; none: that of the tests.
+    pub network: Option<Network>,
     /// More arguments.
     pub args: Vec<String>,
     /// Environment.
     pub env: Vec<(String, String)>,
+}
+
+/// A network other than that of the tests.
+#[derive(Debug, Clone)]
+pub struct Network {
+    /// Its name, as `ip netns` knows it.
+    pub name: String,
+    /// The address at which the tests are found there.
+    pub gateway: String,
 }
 
 impl Default for WorkerOptions {
@@ -31,6 +42,7 @@ impl Default for WorkerOptions {
             memory: "2GiB".to_owned(),
             storage: "10GiB".to_owned(),
             docker_host: None,
+            network: None,
             args: Vec::new(),
             env: Vec::new(),
         }
@@ -51,8 +63,12 @@ impl Worker {
     /// registered.
     pub async fn start(master: &Master, dir: &Path, name: &str, options: &WorkerOptions) -> Self {
         let data_dir = dir.join("data");
+        let address = match &options.network {
+            None => master.grpc_address(),
+            Some(network) => master.grpc_address().replace("127.0.0.1", &network.gateway),
+        };
         let flags = [
-            ("--master", master.grpc_address()),
+            ("--master", address),
             ("--name", name.to_owned()),
             ("--data-dir", data_dir.display().to_string()),
             ("--join", master.api().join_token().await),
@@ -61,12 +77,20 @@ impl Worker {
             ("--memory", options.memory.clone()),
             ("--storage", options.storage.clone()),
         ];
-        let mut args = vec!["worker".to_owned()];
+        let (program, mut args) = match &options.network {
+            None => (program("cloudaid"), Vec::new()),
+            Some(network) => {
+                let program = program("cloudaid").display().to_string();
+                let into = ["netns", "exec", &network.name, &program];
+                ("/sbin/ip".into(), into.map(str::to_owned).to_vec())
+            }
+        };
+        args.push("worker".to_owned());
         args.extend(flags.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]));
         args.extend(options.args.iter().cloned());
         let recipe = Recipe {
             name: name.to_owned(),
-            program: program("cloudaid"),
+            program,
             args,
             // A registry that is not there is not what is waited for.
             env: [("CLOUDAI_REGISTRY_PATIENCE".to_owned(), "2s".to_owned())]

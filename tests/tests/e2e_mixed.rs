@@ -30,6 +30,7 @@ fn quick() -> MasterOptions {
     MasterOptions {
         args: vec!["--allow-plaintext-workers".to_owned()],
         env: leases.map(|(name, value)| (format!("CLOUDAI_LEASES_{name}"), value.to_owned())).into(),
+        ..MasterOptions::default()
     }
 }
 

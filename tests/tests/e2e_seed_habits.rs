@@ -17,7 +17,7 @@ use shared::worker::{WorkerProtocol, WorkerState};
 
 async fn cluster(args: &[&str]) -> Cluster {
     let args = ["--allow-plaintext-workers"].iter().chain(args).map(ToString::to_string).collect();
-    Cluster::start_with(&MasterOptions { args, env: Vec::new() }, 0, &WorkerOptions::default()).await
+    Cluster::start_with(&MasterOptions { args, ..MasterOptions::default() }, 0, &WorkerOptions::default()).await
 }
 
 async fn worker(name: &str, flags: &[&str]) -> Peer {

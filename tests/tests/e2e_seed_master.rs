@@ -30,7 +30,7 @@ impl World {
     async fn start(flags: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let args = ["--allow-plaintext-workers"].map(str::to_owned).into();
-        let master = Master::start(dir.path(), &MasterOptions { args, env: Vec::new() }).await;
+        let master = Master::start(dir.path(), &MasterOptions { args, ..MasterOptions::default() }).await;
         let all: Vec<_> = ["--name", "w1", "--heartbeat", "0.3"].iter().chain(flags).copied().collect();
         let worker = Peer::start("seed_worker", &all).await;
         let registration = json!({"worker_id": "w1", "address": worker.address()});

@@ -18,7 +18,6 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use shared::id::ClusterId;
 use shared::proto::seed::master_worker_server::MasterWorkerServer;
@@ -31,6 +30,7 @@ use tonic::transport::Server;
 
 use super::data_dir::DataDir;
 use super::error::WorkerError;
+use crate::keepalive;
 use desk::Desk;
 use ledger::Ledger;
 use pipe::Pipe;
@@ -57,8 +57,6 @@ mod tests;
 
 /// The largest message of the agent: a hello names every run of a worker.
 const MESSAGE_LIMIT: usize = 16 << 20;
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
-const KEEPALIVE_LIMIT: Duration = Duration::from_secs(10);
 /// Streams of one connection, most of them logs that are followed; and calls that are worked on at a time.
 const STREAMS_PER_CONNECTION: u32 = 128;
 const CALLS_PER_CONNECTION: usize = 64;
@@ -119,8 +117,8 @@ fn serve_agent(desk: &Arc<Desk>, life: CancellationToken) -> Pipe {
 fn serve_master(desk: &Arc<Desk>, listener: TcpListener, life: CancellationToken) -> impl Future<Output = ()> + use<> {
     let service = MasterWorkerServer::new(service::Service::new(Arc::clone(desk)));
     let server = Server::builder()
-        .http2_keepalive_interval(Some(KEEPALIVE_EVERY))
-        .http2_keepalive_timeout(Some(KEEPALIVE_LIMIT))
+        .http2_keepalive_interval(Some(keepalive::EVERY))
+        .http2_keepalive_timeout(Some(keepalive::LIMIT))
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
         .load_shed(true)

@@ -11,14 +11,12 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
 use super::connector::{Connector, Trust};
+use crate::keepalive;
 use crate::worker::credentials::Keyring;
 use crate::worker::error::WorkerError;
 use crate::worker::seed::pipe::Pipe;
 
 const CALL_LIMIT: Duration = Duration::from_secs(10);
-/// A peer that vanished without a word is found out after both together.
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
-const KEEPALIVE_LIMIT: Duration = Duration::from_secs(10);
 /// The largest message taken or sent; a welcome names every run of a worker.
 const MESSAGE_LIMIT: usize = 16 << 20;
 /// Bytes on their way, per stream and per connection.
@@ -181,8 +179,8 @@ fn endpoint(address: &str) -> Result<Master, WorkerError> {
     let url = url.replacen("https://", "http://", 1);
     let endpoint = Endpoint::from_shared(url).map_err(|error| invalid(describe(&error)))?;
     let endpoint = endpoint
-        .http2_keep_alive_interval(KEEPALIVE_EVERY)
-        .keep_alive_timeout(KEEPALIVE_LIMIT)
+        .http2_keep_alive_interval(keepalive::EVERY)
+        .keep_alive_timeout(keepalive::LIMIT)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);

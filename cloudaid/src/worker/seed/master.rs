@@ -12,10 +12,9 @@ use shared::text::printable;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::keepalive;
+
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// A peer that vanished without a word is found out after both together.
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(20);
-const KEEPALIVE_LIMIT: Duration = Duration::from_secs(10);
 /// The longest address, and the most that is shown of the master's name.
 const TEXT_LIMIT: usize = 255;
 /// The largest message sent: a report with its log.
@@ -62,8 +61,8 @@ impl Master {
         let channel = endpoint
             .connect_timeout(CONNECT_LIMIT)
             .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEPALIVE_EVERY)
-            .keep_alive_timeout(KEEPALIVE_LIMIT)
+            .http2_keep_alive_interval(keepalive::EVERY)
+            .keep_alive_timeout(keepalive::LIMIT)
             .connect()
             .await
             .map_err(|_| Status::unavailable(format!("the master at {} cannot be reached", self.address)))?;
