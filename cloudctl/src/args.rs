@@ -26,7 +26,9 @@ use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcomma
 use shared::error::exit;
 
 pub(crate) use admin::{AdminArgs, AdminVerb};
-pub(crate) use admission::{ApproveArgs, UnregisterArgs, WorkerTokenArgs, WorkerTokenVerb, WorkersArgs};
+pub(crate) use admission::{
+    ApproveArgs, CordonArgs, DrainArgs, UndrainArgs, UnregisterArgs, WorkerTokenArgs, WorkerTokenVerb, WorkersArgs,
+};
 pub(crate) use audit::AuditArgs;
 pub(crate) use cluster::{QueueArgs, ShutdownArgs, StatsArgs, StatusArgs, WatchArgs};
 pub(crate) use edit::{DeleteArgs, EditArgs};
@@ -171,6 +173,21 @@ pub(crate) enum Verb {
     #[command(after_help = "Examples:\n  cloudctl workers --pending\n  cloudctl approve worker-1\n  \
         cloudctl approve worker-1 192.168.1.100:50052        (it listens there, and not where it says)")]
     Approve(ApproveArgs),
+    /// Let workers get no new tasks.
+    ///
+    /// What they run goes on. `undrain` ends it.
+    #[command(after_help = "Example:\n  cloudctl cordon worker-1 --reason \"a fan is loud\"")]
+    Cordon(CordonArgs),
+    /// Let workers become empty.
+    ///
+    /// They get no new tasks. What still runs there when the deadline is over is stopped (TERM, then KILL), and runs elsewhere;
+    /// that counts as no failure. `undrain` ends it.
+    #[command(after_help = "Examples:\n  cloudctl drain worker-1 --deadline 1h --wait --reason \"new disks\"\n  \
+        cloudctl drain worker-1        (what runs there may run to its end)")]
+    Drain(DrainArgs),
+    /// Let workers get tasks again, after `drain` or `cordon`.
+    #[command(visible_alias = "uncordon", after_help = "Example:\n  cloudctl undrain worker-1")]
+    Undrain(UndrainArgs),
     /// Remove workers from the cluster.
     ///
     /// Their running tasks are run elsewhere, and their certificates are revoked. With a new token they can join again.

@@ -8,9 +8,11 @@ mod bulk;
 mod cancel;
 mod completions;
 mod context;
+mod cordon;
 mod delete;
 mod dispatch;
 mod download;
+mod drain;
 mod each;
 mod edit;
 mod files;
@@ -48,6 +50,7 @@ mod task;
 mod task_file;
 mod task_files;
 mod tokens;
+mod undrain;
 mod unregister;
 mod until_key;
 mod upload;
@@ -113,6 +116,9 @@ pub(crate) async fn run(cli: &Cli, terminal: &Terminal) -> Result<Done, CtlError
         Verb::WorkerToken(args) => worker_token::run(args, &session).await,
         Verb::Register(args) => register_worker::run(args, &session).await,
         Verb::Approve(args) => approve::run(args, &session).await,
+        Verb::Cordon(args) => cordon::run(args, &session).await,
+        Verb::Drain(args) => drain::run(args, &session).await,
+        Verb::Undrain(args) => undrain::run(args, &session).await,
         Verb::Unregister(args) => unregister::run(args, &session).await,
         Verb::Queue(args) => queue::run(args, &session).await,
         Verb::Watch(args) => watch::run(args, &session).await,

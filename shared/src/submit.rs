@@ -326,7 +326,7 @@ fn check_image(image: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn check_text(field: &str, text: &str) -> Result<(), ApiError> {
+pub(crate) fn check_text(field: &str, text: &str) -> Result<(), ApiError> {
     if text.is_empty() || text.chars().count() > TEXT_LIMIT {
         let message = format!("{field}: {} characters are out of range", text.chars().count());
         return Err(invalid(message, format!("give 1 to {TEXT_LIMIT} characters")));

@@ -9,7 +9,7 @@ use crate::policy::RunPolicy;
 use crate::resources::Resources;
 use crate::task::{AttemptState, Command, TaskState, Verdict};
 use crate::time::WallTime;
-use crate::worker::{Usage, WorkerProtocol, WorkerState};
+use crate::worker::{Cordon, Usage, WorkerProtocol, WorkerState};
 
 pub use account::{
     AuthorityView, CreateTokenRequest, CreateUserRequest, InviteRequest, InviteView, KeysView, LoginRequest, LoginView,
@@ -17,8 +17,8 @@ pub use account::{
     TokenView, UpdateUserRequest, UserListView, UserView,
 };
 pub use admission::{
-    ApproveWorkerRequest, CreateWorkerTokenRequest, NewWorkerTokenView, PendingWorkerListView, PendingWorkerView,
-    RegisterWorkerRequest, WorkerTokenListView, WorkerTokenView,
+    ApproveWorkerRequest, CordonRequest, CreateWorkerTokenRequest, DrainRequest, NewWorkerTokenView,
+    PendingWorkerListView, PendingWorkerView, RegisterWorkerRequest, WorkerTokenListView, WorkerTokenView,
 };
 pub use audit::AuditListView;
 pub use counts::{Tally, TaskCounts};
@@ -274,6 +274,9 @@ pub struct WorkerView {
     /// Why it gets no new work, in its own words: its engine does not answer, or its disk is full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
+    /// Why it gets no new work: an operator wants it so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cordon: Option<Cordon>,
     /// Live attempts: their element ids.
     pub running_tasks: Vec<String>,
     /// When it was last heard of.

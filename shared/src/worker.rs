@@ -5,7 +5,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::ApiError;
+use crate::id::UserName;
 use crate::resources::Resources;
+use crate::submit::check_text;
+use crate::time::WallTime;
 
 /// Whether a worker can be counted on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -38,6 +42,35 @@ impl WorkerState {
 impl fmt::Display for WorkerState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+/// Why a worker gets no new work although it could: an operator wants it so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Cordon {
+    /// Since when.
+    pub since: WallTime,
+    /// Who.
+    pub by: UserName,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Whether it is to become empty.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub draining: bool,
+    /// When what still runs there is stopped and run elsewhere; none: it may run to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<WallTime>,
+}
+
+impl Cordon {
+    /// Whether a reason is one.
+    ///
+    /// # Errors
+    /// It is empty, too long, or nothing to print.
+    pub fn check_reason(reason: Option<&str>) -> Result<(), ApiError> {
+        reason.map_or(Ok(()), |reason| check_text("reason", reason))
     }
 }
 

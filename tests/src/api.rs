@@ -9,8 +9,9 @@ use shared::error::{ApiError, ErrorBody};
 use shared::role::Role;
 use shared::submit::SubmitRequest;
 use shared::view::{
-    CreateUserRequest, CreateWorkerTokenRequest, FileListView, LoginRequest, LoginView, NewWorkerTokenView, StatusView,
-    SubmitLineView, SubmitView, TaskListView, TaskView, UserView, WhyView, WorkerListView, WorkerView,
+    CreateTokenRequest, CreateUserRequest, CreateWorkerTokenRequest, FileListView, LoginRequest, LoginView,
+    NewTokenView, NewWorkerTokenView, StatusView, SubmitLineView, SubmitView, TaskListView, TaskView, UserView,
+    WhyView, WorkerListView, WorkerView,
 };
 use shared::worker::WorkerState;
 
@@ -86,6 +87,15 @@ impl Api {
     pub async fn log_in(&self, name: &str) -> LoginView {
         let request = LoginRequest { username: name.to_owned(), password: ADMIN_PASSWORD.to_owned() };
         self.post("/api/auth/login", &request).await.expect("a login")
+    }
+
+    /// The same caller with a token that outlives a long test; one of a login ends after a quarter of an hour.
+    ///
+    /// # Panics
+    /// When it is refused.
+    pub async fn for_long(&self) -> Self {
+        let request = CreateTokenRequest { name: "a long test".to_owned(), role: None, ttl_seconds: None };
+        self.with_token(&self.post::<NewTokenView>("/api/tokens", &request).await.expect("a token").token)
     }
 
     /// A request, to be changed before it is sent.

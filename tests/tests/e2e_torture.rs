@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use cloudai_tests::api::Api;
 use cloudai_tests::cluster::{Cluster, shell_task};
 use cloudai_tests::master::MasterOptions;
 use cloudai_tests::netns::{Cut, Netns};
@@ -43,11 +44,11 @@ fn task(number: u32, witness: &Witness, pause: &str) -> SubmitRequest {
 }
 
 /// How many bytes of its log there are, how many there should be, and whether they are the right ones.
-async fn read_log(cluster: &Cluster, number: u32, id: &str) -> (usize, usize, bool) {
+async fn read_log(api: &Api, number: u32, id: &str) -> (usize, usize, bool) {
     let (mut found, mut expected, mut is_right) = (0, 0, true);
     for (stream, mark) in [("stdout", ""), ("stderr", "err-")] {
         let wanted: String = (1..=LINES).map(|line| format!("{number}-{mark}{line}\n")).collect();
-        let log = cluster.api().get_bytes(&format!("/api/tasks/{id}/logs?stream={stream}")).await.expect("a log");
+        let log = api.get_bytes(&format!("/api/tasks/{id}/logs?stream={stream}")).await.expect("a log");
         found += log.len();
         expected += wanted.len();
         is_right &= log == wanted.as_bytes();
@@ -68,18 +69,18 @@ impl Work {
     }
 
     /// Fills the window up again.
-    async fn go_on(&mut self, cluster: &Cluster, window: usize, make: impl Fn(u32) -> SubmitRequest) {
-        self.look(cluster).await;
+    async fn go_on(&mut self, api: &Api, window: usize, make: impl Fn(u32) -> SubmitRequest) {
+        self.look(api).await;
         while self.open.len() < window {
             self.last += 1;
-            let id = cluster.api().submit(&make(self.last)).await.expect("accepted").task_id;
+            let id = api.submit(&make(self.last)).await.expect("accepted").task_id;
             self.open.insert(self.last, id);
         }
     }
 
-    async fn look(&mut self, cluster: &Cluster) {
+    async fn look(&mut self, api: &Api) {
         for (number, id) in self.open.clone() {
-            let task = cluster.api().task(&id).await.expect("the task");
+            let task = api.task(&id).await.expect("the task");
             if task.state.is_final() {
                 self.open.remove(&number);
                 self.ended.insert(number, task);
@@ -87,9 +88,9 @@ impl Work {
         }
     }
 
-    async fn finish(&mut self, cluster: &Cluster) {
+    async fn finish(&mut self, api: &Api) {
         for (number, id) in std::mem::take(&mut self.open) {
-            self.ended.insert(number, cluster.api().ended(PATIENCE * 3, &id).await);
+            self.ended.insert(number, api.ended(PATIENCE * 3, &id).await);
         }
     }
 }
@@ -99,10 +100,11 @@ async fn torture_by_kills_of_the_worker() {
     let (kills, tasks) = (size(15, 1_000), size(25, 1_000));
     let options = WorkerOptions { cpu: "4".to_owned(), ..WorkerOptions::default() };
     let mut cluster = Cluster::start_with(&MasterOptions::default(), 1, &options).await;
+    let api = cluster.api().for_long().await;
     let (witness, mut work, mut killed) = (Witness::listen(), Work::new(), 0);
     let begin = Instant::now();
     while killed < kills || work.last < tasks {
-        work.go_on(&cluster, 8, |number| task(number, &witness, "0.03")).await;
+        work.go_on(&api, 8, |number| task(number, &witness, "0.03")).await;
         // At any moment of its life: while it takes up what runs, and while it starts, watches and harvests.
         let pause = rand::rng().random_range(0..900);
         tokio::time::sleep(Duration::from_millis(pause)).await;
@@ -113,12 +115,12 @@ async fn torture_by_kills_of_the_worker() {
             println!("{killed} kills, {} tasks have ended, {:.0?}", work.ended.len(), begin.elapsed());
         }
     }
-    work.finish(&cluster).await;
+    work.finish(&api).await;
     let (mut restarted, mut twice, mut lost, mut bytes, mut missing) = (0, 0, 0, 0, 0);
     let mut wrong = Vec::new();
     for (number, view) in &work.ended {
         let (begins, ends) = (witness.count(*number, "begins"), witness.count(*number, "ends"));
-        let (found, expected, is_right) = read_log(&cluster, *number, &view.task_id).await;
+        let (found, expected, is_right) = read_log(&api, *number, &view.task_id).await;
         restarted += u32::from(view.attempts.len() != 1);
         twice += u32::from(begins > 1 || ends > 1);
         let is_known = view.verdict == Some(Verdict::ExitCode { exit_code: exit_code(*number) });
@@ -170,6 +172,7 @@ async fn torture_by_partitions() {
             WorkerOptions { cpu: "1".to_owned(), network: Some(network.network()), ..WorkerOptions::default() };
         cluster.add_worker(&format!("worker-{}", number + 1), &options).await;
     }
+    let api = cluster.api().for_long().await;
     let (witness, mut work) = (Witness::listen(), Work::new());
     let make = |number| {
         let once = is_once(number).then_some(true);
@@ -178,7 +181,7 @@ async fn torture_by_partitions() {
     let begin = Instant::now();
     let (mut done, mut cuts) = (0, BTreeMap::<usize, (Cut, Instant)>::new());
     while done < partitions || !cuts.is_empty() {
-        work.go_on(&cluster, 10, make).await;
+        work.go_on(&api, 10, make).await;
         let now = Instant::now();
         let over: Vec<usize> = cuts.iter().filter(|(_, (_, until))| *until <= now).map(|(worker, _)| *worker).collect();
         for worker in over {
@@ -199,7 +202,7 @@ async fn torture_by_partitions() {
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    work.finish(&cluster).await;
+    work.finish(&api).await;
     let (mut doubles, mut once, mut once_twice, mut again, mut wrong) = (0, 0, 0, 0, Vec::new());
     for (number, view) in &work.ended {
         let begins = witness.count(*number, "begins");
@@ -219,7 +222,7 @@ async fn torture_by_partitions() {
             is_right &= own && begins <= view.attempts.len() as u32;
         }
         if own {
-            let (.., is_whole) = read_log(&cluster, *number, &view.task_id).await;
+            let (.., is_whole) = read_log(&api, *number, &view.task_id).await;
             is_right &= is_whole && witness.count(*number, "ends") >= 1;
         }
         if !is_right {

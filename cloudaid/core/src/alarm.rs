@@ -16,6 +16,8 @@ pub(crate) enum Alarm {
     WaitedAgain(ElementId),
     /// What of a task was never given to a worker has waited as long as it may.
     Waited(TaskId),
+    /// What runs on a worker that is to become empty has had its time.
+    Drained(WorkerId),
     /// A worker that only failed gets another chance.
     Failing(WorkerId),
 }

@@ -137,6 +137,9 @@ impl Cluster {
             Input::ApproveWorker { request, worker, address } => {
                 step::admit::on_approve(self, now, request, worker, address, effects);
             }
+            Input::CordonWorker { request, worker, cordon } => {
+                step::cordon::on_cordon(self, now, request, worker, cordon, effects);
+            }
             Input::UnregisterWorker { request, worker } => {
                 step::unregister::on_unregister(self, now, request, worker, effects);
             }
@@ -236,6 +239,7 @@ impl Cluster {
                 free: capacity.saturating_sub(self.ledger.reserved(id)),
                 healthy: worker.problem.is_none(),
                 left_out: worker.failing.is_left_out,
+                cordoned: worker.record.cordon.is_some(),
             }
         };
         self.workers.iter().map(room).collect()
@@ -338,14 +342,19 @@ impl Cluster {
         let cancelling = task.progress.cancelling.remove(key.index);
         task.progress.unreachable.remove(key.index);
         let policy = &task.record.spec.policy;
+        let evicted = verdict == Verdict::Cancelled
+            && !cancelling
+            && self.workers.get(&run.worker).is_some_and(|worker| worker.evicts);
         let verdict = match (verdict, policy.time_limit) {
+            // That is nobody's fault, and costs the element nothing.
+            _ if evicted => Verdict::WorkerLost { message: format!("{} was drained", run.worker) },
             // Nobody else stops a run that no person wanted stopped; workers of the first generation do not say why.
             (Verdict::Cancelled, Some(limit)) if !cancelling => {
                 Verdict::Timeout { limit_seconds: limit.0.as_secs_f64().ceil() as u64 }
             }
             (verdict, _) => verdict,
         };
-        let failures = run.infrastructure_failures + u32::from(verdict.is_infrastructure());
+        let failures = run.infrastructure_failures + u32::from(verdict.is_infrastructure() && !evicted);
         let pause =
             if cancelling { None } else { self.settings.pause_before_next(policy, &verdict, run.attempt, failures) };
         task.streak.add(&verdict);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shared::id::{AttemptKey, Fence, LoginId, TaskId, TaskRef, TokenId, UserName, WorkerId};
 use shared::task::{TaskState, Verdict};
-use shared::worker::WorkerFacts;
+use shared::worker::{Cordon, WorkerFacts};
 
 use crate::account::{TokenRecord, UserRecord};
 use crate::admission::Admission;
@@ -63,6 +63,10 @@ pub enum Event {
     WorkerDisconnected { worker: WorkerId, live_attempts: usize },
     /// It was silent for too long: its runs were given up, but for `kept` that may run once at most.
     WorkerLost { worker: WorkerId, attempts: usize, kept: usize },
+    /// It gets no new work because an operator wants it so; none: it gets it again.
+    WorkerCordoned { worker: WorkerId, cordon: Option<Cordon> },
+    /// What still runs there is stopped, to run elsewhere.
+    WorkerEvicts { worker: WorkerId, attempts: usize },
     /// It gets no new work for a while, because all its last runs failed at once.
     WorkerLeftOut { worker: WorkerId, reason: String },
     /// That while is over.

@@ -4,7 +4,7 @@
 //! `first_generation` (it cannot be told what the task asks for), `worker_inactive`,
 //! `worker_suspect`, `worker_unhealthy` (it says itself that its engine does not answer or its disk is full),
 //! `unreachable` (it does not wait: its worker is not heard of, and it may run once at most), `insufficient_<kind>` (busy: it will fit when something ends), `too_small_<kind>` (never, on that worker),
-//! `worker_failing` (all its last runs failed at once, those of others did not),
+//! `worker_cordoned` (an operator wants it to get nothing), `worker_failing` (all its last runs failed at once, those of others did not),
 //! `resting` (all that waits of it has failed, and runs again after a pause), `array_suspicious` (its elements fail one after
 //! the other in the same way, so one at a time is tried),
 //! `behind_others` (it fits now, and is placed as soon as what stands before it is), `array_limit` (as many of its
@@ -30,6 +30,7 @@ enum Cause {
     Insufficient(Kind),
     Unhealthy,
     Failing,
+    Cordoned,
     Suspect,
     Inactive,
     FirstGeneration,
@@ -154,6 +155,7 @@ fn causes(rooms: &[Room], shape: &Shape) -> (Vec<ReasonView>, u32) {
                 Obstacle::FirstGeneration => (Cause::FirstGeneration, 0, 0),
                 Obstacle::Unhealthy => (Cause::Unhealthy, 0, 0),
                 Obstacle::Failing => (Cause::Failing, 0, 0),
+                Obstacle::Cordoned => (Cause::Cordoned, 0, 0),
                 Obstacle::NotActive(WorkerState::Suspect) => (Cause::Suspect, 0, 0),
                 Obstacle::NotActive(WorkerState::Active | WorkerState::Inactive) => (Cause::Inactive, 0, 0),
                 Obstacle::Busy(shortage) => (Cause::Insufficient(shortage.kind), shortage.available, shortage.wanted),
@@ -191,6 +193,10 @@ fn reason(cause: Cause, count: Count) -> ReasonView {
         Cause::Failing => (
             "worker_failing".to_owned(),
             format!("{workers} {is} left out for a while: all runs failed there at once, and elsewhere they did not"),
+        ),
+        Cause::Cordoned => (
+            "worker_cordoned".to_owned(),
+            format!("{workers} {verb} been taken out of use by an operator (`cloudctl workers` says why)"),
         ),
         Cause::Suspect => ("worker_suspect".to_owned(), format!("{workers} {is} suspect: heartbeats are missing")),
         Cause::Inactive => ("worker_inactive".to_owned(), format!("{workers} {is} not connected")),
@@ -262,6 +268,7 @@ fn hint(reasons: &[ReasonView], can_never_run: bool) -> String {
                 .to_owned()
         }
         Some("draining") => "it runs after the next start of the master".to_owned(),
+        Some("worker_cordoned") => "an admin ends that with `cloudctl undrain WORKER`".to_owned(),
         Some("worker_unhealthy" | "worker_failing") => "`cloudctl stats WORKER` says what is wrong with it".to_owned(),
         Some("worker_inactive") => "see whether `cloudaid worker` runs there and reaches the master".to_owned(),
         Some(_) | None => "it starts by itself as soon as there is room".to_owned(),

@@ -10,6 +10,7 @@ use shared::link::{Heartbeat, Hello, Inventory, Report};
 use shared::submit::TaskEdit;
 use shared::task::TaskSpec;
 use shared::time::{BootTime, WallTime};
+use shared::worker::Cordon;
 
 use crate::account::{AccountChange, TokenChange, UserRecord};
 use crate::admission::{JoinTokenChange, Joining, PendingRecord, Proof};
@@ -229,6 +230,15 @@ pub enum Input {
         worker: WorkerId,
         /// Where it listens, if not where it has said.
         address: Option<SocketAddr>,
+    },
+    /// An operator wants a worker to get no new work, or to get it again.
+    CordonWorker {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// Which.
+        worker: WorkerId,
+        /// Why not; none: again.
+        cordon: Option<Cordon>,
     },
     /// An admin takes a worker out of the cluster.
     UnregisterWorker {

@@ -148,6 +148,7 @@ impl Cluster {
             allocated: self.ledger.reserved(id),
             usage: worker.usage,
             problem: worker.problem.clone().or_else(|| worker.failing.describe()),
+            cordon: worker.record.cordon.clone(),
             running_tasks: self
                 .ledger
                 .runs(id)

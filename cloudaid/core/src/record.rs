@@ -18,7 +18,7 @@ use shared::ranges::RangeSet;
 use shared::task::{AttemptState, TaskSpec, TaskState, Verdict, VerdictKind};
 use shared::time::WallTime;
 use shared::view::{Tally, TaskCounts};
-use shared::worker::WorkerFacts;
+use shared::worker::{Cordon, WorkerFacts};
 
 use crate::account::{TokenRecord, UserRecord};
 use crate::admission::{Admission, JoinTokenRecord, PendingRecord};
@@ -254,6 +254,9 @@ pub struct WorkerRecord {
     pub registered_at: WallTime,
     /// When it last registered.
     pub seen_at: WallTime,
+    /// Why it gets no new work, if an operator wants it so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cordon: Option<Cordon>,
 }
 
 /// An output file.

@@ -86,6 +86,8 @@ pub struct Room {
     pub healthy: bool,
     /// Whether it gets nothing because all its last runs failed at once.
     pub left_out: bool,
+    /// Whether it gets nothing because an operator wants it so.
+    pub cordoned: bool,
 }
 
 /// What keeps a task of some shape off a worker.
@@ -101,6 +103,8 @@ pub enum Obstacle {
     Unhealthy,
     /// All its last runs failed at once, and elsewhere they did not.
     Failing,
+    /// An operator wants it to get nothing.
+    Cordoned,
     /// Too little is free, though it has enough in all.
     Busy(Shortage),
     /// It does not have that much in all.
@@ -113,6 +117,7 @@ impl Room {
         let other = shape.worker.as_ref().is_some_and(|wanted| *wanted != self.worker);
         let inactive = match self.state {
             WorkerState::Active if !self.healthy => Some(Obstacle::Unhealthy),
+            WorkerState::Active if self.cordoned => Some(Obstacle::Cordoned),
             WorkerState::Active => self.left_out.then_some(Obstacle::Failing),
             state @ (WorkerState::Suspect | WorkerState::Inactive) => Some(Obstacle::NotActive(state)),
         };

@@ -4,6 +4,7 @@ pub(crate) mod admit;
 pub(crate) mod audit;
 pub(crate) mod cancel;
 pub(crate) mod connect;
+pub(crate) mod cordon;
 pub(crate) mod delete;
 pub(crate) mod drain;
 pub(crate) mod edit;

@@ -7,6 +7,7 @@ mod core {
     mod array;
     mod audit;
     mod cancel;
+    mod cordon;
     mod edit;
     mod explain;
     mod input_files;

@@ -9,14 +9,17 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use shared::error::{ApiError, ErrorCode};
 use shared::id::WorkerId;
+use shared::policy::LIMIT_RANGE;
 use shared::view::{
-    ApproveWorkerRequest, AuthorityView, CreateWorkerTokenRequest, NewWorkerTokenView, PendingWorkerListView,
-    RegisterWorkerRequest, WorkerTokenListView, WorkerView,
+    ApproveWorkerRequest, AuthorityView, CordonRequest, CreateWorkerTokenRequest, DrainRequest, NewWorkerTokenView,
+    PendingWorkerListView, RegisterWorkerRequest, WorkerTokenListView, WorkerView,
 };
+use shared::worker::Cordon;
 
 use super::Shared;
 use super::error::{Failure, invalid};
 use super::extract::{Caller, JsonBody, MaybeJson, TokenPath, WorkerPath};
+use crate::clock;
 use crate::master::call::Call;
 use crate::master::join_token;
 
@@ -86,6 +89,49 @@ pub(super) async fn unregister(
 ) -> Result<StatusCode, Failure> {
     state.cluster.unregister_worker(worker).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /api/workers/{id}/cordon`
+pub(super) async fn cordon(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+    WorkerPath(worker): WorkerPath,
+    MaybeJson(request): MaybeJson<CordonRequest>,
+) -> Result<Json<WorkerView>, Failure> {
+    let reason = request.unwrap_or_default().reason;
+    Cordon::check_reason(reason.as_deref())?;
+    let cordon = Cordon { since: clock::wall(), by: principal.user, reason, draining: false, deadline: None };
+    state.cluster.cordon_worker(worker.clone(), Some(cordon)).await?;
+    Ok(Json(shown(&state, worker).await?))
+}
+
+/// `POST /api/workers/{id}/drain`
+pub(super) async fn drain(
+    State(state): State<Shared>,
+    Caller(principal): Caller,
+    WorkerPath(worker): WorkerPath,
+    MaybeJson(request): MaybeJson<DrainRequest>,
+) -> Result<Json<WorkerView>, Failure> {
+    let DrainRequest { reason, deadline } = request.unwrap_or_default();
+    Cordon::check_reason(reason.as_deref())?;
+    let most = LIMIT_RANGE.1;
+    if let Some(deadline) = deadline.filter(|deadline| *deadline > most) {
+        return Err(invalid(format!("deadline: {deadline} is out of range"), format!("give 0s to {most}")).into());
+    }
+    let since = clock::wall();
+    let deadline = deadline.map(|deadline| since + deadline.0);
+    let cordon = Cordon { since, by: principal.user, reason, draining: true, deadline };
+    state.cluster.cordon_worker(worker.clone(), Some(cordon)).await?;
+    Ok(Json(shown(&state, worker).await?))
+}
+
+/// `POST /api/workers/{id}/undrain`: the end of both.
+pub(super) async fn undrain(
+    State(state): State<Shared>,
+    WorkerPath(worker): WorkerPath,
+) -> Result<Json<WorkerView>, Failure> {
+    state.cluster.cordon_worker(worker.clone(), None).await?;
+    Ok(Json(shown(&state, worker).await?))
 }
 
 /// `POST /api/auth/authority/rotate`: another authority signs from now on.

@@ -8,10 +8,10 @@ use shared::submit::{SubmitRequest, TaskEdit};
 use shared::task::TaskState;
 use shared::time::WallTime;
 use shared::view::{
-    ApproveWorkerRequest, AuditListView, AuthorityView, CancelView, CreateTokenRequest, CreateUserRequest,
-    CreateWorkerTokenRequest, DryRunView, FileListView, HealthView, InternalStateView, InviteRequest, InviteView,
-    KeysView, LogSearchView, LoginRequest, LoginView, LogoutRequest, MeView, NewTokenView, NewWorkerTokenView,
-    PasswordRequest, PendingWorkerListView, QueueView, ReadyView, RefreshRequest, RegisterRequest,
+    ApproveWorkerRequest, AuditListView, AuthorityView, CancelView, CordonRequest, CreateTokenRequest,
+    CreateUserRequest, CreateWorkerTokenRequest, DrainRequest, DryRunView, FileListView, HealthView, InternalStateView,
+    InviteRequest, InviteView, KeysView, LogSearchView, LoginRequest, LoginView, LogoutRequest, MeView, NewTokenView,
+    NewWorkerTokenView, PasswordRequest, PendingWorkerListView, QueueView, ReadyView, RefreshRequest, RegisterRequest,
     RegisterWorkerRequest, RepairView, RetryRequest, SetupRequest, ShutdownRequest, ShutdownView, StatusView,
     SubmitLineView, SubmitView, TaskCounts, TaskListView, TaskView, TelemetryView, TokenListView, UpdateUserRequest,
     UserListView, UserView, WaitRequest, WaitView, WhyView, WorkerListView, WorkerTokenListView, WorkerView,
@@ -342,6 +342,32 @@ fn worker_paths(routes: Routes) -> Routes {
             worker(doc("Take a worker out of the cluster"))
                 .about("Its certificate is worth nothing from then on; what it ran runs elsewhere.")
                 .done(NO_CONTENT, "It is no more"),
+        )
+        .post(
+            "/api/workers/{id}/cordon",
+            Administer,
+            admission::cordon,
+            worker(doc("Let a worker get no new work"))
+                .about("What it runs goes on.")
+                .maybe_body::<CordonRequest>()
+                .answers::<WorkerView>(OK, "As it is now"),
+        )
+        .post(
+            "/api/workers/{id}/drain",
+            Administer,
+            admission::drain,
+            worker(doc("Let a worker become empty"))
+                .about("It gets no new work. What still runs there when the deadline is over is stopped, and runs elsewhere.")
+                .maybe_body::<DrainRequest>()
+                .answers::<WorkerView>(OK, "As it is now"),
+        )
+        .post(
+            "/api/workers/{id}/undrain",
+            Administer,
+            admission::undrain,
+            worker(doc("Let a worker get work again"))
+                .about("After a cordon or a drain.")
+                .answers::<WorkerView>(OK, "As it is now"),
         )
         .post(
             "/api/workers/{id}/approve",

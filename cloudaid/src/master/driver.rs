@@ -284,6 +284,7 @@ fn request_of(input: &Input) -> Option<RequestId> {
         | Input::RegisterWorker { request, .. }
         | Input::WorkerAnnounced { request, .. }
         | Input::ApproveWorker { request, .. }
+        | Input::CordonWorker { request, .. }
         | Input::UnregisterWorker { request, .. }
         | Input::KeepGuesses { request, .. }
         | Input::Drain { request }

@@ -216,6 +216,8 @@ fn describe(event: &Event, owners: &mut HashMap<TaskId, UserName>) -> Option<Eve
         | Event::LoginReused { .. }
         | Event::WorkersSilent { .. }
         | Event::MasterSlept { .. }
+        | Event::WorkerCordoned { .. }
+        | Event::WorkerEvicts { .. }
         | Event::WorkerLeftOut { .. }
         | Event::WorkerTriedAgain { .. }
         | Event::WorkerHealth { .. }

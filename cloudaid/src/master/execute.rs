@@ -134,6 +134,8 @@ impl Shell {
             | Event::WorkerLost { .. }
             | Event::WorkersSilent { .. }
             | Event::MasterSlept { .. }
+            | Event::WorkerCordoned { .. }
+            | Event::WorkerEvicts { .. }
             | Event::WorkerLeftOut { .. }
             | Event::WorkerTriedAgain { .. }
             | Event::WorkerHealth { .. }

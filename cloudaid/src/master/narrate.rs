@@ -8,7 +8,7 @@ use shared::id::WorkerId;
 use shared::resources::{GIB, MIB};
 use shared::task::{TaskState, Verdict};
 use shared::time::BootTime;
-use shared::worker::Usage;
+use shared::worker::{Cordon, Usage};
 use tracing::{debug, info, warn};
 
 use crate::clock;
@@ -107,6 +107,16 @@ pub(crate) fn event(event: &Event) {
              run once at most are unreachable"
         ),
         Event::WorkerLeftOut { worker, reason } => warn!("Worker {worker} is left out: {reason}"),
+        Event::WorkerCordoned { worker, cordon: None } => info!("Worker {worker} gets new tasks again"),
+        Event::WorkerCordoned { worker, cordon: Some(cordon) } => {
+            let Cordon { by, reason, draining, .. } = cordon;
+            let what = if *draining { "is drained" } else { "is cordoned" };
+            let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+            info!("Worker {worker} {what} by {by}{reason}");
+        }
+        Event::WorkerEvicts { worker, attempts } => {
+            info!("Worker {worker} is drained: {attempts} attempts are stopped there, and run elsewhere");
+        }
         Event::WorkerTriedAgain { worker } => info!("Worker {worker} gets new tasks again"),
         Event::WorkerReconciled { worker, findings, .. } => {
             let Findings { live, containers, orphans, adopted, lost, sent_again, leaving, problem } = findings;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use clap_complete::ArgValueCandidates;
 use shared::id::{TokenId, WorkerId};
+use shared::span::Span;
 
 use super::tasks::span;
 
@@ -61,6 +62,42 @@ pub(crate) struct UnregisterArgs {
     /// Do not ask.
     #[arg(short, long)]
     pub(crate) yes: bool,
+}
+
+/// Arguments of `cordon`.
+#[derive(Debug, Args)]
+pub(crate) struct CordonArgs {
+    /// Which.
+    #[arg(value_name = "WORKER", required = true, add = ArgValueCandidates::new(crate::complete::workers))]
+    pub(crate) workers: Vec<WorkerId>,
+    /// Why, for people.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+}
+
+/// Arguments of `drain`.
+#[derive(Debug, Args)]
+pub(crate) struct DrainArgs {
+    /// Which.
+    #[arg(value_name = "WORKER", required = true, add = ArgValueCandidates::new(crate::complete::workers))]
+    pub(crate) workers: Vec<WorkerId>,
+    /// What still runs there after this time is stopped, and runs elsewhere: 0s, 30m, 2h. Without it, it may run to its end.
+    #[arg(long, value_name = "TIME")]
+    pub(crate) deadline: Option<Span>,
+    /// Why, for people.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// End only when nothing runs there any more.
+    #[arg(long)]
+    pub(crate) wait: bool,
+}
+
+/// Arguments of `undrain`.
+#[derive(Debug, Args)]
+pub(crate) struct UndrainArgs {
+    /// Which.
+    #[arg(value_name = "WORKER", required = true, add = ArgValueCandidates::new(crate::complete::workers))]
+    pub(crate) workers: Vec<WorkerId>,
 }
 
 /// Arguments of `approve`.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{TokenId, UserName, WorkerId};
 use crate::resources::Resources;
+use crate::span::Span;
 use crate::time::WallTime;
 
 /// A join token is asked for.
@@ -87,6 +88,29 @@ pub struct RegisterWorkerRequest {
     /// Where it listens, as `IP:PORT`.
     #[cfg_attr(feature = "openapi", schema(example = "192.168.1.10:50052"))]
     pub address: String,
+}
+
+/// The body of `POST /api/workers/{id}/cordon`; it may be left out.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct CordonRequest {
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The body of `POST /api/workers/{id}/drain`; it may be left out.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct DrainRequest {
+    /// Why, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How long what runs there may go on: a text such as `30m`, or seconds. To its end if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Span>,
 }
 
 /// A worker that waits is let in.

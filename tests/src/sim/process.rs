@@ -57,6 +57,7 @@ impl Worker {
             admission: Admission::Certificate(identity),
             facts: WorkerFacts::default(),
             registered_at: WallTime(0),
+            cordon: None,
             seen_at: WallTime(0),
         }
     }

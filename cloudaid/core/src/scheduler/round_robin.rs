@@ -134,6 +134,7 @@ mod tests {
                 free: cores(cpu),
                 healthy: true,
                 left_out: false,
+                cordoned: false,
             });
             self
         }

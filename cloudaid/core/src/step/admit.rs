@@ -147,7 +147,7 @@ pub(super) fn let_in(
         let facts = WorkerFacts { address, capacity, ..WorkerFacts::default() };
         let (registered_at, seen_at) = (now.wall, now.wall);
         let admission = Admission::None;
-        Worker::absent(WorkerRecord { id: id.clone(), admission, facts, registered_at, seen_at }, now)
+        Worker::absent(WorkerRecord { id: id.clone(), admission, facts, registered_at, seen_at, cordon: None }, now)
     });
     worker.record.admission = admission.clone();
     if let Link::Up { .. } = worker.link {

@@ -61,6 +61,7 @@ pub(crate) fn on_connected(
         reported: Reported::default(),
         inquired: None,
         failing: known.failing.clone(),
+        evicts: known.evicts,
         held_until: None,
     };
     cluster.workers.insert(id.clone(), worker);

@@ -7,6 +7,7 @@ use shared::link::ToWorker;
 use shared::task::Verdict;
 use shared::time::{BootTime, Now};
 
+use super::cordon;
 use crate::alarm::Alarm;
 use crate::cluster::{Cluster, end_element};
 use crate::effect::Effect;
@@ -32,6 +33,7 @@ pub(crate) fn on_alarms(cluster: &mut Cluster, now: Now, effects: &mut Vec<Effec
             }
             Alarm::WaitedAgain(element) => give_up_again(cluster, now, element, effects),
             Alarm::Waited(task) => give_up_waiting(cluster, now, task, effects),
+            Alarm::Drained(worker) => cordon::evict(cluster, now.boot, worker, effects),
             Alarm::Failing(worker) => try_again(cluster, worker, effects),
         }
     }
@@ -142,6 +144,8 @@ pub(crate) fn recover(cluster: &mut Cluster, now: Now) {
             RunPhase::Pending => None,
         }));
     }
+    let workers: Vec<_> = cluster.workers.keys().cloned().collect();
+    workers.iter().for_each(|worker| cordon::set_deadline(cluster, now, worker));
     runs.into_iter().for_each(|(key, ran)| limit_run(cluster, now.boot, key, ran));
     waiting.into_iter().for_each(|(id, waited)| limit_waiting(cluster, now.boot, id, waited));
     requeued.into_iter().for_each(|(element, pause)| limit_requeued(cluster, now.boot, element, pause));

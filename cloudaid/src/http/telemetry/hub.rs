@@ -192,6 +192,7 @@ mod tests {
             capacity: Resources::TASK_DEFAULT,
             allocated: Resources::TASK_DEFAULT,
             usage: None,
+            cordon: None,
             problem: None,
             running_tasks: vec![],
             last_heartbeat: Some(WallTime(heard)),

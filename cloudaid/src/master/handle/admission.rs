@@ -11,6 +11,7 @@ use cloudaid_core::reject::Reject;
 use shared::error::ApiError;
 use shared::id::{TokenId, WorkerId};
 use shared::view::{PendingWorkerListView, PendingWorkerView, WorkerTokenListView};
+use shared::worker::Cordon;
 
 use super::{ClusterHandle, internal};
 use crate::clock;
@@ -117,6 +118,14 @@ impl ClusterHandle {
     /// None of this name does.
     pub async fn approve_worker(&self, worker: WorkerId, address: Option<SocketAddr>) -> Result<(), ApiError> {
         self.ask(|request| Input::ApproveWorker { request, worker, address }).await.map(|_done| ())
+    }
+
+    /// Lets a worker get no new work; none: lets it get work again.
+    ///
+    /// # Errors
+    /// There is none of this name.
+    pub async fn cordon_worker(&self, worker: WorkerId, cordon: Option<Cordon>) -> Result<(), ApiError> {
+        self.ask(|request| Input::CordonWorker { request, worker, cordon }).await.map(|_done| ())
     }
 
     /// Takes a worker out of the cluster.

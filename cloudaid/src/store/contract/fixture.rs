@@ -27,7 +27,7 @@ use shared::span::Span;
 use shared::task::{AttemptState, Command, TaskSpec, Verdict};
 use shared::time::WallTime;
 use shared::view::Tally;
-use shared::worker::WorkerFacts;
+use shared::worker::{Cordon, WorkerFacts};
 
 use crate::store::{Position, Store};
 
@@ -187,6 +187,17 @@ pub fn result(task: u64, index: u32, verdict: Verdict) -> ResultRecord {
     }
 }
 
+/// Every other one is taken out of use.
+fn cordon(number: u64) -> Option<Cordon> {
+    number.is_multiple_of(2).then(|| Cordon {
+        since: time(number),
+        by: "ada".parse().expect("a name"),
+        reason: Some("a fan is loud".into()),
+        draining: true,
+        deadline: Some(time(number + 1)),
+    })
+}
+
 /// A worker, last seen at `seen`.
 #[must_use]
 pub fn worker(name: &str, seen: u64) -> WorkerRecord {
@@ -200,7 +211,14 @@ pub fn worker(name: &str, seen: u64) -> WorkerRecord {
         key: [200; 32],
         joined_at: time(0),
     });
-    WorkerRecord { id: worker_id(name), admission, facts, registered_at: time(0), seen_at: time(seen) }
+    WorkerRecord {
+        id: worker_id(name),
+        admission,
+        facts,
+        registered_at: time(0),
+        seen_at: time(seen),
+        cordon: cordon(seen),
+    }
 }
 
 /// A join token, for one name only if its number is even.

@@ -246,7 +246,7 @@ pub(super) fn guesses(row: &Row<'_>) -> Result<(GuessKey, GuessCount), StoreErro
 }
 
 /// All workers, for [`worker`].
-pub(super) const WORKERS: &str = "SELECT id, facts, registered_at, seen_at, admission FROM worker_registry";
+pub(super) const WORKERS: &str = "SELECT id, facts, registered_at, seen_at, admission, cordon FROM worker_registry";
 
 /// Reads a row of [`WORKERS`].
 pub(super) fn worker(row: &Row<'_>) -> Result<WorkerRecord, StoreError> {
@@ -256,6 +256,7 @@ pub(super) fn worker(row: &Row<'_>) -> Result<WorkerRecord, StoreError> {
         facts: json(row, 1)?,
         registered_at: WallTime(row.get(2)?),
         seen_at: WallTime(row.get(3)?),
+        cordon: optional_json(row, 5)?,
     })
 }
 

@@ -16,6 +16,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0008_files.sql"),
     include_str!("migrations/0009_admission.sql"),
     include_str!("migrations/0010_ahead.sql"),
+    include_str!("migrations/0011_cordon.sql"),
 ];
 
 /// Marks the file as ours: `ClAI`.
@@ -92,7 +93,7 @@ mod tests {
         let mut connection = Connection::open_in_memory().expect("a database");
         migrate(&mut connection, MIGRATIONS).expect("migrations");
         connection.pragma_update(None, "user_version", 99).expect("a version");
-        assert!(matches!(migrate(&mut connection, MIGRATIONS), Err(StoreError::TooNew { found: 99, known: 10 })));
+        assert!(matches!(migrate(&mut connection, MIGRATIONS), Err(StoreError::TooNew { found: 99, known: 11 })));
     }
 
     #[test]

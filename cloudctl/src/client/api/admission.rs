@@ -2,8 +2,8 @@
 
 use shared::id::{TokenId, WorkerId};
 use shared::view::{
-    ApproveWorkerRequest, AuthorityView, CreateWorkerTokenRequest, NewWorkerTokenView, PendingWorkerListView,
-    RegisterWorkerRequest, WorkerTokenListView, WorkerView,
+    ApproveWorkerRequest, AuthorityView, CordonRequest, CreateWorkerTokenRequest, DrainRequest, NewWorkerTokenView,
+    PendingWorkerListView, RegisterWorkerRequest, WorkerTokenListView, WorkerView,
 };
 
 use super::encode_segment;
@@ -37,6 +37,25 @@ impl Client {
     /// Removes a worker from the cluster.
     pub(crate) async fn unregister_worker(&self, worker: &WorkerId) -> Result<(), CtlError> {
         self.remove(&worker_path(worker)).await
+    }
+
+    /// Lets a worker get no new work.
+    pub(crate) async fn cordon_worker(
+        &self,
+        worker: &WorkerId,
+        request: &CordonRequest,
+    ) -> Result<WorkerView, CtlError> {
+        self.post(&format!("{}/cordon", worker_path(worker)), request).await
+    }
+
+    /// Lets a worker become empty.
+    pub(crate) async fn drain_worker(&self, worker: &WorkerId, request: &DrainRequest) -> Result<WorkerView, CtlError> {
+        self.post(&format!("{}/drain", worker_path(worker)), request).await
+    }
+
+    /// Lets a worker get work again.
+    pub(crate) async fn undrain_worker(&self, worker: &WorkerId) -> Result<WorkerView, CtlError> {
+        self.post(&format!("{}/undrain", worker_path(worker)), &serde_json::json!({})).await
     }
 
     /// Lets a worker in that waits.

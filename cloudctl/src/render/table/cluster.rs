@@ -3,10 +3,10 @@
 use shared::resources::Resources;
 use shared::time::WallTime;
 use shared::view::{StatusView, StoreState, WorkerListView, WorkerView};
-use shared::worker::{WorkerProtocol, WorkerState};
+use shared::worker::{Cordon, WorkerProtocol, WorkerState};
 
 use crate::render::Style;
-use crate::render::text::{decimal, gigabytes, resources};
+use crate::render::text::{decimal, gigabytes, resources, span};
 
 /// `status`
 pub(super) fn status(view: &StatusView, style: &Style, now: WallTime) -> String {
@@ -78,6 +78,18 @@ pub(super) fn state(state: WorkerState) -> &'static str {
     }
 }
 
+/// Why an operator has taken a worker out of use.
+pub(super) fn in_words(cordon: &Cordon, style: &Style, now: WallTime) -> String {
+    let what = if cordon.draining { "Drained" } else { "Cordoned" };
+    let reason = cordon.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let deadline = match cordon.deadline {
+        Some(deadline) if deadline > now => format!("; what runs is stopped in {}", span(now, deadline)),
+        Some(_) => "; what runs is being stopped".to_owned(),
+        None => String::new(),
+    };
+    format!("{what} by {} ({}){reason}{deadline}", cordon.by, style.ago(now, cordon.since))
+}
+
 fn worker(view: &WorkerView, style: &Style, now: WallTime) -> Vec<String> {
     let heartbeat = view.last_heartbeat.map_or_else(|| "never".to_owned(), |at| style.ago(now, at));
     let mut lines = vec![
@@ -88,6 +100,9 @@ fn worker(view: &WorkerView, style: &Style, now: WallTime) -> Vec<String> {
         format!("  Allocated: {}", resources(&view.allocated, style)),
         format!("  Running Tasks: {}", view.running_tasks.len()),
     ];
+    if let Some(cordon) = &view.cordon {
+        lines.push(format!("  {}", style.text(&in_words(cordon, style, now))));
+    }
     if let Some(problem) = &view.problem {
         lines.push(format!("  Problem: {}", style.text(problem)));
     }

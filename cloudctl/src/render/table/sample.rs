@@ -129,6 +129,7 @@ pub(crate) fn workers() -> WorkerListView {
         allocated: Resources::TASK_DEFAULT,
         usage: Some(Usage { cpu_percent: 45.0, memory_used_bytes: 3 * GIB / 2, ..Usage::default() }),
         problem: None,
+        cordon: None,
         running_tasks: vec![format!("{TASK}.0")],
         last_heartbeat: Some(WallTime(NOW.0 - 3_000)),
         registered_at: SUBMITTED,

@@ -4,7 +4,7 @@ use shared::resources::Resources;
 use shared::time::WallTime;
 use shared::worker::Usage;
 
-use super::cluster::state;
+use super::cluster::{in_words, state};
 use super::grid::Widths;
 use super::listing::tasks;
 use crate::render::text::{decimal, gigabytes};
@@ -18,6 +18,9 @@ pub(super) fn show(view: &StatsView, style: &Style, now: WallTime) -> String {
         |name: &str, value: &str| out.push_str(&format!("{:<15} {}\n", format!("{name}:"), style.text(value)));
     line("Worker", worker.worker_id.as_str());
     line("Status", state(worker.state));
+    if let Some(cordon) = &worker.cordon {
+        line("No new tasks", &in_words(cordon, style, now));
+    }
     if let Some(problem) = &worker.problem {
         line("Problem", &format!("no new tasks: {problem}"));
     }

@@ -10,8 +10,8 @@ use crate::store::StoreError;
 use crate::store::coalesce::Batch;
 
 pub(super) fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), StoreError> {
-    let sql = "INSERT OR REPLACE INTO worker_registry (id, facts, registered_at, seen_at, admission)
-               VALUES (?1, ?2, ?3, ?4, ?5)";
+    let sql = "INSERT OR REPLACE INTO worker_registry (id, facts, registered_at, seen_at, admission, cordon)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let mut insert = transaction.prepare_cached(sql)?;
     let mut delete = transaction.prepare_cached("DELETE FROM worker_registry WHERE id = ?1")?;
     for (id, record) in &batch.workers {
@@ -20,7 +20,8 @@ pub(super) fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), 
             Some(worker) => {
                 let (facts, admission) = (json(&worker.facts)?, json(&worker.admission)?);
                 let (registered_at, seen_at) = (worker.registered_at.0, worker.seen_at.0);
-                insert.execute(params![id.as_str(), facts, registered_at, seen_at, admission])?
+                let cordon = worker.cordon.as_ref().map(json).transpose()?;
+                insert.execute(params![id.as_str(), facts, registered_at, seen_at, admission, cordon])?
             }
         };
     }

@@ -20,6 +20,7 @@ use shared::view::{
     RepairView, RunView, SchedulerView, SettingsView, ShutdownView, SubmitLineResult, SubmitLineView, SubmitView,
     TaskView, TokenView, UserFileView, UserView, WhyView, WorkerRepairView, WorkerTokenView, WorkerView,
 };
+use shared::worker::Cordon;
 
 use super::{SUBMITTED, TASK, files, queue, status, tally, task, workers};
 use crate::help::exit_codes;
@@ -195,6 +196,11 @@ fn submit() -> SubmitView {
     }
 }
 
+fn cordon() -> Cordon {
+    let (by, reason) = ("ann".parse().expect("a name"), Some("r".into()));
+    Cordon { since: SUBMITTED, by, reason, draining: true, deadline: Some(SUBMITTED) }
+}
+
 /// Everything that can be said.
 pub(super) fn policy() -> RunPolicy {
     RunPolicy {
@@ -290,7 +296,7 @@ fn download() -> DownloadedView {
 }
 
 fn worker() -> WorkerView {
-    WorkerView { labels: labels(), problem: Some("p".into()), ..workers().workers.remove(0) }
+    WorkerView { labels: labels(), problem: Some("p".into()), cordon: Some(cordon()), ..workers().workers.remove(0) }
 }
 
 fn repair() -> RepairView {

@@ -1,0 +1,74 @@
+//! An operator takes a worker out of use, for a while: it keeps what it has and gets nothing new, or is to become empty.
+
+use std::time::Duration;
+
+use shared::id::{RequestId, WorkerId};
+use shared::link::ToWorker;
+use shared::time::{BootTime, Now};
+use shared::worker::Cordon;
+
+use super::connect::live_runs;
+use crate::alarm::Alarm;
+use crate::cluster::Cluster;
+use crate::effect::{Answer, Effect};
+use crate::event::Event;
+use crate::record::Change;
+use crate::reject::Reject;
+
+/// Before runs of a drained worker are told again to stop.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// From now on it is as `cordon` says; none: it gets work again.
+pub(crate) fn on_cordon(
+    cluster: &mut Cluster,
+    now: Now,
+    request: RequestId,
+    id: WorkerId,
+    cordon: Option<Cordon>,
+    effects: &mut Vec<Effect>,
+) {
+    let Some(worker) = cluster.workers.get_mut(&id) else {
+        let known = cluster.workers.keys().cloned().collect();
+        effects.push(Effect::Reply(request, Err(Reject::WorkerNotFound { worker: id, known })));
+        return;
+    };
+    worker.record.cordon.clone_from(&cordon);
+    worker.evicts = false;
+    effects.push(Effect::Save(Change::Worker(id.clone(), Some(worker.record.clone()))));
+    set_deadline(cluster, now, &id);
+    cluster.plan_stale = true;
+    effects.push(Effect::Publish(Event::WorkerCordoned { worker: id, cordon }));
+    effects.push(Effect::Reply(request, Ok(Answer::Done)));
+}
+
+/// When what runs there has to end, by the clock of this start of the master.
+pub(crate) fn set_deadline(cluster: &mut Cluster, now: Now, id: &WorkerId) {
+    let cordon = cluster.workers.get(id).and_then(|worker| worker.record.cordon.as_ref());
+    let deadline = cordon.filter(|cordon| cordon.draining).and_then(|cordon| cordon.deadline);
+    match deadline {
+        None => cluster.alarms.clear(&Alarm::Drained(id.clone())),
+        Some(deadline) => {
+            let left = u64::try_from(deadline.0.saturating_sub(now.wall.0)).unwrap_or(0);
+            cluster.alarms.set(Alarm::Drained(id.clone()), now.boot + Duration::from_millis(left));
+        }
+    }
+}
+
+/// The deadline is over: what still runs there is stopped, and runs elsewhere.
+pub(super) fn evict(cluster: &mut Cluster, now: BootTime, id: WorkerId, effects: &mut Vec<Effect>) {
+    let orders: Vec<_> = live_runs(cluster, &id)
+        .filter_map(|(key, _)| {
+            let task = cluster.tasks.get(&key.task)?;
+            Some(task.stop_order(key.index, task.live.get(&key.index)?, &cluster.settings))
+        })
+        .collect();
+    let Some(worker) = cluster.workers.get_mut(&id) else { return };
+    worker.evicts = true;
+    if orders.is_empty() {
+        return;
+    }
+    let grace = orders.iter().map(|order| order.grace).max().unwrap_or_default();
+    effects.push(Effect::Publish(Event::WorkerEvicts { worker: id.clone(), attempts: orders.len() }));
+    effects.extend(worker.session().map(|session| Effect::Send(session, ToWorker::Cancel(orders))));
+    cluster.alarms.set(Alarm::Drained(id), now + grace + AGAIN);
+}

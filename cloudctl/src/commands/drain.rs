@@ -1,0 +1,45 @@
+//! `cloudctl drain`
+
+use std::time::Duration;
+
+use shared::id::WorkerId;
+use shared::view::{DrainRequest, WorkerListView, WorkerView};
+
+use super::Session;
+use super::each::each;
+use crate::args::DrainArgs;
+use crate::client::with_retries;
+use crate::exit::CtlError;
+use crate::render::{Done, View};
+
+/// Between two looks at a worker that is waited for.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Lets workers become empty, and waits for it if that is wanted.
+pub(super) async fn run(args: &DrainArgs, session: &Session<'_>) -> Result<Done, CtlError> {
+    let request = DrainRequest { reason: args.reason.clone(), deadline: args.deadline };
+    let each = each(&args.workers, session, |worker| {
+        let request = &request;
+        async move {
+            let view = session.client.drain_worker(&worker, request).await?;
+            if args.wait { until_empty(worker, view, session).await } else { Ok(view) }
+        }
+    });
+    let each = each.await?;
+    Ok(Done { view: Some(View::Workers(WorkerListView { workers: each.done })), exit: each.exit })
+}
+
+async fn until_empty(worker: WorkerId, mut view: WorkerView, session: &Session<'_>) -> Result<WorkerView, CtlError> {
+    let mut said = None;
+    while !view.running_tasks.is_empty() {
+        let left = view.running_tasks.len();
+        if said != Some(left) {
+            session.terminal.note(format!("{worker}: {left} still run"));
+            said = Some(left);
+        }
+        tokio::time::sleep(PAUSE).await;
+        let notice = |error: &CtlError| session.terminal.warn(format!("{error}; trying again"));
+        view = with_retries(notice, || session.client.worker(worker.as_str())).await?;
+    }
+    Ok(view)
+}
