@@ -154,6 +154,18 @@ pub struct LeaseSettings {
     pub mass_loss_hold: Duration,
 }
 
+/// What becomes of running containers when their worker is stopped in good order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnStop {
+    /// They go on, and are taken up by the next start.
+    #[default]
+    Keep,
+    /// The worker takes nothing new, and ends when they have ended.
+    Finish,
+    /// They are stopped, and run elsewhere. What may run once at most goes on.
+    HandBack,
+}
+
 /// What a worker is started with.
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
@@ -169,6 +181,8 @@ pub struct WorkerConfig {
     pub docker_host: Option<String>,
     /// How long a registry that does not answer is asked again.
     pub registry_patience: Duration,
+    /// What becomes of what runs when the worker is stopped.
+    pub on_stop: OnStop,
     /// What it offers, where that is not all there is.
     pub overrides: CapacityOverrides,
     /// For filters.

@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use shared::id::{AttemptKey, ClusterId, WorkerId};
 use shared::link::LogStream;
+use shared::pull::PullPolicy;
 use shared::resources::Resources;
 use shared::task::Command;
 use shared::time::WallTime;
@@ -29,8 +30,8 @@ pub trait Runtime: Send + Sync + fmt::Debug + 'static {
     /// Whether the engine answers, and what it is.
     async fn info(&self) -> Result<RuntimeInfo, RuntimeError>;
 
-    /// Makes sure that the image is there: present, or pulled.
-    async fn prepare_image(&self, image: &str) -> Result<(), RuntimeError>;
+    /// Makes sure that the image is there: present, or pulled, as the policy says.
+    async fn prepare_image(&self, image: &str, pull: PullPolicy) -> Result<(), RuntimeError>;
 
     /// Makes the container, or finds the one that an earlier try made for the same attempt.
     async fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError>;
@@ -83,6 +84,8 @@ pub struct ContainerSpec {
     pub name: Option<String>,
     /// Image reference.
     pub image: String,
+    /// When it is pulled.
+    pub pull: PullPolicy,
     /// What runs.
     pub command: Command,
     /// Environment.

@@ -108,7 +108,18 @@ async fn run_on(
     let usage = telemetry::watch_usage(data.path(), life.clone());
     let health = health::watch(Arc::clone(&runtime), &info, data.path().to_owned(), life.clone());
     let executor = Executor::new(runtime, cluster, Arc::clone(&data), events.clone(), uplink);
-    let link = Link { dialer, offer, events, uplinks, usage, health, running: Arc::clone(&running), life };
+    let leaving = CancellationToken::new();
+    let link = Link {
+        dialer,
+        offer,
+        events,
+        uplinks,
+        usage,
+        health,
+        leaving: leaving.clone(),
+        running: Arc::clone(&running),
+        life,
+    };
 
     let settings = AgentSettings { registry_patience: config.registry_patience };
     let mut driver = Driver::new(settings, executor, journal, inbox, running);
@@ -116,7 +127,7 @@ async fn run_on(
         return Ok(());
     }
     let link = tokio::spawn(link.run());
-    let result = driver.run(shutdown).await;
+    let result = driver.run(shutdown, config.on_stop, leaving).await;
     drop(end_of_life);
     servers.close();
     // It says goodbye to the master, and leaves its address; nothing is lost if it cannot.

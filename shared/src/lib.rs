@@ -15,6 +15,7 @@ pub mod files_of;
 pub mod id;
 pub mod link;
 pub mod policy;
+pub mod pull;
 pub mod ranges;
 pub mod resources;
 pub mod role;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{AttemptKey, ClusterId, Epoch, Fence, InputId, UserName, WorkerId};
+use crate::pull::PullPolicy;
 use crate::resources::Resources;
 use crate::task::{Command, Verdict};
 use crate::time::WallTime;
@@ -119,6 +120,9 @@ pub struct Assignment {
     pub key: AttemptKey,
     /// Image reference.
     pub image: String,
+    /// When the image is pulled.
+    #[serde(default, skip_serializing_if = "PullPolicy::is_default")]
+    pub pull: PullPolicy,
     /// What runs.
     pub command: Command,
     /// Limits of the container.

@@ -8,6 +8,7 @@ use crate::array::{Array, COUNT_LIMIT};
 use crate::error::{ApiError, ErrorCode};
 use crate::id::WorkerId;
 use crate::policy::{Backoff, RetryOn, RunPolicy};
+use crate::pull::PullPolicy;
 use crate::resources::{Bytes, GIB, InvalidQuantity, MIB, Millis, Quantity, Resources};
 use crate::span::Span;
 use crate::task::{Command, TaskSpec};
@@ -42,6 +43,9 @@ pub const GPU_MAX: u64 = 1_024_000;
 pub struct SubmitRequest {
     /// Image reference.
     pub image: String,
+    /// When the image is pulled: `missing` (where the worker does not have it), `always` or `never`; missing if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pull: Option<PullPolicy>,
     /// A text is run by `/bin/sh -c`, a list is program and arguments; none: what the image says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<CommandInput>,
@@ -158,6 +162,7 @@ impl SubmitRequest {
         let spec = TaskSpec {
             name: self.name,
             image: self.image,
+            pull: self.pull.unwrap_or_default(),
             command,
             resources,
             env: self.env,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{InputId, WorkerId};
 use crate::policy::RunPolicy;
+use crate::pull::PullPolicy;
 use crate::resources::Resources;
 
 /// What a submission asks for, validated. One value serves all elements of an array.
@@ -18,6 +19,9 @@ pub struct TaskSpec {
     pub name: Option<String>,
     /// Image reference, as `docker pull` takes it.
     pub image: String,
+    /// When the image is pulled.
+    #[serde(default, skip_serializing_if = "PullPolicy::is_default")]
+    pub pull: PullPolicy,
     /// What runs in the container.
     #[serde(default, skip_serializing_if = "Command::is_image_default")]
     pub command: Command,

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{InputId, UserName, WorkerId};
 use crate::policy::RunPolicy;
+use crate::pull::PullPolicy;
 use crate::resources::Resources;
 use crate::task::{AttemptState, Command, TaskState, Verdict};
 use crate::time::WallTime;
@@ -135,6 +136,9 @@ pub struct TaskView {
     pub user: UserName,
     /// Image reference.
     pub image: String,
+    /// When it is pulled.
+    #[serde(default, skip_serializing_if = "PullPolicy::is_default")]
+    pub pull: PullPolicy,
     /// What runs.
     pub command: Command,
     /// What it asked for.

@@ -230,6 +230,7 @@ pub fn worker_config(
         join: Some(JoinFrom::Inline(Secret::new(join_token))),
         docker_host: None,
         registry_patience: Duration::from_secs(1),
+        on_stop: Default::default(),
         overrides,
         labels: Default::default(),
         advertise: None,

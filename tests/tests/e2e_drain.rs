@@ -53,3 +53,56 @@ async fn a_drained_worker_hands_over_what_does_not_end_in_time() {
         assert!(refused.code != 0 && refused.stderr.starts_with("error: "), "{bad:?}: {refused:?}");
     }
 }
+
+fn stopping(how: &str) -> WorkerOptions {
+    WorkerOptions { args: vec!["--on-stop".to_owned(), how.to_owned()], ..WorkerOptions::default() }
+}
+
+async fn run_on_first(cluster: &mut Cluster, how: &str, task: &SubmitRequest) -> String {
+    cluster.add_worker("worker-1", &stopping(how)).await;
+    let api = cluster.api();
+    let id = api.submit(task).await.expect("accepted").task_id;
+    eventually(PATIENCE, "it runs", || async {
+        api.task(&id).await.ok().filter(|task| task.state == TaskState::Running)
+    })
+    .await;
+    cluster.add_worker("worker-2", &WorkerOptions::default()).await;
+    id
+}
+
+#[tokio::test]
+async fn a_worker_that_is_stopped_hands_back_what_it_runs_if_it_is_told_to() {
+    let mut cluster = Cluster::start(0).await;
+    let task =
+        SubmitRequest { stop_grace: "1s".parse().ok(), ..shell_task("for i in $(seq 1 30); do sleep 0.1; done") };
+    let id = run_on_first(&mut cluster, "hand-back", &task).await;
+    assert!(cluster.workers[0].term().await.success());
+    let task = cluster.api().ended(PATIENCE, &id).await;
+    let ends: Vec<_> = task.attempts.iter().map(|run| (run.worker_id.to_string(), run.verdict.clone())).collect();
+    assert_eq!(ends.len(), 2, "{task:?}");
+    assert!(format!("{:?}", ends[0].1).contains("handed it back"), "{task:?}");
+    assert_eq!(ends[1], ("worker-2".to_owned(), Some(Verdict::Success)));
+}
+
+#[tokio::test]
+async fn a_worker_that_is_stopped_waits_for_what_it_runs_if_it_is_told_to() {
+    let mut cluster = Cluster::start(0).await;
+    let id =
+        run_on_first(&mut cluster, "finish", &shell_task("for i in $(seq 1 30); do sleep 0.1; done; exit 5")).await;
+    cluster.workers[0].process.signal(rustix::process::Signal::TERM);
+    let api = cluster.api();
+    eventually(PATIENCE, "the master knows", || async {
+        let workers = api.workers().await.ok()?;
+        workers.into_iter().find_map(|worker| worker.problem).filter(|problem| problem.contains("being stopped"))
+    })
+    .await;
+    let next = api.submit(&shell_task("true")).await.expect("accepted").task_id;
+    assert_eq!(api.ended(PATIENCE, &next).await.worker_id.expect("a worker").as_str(), "worker-2");
+    assert!(cluster.workers[0].process.ended().await.success());
+    let task = api.task(&id).await.expect("the task");
+    assert_eq!(
+        (task.verdict, task.attempts.len()),
+        (Some(Verdict::ExitCode { exit_code: 5 }), 1),
+        "it has ended before"
+    );
+}

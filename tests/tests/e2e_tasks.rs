@@ -9,6 +9,8 @@ use cloudai_tests::worker::WorkerOptions;
 use reqwest::Method;
 use serde_json::{Value, json};
 use shared::error::ErrorCode;
+use shared::pull::PullPolicy;
+use shared::task::Verdict;
 use shared::view::{LogSearchView, TaskCounts, TaskView};
 
 async fn patch(api: &Api, id: &str, body: &Value) -> Result<TaskView, Failure> {
@@ -140,4 +142,28 @@ async fn a_log_is_searched_page_by_page() {
     assert_eq!(some.matches.len(), 10);
     assert_eq!(code(search("pattern=(&regex=true").await), (400, ErrorCode::InvalidArgument));
     assert_eq!(code(search("pattern=x&attempt=9").await), (404, ErrorCode::NotFound));
+}
+
+#[tokio::test]
+async fn an_image_that_is_not_to_be_pulled_has_to_be_there() {
+    let cluster = Cluster::start(1).await;
+    let api = cluster.api();
+    let pull = |image: Option<&str>, pull| {
+        let task = shell_task("true");
+        shared::submit::SubmitRequest {
+            image: image.map_or_else(|| task.image.clone(), str::to_owned),
+            pull: Some(pull),
+            ..task
+        }
+    };
+    let there = api.submit(&pull(None, PullPolicy::Never)).await.expect("accepted").task_id;
+    let missing = api.submit(&pull(Some("127.0.0.1:1/no/such:1"), PullPolicy::Never)).await.expect("accepted").task_id;
+    // It is on no registry, so it cannot be had afresh.
+    let fresh = api.submit(&pull(Some("127.0.0.1:1/no/such:1"), PullPolicy::Always)).await.expect("accepted").task_id;
+    let task = api.ended(PATIENCE, &there).await;
+    assert_eq!((task.verdict, task.pull), (Some(Verdict::Success), PullPolicy::Never));
+    for (id, why) in [(missing, "does not want it pulled"), (fresh, "could not be pulled")] {
+        let task = api.ended(PATIENCE, &id).await;
+        assert!(matches!(&task.verdict, Some(Verdict::Image { message }) if message.contains(why)), "{task:?}");
+    }
 }

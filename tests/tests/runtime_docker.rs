@@ -17,6 +17,7 @@ use cloudaid::runtime::{ContainerSpec, FoundState, Runtime, RuntimeError, contra
 use futures_util::{StreamExt, TryStreamExt, stream};
 use shared::id::{AttemptKey, ClusterId, Fence, TaskId};
 use shared::link::LogStream;
+use shared::pull::PullPolicy;
 use shared::resources::{MIB, Resources};
 use shared::task::Command;
 use tempfile::TempDir;
@@ -54,6 +55,7 @@ impl Bench {
             worker: "w-1".parse().expect("a name"),
             name: Some("a test".to_owned()),
             image: self.image.clone(),
+            pull: shared::pull::PullPolicy::Missing,
             command,
             env: BTreeMap::new(),
             resources: Resources { cpu_millis: 1000, memory_bytes: 64 * MIB, ..Resources::default() },
@@ -412,17 +414,34 @@ async fn images_are_pulled_once() {
     let bench = Bench::new();
     let registry = Registry::serve().await;
     let image = format!("{}/empty:1", registry.address);
-    let pulls = (0..6).map(|_| bench.runtime.prepare_image(&image));
+    let pulls = (0..6).map(|_| bench.runtime.prepare_image(&image, PullPolicy::Missing));
     for result in futures_util::future::join_all(pulls).await {
         result.expect("pulled");
     }
     assert_eq!(registry.pulls.load(Ordering::SeqCst), 1);
 
+    // Six that want it fresh at once are content with one pull or two, and one that comes later is not.
+    let pulls = (0..6).map(|_| bench.runtime.prepare_image(&image, PullPolicy::Always));
+    for result in futures_util::future::join_all(pulls).await {
+        result.expect("pulled");
+    }
+    let so_far = registry.pulls.load(Ordering::SeqCst);
+    bench.runtime.prepare_image(&image, PullPolicy::Always).await.expect("pulled");
+    let before = registry.pulls.load(Ordering::SeqCst);
+    assert!((2..=3).contains(&so_far) && before > so_far, "{so_far}, {before} pulls");
+    bench.runtime.prepare_image(&image, PullPolicy::Never).await.expect("it is there");
+    let missing = bench.runtime.prepare_image(&format!("{}/empty:2", registry.address), PullPolicy::Never).await;
+    assert!(
+        matches!(&missing, Err(RuntimeError::ImageNotFound(why)) if why.contains("does not want it pulled")),
+        "{missing:?}"
+    );
+    assert_eq!(registry.pulls.load(Ordering::SeqCst), before);
+
     // Removed behind our back: it is fetched again when a container is made of it.
     bench.engine.remove_image(&image, None::<RemoveImageOptions>, None).await.expect("removed");
     let spec = ContainerSpec { image: image.clone(), ..bench.spec(Command::ImageDefault) };
     bench.runtime.create(&spec).await.expect("made");
-    assert_eq!(registry.pulls.load(Ordering::SeqCst), 2);
+    assert_eq!(registry.pulls.load(Ordering::SeqCst), before + 1);
     bench.runtime.remove(&spec.key).await.expect("removed");
     bench.engine.remove_image(&image, None::<RemoveImageOptions>, None).await.expect("removed");
 }
@@ -432,15 +451,15 @@ async fn pulls_that_fail_say_whether_to_try_again() {
     let bench = Bench::new();
     let registry = Registry::serve().await;
     for image in ["nosuch:1", "private:1"] {
-        let error = bench.runtime.prepare_image(&format!("{}/{image}", registry.address)).await;
+        let error = bench.runtime.prepare_image(&format!("{}/{image}", registry.address), PullPolicy::Missing).await;
         assert!(matches!(error, Err(RuntimeError::ImageNotFound(_))), "{image}: {error:?}");
     }
     for image in ["busy:1", "broken:1"] {
-        let error = bench.runtime.prepare_image(&format!("{}/{image}", registry.address)).await;
+        let error = bench.runtime.prepare_image(&format!("{}/{image}", registry.address), PullPolicy::Missing).await;
         assert!(matches!(error, Err(RuntimeError::ImageUnavailable(_))), "{image}: {error:?}");
     }
-    let error = bench.runtime.prepare_image("127.0.0.1:1/none:1").await;
+    let error = bench.runtime.prepare_image("127.0.0.1:1/none:1", PullPolicy::Missing).await;
     assert!(matches!(error, Err(RuntimeError::ImageUnavailable(_))), "{error:?}");
-    let error = bench.runtime.prepare_image("UPPER/case").await;
+    let error = bench.runtime.prepare_image("UPPER/case", PullPolicy::Missing).await;
     assert!(matches!(error, Err(RuntimeError::ImageNotFound(_))), "{error:?}");
 }

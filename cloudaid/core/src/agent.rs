@@ -34,6 +34,7 @@ mod input;
 mod inventory;
 mod journal;
 mod lease;
+mod leave;
 mod out;
 mod pace;
 mod recover;
@@ -79,6 +80,7 @@ pub struct Agent {
     /// Runs that were here and are over; an assignment of one of these is late.
     gone: BTreeSet<Fence>,
     shutting_down: bool,
+    leaving: bool,
 }
 
 impl Agent {
@@ -166,6 +168,7 @@ impl Agent {
                 }
             }
             AgentInput::Shutdown => self.shutting_down = true,
+            AgentInput::Leave { hand_back } => self.leave(now, hand_back, effects),
         }
     }
 
@@ -241,7 +244,10 @@ impl Agent {
             run.give_up(&mut out);
             self.index.update(*older, Some(run));
         }
-        let run = Run::accept(assignment, &mut out);
+        let mut run = Run::accept(assignment, &mut out);
+        if self.leaving {
+            run.hand_back(&mut out);
+        }
         self.index.update(key, Some(&run));
         self.runs.insert(key, run);
     }

@@ -420,6 +420,7 @@ pub fn spec(cores: u64) -> TaskSpec {
         worker: None,
         input: None,
         policy: Default::default(),
+        pull: Default::default(),
     }
 }
 

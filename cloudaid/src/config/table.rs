@@ -274,6 +274,8 @@ settings! {
         Borrowed("DOCKER_HOST", "unix:///var/run/docker.sock"), "The socket of the container engine");
     REGISTRY_PATIENCE: row("worker.registry_patience", "CLOUDAI_REGISTRY_PATIENCE", "", One("TIME"), WORKER | DEV, Text("5m"),
         "How long an image registry that does not answer, or limits its rate, is asked again before a task fails");
+    ON_STOP: row("worker.on_stop", "CLOUDAI_ON_STOP", "on-stop", One("keep|finish|hand-back"), WORKER, Text("keep"),
+        "What becomes of running containers when the worker is stopped: they go on (keep), it waits for their ends (finish), or they are stopped and run elsewhere (hand-back)");
     CPU: row("worker.cpu", "CLOUDAI_CPU", "cpu", One("CORES"), WORKER | DEV, Unset,
         "Cores to offer, if not all: `4`, `2.5`, `500m`");
     MEMORY: row("worker.memory", "CLOUDAI_MEMORY", "memory", One("SIZE"), WORKER | DEV, Unset,

@@ -122,6 +122,7 @@ fn blank(stored: &StoredTask, id: TaskRef) -> TaskView {
         finished_at: None,
         user: record.user.clone(),
         image: record.spec.image.clone(),
+        pull: record.spec.pull,
         command: record.spec.command.clone(),
         resources: record.spec.resources,
         labels: record.spec.labels.clone(),

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use shared::id::{AttemptKey, ClusterId, Fence, TaskId, WorkerId};
 use shared::link::LogStream;
+use shared::pull::PullPolicy;
 use shared::resources::{MIB, Resources};
 use shared::task::Command;
 use ulid::Ulid;
@@ -57,6 +58,7 @@ impl Suite<'_> {
             worker: self.worker.clone(),
             name: Some("contract".to_owned()),
             image: self.image.to_owned(),
+            pull: shared::pull::PullPolicy::Missing,
             command,
             env: BTreeMap::new(),
             resources: Resources { cpu_millis: 500, memory_bytes: 64 * MIB, ..Resources::default() },
@@ -94,10 +96,12 @@ impl Suite<'_> {
 
     async fn images(&self) -> Result<()> {
         self.runtime.info().await?;
-        self.runtime.prepare_image(self.image).await.context("one that is there")?;
-        self.runtime.prepare_image(self.image).await.context("again")?;
+        for pull in [PullPolicy::Missing, PullPolicy::Never, PullPolicy::Missing] {
+            let prepared = self.runtime.prepare_image(self.image, pull).await;
+            prepared.with_context(|| format!("one that is there, {pull}"))?;
+        }
         for image in ["Not/An/Image", ""] {
-            let refused = self.runtime.prepare_image(image).await;
+            let refused = self.runtime.prepare_image(image, PullPolicy::Missing).await;
             ensure!(matches!(refused, Err(RuntimeError::ImageNotFound(_))), "`{image}` gives {refused:?}");
         }
         Ok(())

@@ -17,6 +17,7 @@ use bollard::query_parameters::{
 use bollard::{API_DEFAULT_VERSION, Docker};
 use parking_lot::Mutex;
 use shared::id::{AttemptKey, ClusterId, WorkerId};
+use shared::pull::PullPolicy;
 use tokio::sync::OnceCell;
 
 use self::errors::{Failure, within};
@@ -171,8 +172,8 @@ impl Runtime for DockerRuntime {
         })
     }
 
-    async fn prepare_image(&self, image: &str) -> Result<(), RuntimeError> {
-        self.images.prepare(&self.patient, image).await
+    async fn prepare_image(&self, image: &str, pull: PullPolicy) -> Result<(), RuntimeError> {
+        self.images.prepare(&self.patient, image, pull).await
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {

@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use shared::id::{AttemptKey, ClusterId, WorkerId};
+use shared::pull::PullPolicy;
 use shared::resources::GIB;
 use shared::time::WallTime;
 
@@ -191,7 +192,7 @@ impl Runtime for FakeRuntime {
         self.call(Call::Info, |_| Ok(info))
     }
 
-    async fn prepare_image(&self, image: &str) -> Result<(), RuntimeError> {
+    async fn prepare_image(&self, image: &str, _pull: PullPolicy) -> Result<(), RuntimeError> {
         if image.starts_with("fake/hung") {
             return std::future::pending().await;
         }

@@ -14,6 +14,7 @@ use super::error::WorkerError;
 use super::execute::Executor;
 use super::journal::Journal;
 use crate::clock;
+use crate::config::OnStop;
 use crate::pause::Pauses;
 
 /// The most inputs that share one sync.
@@ -96,17 +97,34 @@ impl Driver {
         Ok(true)
     }
 
-    /// Runs until `shutdown`, or until the journal cannot be kept.
-    pub(super) async fn run(mut self, shutdown: CancellationToken) -> Result<(), WorkerError> {
+    /// Runs until `shutdown` and what is to be done then, or until the journal cannot be kept. Who leaves and does not keep
+    /// its runs says so by `leaving`.
+    pub(super) async fn run(
+        mut self,
+        shutdown: CancellationToken,
+        on_stop: OnStop,
+        leaving: CancellationToken,
+    ) -> Result<(), WorkerError> {
+        let hand_back = on_stop == OnStop::HandBack;
         loop {
             let mut batch = Vec::new();
             tokio::select! {
                 biased;
-                () = shutdown.cancelled() => break,
+                () = shutdown.cancelled(), if !leaving.is_cancelled() => {
+                    if on_stop == OnStop::Keep {
+                        break;
+                    }
+                    tracing::info!("Nothing new is taken; {}", if hand_back { "what runs is handed back" } else { "waiting for what runs" });
+                    leaving.cancel();
+                    batch.push(Event::Input(AgentInput::Leave { hand_back }));
+                }
                 _ = self.inbox.recv_many(&mut batch, BATCH_LIMIT) => {}
                 () = clock::sleep_until(self.agent.next_wake()) => batch.push(Event::Input(AgentInput::Tick)),
             }
             self.step_all(batch).await?;
+            if leaving.is_cancelled() && self.agent.may_leave(hand_back) {
+                break;
+            }
         }
         self.step_all(vec![Event::Input(AgentInput::Shutdown)]).await?;
         match self.agent.running() {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use cloudaid_core::agent::{AgentEffect, AgentInput, FoundContainer, StopSignal};
 use shared::id::{AttemptKey, ClusterId, Fence, InputId};
 use shared::link::{Assignment, AttemptChange, Report};
+use shared::pull::PullPolicy;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -91,7 +92,7 @@ impl Executor {
         match effect {
             // The driver has made it durable.
             AgentEffect::Journal(_) => {}
-            AgentEffect::Prepare { key, image, input } => self.prepare(key, image, input),
+            AgentEffect::Prepare { key, image, pull, input } => self.prepare(key, image, pull, input),
             AgentEffect::Create(assignment) => self.create(assignment),
             AgentEffect::Start(key) => self.start(key),
             AgentEffect::Wait(key) => self.wait(key),
@@ -117,7 +118,7 @@ impl Executor {
         });
     }
 
-    fn prepare(&mut self, key: AttemptKey, image: String, input: Option<InputId>) {
+    fn prepare(&mut self, key: AttemptKey, image: String, pull: PullPolicy, input: Option<InputId>) {
         let (runtime, inputs) = (Arc::clone(&self.runtime), Arc::clone(&self.inputs));
         // It may take long, and ends with the run. It is no call of those that are counted: many runs may wait for one
         // image, and no other may wait for them.
@@ -126,7 +127,7 @@ impl Executor {
                 if let Some(input) = input {
                     inputs.ensure(key, input).await?;
                 }
-                runtime.prepare_image(&image).await
+                runtime.prepare_image(&image, pull).await
             };
             match prepared.await {
                 Ok(()) => AgentInput::ImageReady(key),
@@ -281,6 +282,7 @@ async fn create(
         worker: data.name().clone(),
         name: assignment.name.clone(),
         image: assignment.image.clone(),
+        pull: assignment.pull,
         command: assignment.command.clone(),
         env: assignment.env.clone(),
         resources: assignment.resources,

@@ -199,6 +199,7 @@ mod tests {
             stop_grace: Duration::from_millis(1500),
             time_limit: None,
             at_most_once: false,
+            pull: Default::default(),
         }))
     }
 

@@ -82,6 +82,8 @@ pub(super) struct Link {
     pub(super) usage: watch::Receiver<Usage>,
     /// Why no new work should come.
     pub(super) health: watch::Receiver<Option<String>>,
+    /// The worker waits for its runs to end, and takes nothing new.
+    pub(super) leaving: CancellationToken,
     pub(super) running: Arc<AtomicU32>,
     pub(super) life: CancellationToken,
 }
@@ -166,7 +168,7 @@ impl Link {
             boot_id: self.offer.boot_id.clone(),
             incarnation: self.offer.incarnation.clone(),
             inventory,
-            problem: self.health.borrow().clone(),
+            problem: self.problem(),
         };
         let greeted_at = clock::boot();
         let (outbound, stream) = mpsc::channel(OUTBOUND_LIMIT);
@@ -213,6 +215,7 @@ impl Link {
         let mut health = self.health.clone();
         let mut sayings = Vec::new();
         let mut pulse = Pulse::default();
+        let mut leaves = self.leaving.is_cancelled();
         loop {
             let messages = tokio::select! {
                 () = self.life.cancelled() => {
@@ -232,6 +235,10 @@ impl Link {
                 _ = beats.tick() => vec![self.heartbeat(&mut pulse)],
                 // At once: until the master knows, it sends tasks here.
                 Ok(()) = health.changed() => vec![self.heartbeat(&mut pulse)],
+                () = self.leaving.cancelled(), if !leaves => {
+                    leaves = true;
+                    vec![self.heartbeat(&mut pulse)]
+                }
                 count = outbox.recv_many(&mut sayings, REPORTS_LIMIT) => match count {
                     0 => return Ok(()),
                     _ => together(std::mem::take(&mut sayings)),
@@ -271,14 +278,15 @@ impl Link {
         sent.map_err(|_| "the worker stops".to_owned())
     }
 
+    /// Why no new work should come.
+    fn problem(&self) -> Option<String> {
+        if self.leaving.is_cancelled() { Some("it is being stopped".to_owned()) } else { self.health.borrow().clone() }
+    }
+
     fn heartbeat(&self, pulse: &mut Pulse) -> FromWorker {
         let usage = Usage { running: self.running.load(Ordering::Relaxed), ..*self.usage.borrow() };
         tracing::debug!(?usage, "Heartbeat");
-        FromWorker::Heartbeat(Heartbeat {
-            usage,
-            problem: self.health.borrow().clone(),
-            number: pulse.beat(clock::boot()),
-        })
+        FromWorker::Heartbeat(Heartbeat { usage, problem: self.problem(), number: pulse.beat(clock::boot()) })
     }
 }
 

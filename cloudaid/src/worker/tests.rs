@@ -46,6 +46,7 @@ fn assignment(index: u32) -> Assignment {
         stop_grace: Duration::from_secs(10),
         time_limit: None,
         at_most_once: false,
+        pull: Default::default(),
     }
 }
 
@@ -78,6 +79,7 @@ impl Running {
             join: token.map(|token| JoinFrom::Inline(Secret::new(token))),
             docker_host: None,
             registry_patience: Duration::from_secs(1),
+            on_stop: Default::default(),
             overrides: CapacityOverrides { cpu_millis: Some(64_000), ..CapacityOverrides::default() },
             labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
             advertise: None,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum, ValueHint};
 use clap_complete::ArgValueCandidates;
 use shared::policy::{Backoff, RetryOn};
+use shared::pull::PullPolicy;
 use shared::resources::Quantity;
 use shared::span::Span;
 
@@ -40,6 +41,9 @@ pub(crate) struct SubmitArgs {
     /// A name for people; need not be unique.
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+    /// When the image is pulled: missing, always or never [default: missing].
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) pull: Option<PullPolicy>,
     /// CPU cores, for example 2.5 or 500m [default: 1.0].
     #[arg(long, value_name = "CORES", allow_negative_numbers = true)]
     pub(crate) cpu_cores: Option<Quantity>,

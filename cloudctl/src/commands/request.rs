@@ -63,6 +63,7 @@ impl<'a> Overrides<'a> {
         }
         let args = self.args;
         put(&mut request.name, args.name.as_ref());
+        put(&mut request.pull, args.pull.as_ref());
         put(&mut request.cpu_cores, args.cpu_cores.as_ref());
         put(&mut request.mem, args.mem.as_ref());
         put(&mut request.storage, args.storage.as_ref());
@@ -188,8 +189,8 @@ mod tests {
             "retry_on": ["oom", "exit:137", "signal"], "backoff": "10s..5m",
         });
         assert_eq!(sent(&line.split_whitespace().collect::<Vec<_>>()), expected);
-        let request = sent(&["cloudctl", "task", "a", "--at-most-once"]);
-        assert_eq!(request, serde_json::json!({"image": "a", "at_most_once": true}));
+        let request = sent(&["cloudctl", "task", "a", "--at-most-once", "--pull", "always"]);
+        assert_eq!(request, serde_json::json!({"image": "a", "at_most_once": true, "pull": "always"}));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::{InvalidMessage, attempt_key, each, from_millis, plain_text, required
 use crate::id::{AttemptKey, Epoch, Fence};
 use crate::link::{Assignment, CancelOrder, Decision, ToWorker, Welcome};
 use crate::proto::{self, assignment::Command as WireCommand, to_worker::Message};
+use crate::pull::PullPolicy;
 use crate::task::Command;
 
 /// The longest reason of a goodbye.
@@ -119,6 +120,7 @@ impl From<Assignment> for proto::Assignment {
             input_id: assignment.input.map(|input| input.to_string()).unwrap_or_default(),
             time_limit_ms: limit_to_wire(assignment.time_limit),
             at_most_once: assignment.at_most_once,
+            pull: pull_to_wire(assignment.pull).into(),
         }
     }
 }
@@ -134,6 +136,11 @@ impl TryFrom<proto::Assignment> for Assignment {
             Some(WireCommand::Shell(line)) => Command::Shell(line),
             Some(WireCommand::Argv(argv)) => Command::Argv(argv.args),
         };
+        let pull = match variant("pull", wire.pull)? {
+            proto::Pull::Missing => PullPolicy::Missing,
+            proto::Pull::Always => PullPolicy::Always,
+            proto::Pull::Never => PullPolicy::Never,
+        };
         let input = match wire.input_id.as_str() {
             "" => None,
             text => Some(text.parse().map_err(|error| InvalidMessage::new("input_id", error))?),
@@ -141,6 +148,7 @@ impl TryFrom<proto::Assignment> for Assignment {
         Ok(Self {
             key: attempt_key(wire.attempt)?,
             image: wire.image,
+            pull,
             command,
             resources: required("resources", wire.resources)?.into(),
             env: sorted(wire.env),
@@ -172,6 +180,14 @@ impl TryFrom<proto::Cancel> for CancelOrder {
             grace: from_millis(wire.grace_ms),
             time_limit: limit_from_wire(wire.time_limit_ms),
         })
+    }
+}
+
+fn pull_to_wire(pull: PullPolicy) -> proto::Pull {
+    match pull {
+        PullPolicy::Missing => proto::Pull::Missing,
+        PullPolicy::Always => proto::Pull::Always,
+        PullPolicy::Never => proto::Pull::Never,
     }
 }
 
@@ -208,6 +224,7 @@ mod tests {
             input: name.map(|_| InputId(7.into())),
             time_limit: name.map(|_| Duration::from_secs(3600)),
             at_most_once: name.is_some(),
+            pull: name.map_or(PullPolicy::Never, |_| PullPolicy::Always),
         }
     }
 

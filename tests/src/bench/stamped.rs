@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use cloudaid::runtime::fake::{Behaviour, FakeRuntime};
 use cloudaid::runtime::{ContainerSpec, Exit, Found, LogPieces, Runtime, RuntimeError, RuntimeInfo, StopSignal};
 use shared::id::{AttemptKey, ClusterId, TaskId, WorkerId};
+use shared::pull::PullPolicy;
 use tokio::sync::Notify;
 
 /// Containers that end at once with exit code 0.
@@ -48,8 +49,8 @@ impl Runtime for Stamped {
     async fn info(&self) -> Result<RuntimeInfo, RuntimeError> {
         self.engine.info().await
     }
-    async fn prepare_image(&self, image: &str) -> Result<(), RuntimeError> {
-        self.engine.prepare_image(image).await
+    async fn prepare_image(&self, image: &str, pull: PullPolicy) -> Result<(), RuntimeError> {
+        self.engine.prepare_image(image, pull).await
     }
     async fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
         self.engine.create(spec).await

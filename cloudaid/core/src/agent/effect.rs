@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use shared::id::{AttemptKey, Fence, InputId};
 use shared::link::{Assignment, Inventory, Report};
+use shared::pull::PullPolicy;
 
 use super::journal::JournalRecord;
 
@@ -18,6 +19,8 @@ pub enum AgentEffect {
         key: AttemptKey,
         /// Which image.
         image: String,
+        /// When it is pulled.
+        pull: PullPolicy,
         /// Which input.
         input: Option<InputId>,
     },

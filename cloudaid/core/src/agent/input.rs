@@ -87,6 +87,11 @@ pub enum AgentInput {
     Tick,
     /// The process is about to end; containers go on.
     Shutdown,
+    /// The process will end when nothing is left that it waits for: it takes nothing new.
+    Leave {
+        /// Whether what is here is stopped and given back, but for what may run once at most.
+        hand_back: bool,
+    },
 }
 
 /// How a container ended, as the engine says.

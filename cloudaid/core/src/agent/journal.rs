@@ -71,6 +71,8 @@ pub enum StopReason {
     TimeLimit(Duration),
     /// It may run once at most, and the worker has lost touch with the master for longer than its lease.
     Lease,
+    /// The worker is being stopped, and gives it back for another one.
+    HandedBack,
 }
 
 /// How a container has ended, before its log and its outputs are at the master.

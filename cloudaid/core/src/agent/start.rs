@@ -46,7 +46,7 @@ impl Run {
     }
 
     fn prepare(&mut self, assignment: Arc<Assignment>, out: &mut Out<'_>) {
-        out.emit(AgentEffect::Prepare { key: self.key, image: assignment.image.clone(), input: assignment.input });
+        out.emit(prepare(&assignment));
         self.stage = Stage::Preparing { assignment, pace: Pace::default() };
     }
 
@@ -141,6 +141,12 @@ impl Run {
             EngineError::Engine(_) => pace.failed(out.now.boot),
         }
     }
+}
+
+/// The order to have what a container is made of.
+pub(super) fn prepare(assignment: &Assignment) -> AgentEffect {
+    let Assignment { key, ref image, pull, input, .. } = *assignment;
+    AgentEffect::Prepare { key, image: image.clone(), pull, input }
 }
 
 /// The verdict of a run that another worker may do better.

@@ -34,6 +34,7 @@ pub(super) fn assignment_of(key: AttemptKey) -> Assignment {
         stop_grace: GRACE,
         time_limit: None,
         at_most_once: false,
+        pull: Default::default(),
     }
 }
 

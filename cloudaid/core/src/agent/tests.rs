@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use shared::id::{AttemptKey, Fence};
 use shared::link::{Assignment, AttemptChange, CancelOrder, Decision, Held, Outcome, Phase, Report};
+use shared::pull::PullPolicy;
 use shared::task::Verdict;
 use shared::time::{BootTime, WallTime};
 
@@ -15,6 +16,7 @@ use super::{
 };
 
 mod inventory;
+mod leave;
 mod limits;
 mod link;
 mod recover;
@@ -103,7 +105,7 @@ fn starting(key: AttemptKey, at: i64) -> Vec<AgentEffect> {
 }
 
 fn prepare(key: AttemptKey) -> AgentEffect {
-    AgentEffect::Prepare { key, image: "busybox".to_owned(), input: None }
+    AgentEffect::Prepare { key, image: "busybox".to_owned(), pull: PullPolicy::Missing, input: None }
 }
 
 fn attached(key: AttemptKey) -> Vec<AgentEffect> {

@@ -9,6 +9,7 @@ use super::effect::{AgentEffect, StopSignal};
 use super::journal::{StopOrder, StopReason};
 use super::out::Out;
 use super::run::{Run, Stage};
+use super::start;
 
 /// KILL is sent again after this time: the first may have met an engine that did not answer.
 const KILL_AGAIN: Duration = Duration::from_secs(7);
@@ -19,8 +20,7 @@ impl Run {
         match &mut self.stage {
             Stage::Preparing { assignment, pace, .. } => {
                 if pace.take_due(now) {
-                    let (image, input) = (assignment.image.clone(), assignment.input);
-                    out.emit(AgentEffect::Prepare { key, image, input });
+                    out.emit(start::prepare(assignment));
                 }
             }
             Stage::Creating { assignment, pace } => {

@@ -12,7 +12,7 @@ use shared::worker::WorkerProtocol;
 use super::{Check, absolute};
 use crate::config::layers::Origin;
 use crate::config::table::{self, Role, Setting};
-use crate::config::{CapacityOverrides, JoinFrom, Secret, WorkerConfig, parse};
+use crate::config::{CapacityOverrides, JoinFrom, OnStop, Secret, WorkerConfig, parse};
 
 impl Check<'_> {
     pub(in crate::config) fn worker(
@@ -28,6 +28,12 @@ impl Check<'_> {
         let docker_host = self.optional(&table::DOCKER_HOST, parse::docker_host);
         let registry_patience = self.required(&table::REGISTRY_PATIENCE, "", |text| {
             parse::duration(text, Duration::ZERO, Duration::from_secs(7 * 86_400))
+        });
+        let on_stop = self.optional(&table::ON_STOP, |text| match text.trim() {
+            "keep" => Ok(OnStop::Keep),
+            "finish" => Ok(OnStop::Finish),
+            "hand-back" => Ok(OnStop::HandBack),
+            other => Err(format!("`{}` is no way to stop; give keep, finish or hand-back", parse::shown(other))),
         });
         let overrides = CapacityOverrides {
             cpu_millis: self.amount(&table::CPU, Quantity::to_millis, 1),
@@ -45,6 +51,7 @@ impl Check<'_> {
             join,
             docker_host,
             registry_patience: registry_patience?,
+            on_stop: on_stop.unwrap_or_default(),
             overrides,
             labels,
             advertise,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bollard::query_parameters::CreateContainerOptionsBuilder;
+use shared::pull::PullPolicy;
 
 use super::errors::{Failure, short, within};
 use super::labels::container_name;
@@ -51,7 +52,9 @@ impl DockerRuntime {
                     if !std::mem::take(&mut image_again) {
                         return Err(image_gone(spec, failure));
                     }
-                    self.images.prepare(&self.patient, &spec.image).await?;
+                    // What was fetched just now need not be fetched again if it is there.
+                    let pull = if spec.pull == PullPolicy::Never { spec.pull } else { PullPolicy::Missing };
+                    self.images.prepare(&self.patient, &spec.image, pull).await?;
                 }
                 // The answer is lost, which says nothing about the container.
                 Err(Failure::Lost(reason)) => return self.adopt_after(spec, &name, reason).await,

@@ -88,7 +88,7 @@ impl Failure {
         match self {
             Self::Lost(reason) => RuntimeError::Engine(reason),
             Self::Answer { message, .. } if passing => RuntimeError::ImageUnavailable(format!(
-                "{image} is not on this worker and its registry cannot be reached now: {}",
+                "{image} could not be pulled, its registry cannot be reached now: {}",
                 short(&message)
             )),
             Self::Answer { status, message } if missing || matches!(status, 400 | 401 | 403 | 404) => {

@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use bollard::query_parameters::{CreateImageOptions, CreateImageOptionsBuilder};
 use futures_util::StreamExt;
 use parking_lot::Mutex;
+use shared::pull::PullPolicy;
 
 use super::errors::{Failure, within};
 use crate::failpoint;
@@ -24,8 +25,11 @@ const REFERENCE_LIMIT: usize = 512;
 pub(super) struct Images {
     /// Seen at the engine in the life of this process. One that is gone is noticed when a container is made of it.
     present: Mutex<HashSet<String>>,
-    pulls: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    pulls: Mutex<HashMap<String, Turn>>,
 }
+
+/// Who pulls an image, one at a time; in it when the last pull that went well began.
+type Turn = Arc<tokio::sync::Mutex<Option<Instant>>>;
 
 impl Images {
     /// The image is not there any more.
@@ -34,23 +38,34 @@ impl Images {
     }
 
     /// Makes sure that the image is there.
-    pub(super) async fn prepare(&self, engine: &Docker, image: &str) -> Result<(), RuntimeError> {
-        if self.present.lock().contains(image) {
+    pub(super) async fn prepare(&self, engine: &Docker, image: &str, policy: PullPolicy) -> Result<(), RuntimeError> {
+        if policy != PullPolicy::Always && self.present.lock().contains(image) {
             return Ok(());
         }
         let reference = full_reference(image)?;
-        let pull = Arc::clone(self.pulls.lock().entry(reference.clone()).or_default());
-        let one_at_a_time = pull.lock().await;
-        let result = ensure(engine, &reference).await;
-        drop(one_at_a_time);
-        self.drop_idle(&reference, &pull);
+        let wanted_at = Instant::now();
+        let turn = Arc::clone(self.pulls.lock().entry(reference.clone()).or_default());
+        let mut pulled_at = turn.lock().await;
+        let result = match policy {
+            // Somebody else has begun a pull since this one was wanted, and it is as good.
+            PullPolicy::Always if pulled_at.is_some_and(|at| at >= wanted_at) => Ok(()),
+            PullPolicy::Always => {
+                let begin = Instant::now();
+                let pulled = fetch(engine, &reference).await;
+                *pulled_at = pulled.is_ok().then_some(begin);
+                pulled
+            }
+            PullPolicy::Missing | PullPolicy::Never => ensure(engine, &reference, policy).await,
+        };
+        drop(pulled_at);
+        self.drop_idle(&reference, &turn);
         result?;
         self.present.lock().insert(image.to_owned());
         Ok(())
     }
 
     /// Forgets the lock of a pull that nobody else waits for: two owners are the table and the caller.
-    fn drop_idle(&self, reference: &str, pull: &Arc<tokio::sync::Mutex<()>>) {
+    fn drop_idle(&self, reference: &str, pull: &Turn) {
         let mut pulls = self.pulls.lock();
         if Arc::strong_count(pull) <= 2 {
             pulls.remove(reference);
@@ -58,13 +73,28 @@ impl Images {
     }
 }
 
-async fn ensure(engine: &Docker, reference: &str) -> Result<(), RuntimeError> {
-    match within(CALL_LIMIT, engine.inspect_image(reference)).await {
-        Ok(_) => return Ok(()),
-        Err(failure) if failure.is(404) => {}
-        Err(failure) if failure.is(400) => return Err(failure.of_pull(reference)),
-        Err(failure) => return Err(failure.of_engine()),
+/// Pulls it if it is not there, and may be pulled.
+async fn ensure(engine: &Docker, reference: &str, policy: PullPolicy) -> Result<(), RuntimeError> {
+    match (is_there(engine, reference).await?, policy) {
+        (true, _) => Ok(()),
+        (false, PullPolicy::Missing | PullPolicy::Always) => fetch(engine, reference).await,
+        (false, PullPolicy::Never) => {
+            let message = format!("{reference} is not on the worker, and the task does not want it pulled");
+            Err(RuntimeError::ImageNotFound(message))
+        }
     }
+}
+
+async fn is_there(engine: &Docker, reference: &str) -> Result<bool, RuntimeError> {
+    match within(CALL_LIMIT, engine.inspect_image(reference)).await {
+        Ok(_) => Ok(true),
+        Err(failure) if failure.is(404) => Ok(false),
+        Err(failure) if failure.is(400) => Err(failure.of_pull(reference)),
+        Err(failure) => Err(failure.of_engine()),
+    }
+}
+
+async fn fetch(engine: &Docker, reference: &str) -> Result<(), RuntimeError> {
     tracing::info!("pulling image {reference}");
     failpoint::hit("docker.pull.before");
     let pulled = pull(engine, reference).await;

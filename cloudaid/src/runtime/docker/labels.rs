@@ -109,6 +109,7 @@ pub(super) mod tests {
             worker: "w-1".parse().expect("a name"),
             name: Some("night\nly".to_owned()),
             image: "busybox:test".to_owned(),
+            pull: shared::pull::PullPolicy::Missing,
             command: Command::ImageDefault,
             env: BTreeMap::new(),
             resources: Resources::TASK_DEFAULT,

@@ -19,6 +19,7 @@ fn spec(number: u32, image: &str, line: &str) -> ContainerSpec {
         worker: "w".parse().expect("a name"),
         name: None,
         image: image.to_owned(),
+        pull: shared::pull::PullPolicy::Missing,
         command: Command::Shell(line.to_owned()),
         env: BTreeMap::new(),
         resources: Resources::TASK_DEFAULT,

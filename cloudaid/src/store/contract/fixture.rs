@@ -20,6 +20,7 @@ use shared::id::{
 };
 use shared::link::Outcome;
 use shared::policy::{Backoff, RetryOn, RunPolicy};
+use shared::pull::PullPolicy;
 use shared::ranges::RangeSet;
 use shared::resources::Resources;
 use shared::role::Role;
@@ -67,6 +68,7 @@ pub fn spec() -> TaskSpec {
         labels: BTreeMap::from([("project".into(), "apollo".into())]),
         worker: None,
         input: None,
+        pull: PullPolicy::Always,
         policy: RunPolicy {
             time_limit: Some(Span::seconds(5_400)),
             queue_time_limit: Some(Span(Duration::from_millis(1_500))),

@@ -40,6 +40,7 @@ impl Running {
             join: None,
             docker_host: None,
             registry_patience: Duration::from_secs(1),
+            on_stop: Default::default(),
             overrides: CapacityOverrides {
                 cpu_millis: Some(2500),
                 memory_bytes: Some(3 << 29),

@@ -5,6 +5,7 @@ mod items;
 use std::collections::BTreeMap;
 
 use shared::policy::RunPolicy;
+use shared::pull::PullPolicy;
 use shared::resources::{GIB, Resources};
 use shared::task::{AttemptState, Command, TaskState, Verdict};
 use shared::time::WallTime;
@@ -68,6 +69,7 @@ pub(crate) fn task() -> TaskView {
         cancelling: false,
         unreachable: false,
         policy: RunPolicy::default(),
+        pull: PullPolicy::Missing,
         output_notes: vec!["link\x1b was not collected".into()],
     }
 }

@@ -29,6 +29,9 @@ pub(super) fn show(view: &TaskView, style: &Style, now: WallTime) -> String {
     }
     line("User", view.user.as_str());
     line("Image", &view.image);
+    if !view.pull.is_default() {
+        line("Pull", view.pull.as_str());
+    }
     line("Command", &command(&view.command));
     line("Resources", &with_storage(&view.resources, style));
     if !view.labels.is_empty() {

@@ -8,6 +8,7 @@ use shared::audit::AuditEntry;
 use shared::error::{ApiError, ErrorBody, ErrorCode};
 use shared::id::InputId;
 use shared::policy::{Backoff, RetryOn, RunPolicy};
+use shared::pull::PullPolicy;
 use shared::ranges::RangeSet;
 use shared::resources::Resources;
 use shared::role::Role;
@@ -180,6 +181,7 @@ fn whole_task() -> TaskView {
         cancelling: true,
         unreachable: true,
         policy: policy(),
+        pull: PullPolicy::Always,
         command: Command::Shell("x".into()),
         ..task()
     }
@@ -226,6 +228,7 @@ fn dry_run() -> DryRunView {
         worker: Some(worker()),
         input: Some(input_id()),
         policy: policy(),
+        pull: PullPolicy::Always,
     };
     let fit = FitView { worker_id: worker(), fit: Fit::Never, reasons: vec!["r".into()] };
     DryRunView {

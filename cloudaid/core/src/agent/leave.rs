@@ -1,0 +1,44 @@
+//! The worker is being stopped, and does not leave its runs alone.
+
+use shared::time::Now;
+
+use super::Agent;
+use super::effect::AgentEffect;
+use super::journal::{StopOrder, StopReason};
+use super::out::Out;
+use super::run::{Run, Stage};
+
+impl Agent {
+    /// Takes nothing new from now on; with `hand_back` what is here is stopped, to run elsewhere.
+    pub(super) fn leave(&mut self, now: Now, hand_back: bool, effects: &mut Vec<AgentEffect>) {
+        self.leaving = true;
+        let keys: Vec<_> =
+            self.runs.iter().filter(|(_, run)| hand_back && !run.at_most_once).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.on_run(now, key, effects, Run::hand_back);
+        }
+    }
+
+    /// Whether nothing is left that a worker that leaves waits for. What may run once at most goes on without it.
+    #[must_use]
+    pub fn may_leave(&self, hand_back: bool) -> bool {
+        self.runs.values().all(|run| hand_back && run.at_most_once && run.may_run())
+    }
+}
+
+impl Run {
+    /// Stops it, and gives it back for another worker.
+    pub(super) fn hand_back(&mut self, out: &mut Out<'_>) {
+        match &self.stage {
+            Stage::Stopping(..) | Stage::Harvesting(_) | Stage::Reporting(_) | Stage::Removing(_) => {}
+            Stage::WaitsToPrepare(_)
+            | Stage::WaitsToStart
+            | Stage::Preparing { .. }
+            | Stage::Creating { .. }
+            | Stage::Starting(_)
+            | Stage::Running(_) => {
+                self.order_stop(StopOrder { grace: self.stop_grace, reason: StopReason::HandedBack }, out);
+            }
+        }
+    }
+}
