@@ -56,9 +56,12 @@ impl Pump {
                 Ok(all) => return all.into(),
                 Err(Broken::GiveUp(reason)) => {
                     tracing::warn!(task = %self.key, reason, "The rest of the log is given up");
-                    return durable.into();
+                    return LogBytes { lacks_end: true, ..durable.into() };
                 }
-                Err(Broken::Engine(RuntimeError::NotFound)) => return durable.into(),
+                Err(Broken::Engine(RuntimeError::NotFound)) => {
+                    tracing::warn!(task = %self.key, "The container is gone, and with it what was not read of its log");
+                    return LogBytes { lacks_end: true, ..durable.into() };
+                }
                 Err(Broken::Engine(error)) => tracing::warn!(task = %self.key, %error, "The log cannot be read now"),
                 Err(Broken::Later(reason)) => {
                     tracing::warn!(task = %self.key, reason, "The master cannot keep the log now; it waits here");
@@ -152,7 +155,7 @@ impl Offsets {
 
 impl From<Offsets> for LogBytes {
     fn from(offsets: Offsets) -> Self {
-        Self { stdout: offsets.stdout, stderr: offsets.stderr }
+        Self { stdout: offsets.stdout, stderr: offsets.stderr, lacks_end: false }
     }
 }
 

@@ -11,6 +11,9 @@ use super::pace::Pace;
 use super::run::{Harvest, Run, Stage, Stop};
 use super::verdict;
 
+/// What is said of a log of which more was written than is there.
+const LOST_LOG: &str = "the log may lack its end: the container or the run was gone before all of it was read";
+
 impl Run {
     pub(super) fn exited(&mut self, ended: Ended, out: &mut Out<'_>) {
         let verdict = verdict::of(ended, self.memory_limit, self.stop);
@@ -84,7 +87,10 @@ impl Run {
     fn finish_harvest(&mut self, out: &mut Out<'_>) {
         let Stage::Harvesting(harvest) = &mut self.stage else { return };
         let Some(logs) = harvest.logs else { return };
-        let Some((files, notes)) = harvest.outputs.take() else { return };
+        let Some((files, mut notes)) = harvest.outputs.take() else { return };
+        if logs.lacks_end {
+            notes.push(LOST_LOG.to_owned());
+        }
         let outcome = Outcome {
             verdict: harvest.verdict.clone(),
             started_at: self.started_at,

@@ -116,6 +116,8 @@ pub struct LogBytes {
     pub stdout: u64,
     /// Of stderr.
     pub stderr: u64,
+    /// Whether more was written that cannot be had any more, as far as anybody can tell.
+    pub lacks_end: bool,
 }
 
 /// A container that is there.

@@ -19,7 +19,7 @@ fn a_run_goes_from_assignment_to_nothing_left() {
     scene.now = 9;
     let verdict = Verdict::ExitCode { exit_code: 3 };
     assert_eq!(scene.step(AgentInput::Exited(key, exit(3))), exited(key, verdict, Some(5), 9));
-    assert_eq!(scene.step(AgentInput::LogsDrained(key, LogBytes { stdout: 7, stderr: 8 })), []);
+    assert_eq!(scene.step(AgentInput::LogsDrained(key, LogBytes { stdout: 7, stderr: 8, lacks_end: false })), []);
     let outcome = Outcome {
         stdout_bytes: 7,
         stderr_bytes: 8,
@@ -236,4 +236,18 @@ fn a_command_that_was_never_run_is_a_setup_failure_and_not_waited_for_again() {
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
     let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
     assert_eq!(effects, finished(key(0), 2, &outcome(verdict, Some(0), 3)));
+}
+
+#[test]
+fn a_log_that_may_lack_its_end_is_said_to() {
+    let mut scene = Scene::connected();
+    scene.assign_and_start(0);
+    scene.step(AgentInput::LogsDrained(key(0), LogBytes { stdout: 7, stderr: 0, lacks_end: true }));
+    scene.step(AgentInput::Exited(key(0), exit(0)));
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    let notes = effects.iter().find_map(|effect| match effect {
+        AgentEffect::Journal(JournalRecord::Finished { outcome, .. }) => Some(outcome.output_notes.clone()),
+        _ => None,
+    });
+    assert!(notes.expect("it is over").iter().any(|note| note.contains("may lack its end")));
 }

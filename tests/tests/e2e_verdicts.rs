@@ -1,0 +1,86 @@
+//! Programs that behave badly, or oddly: each has an end of its own, and what it wrote is there to the byte.
+//!
+//! `CLOUDAI_TEST_LINE_MIB` says how long the long line is.
+#![allow(missing_docs, clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use cloudai_tests::api::Api;
+use cloudai_tests::cluster::{Cluster, shell_task};
+use cloudai_tests::wait::PATIENCE;
+use cloudai_tests::worker::WorkerOptions;
+use shared::resources::Quantity;
+use shared::submit::SubmitRequest;
+use shared::task::Verdict;
+
+/// MiB.
+const LINE: u64 = 64;
+
+fn large(line: &str) -> SubmitRequest {
+    let text = |text: &str| Some(Quantity::Text(text.to_owned()));
+    SubmitRequest { cpu_cores: text("2"), mem: text("2GiB"), ..shell_task(line) }
+}
+
+async fn log(api: &Api, id: &str, stream: &str) -> Vec<u8> {
+    api.get_bytes(&format!("/api/tasks/{id}/logs?stream={stream}")).await.expect("a log")
+}
+
+async fn start() -> (Cluster, Api) {
+    let options = WorkerOptions { cpu: "4".to_owned(), memory: "6GiB".to_owned(), ..WorkerOptions::default() };
+    let cluster = Cluster::start_with(&Default::default(), 1, &options).await;
+    let api = cluster.api();
+    (cluster, api)
+}
+
+#[tokio::test]
+async fn a_bomb_of_processes_ends_at_its_own_limit_and_nobody_else_feels_it() {
+    let (_cluster, api) = start().await;
+    let bomb = large("i=0; while true; do sleep 300 & i=$((i+1)); [ $((i % 1000)) -ne 0 ] || echo $i; done");
+    let bomb = api.submit(&bomb).await.expect("accepted").task_id;
+    for _ in 0..3 {
+        let neighbour = api.submit(&shell_task("sleep 0.1; echo fine")).await.expect("accepted").task_id;
+        assert_eq!(api.ended(PATIENCE, &neighbour).await.verdict, Some(Verdict::Success));
+    }
+    let task = api.ended(PATIENCE * 2, &bomb).await;
+    assert!(matches!(task.verdict, Some(Verdict::ExitCode { exit_code: 1..=2 })), "{task:?}");
+    let (out, err) = (log(&api, &bomb, "stdout").await, log(&api, &bomb, "stderr").await);
+    assert_eq!(String::from_utf8_lossy(&out), "1000\n2000\n3000\n4000\n", "it got as far as its limit of 4096");
+    assert!(String::from_utf8_lossy(&err).contains("can't fork"), "{}", String::from_utf8_lossy(&err));
+}
+
+#[tokio::test]
+async fn what_ends_at_once_or_says_nothing_loses_nothing() {
+    let (_cluster, api) = start().await;
+    let mut ids = Vec::new();
+    for number in 0..12 {
+        let (line, expected) = match number % 3 {
+            0 => ("exec true".to_owned(), String::new()),
+            1 => (format!("printf {number}"), number.to_string()),
+            _ => (format!("echo {number}; exit {number}"), format!("{number}\n")),
+        };
+        ids.push((number, expected, api.submit(&shell_task(&line)).await.expect("accepted").task_id));
+    }
+    for (number, expected, id) in ids {
+        let task = api.ended(PATIENCE, &id).await;
+        let verdict = if number % 3 == 2 { Verdict::ExitCode { exit_code: number } } else { Verdict::Success };
+        assert_eq!(task.verdict, Some(verdict), "{number}");
+        assert_eq!(String::from_utf8_lossy(&log(&api, &id, "stdout").await), expected);
+        assert_eq!(task.usage.expect("what it used").stdout_bytes, expected.len() as u64);
+    }
+}
+
+#[tokio::test]
+async fn a_line_without_an_end_is_kept_to_the_byte() {
+    let (_cluster, api) = start().await;
+    let mib = std::env::var("CLOUDAI_TEST_LINE_MIB").ok().and_then(|mib| mib.parse().ok()).unwrap_or(LINE);
+    let bytes = mib << 20;
+    let id = api.submit(&large(&format!("head -c {bytes} /dev/zero | tr '\\0' x"))).await.expect("accepted").task_id;
+    let task = api.ended(PATIENCE * 4, &id).await;
+    assert_eq!((task.verdict, task.usage.expect("what it used").stdout_bytes), (Some(Verdict::Success), bytes));
+    let (mut offset, step) = (0, 32 << 20);
+    while offset < bytes {
+        let path = format!("/api/tasks/{id}/logs?stream=stdout&offset={offset}&limit={step}");
+        let part = api.get_bytes(&path).await.expect("a part of the log");
+        assert!(!part.is_empty() && part.iter().all(|byte| *byte == b'x'), "from {offset}");
+        offset += part.len() as u64;
+    }
+    assert_eq!(offset, bytes);
+}
