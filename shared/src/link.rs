@@ -190,6 +190,9 @@ pub struct Outcome {
     /// What of /output was not collected, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub output_notes: Vec<String>,
+    /// Whether its worker was being stopped, and gave it back for another one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub handed_back: bool,
 }
 
 /// An order to stop a run.

@@ -273,6 +273,7 @@ impl Cluster {
             infrastructure_failures: waiting.infrastructure_failures,
             placed_at: now.wall,
             placed: now.boot,
+            overdue: false,
             phase: RunPhase::Pending,
         };
         let key = task.key(waiting.index, &run);
@@ -341,23 +342,36 @@ impl Cluster {
         self.plan_stale = true;
         let cancelling = task.progress.cancelling.remove(key.index);
         task.progress.unreachable.remove(key.index);
+        let evicted = task.progress.evicting.remove(key.index) && !cancelling;
+        let began = matches!(run.phase, RunPhase::Running { .. })
+            || outcome.as_ref().is_some_and(|outcome| outcome.started_at.is_some());
         let policy = &task.record.spec.policy;
-        let evicted = verdict == Verdict::Cancelled
-            && !cancelling
-            && self.workers.get(&run.worker).is_some_and(|worker| worker.evicts);
         let verdict = match (verdict, policy.time_limit) {
             // That is nobody's fault, and costs the element nothing.
-            _ if evicted => Verdict::WorkerLost { message: format!("{} was drained", run.worker) },
+            (Verdict::Cancelled, _) if evicted && began => {
+                Verdict::WorkerLost { message: format!("{} was drained", run.worker) }
+            }
+            (Verdict::Cancelled, _) if evicted => Verdict::Rejected { message: format!("{} was drained", run.worker) },
             // Nobody else stops a run that no person wanted stopped; workers of the first generation do not say why.
             (Verdict::Cancelled, Some(limit)) if !cancelling => {
                 Verdict::Timeout { limit_seconds: limit.0.as_secs_f64().ceil() as u64 }
             }
             (verdict, _) => verdict,
         };
-        let failures = run.infrastructure_failures + u32::from(verdict.is_infrastructure() && !evicted);
-        let pause =
-            if cancelling { None } else { self.settings.pause_before_next(policy, &verdict, run.attempt, failures) };
-        task.streak.add(&verdict);
+        let handed_back = outcome.as_ref().is_some_and(|outcome| outcome.handed_back);
+        if verdict.is_infrastructure() && (evicted || handed_back) {
+            task.spare(key.index);
+        }
+        let failures = run.infrastructure_failures + u32::from(verdict.is_infrastructure());
+        let spared = task.spared(key.index);
+        let policy = &task.record.spec.policy;
+        let pause = match cancelling {
+            true => None,
+            false => self.settings.pause_before_next(policy, &verdict, run.attempt, (failures, spared)),
+        };
+        if pause.is_none() && !verdict.is_infrastructure() {
+            task.streak.add(&verdict);
+        }
         effects.push(Effect::Save(Change::Attempt(task.ended_record(key.index, &run, verdict.clone(), now.wall))));
         effects.push(Effect::Publish(Event::AttemptEnded {
             task: task.shown(key.index),
@@ -369,7 +383,12 @@ impl Cluster {
         let end = End {
             task: key.task,
             took: now.boot.since(run.placed),
-            says_nothing: cancelling || matches!(verdict.kind(), VerdictKind::WorkerLost | VerdictKind::Cancelled),
+            // Who sends tasks to one worker only may want it to look bad.
+            says_nothing: cancelling
+                || evicted
+                || handed_back
+                || task.record.spec.worker.is_some()
+                || matches!(verdict.kind(), VerdictKind::WorkerLost | VerdictKind::Cancelled),
             failed: verdict.state() == TaskState::Failed,
         };
         if let Some(pause) = pause {
@@ -380,6 +399,7 @@ impl Cluster {
             self.judge(now, &run.worker, end, effects);
             return;
         }
+        task.progress.spared.retain(|spared| spared.index != key.index);
         // Who was lost while somebody wanted it cancelled is cancelled.
         let verdict = if cancelling && verdict.is_infrastructure() { Verdict::Cancelled } else { verdict };
         let started_at = match run.phase {

@@ -65,11 +65,13 @@ impl Cluster {
         TaskRef { task: key.task, elements: if plain { Elements::All } else { Elements::One(key.index) } }
     }
 
-    /// Whether somebody wants a run stopped that is live.
+    /// Whether a run is live that its worker was told to stop, for whatever reason.
     #[must_use]
-    pub fn is_cancelling(&self, key: AttemptKey) -> bool {
-        let task = self.tasks.get(&key.task);
-        task.is_some_and(|task| task.live.contains_key(&key.index) && task.progress.cancelling.contains(key.index))
+    pub fn is_stopping(&self, key: AttemptKey) -> bool {
+        let Some(task) = self.tasks.get(&key.task) else { return false };
+        let Some(run) = task.live.get(&key.index) else { return false };
+        let progress = &task.progress;
+        run.overdue || progress.cancelling.contains(key.index) || progress.evicting.contains(key.index)
     }
 
     /// What waits: the count of all, and the first `limit` rows in the order in which they are considered.

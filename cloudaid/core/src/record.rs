@@ -166,6 +166,12 @@ pub struct Progress {
     /// Elements that may run once at most, and whose worker is not heard of: they may still be running there.
     #[serde(default, skip_serializing_if = "RangeSet::is_empty")]
     pub unreachable: RangeSet,
+    /// Elements whose worker is drained, so that they are being stopped there, to run elsewhere.
+    #[serde(default, skip_serializing_if = "RangeSet::is_empty")]
+    pub evicting: RangeSet,
+    /// Elements of which runs were given back in good order, by index.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub spared: Vec<Spared>,
     /// When the first container started.
     pub started_at: Option<WallTime>,
     /// When the last element ended.
@@ -185,6 +191,15 @@ impl Progress {
     pub fn state(&self) -> TaskState {
         self.tally.summary()
     }
+}
+
+/// An element that was moved from worker to worker because operators wanted it so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spared {
+    /// Which.
+    pub index: u32,
+    /// How many of the runs that the infrastructure ended were ended in this way, and are not held against it.
+    pub runs: u32,
 }
 
 /// An element that waits for another run.

@@ -151,6 +151,7 @@ impl Cluster {
             infrastructure_failures: attempt.infrastructure_failures,
             placed_at: attempt.placed_at,
             placed: self.started.boot,
+            overdue: false,
             phase,
         };
         match task.live.insert(key.index, run) {

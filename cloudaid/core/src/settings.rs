@@ -43,20 +43,20 @@ const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 
 impl Settings {
     /// How long an element waits before it runs again after a run that ended so; none: it does not run again. `attempts` are
-    /// its runs so far, `failures` those of them that the infrastructure ended.
+    /// its runs so far, `failures` those of them that the infrastructure ended, `spared` those of these that were given back
+    /// in good order.
     pub(crate) fn pause_before_next(
         &self,
         policy: &RunPolicy,
         verdict: &Verdict,
         attempts: u32,
-        failures: u32,
+        (failures, spared): (u32, u32),
     ) -> Option<Duration> {
+        let has_budget = failures.saturating_sub(spared) < self.infrastructure_attempts;
         match verdict {
-            Verdict::Rejected { .. } if failures < self.infrastructure_attempts => Some(REFUSED_PAUSE),
+            Verdict::Rejected { .. } if has_budget => Some(REFUSED_PAUSE),
             // Where it is lost it may have begun.
-            Verdict::WorkerLost { .. } if failures < self.infrastructure_attempts && !policy.at_most_once => {
-                Some(Duration::ZERO)
-            }
+            Verdict::WorkerLost { .. } if has_budget && !policy.at_most_once => Some(Duration::ZERO),
             Verdict::Rejected { .. } | Verdict::WorkerLost { .. } => None,
             own => {
                 let failures = attempts - failures;

@@ -11,7 +11,7 @@ use shared::time::{BootTime, WallTime};
 use shared::view::Tally;
 
 use crate::queue::Shape;
-use crate::record::{AttemptRecord, Progress, Requeued, TaskRecord};
+use crate::record::{AttemptRecord, Progress, Requeued, Spared, TaskRecord};
 use crate::settings::Settings;
 
 /// After so many elements in a row that failed in the same way. Fewer happen by chance.
@@ -67,6 +67,8 @@ pub(crate) struct Run {
     pub(crate) placed_at: WallTime,
     /// When it was placed, or when this master started.
     pub(crate) placed: BootTime,
+    /// Whether its worker was told that its time is up.
+    pub(crate) overdue: bool,
     pub(crate) phase: RunPhase,
 }
 
@@ -112,7 +114,9 @@ impl Task {
     pub(crate) fn placeable(&self) -> u32 {
         let live = self.live.len() as u32;
         let room = self.limit().map_or(u32::MAX, |limit| limit.saturating_sub(live));
-        let room = if self.is_suspicious() { room.min(1_u32.saturating_sub(live)) } else { room };
+        // What is unreachable says nothing for who knows how long.
+        let tried = live.saturating_sub(self.progress.unreachable.len());
+        let room = if self.is_suspicious() { room.min(1_u32.saturating_sub(tried)) } else { room };
         (self.waiting() - self.resting.len() as u32).min(room)
     }
 
@@ -192,6 +196,20 @@ impl Task {
         let waiting = self.progress.requeued.remove(at);
         self.resting.remove(&waiting.index);
         Some(waiting)
+    }
+
+    /// How many runs of an element were given back in good order.
+    pub(crate) fn spared(&self, index: u32) -> u32 {
+        self.progress.spared.iter().find(|spared| spared.index == index).map_or(0, |spared| spared.runs)
+    }
+
+    /// One more.
+    pub(crate) fn spare(&mut self, index: u32) {
+        let spared = &mut self.progress.spared;
+        match spared.iter_mut().find(|spared| spared.index == index) {
+            Some(spared) => spared.runs = spared.runs.saturating_add(1),
+            None => spared.push(Spared { index, runs: 1 }),
+        }
     }
 
     /// Puts an element back for another run.

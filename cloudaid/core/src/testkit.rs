@@ -394,6 +394,7 @@ impl World {
             stderr_bytes: 0,
             output_files: 0,
             output_notes: Vec::new(),
+            handed_back: false,
         }
     }
 }

@@ -35,8 +35,6 @@ pub(crate) struct Worker {
     pub(crate) inquired: Option<Fence>,
     /// Whether its runs do anything but fail.
     pub(crate) failing: Failing,
-    /// Whether what runs there is being stopped, to run elsewhere.
-    pub(crate) evicts: bool,
     /// Too many fell silent with it: its runs are not given up before.
     pub(crate) held_until: Option<BootTime>,
 }
@@ -96,7 +94,6 @@ impl Worker {
             reported: Reported::default(),
             inquired: None,
             failing: Failing::default(),
-            evicts: false,
             held_until: None,
         }
     }

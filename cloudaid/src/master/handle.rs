@@ -382,12 +382,12 @@ impl ClusterHandle {
         self.shell.heard.mark(worker, session, heartbeat);
     }
 
-    /// Whether somebody wants a run stopped that is live.
+    /// Whether a run is live that its worker was told to stop.
     ///
     /// # Errors
     /// The master is stopping.
-    pub(crate) async fn is_cancelling(&self, key: AttemptKey) -> Result<bool, ApiError> {
-        self.read(move |cluster| cluster.is_cancelling(key)).await
+    pub(crate) async fn is_stopping(&self, key: AttemptKey) -> Result<bool, ApiError> {
+        self.read(move |cluster| cluster.is_stopping(key)).await
     }
 
     /// The task that a user has submitted with an idempotency key.

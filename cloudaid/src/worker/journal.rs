@@ -216,6 +216,7 @@ mod tests {
             stderr_bytes: 2,
             output_files: 3,
             output_notes: vec!["x".to_owned()],
+            handed_back: true,
         };
         JournalRecord::Finished { key: key(index), outcome }
     }

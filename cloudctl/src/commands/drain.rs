@@ -15,18 +15,21 @@ use crate::render::{Done, View};
 /// Between two looks at a worker that is waited for.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Lets workers become empty, and waits for it if that is wanted.
+/// Lets workers become empty, all of them first, and waits for it if that is wanted.
 pub(super) async fn run(args: &DrainArgs, session: &Session<'_>) -> Result<Done, CtlError> {
     let request = DrainRequest { reason: args.reason.clone(), deadline: args.deadline };
-    let each = each(&args.workers, session, |worker| {
+    let drained = each(&args.workers, session, |worker| {
         let request = &request;
-        async move {
-            let view = session.client.drain_worker(&worker, request).await?;
-            if args.wait { until_empty(worker, view, session).await } else { Ok(view) }
-        }
+        async move { session.client.drain_worker(&worker, request).await }
     });
-    let each = each.await?;
-    Ok(Done { view: Some(View::Workers(WorkerListView { workers: each.done })), exit: each.exit })
+    let drained = drained.await?;
+    let mut workers = drained.done;
+    if args.wait {
+        for view in &mut workers {
+            *view = until_empty(view.worker_id.clone(), view.clone(), session).await?;
+        }
+    }
+    Ok(Done { view: Some(View::Workers(WorkerListView { workers })), exit: drained.exit })
 }
 
 async fn until_empty(worker: WorkerId, mut view: WorkerView, session: &Session<'_>) -> Result<WorkerView, CtlError> {

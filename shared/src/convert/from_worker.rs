@@ -223,6 +223,7 @@ impl From<Outcome> for proto::Finished {
             stderr_bytes: outcome.stderr_bytes,
             output_files: outcome.output_files,
             output_notes: outcome.output_notes,
+            handed_back: outcome.handed_back,
         }
     }
 }
@@ -246,6 +247,7 @@ impl TryFrom<proto::Finished> for Outcome {
             stderr_bytes: wire.stderr_bytes,
             output_files: wire.output_files,
             output_notes: wire.output_notes,
+            handed_back: wire.handed_back,
         })
     }
 }
@@ -272,6 +274,7 @@ mod tests {
             stderr_bytes: 4,
             output_files: 5,
             output_notes: vec!["a link was left out".to_owned()],
+            handed_back: true,
         }
     }
 

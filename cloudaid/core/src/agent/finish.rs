@@ -1,11 +1,13 @@
 //! From the end of the container to the last trace of it.
 
+use std::time::Duration;
+
 use shared::link::{AttemptChange, Outcome};
 use shared::task::Verdict;
 
 use super::effect::AgentEffect;
 use super::input::{Ended, EngineError, LogBytes};
-use super::journal::{Exited, JournalRecord};
+use super::journal::{Exited, JournalRecord, StopOrder, StopReason};
 use super::out::Out;
 use super::pace::Pace;
 use super::run::{Harvest, Run, Stage, Stop};
@@ -16,10 +18,21 @@ const LOST_LOG: &str = "the log may lack its end: the container or the run was g
 
 impl Run {
     pub(super) fn exited(&mut self, ended: Ended, out: &mut Out<'_>) {
-        let verdict = verdict::of(ended, self.memory_limit, self.stop);
+        let stop = self.stop.filter(|_| !self.ended_in_time(&ended));
+        let verdict = verdict::of(ended, self.memory_limit, stop);
         self.started_at = ended.started_at.or(self.started_at);
         let finished_at = ended.finished_at.unwrap_or(out.now.wall);
         self.harvest(Harvest { verdict, finished_at, logs: None, outputs: None }, out);
+    }
+
+    /// Whether it was stopped for the time limit, and had ended before that: an engine that hangs tells of an end late.
+    fn ended_in_time(&self, ended: &Ended) -> bool {
+        let (Some(started), Some(finished)) = (ended.started_at, ended.finished_at) else { return false };
+        let ran = Duration::from_millis(u64::try_from(finished.0.saturating_sub(started.0)).unwrap_or(0));
+        match self.stop {
+            Some(Stop::Order(StopOrder { reason: StopReason::TimeLimit(limit), .. })) => ran < limit,
+            Some(Stop::Order(_) | Stop::Discard) | None => false,
+        }
     }
 
     pub(super) fn wait_failed(&mut self, error: &EngineError, out: &mut Out<'_>) {
@@ -99,6 +112,7 @@ impl Run {
             stderr_bytes: logs.stderr,
             output_files: files,
             output_notes: notes,
+            handed_back: self.is_handed_back(),
         };
         self.finish(outcome, out);
     }
@@ -127,8 +141,13 @@ impl Run {
             stderr_bytes: 0,
             output_files: 0,
             output_notes: Vec::new(),
+            handed_back: self.is_handed_back(),
         };
         self.finish(outcome, out);
+    }
+
+    fn is_handed_back(&self) -> bool {
+        matches!(self.stop, Some(Stop::Order(StopOrder { reason: StopReason::HandedBack, .. })))
     }
 
     fn finish(&mut self, outcome: Outcome, out: &mut Out<'_>) {

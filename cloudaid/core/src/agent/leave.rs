@@ -13,7 +13,7 @@ impl Agent {
     pub(super) fn leave(&mut self, now: Now, hand_back: bool, effects: &mut Vec<AgentEffect>) {
         self.leaving = true;
         let keys: Vec<_> =
-            self.runs.iter().filter(|(_, run)| hand_back && !run.at_most_once).map(|(key, _)| *key).collect();
+            self.runs.iter().filter(|(_, run)| hand_back && !run.is_left_alone()).map(|(key, _)| *key).collect();
         for key in keys {
             self.on_run(now, key, effects, Run::hand_back);
         }
@@ -22,11 +22,16 @@ impl Agent {
     /// Whether nothing is left that a worker that leaves waits for. What may run once at most goes on without it.
     #[must_use]
     pub fn may_leave(&self, hand_back: bool) -> bool {
-        self.runs.values().all(|run| hand_back && run.at_most_once && run.may_run())
+        self.runs.values().all(|run| hand_back && run.is_left_alone())
     }
 }
 
 impl Run {
+    /// What may run once at most and may have begun is not given back, because it would not be run again.
+    fn is_left_alone(&self) -> bool {
+        self.at_most_once && self.may_run()
+    }
+
     /// Stops it, and gives it back for another worker.
     pub(super) fn hand_back(&mut self, out: &mut Out<'_>) {
         match &self.stage {
@@ -37,7 +42,8 @@ impl Run {
             | Stage::Creating { .. }
             | Stage::Starting(_)
             | Stage::Running(_) => {
-                self.order_stop(StopOrder { grace: self.stop_grace, reason: StopReason::HandedBack }, out);
+                let order = StopOrder { grace: self.stop_grace, reason: StopReason::HandedBack };
+                self.order_stop(order, out);
             }
         }
     }

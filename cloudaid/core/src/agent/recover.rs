@@ -50,12 +50,26 @@ fn take_up(entry: &JournalEntry, state: Option<ContainerState>, out: &mut Out<'_
         return run;
     }
     match (state, run.stop) {
-        (Some(ContainerState::Running | ContainerState::Exited), _) => run.attach(out),
+        (Some(ContainerState::Running), _) => {
+            run.limit_again(out);
+            run.attach(out);
+        }
+        (Some(ContainerState::Exited), _) => run.attach(out),
         (None, None) => match (&entry.assignment, entry.starting_at) {
             (Some(assignment), None) => run.stage = Stage::WaitsToPrepare(Arc::clone(assignment)),
             (Some(_), Some(_)) | (None, _) => run.finish_unstarted(verdict::container_gone(), out),
         },
-        (None | Some(ContainerState::Created), Some(_)) => run.finish_unstarted(verdict::stopped(run.stop), out),
+        (None | Some(ContainerState::Created), Some(_)) => {
+            let verdict = match (entry.starting_at, entry.stop) {
+                (None, Some(order)) => verdict::unstarted(order.reason),
+                (_, _) => verdict::stopped(run.stop),
+            };
+            run.finish_unstarted(verdict, out);
+        }
+        // An engine that was killed right after the start knows nothing of it, so it may have run.
+        (Some(ContainerState::Created), None) if run.at_most_once && entry.starting_at.is_some() => {
+            run.finish_unstarted(verdict::container_gone(), out);
+        }
         (Some(ContainerState::Created), None) => {}
     }
     run
@@ -71,13 +85,16 @@ impl Run {
         out.emit(AgentEffect::UploadOutputs(self.key));
     }
 
-    /// Watches a container that an earlier life has started.
-    fn attach(&mut self, out: &mut Out<'_>) {
-        self.stage = Stage::Running(Watch::default());
-        // By the wall clock: nothing else outlives a process.
+    /// Its time limit goes on: by the wall clock, because nothing else outlives a process.
+    fn limit_again(&mut self, out: &Out<'_>) {
         let ran = self.started_at.map_or(0, |at| u64::try_from(out.now.wall.0.saturating_sub(at.0)).unwrap_or(0));
         let left = |limit: Duration| limit.saturating_sub(Duration::from_millis(ran));
         self.deadline = self.time_limit.map(|limit| out.now.boot + left(limit));
+    }
+
+    /// Watches a container that an earlier life has started.
+    fn attach(&mut self, out: &mut Out<'_>) {
+        self.stage = Stage::Running(Watch::default());
         out.emit(AgentEffect::Wait(self.key));
         out.emit(AgentEffect::CollectLogs(self.key));
         if let Some(stop) = self.stop {

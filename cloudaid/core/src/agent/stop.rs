@@ -12,9 +12,11 @@ impl Run {
     pub(super) fn order_stop(&mut self, order: StopOrder, out: &mut Out<'_>) {
         match &mut self.stage {
             Stage::WaitsToPrepare(_) | Stage::WaitsToStart | Stage::Preparing { .. } => {
+                self.stop.get_or_insert(Stop::Order(order));
                 self.finish_unstarted(verdict::unstarted(order.reason), out);
             }
             Stage::Creating { pace, .. } if !pace.is_in_flight() => {
+                self.stop.get_or_insert(Stop::Order(order));
                 self.finish_unstarted(verdict::unstarted(order.reason), out);
             }
             Stage::Starting(pace) if !pace.is_in_flight() => {

@@ -85,6 +85,7 @@ fn outcome(verdict: Verdict, started_at: Option<i64>, finished_at: i64) -> Outco
         stderr_bytes: 0,
         output_files: 0,
         output_notes: Vec::new(),
+        handed_back: false,
     }
 }
 

@@ -37,6 +37,11 @@ pub(super) fn check(cluster: &Cluster) -> Result<(), String> {
         if let Some(stray) = progress.cancelling.iter().find(|index| !task.live.contains_key(index)) {
             return Err(format!("{id}.{stray} is being cancelled but no worker holds it"));
         }
+        if let Some(stray) =
+            progress.unreachable.iter().chain(progress.evicting.iter()).find(|at| !task.live.contains_key(at))
+        {
+            return Err(format!("{id}.{stray} is unreachable or drained but no worker holds it"));
+        }
         if progress.tally != task.tally() {
             return Err(format!("{id} is counted as {:?} instead of {:?}", progress.tally, task.tally()));
         }

@@ -61,7 +61,6 @@ pub(crate) fn on_connected(
         reported: Reported::default(),
         inquired: None,
         failing: known.failing.clone(),
-        evicts: known.evicts,
         held_until: None,
     };
     cluster.workers.insert(id.clone(), worker);
@@ -132,7 +131,7 @@ fn send_again(cluster: &Cluster, worker: &WorkerId, session: SessionId, inventor
         if !inventory.iter().any(|held| held.key == key) {
             assign.push(assignment(task, key, &cluster.settings));
         }
-        if task.progress.cancelling.contains(key.index) {
+        if task.progress.cancelling.contains(key.index) || task.progress.evicting.contains(key.index) {
             cancel.extend(task.live.get(&key.index).map(|run| task.stop_order(key.index, run, &cluster.settings)));
         }
     }

@@ -14,6 +14,8 @@ use crate::effect::{Answer, Effect};
 use crate::event::Event;
 use crate::record::Change;
 use crate::reject::Reject;
+use crate::task::RunPhase;
+use crate::worker::Worker;
 
 /// Before runs of a drained worker are told again to stop.
 const AGAIN: Duration = Duration::from_secs(30);
@@ -33,7 +35,6 @@ pub(crate) fn on_cordon(
         return;
     };
     worker.record.cordon.clone_from(&cordon);
-    worker.evicts = false;
     effects.push(Effect::Save(Change::Worker(id.clone(), Some(worker.record.clone()))));
     set_deadline(cluster, now, &id);
     cluster.plan_stale = true;
@@ -54,21 +55,27 @@ pub(crate) fn set_deadline(cluster: &mut Cluster, now: Now, id: &WorkerId) {
     }
 }
 
-/// The deadline is over: what still runs there is stopped, and runs elsewhere.
+/// The deadline is over: what still runs there is stopped, and runs elsewhere. What may run once at most and has begun is
+/// not, because it would not.
 pub(super) fn evict(cluster: &mut Cluster, now: BootTime, id: WorkerId, effects: &mut Vec<Effect>) {
-    let orders: Vec<_> = live_runs(cluster, &id)
-        .filter_map(|(key, _)| {
-            let task = cluster.tasks.get(&key.task)?;
-            Some(task.stop_order(key.index, task.live.get(&key.index)?, &cluster.settings))
-        })
-        .collect();
-    let Some(worker) = cluster.workers.get_mut(&id) else { return };
-    worker.evicts = true;
-    if orders.is_empty() {
+    let is_draining = |worker: &Worker| worker.record.cordon.as_ref().is_some_and(|cordon| cordon.draining);
+    let Some(session) = cluster.workers.get(&id).filter(|worker| is_draining(worker)).map(Worker::session) else {
         return;
+    };
+    let mut orders = Vec::new();
+    for (key, phase) in live_runs(cluster, &id).collect::<Vec<_>>() {
+        let Some(task) = cluster.tasks.get_mut(&key.task) else { continue };
+        if task.record.spec.policy.at_most_once && matches!(phase, RunPhase::Running { .. }) {
+            continue;
+        }
+        if !task.progress.evicting.contains(key.index) {
+            task.progress.evicting.insert(key.index);
+            cluster.dirty.insert(key.task);
+        }
+        orders.extend(task.live.get(&key.index).map(|run| task.stop_order(key.index, run, &cluster.settings)));
     }
-    let grace = orders.iter().map(|order| order.grace).max().unwrap_or_default();
+    let Some(grace) = orders.iter().map(|order| order.grace).max() else { return };
     effects.push(Effect::Publish(Event::WorkerEvicts { worker: id.clone(), attempts: orders.len() }));
-    effects.extend(worker.session().map(|session| Effect::Send(session, ToWorker::Cancel(orders))));
+    effects.extend(session.map(|session| Effect::Send(session, ToWorker::Cancel(orders))));
     cluster.alarms.set(Alarm::Drained(id), now + grace + AGAIN);
 }

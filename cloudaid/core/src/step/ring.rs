@@ -76,9 +76,11 @@ pub(crate) fn forget_requeued(cluster: &mut Cluster, element: ElementId) {
 }
 
 fn stop_late(cluster: &mut Cluster, now: Now, key: AttemptKey, effects: &mut Vec<Effect>) {
-    let Some(task) = cluster.tasks.get(&key.task) else { return };
-    let Some(run) = task.live.get(&key.index).filter(|run| run.fence == key.fence) else { return };
+    let Some(task) = cluster.tasks.get_mut(&key.task) else { return };
     let Some(limit) = task.record.spec.policy.time_limit else { return };
+    let Some(run) = task.live.get_mut(&key.index).filter(|run| run.fence == key.fence) else { return };
+    run.overdue = true;
+    let Some(run) = task.live.get(&key.index) else { return };
     let order = task.stop_order(key.index, run, &cluster.settings);
     if let Some(session) = cluster.workers.get(&run.worker).and_then(Worker::session) {
         let order = shared::link::CancelOrder { time_limit: Some(limit.0), ..order };
@@ -140,7 +142,10 @@ pub(crate) fn recover(cluster: &mut Cluster, now: Now) {
         waiting.push((*id, since(task.record.submitted_at)));
         requeued.extend(task.progress.requeued.iter().map(|again| (task.element(again.index), again.pause)));
         runs.extend(task.live.iter().filter_map(|(index, run)| match run.phase {
-            RunPhase::Running { started_at } => Some((task.key(*index, run), since(started_at))),
+            // The first of these is by the clock of the worker.
+            RunPhase::Running { started_at } => {
+                Some((task.key(*index, run), since(started_at).min(since(run.placed_at))))
+            }
             RunPhase::Pending => None,
         }));
     }

@@ -7,6 +7,7 @@ use shared::time::Now;
 
 use super::admit::stop_waiting;
 use super::connect::live_runs;
+use crate::alarm::Alarm;
 use crate::cluster::Cluster;
 use crate::effect::{Answer, Effect};
 use crate::event::Event;
@@ -29,6 +30,8 @@ pub(crate) fn on_unregister(
         effects.push(Effect::Reply(request, answer));
         return;
     }
+    cluster.alarms.clear(&Alarm::Drained(id.clone()));
+    cluster.alarms.clear(&Alarm::Failing(id.clone()));
     let runs: Vec<_> = live_runs(cluster, &id).map(|(key, _)| key).collect();
     let Some(worker) = cluster.workers.remove(&id) else { return };
     if let Some(session) = worker.session() {

@@ -160,6 +160,7 @@ fn the_master_ends_a_run_whose_worker_does_not() {
         _ => None,
     });
     assert_eq!(limit, Some(100 * SECOND), "{effects:?}");
+    assert!(world.cluster.is_stopping(order.key));
     assert_eq!(brief(&pass(&mut world, &[&a], 35 * SECOND)), ["s2 cancel 2.0#1"], "it is told again");
     // A worker of the first generation cannot say more than that it stopped it.
     let effects = world.finished(&a, order.key, Verdict::Cancelled);
@@ -281,4 +282,17 @@ fn a_worker_where_all_fails_at_once_is_left_out_while_others_do_well() {
     assert!(view.problem.expect("it is said").contains("10 runs"));
     let effects = pass(&mut world, &[&a, &b], 300 * SECOND);
     assert_eq!(only(&effects).task, task, "it gets another chance");
+}
+
+#[test]
+fn lost_workers_make_no_array_suspicious() {
+    let mut world = World::default();
+    let (a, _) = world.connect("a", 12, vec![]);
+    let (_, effects) = submit(&mut world, 100, RunPolicy::default());
+    let lost = Verdict::WorkerLost { message: "the engine has crashed".to_owned() };
+    let mut placed = 0;
+    for (_, order) in assigned(&effects) {
+        placed += assigned(&world.finished(&a, order.key, lost.clone())).len();
+    }
+    assert_eq!(placed, 12);
 }

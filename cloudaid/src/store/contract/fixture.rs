@@ -177,6 +177,7 @@ pub fn result(task: u64, index: u32, verdict: Verdict) -> ResultRecord {
         stderr_bytes: 0,
         output_files: 1,
         output_notes: vec!["link: not followed".into()],
+        handed_back: true,
     };
     ResultRecord {
         element: ElementId { task: task_id(task), index },

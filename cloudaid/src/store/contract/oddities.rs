@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloudaid_core::record::{AttemptRecord, Change, Progress, Requeued};
+use cloudaid_core::record::{AttemptRecord, Change, Progress, Requeued, Spared};
 use shared::id::{AttemptKey, Elements, Fence};
 use shared::ranges::RangeSet;
 use shared::resources::Resources;
@@ -47,6 +47,8 @@ pub async fn arrays_round_trip(factory: &dyn StoreFactory) {
         ]),
         cancelling: indices(500, 1, 2),
         unreachable: indices(501, 1, 1),
+        evicting: indices(500, 1, 1),
+        spared: vec![Spared { index: 7, runs: 1 }, Spared { index: 999_999, runs: u32::MAX }],
         started_at: Some(fixture::time(3)),
         finished_at: None,
     };

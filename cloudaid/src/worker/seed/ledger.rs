@@ -253,6 +253,7 @@ mod tests {
             stderr_bytes: 0,
             output_files: 0,
             output_notes: vec!["x: a link".to_owned()],
+            handed_back: false,
         };
         let end = End::from(&outcome(Verdict::ExitCode { exit_code: 3 }));
         assert_eq!(end.status.as_str(), "failed");

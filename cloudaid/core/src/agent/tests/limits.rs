@@ -129,3 +129,33 @@ fn what_may_run_once_and_has_not_begun_is_given_back() {
     let effects = scene.step(AgentInput::Created(key(1)));
     assert!(matches!(verdict_of(&effects), Some(Verdict::Rejected { .. })), "{effects:?}");
 }
+
+#[test]
+fn what_ended_in_time_while_nobody_watched_has_its_own_end() {
+    let journal = JournalEntry { assignment: Some(Arc::new(limited(0))), ..entry_started(key(0)) };
+    let ended = Ended { started_at: Some(WallTime(40)), finished_at: Some(WallTime(30_000)), ..exit(0) };
+    for state in [ContainerState::Exited, ContainerState::Running] {
+        // Long after the limit; an engine that hung may still have called it running.
+        let mut scene = Scene { now: 900_000, ..Scene::default() };
+        scene.step(AgentInput::Recovered {
+            journal: vec![journal.clone()],
+            found: vec![FoundContainer { key: key(0), state }],
+        });
+        scene.step(AgentInput::Tick);
+        assert_eq!(verdict_of(&scene.step(AgentInput::Exited(key(0), ended))), Some(Verdict::Success), "{state:?}");
+    }
+}
+
+#[test]
+fn what_may_have_begun_unknown_to_the_engine_is_not_started_again() {
+    let once = JournalEntry { assignment: Some(Arc::new(once(0))), ..entry_started(key(0)) };
+    let (_, effects) = Scene::recovered(vec![once], &[(key(0), ContainerState::Created)]);
+    assert!(matches!(verdict_of(&effects), Some(Verdict::WorkerLost { .. })), "{effects:?}");
+}
+
+#[test]
+fn a_stop_before_the_start_is_one_after_a_restart_too() {
+    let stop = Some(StopOrder { grace: GRACE, reason: StopReason::Lease });
+    let (_, effects) = Scene::recovered(vec![JournalEntry { stop, ..entry(key(0)) }], &[]);
+    assert!(matches!(verdict_of(&effects), Some(Verdict::Rejected { .. })), "{effects:?}");
+}

@@ -58,7 +58,7 @@ async fn try_outcome(run: &Run, result: &TaskResult) -> Result<Outcome, String> 
     }
     let stored = inner.logs.offsets(&run.key).await.map_err(|error| error.to_string())?;
     let found = outputs::complete(run, &result.output_files).await.map_err(|error| error.message)?;
-    let is_wanted_stopped = inner.cluster.is_cancelling(run.key).await.map_err(|error| error.message)?;
+    let is_wanted_stopped = inner.cluster.is_stopping(run.key).await.map_err(|error| error.message)?;
     let verdict = verdict(&result.status, is_wanted_stopped);
     let finished_at = clock::wall();
     // What has succeeded has run.
@@ -71,6 +71,7 @@ async fn try_outcome(run: &Run, result: &TaskResult) -> Result<Outcome, String> 
         stderr_bytes: stored.stderr,
         output_files: found.count,
         output_notes: found.notes,
+        handed_back: false,
     })
 }
 

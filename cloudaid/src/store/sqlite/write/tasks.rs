@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cloudaid_core::files::Leftover;
-use cloudaid_core::record::{Progress, Requeued, TaskRecord};
+use cloudaid_core::record::{Progress, Requeued, Spared, TaskRecord};
 use rusqlite::{Connection, params};
 use serde::Serialize;
 use shared::id::TaskId;
@@ -29,6 +29,10 @@ struct StoredProgress<'a> {
     cancelling: &'a RangeSet,
     #[serde(skip_serializing_if = "RangeSet::is_empty")]
     unreachable: &'a RangeSet,
+    #[serde(skip_serializing_if = "RangeSet::is_empty")]
+    evicting: &'a RangeSet,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    spared: &'a [Spared],
 }
 
 /// The columns of [`Progress`].
@@ -41,12 +45,32 @@ struct Columns {
 
 impl Columns {
     fn of(progress: &Progress) -> Result<Self, StoreError> {
-        let Progress { tally, untouched, requeued, ended, cancelling, unreachable, started_at, finished_at } = progress;
+        let Progress {
+            tally,
+            untouched,
+            requeued,
+            ended,
+            cancelling,
+            unreachable,
+            evicting,
+            spared,
+            started_at,
+            finished_at,
+        } = progress;
         Ok(Self {
             state: progress.state().as_str(),
             started_at: started_at.map(|time| time.0),
             finished_at: finished_at.map(|time| time.0),
-            progress: json(&StoredProgress { tally, untouched, requeued, ended, cancelling, unreachable })?,
+            progress: json(&StoredProgress {
+                tally,
+                untouched,
+                requeued,
+                ended,
+                cancelling,
+                unreachable,
+                evicting,
+                spared,
+            })?,
         })
     }
 }
