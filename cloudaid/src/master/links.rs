@@ -80,6 +80,13 @@ impl Links {
         }
     }
 
+    /// Says that a heartbeat has arrived, to who numbers them; but nothing is said before the welcome.
+    pub(crate) fn heard(&self, session: SessionId, number: u64) {
+        if let Some(link) = self.open.lock().get_mut(&session).filter(|link| number > 0 && link.sent > 0) {
+            link.send(Outgoing::Message(ToWorker::Heard { number }));
+        }
+    }
+
     /// Ends a connection and says why.
     pub(crate) fn refuse(&self, session: SessionId, why: ApiError) {
         if let Some(mut link) = self.open.lock().remove(&session) {
@@ -115,5 +122,25 @@ impl Links {
                 }),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_heartbeat_is_answered_before_the_welcome() {
+        let links = Links::default();
+        let (session, mut outbox) = links.open();
+        links.heard(session, 1);
+        links.send(session, ToWorker::Ack { through: 1 });
+        links.heard(session, 0);
+        links.heard(session, 2);
+        let mut sent = Vec::new();
+        while let Ok(Outgoing::Message(message)) = outbox.receiver.try_recv() {
+            sent.push(message);
+        }
+        assert_eq!(sent, [ToWorker::Ack { through: 1 }, ToWorker::Heard { number: 2 }]);
     }
 }

@@ -30,7 +30,10 @@ impl Run {
         let (Some(started), Some(finished)) = (ended.started_at, ended.finished_at) else { return false };
         let ran = Duration::from_millis(u64::try_from(finished.0.saturating_sub(started.0)).unwrap_or(0));
         match self.stop {
-            Some(Stop::Order(StopOrder { reason: StopReason::TimeLimit(limit), .. })) => ran < limit,
+            // What ended by TERM or KILL most likely ended by ours, whatever the clocks say.
+            Some(Stop::Order(StopOrder { reason: StopReason::TimeLimit(limit), .. })) => {
+                ran < limit && !matches!(ended.code, 137 | 143)
+            }
             Some(Stop::Order(_) | Stop::Discard) | None => false,
         }
     }

@@ -103,6 +103,8 @@ fn give_up_runs(cluster: &mut Cluster, now: Now, id: &WorkerId, effects: &mut Ve
         if let Some(task) = cluster.tasks.get_mut(&key.task) {
             task.progress.unreachable.insert(key.index);
             cluster.dirty.insert(key.task);
+            // Others of its array may be tried now.
+            cluster.plan_stale = true;
         }
     }
     for key in keys {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use shared::error::ErrorCode;
 use shared::id::{SessionId, WorkerId};
-use shared::link::{FromWorker, Hello, ToWorker};
+use shared::link::{FromWorker, Hello};
 use shared::proto;
 use tonic::{Status, Streaming};
 
@@ -65,7 +65,7 @@ async fn read(cluster: ClusterHandle, worker: WorkerId, session: SessionId, mut 
                 let number = heartbeat.number;
                 cluster.worker_heard(&worker, session, Some(heartbeat));
                 // Here and not by the core, which waits for the disk: it is a fact that it has arrived.
-                cluster.shell().links.send(session, ToWorker::Heard { number });
+                cluster.shell().links.heard(session, number);
                 Ok(())
             }
             Ok(FromWorker::Reports(reports)) => {
