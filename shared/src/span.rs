@@ -17,6 +17,12 @@ impl Span {
     pub const fn seconds(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
     }
+
+    /// In seconds, a part of one as a whole.
+    #[must_use]
+    pub fn whole_seconds(self) -> u64 {
+        self.0.as_secs() + u64::from(self.0.subsec_nanos() > 0)
+    }
 }
 
 /// Not a length of time.
@@ -112,6 +118,12 @@ mod tests {
         for bad in ["", "soon", "-1", "-5m", "1e300", "NaN", "1w3q"] {
             assert!(bad.parse::<Span>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_part_of_a_second_counts_as_one() {
+        let seconds = [0, 1, 1000, 1001].map(|millis| Span(Duration::from_millis(millis)).whole_seconds());
+        assert_eq!(seconds, [0, 1, 1, 2]);
     }
 
     #[test]

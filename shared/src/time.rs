@@ -40,6 +40,14 @@ impl Sub<Duration> for BootTime {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct WallTime(pub i64);
 
+impl WallTime {
+    /// The time that has passed since `earlier`, as far as this clock is to be believed; zero if that lies ahead.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
 impl Add<Duration> for WallTime {
     type Output = Self;
     fn add(self, duration: Duration) -> Self {

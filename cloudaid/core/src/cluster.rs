@@ -8,7 +8,6 @@ use shared::audit::Chain;
 use shared::id::{AttemptKey, BlobId, Epoch, Fence, InputId, LoginId, SessionId, TaskId, TokenId, UserName, WorkerId};
 use shared::link::{Assignment, ToWorker};
 use shared::policy::ATTEMPT_VARIABLE;
-use shared::task::{TaskState, Verdict, VerdictKind};
 use shared::time::{BootTime, Now};
 use shared::view::{Tally, TaskCounts};
 
@@ -17,13 +16,12 @@ use crate::admission::{JoinTokenRecord, PendingRecord};
 use crate::alarm::{Alarm, Alarms};
 use crate::effect::{Answer, Effect};
 use crate::event::Event;
-use crate::failing::{End, LEFT_OUT};
 use crate::files::{FileUsage, InputRecord};
 use crate::input::Input;
 use crate::ledger::Ledger;
 use crate::login::LoginRecord;
 use crate::queue::Queue;
-use crate::record::{Change, ClusterRecord, Progress, Requeued, ResultRecord};
+use crate::record::{Change, ClusterRecord};
 use crate::scheduler::{ClassDemand, Demand, Room, Scheduler, WaitingCount};
 use crate::settings::Settings;
 use crate::step;
@@ -324,117 +322,6 @@ impl Cluster {
             }
         }
     }
-
-    /// A run is over: frees its worker and decides whether the element is over too. `outcome` is what its worker said.
-    pub(crate) fn end_run(
-        &mut self,
-        now: Now,
-        key: AttemptKey,
-        verdict: Verdict,
-        outcome: Option<shared::link::Outcome>,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(task) = self.tasks.get_mut(&key.task) else { return };
-        let Some(run) = task.live.remove(&key.index) else { return };
-        self.ledger.release(&run.worker, key.element());
-        self.alarms.clear(&Alarm::TimeLimit(key));
-        self.dirty.insert(key.task);
-        self.plan_stale = true;
-        let cancelling = task.progress.cancelling.remove(key.index);
-        task.progress.unreachable.remove(key.index);
-        let evicted = task.progress.evicting.remove(key.index) && !cancelling;
-        let began = matches!(run.phase, RunPhase::Running { .. })
-            || outcome.as_ref().is_some_and(|outcome| outcome.started_at.is_some());
-        let policy = &task.record.spec.policy;
-        let verdict = match (verdict, policy.time_limit) {
-            // That is nobody's fault, and costs the element nothing.
-            (Verdict::Cancelled, _) if evicted && began => {
-                Verdict::WorkerLost { message: format!("{} was drained", run.worker) }
-            }
-            (Verdict::Cancelled, _) if evicted => Verdict::Rejected { message: format!("{} was drained", run.worker) },
-            // Nobody else stops a run that no person wanted stopped; workers of the first generation do not say why.
-            (Verdict::Cancelled, Some(limit)) if !cancelling => {
-                Verdict::Timeout { limit_seconds: limit.0.as_secs_f64().ceil() as u64 }
-            }
-            (verdict, _) => verdict,
-        };
-        let handed_back = outcome.as_ref().is_some_and(|outcome| outcome.handed_back);
-        if verdict.is_infrastructure() && (evicted || handed_back) {
-            task.spare(key.index);
-        }
-        let failures = run.infrastructure_failures + u32::from(verdict.is_infrastructure());
-        let spared = task.spared(key.index);
-        let policy = &task.record.spec.policy;
-        let pause = match cancelling {
-            true => None,
-            false => self.settings.pause_before_next(policy, &verdict, run.attempt, (failures, spared)),
-        };
-        if pause.is_none() && !verdict.is_infrastructure() {
-            task.streak.add(&verdict);
-        }
-        effects.push(Effect::Save(Change::Attempt(task.ended_record(key.index, &run, verdict.clone(), now.wall))));
-        effects.push(Effect::Publish(Event::AttemptEnded {
-            task: task.shown(key.index),
-            key,
-            worker: run.worker.clone(),
-            verdict: verdict.clone(),
-            again: pause.is_some(),
-        }));
-        let end = End {
-            task: key.task,
-            took: now.boot.since(run.placed),
-            // Who sends tasks to one worker only may want it to look bad.
-            says_nothing: cancelling
-                || evicted
-                || handed_back
-                || task.record.spec.worker.is_some()
-                || matches!(verdict.kind(), VerdictKind::WorkerLost | VerdictKind::Cancelled),
-            failed: verdict.state() == TaskState::Failed,
-        };
-        if let Some(pause) = pause {
-            let attempts = run.attempt;
-            task.requeue(Requeued { index: key.index, attempts, infrastructure_failures: failures, pause });
-            self.queue.insert(&task.shape, task.record.sequence, key.task);
-            step::ring::limit_requeued(self, now.boot, key.element(), pause);
-            self.judge(now, &run.worker, end, effects);
-            return;
-        }
-        task.progress.spared.retain(|spared| spared.index != key.index);
-        // Who was lost while somebody wanted it cancelled is cancelled.
-        let verdict = if cancelling && verdict.is_infrastructure() { Verdict::Cancelled } else { verdict };
-        let started_at = match run.phase {
-            RunPhase::Pending => outcome.as_ref().and_then(|outcome| outcome.started_at),
-            RunPhase::Running { started_at } => Some(started_at),
-        };
-        let result = ResultRecord {
-            element: key.element(),
-            verdict,
-            attempt: run.attempt,
-            worker: Some(run.worker.clone()),
-            started_at,
-            finished_at: now.wall,
-            outcome,
-        };
-        end_element(task, result, effects);
-        self.judge(now, &run.worker, end, effects);
-    }
-
-    /// Whether the worker of a run that has ended should get no more for a while.
-    fn judge(&mut self, now: Now, id: &WorkerId, end: End, effects: &mut Vec<Effect>) {
-        let Some(worker) = self.workers.get_mut(id) else { return };
-        worker.failing.ended(now.boot, end);
-        let failing = worker.failing.clone();
-        let others = self.workers.iter().filter(|(other, _)| *other != id).map(|(_, other)| &other.failing);
-        if !failing.is_black_hole(others) {
-            return;
-        }
-        if let Some(worker) = self.workers.get_mut(id) {
-            worker.failing.is_left_out = true;
-            self.alarms.set(Alarm::Failing(id.clone()), now.boot + LEFT_OUT);
-            let reason = worker.failing.describe().unwrap_or_default();
-            effects.push(Effect::Publish(Event::WorkerLeftOut { worker: id.clone(), reason }));
-        }
-    }
 }
 
 /// Moves what a task had into what it has.
@@ -443,17 +330,6 @@ pub(crate) fn count(totals: &mut TaskCounts, before: &Tally, after: &Tally) {
     shift(&mut totals.queued, before.queued, after.queued);
     shift(&mut totals.pending, before.pending, after.pending);
     shift(&mut totals.running, before.running, after.running);
-}
-
-/// An element is over, for ever.
-pub(crate) fn end_element(task: &mut Task, result: ResultRecord, effects: &mut Vec<Effect>) {
-    let Progress { untouched, ended, .. } = &mut task.progress;
-    ended.entry(result.verdict.kind()).or_insert_with(|| untouched.emptied()).insert(result.element.index);
-    effects.push(Effect::Publish(Event::ElementEnded {
-        task: task.shown(result.element.index),
-        verdict: result.verdict.clone(),
-    }));
-    effects.push(Effect::Save(Change::Result(result)));
 }
 
 /// What a worker is told about a run.

@@ -8,6 +8,7 @@ pub(crate) mod cordon;
 pub(crate) mod delete;
 pub(crate) mod drain;
 pub(crate) mod edit;
+pub(crate) mod end;
 pub(crate) mod files;
 pub(crate) mod input_files;
 pub(crate) mod inquire;

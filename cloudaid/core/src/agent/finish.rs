@@ -1,7 +1,5 @@
 //! From the end of the container to the last trace of it.
 
-use std::time::Duration;
-
 use shared::link::{AttemptChange, Outcome};
 use shared::task::Verdict;
 
@@ -28,7 +26,7 @@ impl Run {
     /// Whether it was stopped for the time limit, and had ended before that: an engine that hangs tells of an end late.
     fn ended_in_time(&self, ended: &Ended) -> bool {
         let (Some(started), Some(finished)) = (ended.started_at, ended.finished_at) else { return false };
-        let ran = Duration::from_millis(u64::try_from(finished.0.saturating_sub(started.0)).unwrap_or(0));
+        let ran = finished.since(started);
         match self.stop {
             // What ended by TERM or KILL most likely ended by ours, whatever the clocks say.
             Some(Stop::Order(StopOrder { reason: StopReason::TimeLimit(limit), .. })) => {

@@ -87,8 +87,8 @@ impl Run {
 
     /// Its time limit goes on: by the wall clock, because nothing else outlives a process.
     fn limit_again(&mut self, out: &Out<'_>) {
-        let ran = self.started_at.map_or(0, |at| u64::try_from(out.now.wall.0.saturating_sub(at.0)).unwrap_or(0));
-        let left = |limit: Duration| limit.saturating_sub(Duration::from_millis(ran));
+        let ran = self.started_at.map_or(Duration::ZERO, |at| out.now.wall.since(at));
+        let left = |limit: Duration| limit.saturating_sub(ran);
         self.deadline = self.time_limit.map(|limit| out.now.boot + left(limit));
     }
 

@@ -1,5 +1,6 @@
 //! How a run ended, from what the engine says and what was done to it.
 
+use shared::span::Span;
 use shared::task::Verdict;
 
 use super::input::Ended;
@@ -19,7 +20,7 @@ pub(super) fn stopped(stop: Option<Stop>) -> Verdict {
     match stop {
         Some(Stop::Order(StopOrder { reason, .. })) => match reason {
             StopReason::Person => Verdict::Cancelled,
-            StopReason::TimeLimit(limit) => Verdict::Timeout { limit_seconds: limit.as_secs_f64().ceil() as u64 },
+            StopReason::TimeLimit(limit) => Verdict::Timeout { limit_seconds: Span(limit).whole_seconds() },
             StopReason::Lease => Verdict::WorkerLost {
                 message: "it may run once at most, and its worker stopped it because it had lost touch with the master"
                     .to_owned(),

@@ -9,11 +9,11 @@ use shared::time::Now;
 use shared::view::{CancelView, Tally};
 
 use crate::alarm::{Alarm, Alarms};
-use crate::cluster::{Cluster, end_element};
+use crate::cluster::Cluster;
 use crate::effect::{Answer, Effect};
 use crate::event::Event;
-use crate::record::ResultRecord;
 use crate::reject::Reject;
+use crate::step::end::end_waiting;
 use crate::task::Task;
 use crate::worker::Worker;
 
@@ -93,16 +93,7 @@ fn withdraw(task: &mut Task, alarms: &mut Alarms, now: Now, elements: Elements, 
         count += 1;
         alarms.clear(&Alarm::Rested(task.element(waiting.index)));
         alarms.clear(&Alarm::WaitedAgain(task.element(waiting.index)));
-        let result = ResultRecord {
-            element: task.element(waiting.index),
-            verdict: Verdict::Cancelled,
-            attempt: waiting.attempts,
-            worker: None,
-            started_at: None,
-            finished_at: now.wall,
-            outcome: None,
-        };
-        end_element(task, result, effects);
+        end_waiting(task, now, waiting, Verdict::Cancelled, effects);
     }
     count
 }

@@ -49,8 +49,7 @@ pub(crate) fn set_deadline(cluster: &mut Cluster, now: Now, id: &WorkerId) {
     match deadline {
         None => cluster.alarms.clear(&Alarm::Drained(id.clone())),
         Some(deadline) => {
-            let left = u64::try_from(deadline.0.saturating_sub(now.wall.0)).unwrap_or(0);
-            cluster.alarms.set(Alarm::Drained(id.clone()), now.boot + Duration::from_millis(left));
+            cluster.alarms.set(Alarm::Drained(id.clone()), now.boot + deadline.since(now.wall));
         }
     }
 }

@@ -7,12 +7,12 @@ use shared::link::ToWorker;
 use shared::task::Verdict;
 use shared::time::{BootTime, Now};
 
-use super::cordon;
+use super::{cordon, end};
 use crate::alarm::Alarm;
-use crate::cluster::{Cluster, end_element};
+use crate::cluster::Cluster;
 use crate::effect::Effect;
 use crate::event::Event;
-use crate::record::{Requeued, ResultRecord};
+use crate::record::Requeued;
 use crate::task::{RunPhase, Task};
 use crate::worker::Worker;
 
@@ -80,8 +80,8 @@ fn stop_late(cluster: &mut Cluster, now: Now, key: AttemptKey, effects: &mut Vec
     let Some(limit) = task.record.spec.policy.time_limit else { return };
     let Some(run) = task.live.get_mut(&key.index).filter(|run| run.fence == key.fence) else { return };
     run.overdue = true;
-    let Some(run) = task.live.get(&key.index) else { return };
-    let order = task.stop_order(key.index, run, &cluster.settings);
+    let run = run.clone();
+    let order = task.stop_order(key.index, &run, &cluster.settings);
     if let Some(session) = cluster.workers.get(&run.worker).and_then(Worker::session) {
         let order = shared::link::CancelOrder { time_limit: Some(limit.0), ..order };
         effects.push(Effect::Send(session, ToWorker::Cancel(vec![order])));
@@ -94,7 +94,7 @@ fn give_up_again(cluster: &mut Cluster, now: Now, element: ElementId, effects: &
     let Some(at) = task.progress.requeued.iter().position(|waiting| waiting.index == element.index) else { return };
     let waiting = task.progress.requeued.remove(at);
     task.resting.remove(&element.index);
-    end_waiting(task, now, &[waiting], effects);
+    give_up(task, now, &[waiting], effects);
     cluster.leave_queue(element.task);
     forget_requeued(cluster, element);
 }
@@ -104,23 +104,15 @@ fn give_up_waiting(cluster: &mut Cluster, now: Now, id: TaskId, effects: &mut Ve
     let untouched: Vec<_> =
         task.progress.untouched.iter().map(|index| Requeued { index, ..Requeued::default() }).collect();
     task.progress.untouched = task.progress.untouched.emptied();
-    end_waiting(task, now, &untouched, effects);
+    give_up(task, now, &untouched, effects);
     cluster.leave_queue(id);
 }
 
-fn end_waiting(task: &mut Task, now: Now, waiting: &[Requeued], effects: &mut Vec<Effect>) {
+fn give_up(task: &mut Task, now: Now, waiting: &[Requeued], effects: &mut Vec<Effect>) {
     let limit = task.record.spec.policy.queue_time_limit.unwrap_or_default();
     for waiting in waiting {
-        let result = ResultRecord {
-            element: task.element(waiting.index),
-            verdict: Verdict::QueueTimeout { limit_seconds: limit.0.as_secs_f64().ceil() as u64 },
-            attempt: waiting.attempts,
-            worker: None,
-            started_at: None,
-            finished_at: now.wall,
-            outcome: None,
-        };
-        end_element(task, result, effects);
+        let verdict = Verdict::QueueTimeout { limit_seconds: limit.whole_seconds() };
+        end::end_waiting(task, now, *waiting, verdict, effects);
     }
 }
 
@@ -133,8 +125,7 @@ fn try_again(cluster: &mut Cluster, id: WorkerId, effects: &mut Vec<Effect>) {
 
 /// The alarms of what a master finds at its start.
 pub(crate) fn recover(cluster: &mut Cluster, now: Now) {
-    let since =
-        |at: shared::time::WallTime| Duration::from_millis(u64::try_from(now.wall.0.saturating_sub(at.0)).unwrap_or(0));
+    let since = |at: shared::time::WallTime| now.wall.since(at);
     let mut runs = Vec::new();
     let mut waiting = Vec::new();
     let mut requeued = Vec::new();

@@ -1,0 +1,186 @@
+//! Runs and elements end.
+
+use shared::id::{AttemptKey, WorkerId};
+use shared::link::Outcome;
+use shared::task::{TaskState, Verdict, VerdictKind};
+use shared::time::Now;
+
+use super::ring;
+use crate::alarm::Alarm;
+use crate::cluster::Cluster;
+use crate::effect::Effect;
+use crate::event::Event;
+use crate::failing::{End, LEFT_OUT};
+use crate::record::{Change, Progress, Requeued, ResultRecord};
+use crate::task::{Run, RunPhase, Task};
+
+/// Why the worker of a run was told to stop it, as its task knows.
+#[derive(Debug, Clone, Copy)]
+struct Told {
+    /// A person wants it.
+    cancelling: bool,
+    /// The worker is drained.
+    evicted: bool,
+}
+
+impl Told {
+    /// Takes it from the task: it was about this run.
+    fn take(task: &mut Task, index: u32) -> Self {
+        task.progress.unreachable.remove(index);
+        let cancelling = task.progress.cancelling.remove(index);
+        let evicted = task.progress.evicting.remove(index);
+        Self { cancelling, evicted: evicted && !cancelling }
+    }
+
+    /// What an end is recorded as that its worker, who knows less, calls `verdict`.
+    fn judge(self, verdict: Verdict, task: &Task, run: &Run, outcome: Option<&Outcome>) -> Verdict {
+        let began = matches!(run.phase, RunPhase::Running { .. })
+            || outcome.is_some_and(|outcome| outcome.started_at.is_some());
+        match (verdict, task.record.spec.policy.time_limit) {
+            // That is nobody's fault, and costs the element nothing.
+            (Verdict::Cancelled, _) if self.evicted && began => {
+                Verdict::WorkerLost { message: format!("{} was drained", run.worker) }
+            }
+            (Verdict::Cancelled, _) if self.evicted => {
+                Verdict::Rejected { message: format!("{} was drained", run.worker) }
+            }
+            // Nobody else stops a run that no person wanted stopped; workers of the first generation do not say why.
+            (Verdict::Cancelled, Some(limit)) if !self.cancelling => {
+                Verdict::Timeout { limit_seconds: limit.whole_seconds() }
+            }
+            (verdict, _) => verdict,
+        }
+    }
+}
+
+impl Cluster {
+    /// A run is over: frees its worker and decides whether the element is over too. `outcome` is what its worker said.
+    pub(crate) fn end_run(
+        &mut self,
+        now: Now,
+        key: AttemptKey,
+        verdict: Verdict,
+        outcome: Option<Outcome>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(task) = self.tasks.get_mut(&key.task) else { return };
+        let Some(run) = task.live.remove(&key.index) else { return };
+        self.ledger.release(&run.worker, key.element());
+        self.alarms.clear(&Alarm::TimeLimit(key));
+        self.dirty.insert(key.task);
+        self.plan_stale = true;
+        let told = Told::take(task, key.index);
+        let verdict = told.judge(verdict, task, &run, outcome.as_ref());
+        let in_good_order = told.evicted || outcome.as_ref().is_some_and(|outcome| outcome.handed_back);
+        if verdict.is_infrastructure() && in_good_order {
+            task.spare(key.index);
+        }
+        let failures = run.infrastructure_failures + u32::from(verdict.is_infrastructure());
+        let spared = task.spared(key.index);
+        let policy = &task.record.spec.policy;
+        let pause = match told.cancelling {
+            true => None,
+            false => self.settings.pause_before_next(policy, &verdict, run.attempt, (failures, spared)),
+        };
+        if pause.is_none() && !verdict.is_infrastructure() {
+            task.streak.add(&verdict);
+        }
+        effects.push(Effect::Save(Change::Attempt(task.ended_record(key.index, &run, verdict.clone(), now.wall))));
+        effects.push(Effect::Publish(Event::AttemptEnded {
+            task: task.shown(key.index),
+            key,
+            worker: run.worker.clone(),
+            verdict: verdict.clone(),
+            again: pause.is_some(),
+        }));
+        let end = End {
+            task: key.task,
+            took: now.boot.since(run.placed),
+            // Who sends tasks to one worker only may want it to look bad.
+            says_nothing: told.cancelling
+                || in_good_order
+                || task.record.spec.worker.is_some()
+                || matches!(verdict.kind(), VerdictKind::WorkerLost | VerdictKind::Cancelled),
+            failed: verdict.state() == TaskState::Failed,
+        };
+        let worker = run.worker.clone();
+        if let Some(pause) = pause {
+            let attempts = run.attempt;
+            task.requeue(Requeued { index: key.index, attempts, infrastructure_failures: failures, pause });
+            self.queue.insert(&task.shape, task.record.sequence, key.task);
+            ring::limit_requeued(self, now.boot, key.element(), pause);
+        } else {
+            // Who was lost while somebody wanted it cancelled is cancelled.
+            let verdict = if told.cancelling && verdict.is_infrastructure() { Verdict::Cancelled } else { verdict };
+            end_with_run(task, now, (key, run), verdict, outcome, effects);
+        }
+        self.look_at_worker(now, &worker, end, effects);
+    }
+
+    /// Whether the worker of a run that has ended should get no more for a while.
+    fn look_at_worker(&mut self, now: Now, id: &WorkerId, end: End, effects: &mut Vec<Effect>) {
+        let Some(worker) = self.workers.get_mut(id) else { return };
+        worker.failing.ended(now.boot, end);
+        let others = self.workers.iter().filter(|(other, _)| *other != id).map(|(_, other)| &other.failing);
+        if !self.workers.get(id).is_some_and(|worker| worker.failing.is_black_hole(others)) {
+            return;
+        }
+        if let Some(worker) = self.workers.get_mut(id) {
+            worker.failing.is_left_out = true;
+            self.alarms.set(Alarm::Failing(id.clone()), now.boot + LEFT_OUT);
+            let reason = worker.failing.describe().unwrap_or_default();
+            effects.push(Effect::Publish(Event::WorkerLeftOut { worker: id.clone(), reason }));
+        }
+    }
+}
+
+/// An element is over with its last run.
+fn end_with_run(
+    task: &mut Task,
+    now: Now,
+    (key, run): (AttemptKey, Run),
+    verdict: Verdict,
+    outcome: Option<Outcome>,
+    effects: &mut Vec<Effect>,
+) {
+    task.progress.spared.retain(|spared| spared.index != key.index);
+    let started_at = match run.phase {
+        RunPhase::Pending => outcome.as_ref().and_then(|outcome| outcome.started_at),
+        RunPhase::Running { started_at } => Some(started_at),
+    };
+    let result = ResultRecord {
+        element: key.element(),
+        verdict,
+        attempt: run.attempt,
+        worker: Some(run.worker),
+        started_at,
+        finished_at: now.wall,
+        outcome,
+    };
+    end_element(task, result, effects);
+}
+
+/// An element is over while it waited.
+pub(super) fn end_waiting(task: &mut Task, now: Now, waiting: Requeued, verdict: Verdict, effects: &mut Vec<Effect>) {
+    let result = ResultRecord {
+        element: task.element(waiting.index),
+        verdict,
+        attempt: waiting.attempts,
+        worker: None,
+        started_at: None,
+        finished_at: now.wall,
+        outcome: None,
+    };
+    end_element(task, result, effects);
+}
+
+/// An element is over, for ever.
+fn end_element(task: &mut Task, result: ResultRecord, effects: &mut Vec<Effect>) {
+    let Progress { untouched, ended, .. } = &mut task.progress;
+    ended.entry(result.verdict.kind()).or_insert_with(|| untouched.emptied()).insert(result.element.index);
+    effects.push(Effect::Publish(Event::ElementEnded {
+        task: task.shown(result.element.index),
+        verdict: result.verdict.clone(),
+    }));
+    effects.push(Effect::Save(Change::Result(result)));
+}
