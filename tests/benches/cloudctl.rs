@@ -20,7 +20,7 @@ use tokio::io::AsyncReadExt;
 
 /// As the daemon has it.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Calls that are timed.
 const CALLS: usize = 200;

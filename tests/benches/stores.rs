@@ -20,7 +20,7 @@ use cloudaid::config::{MongoAddress, MongoSettings, Secret, StoreSettings};
 
 /// As the daemon has it.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 const WORKERS: usize = 2;
 const BATCH: usize = 100;
