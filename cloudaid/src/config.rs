@@ -13,6 +13,7 @@ use shared::id::WorkerId;
 
 use crate::http::Site;
 use crate::master::files::S3Config;
+use crate::master::logs::Keep;
 use crate::tls::own::OwnFiles;
 
 mod check;
@@ -65,6 +66,8 @@ pub struct MasterConfig {
     pub infrastructure_attempts: u32,
     /// Where files are kept, how many and how long.
     pub files: FileSettings,
+    /// What of the logs of tasks is kept.
+    pub task_logs: TaskLogSettings,
     /// Where all facts are kept.
     pub store: StoreSettings,
     /// How it is encrypted.
@@ -122,6 +125,19 @@ pub enum MongoAddress {
         /// Name and password.
         user: Option<(Secret, Secret)>,
     },
+}
+
+/// How much of what tasks write is kept, and how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TaskLogSettings {
+    /// Of each run.
+    pub keep: Keep,
+    /// Of all together, in bytes; none: without bounds.
+    pub total: Option<u64>,
+    /// How long a log stays after the end of its task; none: for ever.
+    pub retention: Option<Duration>,
+    /// The same of tasks that failed.
+    pub failed_retention: Option<Duration>,
 }
 
 /// Where files are kept, how many and how long.

@@ -42,6 +42,7 @@ pub mod handle;
 pub mod inputs;
 pub mod join_token;
 pub mod live;
+mod log_retention;
 pub mod logs;
 
 pub use error::MasterError;
@@ -133,7 +134,8 @@ pub async fn run_with(
     let http_address = http_listener.local_addr().unwrap_or(config.http);
     let grpc_address = grpc_listener.local_addr().unwrap_or(config.grpc);
 
-    let logs = LogStore::open(&config.data_dir.join("logs")).map_err(|source| io(&config.data_dir, source))?;
+    let logs = LogStore::open_keeping(&config.data_dir.join("logs"), config.task_logs.keep)
+        .map_err(|source| io(&config.data_dir, source))?;
     let files = open_files(&config).await?;
     let (gone, going) = mpsc::unbounded_channel();
     let recovered = recover(&config, store, logs.clone(), gone).await?;
@@ -145,6 +147,7 @@ pub async fn run_with(
     let driver = tokio::spawn(driver.run(shutdown.clone()));
     let inputs = Inputs::new(cluster.clone(), files.clone());
     tokio::spawn(retention::run(cluster.clone(), inputs.clone(), config.files.clone(), shutdown.clone()));
+    tokio::spawn(log_retention::run(cluster.clone(), logs.clone(), config.task_logs, shutdown.clone()));
     tokio::spawn(tls.clone().keep_fresh(shutdown.clone()));
     tokio::spawn(sweep::run(going, cluster.clone(), logs.clone(), files.clone(), shutdown.clone()));
 

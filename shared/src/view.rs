@@ -461,6 +461,17 @@ pub enum LogEvent {
         #[serde(default)]
         stderr_offset: u64,
     },
+    /// Bytes that would follow were cut out of the log, which goes on behind them.
+    Cut {
+        /// Where in stdout it goes on.
+        stdout_offset: u64,
+        /// The same of stderr.
+        stderr_offset: u64,
+        /// Bytes of stdout that were cut out.
+        stdout_bytes: u64,
+        /// The same of stderr.
+        stderr_bytes: u64,
+    },
     /// Where the task stands has changed.
     State {
         /// Now.

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use cloudaid::config::{
     CapacityOverrides, FileSettings, JoinFrom, LeaseSettings, MasterConfig, Registration, Secret, StoreSettings,
-    TlsSettings, WorkerConfig,
+    TaskLogSettings, TlsSettings, WorkerConfig,
 };
+use cloudaid::master::logs::Keep;
 use cloudaid::master::{MasterError, Started};
 use cloudaid::runtime::Runtime;
 use cloudaid_core::files::FileUsage;
@@ -201,6 +202,7 @@ fn master_config(data_dir: PathBuf) -> MasterConfig {
             input_retention: None,
             quota: FileUsage { bytes: u64::MAX, files: u64::MAX },
         },
+        task_logs: TaskLogSettings { keep: Keep::ALL, total: None, retention: None, failed_retention: None },
         store: StoreSettings { mongodb: None },
         tls: TlsSettings { http: false, own: None, names: Vec::new() },
         worker_certificate_ttl: Duration::from_secs(24 * 3600),

@@ -9,6 +9,8 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
+use crate::wait::PATIENCE;
+
 /// A connection.
 #[derive(Debug)]
 pub struct Socket {
@@ -52,6 +54,17 @@ impl Socket {
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
                 Some(Ok(_)) => {}
             }
+        }
+    }
+
+    /// The next frame, of whatever kind; none: closed.
+    ///
+    /// # Panics
+    /// When nothing comes for a while.
+    pub async fn frame(&mut self) -> Option<Message> {
+        match tokio::time::timeout(PATIENCE, self.stream.next()).await.expect("a frame in time") {
+            Some(Ok(Message::Close(_)) | Err(_)) | None => None,
+            Some(Ok(frame)) => Some(frame),
         }
     }
 

@@ -81,6 +81,17 @@ pub(super) fn retention(text: &str, least: Duration, most: Duration) -> Result<O
     }
 }
 
+/// A size of at least `least` bytes, or `all`.
+pub(super) fn size_or_all(text: &str, least: u64) -> Result<Option<u64>, String> {
+    match text.trim() {
+        "all" => Ok(None),
+        text => match bytes(text).map_err(|error| format!("{error}; or `all`"))? {
+            bytes if bytes < least => Err(format!("`{text}` is less than {least} bytes; give more, or `all`")),
+            bytes => Ok(Some(bytes)),
+        },
+    }
+}
+
 /// A size: GiB, or with a unit.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
     Quantity::Text(text.trim().to_owned()).to_bytes("it").map_err(|error| error.to_string())

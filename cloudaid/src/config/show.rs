@@ -149,6 +149,10 @@ files.s3_secret_access_key      -                default
 files.s3_session_token          -                default
 files.retention                 never            default
 files.input_retention           7d               default
+task_logs.keep                  1GiB             default
+task_logs.total                 all              default
+task_logs.retention             never            default
+task_logs.failed_retention      -                default
 auth.jwt_secret                 ********         env JWT_SECRET
 auth.previous_jwt_secret        -                default
 auth.token_ttl                  15m              default

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::response::Response;
+use bytes::Buf;
 use shared::error::{ApiError, ErrorCode};
 use shared::id::{ElementId, TaskRef};
 use shared::link::LogStream;
@@ -18,7 +19,7 @@ use super::error::{Failure, internal};
 use super::extract::{Caller, Params, TaskPath};
 use super::socket::{self, Admitted, Client, Kind, Stop};
 use super::visible::{open_visible, single_element};
-use crate::master::logs::{LogChunk, LogChunks, LogOffsets};
+use crate::master::logs::{LogChunk, LogChunks, LogItem, LogOffsets};
 
 pub(crate) mod plan;
 mod start;
@@ -120,8 +121,8 @@ impl<'a> Follower<'a> {
                 if batch.is_empty() {
                     break;
                 }
-                for chunk in batch.iter().filter(|chunk| self.start.select.takes(chunk.stream)) {
-                    self.client.send(Kind::Binary, &frame(chunk, self.start.times)).await?;
+                for item in &batch {
+                    self.send_item(item).await?;
                 }
                 self.client.listen()?;
                 self.client.check()?;
@@ -130,6 +131,28 @@ impl<'a> Follower<'a> {
                 return Ok(());
             }
             self.pause(Some(&mut chunks)).await?;
+        }
+    }
+
+    async fn send_item(&mut self, item: &LogItem) -> Result<(), Stop> {
+        match item {
+            LogItem::Chunk(chunk) if self.start.select.takes(chunk.stream) => {
+                let head = head(chunk, self.start.times);
+                self.client.send(Kind::Binary, (&head[..]).chain(&chunk.data[..])).await
+            }
+            LogItem::Chunk(_) => Ok(()),
+            LogItem::Cut(cut) if self.start.select.count(cut.bytes()) > 0 => {
+                let (LogOffsets { stdout, stderr }, bytes) = (cut.to, cut.bytes());
+                self.client
+                    .tell(&LogEvent::Cut {
+                        stdout_offset: stdout,
+                        stderr_offset: stderr,
+                        stdout_bytes: bytes.stdout,
+                        stderr_bytes: bytes.stderr,
+                    })
+                    .await
+            }
+            LogItem::Cut(_) => Ok(()),
         }
     }
 
@@ -183,9 +206,9 @@ fn stopping() -> ApiError {
     ApiError::new(ErrorCode::Unavailable, "the master is about to stop", hint)
 }
 
-/// One byte for the stream, eight for the offset, with `times` eight for the time, the bytes.
-fn frame(chunk: &LogChunk, times: bool) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(17 + chunk.data.len());
+/// What stands before the bytes: one byte for the stream, eight for the offset, with `times` eight for the time.
+fn head(chunk: &LogChunk, times: bool) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(17);
     bytes.push(match chunk.stream {
         LogStream::Stdout => 1,
         LogStream::Stderr => 2,
@@ -194,7 +217,6 @@ fn frame(chunk: &LogChunk, times: bool) -> Vec<u8> {
     if times {
         bytes.extend(chunk.at.0.to_be_bytes());
     }
-    bytes.extend_from_slice(&chunk.data);
     bytes
 }
 
@@ -205,11 +227,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_is_stream_offset_and_bytes() {
+    fn before_the_bytes_stand_their_stream_and_offset() {
         let data = bytes::Bytes::from_static(b"hi");
         let chunk = LogChunk { stream: LogStream::Stderr, offset: 258, at: WallTime(772), data };
-        assert_eq!(frame(&chunk, false), [2, 0, 0, 0, 0, 0, 0, 1, 2, b'h', b'i']);
-        let timed = frame(&chunk, true);
-        assert_eq!(timed, [2, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 3, 4, b'h', b'i']);
+        assert_eq!(head(&chunk, false), [2, 0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!(head(&chunk, true), [2, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 3, 4]);
     }
 }

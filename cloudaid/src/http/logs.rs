@@ -5,6 +5,7 @@ use std::io;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
@@ -16,7 +17,10 @@ use super::Shared;
 use super::error::{Failure, internal, invalid};
 use super::extract::{Caller, Params, TaskPath};
 use super::visible::{find_attempt, open_visible, single_element};
-use crate::master::logs::{LogSelect, LogStore, READ_LIMIT};
+use crate::master::logs::{LogCut, LogSelect, LogStore, READ_LIMIT};
+
+/// Says what of the log was cut out.
+const CUT: HeaderName = HeaderName::from_static("cloudai-log-cut");
 
 /// The most lines of a `tail`.
 pub(super) const TAIL_LIMIT: usize = 10_000;
@@ -85,21 +89,18 @@ struct Selected {
 impl Selected {
     /// What stands there now; what comes meanwhile is for the next request.
     async fn range(self, offset: u64, limit: u64) -> io::Result<Response> {
-        let size = self.select.count(self.store.size(self.element, self.attempt).await?);
-        let length = size.saturating_sub(offset).min(limit);
-        let pieces = stream::try_unfold((self, offset, length), |(log, offset, left)| async move {
-            if left == 0 {
-                return Ok(None);
-            }
-            let limit = usize::try_from(left).unwrap_or(usize::MAX).min(READ_LIMIT);
-            let data = log.store.read(log.element, log.attempt, log.select, offset, limit).await?;
-            if data.is_empty() {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof));
-            }
-            let read = data.len() as u64;
-            Ok(Some((data, (log, offset + read, left.saturating_sub(read)))))
+        let range = self.store.range(self.element, self.attempt, self.select, offset, limit).await?;
+        let cuts = cuts(range.cuts());
+        let length = range.len();
+        let pieces = stream::try_unfold(range, |mut range| async move {
+            let data = range.next(READ_LIMIT).await?;
+            Ok::<_, io::Error>((!data.is_empty()).then_some((data, range)))
         });
-        Ok(raw(Body::from_stream(pieces), length))
+        let mut response = raw(Body::from_stream(pieces), length);
+        if let Some(cuts) = cuts {
+            response.headers_mut().insert(CUT, cuts);
+        }
+        Ok(response)
     }
 
     /// The last lines, each with a line end.
@@ -113,6 +114,16 @@ impl Selected {
         let length = text.len() as u64;
         Ok(raw(Body::from(Bytes::from(text)), length))
     }
+}
+
+/// The offsets of what was cut out, the first that is gone and the first that is there again, of each stream.
+fn cuts(cuts: &[LogCut]) -> Option<HeaderValue> {
+    let cut = |cut: &LogCut| {
+        let LogCut { from, to } = cut;
+        format!("stdout={}..{}; stderr={}..{}", from.stdout, to.stdout, from.stderr, to.stderr)
+    };
+    let text = cuts.iter().map(cut).collect::<Vec<_>>().join(", ");
+    HeaderValue::from_str(&text).ok().filter(|_| !text.is_empty())
 }
 
 /// Never shown by a browser as anything but bytes.

@@ -175,16 +175,16 @@ impl Client {
     }
 
     /// Sends a message. Nothing of it is copied, so that nothing is kept of a large one.
-    pub(super) async fn send(&mut self, kind: Kind, message: &[u8]) -> Result<(), Stop> {
+    pub(super) async fn send(&mut self, kind: Kind, message: impl Buf) -> Result<(), Stop> {
         in_time(self.write(kind, message)).await
     }
 
-    async fn write(&mut self, kind: Kind, message: &[u8]) -> Result<(), WebSocketError> {
+    async fn write(&mut self, kind: Kind, message: impl Buf) -> Result<(), WebSocketError> {
         // What the socket has begun to say by itself, such as a pong, comes first.
         self.socket.flush().await?;
-        let head = head(kind, message.len());
+        let head = head(kind, message.remaining());
         let connection = self.socket.get_mut();
-        connection.write_all_buf(&mut head.chain(message)).await?;
+        connection.write_all_buf(&mut (&head[..]).chain(message)).await?;
         Ok(connection.flush().await?)
     }
 

@@ -1,4 +1,5 @@
-//! Keeps what tasks write: one append-only file per run, both streams in the order of arrival.
+//! Keeps what tasks write: for each run both streams in the order of arrival, in one append-only file, or in several where
+//! only the beginning and the end are kept (see `keep.rs`).
 //!
 //! A file is a row of frames (see `frame.rs`), each with its stream, its offset in that stream, the time and a checksum. So
 //! the interleaving and the times are kept, a worker may send a chunk again after any failure, and what a crash tore
@@ -9,34 +10,48 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use shared::id::{AttemptKey, ElementId, TaskId};
 use shared::link::LogStream;
 use shared::time::WallTime;
+use tokio::sync::Semaphore;
 
+mod batch;
 mod begin;
 mod cache;
+mod disk;
 mod follow;
 mod frame;
+mod frames;
 mod index;
+mod keep;
+mod list;
 mod log;
-mod read;
+mod part;
+mod range;
 mod remove;
 mod search;
 mod tail;
 
 pub use follow::LogChunks;
+pub use keep::{KEEP_MIN, Keep};
+pub use list::StoredLog;
+pub use range::LogRange;
 pub use search::{Found, LINE_LIMIT, Match, Search};
 
 use cache::Cache;
+use disk::Disk;
 use log::Log;
 
 /// The most bytes of one [`LogStore::read`].
 pub const READ_LIMIT: usize = 1024 * 1024;
 /// Files written at a time: their syncs share commits of the file system's journal.
 const APPEND_AT_ONCE: usize = 8;
+/// Logs read at a time, by all readers together. Each takes a thread with its memory, and a disk gives no more to more.
+static READS: Semaphore = Semaphore::const_new(4);
 
 /// All logs below one directory. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -47,7 +62,10 @@ pub struct LogStore {
 #[derive(Debug)]
 struct Inner {
     directory: PathBuf,
+    keep: Keep,
     cache: Cache,
+    /// Bytes since the start.
+    appended: AtomicU64,
 }
 
 /// Bytes of each stream.
@@ -67,6 +85,11 @@ impl LogOffsets {
             LogStream::Stdout => self.stdout,
             LogStream::Stderr => self.stderr,
         }
+    }
+
+    /// The later place in each stream.
+    fn max(self, other: Self) -> Self {
+        Self { stdout: self.stdout.max(other.stdout), stderr: self.stderr.max(other.stderr) }
     }
 
     fn of_mut(&mut self, stream: LogStream) -> &mut u64 {
@@ -101,6 +124,33 @@ pub struct LogChunk {
     pub at: WallTime,
     /// The bytes.
     pub data: Bytes,
+}
+
+/// What stands next in a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogItem {
+    /// Bytes.
+    Chunk(LogChunk),
+    /// Bytes that are not kept.
+    Cut(LogCut),
+}
+
+/// What of a log was cut out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogCut {
+    /// The first bytes that are gone.
+    pub from: LogOffsets,
+    /// The first that are there again.
+    pub to: LogOffsets,
+}
+
+impl LogCut {
+    /// How many bytes of each stream.
+    #[must_use]
+    pub fn bytes(self) -> LogOffsets {
+        let Self { from, to } = self;
+        LogOffsets { stdout: to.stdout.saturating_sub(from.stdout), stderr: to.stderr.saturating_sub(from.stderr) }
+    }
 }
 
 /// Why a piece was not appended. What came before it in the same call was.
@@ -155,16 +205,31 @@ impl From<LogStream> for LogSelect {
 }
 
 impl LogStore {
-    /// The logs below `directory`, which is made if it is not there.
+    /// The logs below `directory`, which is made if it is not there. All that comes is kept.
     ///
     /// # Errors
     /// The directory cannot be made.
     pub fn open(directory: &Path) -> io::Result<Self> {
+        Self::open_keeping(directory, Keep::ALL)
+    }
+
+    /// As [`Self::open`], keeping so much of each log.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_keeping(directory: &Path, keep: Keep) -> io::Result<Self> {
         std::fs::create_dir_all(directory)?;
         if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             std::fs::File::open(parent)?.sync_all()?;
         }
-        Ok(Self { inner: Arc::new(Inner { directory: directory.to_owned(), cache: Cache::default() }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                directory: directory.to_owned(),
+                keep,
+                cache: Cache::default(),
+                appended: AtomicU64::new(0),
+            }),
+        })
     }
 
     /// How much of each stream is durable.
@@ -180,6 +245,8 @@ impl LogStore {
     ///
     /// Bytes that are there already are skipped, so a piece may come twice or overlap.
     pub async fn append(&self, pieces: Vec<LogPiece>) -> Vec<(AttemptKey, Result<LogOffsets, LogRefusal>)> {
+        let bytes: usize = pieces.iter().map(|piece| piece.data.len()).sum();
+        self.inner.appended.fetch_add(bytes as u64, Ordering::Relaxed);
         let groups = group(pieces).into_iter().map(|(key, pieces)| {
             let log = self.log(key.element(), key.attempt);
             async move {
@@ -198,10 +265,11 @@ impl LogStore {
         }
     }
 
-    /// The selected bytes from `offset`, at most `limit` and at most [`READ_LIMIT`]. Less only at the end.
+    /// The selected bytes from `offset`, at most `limit` and at most [`READ_LIMIT`]. Less only at the end. Over what was cut
+    /// out it goes on with what follows.
     ///
     /// # Errors
-    /// The file cannot be read or is damaged.
+    /// The log cannot be read or is damaged.
     pub async fn read(
         &self,
         element: ElementId,
@@ -210,11 +278,28 @@ impl LogStore {
         offset: u64,
         limit: usize,
     ) -> io::Result<Bytes> {
-        let (log, select) = (self.log(element, attempt), select.into());
-        blocking(move || read::range(&log, select, offset, limit.min(READ_LIMIT))).await
+        let limit = limit.min(READ_LIMIT);
+        self.range(element, attempt, select, offset, limit as u64).await?.next(limit).await
     }
 
-    /// How many bytes of each stream there are to read.
+    /// The selected bytes from `offset` on that are there now, at most `limit`. An offset counts what was cut out too, a
+    /// limit does not.
+    ///
+    /// # Errors
+    /// The log cannot be read or is damaged.
+    pub async fn range(
+        &self,
+        element: ElementId,
+        attempt: u32,
+        select: impl Into<LogSelect>,
+        offset: u64,
+        limit: u64,
+    ) -> io::Result<LogRange> {
+        let (log, select) = (self.log(element, attempt), select.into());
+        blocking(move || LogRange::start(log, select, offset, limit)).await
+    }
+
+    /// How many bytes of each stream there were, also of what was cut out.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -305,8 +390,41 @@ impl LogStore {
         blocking(move || remove::logs(&directory, task)).await
     }
 
+    /// Removes what is kept of a run. That it was there, and how much, is still known: all of it is cut out. Returns the bytes
+    /// that this freed.
+    ///
+    /// # Errors
+    /// The log cannot be read, or what takes its place cannot be written.
+    pub async fn clear(&self, element: ElementId, attempt: u32) -> io::Result<u64> {
+        let log = self.log(element, attempt);
+        blocking(move || log.clear()).await
+    }
+
+    /// Bytes that have come since the start, whether they were kept or not.
+    pub(super) fn appended(&self) -> u64 {
+        self.inner.appended.load(Ordering::Relaxed)
+    }
+
+    /// The directories that logs are in: each holds some of them.
+    ///
+    /// # Errors
+    /// They cannot be listed.
+    pub(super) async fn shards(&self) -> io::Result<Vec<PathBuf>> {
+        let directory = self.inner.directory.clone();
+        blocking(move || list::shards(&directory)).await
+    }
+
+    /// The logs in one of them that hold something.
+    ///
+    /// # Errors
+    /// They cannot be listed.
+    pub(super) async fn stored(&self, shard: PathBuf) -> io::Result<Vec<StoredLog>> {
+        blocking(move || list::of_shard(&shard)).await
+    }
+
     fn log(&self, element: ElementId, attempt: u32) -> Arc<Log> {
-        self.inner.cache.get((element, attempt), || Log::new(self.path(element, attempt)))
+        let make = || Log::new(Disk::new(self.path(element, attempt)), self.inner.keep);
+        self.inner.cache.get((element, attempt), make)
     }
 
     /// `<last two of the task's id>/<task>.<index>-<attempt>.log`: the last digits are random, so the directories fill
@@ -334,8 +452,9 @@ fn group(pieces: Vec<LogPiece>) -> Vec<(AttemptKey, Vec<LogPiece>)> {
     groups
 }
 
-/// Runs `work` on a thread that may block.
+/// Runs `work` on a thread that may block, when it is its turn.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    let _turn = READS.acquire().await.map_err(io::Error::other)?;
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 

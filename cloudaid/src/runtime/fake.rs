@@ -25,8 +25,10 @@ use super::{ContainerSpec, Exit, Found, FoundState, LogPieces, Runtime, RuntimeE
 
 mod behaviour;
 mod container;
+mod flood;
 
 pub use behaviour::{Behaviour, Piece};
+pub use flood::flood;
 
 /// What a container of this specification does.
 type Script = dyn Fn(&ContainerSpec) -> Behaviour + Send + Sync;

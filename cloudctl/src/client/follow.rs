@@ -39,6 +39,13 @@ pub(crate) enum Followed {
         /// They.
         piece: LogPiece,
     },
+    /// Bytes that the server did not keep.
+    Cut {
+        /// Of stdout.
+        stdout: u64,
+        /// Of stderr.
+        stderr: u64,
+    },
     /// What follows is the log of this run, which is another one than before.
     Attempt(u32),
     /// Where the task stands now.
@@ -244,6 +251,10 @@ impl<'a> Follower<'a> {
             LogEvent::Attempt { attempt, stdout_offset, stderr_offset } => {
                 let is_new = self.cursor.begin(attempt, stdout_offset, stderr_offset);
                 is_new.then_some(Followed::Attempt(attempt))
+            }
+            LogEvent::Cut { stdout_offset, stderr_offset, .. } => {
+                let (stdout, stderr) = self.cursor.skip(stdout_offset, stderr_offset);
+                (stdout + stderr > 0).then_some(Followed::Cut { stdout, stderr })
             }
             LogEvent::State { state } => (self.state.replace(state) != Some(state)).then_some(Followed::State(state)),
             LogEvent::End { state, verdict, .. } => Some(Followed::End(Outcome { state, verdict })),

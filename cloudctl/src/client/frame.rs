@@ -35,7 +35,7 @@ pub(crate) fn parse_chunk(mut frame: Bytes, times: bool) -> Result<Chunk, String
 
 /// Reads a text frame. An event of a kind that a newer server has is nothing to us.
 pub(crate) fn parse_event(text: &str) -> Result<Option<LogEvent>, String> {
-    const KINDS: [&str; 4] = ["attempt", "state", "end", "error"];
+    const KINDS: [&str; 5] = ["attempt", "cut", "state", "end", "error"];
     match serde_json::from_str(text) {
         Ok(event) => Ok(Some(event)),
         Err(error) => {
@@ -76,6 +76,13 @@ impl LogCursor {
         }
         *self = Self { attempt: Some(attempt), stdout, stderr };
         true
+    }
+
+    /// The log goes on at these offsets. Returns how many bytes of each stream were left out.
+    pub(crate) fn skip(&mut self, stdout: u64, stderr: u64) -> (u64, u64) {
+        let left_out = (stdout.saturating_sub(self.stdout), stderr.saturating_sub(self.stderr));
+        (self.stdout, self.stderr) = (self.stdout.max(stdout), self.stderr.max(stderr));
+        left_out
     }
 
     /// Cuts off what was seen before, and moves on.
@@ -148,6 +155,14 @@ mod tests {
         let mut cursor = LogCursor::default();
         let fresh = cursor.take(chunk(LogStream::Stdout, 10, "ab"));
         assert_eq!((fresh.gap, cursor.stdout), (10, 12));
+    }
+
+    #[test]
+    fn what_was_cut_out_is_counted_once() {
+        let mut cursor = LogCursor { attempt: Some(1), stdout: 5, stderr: 1 };
+        assert_eq!(cursor.skip(15, 1), (10, 0));
+        assert_eq!(cursor.skip(12, 4), (0, 3));
+        assert_eq!(cursor, LogCursor { attempt: Some(1), stdout: 15, stderr: 4 });
     }
 
     #[test]

@@ -45,6 +45,15 @@ pub(super) async fn follow(
                     Ok(()) => {}
                 }
             }
+            Followed::Cut { stdout, stderr } => {
+                printer.finish().await?;
+                let count = match (stdout, stderr) {
+                    (bytes, 0) => format!("{bytes} bytes of stdout"),
+                    (0, bytes) => format!("{bytes} bytes of stderr"),
+                    (stdout, stderr) => format!("{stdout} bytes of stdout and {stderr} of stderr"),
+                };
+                terminal.warn(format!("{count} are not shown: the master has not kept them"));
+            }
             Followed::Attempt(number) => {
                 printer.finish().await?;
                 if std::mem::replace(&mut begun, true) {

@@ -9,9 +9,12 @@ use cloudaid_core::files::FileUsage;
 
 use super::{Check, absolute};
 use crate::config::table;
-use crate::config::{FileSettings, LeaseSettings, MasterConfig, Registration, Secret, TlsSettings, parse, secret};
+use crate::config::{
+    FileSettings, LeaseSettings, MasterConfig, Registration, Secret, TaskLogSettings, TlsSettings, parse, secret,
+};
 use crate::http::Site;
 use crate::master::files::S3Config;
+use crate::master::logs::{KEEP_MIN, Keep};
 use crate::tls::own::OwnFiles;
 
 /// No interval of a lease is shorter: it would only keep the machine busy.
@@ -86,6 +89,7 @@ impl Check<'_> {
         let leases = self.leases();
         let attempts = self.required(&table::INFRASTRUCTURE_ATTEMPTS, "", |text| parse::whole(text, 1..=100));
         let files = self.files();
+        let task_logs = self.task_logs();
         let store = self.store();
         Some(MasterConfig {
             data_dir: data_dir?,
@@ -102,6 +106,7 @@ impl Check<'_> {
             leases: leases?,
             infrastructure_attempts: attempts?,
             files: files?,
+            task_logs: task_logs?,
             store: store?,
             tls: TlsSettings { http: http_tls, own, names },
             worker_certificate_ttl: certificate_ttl?,
@@ -125,6 +130,20 @@ impl Check<'_> {
         let files = self.required(&table::USER_FILES, "", |text| parse::whole(text, 0..=u32::MAX));
         let quota = FileUsage { bytes: bytes?, files: u64::from(files?) };
         Some(FileSettings { s3, retention: retention?, input_retention: input_retention?, quota })
+    }
+
+    fn task_logs(&mut self) -> Option<TaskLogSettings> {
+        let keep = self.required(&table::LOGS_KEEP, "", |text| parse::size_or_all(text, KEEP_MIN));
+        let total = self.required(&table::LOGS_TOTAL, "", |text| parse::size_or_all(text, KEEP_MIN));
+        let read = |text: &str| parse::retention(text, RETENTION_MIN, RETENTION_MAX);
+        let retention = self.required(&table::LOGS_RETENTION, "", read);
+        let failed_retention = self.optional(&table::LOGS_FAILED_RETENTION, read).or(retention);
+        Some(TaskLogSettings {
+            keep: keep?.map_or(Keep::ALL, Keep::at_most),
+            total: total?,
+            retention: retention?,
+            failed_retention: failed_retention?,
+        })
     }
 
     fn bucket(&mut self) -> Option<S3Config> {

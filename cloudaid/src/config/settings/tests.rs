@@ -4,8 +4,9 @@ use std::time::Duration;
 use super::super::dotenv::DotEnv;
 use super::super::file::FileLayer;
 use super::super::machine::Machine;
-use super::super::{CapacityOverrides, JoinFrom, LogFormat, Secret};
+use super::super::{CapacityOverrides, JoinFrom, LogFormat, Secret, TaskLogSettings};
 use super::*;
+use crate::master::logs::Keep;
 
 fn layers() -> Layers {
     let machine = Machine {
@@ -232,6 +233,31 @@ fn without_a_home_directory_a_data_directory_must_be_named() {
     assert!(matches!(found.as_slice(), [one] if one.contains("give --data-dir DIR")), "{found:?}");
     settings.layers.flags.insert("data-dir", "/d".into());
     assert!(settings.master().is_ok());
+}
+
+#[test]
+fn logs_are_kept_as_much_and_as_long_as_is_said() {
+    let (_, master) = Settings::new(layers()).master().expect("the defaults are valid");
+    let logs = TaskLogSettings { keep: Keep::at_most(1 << 30), total: None, retention: None, failed_retention: None };
+    assert_eq!(master.task_logs, logs);
+    let week = Some(Duration::from_secs(7 * 86_400));
+    fn read<const N: usize>(settings: [(&str, &str); N]) -> Result<TaskLogSettings, ConfigError> {
+        with_env(settings).master().map(|(_, master)| master.task_logs)
+    }
+    let all = read([("CLOUDAI_TASK_LOGS_KEEP", "all"), ("CLOUDAI_TASK_LOGS_RETENTION", "7d")]).expect("valid");
+    assert_eq!(all, TaskLogSettings { keep: Keep::ALL, total: None, retention: week, failed_retention: week });
+    let failed = [("CLOUDAI_TASK_LOGS_FAILED_RETENTION", "7d"), ("CLOUDAI_TASK_LOGS_TOTAL", "2TiB")];
+    assert_eq!(read(failed).expect("valid"), TaskLogSettings { failed_retention: week, total: Some(2 << 40), ..logs });
+    for (name, value, problem) in [
+        ("CLOUDAI_TASK_LOGS_KEEP", "1KiB", "less than 65536 bytes"),
+        ("CLOUDAI_TASK_LOGS_KEEP", "none", "or `all`"),
+        ("CLOUDAI_TASK_LOGS_TOTAL", "0", "less than"),
+        ("CLOUDAI_TASK_LOGS_RETENTION", "soon", "or `never`"),
+        ("CLOUDAI_TASK_LOGS_FAILED_RETENTION", "7", "is not a time"),
+    ] {
+        let found = problems(read([(name, value)]));
+        assert!(matches!(found.as_slice(), [one] if one.contains(problem) && one.contains(name)), "{found:?}");
+    }
 }
 
 #[test]

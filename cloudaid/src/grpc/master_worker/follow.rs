@@ -22,7 +22,7 @@ use crate::http::Shared;
 use crate::http::authenticate::Guest;
 use crate::http::follow::plan::{Plan, Step, has_ended};
 use crate::master::auth::Principal;
-use crate::master::logs::{LogChunk, LogChunks, LogOffsets};
+use crate::master::logs::{LogChunk, LogChunks, LogItem, LogOffsets};
 
 /// Pieces that wait for a slow reader.
 const WAITING: usize = 4;
@@ -119,11 +119,20 @@ impl Follower {
                 if batch.is_empty() {
                     break;
                 }
-                for LogChunk { stream, at, data, .. } in batch {
+                for item in batch {
                     let [stdout, stderr] = &mut texts;
-                    let text = match stream {
-                        LogStream::Stdout => stdout.next(&data),
-                        LogStream::Stderr => stderr.next(&data),
+                    let (text, at) = match item {
+                        LogItem::Chunk(LogChunk { stream: LogStream::Stdout, at, data, .. }) => {
+                            (stdout.next(&data), at)
+                        }
+                        LogItem::Chunk(LogChunk { stream: LogStream::Stderr, at, data, .. }) => {
+                            (stderr.next(&data), at)
+                        }
+                        LogItem::Cut(cut) => {
+                            let LogOffsets { stdout: out, stderr: err } = cut.bytes();
+                            let mark = format!("\n[{out} bytes of stdout and {err} of stderr were not kept]\n");
+                            (format!("{}{}{mark}", stdout.end(), stderr.end()), clock::wall())
+                        }
                     };
                     self.send_text(text, at).await?;
                 }

@@ -13,8 +13,9 @@ use super::{Answers, Caller};
 use crate::grpc::{GrpcState, audit};
 use crate::master::logs::{LogOffsets, LogPiece};
 
-/// The most frames that are made durable together.
+/// The most that is made durable together, in frames and in bytes of them.
 const FRAMES_PER_SYNC: usize = 64;
+const BYTES_PER_SYNC: usize = 2 * 1024 * 1024;
 /// Acknowledgements that may wait to be sent; then the worker has to wait too.
 const ACKS_IN_FLIGHT: usize = 256;
 
@@ -36,13 +37,14 @@ impl Intake {
     async fn run(self, mut inbound: Streaming<proto::LogFrame>) {
         loop {
             // One frame is waited for; what else is there by then is made durable with it.
-            let mut frames = match inbound.message().await {
-                Ok(Some(frame)) => vec![frame],
-                Ok(None) | Err(_) => return,
-            };
-            while frames.len() < FRAMES_PER_SYNC {
+            let Ok(Some(first)) = inbound.message().await else { return };
+            let (mut bytes, mut frames) = (size(&first), vec![first]);
+            while frames.len() < FRAMES_PER_SYNC && bytes < BYTES_PER_SYNC {
                 match inbound.message().now_or_never() {
-                    Some(Ok(Some(frame))) => frames.push(frame),
+                    Some(Ok(Some(frame))) => {
+                        bytes += size(&frame);
+                        frames.push(frame);
+                    }
                     Some(Ok(None) | Err(_)) | None => break,
                 }
             }
@@ -106,6 +108,14 @@ impl Intake {
 
     async fn answer(&self, ack: proto::LogAck) -> Result<(), Status> {
         self.acks.send(Ok(ack)).await.map_err(|_| Status::cancelled("the worker is gone"))
+    }
+}
+
+/// Bytes of a log that a frame carries.
+fn size(frame: &proto::LogFrame) -> usize {
+    match &frame.content {
+        Some(proto::log_frame::Content::Chunk(chunk)) => chunk.data.len(),
+        Some(proto::log_frame::Content::Open(_)) | None => 0,
     }
 }
 

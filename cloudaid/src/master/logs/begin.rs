@@ -6,7 +6,7 @@ use std::io;
 use shared::link::LogStream;
 use shared::time::WallTime;
 
-use super::frame::Frames;
+use super::frames::{Extent, Next};
 use super::index::Checkpoint;
 use super::log::Log;
 use super::{LogOffsets, LogSelect};
@@ -21,15 +21,20 @@ const LAST_LOOK: u64 = 64 * 1024 * 1024;
 pub(super) fn last_lines(log: &Log, select: LogSelect, count: usize) -> io::Result<LogOffsets> {
     let mut look = FIRST_LOOK;
     loop {
-        let (start, end) = log.with_index(|index| (index.before_last(look), index.end()))?;
+        let (start, extent) = log.look(|index| index.before_last(look))?;
+        let end = extent.end();
         if count == 0 || end.position == 0 {
             return Ok(end.offsets);
         }
         let mut lines = Starts::new(start.offsets, count);
-        let mut frames = Frames::open(log.path(), start.position, end.position)?;
-        while let Some(frame) = frames.next()? {
-            if select.takes(frame.stream) {
-                lines.push(frame.stream, frame.offset, &frames.intact_data(&frame)?);
+        let mut frames = extent.read_from(start.position);
+        while let Some(next) = frames.next()? {
+            match next {
+                Next::Frame(frame) if select.takes(frame.stream) => {
+                    lines.push(frame.stream, frame.offset, &frames.data(&frame)?);
+                }
+                Next::Frame(_) => {}
+                Next::Cut(to) => lines.cut(to),
             }
         }
         if lines.whole >= count || start.position == 0 || look >= LAST_LOOK {
@@ -41,9 +46,9 @@ pub(super) fn last_lines(log: &Log, select: LogSelect, count: usize) -> io::Resu
 
 /// The first bytes that arrived at `since` or later.
 pub(super) fn since(log: &Log, since: WallTime) -> io::Result<LogOffsets> {
-    let (checkpoints, end) = log.with_index(|index| (index.checkpoints().to_vec(), index.end()))?;
+    let (checkpoints, extent) = log.look(|index| index.checkpoints().to_vec())?;
     let mut failed = None;
-    let is_early = |checkpoint: &Checkpoint| match first_time(log, checkpoint.position, end.position) {
+    let is_early = |checkpoint: &Checkpoint| match first_time(&extent, checkpoint.position) {
         Ok(time) => time.is_some_and(|time| time < since.0),
         Err(error) => {
             failed.get_or_insert(error);
@@ -56,25 +61,27 @@ pub(super) fn since(log: &Log, since: WallTime) -> io::Result<LogOffsets> {
     }
     let start = checkpoints[..after].last().copied().unwrap_or_default();
     let mut offsets = start.offsets;
-    if end.position == 0 {
-        return Ok(offsets);
-    }
-    let mut frames = Frames::open(log.path(), start.position, end.position)?;
-    while let Some(frame) = frames.next()? {
-        if frame.at_unix_ms() >= since.0 {
-            break;
+    let mut frames = extent.read_from(start.position);
+    while let Some(next) = frames.next()? {
+        match next {
+            Next::Frame(frame) if frame.at_unix_ms() >= since.0 => break,
+            Next::Frame(frame) => *offsets.of_mut(frame.stream) = frame.offset + u64::from(frame.len),
+            // When it arrived is not known any more. What stands behind it says whether it is wanted.
+            Next::Cut(_) => {}
         }
-        *offsets.of_mut(frame.stream) = frame.offset + u64::from(frame.len);
     }
     Ok(offsets)
 }
 
-/// When the frame at `position` arrived, if there is one.
-fn first_time(log: &Log, position: u64, end: u64) -> io::Result<Option<i64>> {
-    if position >= end {
-        return Ok(None);
+/// When the first frame from `position` on arrived, if there is one.
+fn first_time(extent: &Extent, position: u64) -> io::Result<Option<i64>> {
+    let mut frames = extent.clone().read_from(position);
+    while let Some(next) = frames.next()? {
+        if let Next::Frame(frame) = next {
+            return Ok(Some(frame.at_unix_ms()));
+        }
     }
-    Ok(Frames::open(log.path(), position, end)?.next()?.map(|frame| frame.at_unix_ms()))
+    Ok(None)
 }
 
 /// Where the last lines of both streams begin, in the order in which they end.
@@ -123,6 +130,20 @@ impl Starts {
         (open.start, open.is_whole, open.is_empty) = (end, true, true);
         if self.last.len() > self.keep {
             self.last.pop_front();
+        }
+    }
+
+    /// What stood before these places is gone, and with it the ends of the lines that were open.
+    fn cut(&mut self, to: LogOffsets) {
+        for stream in LogStream::ALL {
+            let end = to.of(stream);
+            let is_open = |open: &Open| open.stream == stream && !open.is_empty;
+            if self.open.iter().any(is_open) {
+                self.close(stream, end);
+            }
+            for open in self.open.iter_mut().filter(|open| open.stream == stream) {
+                (open.start, open.is_whole) = (end, false);
+            }
         }
     }
 

@@ -3,24 +3,28 @@
 use std::io;
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use shared::time::WallTime;
 use tokio::sync::watch;
 
-use super::frame::Frames;
+use super::frame::DATA_LIMIT;
+use super::frames::Next;
 use super::log::{Growth, Log};
-use super::{LogChunk, LogOffsets, blocking};
+use super::{LogChunk, LogCut, LogItem, LogOffsets, blocking};
 
-/// Bytes of one batch, at least one frame.
-const BATCH: usize = 256 * 1024;
+/// Bytes of one batch, at least one frame. Each follower holds as much.
+const BATCH: usize = 64 * 1024;
 
-/// A place in a log that moves on as it is read. A slow reader holds up nobody: all of it stands in the file.
+/// A place in a log that moves on as it is read. A slow reader holds up nobody: what is kept stands in the files, and what is
+/// cut before it was read is said to be.
 #[derive(Debug)]
 pub struct LogChunks {
     log: Arc<Log>,
     position: u64,
-    /// What stands before `from` was asked not to be sent.
-    from: LogOffsets,
+    /// What stands before was given, or asked not to be.
+    reached: LogOffsets,
     growth: watch::Receiver<Growth>,
+    buffer: BytesMut,
 }
 
 impl LogChunks {
@@ -29,22 +33,29 @@ impl LogChunks {
             index.last_where(|offsets| offsets.stdout <= from.stdout && offsets.stderr <= from.stderr)
         })?;
         let growth = log.subscribe();
-        Ok(Self { log, position: start.position, from, growth })
+        Ok(Self { log, position: start.position, reached: from, growth, buffer: BytesMut::new() })
     }
 
-    /// The next chunks, about 256 KiB; none if all that is durable was read.
+    /// What comes next, about 64 KiB; nothing if all that is durable was read. Whoever drops it before they ask again needs no
+    /// more memory however much there is.
     ///
     /// # Errors
-    /// The file cannot be read or is damaged.
-    pub async fn next_batch(&mut self) -> io::Result<Vec<LogChunk>> {
+    /// The log cannot be read or is damaged.
+    pub async fn next_batch(&mut self) -> io::Result<Vec<LogItem>> {
         let end = self.growth.borrow_and_update().end;
-        let mut chunks = Vec::new();
         // Frames that were not asked for give nothing; that is not the end.
-        while chunks.is_empty() && self.position < end {
-            let (log, position, from) = (self.log.clone(), self.position, self.from);
-            (chunks, self.position) = blocking(move || read_batch(&log, position, end, from)).await?;
+        while self.position < end {
+            let (log, position, reached) = (self.log.clone(), self.position, self.reached);
+            let buffer = std::mem::take(&mut self.buffer);
+            let batch = blocking(move || read_batch(&log, position, reached, buffer)).await?;
+            (self.position, self.reached, self.buffer) = (batch.position, batch.reached, batch.buffer);
+            if !batch.items.is_empty() {
+                return Ok(batch.items);
+            }
         }
-        Ok(chunks)
+        // There may be nothing more for days.
+        self.buffer = BytesMut::new();
+        Ok(Vec::new())
     }
 
     /// Waits until there is more than the last [`Self::next_batch`] saw, or the log was sealed.
@@ -60,25 +71,44 @@ impl LogChunks {
     }
 }
 
-/// The chunks between two places, and where reading stopped.
-fn read_batch(log: &Log, position: u64, end: u64, from: LogOffsets) -> io::Result<(Vec<LogChunk>, u64)> {
-    let mut frames = Frames::open(log.path(), position, end)?;
-    let (mut chunks, mut size) = (Vec::new(), 0);
+/// What was read, where reading stopped, and the memory for the next.
+struct Batch {
+    items: Vec<LogItem>,
+    position: u64,
+    reached: LogOffsets,
+    buffer: BytesMut,
+}
+
+/// What follows on a place.
+fn read_batch(log: &Log, position: u64, mut reached: LogOffsets, mut buffer: BytesMut) -> io::Result<Batch> {
+    let ((), extent) = log.look(|_| ())?;
+    buffer.reserve(BATCH + DATA_LIMIT);
+    let mut frames = extent.read_into(position, buffer);
+    let (mut items, mut size) = (Vec::new(), 0);
     while size < BATCH {
-        let Some(frame) = frames.next()? else { break };
-        let known = from.of(frame.stream).saturating_sub(frame.offset);
-        if known >= u64::from(frame.len) {
-            continue;
+        match frames.next()? {
+            None => break,
+            Some(Next::Cut(to)) => {
+                let cut = LogCut { from: reached, to: to.max(reached) };
+                if cut.bytes() != LogOffsets::default() {
+                    items.push(LogItem::Cut(cut));
+                }
+                reached = cut.to;
+            }
+            Some(Next::Frame(frame)) => {
+                let known = reached.of(frame.stream).saturating_sub(frame.offset);
+                if known >= u64::from(frame.len) {
+                    continue;
+                }
+                let skip = usize::try_from(known).unwrap_or(usize::MAX);
+                let data = frames.data(&frame)?.slice(skip..);
+                size += data.len();
+                *reached.of_mut(frame.stream) = frame.offset + u64::from(frame.len);
+                let (stream, offset, at) = (frame.stream, frame.offset + known, WallTime(frame.at_unix_ms()));
+                items.push(LogItem::Chunk(LogChunk { stream, offset, at, data }));
+            }
         }
-        let skip = usize::try_from(known).unwrap_or(usize::MAX);
-        let data = frames.intact_data(&frame)?.slice(skip..);
-        size += data.len();
-        let at = WallTime(frame.at_unix_ms());
-        chunks.push(LogChunk { stream: frame.stream, offset: frame.offset + known, at, data });
     }
-    let reached = frames.position();
-    if chunks.is_empty() && reached < end {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the log file is damaged"));
-    }
-    Ok((chunks, reached))
+    let (position, buffer) = frames.finish();
+    Ok(Batch { items, position, reached, buffer })
 }

@@ -7,7 +7,7 @@ use regex::bytes::Regex;
 use shared::link::LogStream;
 use shared::time::WallTime;
 
-use super::frame::Frames;
+use super::frames::Next;
 use super::log::Log;
 use super::{LogOffsets, LogSelect};
 
@@ -55,21 +55,28 @@ pub(super) fn matches(log: &Log, search: &Search) -> io::Result<Found> {
     let select = search.select;
     let wanted = LogStream::ALL.into_iter().filter(|stream| select.takes(*stream));
     let passed = |offsets: LogOffsets| wanted.clone().all(|stream| offsets.of(stream) <= search.from.of(stream));
-    let (start, end) = log.with_index(|index| (index.last_where(passed), index.end()))?;
-    let mut found = Found::default();
-    if end.position == 0 {
-        return Ok(found);
-    }
-    let mut frames = Frames::open(log.path(), start.position, end.position)?;
+    let (start, extent) = log.look(|index| index.last_where(passed))?;
+    let (end, mut found) = (extent.end(), Found::default());
+    let mut frames = extent.read_from(start.position);
     let mut lines = LogStream::ALL.map(|stream| Line::new(stream, search.from.of(stream)));
     let mut read = 0;
-    while let Some(frame) = frames.next()? {
+    while let Some(next) = frames.next()? {
+        let frame = match next {
+            Next::Frame(frame) => frame,
+            Next::Cut(to) => {
+                for line in lines.iter_mut().filter(|line| line.end() < to.of(line.stream)) {
+                    line.end_here(search, &mut found.matches);
+                    line.begin = to.of(line.stream);
+                }
+                continue;
+            }
+        };
         let after = frame.offset + u64::from(frame.len);
         let Some(line) = lines.iter_mut().find(|line| line.stream == frame.stream) else { continue };
         if !select.takes(frame.stream) || after <= line.end() {
             continue;
         }
-        let data = frames.intact_data(&frame)?;
+        let data = frames.data(&frame)?;
         let skip = usize::try_from(line.end().saturating_sub(frame.offset)).unwrap_or(data.len());
         read += data.len() as u64;
         for part in Parts(&data[skip..]) {

@@ -5,7 +5,7 @@ use std::io;
 
 use shared::link::LogStream;
 
-use super::frame::Frames;
+use super::frames::{Extent, Next};
 use super::index::Checkpoint;
 use super::log::Log;
 use super::{LogOffsets, LogSelect};
@@ -19,11 +19,11 @@ const LAST_LOOK: u64 = 4 * 1024 * 1024;
 pub(super) fn lines(log: &Log, select: LogSelect, count: usize) -> io::Result<Vec<(LogStream, Vec<u8>)>> {
     let mut look = FIRST_LOOK;
     loop {
-        let (start, end) = log.with_index(|index| (index.before_last(look), index.end()))?;
-        if count == 0 || end.position == 0 {
+        let (start, extent) = log.look(|index| index.before_last(look))?;
+        if count == 0 {
             return Ok(Vec::new());
         }
-        let lines = collect(log, select, start, end, count)?;
+        let lines = collect(extent, select, start, count)?;
         let is_enough = lines.whole >= count || start.position == 0 || look >= LAST_LOOK;
         if is_enough {
             return Ok(lines.into_last(count));
@@ -32,12 +32,14 @@ pub(super) fn lines(log: &Log, select: LogSelect, count: usize) -> io::Result<Ve
     }
 }
 
-fn collect(log: &Log, select: LogSelect, start: Checkpoint, end: Checkpoint, count: usize) -> io::Result<Lines> {
+fn collect(extent: Extent, select: LogSelect, start: Checkpoint, count: usize) -> io::Result<Lines> {
     let mut lines = Lines::new(start.offsets, count);
-    let mut frames = Frames::open(log.path(), start.position, end.position)?;
-    while let Some(frame) = frames.next()? {
-        if select.takes(frame.stream) {
-            lines.push(frame.stream, &frames.intact_data(&frame)?);
+    let mut frames = extent.read_from(start.position);
+    while let Some(next) = frames.next()? {
+        match next {
+            Next::Frame(frame) if select.takes(frame.stream) => lines.push(frame.stream, &frames.data(&frame)?),
+            Next::Frame(_) => {}
+            Next::Cut(_) => lines.cut(),
         }
     }
     lines.end();
@@ -88,6 +90,14 @@ impl Lines {
         }
         if self.last.len() > self.keep {
             self.last.pop_front();
+        }
+    }
+
+    /// What follows was not written right after what came before.
+    fn cut(&mut self) {
+        self.end();
+        for open in &mut self.open {
+            open.is_whole = false;
         }
     }
 

@@ -18,6 +18,8 @@ pub struct Behaviour {
     pub start_error: Option<RuntimeError>,
     /// What it writes. Written only if it lives that long.
     pub output: Vec<Piece>,
+    /// Bytes of stdout that it writes then, as fast as they are read: see [`super::flood()`].
+    pub flood: u64,
     /// Files that it leaves in the output directory, at its start.
     pub files: Vec<(String, Bytes)>,
     /// How long it runs; without, until it is stopped.
@@ -49,6 +51,7 @@ impl Behaviour {
             create_error: None,
             start_error: None,
             output: Vec::new(),
+            flood: 0,
             files: Vec::new(),
             duration: Some(Duration::ZERO),
             exit_code: code,
@@ -93,7 +96,7 @@ impl Behaviour {
     /// What the image or the command says.
     ///
     /// An image `fake/WORD:ARG` says it alone: `fake/exit:3`, `fake/sleep:0.5` (seconds), `fake/endless`,
-    /// `fake/print:text`, `fake/oom`, `fake/broken`, `fake/uncreatable` (see also `fake/missing` and
+    /// `fake/print:text`, `fake/flood:BYTES`, `fake/oom`, `fake/broken`, `fake/uncreatable` (see also `fake/missing` and
     /// `fake/unavailable`, which cannot be prepared). With any other image the command does, in a small part of the
     /// shell's language: steps joined by `;` or `&&`, each `exit N`, `echo TEXT`, `echo TEXT >&2`,
     /// `echo TEXT > /output/FILE`, `sleep SECONDS`, `true`, `false` or `trap '' TERM`. A program that it does not know
@@ -124,6 +127,7 @@ impl Behaviour {
             "sleep" => Self::exit(0).after(seconds(argument)),
             "endless" => Self::endless(),
             "print" => Self::exit(0).printing(LogStream::Stdout, format!("{argument}\n")),
+            "flood" => Self { flood: argument.parse().unwrap_or(0), ..Self::exit(0) },
             "oom" => Self { oom: true, ..Self::exit(137) },
             "broken" => Self::broken("exec nosuch failed: No such file or directory"),
             "uncreatable" => {

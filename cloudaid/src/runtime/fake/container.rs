@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::behaviour::{Behaviour, Piece};
-use super::{Exit, FoundState, RuntimeError, StopSignal, at};
+use super::{Exit, FoundState, RuntimeError, StopSignal, at, flood};
 use crate::runtime::ContainerSpec;
 
 /// 128 and the number of the signal.
@@ -129,7 +129,7 @@ impl Container {
     }
 
     pub(super) fn log(&self) -> Log {
-        Log { pieces: self.behaviour.output.clone().into() }
+        Log { pieces: self.behaviour.output.clone().into(), flooded: 0, flood: self.behaviour.flood }
     }
 }
 
@@ -137,6 +137,9 @@ impl Container {
 #[derive(Debug)]
 pub(super) struct Log {
     pieces: VecDeque<Piece>,
+    /// Bytes of the flood that were read.
+    flooded: u64,
+    flood: u64,
 }
 
 impl Log {
@@ -149,6 +152,11 @@ impl Log {
                 Life::Started { since, ends_at, .. } => (since, ends_at),
                 Life::Stopped { since, stopped, .. } => (since, Some(stopped)),
             };
+            if self.pieces.is_empty() && self.flooded < self.flood {
+                let bytes = flood(self.flooded, self.flood);
+                self.flooded += bytes.len() as u64;
+                return Some((LogStream::Stdout, bytes));
+            }
             let due = self.pieces.front().map(|piece| since + piece.after);
             let due = due.filter(|due| end.is_none_or(|end| *due <= end));
             if due.is_none() && passed(end) {

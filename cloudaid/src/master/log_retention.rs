@@ -1,0 +1,188 @@
+//! Removes logs that have been kept for long enough, and those that there is no room for.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io;
+use std::time::{Duration, Instant};
+
+use shared::error::{ApiError, ErrorCode};
+use shared::id::ElementId;
+use shared::task::TaskState;
+use shared::time::WallTime;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::handle::ClusterHandle;
+use super::logs::{LogStore, StoredLog};
+use crate::clock;
+use crate::config::TaskLogSettings;
+
+/// How often is looked whether something is to be done.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often all logs are looked at for their age, at the least and at the most. In between: ten times within the shortest
+/// retention.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+/// Of the time that looking at all logs has taken: nothing for so many times as long.
+const REST: u32 = 20;
+/// Logs that are remembered while the oldest are looked for.
+const OLDEST: usize = 10_000;
+
+/// Removes logs until the end. What cannot be done now is done later.
+pub(super) async fn run(
+    cluster: ClusterHandle,
+    logs: LogStore,
+    settings: TaskLogSettings,
+    shutdown: CancellationToken,
+) {
+    let Some(mut keeper) = Keeper::new(cluster, logs, settings) else { return };
+    let mut looks = interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    while shutdown.run_until_cancelled(looks.tick()).await.is_some() {
+        if let Some(Err(error)) = shutdown.run_until_cancelled(keeper.look()).await {
+            warn!("Logs that are to go stay for now: {}", error.message);
+        }
+    }
+}
+
+/// Knows what may be kept.
+struct Keeper {
+    cluster: ClusterHandle,
+    logs: LogStore,
+    settings: TaskLogSettings,
+    /// The shorter of the two retentions.
+    shortest: Option<Duration>,
+    /// When all logs are looked at for their age.
+    ages_at: Option<Instant>,
+    /// Not before this: looking at all logs is not for free.
+    rested_at: Instant,
+    /// Bytes at the last look, less what had been appended by then; none before the first.
+    base: Option<i128>,
+}
+
+impl Keeper {
+    /// None if all is kept for ever.
+    fn new(cluster: ClusterHandle, logs: LogStore, settings: TaskLogSettings) -> Option<Self> {
+        let shortest = settings.retention.into_iter().chain(settings.failed_retention).min();
+        let now = Instant::now();
+        let keeper = Self { cluster, logs, settings, shortest, ages_at: Some(now), rested_at: now, base: None };
+        (shortest.is_some() || settings.total.is_some()).then_some(keeper)
+    }
+
+    async fn look(&mut self) -> Result<(), ApiError> {
+        let begin = Instant::now();
+        if begin < self.rested_at {
+            return Ok(());
+        }
+        let is_old = self.shortest.is_some() && self.ages_at.is_none_or(|at| at <= begin);
+        if is_old {
+            self.ages_at = self.shortest.map(|shortest| begin + (shortest / 10).clamp(PAUSES.0, PAUSES.1));
+            self.by_age().await?;
+        }
+        let is_much = self.settings.total.is_some_and(|total| self.estimate().is_none_or(|bytes| bytes > total.into()));
+        if is_much {
+            self.by_size().await?;
+        }
+        if is_old || is_much {
+            self.rested_at = Instant::now() + begin.elapsed() * REST;
+        }
+        Ok(())
+    }
+
+    /// What all logs come to, if nothing was removed since the last look.
+    fn estimate(&self) -> Option<i128> {
+        Some(self.base? + i128::from(self.logs.appended()))
+    }
+
+    async fn by_age(&self) -> Result<(), ApiError> {
+        let Some(shortest) = self.shortest else { return Ok(()) };
+        for shard in self.logs.shards().await.map_err(|error| unreadable(&error))? {
+            for log in self.logs.stored(shard).await.map_err(|error| unreadable(&error))? {
+                // What was written later belongs to a task that ended later.
+                if log.written > ago(shortest) {
+                    continue;
+                }
+                let Some((ended_at, failed)) = self.end(log.element).await? else { continue };
+                let retention = if failed { self.settings.failed_retention } else { self.settings.retention };
+                if retention.is_some_and(|retention| ended_at <= ago(retention)) {
+                    self.clear(&log).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The oldest go until there is room, but for those of tasks that have not ended.
+    async fn by_size(&mut self) -> Result<(), ApiError> {
+        let Some(most) = self.settings.total else { return Ok(()) };
+        loop {
+            let appended = self.logs.appended();
+            let (mut total, mut oldest) = (0, Oldest::default());
+            for shard in self.logs.shards().await.map_err(|error| unreadable(&error))? {
+                for log in self.logs.stored(shard).await.map_err(|error| unreadable(&error))? {
+                    total += log.bytes;
+                    oldest.push(log);
+                }
+            }
+            let mut freed = 0;
+            for log in oldest.into_sorted() {
+                if total - freed <= most {
+                    break;
+                }
+                if self.end(log.element).await?.is_some() {
+                    freed += self.clear(&log).await?.min(total - freed);
+                }
+            }
+            self.base = Some(i128::from(total - freed) - i128::from(appended));
+            if total - freed <= most || freed == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// When the task ended, and whether it failed; none if it has not, or is not known.
+    async fn end(&self, element: ElementId) -> Result<Option<(WallTime, bool)>, ApiError> {
+        match self.cluster.task(element.into()).await {
+            Ok(task) => Ok(task.finished_at.map(|at| (at, task.state == TaskState::Failed))),
+            Err(error) if error.code == ErrorCode::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn clear(&self, log: &StoredLog) -> Result<u64, ApiError> {
+        let StoredLog { element, attempt, .. } = *log;
+        let freed = self.logs.clear(element, attempt).await.map_err(|error| unreadable(&error))?;
+        info!("The log of attempt {attempt} of {element} was removed: {freed} bytes");
+        Ok(freed)
+    }
+}
+
+/// The logs that were written first.
+#[derive(Default)]
+struct Oldest {
+    /// The latest of them on top.
+    logs: BinaryHeap<(WallTime, Reverse<u64>, ElementId, u32)>,
+}
+
+impl Oldest {
+    fn push(&mut self, log: StoredLog) {
+        self.logs.push((log.written, Reverse(log.bytes), log.element, log.attempt));
+        if self.logs.len() > OLDEST {
+            self.logs.pop();
+        }
+    }
+
+    fn into_sorted(self) -> impl Iterator<Item = StoredLog> {
+        let log = |(written, Reverse(bytes), element, attempt)| StoredLog { element, attempt, bytes, written };
+        self.logs.into_sorted_vec().into_iter().map(log)
+    }
+}
+
+fn unreadable(error: &io::Error) -> ApiError {
+    ApiError::new(ErrorCode::Internal, format!("the logs cannot be read: {error}"), "look at the data directory")
+}
+
+fn ago(time: Duration) -> WallTime {
+    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    WallTime(clock::now().wall.0.saturating_sub(millis))
+}

@@ -1,0 +1,241 @@
+//! Much more log than is kept, with many who follow it: nobody's memory grows, and each byte is stored or said to be cut.
+//!
+//! `CLOUDAI_TEST_LOG_LOAD=1 ./tests/run.sh log_load` is the long form: 20 GiB, and 1 GiB that a hundred follow.
+#![allow(missing_docs, clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use cloudai_tests::api::Api;
+use cloudai_tests::bench::{peak_mb, reset_peak, resident_mb};
+use cloudai_tests::embedded::{AMPLE, worker_config};
+use cloudai_tests::master::{Master, MasterOptions};
+use cloudai_tests::socket::Socket;
+use cloudai_tests::wait::PATIENCE;
+use cloudaid::runtime::fake::{FakeRuntime, flood};
+use reqwest::Method;
+use shared::resources::Quantity;
+use shared::submit::SubmitRequest;
+use shared::task::Verdict;
+use shared::view::LogEvent;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_util::sync::CancellationToken;
+
+const MIB: u64 = 1 << 20;
+
+/// The most that memory may rise, in MB (10^6 bytes): 64 MiB.
+const RISE: f64 = 67.1;
+
+fn size(quick: u64, long: u64) -> u64 {
+    if std::env::var_os("CLOUDAI_TEST_LOG_LOAD").is_some() { long } else { quick }
+}
+
+/// A master as a process, and in this process a worker on a fake engine.
+struct Bench {
+    master: Master,
+    api: Api,
+    stop: CancellationToken,
+    worker: JoinHandle<()>,
+    before: (f64, f64),
+    _directory: tempfile::TempDir,
+}
+
+impl Bench {
+    async fn start(keep: u64) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let env = vec![("CLOUDAI_TASK_LOGS_KEEP".to_owned(), format!("{}MiB", keep / MIB))];
+        let master = Master::start(directory.path(), &MasterOptions { env, ..MasterOptions::default() }).await;
+        let api = master.api().for_long().await;
+        let config = worker_config(directory.path(), 1, master.grpc_address(), &api.join_token().await, AMPLE);
+        let stop = CancellationToken::new();
+        let token = stop.clone();
+        let worker = tokio::spawn(async move {
+            let engine = Arc::new(FakeRuntime::new());
+            cloudaid::worker::run_with(engine, config, token).await.expect("the worker ends well");
+        });
+        let mut bench = Self { master, api, stop, worker, before: (0.0, 0.0), _directory: directory };
+        // What the first task of all costs is no matter of logs.
+        let id = bench.flood(MIB).await;
+        bench.api.ended(PATIENCE, &id).await;
+        bench.before = (resident_mb(bench.master.process.pid()), resident_mb(std::process::id()));
+        reset_peak(bench.master.process.pid());
+        reset_peak(std::process::id());
+        bench
+    }
+
+    async fn flood(&self, bytes: u64) -> String {
+        let request = SubmitRequest {
+            image: format!("fake/flood:{bytes}"),
+            cpu_cores: Some(Quantity::Text("100m".to_owned())),
+            mem: Some(Quantity::Text("16MiB".to_owned())),
+            ..SubmitRequest::default()
+        };
+        self.api.submit(&request).await.expect("accepted").task_id
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        self.worker.await.expect("the worker");
+    }
+
+    /// How much more memory than at the beginning there was in the master, and here.
+    fn rises(&self) -> (f64, f64) {
+        (peak_mb(self.master.process.pid()) - self.before.0, peak_mb(std::process::id()) - self.before.1)
+    }
+
+    async fn follow(&self, id: &str) -> Follower {
+        Follower::connect(&self.master, &self.api, id).await
+    }
+
+    /// What is stored of a log of so many bytes, and what is said to be cut out; each byte that is there is looked at.
+    async fn stored(&self, id: &str, bytes: u64) -> (u64, u64) {
+        let request = self.api.request(Method::GET, &format!("/api/tasks/{id}/logs?stream=stdout"));
+        let mut response = request.send().await.expect("an answer").error_for_status().expect("a log");
+        let header = response.headers().get("cloudai-log-cut").map(|cut| cut.to_str().expect("text").to_owned());
+        let (from, to) = header.as_deref().map_or((bytes, bytes), stdout_cut);
+        let (mut at, mut stored) = (0, 0);
+        while let Some(mut data) = response.chunk().await.expect("a log") {
+            stored += data.len() as u64;
+            while !data.is_empty() {
+                if at == from {
+                    at = to;
+                }
+                let end = if at < from { from } else { bytes };
+                let expected = flood(at, end);
+                let length = expected.len().min(data.len());
+                assert!(expected[..length] == data[..length], "{id} is wrong at {at}");
+                at += length as u64;
+                let _seen = data.split_to(length);
+            }
+        }
+        (stored, to - from)
+    }
+}
+
+/// `stdout=FROM..TO; stderr=...`
+fn stdout_cut(header: &str) -> (u64, u64) {
+    let range = header.strip_prefix("stdout=").and_then(|rest| rest.split(';').next()).expect("a cut of stdout");
+    let (from, to) = range.split_once("..").expect("a range");
+    (from.parse().expect("a number"), to.parse().expect("a number"))
+}
+
+/// Follows the log of one task.
+struct Follower {
+    socket: Socket,
+    bytes: u64,
+    cut: u64,
+}
+
+impl Follower {
+    async fn connect(master: &Master, api: &Api, id: &str) -> Self {
+        let path = format!("/ws/tasks/{id}/logs");
+        let socket = Socket::connect(&master.url(), &path, api.token()).await.expect("a socket");
+        Self { socket, bytes: 0, cut: 0 }
+    }
+
+    /// Until the end. Each byte must be the one that stands there.
+    async fn read(mut self) -> (u64, u64) {
+        loop {
+            match self.socket.frame().await.expect("not closed before the end") {
+                Message::Binary(frame) => {
+                    let (head, mut data) = frame.split_at(9);
+                    let mut at = u64::from_be_bytes(head[1..].try_into().expect("an offset"));
+                    assert_eq!(at, self.bytes + self.cut, "nothing is left out silently");
+                    self.bytes += data.len() as u64;
+                    while !data.is_empty() {
+                        let expected = flood(at, u64::MAX);
+                        let length = expected.len().min(data.len());
+                        assert!(expected[..length] == data[..length], "wrong at {at}");
+                        (at, data) = (at + length as u64, &data[length..]);
+                    }
+                }
+                Message::Text(text) => match serde_json::from_str(&text).expect("an event") {
+                    LogEvent::Cut { stdout_bytes, .. } => self.cut += stdout_bytes,
+                    LogEvent::End { verdict, .. } => {
+                        assert_eq!(verdict, Some(Verdict::Success));
+                        return (self.bytes, self.cut);
+                    }
+                    LogEvent::Error { error } => panic!("{}", error.message),
+                    LogEvent::Attempt { .. } | LogEvent::State { .. } => {}
+                },
+                _ => {}
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_load_of_twenty_tasks() {
+    const TASKS: u64 = 20;
+    let (bytes, keep) = (size(16, 1024) * MIB, size(4, 64) * MIB);
+    let bench = Bench::start(keep).await;
+    let begin = Instant::now();
+    let mut ids = Vec::new();
+    for _ in 0..TASKS {
+        ids.push(bench.flood(bytes).await);
+    }
+    let mut followers = JoinSet::new();
+    for id in &ids[..4] {
+        followers.spawn(bench.follow(id).await.read());
+    }
+    let mut produced = 0;
+    for id in &ids {
+        let task = bench.api.ended(PATIENCE * 60, id).await;
+        assert_eq!(task.verdict, Some(Verdict::Success));
+        produced += task.usage.expect("what it used").stdout_bytes;
+    }
+    let took = begin.elapsed();
+    let followed = followers.join_all().await;
+    let (master, worker) = bench.rises();
+    let (mut stored, mut cut) = (0, 0);
+    for id in &ids {
+        let (kept, gone) = bench.stored(id, bytes).await;
+        assert!(kept <= keep && kept > keep / 2, "{kept}");
+        stored += kept;
+        cut += gone;
+    }
+    println!(
+        "{produced} bytes of {TASKS} tasks in {took:.0?}: {stored} stored + {cut} declared cut = {}; 4 followers: {followed:?}; \
+         memory rose by {master:.0} MB in the master, {worker:.0} MB in the worker and its followers",
+        stored + cut
+    );
+    assert_eq!((produced, stored + cut), (TASKS * bytes, TASKS * bytes));
+    assert!(followed.iter().all(|(read, cut)| read + cut == bytes), "{followed:?}");
+    assert!(master < RISE && worker < RISE, "memory rose by {master} and {worker} MB");
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_load_of_a_hundred_followers() {
+    const READING: usize = 80;
+    let (bytes, keep) = (size(32, 1024) * MIB, size(4, 64) * MIB);
+    let bench = Bench::start(keep).await;
+    let begin = Instant::now();
+    let id = bench.flood(bytes).await;
+    let mut followers = JoinSet::new();
+    for _ in 0..READING {
+        followers.spawn(bench.follow(&id).await.read());
+    }
+    let mut stalled = Vec::new();
+    for _ in READING..100 {
+        stalled.push(bench.follow(&id).await);
+    }
+    let task = bench.api.ended(PATIENCE * 10, &id).await;
+    let took = begin.elapsed();
+    assert_eq!(task.usage.expect("what it used").stdout_bytes, bytes);
+    let followed = followers.join_all().await;
+    let (master, worker) = bench.rises();
+    let (stored, cut) = bench.stored(&id, bytes).await;
+    let read: u64 = followed.iter().map(|(read, _)| read).sum();
+    println!(
+        "{bytes} bytes of one task in {took:.0?}: {stored} stored + {cut} declared cut = {}; {READING} followers read {read} \
+         bytes, 20 read nothing; memory rose by {master:.0} MB in the master, {worker:.0} MB in the worker and all followers",
+        stored + cut
+    );
+    assert_eq!(stored + cut, bytes);
+    assert!(followed.iter().all(|(read, cut)| read + cut == bytes), "{followed:?}");
+    assert!(master < RISE, "memory rose by {master} MB in the master");
+    drop(stalled);
+    bench.end().await;
+}
