@@ -48,6 +48,9 @@ pub trait Runtime: Send + Sync + fmt::Debug + 'static {
     /// Everything that it has written and will write, from the first byte until its end; each stream in its own order.
     async fn logs(&self, key: &AttemptKey) -> Result<LogPieces, RuntimeError>;
 
+    /// How many bytes it has written to its own layer: to any place but those that the host gave it.
+    async fn layer_bytes(&self, key: &AttemptKey) -> Result<u64, RuntimeError>;
+
     /// All containers of this worker, whatever their state.
     async fn inventory(&self, cluster: ClusterId, worker: &WorkerId) -> Result<Vec<Found>, RuntimeError>;
 

@@ -45,6 +45,7 @@ mod link;
 mod logs;
 pub mod outputs;
 mod seed;
+mod storage;
 mod telemetry;
 mod tidy;
 mod uploads;

@@ -9,7 +9,7 @@ use cloudai_tests::wait::PATIENCE;
 use cloudai_tests::worker::WorkerOptions;
 use shared::resources::Quantity;
 use shared::submit::SubmitRequest;
-use shared::task::Verdict;
+use shared::task::{TaskState, Verdict};
 
 /// MiB.
 const LINE: u64 = 64;
@@ -83,4 +83,24 @@ async fn a_line_without_an_end_is_kept_to_the_byte() {
         offset += part.len() as u64;
     }
     assert_eq!(offset, bytes);
+}
+
+/// Whoever stores more than they asked for is ended, wherever it is, and their neighbours feel nothing.
+#[tokio::test]
+async fn who_fills_the_disk_is_ended_for_it() {
+    let (_cluster, api) = start().await;
+    let limited = |line: &str| SubmitRequest { storage: Some(Quantity::Text("8MiB".to_owned())), ..shell_task(line) };
+    let fill = |path: &str| limited(&format!("echo begun; dd if=/dev/zero of={path} bs=1M count=24; exec sleep 300"));
+    let output = api.submit(&fill("/output/large")).await.expect("accepted").task_id;
+    let layer = api.submit(&fill("/tmp/large")).await.expect("accepted").task_id;
+    let hole = limited("dd if=/dev/zero of=/output/hole bs=1 count=1 seek=1G; sleep 3; rm /output/hole; echo fine");
+    let hole = api.submit(&hole).await.expect("accepted").task_id;
+    for id in [output, layer] {
+        let task = api.ended(PATIENCE, &id).await;
+        assert_eq!((task.state, task.verdict), (TaskState::Failed, Some(Verdict::Disk { limit_bytes: 8 << 20 })));
+        assert_eq!(log(&api, &id, "stdout").await, b"begun\n");
+        let notes = task.output_notes.clone();
+        assert!(notes.iter().any(|note| note.starts_with("it stored 24")), "{notes:?}");
+    }
+    assert_eq!(api.ended(PATIENCE, &hole).await.verdict, Some(Verdict::Success), "a hole stores nothing");
 }

@@ -145,6 +145,9 @@ impl Agent {
             AgentInput::WaitFailed(key, error) => {
                 self.on_run(now, key, effects, |run, out| run.wait_failed(&error, out));
             }
+            AgentInput::StorageExceeded { key, used_bytes } => {
+                self.on_run(now, key, effects, |run, out| run.storage_exceeded(used_bytes, out));
+            }
             AgentInput::LogsDrained(key, bytes) => {
                 self.on_run(now, key, effects, |run, out| run.logs_drained(bytes, out));
             }

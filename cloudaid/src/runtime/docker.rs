@@ -130,6 +130,12 @@ impl DockerRuntime {
         within(CALL_LIMIT, self.engine.inspect_container(name_or_id, None::<InspectContainerOptions>)).await
     }
 
+    async fn size_of_layer(&self, id: &str) -> Result<u64, Failure> {
+        let options = InspectContainerOptions { size: true };
+        let found = within(CALL_LIMIT, self.engine.inspect_container(id, Some(options))).await?;
+        Ok(found.size_rw.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0))
+    }
+
     /// The engine's id of the container of this attempt, once its labels have been seen.
     async fn resolve(&self, key: &AttemptKey) -> Result<String, RuntimeError> {
         if let Some(known) = self.known.lock().get(key) {
@@ -222,6 +228,11 @@ impl Runtime for DockerRuntime {
         let id = self.resolve(key).await?;
         let ended = self.known.lock().get(key).is_some_and(|known| known.ended);
         Ok(logs::read(&self.engine, id, ended))
+    }
+
+    async fn layer_bytes(&self, key: &AttemptKey) -> Result<u64, RuntimeError> {
+        let id = self.resolve(key).await?;
+        Ok(self.size_of_layer(&id).await.map_err(Failure::of_container)?)
     }
 
     async fn inventory(&self, cluster: ClusterId, worker: &WorkerId) -> Result<Vec<Found>, RuntimeError> {

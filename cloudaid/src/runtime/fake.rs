@@ -260,6 +260,10 @@ impl Runtime for FakeRuntime {
         Ok(pieces.boxed())
     }
 
+    async fn layer_bytes(&self, key: &AttemptKey) -> Result<u64, RuntimeError> {
+        Ok(self.state.lock().find(key)?.layer_bytes())
+    }
+
     async fn inventory(&self, cluster: ClusterId, worker: &WorkerId) -> Result<Vec<Found>, RuntimeError> {
         self.call(Call::Inventory, |state| {
             let ours = state.containers.iter().filter(|(_, container)| container.belongs_to(cluster, worker));

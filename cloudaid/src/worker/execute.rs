@@ -19,6 +19,7 @@ use super::engine;
 use super::inputs::Inputs;
 use super::link::dial::Uplink;
 use super::logs::{Lanes, Pump};
+use super::storage::StorageWatch;
 use super::tidy::Tidy;
 use super::uploads::Uploads;
 use crate::runtime::{ContainerSpec, Runtime, RuntimeError};
@@ -98,6 +99,7 @@ impl Executor {
             AgentEffect::Wait(key) => self.wait(key),
             AgentEffect::Signal(key, signal) => self.signal(key, signal),
             AgentEffect::CollectLogs(key) => self.collect_logs(key),
+            AgentEffect::WatchStorage { key, limit_bytes } => self.watch_storage(key, limit_bytes),
             AgentEffect::UploadOutputs(key) => self.upload_outputs(key),
             AgentEffect::Remove(key) => self.remove(key),
             AgentEffect::ListContainers { horizon, watched } => self.list_containers(horizon, watched),
@@ -204,6 +206,19 @@ impl Executor {
             // Whichever comes first.
             let _early = tokio::time::timeout(LOG_DELAY, ended.cancelled()).await;
             AgentInput::LogsDrained(key, pump.drain().await)
+        });
+    }
+
+    fn watch_storage(&mut self, key: AttemptKey, limit_bytes: u64) {
+        let (runtime, output) = (Arc::clone(&self.runtime), self.data.output(&key));
+        let (calls, ended) = (Arc::clone(&self.calls), self.runs.entry(key).or_default().ended.clone());
+        self.follow(key, async move {
+            let watch = StorageWatch { key, runtime, calls, output, limit_bytes };
+            match ended.run_until_cancelled(watch.exceeded()).await {
+                Some(used_bytes) => AgentInput::StorageExceeded { key, used_bytes },
+                // There is nothing to answer. It goes with the run.
+                None => std::future::pending().await,
+            }
         });
     }
 

@@ -21,6 +21,8 @@ pub const NOTE_LIMIT: usize = 100;
 const FOLDER: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 const FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
+/// Bytes of what `st_blocks` counts.
+const BLOCK: u64 = 512;
 /// How often a resolution is tried that a rename somewhere on the machine has disturbed.
 const RESOLVE_TRIES: u32 = 100;
 
@@ -61,6 +63,41 @@ pub fn open(root: &Path, path: &[u8]) -> io::Result<File> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
     Ok(file.into())
+}
+
+/// Bytes on the disk below `root`, as far as they can be seen; once they are more than `enough` the rest is not looked at.
+pub fn used(root: &Path, enough: u64) -> u64 {
+    let Ok(root) = open_root(root) else { return 0 };
+    let (mut used, mut folders) = (0u64, vec![Vec::new()]);
+    while let Some(folder) = folders.pop() {
+        if used > enough {
+            break;
+        }
+        // What goes while it is looked at stores nothing any more.
+        let _ = measure(&root, &folder, &mut used, &mut folders);
+    }
+    used
+}
+
+/// Adds what stands in one folder, and puts its folders on the list.
+fn measure(root: &OwnedFd, folder: &[u8], used: &mut u64, folders: &mut Vec<Vec<u8>>) -> Result<(), Errno> {
+    let opened = open_folder(root, folder)?;
+    let mut entries = Dir::read_from(&opened)?;
+    while let Some(entry) = entries.read() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        let Ok(stat) = statat(&opened, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+        // Blocks and not lengths: a file may have holes. Each name of a file counts its share of it.
+        let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
+        *used = used.saturating_add(blocks.saturating_mul(BLOCK) / stat.st_nlink.max(1));
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            folders.push(join(folder, name.to_bytes()));
+        }
+    }
+    Ok(())
 }
 
 /// A walk under way. Directories are kept as paths and not open, so that depth costs no file descriptors.
@@ -105,11 +142,7 @@ impl Walk {
 
     /// Takes the files of one directory and puts its directories on the list.
     fn read(&mut self, folder: &[u8]) -> Result<(), Errno> {
-        let opened = if folder.is_empty() {
-            openat(&self.root, c".", FOLDER, Mode::empty())?
-        } else {
-            resolve(&self.root, folder, FOLDER)?
-        };
+        let opened = open_folder(&self.root, folder)?;
         let mut entries = Dir::read_from(&opened)?;
         while let Some(entry) = entries.read() {
             let entry = entry?;
@@ -186,6 +219,11 @@ impl Notes {
 /// The directory itself is ours, but a container sees it: its last name must not be a link either.
 fn open_root(root: &Path) -> io::Result<OwnedFd> {
     Ok(openat(CWD, root, FOLDER, Mode::empty())?)
+}
+
+/// The root itself, or a folder below it.
+fn open_folder(root: &OwnedFd, folder: &[u8]) -> Result<OwnedFd, Errno> {
+    if folder.is_empty() { openat(root, c".", FOLDER, Mode::empty()) } else { resolve(root, folder, FOLDER) }
 }
 
 fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {

@@ -69,6 +69,9 @@ impl Runtime for Stamped {
     async fn logs(&self, key: &AttemptKey) -> Result<LogPieces, RuntimeError> {
         self.engine.logs(key).await
     }
+    async fn layer_bytes(&self, key: &AttemptKey) -> Result<u64, RuntimeError> {
+        self.engine.layer_bytes(key).await
+    }
     async fn inventory(&self, cluster: ClusterId, worker: &WorkerId) -> Result<Vec<Found>, RuntimeError> {
         self.engine.inventory(cluster, worker).await
     }

@@ -81,6 +81,8 @@ impl World {
                 None
             }
             AgentEffect::CollectLogs(key) => self.collect_logs(worker, key),
+            // What its containers store is nothing.
+            AgentEffect::WatchStorage { .. } => None,
             AgentEffect::UploadOutputs(key) => {
                 self.begin_upload(worker, key);
                 None

@@ -34,6 +34,13 @@ pub enum AgentEffect {
     Signal(AttemptKey, StopSignal),
     /// Bring all that it writes to the master: answered by `LogsDrained`.
     CollectLogs(AttemptKey),
+    /// Measure what it stores for as long as it runs: answered by `StorageExceeded` when that is more than it may, if ever.
+    WatchStorage {
+        /// Whose.
+        key: AttemptKey,
+        /// What it may store, in bytes: in /output and in the container's own layer together.
+        limit_bytes: u64,
+    },
     /// Bring what it left in /output to the master: answered by `OutputsUploaded` or `UploadFailed`.
     UploadOutputs(AttemptKey),
     /// Remove the container (killing it if it runs) and its output: answered by `Removed` or `RemoveFailed`.

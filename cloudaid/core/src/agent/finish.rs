@@ -1,6 +1,7 @@
 //! From the end of the container to the last trace of it.
 
 use shared::link::{AttemptChange, Outcome};
+use shared::resources::Bytes;
 use shared::task::Verdict;
 
 use super::effect::AgentEffect;
@@ -104,6 +105,14 @@ impl Run {
         let Some((files, mut notes)) = harvest.outputs.take() else { return };
         if logs.lacks_end {
             notes.push(LOST_LOG.to_owned());
+        }
+        if let (
+            Verdict::Disk { .. },
+            Some(Stop::Order(StopOrder { reason: StopReason::Storage { limit_bytes, used_bytes }, .. })),
+        ) = (&harvest.verdict, self.stop)
+        {
+            let (used, limit) = (Bytes(used_bytes), Bytes(limit_bytes));
+            notes.push(format!("it stored {used} and may store {limit}: /output and the container's own layer, as the worker measured them"));
         }
         let outcome = Outcome {
             verdict: harvest.verdict.clone(),

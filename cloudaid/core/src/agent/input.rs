@@ -56,6 +56,13 @@ pub enum AgentInput {
     Exited(AttemptKey, Ended),
     /// Waiting for its end failed.
     WaitFailed(AttemptKey, EngineError),
+    /// It stores more than it may.
+    StorageExceeded {
+        /// Which.
+        key: AttemptKey,
+        /// How much it was, in bytes.
+        used_bytes: u64,
+    },
     /// All that it wrote is at the master.
     LogsDrained(AttemptKey, LogBytes),
     /// All that it left in /output is at the master.

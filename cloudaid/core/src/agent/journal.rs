@@ -73,6 +73,13 @@ pub enum StopReason {
     Lease,
     /// The worker is being stopped, and gives it back for another one.
     HandedBack,
+    /// It stores more than it may.
+    Storage {
+        /// What it may, in bytes.
+        limit_bytes: u64,
+        /// What it did, in bytes.
+        used_bytes: u64,
+    },
 }
 
 /// How a container has ended, before its log and its outputs are at the master.

@@ -103,6 +103,7 @@ impl World {
             AgentEffect::Prepare { .. }
             | AgentEffect::Wait(_)
             | AgentEffect::CollectLogs(_)
+            | AgentEffect::WatchStorage { .. }
             | AgentEffect::UploadOutputs(_)
             | AgentEffect::Remove(_)
             | AgentEffect::ListContainers { .. } => self.orders.push(effect),
@@ -226,6 +227,8 @@ impl World {
                 }
             },
             AgentEffect::CollectLogs(key) => AgentInput::LogsDrained(key, LogBytes::default()),
+            AgentEffect::WatchStorage { key, .. } if fails => AgentInput::StorageExceeded { key, used_bytes: u64::MAX },
+            AgentEffect::WatchStorage { .. } => return,
             AgentEffect::UploadOutputs(key) if fails => AgentInput::UploadFailed(key, "refused".to_owned()),
             AgentEffect::UploadOutputs(key) => AgentInput::OutputsUploaded { key, files: 1, notes: Vec::new() },
             AgentEffect::Remove(key) => {

@@ -10,7 +10,7 @@ use super::effect::AgentEffect;
 use super::input::{ContainerState, FoundContainer};
 use super::journal::{Exited, JournalEntry, JournalRecord};
 use super::out::Out;
-use super::run::{Harvest, Run, Stage, Stop, Watch};
+use super::run::{Harvest, Run, Stage, Stop};
 use super::verdict;
 
 /// Takes up every run again. What runs, or ran, is watched at once; what never started waits for the master, who may
@@ -94,9 +94,7 @@ impl Run {
 
     /// Watches a container that an earlier life has started.
     fn attach(&mut self, out: &mut Out<'_>) {
-        self.stage = Stage::Running(Watch::default());
-        out.emit(AgentEffect::Wait(self.key));
-        out.emit(AgentEffect::CollectLogs(self.key));
+        self.watch(out);
         if let Some(stop) = self.stop {
             self.terminate(stop, out);
         }

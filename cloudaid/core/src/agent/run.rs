@@ -8,6 +8,7 @@ use shared::link::{Assignment, AttemptChange, Decision, Outcome, Phase};
 use shared::task::Verdict;
 use shared::time::{BootTime, WallTime};
 
+use super::effect::AgentEffect;
 use super::input::LogBytes;
 use super::journal::StopOrder;
 use super::out::Out;
@@ -28,6 +29,8 @@ pub(super) struct Run {
     pub(super) key: AttemptKey,
     /// 0 where it is not known.
     pub(super) memory_limit: u64,
+    /// In bytes; 0 where it is not known, and not watched.
+    pub(super) storage_limit: u64,
     pub(super) stop_grace: Duration,
     /// How long its container may run.
     pub(super) time_limit: Option<Duration>,
@@ -96,6 +99,7 @@ impl Run {
         Self {
             key,
             memory_limit: assignment.map_or(0, |assignment| assignment.resources.memory_bytes),
+            storage_limit: assignment.map_or(0, |assignment| assignment.resources.storage_bytes),
             stop_grace: assignment.map_or(DEFAULT_GRACE, |assignment| assignment.stop_grace),
             time_limit: assignment.and_then(|assignment| assignment.time_limit),
             deadline: None,
@@ -103,6 +107,16 @@ impl Run {
             started_at: None,
             stop: None,
             stage,
+        }
+    }
+
+    /// Looks after a container that runs, or has ended already.
+    pub(super) fn watch(&mut self, out: &mut Out<'_>) {
+        self.stage = Stage::Running(Watch::default());
+        out.emit(AgentEffect::Wait(self.key));
+        out.emit(AgentEffect::CollectLogs(self.key));
+        if self.storage_limit > 0 {
+            out.emit(AgentEffect::WatchStorage { key: self.key, limit_bytes: self.storage_limit });
         }
     }
 

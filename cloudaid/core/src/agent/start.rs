@@ -11,7 +11,7 @@ use super::input::EngineError;
 use super::journal::JournalRecord;
 use super::out::Out;
 use super::pace::Pace;
-use super::run::{Run, Stage, Stop, Watch};
+use super::run::{Run, Stage, Stop};
 
 /// How long an engine that fails is asked again, before the run is handed back for another worker. Only of runs that have
 /// certainly not begun.
@@ -115,12 +115,10 @@ impl Run {
 
     pub(super) fn started(&mut self, out: &mut Out<'_>) {
         let Stage::Starting(_) = &self.stage else { return };
-        self.stage = Stage::Running(Watch::default());
+        self.watch(out);
         // The engine may have taken a while since it was asked.
         self.started_at = Some(out.now.wall);
         self.deadline = self.time_limit.map(|limit| out.now.boot + limit);
-        out.emit(AgentEffect::Wait(self.key));
-        out.emit(AgentEffect::CollectLogs(self.key));
         self.report(out);
         if let Some(stop) = self.stop {
             self.terminate(stop, out);

@@ -1,7 +1,9 @@
 //! Ending a run: a person cancels it, its time is up, or the master has given it up.
 
+use std::time::Duration;
+
 use super::effect::{AgentEffect, StopSignal};
-use super::journal::{JournalRecord, StopOrder};
+use super::journal::{JournalRecord, StopOrder, StopReason};
 use super::out::Out;
 use super::run::{Run, Stage, Stop};
 use super::verdict;
@@ -31,6 +33,14 @@ impl Run {
             }
             Stage::Stopping(_, kill_at) => *kill_at = (*kill_at).min(out.now.boot + order.grace),
             Stage::Harvesting(_) | Stage::Reporting(_) | Stage::Removing(_) => {}
+        }
+    }
+
+    /// It stores more than it may: it ends at once, because whoever is asked may go on writing.
+    pub(super) fn storage_exceeded(&mut self, used_bytes: u64, out: &mut Out<'_>) {
+        if matches!(self.stage, Stage::Running(_)) {
+            let reason = StopReason::Storage { limit_bytes: self.storage_limit, used_bytes };
+            self.order_stop(StopOrder { grace: Duration::ZERO, reason }, out);
         }
     }
 

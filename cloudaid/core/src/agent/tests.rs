@@ -113,6 +113,12 @@ fn attached(key: AttemptKey) -> Vec<AgentEffect> {
     vec![AgentEffect::Wait(key), AgentEffect::CollectLogs(key)]
 }
 
+/// The same where its limits are known.
+fn watched(key: AttemptKey) -> Vec<AgentEffect> {
+    let limit_bytes = assignment(0).resources.storage_bytes;
+    [attached(key), vec![AgentEffect::WatchStorage { key, limit_bytes }]].concat()
+}
+
 /// The container has ended.
 fn exited(key: AttemptKey, verdict: Verdict, started_at: Option<i64>, finished_at: i64) -> Vec<AgentEffect> {
     let (started_at, finished_at) = (started_at.map(WallTime), WallTime(finished_at));

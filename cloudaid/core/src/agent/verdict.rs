@@ -25,6 +25,7 @@ pub(super) fn stopped(stop: Option<Stop>) -> Verdict {
                 message: "it may run once at most, and its worker stopped it because it had lost touch with the master"
                     .to_owned(),
             },
+            StopReason::Storage { limit_bytes, .. } => Verdict::Disk { limit_bytes },
             StopReason::HandedBack => {
                 Verdict::WorkerLost { message: "its worker was stopped, and handed it back".to_owned() }
             }
@@ -40,6 +41,7 @@ pub(super) fn unstarted(reason: StopReason) -> Verdict {
         StopReason::Lease => {
             Verdict::Rejected { message: "its worker had lost touch with the master before it began".to_owned() }
         }
+        StopReason::Storage { limit_bytes, .. } => Verdict::Disk { limit_bytes },
         StopReason::HandedBack => Verdict::Rejected { message: "its worker is being stopped".to_owned() },
     }
 }

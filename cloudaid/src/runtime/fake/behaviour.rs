@@ -22,6 +22,8 @@ pub struct Behaviour {
     pub flood: u64,
     /// Files that it leaves in the output directory, at its start.
     pub files: Vec<(String, Bytes)>,
+    /// Bytes that it writes to its own layer.
+    pub layer: u64,
     /// How long it runs; without, until it is stopped.
     pub duration: Option<Duration>,
     /// If nothing stops it.
@@ -53,6 +55,7 @@ impl Behaviour {
             output: Vec::new(),
             flood: 0,
             files: Vec::new(),
+            layer: 0,
             duration: Some(Duration::ZERO),
             exit_code: code,
             oom: false,
@@ -96,7 +99,7 @@ impl Behaviour {
     /// What the image or the command says.
     ///
     /// An image `fake/WORD:ARG` says it alone: `fake/exit:3`, `fake/sleep:0.5` (seconds), `fake/endless`,
-    /// `fake/print:text`, `fake/flood:BYTES`, `fake/oom`, `fake/broken`, `fake/uncreatable` (see also `fake/missing` and
+    /// `fake/print:text`, `fake/flood:BYTES`, `fake/layer:BYTES` (and then endless), `fake/oom`, `fake/broken`, `fake/uncreatable` (see also `fake/missing` and
     /// `fake/unavailable`, which cannot be prepared). With any other image the command does, in a small part of the
     /// shell's language: steps joined by `;` or `&&`, each `exit N`, `echo TEXT`, `echo TEXT >&2`,
     /// `echo TEXT > /output/FILE`, `sleep SECONDS`, `true`, `false` or `trap '' TERM`. A program that it does not know
@@ -128,6 +131,7 @@ impl Behaviour {
             "endless" => Self::endless(),
             "print" => Self::exit(0).printing(LogStream::Stdout, format!("{argument}\n")),
             "flood" => Self { flood: argument.parse().unwrap_or(0), ..Self::exit(0) },
+            "layer" => Self { layer: argument.parse().unwrap_or(0), ..Self::endless() },
             "oom" => Self { oom: true, ..Self::exit(137) },
             "broken" => Self::broken("exec nosuch failed: No such file or directory"),
             "uncreatable" => {

@@ -128,6 +128,10 @@ impl Container {
         }
     }
 
+    pub(super) fn layer_bytes(&self) -> u64 {
+        self.behaviour.layer
+    }
+
     pub(super) fn log(&self) -> Log {
         Log { pieces: self.behaviour.output.clone().into(), flooded: 0, flood: self.behaviour.flood }
     }

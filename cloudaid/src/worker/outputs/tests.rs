@@ -134,3 +134,22 @@ fn a_tree_deeper_than_any_path_is_noted() {
     assert_eq!(outputs.notes.len(), 1);
     assert!(outputs.notes.iter().all(|note| note.starts_with("skipped directory that cannot be read: ddd")));
 }
+
+#[test]
+fn what_is_stored_counts_blocks_and_each_file_once() {
+    use std::os::unix::fs::FileExt;
+    let root = folder();
+    let empty = used(root.path(), u64::MAX);
+    write(root.path(), b"a/b/c", &vec![1; 1 << 20]);
+    std::fs::hard_link(root.path().join("a/b/c"), root.path().join("again")).expect("a link");
+    let one = used(root.path(), u64::MAX);
+    assert!((1 << 20..(1 << 20) + (64 << 10)).contains(&(one - empty)), "{one}");
+    let hole = std::fs::File::create(root.path().join("hole")).expect("a file");
+    hole.write_all_at(b"x", 1 << 40).expect("a hole");
+    assert!(used(root.path(), u64::MAX) - one < 1 << 16, "a hole is nothing");
+    let outside = folder();
+    write(outside.path(), b"large", &vec![1; 1 << 20]);
+    symlink(outside.path(), root.path().join("out")).expect("a link");
+    assert!(used(root.path(), u64::MAX) - one < 1 << 17, "what a link names is somebody else's");
+    assert_eq!(used(&root.path().join("nowhere"), 0), 0);
+}

@@ -159,3 +159,40 @@ fn a_stop_before_the_start_is_one_after_a_restart_too() {
     let (_, effects) = Scene::recovered(vec![JournalEntry { stop, ..entry(key(0)) }], &[]);
     assert!(matches!(verdict_of(&effects), Some(Verdict::Rejected { .. })), "{effects:?}");
 }
+
+#[test]
+fn who_stores_too_much_is_ended_at_once_and_told_how_much_it_was() {
+    let mut scene = Scene::connected();
+    run(&mut scene, assignment(0));
+    let limit_bytes = assignment(0).resources.storage_bytes;
+    let reason = StopReason::Storage { limit_bytes, used_bytes: limit_bytes + 1 };
+    let effects = scene.step(AgentInput::StorageExceeded { key: key(0), used_bytes: limit_bytes + 1 });
+    let order = StopOrder { grace: Duration::ZERO, reason };
+    let journal = AgentEffect::Journal(JournalRecord::Stopping { key: key(0), order });
+    assert_eq!(effects, [journal, AgentEffect::Signal(key(0), StopSignal::Term)]);
+    assert_eq!(scene.wake(), [AgentEffect::Signal(key(0), StopSignal::Kill)]);
+    assert_eq!(scene.now, 0, "without waiting");
+    let effects = scene.step(AgentInput::Exited(key(0), exit(137)));
+    assert_eq!(verdict_of(&effects), Some(Verdict::Disk { limit_bytes }));
+    scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 1, notes: Vec::new() });
+    let notes = effects.iter().find_map(|effect| match effect {
+        AgentEffect::Journal(JournalRecord::Finished { outcome, .. }) => Some(outcome.output_notes.clone()),
+        _ => None,
+    });
+    let notes = notes.expect("an outcome");
+    assert!(notes[0].starts_with("it stored 1 GiB and may store 1 GiB: "), "{notes:?}");
+}
+
+#[test]
+fn what_has_ended_or_is_being_stopped_keeps_its_own_end_whatever_it_stores() {
+    let mut scene = Scene::connected();
+    run(&mut scene, assignment(0));
+    scene.step(AgentInput::Exited(key(0), exit(0)));
+    assert_eq!(scene.step(AgentInput::StorageExceeded { key: key(0), used_bytes: u64::MAX }), []);
+    run(&mut scene, assignment(1));
+    scene.cancel(1, GRACE);
+    assert_eq!(scene.step(AgentInput::StorageExceeded { key: key(1), used_bytes: u64::MAX }), []);
+    let effects = scene.step(AgentInput::Exited(key(1), exit(137)));
+    assert_eq!(verdict_of(&effects), Some(Verdict::Cancelled));
+}

@@ -11,10 +11,7 @@ fn a_run_goes_from_assignment_to_nothing_left() {
     assert_eq!(scene.step(AgentInput::ImageReady(key)), [AgentEffect::Create(Arc::new(assignment(0)))]);
     scene.now = 5;
     assert_eq!(scene.step(AgentInput::Created(key)), starting(key, 5));
-    assert_eq!(
-        scene.step(AgentInput::Started(key)),
-        [AgentEffect::Wait(key), AgentEffect::CollectLogs(key), started(key, 1, 5)]
-    );
+    assert_eq!(scene.step(AgentInput::Started(key)), [watched(key), vec![started(key, 1, 5)]].concat());
     assert_eq!(scene.agent.running(), 1);
     scene.now = 9;
     let verdict = Verdict::ExitCode { exit_code: 3 };

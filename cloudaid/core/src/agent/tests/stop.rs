@@ -25,12 +25,7 @@ fn cancelling_during_the_start_stops_it_when_it_runs() {
     assert_eq!(scene.cancel(0, GRACE), [stopping(key(0), GRACE)]);
     assert_eq!(
         scene.step(AgentInput::Started(key(0))),
-        [
-            AgentEffect::Wait(key(0)),
-            AgentEffect::CollectLogs(key(0)),
-            started(key(0), 1, 0),
-            AgentEffect::Signal(key(0), StopSignal::Term),
-        ]
+        [watched(key(0)), vec![started(key(0), 1, 0), AgentEffect::Signal(key(0), StopSignal::Term)]].concat()
     );
 }
 
