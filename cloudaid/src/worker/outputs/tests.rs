@@ -9,6 +9,8 @@ use tempfile::TempDir;
 
 use super::*;
 
+mod hostile;
+
 fn folder() -> TempDir {
     tempfile::tempdir().expect("a directory")
 }
