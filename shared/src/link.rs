@@ -17,6 +17,10 @@ pub const PROTOCOL: u32 = 1;
 
 /// The largest piece of a log or file in one message, in bytes.
 pub const CHUNK_LIMIT: usize = 256 * 1024;
+/// In the metadata of a refused upload of outputs: how many bytes and files of it may be kept.
+pub const ROOM_BYTES: &str = "cloudai-room-bytes";
+/// See [`ROOM_BYTES`].
+pub const ROOM_FILES: &str = "cloudai-room-files";
 
 /// The first message of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]

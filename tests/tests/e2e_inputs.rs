@@ -120,8 +120,16 @@ async fn users_keep_so_much_and_no_more() {
     assert_eq!((list.usage.bytes, list.usage.files), (900_000, 2));
     assert_eq!((list.usage.bytes_limit, list.usage.files_limit), (Some(1 << 20), Some(4)));
     let refused = run(&ann, &first.to_string(), "head -c 300000 /dev/zero > /output/a").await;
-    assert!(refused.output_notes.iter().any(|note| note.contains("may keep")), "{refused:?}");
+    assert!(refused.output_notes.iter().any(|note| note.contains("has no room: a, ")), "{refused:?}");
     assert!(ann.files(&refused.task_id).await.expect("files").files.is_empty());
+    // One that is too large, be it a hole, costs the others nothing.
+    let line = "echo 1 > /output/a; truncate -s 1024G /output/hole; echo 2 > /output/z";
+    let partly = run(&ann, &first.to_string(), line).await;
+    let names: Vec<_> =
+        ann.files(&partly.task_id).await.expect("files").files.into_iter().map(|file| file.path).collect();
+    assert_eq!(names, ["a", "z"]);
+    assert!(partly.output_notes.iter().any(|note| note.contains("has no room: hole, 1 TiB")), "{partly:?}");
+    ann.send(ann.request(Method::DELETE, &format!("/api/files/{}", partly.task_id))).await.expect("deleted");
     // What is deleted makes room.
     let one = ann.request(Method::DELETE, &format!("/api/files/{}/a", task.task_id));
     let gone: DeletedFilesView = serde_json::from_slice(&ann.send(one).await.expect("deleted")).expect("what is gone");

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cloudaid_core::agent::AgentInput;
+use cloudaid_core::files::FileUsage;
 use shared::id::AttemptKey;
-use shared::link::CHUNK_LIMIT;
+use shared::link::{CHUNK_LIMIT, ROOM_BYTES, ROOM_FILES};
 use shared::proto::file_frame::Content;
 use shared::proto::{FileBegin, FileEnd, FileFrame};
+use shared::resources::Bytes as Size;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
@@ -41,6 +43,8 @@ enum Broken {
     Again(String),
     /// This machine's disk.
     Read(io::Error),
+    /// The master has room for this, and not for all.
+    NoRoom(FileUsage),
     /// Trying again does not help.
     Never(String),
 }
@@ -86,14 +90,26 @@ impl Uploads {
         &self,
         key: AttemptKey,
         root: Arc<PathBuf>,
-        files: Arc<[OutputFile]>,
+        mut files: Arc<[OutputFile]>,
     ) -> Result<(u32, Vec<String>), String> {
         let mut pauses = Pauses::default();
-        let mut reads = 0;
+        let (mut reads, mut left_out) = (0, Vec::new());
         loop {
             let Some(uplink) = self.wait_for_uplink().await else { return Err("the worker stops".to_owned()) };
             match try_upload(uplink, key, Arc::clone(&root), Arc::clone(&files)).await {
-                Ok(done) => return Ok(done),
+                Ok((count, skipped)) => return Ok((count, left_out.into_iter().chain(skipped).collect())),
+                Err(Broken::NoRoom(room)) => {
+                    let (kept, notes) = choose(&files, room);
+                    // Where there is room by now, the next try will show it.
+                    if !notes.is_empty() {
+                        let count = notes.len();
+                        tracing::warn!(task = %key, files = count, "Output files are left out: their user may keep no more");
+                        (files, left_out) = (kept.into(), left_out.into_iter().chain(notes).collect());
+                    }
+                    if files.is_empty() {
+                        return Ok((0, left_out));
+                    }
+                }
                 Err(Broken::Never(reason)) => return Err(reason),
                 Err(Broken::Read(error)) if reads + 1 >= READ_TRIES => return Err(error.to_string()),
                 Err(Broken::Read(error)) => {
@@ -203,6 +219,9 @@ fn read(mut file: impl Read, size: u64, send: impl Fn(Bytes) -> bool) -> io::Res
 /// What the master says about this run or these files stays so; everything else may pass.
 fn refused(status: &Status) -> Broken {
     let reason = describe_status(status);
+    if let Some(room) = room(status).filter(|_| status.code() == Code::ResourceExhausted) {
+        return Broken::NoRoom(room);
+    }
     match status.code() {
         Code::FailedPrecondition
         | Code::PermissionDenied
@@ -222,6 +241,32 @@ fn refused(status: &Status) -> Broken {
         | Code::DataLoss
         | Code::Unauthenticated => Broken::Again(reason),
     }
+}
+
+/// What the master has room for, if it says so.
+fn room(status: &Status) -> Option<FileUsage> {
+    let number = |name| status.metadata().get(name)?.to_str().ok()?.parse().ok();
+    Some(FileUsage { bytes: number(ROOM_BYTES)?, files: number(ROOM_FILES)? })
+}
+
+/// The files that there is room for, in their order, and notes on the others.
+fn choose(files: &[OutputFile], room: FileUsage) -> (Vec<OutputFile>, Vec<String>) {
+    let (mut used, mut kept, mut notes) = (FileUsage::default(), Vec::new(), Vec::new());
+    for file in files {
+        let more = used.plus(FileUsage { bytes: file.size, files: 1 });
+        if more.fits(room) {
+            used = more;
+            kept.push(file.clone());
+        } else {
+            let path = String::from_utf8_lossy(&file.path);
+            let (path, size) = (path.escape_debug(), Size(file.size));
+            notes.push(format!(
+                "skipped file for which its user has no room: {path}, {size} of {} free",
+                Size(room.bytes)
+            ));
+        }
+    }
+    (kept, notes)
 }
 
 fn bounded(notes: Vec<String>) -> Vec<String> {
@@ -285,6 +330,17 @@ mod tests {
         assert!(read(&b"abc"[..], 4, |_| true).is_err());
         assert_eq!(read(&b"abcd"[..], 3, |_| true).expect("read"), Some(blake3::hash(b"abc")));
         assert_eq!(read(&b"abcd"[..], 3, |_| false).expect("read"), None);
+    }
+
+    #[test]
+    fn what_there_is_room_for_is_kept_and_the_rest_is_named() {
+        let file = |path: &str, size| OutputFile { path: path.as_bytes().to_vec(), size };
+        let files = [file("a", 3), file("huge", 1 << 40), file("z", 4)];
+        let (kept, notes) = choose(&files, FileUsage { bytes: 10, files: 5 });
+        assert_eq!(kept, [file("a", 3), file("z", 4)]);
+        assert_eq!(notes, ["skipped file for which its user has no room: huge, 1 TiB of 10 B free"]);
+        assert_eq!(choose(&files, FileUsage { bytes: 10, files: 1 }).0, [file("a", 3)]);
+        assert!(choose(&files[..1], FileUsage { bytes: 3, files: 1 }).1.is_empty());
     }
 
     #[test]

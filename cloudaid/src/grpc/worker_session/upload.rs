@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use cloudaid_core::files::FileUsage;
 use shared::error::{ApiError, ErrorCode};
 use shared::id::AttemptKey;
+use shared::link::{ROOM_BYTES, ROOM_FILES};
 use shared::proto;
 use shared::proto::file_frame::Content;
 use tonic::{Status, Streaming};
@@ -49,6 +51,11 @@ pub(super) async fn take(
     match stored.await {
         Ok(()) => Ok(receipt),
         Err(error) if error.code == ErrorCode::Conflict => Err(given_up(&error)),
+        // Others of this user have stored something meanwhile.
+        Err(error) if error.code == ErrorCode::ResourceExhausted => {
+            let room = state.cluster.room_for(key).await.map_err(|error| status(&error))?;
+            Err(no_room(error.message, room))
+        }
         Err(error) => Err(status(&error)),
     }
 }
@@ -75,9 +82,19 @@ fn refused(error: &UploadError) -> Status {
             tracing::error!("The file store failed: {error}");
             Status::unavailable("the file store failed; the master's log says more")
         }
-        UploadError::NoRoom(_) => Status::resource_exhausted(error.to_string()),
+        UploadError::NoRoom(room) => no_room(error.to_string(), Some(*room)),
         refused => Status::invalid_argument(refused.to_string()),
     }
+}
+
+/// The worker is told what there is room for, so that it can choose.
+fn no_room(message: String, room: Option<FileUsage>) -> Status {
+    let mut status = Status::resource_exhausted(message);
+    if let Some(FileUsage { bytes, files }) = room {
+        status.metadata_mut().insert(ROOM_BYTES, bytes.into());
+        status.metadata_mut().insert(ROOM_FILES, files.into());
+    }
+    status
 }
 
 /// The run is not live any more: the worker shall not try again.
