@@ -12,8 +12,17 @@ use crate::task::{Command, Verdict};
 use crate::time::WallTime;
 use crate::worker::{Usage, WorkerFacts};
 
-/// Version of this protocol. Master and worker must agree on it.
+/// Version of this protocol.
 pub const PROTOCOL: u32 = 1;
+/// The oldest version of it that a master still serves: masters are updated first, and their workers one after the other
+/// while containers go on.
+pub const OLDEST_PROTOCOL: u32 = 1;
+
+/// Whether a master of this version serves a worker that speaks `protocol`: one that is newer says what it does not know.
+#[must_use]
+pub fn is_served(protocol: u32) -> bool {
+    (OLDEST_PROTOCOL..=PROTOCOL).contains(&protocol)
+}
 
 /// The largest piece of a log or file in one message, in bytes.
 pub const CHUNK_LIMIT: usize = 256 * 1024;

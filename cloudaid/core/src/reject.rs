@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use shared::error::{ApiError, ErrorCode};
 use shared::id::{AttemptKey, InputId, TaskRef, TokenId, UserName, WorkerId};
+use shared::link::{OLDEST_PROTOCOL, PROTOCOL};
 use shared::resources::Bytes;
 use shared::task::TaskState;
 
@@ -202,8 +203,12 @@ impl From<Reject> for ApiError {
             ),
             Reject::Protocol { theirs } => Self::new(
                 ErrorCode::Conflict,
-                format!("the worker speaks protocol {theirs}, this master {}", shared::link::PROTOCOL),
-                "install the same version of cloudaid on both",
+                format!("the worker speaks protocol {theirs}, this master {OLDEST_PROTOCOL} to {PROTOCOL}"),
+                if theirs > PROTOCOL {
+                    "update the master first: a worker may be older than its master, and not newer"
+                } else {
+                    "update cloudaid on the worker: its containers go on meanwhile"
+                },
             ),
             Reject::JoinTokenUnknown => Self::new(
                 ErrorCode::Unauthenticated,

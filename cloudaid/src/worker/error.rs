@@ -173,7 +173,7 @@ impl WorkerError {
                  and --join TOKEN"
                     .to_owned()
             }
-            Self::Protocol { .. } => "run the same version of cloudaid on master and worker".to_owned(),
+            Self::Protocol { .. } => "update the master first: a worker may be older than its master, and not newer".to_owned(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A worker connects, or its connection ends.
 
 use shared::id::{AttemptKey, SessionId, WorkerId};
-use shared::link::{Assignment, CancelOrder, Decision, Held, Hello, PROTOCOL, Phase, ToWorker, Welcome};
+use shared::link::{Assignment, CancelOrder, Decision, Held, Hello, Phase, ToWorker, Welcome, is_served};
 use shared::task::Verdict;
 use shared::time::Now;
 
@@ -24,7 +24,7 @@ pub(crate) fn on_connected(
     hello: Hello,
     effects: &mut Vec<Effect>,
 ) {
-    if hello.protocol != PROTOCOL {
+    if !is_served(hello.protocol) {
         effects.push(Effect::Close(session, Reject::Protocol { theirs: hello.protocol }));
         return;
     }

@@ -78,21 +78,34 @@ fn another_workers_run_is_not_kept() {
 }
 
 #[test]
-fn a_worker_of_another_protocol_is_refused() {
+fn a_worker_may_be_older_than_its_master_as_far_as_that_goes_back_and_never_newer() {
+    use cloudaid_core::effect::Effect;
+    use shared::link::{OLDEST_PROTOCOL, PROTOCOL};
     let mut world = World::default();
-    let hello = shared::link::Hello {
-        worker: "a".parse().expect("a name"),
-        protocol: 99,
-        facts: Default::default(),
-        boot_id: String::new(),
-        incarnation: String::new(),
-        inventory: vec![],
-        problem: None,
-    };
-    let session = shared::id::SessionId(1);
     let proof = world.admit("a");
-    let effects = world.step(cloudaid_core::input::Input::WorkerConnected { session, proof, hello });
-    assert_eq!(effects, [cloudaid_core::effect::Effect::Close(session, Reject::Protocol { theirs: 99 })]);
+    let session = shared::id::SessionId(1);
+    let mut hello = |protocol| {
+        let hello = shared::link::Hello {
+            worker: "a".parse().expect("a name"),
+            protocol,
+            facts: Default::default(),
+            boot_id: String::new(),
+            incarnation: String::new(),
+            inventory: vec![],
+            problem: None,
+        };
+        world.step(cloudaid_core::input::Input::WorkerConnected { session, proof, hello })
+    };
+    for (theirs, hint) in
+        [(PROTOCOL + 1, "update the master first"), (OLDEST_PROTOCOL - 1, "update cloudaid on the worker")]
+    {
+        assert_eq!(hello(theirs), [Effect::Close(session, Reject::Protocol { theirs })]);
+        let error = shared::error::ApiError::from(Reject::Protocol { theirs });
+        assert!(error.hint.starts_with(hint), "{}", error.hint);
+    }
+    for served in OLDEST_PROTOCOL..=PROTOCOL {
+        assert!(!hello(served).contains(&Effect::Close(session, Reject::Protocol { theirs: served })));
+    }
 }
 
 #[test]

@@ -140,7 +140,8 @@ impl Dialer {
             Ok(Err(status)) => return Err(failed(master, &status)),
             Err(_) => return Err(lost("no answer".to_owned())),
         };
-        if reply.protocol != PROTOCOL {
+        // Whether a newer one still serves this worker is for that to say.
+        if reply.protocol < PROTOCOL {
             let (version, theirs) = (shown(&reply.version), reply.protocol);
             let error = WorkerError::Protocol { master: master.clone(), version, theirs, ours: PROTOCOL };
             return Err(LinkError::Refused(error));
