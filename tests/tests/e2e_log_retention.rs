@@ -35,6 +35,10 @@ async fn wait_until_gone(api: &Api, id: &str) {
 async fn logs_go_by_age_and_outcome() {
     let cluster = start(&[("RETENTION", "1s"), ("FAILED_RETENTION", "never")]).await;
     let api = cluster.api();
+    // A log that nobody knows the task of keeps none of the others.
+    let orphan = cluster.dir().join("master/data/logs/av");
+    std::fs::create_dir_all(&orphan).expect("a directory");
+    std::fs::write(orphan.join("task-01arz3ndektsv4rrffq69g5fav.0-1.log"), [0; 100]).expect("a file");
     let failed = run(&api, "echo bad; exit 3").await;
     let running =
         api.submit(&shell_task("echo begun; while true; do sleep 0.1; done")).await.expect("accepted").task_id;

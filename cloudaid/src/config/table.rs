@@ -247,7 +247,7 @@ settings! {
     LOGS_KEEP: row("task_logs.keep", "CLOUDAI_TASK_LOGS_KEEP", "", One("SIZE|all"), MASTER | DEV, Text("1GiB"),
         "How much of the log of a run is kept: a quarter of it from the beginning, the rest from the end");
     LOGS_TOTAL: row("task_logs.total", "CLOUDAI_TASK_LOGS_TOTAL", "", One("SIZE|all"), MASTER | DEV, Text("all"),
-        "How much of all logs together: the logs of those that ended first go first");
+        "How much of all logs together: those that were written first go first");
     LOGS_RETENTION: row("task_logs.retention", "CLOUDAI_TASK_LOGS_RETENTION", "", One("TIME|never"), MASTER | DEV,
         Text("never"), "How long the log of a task stays after its end");
     LOGS_FAILED_RETENTION: row("task_logs.failed_retention", "CLOUDAI_TASK_LOGS_FAILED_RETENTION", "", One("TIME|never"),

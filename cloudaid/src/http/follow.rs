@@ -1,6 +1,7 @@
 //! `/ws/tasks/{id}/logs`: the log of a task while it is written, run after run, until the task has ended.
 //!
-//! The log store keeps everything, so a slow client only falls behind; it holds up neither the task nor anybody else.
+//! What is kept of a log stands in the log store, so a slow client only falls behind, and is told what was cut meanwhile; it
+//! holds up neither the task nor anybody else.
 
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;

@@ -39,7 +39,11 @@ pub(super) async fn read(
     let log = Selected { store: state.logs.clone(), element, attempt, select: wanted.select };
     let answer = match wanted.tail {
         Some(lines) => log.tail(lines).await,
-        None => log.range(wanted.offset, wanted.limit).await,
+        None => {
+            // A log that is read is kept for its reader, whatever is cut meanwhile.
+            let seat = state.load.admit_download(&principal)?;
+            log.range(wanted.offset, wanted.limit, seat).await
+        }
     };
     Ok(answer.map_err(|error| internal("the log cannot be read", &error))?)
 }
@@ -88,13 +92,13 @@ struct Selected {
 
 impl Selected {
     /// What stands there now; what comes meanwhile is for the next request.
-    async fn range(self, offset: u64, limit: u64) -> io::Result<Response> {
+    async fn range<T: Send + Sync + 'static>(self, offset: u64, limit: u64, seat: T) -> io::Result<Response> {
         let range = self.store.range(self.element, self.attempt, self.select, offset, limit).await?;
         let cuts = cuts(range.cuts());
         let length = range.len();
-        let pieces = stream::try_unfold(range, |mut range| async move {
+        let pieces = stream::try_unfold((range, seat), |(mut range, seat)| async move {
             let data = range.next(READ_LIMIT).await?;
-            Ok::<_, io::Error>((!data.is_empty()).then_some((data, range)))
+            Ok::<_, io::Error>((!data.is_empty()).then_some((data, (range, seat))))
         });
         let mut response = raw(Body::from_stream(pieces), length);
         if let Some(cuts) = cuts {
@@ -170,7 +174,7 @@ mod tests {
         store.append(vec![piece]).await.pop().expect("an answer").1.expect("appended");
         let log = || Selected { store: store.clone(), element: key.element(), attempt: 1, select: LogSelect::Both };
         for (offset, limit) in [(0, u64::MAX), (1_048_575, 2), (2_999_999, 5), (3_000_000, 5), (9_000_000, 1)] {
-            let response = log().range(offset, limit).await.expect("range");
+            let response = log().range(offset, limit, ()).await.expect("range");
             let start = data.len().min(offset as usize);
             let expected = &data[start..data.len().min(start.saturating_add(limit as usize))];
             assert_eq!(response.headers()[CONTENT_LENGTH], expected.len().to_string());

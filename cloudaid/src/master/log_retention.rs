@@ -25,6 +25,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
 /// Of the time that looking at all logs has taken: nothing for so many times as long.
 const REST: u32 = 20;
+/// And after a look that failed.
+const AFTER_TROUBLE: Duration = Duration::from_secs(60);
 /// Logs that are remembered while the oldest are looked for.
 const OLDEST: usize = 10_000;
 
@@ -75,18 +77,20 @@ impl Keeper {
             return Ok(());
         }
         let is_old = self.shortest.is_some() && self.ages_at.is_none_or(|at| at <= begin);
-        if is_old {
-            self.ages_at = self.shortest.map(|shortest| begin + (shortest / 10).clamp(PAUSES.0, PAUSES.1));
-            self.by_age().await?;
-        }
         let is_much = self.settings.total.is_some_and(|total| self.estimate().is_none_or(|bytes| bytes > total.into()));
-        if is_much {
-            self.by_size().await?;
-        }
+        let looked = async {
+            if is_old {
+                self.ages_at = self.shortest.map(|shortest| begin + (shortest / 10).clamp(PAUSES.0, PAUSES.1));
+                self.by_age().await?;
+            }
+            if is_much { self.by_size().await } else { Ok(()) }
+        };
+        let looked = looked.await;
         if is_old || is_much {
-            self.rested_at = Instant::now() + begin.elapsed() * REST;
+            let least = if looked.is_ok() { Duration::ZERO } else { AFTER_TROUBLE };
+            self.rested_at = Instant::now() + least.max(begin.elapsed() * REST);
         }
-        Ok(())
+        looked
     }
 
     /// What all logs come to, if nothing was removed since the last look.
@@ -105,7 +109,7 @@ impl Keeper {
                 let Some((ended_at, failed)) = self.end(log.element).await? else { continue };
                 let retention = if failed { self.settings.failed_retention } else { self.settings.retention };
                 if retention.is_some_and(|retention| ended_at <= ago(retention)) {
-                    self.clear(&log).await?;
+                    self.clear(&log).await;
                 }
             }
         }
@@ -130,7 +134,7 @@ impl Keeper {
                     break;
                 }
                 if self.end(log.element).await?.is_some() {
-                    freed += self.clear(&log).await?.min(total - freed);
+                    freed += self.clear(&log).await.min(total - freed);
                 }
             }
             self.base = Some(i128::from(total - freed) - i128::from(appended));
@@ -144,16 +148,25 @@ impl Keeper {
     async fn end(&self, element: ElementId) -> Result<Option<(WallTime, bool)>, ApiError> {
         match self.cluster.task(element.into()).await {
             Ok(task) => Ok(task.finished_at.map(|at| (at, task.state == TaskState::Failed))),
-            Err(error) if error.code == ErrorCode::NotFound => Ok(None),
+            Err(error) if error.code == ErrorCode::TaskNotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    async fn clear(&self, log: &StoredLog) -> Result<u64, ApiError> {
+    /// Returns what that has freed. One that cannot be removed does not keep the others.
+    async fn clear(&self, log: &StoredLog) -> u64 {
         let StoredLog { element, attempt, .. } = *log;
-        let freed = self.logs.clear(element, attempt).await.map_err(|error| unreadable(&error))?;
-        info!("The log of attempt {attempt} of {element} was removed: {freed} bytes");
-        Ok(freed)
+        match self.logs.clear(element, attempt).await {
+            Ok(0) => 0,
+            Ok(freed) => {
+                info!("The log of attempt {attempt} of {element} was removed: {freed} bytes");
+                freed
+            }
+            Err(error) => {
+                warn!("The log of attempt {attempt} of {element} is to go and stays for now: {error}");
+                0
+            }
+        }
     }
 }
 

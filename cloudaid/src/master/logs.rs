@@ -238,7 +238,7 @@ impl LogStore {
     /// The file cannot be read.
     pub async fn offsets(&self, key: &AttemptKey) -> io::Result<LogOffsets> {
         let log = self.log(key.element(), key.attempt);
-        blocking(move || log.durable_offsets()).await
+        unhindered(move || log.durable_offsets()).await
     }
 
     /// Appends pieces in their order. When this returns, what was accepted is durable. One answer per run.
@@ -385,9 +385,10 @@ impl LogStore {
     /// # Errors
     /// Some of them cannot be removed.
     pub async fn remove(&self, task: TaskId) -> io::Result<()> {
-        self.inner.cache.forget(task);
         let directory = self.shard(&task.to_string());
-        blocking(move || remove::logs(&directory, task)).await
+        let removed = unhindered(move || remove::logs(&directory, task)).await;
+        self.inner.cache.forget(task);
+        removed
     }
 
     /// Removes what is kept of a run. That it was there, and how much, is still known: all of it is cut out. Returns the bytes
@@ -455,6 +456,11 @@ fn group(pieces: Vec<LogPiece>) -> Vec<(AttemptKey, Vec<LogPiece>)> {
 /// Runs `work` on a thread that may block, when it is its turn.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     let _turn = READS.acquire().await.map_err(io::Error::other)?;
+    unhindered(work).await
+}
+
+/// The same for what workers wait for: no reader holds it up.
+async fn unhindered<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 

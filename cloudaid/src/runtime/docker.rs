@@ -130,10 +130,12 @@ impl DockerRuntime {
         within(CALL_LIMIT, self.engine.inspect_container(name_or_id, None::<InspectContainerOptions>)).await
     }
 
-    async fn size_of_layer(&self, id: &str) -> Result<u64, Failure> {
+    async fn size_of_layer(&self, id: &str) -> Result<u64, RuntimeError> {
         let options = InspectContainerOptions { size: true };
-        let found = within(CALL_LIMIT, self.engine.inspect_container(id, Some(options))).await?;
-        Ok(found.size_rw.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(0))
+        let found = within(CALL_LIMIT, self.engine.inspect_container(id, Some(options))).await;
+        // A size of 0 is left out; one below 0 could not be measured.
+        let size = found.map_err(Failure::of_container)?.size_rw.unwrap_or(0);
+        u64::try_from(size).map_err(|_| RuntimeError::Engine("the engine cannot measure the layer".to_owned()))
     }
 
     /// The engine's id of the container of this attempt, once its labels have been seen.
@@ -232,7 +234,7 @@ impl Runtime for DockerRuntime {
 
     async fn layer_bytes(&self, key: &AttemptKey) -> Result<u64, RuntimeError> {
         let id = self.resolve(key).await?;
-        Ok(self.size_of_layer(&id).await.map_err(Failure::of_container)?)
+        self.size_of_layer(&id).await
     }
 
     async fn inventory(&self, cluster: ClusterId, worker: &WorkerId) -> Result<Vec<Found>, RuntimeError> {

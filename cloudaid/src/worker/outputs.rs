@@ -23,6 +23,10 @@ const FOLDER: OFlags =
 const FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 /// Bytes of what `st_blocks` counts.
 const BLOCK: u64 = 512;
+/// Bytes that a file system gives at a time, as most do.
+const UNIT: u64 = 4096;
+/// What a directory is taken to store: its own size is a matter of the file system.
+const FOLDER_BYTES: u64 = UNIT;
 /// How often a resolution is tried that a rename somewhere on the machine has disturbed.
 const RESOLVE_TRIES: u32 = 100;
 
@@ -74,13 +78,27 @@ pub fn used(root: &Path, enough: u64) -> u64 {
             break;
         }
         // What goes while it is looked at stores nothing any more.
-        let _ = measure(&root, &folder, &mut used, &mut folders);
+        let _ = measure(&root, &folder, (&mut used, enough), &mut folders);
     }
     used
 }
 
+/// Blocks and not the length, because a file may have holes; but no more than its length takes, because some file systems
+/// give a file that grows more than it has. Each name of a file counts its share of it.
+fn file_bytes(stat: &rustix::fs::Stat) -> u64 {
+    let number = |number: i64| u64::try_from(number).unwrap_or(0);
+    let blocks = number(stat.st_blocks).saturating_mul(BLOCK);
+    let length = number(stat.st_size).div_ceil(UNIT).saturating_mul(UNIT);
+    blocks.min(length) / stat.st_nlink.max(1)
+}
+
 /// Adds what stands in one folder, and puts its folders on the list.
-fn measure(root: &OwnedFd, folder: &[u8], used: &mut u64, folders: &mut Vec<Vec<u8>>) -> Result<(), Errno> {
+fn measure(
+    root: &OwnedFd,
+    folder: &[u8],
+    (used, enough): (&mut u64, u64),
+    folders: &mut Vec<Vec<u8>>,
+) -> Result<(), Errno> {
     let opened = open_folder(root, folder)?;
     let mut entries = Dir::read_from(&opened)?;
     while let Some(entry) = entries.read() {
@@ -90,11 +108,13 @@ fn measure(root: &OwnedFd, folder: &[u8], used: &mut u64, folders: &mut Vec<Vec<
             continue;
         }
         let Ok(stat) = statat(&opened, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-        // Blocks and not lengths: a file may have holes. Each name of a file counts its share of it.
-        let blocks = u64::try_from(stat.st_blocks).unwrap_or(0);
-        *used = used.saturating_add(blocks.saturating_mul(BLOCK) / stat.st_nlink.max(1));
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        *used = used.saturating_add(if is_folder { FOLDER_BYTES } else { file_bytes(&stat) });
+        if is_folder && folders.len() < FILE_LIMIT {
             folders.push(join(folder, name.to_bytes()));
+        }
+        if *used > enough {
+            break;
         }
     }
     Ok(())

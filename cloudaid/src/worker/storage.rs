@@ -11,12 +11,11 @@ use tokio::sync::Semaphore;
 use super::outputs;
 use crate::runtime::Runtime;
 
-/// Between two looks at the files, at the least.
-const PAUSE: Duration = Duration::from_secs(1);
-/// The engine is asked at every so many looks: it has to walk through the layer.
-const ASK_EVERY: u32 = 5;
-/// And after a look that took long: nothing for so many times as long.
+/// Between two looks at the files, at the least, and between two at the layer, which the engine has to walk through.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
+/// And after a look that took long: nothing for so many times as long, up to [`LONGEST_PAUSE`].
 const REST: u32 = 20;
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Measures one run.
 #[derive(Debug)]
@@ -32,19 +31,26 @@ pub(super) struct StorageWatch {
 impl StorageWatch {
     /// Returns what it stores when that is more than it may.
     pub(super) async fn exceeded(self) -> u64 {
-        let mut layer = 0;
-        for look in 0u32.. {
+        let mut layer = Layer { bytes: 0, due: Instant::now() + PAUSES.1, is_measured: true };
+        loop {
+            if layer.due <= Instant::now() {
+                self.measure(&mut layer).await;
+            }
             let begin = Instant::now();
-            if look % ASK_EVERY == ASK_EVERY - 1 {
-                layer = self.layer().await.unwrap_or(layer);
+            let files = self.files().await;
+            let took = begin.elapsed();
+            if files.saturating_add(layer.bytes) > self.limit_bytes {
+                // What was in the layer may have been moved since.
+                if files <= self.limit_bytes {
+                    self.measure(&mut layer).await;
+                }
+                let used = files.saturating_add(layer.bytes);
+                if used > self.limit_bytes {
+                    return used;
+                }
             }
-            let used = self.files().await.saturating_add(layer);
-            if used > self.limit_bytes {
-                return used;
-            }
-            tokio::time::sleep(PAUSE.max(begin.elapsed() * REST)).await;
+            tokio::time::sleep(pause(PAUSES.0, took)).await;
         }
-        std::future::pending().await
     }
 
     async fn files(&self) -> u64 {
@@ -52,10 +58,31 @@ impl StorageWatch {
         tokio::task::spawn_blocking(move || outputs::used(&output, enough)).await.unwrap_or(0)
     }
 
-    /// None: the engine does not say.
-    async fn layer(&self) -> Option<u64> {
+    async fn measure(&self, layer: &mut Layer) {
         // The semaphore is never closed.
         let _slot = self.calls.acquire().await;
-        self.runtime.layer_bytes(&self.key).await.ok()
+        let begin = Instant::now();
+        match self.runtime.layer_bytes(&self.key).await {
+            Ok(bytes) => (layer.bytes, layer.is_measured) = (bytes, true),
+            Err(error) => {
+                if std::mem::replace(&mut layer.is_measured, false) {
+                    tracing::warn!(task = %self.key, %error, "What the container stores in its own layer cannot be measured now");
+                }
+            }
+        }
+        layer.due = Instant::now() + pause(PAUSES.1, begin.elapsed());
     }
+}
+
+/// What is known of a container's own layer.
+struct Layer {
+    bytes: u64,
+    /// When it is measured again.
+    due: Instant,
+    /// Whether the last try succeeded.
+    is_measured: bool,
+}
+
+fn pause(least: Duration, took: Duration) -> Duration {
+    (took * REST).clamp(least, LONGEST_PAUSE)
 }

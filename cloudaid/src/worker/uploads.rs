@@ -1,4 +1,4 @@
-//! Bringing to the master what containers left in /output: all files of a run in one call, or none.
+//! Bringing to the master what containers left in /output: in one call all files of a run that its user has room for, or none.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -251,12 +251,14 @@ fn room(status: &Status) -> Option<FileUsage> {
 
 /// The files that there is room for, in their order, and notes on the others.
 fn choose(files: &[OutputFile], room: FileUsage) -> (Vec<OutputFile>, Vec<String>) {
-    let (mut used, mut kept, mut notes) = (FileUsage::default(), Vec::new(), Vec::new());
+    let (mut used, mut kept, mut notes, mut more_notes) = (FileUsage::default(), Vec::new(), Vec::new(), 0);
     for file in files {
         let more = used.plus(FileUsage { bytes: file.size, files: 1 });
         if more.fits(room) {
             used = more;
             kept.push(file.clone());
+        } else if notes.len() >= outputs::NOTE_LIMIT {
+            more_notes += 1;
         } else {
             let path = String::from_utf8_lossy(&file.path);
             let (path, size) = (path.escape_debug(), Size(file.size));
@@ -265,6 +267,9 @@ fn choose(files: &[OutputFile], room: FileUsage) -> (Vec<OutputFile>, Vec<String
                 Size(room.bytes)
             ));
         }
+    }
+    if more_notes > 0 {
+        notes.push(format!("and {more_notes} more for which there is no room"));
     }
     (kept, notes)
 }

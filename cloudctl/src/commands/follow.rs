@@ -29,7 +29,7 @@ pub(super) async fn follow(
 ) -> Result<Ended, CtlError> {
     let terminal = session.terminal;
     printer.begin(task.to_string());
-    let (wanted, follows) = (query.attempt, query.follow);
+    let (wanted, follows, stream) = (query.attempt, query.follow, query.stream);
     let query = LogQuery { times: printer.needs_times(), ..query };
     let mut follower = Follower::new(&session.client, task, query)?;
     let mut begun = false;
@@ -47,7 +47,10 @@ pub(super) async fn follow(
             }
             Followed::Cut { stdout, stderr } => {
                 printer.finish().await?;
+                let wanted = |name, bytes| if stream.is_none_or(|stream| stream == name) { bytes } else { 0 };
+                let (stdout, stderr) = (wanted("stdout", stdout), wanted("stderr", stderr));
                 let count = match (stdout, stderr) {
+                    (0, 0) => continue,
                     (bytes, 0) => format!("{bytes} bytes of stdout"),
                     (0, bytes) => format!("{bytes} bytes of stderr"),
                     (stdout, stderr) => format!("{stdout} bytes of stdout and {stderr} of stderr"),

@@ -111,7 +111,10 @@ impl Run {
             Some(Stop::Order(StopOrder { reason: StopReason::Storage { limit_bytes, used_bytes }, .. })),
         ) = (&harvest.verdict, self.stop)
         {
-            let (used, limit) = (Bytes(used_bytes), Bytes(limit_bytes));
+            let (mut used, limit) = (Bytes(used_bytes).to_string(), Bytes(limit_bytes).to_string());
+            if used == limit {
+                used = format!("{} bytes more than {limit}", used_bytes.saturating_sub(limit_bytes));
+            }
             notes.push(format!("it stored {used} and may store {limit}: /output and the container's own layer, as the worker measured them"));
         }
         let outcome = Outcome {

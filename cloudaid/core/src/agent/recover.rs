@@ -54,7 +54,11 @@ fn take_up(entry: &JournalEntry, state: Option<ContainerState>, out: &mut Out<'_
             run.limit_again(out);
             run.attach(out);
         }
-        (Some(ContainerState::Exited), _) => run.attach(out),
+        (Some(ContainerState::Exited), _) => {
+            // What has ended is not measured any more.
+            run.storage_limit = 0;
+            run.attach(out);
+        }
         (None, None) => match (&entry.assignment, entry.starting_at) {
             (Some(assignment), None) => run.stage = Stage::WaitsToPrepare(Arc::clone(assignment)),
             (Some(_), Some(_)) | (None, _) => run.finish_unstarted(verdict::container_gone(), out),

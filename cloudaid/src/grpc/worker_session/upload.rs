@@ -53,8 +53,11 @@ pub(super) async fn take(
         Err(error) if error.code == ErrorCode::Conflict => Err(given_up(&error)),
         // Others of this user have stored something meanwhile.
         Err(error) if error.code == ErrorCode::ResourceExhausted => {
-            let room = state.cluster.room_for(key).await.map_err(|error| status(&error))?;
-            Err(no_room(error.message, room))
+            match state.cluster.room_for(key).await.map_err(|error| status(&error))? {
+                Some(room) => Err(no_room(error.message, room)),
+                // And by now they may keep anything.
+                None => Err(Status::unavailable("there is room by now; send it again")),
+            }
         }
         Err(error) => Err(status(&error)),
     }
@@ -82,18 +85,16 @@ fn refused(error: &UploadError) -> Status {
             tracing::error!("The file store failed: {error}");
             Status::unavailable("the file store failed; the master's log says more")
         }
-        UploadError::NoRoom(room) => no_room(error.to_string(), Some(*room)),
+        UploadError::NoRoom(room) => no_room(error.to_string(), *room),
         refused => Status::invalid_argument(refused.to_string()),
     }
 }
 
 /// The worker is told what there is room for, so that it can choose.
-fn no_room(message: String, room: Option<FileUsage>) -> Status {
+fn no_room(message: String, FileUsage { bytes, files }: FileUsage) -> Status {
     let mut status = Status::resource_exhausted(message);
-    if let Some(FileUsage { bytes, files }) = room {
-        status.metadata_mut().insert(ROOM_BYTES, bytes.into());
-        status.metadata_mut().insert(ROOM_FILES, files.into());
-    }
+    status.metadata_mut().insert(ROOM_BYTES, bytes.into());
+    status.metadata_mut().insert(ROOM_FILES, files.into());
     status
 }
 

@@ -100,8 +100,17 @@ impl Disk {
             let _ = fs::remove_file(&new);
             return Err(error);
         }
-        sync_directory(parent(&self.first))?;
         Ok(Arc::new(Part::later(self.first.clone(), end)))
+    }
+
+    /// Makes the name of the first file durable.
+    pub(super) fn sync_first(&self) -> io::Result<()> {
+        sync_directory(parent(&self.first))
+    }
+
+    /// Whether this is the first file.
+    pub(super) fn is_first(&self, part: &Part) -> bool {
+        part.path() == self.first
     }
 
     /// Makes all of it durable.
@@ -134,6 +143,9 @@ impl Disk {
         while let Some(path) = paths.next() {
             load_file(&path, path == self.first, paths.peek().is_none(), &mut index)?;
         }
+        if let Some(last) = index.last() {
+            cut_torn(last, index.end())?;
+        }
         Ok(index)
     }
 
@@ -155,7 +167,7 @@ const FOLDER: &str = "later";
 const ASIDE: &str = "aside";
 
 fn load_file(path: &Path, is_first: bool, is_last: bool, index: &mut Index) -> io::Result<()> {
-    let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut file = File::open(path)?;
     let size = file.metadata()?.len();
     let part = match frame::read_start(&mut file)? {
         Some(start) => Part::later(path.to_owned(), start),
@@ -186,14 +198,22 @@ fn load_file(path: &Path, is_first: bool, is_last: bool, index: &mut Index) -> i
         }
         index.push(&frame);
     }
-    let end = base + index.end().position - start.position;
-    let torn = size.saturating_sub(end);
-    if torn > 0 && is_last {
-        tracing::warn!(log = %path.display(), bytes = torn, "cut off what a crash left unfinished at the end of a log");
-        file.set_len(end)?;
-        file.sync_all()?;
-    } else if torn > 0 {
+    let torn = size.saturating_sub(base + index.end().position - start.position);
+    if torn > 0 && !is_last {
         tracing::error!(log = %path.display(), bytes = torn, "a file of a log is damaged: its end is missing");
+    }
+    Ok(())
+}
+
+/// What stands behind the last frame of the file that is written next must not stay: what is appended would follow on it.
+fn cut_torn(last: &Part, end: Checkpoint) -> io::Result<()> {
+    let (path, length) = (last.path(), last.place(end.position));
+    let file = OpenOptions::new().write(true).open(&path)?;
+    let torn = file.metadata()?.len().saturating_sub(length);
+    if torn > 0 {
+        tracing::warn!(log = %path.display(), bytes = torn, "cut off what a crash left unfinished at the end of a log");
+        file.set_len(length)?;
+        file.sync_all()?;
     }
     Ok(())
 }

@@ -83,8 +83,9 @@ impl Frames {
                 self.file = None;
             }
             let position = self.position;
-            let is_ahead = |span: &&Span| span.end.position > position || span.part.start().position > position;
-            let Some(span) = self.extent.spans.iter().find(is_ahead) else { return Ok(None) };
+            // What was passed need not be kept any longer.
+            self.extent.spans.retain(|span| span.end.position > position || span.part.start().position > position);
+            let Some(span) = self.extent.spans.first() else { return Ok(None) };
             let start = span.part.start();
             if start.position > position {
                 self.position = start.position;

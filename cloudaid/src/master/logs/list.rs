@@ -1,7 +1,7 @@
 //! Which logs are stored.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use shared::id::{ElementId, Elements, TaskRef};
 use shared::time::WallTime;
 
-use super::frame::START;
+use super::frame::{START, read_start};
 
 /// A log as it is found on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,16 @@ pub(super) fn of_shard(shard: &Path) -> io::Result<Vec<StoredLog>> {
         log.bytes += bytes;
         log.written = log.written.max(written);
     }
-    Ok(found.into_values().filter(|log| log.bytes > START as u64).collect())
+    // Of a log that was cleared only its start is left.
+    let holds_something = |log: &StoredLog| {
+        let first = || shard.join(format!("{}-{}.log", log.element, log.attempt));
+        log.bytes > 0 && (log.bytes != START as u64 || !is_only_start(&first()))
+    };
+    Ok(found.into_values().filter(holds_something).collect())
+}
+
+fn is_only_start(path: &Path) -> bool {
+    File::open(path).and_then(|mut file| read_start(&mut file)).is_ok_and(|start| start.is_some())
 }
 
 /// `<task>.<index>-<attempt>`
@@ -78,6 +87,18 @@ fn wall(time: SystemTime) -> WallTime {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_smallest_log_is_found_and_a_cleared_one_is_not() {
+        let shard = tempfile::tempdir().expect("a directory");
+        let name = |index| format!("task-01arz3ndektsv4rrffq69g5fav.{index}-1.log");
+        fs::write(shard.path().join(name(0)), [0xC1; START]).expect("as long as a start");
+        fs::write(shard.path().join(name(1)), super::super::frame::encode_start(Default::default())).expect("a start");
+        fs::write(shard.path().join(name(2)), [0xC1; 31]).expect("one byte");
+        fs::write(shard.path().join("other"), "x").expect("no log");
+        let found: Vec<_> = of_shard(shard.path()).expect("a list").iter().map(|log| log.element.index).collect();
+        assert_eq!(found, [0, 2]);
+    }
 
     #[test]
     fn the_name_says_whose_it_is() {

@@ -108,13 +108,16 @@ impl Log {
         // Readers wait meanwhile: who comes after has the new index.
         let mut guard = self.index.write();
         let spans = guard.as_ref().map(Index::spans).unwrap_or_default();
-        let first = spans.first().map(|span| &*span.part).filter(|part| part.start() == Checkpoint::default());
+        let first = spans.first().map(|span| &*span.part).filter(|part| self.disk.is_first(part));
         let part = self.disk.clear(first, end)?;
-        let later = spans.iter().skip(1);
-        later.for_each(|span| span.part.cut());
+        // The first is another file by now.
+        spans.iter().filter(|span| !self.disk.is_first(&span.part)).for_each(|span| span.part.cut());
         let mut index = Index::default();
         index.begin(part);
         *guard = Some(index);
+        let synced = self.disk.sync_first();
+        writer.failed |= synced.is_err();
+        synced?;
         Ok(stored)
     }
 

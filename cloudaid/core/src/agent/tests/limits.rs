@@ -181,7 +181,7 @@ fn who_stores_too_much_is_ended_at_once_and_told_how_much_it_was() {
         _ => None,
     });
     let notes = notes.expect("an outcome");
-    assert!(notes[0].starts_with("it stored 1 GiB and may store 1 GiB: "), "{notes:?}");
+    assert!(notes[0].starts_with("it stored 1 bytes more than 1 GiB and may store 1 GiB: "), "{notes:?}");
 }
 
 #[test]
@@ -193,6 +193,8 @@ fn what_has_ended_or_is_being_stopped_keeps_its_own_end_whatever_it_stores() {
     run(&mut scene, assignment(1));
     scene.cancel(1, GRACE);
     assert_eq!(scene.step(AgentInput::StorageExceeded { key: key(1), used_bytes: u64::MAX }), []);
+    assert_eq!(scene.wake(), [AgentEffect::Signal(key(1), StopSignal::Kill)]);
+    assert_eq!(scene.now, 0, "its grace is over");
     let effects = scene.step(AgentInput::Exited(key(1), exit(137)));
     assert_eq!(verdict_of(&effects), Some(Verdict::Cancelled));
 }

@@ -26,7 +26,7 @@ fn what_runs_or_ended_is_watched_again_at_once() {
         vec![entry_started(key(0)), entry_started(key(1))],
         &[(key(0), ContainerState::Running), (key(1), ContainerState::Exited)],
     );
-    assert_eq!(effects, [watched(key(0)), watched(key(1))].concat());
+    assert_eq!(effects, [watched(key(0)), attached(key(1))].concat());
     scene.step(AgentInput::Exited(key(1), exit(1)));
     scene.step(AgentInput::LogsDrained(key(1), LogBytes::default()));
     scene.step(AgentInput::OutputsUploaded { key: key(1), files: 0, notes: Vec::new() });

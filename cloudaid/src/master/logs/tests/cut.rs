@@ -314,6 +314,28 @@ async fn a_damaged_file_costs_no_more_than_what_stood_in_it() {
 }
 
 #[tokio::test]
+async fn what_is_appended_behind_damage_is_there_after_the_next_start() {
+    let (mut bench, mut written) = (Bench::bounded(), Written::new(11));
+    for _ in 0..30 {
+        let (stream, offset, data) = written.more();
+        bench.append(stream, offset, &data).await.expect("appended");
+    }
+    let folder = bench.path().with_extension("later");
+    let last = fs::read_dir(&folder).expect("later files").map(|entry| entry.expect("an entry").path()).max();
+    let mut bytes = fs::read(last.as_ref().expect("one")).expect("a file");
+    bytes.extend(b"\xC1\x01garbage");
+    fs::write(last.expect("one"), bytes).expect("damage");
+    fs::write(folder.join("ffffffffffffffff"), b"\xC2\0\0").expect("a file without a beginning");
+    bench.reopen_bounded();
+    let (stream, offset, data) = written.more();
+    let acknowledged = bench.append(stream, offset, &data).await.expect("goes on");
+    bench.reopen_bounded();
+    assert_eq!(bench.store.offsets(&bench.key).await.expect("offsets"), acknowledged);
+    let (bytes, cuts) = bench.range(Stdout, 0, u64::MAX).await;
+    assert!(bytes == written.without(Stdout, &cuts));
+}
+
+#[tokio::test]
 async fn of_a_cleared_log_it_is_known_how_much_it_was() {
     for bounded in [false, true] {
         let mut bench = if bounded { Bench::bounded() } else { Bench::new() };
