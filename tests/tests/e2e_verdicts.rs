@@ -100,7 +100,11 @@ async fn who_fills_the_disk_is_ended_for_it() {
         assert_eq!((task.state, task.verdict), (TaskState::Failed, Some(Verdict::Disk { limit_bytes: 8 << 20 })));
         assert_eq!(log(&api, &id, "stdout").await, b"begun\n");
         let notes = task.output_notes.clone();
-        assert!(notes.iter().any(|note| note.starts_with("it stored 24")), "{notes:?}");
+        // How much of the 24 MiB there was when it was seen is a matter of luck.
+        assert!(
+            notes.iter().any(|note| note.starts_with("it stored ") && note.contains(" may store 8 MiB: ")),
+            "{notes:?}"
+        );
     }
     assert_eq!(api.ended(PATIENCE, &hole).await.verdict, Some(Verdict::Success), "a hole stores nothing");
 }
