@@ -105,7 +105,7 @@ start_engine() {
 
 ensure_compiler() {
     local needed toolchain=stable
-    have cc || apt_install build-essential
+    { have cc && have make; } || apt_install build-essential
     needed=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
     have cargo || PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
     ! rust_is "$needed" || return 0

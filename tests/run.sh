@@ -40,7 +40,7 @@ run() {
     return "$code"
 }
 
-have cc || apt_install build-essential
+{ have cc && have make; } || apt_install build-essential
 have tmux || apt_install tmux
 have cargo || die "cargo is missing: install Rust from https://rustup.rs (Debian's own is too old)"
 cargo_nextest
