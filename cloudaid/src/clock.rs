@@ -19,10 +19,21 @@ pub fn boot() -> BootTime {
     BootTime(u64::try_from(time.tv_sec).unwrap_or(0) * 1000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000)
 }
 
+/// What the wall clock said so long ago.
+pub(crate) fn ago(time: Duration) -> WallTime {
+    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+    WallTime(wall().0.saturating_sub(millis))
+}
+
 /// Milliseconds since 1970.
 #[must_use]
 pub fn wall() -> WallTime {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    wall_of(SystemTime::now())
+}
+
+/// The same of another time, such as that of a file.
+pub(crate) fn wall_of(time: SystemTime) -> WallTime {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     WallTime(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 

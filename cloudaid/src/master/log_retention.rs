@@ -15,7 +15,7 @@ use tracing::{info, warn};
 
 use super::handle::ClusterHandle;
 use super::logs::{LogStore, StoredLog};
-use crate::clock;
+use crate::clock::ago;
 use crate::config::TaskLogSettings;
 
 /// How often is looked whether something is to be done.
@@ -55,11 +55,11 @@ struct Keeper {
     /// The shorter of the two retentions.
     shortest: Option<Duration>,
     /// When all logs are looked at for their age.
-    ages_at: Option<Instant>,
+    ages_at: Instant,
     /// Not before this: looking at all logs is not for free.
     rested_at: Instant,
-    /// Bytes at the last look, less what had been appended by then; none before the first.
-    base: Option<i128>,
+    /// Bytes at the last look, and how many had been appended by then; none before the first.
+    seen: Option<(u64, u64)>,
 }
 
 impl Keeper {
@@ -67,7 +67,7 @@ impl Keeper {
     fn new(cluster: ClusterHandle, logs: LogStore, settings: TaskLogSettings) -> Option<Self> {
         let shortest = settings.retention.into_iter().chain(settings.failed_retention).min();
         let now = Instant::now();
-        let keeper = Self { cluster, logs, settings, shortest, ages_at: Some(now), rested_at: now, base: None };
+        let keeper = Self { cluster, logs, settings, shortest, ages_at: now, rested_at: now, seen: None };
         (shortest.is_some() || settings.total.is_some()).then_some(keeper)
     }
 
@@ -76,17 +76,17 @@ impl Keeper {
         if begin < self.rested_at {
             return Ok(());
         }
-        let is_old = self.shortest.is_some() && self.ages_at.is_none_or(|at| at <= begin);
-        let is_much = self.settings.total.is_some_and(|total| self.estimate().is_none_or(|bytes| bytes > total.into()));
+        let old = self.shortest.filter(|_| self.ages_at <= begin);
+        let is_much = self.settings.total.is_some_and(|total| self.estimate().is_none_or(|bytes| bytes > total));
         let looked = async {
-            if is_old {
-                self.ages_at = self.shortest.map(|shortest| begin + (shortest / 10).clamp(PAUSES.0, PAUSES.1));
-                self.by_age().await?;
+            if let Some(shortest) = old {
+                self.ages_at = begin + (shortest / 10).clamp(PAUSES.0, PAUSES.1);
+                self.by_age(shortest).await?;
             }
             if is_much { self.by_size().await } else { Ok(()) }
         };
         let looked = looked.await;
-        if is_old || is_much {
+        if old.is_some() || is_much {
             let least = if looked.is_ok() { Duration::ZERO } else { AFTER_TROUBLE };
             self.rested_at = Instant::now() + least.max(begin.elapsed() * REST);
         }
@@ -94,12 +94,11 @@ impl Keeper {
     }
 
     /// What all logs come to, if nothing was removed since the last look.
-    fn estimate(&self) -> Option<i128> {
-        Some(self.base? + i128::from(self.logs.appended()))
+    fn estimate(&self) -> Option<u64> {
+        self.seen.map(|(bytes, appended)| bytes.saturating_add(self.logs.appended() - appended))
     }
 
-    async fn by_age(&self) -> Result<(), ApiError> {
-        let Some(shortest) = self.shortest else { return Ok(()) };
+    async fn by_age(&self, shortest: Duration) -> Result<(), ApiError> {
         for shard in self.logs.shards().await.map_err(|error| unreadable(&error))? {
             for log in self.logs.stored(shard).await.map_err(|error| unreadable(&error))? {
                 // What was written later belongs to a task that ended later.
@@ -137,7 +136,7 @@ impl Keeper {
                     freed += self.clear(&log).await.min(total - freed);
                 }
             }
-            self.base = Some(i128::from(total - freed) - i128::from(appended));
+            self.seen = Some((total - freed, appended));
             if total - freed <= most || freed == 0 {
                 return Ok(());
             }
@@ -193,9 +192,4 @@ impl Oldest {
 
 fn unreadable(error: &io::Error) -> ApiError {
     ApiError::new(ErrorCode::Internal, format!("the logs cannot be read: {error}"), "look at the data directory")
-}
-
-fn ago(time: Duration) -> WallTime {
-    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-    WallTime(clock::now().wall.0.saturating_sub(millis))
 }

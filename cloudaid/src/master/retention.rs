@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use shared::error::ApiError;
-use shared::time::WallTime;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::handle::ClusterHandle;
 use super::inputs::Inputs;
-use crate::clock;
+use crate::clock::ago;
 use crate::config::FileSettings;
 
 /// How often is looked, at the least and at the most. In between: ten times within the shortest retention.
@@ -46,9 +45,4 @@ async fn turn(cluster: &ClusterHandle, inputs: &Inputs, settings: &FileSettings)
             return Ok(());
         }
     }
-}
-
-fn ago(time: Duration) -> WallTime {
-    let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-    WallTime(clock::now().wall.0.saturating_sub(millis))
 }

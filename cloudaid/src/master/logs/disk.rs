@@ -73,17 +73,6 @@ impl Disk {
         Ok(Arc::new(Part::later(path, start)))
     }
 
-    /// Appends to a file that ends at `end`.
-    #[expect(clippy::unused_self, reason = "it is what the others are done with")]
-    pub(super) fn extend(&self, part: &Part, end: Checkpoint, bytes: &[u8]) -> Result<(), Unwritten> {
-        let mut file = OpenOptions::new().append(true).open(part.path()).map_err(Unwritten::known)?;
-        if let Err(error) = file.write_all(bytes) {
-            // A full disk: take back the part that was written, so that the next try begins at a frame.
-            return Err(Unwritten { error, is_unknown: file.set_len(part.place(end.position)).is_err() });
-        }
-        file.sync_data().map_err(Unwritten::unknown)
-    }
-
     /// Puts a file in the place of the first that says only how much there was. The later files are the caller's to remove.
     pub(super) fn clear(&self, first: Option<&Part>, end: Checkpoint) -> io::Result<Arc<Part>> {
         let new = self.first.with_extension("new");
@@ -159,6 +148,16 @@ impl Disk {
         paths.sort_unstable();
         Ok(paths)
     }
+}
+
+/// Appends to a file that ends at `end`.
+pub(super) fn extend(part: &Part, end: Checkpoint, bytes: &[u8]) -> Result<(), Unwritten> {
+    let mut file = OpenOptions::new().append(true).open(part.path()).map_err(Unwritten::known)?;
+    if let Err(error) = file.write_all(bytes) {
+        // A full disk: take back the part that was written, so that the next try begins at a frame.
+        return Err(Unwritten { error, is_unknown: file.set_len(part.place(end.position)).is_err() });
+    }
+    file.sync_data().map_err(Unwritten::unknown)
 }
 
 /// What the folder of the later files has in the place of `log`.

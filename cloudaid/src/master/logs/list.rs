@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use shared::id::{ElementId, Elements, TaskRef};
 use shared::time::WallTime;
 
 use super::frame::{START, read_start};
+use crate::clock::wall_of;
 
 /// A log as it is found on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,19 +69,14 @@ fn parse(name: &str) -> Option<(ElementId, u32)> {
 /// Bytes of a file, or of the files of a folder, and when they were written last.
 fn measure(path: &Path) -> io::Result<(u64, WallTime)> {
     let metadata = fs::metadata(path)?;
-    let mut measured = (if metadata.is_dir() { 0 } else { metadata.len() }, wall(metadata.modified()?));
+    let mut measured = (if metadata.is_dir() { 0 } else { metadata.len() }, wall_of(metadata.modified()?));
     if metadata.is_dir() {
         for entry in fs::read_dir(path)? {
             let metadata = entry?.metadata()?;
-            measured = (measured.0 + metadata.len(), measured.1.max(wall(metadata.modified()?)));
+            measured = (measured.0 + metadata.len(), measured.1.max(wall_of(metadata.modified()?)));
         }
     }
     Ok(measured)
-}
-
-fn wall(time: SystemTime) -> WallTime {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    WallTime(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::batch::Batch;
-use super::disk::Disk;
+use super::disk::{self, Disk};
 use super::frames::Extent;
 use super::index::{Checkpoint, Index};
 use super::keep::Keep;
@@ -162,7 +162,7 @@ impl Log {
             };
             let frames = batch.take(room.unwrap_or_else(|| self.keep.of_file(last.is_none())));
             let written = match (&last, room) {
-                (Some(part), Some(_)) => self.disk.extend(part, end, frames.bytes()).map(|()| None),
+                (Some(part), Some(_)) => disk::extend(part, end, frames.bytes()).map(|()| None),
                 (Some(_), None) => self.disk.begin_later(end, frames.bytes()).map(Some),
                 (None, _) => self.disk.begin(frames.bytes()).map(Some),
             };
