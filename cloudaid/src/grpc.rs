@@ -67,6 +67,8 @@ pub(crate) struct GrpcState {
     pub(crate) open_admission: bool,
     /// Room for their large calls.
     pub(crate) bulk: Arc<Bulk>,
+    /// Uploads of output files that go on.
+    pub(crate) uploads: Arc<worker_session::UploadTurns>,
     /// How many refused calls are noted.
     pub(crate) refusals: audit::Refusals,
     /// How many workers may ask to be let in: each of them may cost a commit.

@@ -16,6 +16,7 @@ pub mod runtime;
 pub mod store;
 pub mod tls;
 pub mod tools;
+mod upload_chain;
 pub mod worker;
 
 mod address;

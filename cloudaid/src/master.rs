@@ -15,7 +15,7 @@ use cloudaid_core::guesses::Guesses;
 use cloudaid_core::scheduler::round_robin::RoundRobin;
 use cloudaid_core::settings::Settings;
 use futures_util::{TryStreamExt, stream};
-use shared::id::{AttemptKey, ClusterId, Elements, UserName, WorkerId};
+use shared::id::{AttemptKey, ClusterId, UserName, WorkerId};
 use shared::tls::Fingerprint;
 use shared::view::LoginView;
 use tokio::net::TcpListener;
@@ -190,6 +190,7 @@ pub async fn run_with(
         dialed,
         open_admission: config.open_admission,
         bulk: Arc::default(),
+        uploads: Arc::default(),
         refusals: grpc::audit::refusals(),
         announcements: grpc::audit::announcements(),
     };
@@ -310,9 +311,8 @@ async fn tidy(recovered: &Recovered, files: &FileStore) -> std::io::Result<()> {
     let unreadable = std::io::Error::other::<StoreError>;
     let of_run = async |(key, _): (AttemptKey, &WorkerId)| {
         let element = key.element();
-        let known = store.list_run_files(element.task, Elements::One(element.index)).await.map_err(unreadable)?;
-        let known = known.iter().filter(|file| file.attempt == key.attempt).filter_map(|file| file.file.blob);
-        files.tidy(Place::Run(element, key.attempt), &known.collect()).await
+        let known = store.list_run_blobs(element, key.attempt).await.map_err(unreadable)?;
+        files.tidy(Place::Run(element, key.attempt), &known).await
     };
     let runs = stream::iter(cluster.live_runs().map(Ok::<_, std::io::Error>));
     runs.try_for_each_concurrent(TIDY_AT_ONCE, of_run).await?;

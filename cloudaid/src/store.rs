@@ -3,15 +3,16 @@
 //! A commit is all or nothing and durable when it returns. It names the position that it builds on; if somebody else
 //! has written meanwhile, nothing is kept and the answer is [`CommitError::Fenced`].
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cloudaid_core::files::InputFile;
+use cloudaid_core::files::{FileUsage, InputFile, UploadRecord};
 use cloudaid_core::record::{AttemptRecord, Change, FileRecord, Progress, ResultRecord, Snapshot, TaskRecord};
 use shared::audit::AuditEntry;
-use shared::id::{ElementId, Elements, InputId, TaskId, UserName, WorkerId};
+use shared::id::{AttemptKey, BlobId, ElementId, Elements, InputId, TaskId, UserName, WorkerId};
 use shared::task::TaskState;
 use shared::time::WallTime;
 use shared::view::TaskCounts;
@@ -92,11 +93,33 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// The submissions that were made with these keys, in the order of the keys.
     async fn find_keys(&self, keys: Vec<(UserName, Arc<str>)>) -> Result<Vec<Option<Arc<TaskRecord>>>, StoreError>;
 
-    /// The output files of elements of a submission: of the last run that has any, by element and path.
-    async fn list_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError>;
+    /// The output files of elements of a submission: of the last run that has any, by element and path; those behind
+    /// `after` (an index and a path), `limit` at the most.
+    async fn list_files(
+        &self,
+        task: TaskId,
+        elements: Elements,
+        after: Option<(u32, Vec<u8>)>,
+        limit: usize,
+    ) -> Result<Vec<StoredFile>, StoreError>;
+
+    /// Of these files the ones with this path, by element.
+    async fn find_files(&self, task: TaskId, elements: Elements, path: Vec<u8>) -> Result<Vec<StoredFile>, StoreError>;
 
     /// The output files of all runs of elements of a submission, by element, run and path.
     async fn list_run_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError>;
+
+    /// How much of output files each run of elements of a submission has, if it has any: by element and run.
+    async fn list_run_sizes(&self, task: TaskId, elements: Elements) -> Result<Vec<RunSize>, StoreError>;
+
+    /// Where the contents of the output files of a run are, also those of an upload that has not ended.
+    async fn list_run_blobs(&self, element: ElementId, attempt: u32) -> Result<BTreeSet<BlobId>, StoreError>;
+
+    /// How far an upload of output files is that has not ended. No other question shows the files of its run.
+    async fn find_upload(&self, element: ElementId, attempt: u32) -> Result<Option<UploadRecord>, StoreError>;
+
+    /// Runs of which the upload has not ended, `limit` at the most.
+    async fn list_uploads(&self, limit: usize) -> Result<Vec<AttemptKey>, StoreError>;
 
     /// The files of an input, by path.
     async fn list_input_files(&self, id: InputId) -> Result<Vec<InputFile>, StoreError>;
@@ -128,6 +151,17 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// Elements in final states, over the whole life of the cluster (the other counts are zero).
     async fn count_ended(&self) -> Result<TaskCounts, StoreError>;
+}
+
+/// What a run has of output files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunSize {
+    /// Of what.
+    pub element: ElementId,
+    /// Its number.
+    pub attempt: u32,
+    /// All of them together.
+    pub size: FileUsage,
 }
 
 /// A submission with what the store knows of its progress.
@@ -207,6 +241,16 @@ impl TaskQuery {
 }
 
 /// Cuts what was found, one more than the page if there are more, to the page. Returns its last, if there are more.
+/// Of sorted files those of a page.
+fn page_of_files(mut files: Vec<StoredFile>, after: Option<&(u32, Vec<u8>)>, limit: usize) -> Vec<StoredFile> {
+    if let Some((index, path)) = after {
+        let behind = files.partition_point(|file| (file.element.index, &file.file.path) <= (*index, path));
+        files.drain(..behind);
+    }
+    files.truncate(limit);
+    files
+}
+
 fn end_page<T>(found: &mut Vec<T>, page_size: usize) -> Option<&T> {
     let more = found.len() > page_size;
     found.truncate(page_size);

@@ -13,7 +13,7 @@ use crate::time::WallTime;
 use crate::worker::{Usage, WorkerFacts};
 
 /// Version of this protocol.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 /// The oldest version of it that a master still serves: masters are updated first, and their workers one after the other
 /// while containers go on.
 pub const OLDEST_PROTOCOL: u32 = 1;

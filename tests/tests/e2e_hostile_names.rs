@@ -296,8 +296,11 @@ async fn of_hostile_trees_only_their_own_files_are_collected() {
                 }
             }
         }
-        let outputs = cloudaid::worker::outputs::walk(&root).expect("walked");
-        let found: BTreeSet<Vec<u8>> = outputs.files.iter().map(|file| file.path.clone()).collect();
+        let mut walk = cloudaid::worker::outputs::Walk::new(&root).expect("begun");
+        let mut found: BTreeSet<Vec<u8>> = BTreeSet::new();
+        while let Some(file) = walk.next_file().expect("walked") {
+            assert!(found.insert(file.path), "found once");
+        }
         assert_eq!(found, expected);
         for path in &found {
             let mut read = String::new();

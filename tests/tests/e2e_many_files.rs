@@ -8,6 +8,7 @@ use std::time::Instant;
 use cloudai_tests::bench::{peak_mb, reset_peak, resident_mb};
 use cloudai_tests::cluster::{Cluster, shell_task};
 use cloudai_tests::wait::PATIENCE;
+use shared::resources::Quantity;
 use shared::task::Verdict;
 
 #[tokio::test]
@@ -25,7 +26,13 @@ async fn many_files_of_one_run_are_all_there() {
         "cd /output; i=0; while [ $i -lt {count} ]; do [ $((i % 1000)) -ne 0 ] || {{ mkdir /output/d$i; cd /output/d$i; }}; \
          echo $i > $i; i=$((i+1)); done"
     );
-    let id = api.submit(&shell_task(&line)).await.expect("accepted").task_id;
+    let mut task = shell_task(&line);
+    task.cpu_cores = Some(Quantity::Text("1".to_owned()));
+    // The kernel counts the names that it remembers.
+    task.mem = Some(Quantity::Text("512MiB".to_owned()));
+    // Each takes a block of the disk.
+    task.storage = Some(Quantity::Text(format!("{}MiB", 64 + count / 100)));
+    let id = api.submit(&task).await.expect("accepted").task_id;
     let task = api.ended(PATIENCE * 30, &id).await;
     let took = begin.elapsed();
     let rises: Vec<_> = pids.iter().zip(before).map(|(pid, before)| peak_mb(*pid) - before).collect();

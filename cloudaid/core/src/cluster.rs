@@ -115,6 +115,16 @@ impl Cluster {
             }
             Input::Audit { note, of } => step::audit::on_note(self, now.wall, note, &of, effects),
             Input::Drain { request } => step::drain::on_drain(self, request, effects),
+            Input::DeleteRunFiles { request, user, runs, size } => {
+                step::files::on_delete_runs(self, request, user, (&runs, size), effects);
+            }
+            Input::FilesStaged { request, worker, key, files, upload } => {
+                step::upload::on_staged(self, request, (&worker, key), files, upload, effects);
+            }
+            Input::UploadEnded { request, worker, key, files, staged } => {
+                step::upload::on_ended(self, request, (&worker, key), files, staged, effects);
+            }
+            Input::DropUpload { request, key, sweep } => step::upload::on_drop(request, key, sweep, effects),
             Input::FilesStored { request, worker, key, files, before } => {
                 step::files::on_stored(self, request, &worker, key, (files, &before), effects);
             }

@@ -25,6 +25,8 @@ pub enum Event {
     TaskDeleted { task: TaskId, user: UserName },
     /// Files are forgotten; what is kept of them can go.
     FilesDeleted { user: UserName, leftovers: Vec<Leftover> },
+    /// An upload of output files will not end; what is kept of it can go.
+    UploadDropped(Leftover),
     /// A run was given to a worker.
     AttemptPlaced { task: TaskRef, key: AttemptKey, worker: WorkerId },
     /// Its container runs.

@@ -78,6 +78,28 @@ pub struct InputFile {
     pub blake3: Option<[u8; 32]>,
 }
 
+/// How far the upload of the output files of a run is. Until it has ended, what is known of them is for nobody to see.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadRecord {
+    /// What has arrived.
+    pub size: FileUsage,
+    /// A digest of the names and sizes of what has arrived, in its order.
+    pub chain: [u8; 32],
+    /// The large file that was arriving.
+    pub open: Option<OpenFile>,
+}
+
+/// A large file of which the end has not come; those of its bytes that have are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenFile {
+    /// Relative to /output.
+    pub path: Vec<u8>,
+    /// Bytes, as announced.
+    pub size: u64,
+    /// Where its content is kept.
+    pub blob: BlobId,
+}
+
 /// An output file that is no more.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GoneFile {
@@ -89,20 +111,23 @@ pub struct GoneFile {
     pub path: Vec<u8>,
     /// Bytes.
     pub size: u64,
-    /// Where its content is; none: under its BLAKE3, maybe with that of others, so that it goes with the task.
+    /// Where its content is; none: under its BLAKE3, maybe with that of others.
     pub blob: Option<BlobId>,
+    /// Whether other contents are there too.
+    #[serde(default)]
+    pub shared: bool,
 }
 
 impl GoneFile {
-    /// What is still kept of it.
+    /// What is still kept of it; none: with that of others, so that it goes with all files of the run.
     #[must_use]
     pub fn leftover(&self) -> Option<Leftover> {
-        let Self { element, attempt, size, blob, .. } = *self;
-        blob.map(|blob| Leftover::Blob { element, attempt, blob, size })
+        let Self { element, attempt, size, blob, shared, .. } = *self;
+        blob.filter(|_| !shared).map(|blob| Leftover::Blob { element, attempt, blob, size })
     }
 }
 
-/// What is still kept although nothing names it any more. As text: `<task>`, `<input>`, or
+/// What is still kept although nothing names it any more. As text: `<task>`, `<input>`, `<element>/<attempt>`, or
 /// `<element>/<attempt>/<blob>/<size>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Leftover {
@@ -110,6 +135,8 @@ pub enum Leftover {
     Task(TaskId),
     /// All files of an input.
     Input(InputId),
+    /// All output files of a run.
+    Run(ElementId, u32),
     /// A content.
     Blob {
         /// Of what.
@@ -128,6 +155,7 @@ impl fmt::Display for Leftover {
         match self {
             Self::Task(task) => task.fmt(f),
             Self::Input(input) => input.fmt(f),
+            Self::Run(element, attempt) => write!(f, "{element}/{attempt}"),
             Self::Blob { element, attempt, blob, size } => write!(f, "{element}/{attempt}/{blob}/{size}"),
         }
     }
@@ -149,11 +177,10 @@ impl FromStr for Leftover {
             element.and_then(|(task, index)| Some(ElementId { task: task.parse().ok()?, index: index.parse().ok()? }));
         let (attempt, blob, size) = (parts.next(), parts.next(), parts.next());
         let parsed = || {
-            Some(Self::Blob {
-                element: element?,
-                attempt: attempt?.parse().ok()?,
-                blob: blob?.parse().ok()?,
-                size: size?.parse().ok()?,
+            let (element, attempt) = (element?, attempt?.parse().ok()?);
+            Some(match blob {
+                None => Self::Run(element, attempt),
+                Some(blob) => Self::Blob { element, attempt, blob: blob.parse().ok()?, size: size?.parse().ok()? },
             })
         };
         parsed().ok_or(UNKNOWN)
@@ -229,10 +256,11 @@ mod tests {
     #[test]
     fn leftovers_read_back_as_written() {
         let ulid = "01arz3ndektsv4rrffq69g5fav";
-        for text in [format!("task-{ulid}"), format!("input-{ulid}"), format!("task-{ulid}.7/2/{ulid}/12")] {
+        let run = format!("task-{ulid}.7/2");
+        for text in [format!("task-{ulid}"), format!("input-{ulid}"), format!("{run}/{ulid}/12"), run] {
             assert_eq!(text.parse::<Leftover>().expect(&text).to_string(), text);
         }
-        for bad in ["", "task-", "x/1", "task-01arz3ndektsv4rrffq69g5fav.7/2"] {
+        for bad in ["", "task-", "x/1", "task-01arz3ndektsv4rrffq69g5fav.7/2/x"] {
             assert!(bad.parse::<Leftover>().is_err(), "{bad}");
         }
     }

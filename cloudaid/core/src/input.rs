@@ -15,7 +15,7 @@ use shared::worker::Cordon;
 use crate::account::{AccountChange, TokenChange, UserRecord};
 use crate::admission::{JoinTokenChange, Joining, PendingRecord, Proof};
 use crate::audit::AuditNote;
-use crate::files::{FileUsage, GoneFile, InputFile, Leftover};
+use crate::files::{FileUsage, GoneFile, InputFile, Leftover, UploadRecord};
 use crate::guesses::GuessChange;
 use crate::login::LoginChange;
 use crate::record::{FileRecord, IdempotencyKey, TaskRecord};
@@ -114,6 +114,17 @@ pub enum Input {
         /// Which.
         files: Arc<[GoneFile]>,
     },
+    /// All output files of some runs are no longer wanted.
+    DeleteRunFiles {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// Whose they are.
+        user: UserName,
+        /// Which runs.
+        runs: Vec<AttemptKey>,
+        /// What the store has of them.
+        size: FileUsage,
+    },
     /// Somebody makes the first account.
     CreateFirstUser {
         /// Who waits for the answer.
@@ -175,6 +186,41 @@ pub enum Input {
         files: Arc<[FileRecord]>,
         /// What the store has of this run already.
         before: Vec<GoneFile>,
+    },
+    /// More output files of a run have arrived and are durable. They are for nobody to see until [`Input::UploadEnded`].
+    FilesStaged {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// Who sent them.
+        worker: WorkerId,
+        /// Whose they are.
+        key: AttemptKey,
+        /// The files.
+        files: Arc<[FileRecord]>,
+        /// How far the upload is with them.
+        upload: UploadRecord,
+    },
+    /// The last output files of a run have arrived and are durable. Nothing else is known of it.
+    UploadEnded {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// Who sent them.
+        worker: WorkerId,
+        /// Whose they are.
+        key: AttemptKey,
+        /// The files of the upload that are not staged yet.
+        files: Arc<[FileRecord]>,
+        /// Those that are staged; none: nothing of the upload is.
+        staged: Option<FileUsage>,
+    },
+    /// An upload of output files begins anew, or its run is over: what is staged goes.
+    DropUpload {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// Whose files they are.
+        key: AttemptKey,
+        /// Whether their bytes still have to go.
+        sweep: bool,
     },
     /// An operator wants every connected worker to be asked what it holds.
     FixResources {

@@ -22,7 +22,7 @@ use shared::worker::{Cordon, WorkerFacts};
 
 use crate::account::{TokenRecord, UserRecord};
 use crate::admission::{Admission, JoinTokenRecord, PendingRecord};
-use crate::files::{FileUsage, GoneFile, InputFile, InputRecord, Leftover};
+use crate::files::{FileUsage, GoneFile, InputFile, InputRecord, Leftover, UploadRecord};
 use crate::guesses::{GuessCount, GuessKey};
 use crate::login::LoginRecord;
 
@@ -39,6 +39,9 @@ pub enum Change {
     Gone(TaskId),
     /// Output files that are no more; their bytes may still have to go.
     FilesGone(Arc<[GoneFile]>),
+    /// All output files of a run are no more, also those of an upload that has not ended. Says whether their bytes still
+    /// have to go.
+    RunFilesGone(AttemptKey, bool),
     /// Uploaded files, new or changed.
     Input(InputRecord),
     /// Files of an input: new ones, or that they have arrived.
@@ -75,6 +78,10 @@ pub enum Change {
     Guess(GuessKey, Option<GuessCount>),
     /// The output files of one run, all of them.
     Files(AttemptKey, Arc<[FileRecord]>),
+    /// More output files of a run: they come to those that are known.
+    FilesAdded(AttemptKey, Arc<[FileRecord]>),
+    /// How far the upload of a run's output files is; none: it has ended, and its files are there for everybody.
+    Upload(AttemptKey, Option<UploadRecord>),
     /// What no record shows, taken over from another store, when all its records are here.
     Totals(Totals),
 }
@@ -285,6 +292,9 @@ pub struct FileRecord {
     pub blake3: [u8; 32],
     /// Where the content is kept; none: under its BLAKE3, as it was before contents had names of their own.
     pub blob: Option<BlobId>,
+    /// Small files are kept together: where in `blob` this one begins; none: it is all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start: Option<u64>,
 }
 
 /// Everything that the core needs to go on after a restart: what has not ended.

@@ -21,4 +21,5 @@ pub(crate) mod silence;
 pub(crate) mod submit;
 pub(crate) mod token;
 pub(crate) mod unregister;
+pub(crate) mod upload;
 pub(crate) mod user;

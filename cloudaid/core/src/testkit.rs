@@ -152,7 +152,10 @@ impl Saved {
                     }
                 }
             }
-            Change::Files(..) => {}
+            Change::RunFilesGone(key, true) => {
+                self.snapshot.unswept.push(Leftover::Run(key.element(), key.attempt));
+            }
+            Change::RunFilesGone(_, false) | Change::Files(..) | Change::FilesAdded(..) | Change::Upload(..) => {}
         }
         Ok(())
     }

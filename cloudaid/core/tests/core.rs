@@ -22,4 +22,5 @@ mod core {
     mod report;
     mod silence;
     mod submit;
+    mod uploads;
 }

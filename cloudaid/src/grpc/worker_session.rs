@@ -8,6 +8,7 @@ use shared::id::WorkerId;
 use shared::proto::worker_session_server::WorkerSession;
 use shared::proto::{
     Attempt, DescribeReply, DescribeRequest, FileFrame, FileReceipt, FromWorker, LogAck, LogFrame, ToWorker,
+    UploadState,
 };
 use tokio_stream::Stream;
 use tonic::{Extensions, Request, Response, Status, Streaming};
@@ -20,6 +21,8 @@ mod control;
 mod fetch;
 mod logs;
 mod upload;
+
+pub(crate) use upload::UploadTurns;
 
 /// The service.
 #[derive(Debug)]
@@ -98,6 +101,11 @@ impl WorkerSession for Service {
     async fn upload_task_files(&self, request: Request<Streaming<FileFrame>>) -> Result<Response<FileReceipt>, Status> {
         let caller = self.authenticate(request.extensions(), "UploadTaskFiles")?;
         upload::take(&self.state, caller, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn describe_upload(&self, request: Request<Attempt>) -> Result<Response<UploadState>, Status> {
+        let caller = self.authenticate(request.extensions(), "DescribeUpload")?;
+        upload::describe(&self.state, &caller, request.into_inner()).await.map(Response::new)
     }
 
     type FetchInputStream = Answers<FileFrame>;

@@ -12,6 +12,8 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures_util::TryStreamExt;
+use futures_util::stream::BoxStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::io::{StreamReader, SyncIoBridge};
@@ -75,21 +77,18 @@ impl Entry {
     }
 }
 
+/// What becomes an archive, as it is read.
+pub(super) type Entries = BoxStream<'static, io::Result<Entry>>;
+
 /// Streams all entries. What cannot be read breaks the stream off, so that nobody takes a part for the whole.
-pub(super) fn answer(
-    store: FileStore,
-    of: &str,
-    entries: Vec<Entry>,
-    form: Form,
-    seats: impl Send + 'static,
-) -> Response {
+pub(super) fn answer(store: FileStore, of: &str, entries: Entries, form: Form, seats: impl Send + 'static) -> Response {
     let (sender, receiver) = mpsc::channel(WAITING);
     tokio::task::spawn_blocking(move || {
         let _until_the_end = seats;
         let mut out = Pieces { sender: sender.clone(), piece: Vec::with_capacity(PIECE) };
         let written = match form {
-            Form::Tar => tar(&store, &entries, &mut out),
-            Form::Zip => zip(&store, &entries, &mut out),
+            Form::Tar => tar(&store, entries, &mut out),
+            Form::Zip => zip(&store, entries, &mut out),
         };
         if let Err(error) = written.and_then(|()| out.flush())
             && error.kind() != io::ErrorKind::BrokenPipe
@@ -107,22 +106,22 @@ pub(super) fn answer(
     (headers, Body::from_stream(ReceiverStream::new(receiver))).into_response()
 }
 
-fn tar(store: &FileStore, entries: &[Entry], out: &mut Pieces) -> io::Result<()> {
+fn tar(store: &FileStore, mut entries: Entries, out: &mut Pieces) -> io::Result<()> {
     let mut archive = tar::Builder::new(out);
-    for entry in entries {
+    while let Some(entry) = next(&mut entries)? {
         let mut header = tar::Header::new_gnu();
         header.set_size(entry.content.size);
         header.set_mode(entry.mode());
         header.set_mtime(0);
-        archive.append_data(&mut header, Path::new(OsStr::from_bytes(&entry.name)), open(store, entry)?)?;
+        archive.append_data(&mut header, Path::new(OsStr::from_bytes(&entry.name)), open(store, &entry)?)?;
     }
     archive.finish()
 }
 
-fn zip(store: &FileStore, entries: &[Entry], out: &mut Pieces) -> io::Result<()> {
+fn zip(store: &FileStore, mut entries: Entries, out: &mut Pieces) -> io::Result<()> {
     let mut archive = ZipWriter::new_stream(out);
     let mut taken = HashSet::new();
-    for entry in entries {
+    while let Some(entry) = next(&mut entries)? {
         let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
         let options = options.large_file(entry.content.size >= LARGE).unix_permissions(entry.mode());
         let mut name = escaped(&entry.name);
@@ -130,10 +129,15 @@ fn zip(store: &FileStore, entries: &[Entry], out: &mut Pieces) -> io::Result<()>
             name.push('_');
         }
         archive.start_file(name, options)?;
-        io::copy(&mut open(store, entry)?, &mut archive)?;
+        io::copy(&mut open(store, &entry)?, &mut archive)?;
     }
     archive.finish()?;
     Ok(())
+}
+
+/// Waited for on this thread.
+fn next(entries: &mut Entries) -> io::Result<Option<Entry>> {
+    tokio::runtime::Handle::current().block_on(entries.try_next())
 }
 
 /// Its content, read on this thread.

@@ -1,6 +1,7 @@
 //! `/api/files`: what tasks left in /output, and what they read at /input.
 
 use std::fmt::Write as _;
+use std::io;
 
 use axum::Json;
 use axum::body::Body;
@@ -11,15 +12,16 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use cloudaid_core::files::{FileUsage, InputFile};
 use cloudaid_core::reject::Reject;
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use shared::error::{ApiError, ErrorCode};
 use shared::files_of::FilesOf;
 use shared::id::{Elements, TaskRef};
-use shared::view::{DeletedFilesView, FileListView, FileView, FilesView, UserFileView, UserFilesView};
+use shared::view::{DeletedFilesView, FileView, UserFileView, UserFilesView};
 
-use super::archive::Entry;
+use super::archive::{Entries, Entry};
 use super::error::{Failure, internal, invalid};
 use super::extract::{Caller, FilePath, FilesPath, Params, TaskPath};
 use super::range::{self, Part};
@@ -27,6 +29,7 @@ use super::visible::{check_files_of, find_input, find_visible, open_input, open_
 use super::{Shared, archive, inputs};
 use crate::master::auth::Principal;
 use crate::master::files::{self, Content};
+use crate::master::handle::files::FileStream;
 use crate::master::inputs::content as content_of_input;
 use crate::store::{FileQuery, StoredFile};
 
@@ -40,14 +43,29 @@ pub(super) async fn list(
     Caller(principal): Caller,
     TaskPath(task): TaskPath,
     params: Params,
-) -> Result<Json<FileListView>, Failure> {
+) -> Result<Response, Failure> {
     params.finish()?;
-    Ok(Json(list_view(&state, &principal, task).await?))
+    Ok(list_of_task(&state, &principal, task).await?)
 }
 
-async fn list_view(state: &Shared, principal: &Principal, task: TaskRef) -> Result<FileListView, ApiError> {
+/// A [`FileListView`](shared::view::FileListView), written as it is read: there may be a million of files. What cannot be
+/// read breaks it off, so that nobody takes a part for the whole.
+async fn list_of_task(state: &Shared, principal: &Principal, task: TaskRef) -> Result<Response, ApiError> {
     let files = files_of(state, principal, task).await?;
-    Ok(FileListView { task_id: task.to_string(), files: files.iter().map(file_view).collect() })
+    let mut is_first = true;
+    let parts = files.try_chunks(PAGE_LIMIT).map(move |files| -> io::Result<Bytes> {
+        let mut part = Vec::new();
+        for file in files.map_err(|error| io::Error::other(error.1.message))? {
+            if !std::mem::take(&mut is_first) {
+                part.push(b',');
+            }
+            serde_json::to_writer(&mut part, &file_view(&file))?;
+        }
+        Ok(part.into())
+    });
+    let head = Bytes::from(format!("{{\"task_id\":\"{task}\",\"files\":["));
+    let whole = stream::iter([Ok(head)]).chain(parts).chain(stream::iter([Ok(Bytes::from_static(b"]}"))]));
+    Ok(([(CONTENT_TYPE, "application/json")], Body::from_stream(whole)).into_response())
 }
 
 /// `GET /api/files`: those of all tasks of a user, by default the caller.
@@ -86,14 +104,13 @@ pub(super) async fn list_or_download(
         return send(&state, &principal, &path, content, &headers).await;
     }
     params.finish()?;
-    let view = match of {
-        FilesOf::Task(task) => FilesView::Task(list_view(&state, &principal, task).await?),
+    match of {
+        FilesOf::Task(task) => Ok(list_of_task(&state, &principal, task).await?),
         FilesOf::Input(id) => {
             let found = open_input(&state, &principal, id).await?;
-            FilesView::Input(inputs::view(&state, found).await?)
+            Ok(Json(inputs::view(&state, found).await?).into_response())
         }
-    };
-    Ok(Json(view).into_response())
+    }
 }
 
 /// `GET /api/files/{id}/{*path}`
@@ -149,7 +166,7 @@ pub(super) async fn delete_one(
         FilesOf::Task(task) => {
             let wanted = Wanted::parse(task, path, params)?;
             find_visible(&state, &principal, wanted.task).await?;
-            let stored = wanted.find(state.cluster.files(wanted.task).await?)?;
+            let stored = wanted.find(state.cluster.files_at(wanted.task, wanted.path.clone()).await?)?;
             Ok(Json(deleted_view(state.cluster.delete_files(wanted.task, Some(stored)).await?)))
         }
     }
@@ -160,29 +177,31 @@ fn deleted_view(FileUsage { files, bytes }: FileUsage) -> DeletedFilesView {
 }
 
 /// All files, as they stand in an archive: those of an array in a folder for each element.
-async fn entries(state: &Shared, principal: &Principal, of: FilesOf) -> Result<Vec<Entry>, ApiError> {
+async fn entries(state: &Shared, principal: &Principal, of: FilesOf) -> Result<Entries, ApiError> {
     match of {
         FilesOf::Task(task) => {
             let is_array = open_visible(state, principal, task).await?.array.is_some();
-            let entry = |stored: StoredFile| {
+            let entry = move |stored: StoredFile| {
                 let mut name = if is_array { format!("{}/", stored.element.index).into_bytes() } else { Vec::new() };
                 name.extend(&stored.file.path);
                 let content = files::output(stored.element, stored.attempt, &stored.file);
                 Entry { name, executable: false, content }
             };
-            Ok(state.cluster.files(task).await?.into_iter().map(entry).collect())
+            let files = files_of(state, principal, task).await?;
+            Ok(files.map_ok(entry).map_err(|error| io::Error::other(error.message)).boxed())
         }
         FilesOf::Input(id) => {
             let (input, _) = open_input(state, principal, id).await?;
             if input.missing > 0 {
                 return Err(Reject::InputIncomplete(id, input.missing).into());
             }
-            let entry = |file: InputFile| Entry {
+            let entry = move |file: InputFile| Entry {
                 content: content_of_input(id, &file),
                 name: file.path,
                 executable: file.executable,
             };
-            Ok(state.cluster.input_files(id).await?.into_iter().map(entry).collect())
+            let files = state.cluster.input_files(id).await?;
+            Ok(stream::iter(files.into_iter().map(move |file| Ok(entry(file)))).boxed())
         }
     }
 }
@@ -198,7 +217,8 @@ async fn find(
     match of {
         FilesOf::Task(task) => {
             let wanted = Wanted::parse(task, path, params)?;
-            let stored = wanted.find(files_of(state, principal, wanted.task).await?)?;
+            open_visible(state, principal, wanted.task).await?;
+            let stored = wanted.find(state.cluster.files_at(wanted.task, wanted.path.clone()).await?)?;
             Ok((wanted.path, files::output(stored.element, stored.attempt, &stored.file)))
         }
         FilesOf::Input(id) => {
@@ -261,9 +281,12 @@ pub(super) fn path_hex(params: &mut Params) -> Result<Option<Vec<u8>>, ApiError>
     text.map(|text| hex::decode(text).map_err(bad)).transpose()
 }
 
-async fn files_of(state: &Shared, principal: &Principal, task: TaskRef) -> Result<Vec<StoredFile>, ApiError> {
+/// Those of a task. If not even the first can be read, there is no stream.
+async fn files_of(state: &Shared, principal: &Principal, task: TaskRef) -> Result<FileStream, ApiError> {
     open_visible(state, principal, task).await?;
-    state.cluster.files(task).await
+    let mut files = state.cluster.files(task);
+    let first = files.try_next().await?;
+    Ok(stream::iter(first.map(Ok)).chain(files).boxed())
 }
 
 fn file_view(stored: &StoredFile) -> FileView {
@@ -365,7 +388,11 @@ mod tests {
 
     fn stored(index: u32, attempt: u32, path: &[u8]) -> StoredFile {
         let element = ElementId { task: TaskId(Ulid::nil()), index };
-        StoredFile { element, attempt, file: FileRecord { path: path.to_vec(), size: 1, blake3: [0; 32], blob: None } }
+        StoredFile {
+            element,
+            attempt,
+            file: FileRecord { path: path.to_vec(), size: 1, blake3: [0; 32], blob: None, start: None },
+        }
     }
 
     fn wanted(path: &[u8], attempt: Option<u32>) -> Wanted {

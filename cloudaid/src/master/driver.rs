@@ -293,6 +293,10 @@ fn request_of(input: &Input) -> Option<RequestId> {
         | Input::InputFilesReceived { request, .. }
         | Input::DeleteInput { request, .. }
         | Input::DeleteFiles { request, .. }
+        | Input::DeleteRunFiles { request, .. }
+        | Input::FilesStaged { request, .. }
+        | Input::UploadEnded { request, .. }
+        | Input::DropUpload { request, .. }
         | Input::FilesStored { request, .. } => Some(*request),
         Input::WorkerConnected { .. }
         | Input::WorkerDisconnected { .. }

@@ -208,6 +208,7 @@ fn describe(event: &Event, owners: &mut HashMap<TaskId, UserName>) -> Option<Eve
         Event::WorkerLost { worker, .. } => at(Kind::WorkerLost, worker),
         Event::WorkerUnregistered { worker, .. } => at(Kind::WorkerUnregistered, worker),
         Event::FilesDeleted { .. }
+        | Event::UploadDropped(_)
         | Event::WorkerAdmitted { .. }
         | Event::WorkerWaits { .. }
         | Event::AccountChanged { .. }

@@ -119,6 +119,9 @@ impl Shell {
                     let _ = self.gone.send(*leftover);
                 }
             }
+            Event::UploadDropped(leftover) => {
+                let _ = self.gone.send(*leftover);
+            }
             Event::TaskEdited { task, .. } => self.watchers.bump(*task),
             Event::AttemptStarted { task, .. } | Event::ElementEnded { task, .. } => self.watchers.bump(task.task),
             Event::TaskEnded { task, .. } | Event::CancelRequested { task, .. } => self.watchers.bump(*task),

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloudaid_core::files::{FileUsage, Leftover};
+use cloudaid_core::files::{FileUsage, Leftover, UploadRecord};
 use cloudaid_core::record::FileRecord;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::local::LocalFileSystem;
@@ -25,6 +25,7 @@ mod blob;
 mod path;
 mod read;
 mod s3;
+mod staged;
 mod upload;
 
 pub mod contract;
@@ -33,6 +34,7 @@ pub use blob::{BlobWriter, PIECE, Place, Progress};
 pub use path::{InvalidPath, check as check_path, show as show_path};
 pub use read::{ByteStream, Content};
 pub use s3::S3Config;
+pub use staged::{Part, StagedUpload};
 pub use upload::{Upload, UploadError};
 
 /// Unfinished files of earlier versions, below the directory.
@@ -96,6 +98,35 @@ impl FileStore {
         Upload::new(self.clone(), key, room)
     }
 
+    /// Begins to take the files of one run part by part.
+    #[must_use]
+    pub fn begin_staged(&self, key: AttemptKey, room: Option<FileUsage>) -> StagedUpload {
+        StagedUpload::new(self.clone(), key, room)
+    }
+
+    /// Goes on with that, in the open file after so many of its bytes.
+    ///
+    /// # Errors
+    /// They are not there, or there is no room for so much.
+    pub async fn resume_staged(
+        &self,
+        key: AttemptKey,
+        room: Option<FileUsage>,
+        (record, offset): (UploadRecord, u64),
+    ) -> Result<StagedUpload, UploadError> {
+        StagedUpload::resume(self.clone(), key, room, (record, offset)).await
+    }
+
+    /// After how many bytes an upload can go on in its open file.
+    ///
+    /// # Errors
+    /// They cannot be looked at.
+    pub async fn arrived_of(&self, key: AttemptKey, upload: &UploadRecord) -> io::Result<u64> {
+        let Some(open) = &upload.open else { return Ok(0) };
+        let arrived = self.arrived(Place::Run(key.element(), key.attempt), open.blob).await?.min(open.size);
+        Ok(arrived - arrived % PIECE)
+    }
+
     /// Begins a new content.
     ///
     /// # Errors
@@ -113,7 +144,7 @@ impl FileStore {
             Kind::Local => LOCAL_PART,
             Kind::Remote => REMOTE_PART,
         };
-        let there = Content { place, blob: Some(blob), blake3: [0; 32], size: progress.size };
+        let there = Content::whole(place, blob, progress.size);
         let whole = progress.size - progress.size % PIECE;
         let tail = self.read(there, whole..progress.size).await?.try_collect().await?;
         BlobWriter::new(Arc::clone(&self.objects), part, (place, blob), (progress, tail)).await
@@ -178,10 +209,18 @@ impl FileStore {
             Leftover::Task(task) => self.remove_folder(ObjectPath::from(task.to_string())).await,
             Leftover::Input(id) => self.remove_folder(Place::Input(id).folder()).await,
             Leftover::Blob { element, attempt, blob, size } => {
-                let place = Place::Run(element, attempt);
-                self.remove_content(&Content { place, blob: Some(blob), blake3: [0; 32], size }).await
+                self.remove_content(&Content::whole(Place::Run(element, attempt), blob, size)).await
             }
+            Leftover::Run(element, attempt) => self.remove_folder(Place::Run(element, attempt).folder()).await,
         }
+    }
+
+    /// Removes all that there is of a run, at once.
+    ///
+    /// # Errors
+    /// Some of it cannot be removed.
+    pub async fn remove_run(&self, key: AttemptKey) -> io::Result<()> {
+        self.remove(Leftover::Run(key.element(), key.attempt)).await
     }
 
     /// Removes inputs that nothing names: a crash has cut their upload off. Only while nobody uploads.

@@ -57,7 +57,7 @@ struct Coming {
 #[must_use]
 pub fn content(id: InputId, file: &InputFile) -> Content {
     let blake3 = file.blake3.unwrap_or_default();
-    Content { place: Place::Input(id), blob: Some(file.blob), blake3, size: file.size }
+    Content { place: Place::Input(id), blob: Some(file.blob), blake3, size: file.size, start: None }
 }
 
 impl Inputs {

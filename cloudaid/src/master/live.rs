@@ -49,6 +49,11 @@ impl LiveRuns {
         self.find(key.element()).is_some_and(|run| run.key == key)
     }
 
+    /// The same, or nobody here knows.
+    pub(crate) fn may_contain(&self, key: AttemptKey) -> bool {
+        self.contains(key) || self.keeps_unknown
+    }
+
     /// The present run of an element.
     pub(crate) fn find(&self, element: ElementId) -> Option<LiveRun> {
         self.runs.lock().get(&element).cloned()

@@ -51,6 +51,7 @@ pub(crate) fn event(event: &Event) {
             info!("Task: {task} is {} now", name.as_deref().unwrap_or("without a name"));
         }
         Event::FilesDeleted { user, leftovers } => info!("Files: {} of {user} are deleted", leftovers.len()),
+        Event::UploadDropped(leftover) => info!("Files: the upload of {leftover} will not end, and is dropped"),
         Event::TaskDeleted { task, .. } => info!("Task: {task} is deleted"),
         Event::LoginReused { id, user } => {
             warn!("Login: {id} of {user} has ended: a token of it was used again that another had replaced");

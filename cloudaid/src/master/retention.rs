@@ -32,6 +32,7 @@ pub(super) async fn run(cluster: ClusterHandle, inputs: Inputs, settings: FileSe
 
 async fn turn(cluster: &ClusterHandle, inputs: &Inputs, settings: &FileSettings) -> Result<(), ApiError> {
     inputs.prune().await?;
+    cluster.drop_dead_uploads().await?;
     if let Some(retention) = settings.input_retention {
         cluster.expire_inputs(ago(retention), inputs.open()).await?;
     }

@@ -193,6 +193,9 @@ impl Checker {
             | Change::Spec(..)
             | Change::Gone(_)
             | Change::FilesGone(_)
+            | Change::RunFilesGone(..)
+            | Change::FilesAdded(..)
+            | Change::Upload(..)
             | Change::InputGone(_)
             | Change::Swept(_) => {}
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use cloudaid_core::account::{TokenRecord, UserRecord};
 use cloudaid_core::admission::{JoinTokenRecord, PendingRecord};
-use cloudaid_core::files::{FileUsage, GoneFile, InputFile, InputRecord, Leftover};
+use cloudaid_core::files::{FileUsage, GoneFile, InputFile, InputRecord, Leftover, UploadRecord};
 use cloudaid_core::guesses::{GuessCount, GuessKey};
 use cloudaid_core::login::LoginRecord;
 use cloudaid_core::record::{
@@ -55,9 +55,15 @@ pub struct Batch {
     pub attempts: Vec<AttemptRecord>,
     /// By element.
     pub results: Vec<ResultRecord>,
+    /// By element and attempt; whether their bytes still have to go. Applied before everything else of files.
+    pub run_files_gone: Vec<(AttemptKey, bool)>,
     /// By element and attempt.
     pub files: Vec<(AttemptKey, Arc<[FileRecord]>)>,
-    /// Applied after `files`; one of them may have come and gone.
+    /// In the order in which they came; applied after `files`.
+    pub files_added: Vec<(AttemptKey, Arc<[FileRecord]>)>,
+    /// By element and attempt; none: it has ended.
+    pub uploads: Vec<(AttemptKey, Option<UploadRecord>)>,
+    /// Applied after `files` and `files_added`; one of them may have come and gone.
     pub files_gone: Vec<GoneFile>,
     /// By id.
     pub inputs: Vec<InputRecord>,
@@ -105,7 +111,22 @@ impl Batch {
                 Change::Audit(entry) => batch.audit.push(entry),
                 Change::Login(id, record) => batch.logins.push((id, record)),
                 Change::Guess(key, count) => batch.guesses.push((key, count)),
-                Change::Files(key, files) => batch.files.push((key, files)),
+                Change::Files(key, files) => {
+                    batch.files_added.retain(|(other, _)| run(other) != run(&key));
+                    batch.files.push((key, files));
+                }
+                Change::FilesAdded(key, files) => batch.files_added.push((key, files)),
+                Change::Upload(key, upload) => batch.uploads.push((key, upload)),
+                Change::RunFilesGone(key, sweep) => {
+                    batch.files.retain(|(other, _)| run(other) != run(&key));
+                    batch.files_added.retain(|(other, _)| run(other) != run(&key));
+                    batch.uploads.retain(|(other, _)| run(other) != run(&key));
+                    let is_of_run = |gone: &GoneFile| (gone.element, gone.attempt) == (key.element(), key.attempt);
+                    let left =
+                        batch.files_gone.extract_if(.., |gone| is_of_run(gone)).filter_map(|gone| gone.leftover());
+                    batch.left.extend(left);
+                    batch.run_files_gone.push((key, sweep));
+                }
                 Change::FilesGone(files) => batch.files_gone.extend(files.iter().cloned()),
                 Change::Input(record) => batch.inputs.push(record),
                 Change::InputFiles(id, files) => batch.input_files.push((id, files)),
@@ -132,7 +153,11 @@ impl Batch {
         keep_last(&mut batch.progress, |(id, _)| *id);
         keep_last(&mut batch.attempts, |attempt| run(&attempt.key));
         keep_last(&mut batch.results, |result| result.element);
+        // That bytes have to go stays so.
+        batch.run_files_gone.sort_by_key(|(key, sweep)| (run(key), *sweep));
+        keep_last(&mut batch.run_files_gone, |(key, _)| run(key));
         keep_last(&mut batch.files, |(key, _)| run(key));
+        keep_last(&mut batch.uploads, |(key, _)| run(key));
         batch.merge_progress();
         batch
     }
@@ -140,7 +165,8 @@ impl Batch {
     /// How many records are written.
     #[must_use]
     pub fn rows(&self) -> usize {
-        let files: usize = self.files.iter().map(|(_, files)| files.len()).sum();
+        let files: usize = self.files.iter().chain(&self.files_added).map(|(_, files)| files.len()).sum();
+        let files = files + self.run_files_gone.len() + self.uploads.len();
         let uploaded: usize = self.input_files.iter().map(|(_, files)| files.len()).sum();
         let inputs = self.inputs.len() + self.inputs_gone.len() + uploaded;
         let files = files + self.files_gone.len() + inputs + self.file_usage.len();

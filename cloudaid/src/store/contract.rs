@@ -61,6 +61,8 @@ macro_rules! store_contract {
             files_are_those_of_the_last_run_that_has_any,
             files_of_a_run_are_replaced,
             output_files_are_forgotten,
+            files_of_an_upload_are_seen_when_it_has_ended,
+            files_of_runs_are_forgotten_together,
             inputs_come_and_go_with_their_files,
             tasks_with_files_are_found_by_their_end,
             failures_are_found_by_index,

@@ -127,7 +127,7 @@ impl Pager {
 #[must_use]
 pub fn rows(change: &Change) -> usize {
     match change {
-        Change::Files(_, files) => files.len(),
+        Change::Files(_, files) | Change::FilesAdded(_, files) => files.len(),
         Change::InputFiles(_, files) => files.len(),
         _ => 1,
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use cloudaid_core::account::{TokenRecord, UserRecord};
 use cloudaid_core::admission::{JoinTokenRecord, PendingRecord};
-use cloudaid_core::files::{FileUsage, InputFile, InputRecord, Leftover};
+use cloudaid_core::files::{FileUsage, InputFile, InputRecord, Leftover, UploadRecord};
 use cloudaid_core::guesses::{GuessCount, GuessKey};
 use cloudaid_core::login::LoginRecord;
 use cloudaid_core::record::{
@@ -15,7 +15,7 @@ use cloudaid_core::record::{
 };
 use parking_lot::Mutex;
 use shared::audit::{AuditEntry, Chain};
-use shared::id::{BlobId, ElementId, Elements, InputId, LoginId, TaskId, TokenId, UserName, WorkerId};
+use shared::id::{AttemptKey, BlobId, ElementId, Elements, InputId, LoginId, TaskId, TokenId, UserName, WorkerId};
 use shared::task::{AttemptState, TaskState};
 use shared::time::WallTime;
 use shared::view::TaskCounts;
@@ -23,8 +23,8 @@ use shared::view::TaskCounts;
 use crate::store::coalesce::Batch;
 use crate::store::dump::page;
 use crate::store::{
-    AuditPage, AuditQuery, CommitError, DumpCursor, FileCursor, FileQuery, Position, Store, StoreError, StoredFile,
-    StoredTask, TaskCursor, TaskQuery,
+    AuditPage, AuditQuery, CommitError, DumpCursor, FileCursor, FileQuery, Position, RunSize, Store, StoreError,
+    StoredFile, StoredTask, TaskCursor, TaskQuery, page_of_files,
 };
 
 mod dump;
@@ -63,6 +63,7 @@ struct Facts {
     attempts: BTreeMap<Run, AttemptRecord>,
     results: BTreeMap<ElementId, ResultRecord>,
     files: BTreeMap<Run, BTreeMap<Vec<u8>, FileRecord>>,
+    uploads: BTreeMap<Run, (AttemptKey, UploadRecord)>,
 }
 
 #[async_trait]
@@ -154,11 +155,42 @@ impl Store for MemoryStore {
         let (first, last) = elements.bounds();
         let facts = self.facts.lock();
         let runs = facts.files.range((task, first, 0)..=(task, last, u32::MAX));
+        let runs = runs.filter(|(run, _)| !facts.uploads.contains_key(run));
         let files = runs.flat_map(|((_, index, attempt), files)| {
             let element = ElementId { task, index: *index };
             files.values().map(move |file| StoredFile { element, attempt: *attempt, file: file.clone() })
         });
         Ok(files.collect())
+    }
+
+    async fn list_run_sizes(&self, task: TaskId, elements: Elements) -> Result<Vec<RunSize>, StoreError> {
+        let (first, last) = elements.bounds();
+        let facts = self.facts.lock();
+        let runs = facts.files.range((task, first, 0)..=(task, last, u32::MAX));
+        let kept = runs.filter(|(run, files)| !files.is_empty() && !facts.uploads.contains_key(run));
+        let sizes = kept.map(|((_, index, attempt), files)| RunSize {
+            element: ElementId { task, index: *index },
+            attempt: *attempt,
+            size: FileUsage::of(files.values().map(|file| file.size)),
+        });
+        Ok(sizes.collect())
+    }
+
+    async fn list_run_blobs(&self, element: ElementId, attempt: u32) -> Result<BTreeSet<BlobId>, StoreError> {
+        let facts = self.facts.lock();
+        let run = (element.task, element.index, attempt);
+        let of_files = facts.files.get(&run).into_iter().flat_map(BTreeMap::values).filter_map(|file| file.blob);
+        let open = facts.uploads.get(&run).and_then(|(_, upload)| upload.open.as_ref());
+        Ok(of_files.chain(open.map(|open| open.blob)).collect())
+    }
+
+    async fn find_upload(&self, element: ElementId, attempt: u32) -> Result<Option<UploadRecord>, StoreError> {
+        let run = (element.task, element.index, attempt);
+        Ok(self.facts.lock().uploads.get(&run).map(|(_, upload)| upload.clone()))
+    }
+
+    async fn list_uploads(&self, limit: usize) -> Result<Vec<AttemptKey>, StoreError> {
+        Ok(self.facts.lock().uploads.values().map(|(key, _)| *key).take(limit).collect())
     }
 
     async fn list_input_files(&self, id: InputId) -> Result<Vec<InputFile>, StoreError> {
@@ -180,8 +212,20 @@ impl Store for MemoryStore {
         Ok(tasks.into_iter().take(limit).collect())
     }
 
-    async fn list_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {
-        Ok(self.facts.lock().files_of(task, elements))
+    async fn list_files(
+        &self,
+        task: TaskId,
+        elements: Elements,
+        after: Option<(u32, Vec<u8>)>,
+        limit: usize,
+    ) -> Result<Vec<StoredFile>, StoreError> {
+        Ok(page_of_files(self.facts.lock().files_of(task, elements), after.as_ref(), limit))
+    }
+
+    async fn find_files(&self, task: TaskId, elements: Elements, path: Vec<u8>) -> Result<Vec<StoredFile>, StoreError> {
+        let mut files = self.facts.lock().files_of(task, elements);
+        files.retain(|file| file.file.path == path);
+        Ok(files)
     }
 
     async fn dump_tasks(
@@ -328,12 +372,27 @@ impl Facts {
                 task.1 = progress;
             }
         }
-        let run = |key: shared::id::AttemptKey| (key.task, key.index, key.attempt);
+        let run = |key: AttemptKey| (key.task, key.index, key.attempt);
         self.attempts.extend(batch.attempts.into_iter().map(|attempt| (run(attempt.key), attempt)));
         self.results.extend(batch.results.into_iter().map(|result| (result.element, result)));
+        for (key, sweep) in batch.run_files_gone {
+            self.files.remove(&run(key));
+            self.uploads.remove(&run(key));
+            self.unswept.extend(sweep.then(|| Leftover::Run(key.element(), key.attempt)));
+        }
         for (key, files) in batch.files {
             let files = files.iter().map(|file| (file.path.clone(), file.clone())).collect();
             self.files.insert(run(key), files);
+        }
+        for (key, files) in batch.files_added {
+            let known = self.files.entry(run(key)).or_default();
+            known.extend(files.iter().map(|file| (file.path.clone(), file.clone())));
+        }
+        for (key, upload) in batch.uploads {
+            match upload {
+                Some(upload) => self.uploads.insert(run(key), (key, upload)),
+                None => self.uploads.remove(&run(key)),
+            };
         }
         for gone in batch.files_gone {
             let run = (gone.element.task, gone.element.index, gone.attempt);
@@ -399,6 +458,7 @@ impl Facts {
             *self.forgotten.of(result.verdict.state()) += 1;
         }
         self.files.retain(|(task, ..), _| *task != id);
+        self.uploads.retain(|(task, ..), _| *task != id);
         self.unswept.insert(Leftover::Task(id));
     }
 
@@ -411,7 +471,8 @@ impl Facts {
     fn files_of(&self, task: TaskId, elements: Elements) -> Vec<StoredFile> {
         let (first, last) = elements.bounds();
         // The last run of an element comes last, and so replaces the earlier ones.
-        let runs = self.files.range((task, first, 0)..=(task, last, u32::MAX)).filter(|(_, files)| !files.is_empty());
+        let runs = self.files.range((task, first, 0)..=(task, last, u32::MAX));
+        let runs = runs.filter(|(run, files)| !files.is_empty() && !self.uploads.contains_key(run));
         let by_element: BTreeMap<u32, _> =
             runs.map(|((_, index, attempt), files)| (*index, (*attempt, files))).collect();
         let files = by_element.into_iter().flat_map(|(index, (attempt, files))| {

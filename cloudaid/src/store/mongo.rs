@@ -6,25 +6,25 @@
 //! `fault` (commands and what their errors mean), `mirror` and `import` (the embedded store that follows and stands in),
 //! `backup` and `hold` (one state of a store that is in use).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use cloudaid_core::files::InputFile;
+use cloudaid_core::files::{InputFile, UploadRecord};
 use cloudaid_core::record::{AttemptRecord, Change, ResultRecord, Snapshot, TaskRecord};
 use mongodb::bson::doc;
 use shared::audit::AuditEntry;
-use shared::id::{ElementId, Elements, InputId, TaskId, UserName};
+use shared::id::{AttemptKey, BlobId, ElementId, Elements, InputId, TaskId, UserName};
 use shared::time::WallTime;
 use shared::view::TaskCounts;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::store::{
-    AuditQuery, CommitError, DumpCursor, FileCursor, FileQuery, Position, Store, StoreError, StoredFile, StoredTask,
-    TaskCursor, TaskQuery,
+    AuditQuery, CommitError, DumpCursor, FileCursor, FileQuery, Position, RunSize, Store, StoreError, StoredFile,
+    StoredTask, TaskCursor, TaskQuery, page_of_files,
 };
 
 mod backup;
@@ -46,6 +46,7 @@ mod project;
 mod projector;
 mod server;
 mod strays;
+mod uploads;
 
 pub use connect::MongoConfig;
 pub use import::Standing;
@@ -295,14 +296,45 @@ impl Store for MongoStore {
         Ok(found)
     }
 
-    async fn list_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {
+    async fn list_files(
+        &self,
+        task: TaskId,
+        elements: Elements,
+        after: Option<(u32, Vec<u8>)>,
+        limit: usize,
+    ) -> Result<Vec<StoredFile>, StoreError> {
         self.settled().await?;
-        lookup::files(&self.server, task, elements).await
+        Ok(page_of_files(lookup::files(&self.server, task, elements).await?, after.as_ref(), limit))
+    }
+
+    async fn find_files(&self, task: TaskId, elements: Elements, path: Vec<u8>) -> Result<Vec<StoredFile>, StoreError> {
+        self.settled().await?;
+        lookup::files_at(&self.server, task, elements, &path).await
     }
 
     async fn list_run_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {
         self.settled().await?;
         lookup::run_files(&self.server, task, elements).await
+    }
+
+    async fn list_run_sizes(&self, task: TaskId, elements: Elements) -> Result<Vec<RunSize>, StoreError> {
+        self.settled().await?;
+        uploads::run_sizes(&self.server, task, elements).await
+    }
+
+    async fn list_run_blobs(&self, element: ElementId, attempt: u32) -> Result<BTreeSet<BlobId>, StoreError> {
+        self.settled().await?;
+        uploads::run_blobs(&self.server, element, attempt).await
+    }
+
+    async fn find_upload(&self, element: ElementId, attempt: u32) -> Result<Option<UploadRecord>, StoreError> {
+        self.settled().await?;
+        uploads::find(&self.server, element, attempt).await
+    }
+
+    async fn list_uploads(&self, limit: usize) -> Result<Vec<AttemptKey>, StoreError> {
+        self.settled().await?;
+        uploads::keys(&self.server, doc! {}, limit).await
     }
 
     async fn list_input_files(&self, id: InputId) -> Result<Vec<InputFile>, StoreError> {

@@ -4,21 +4,22 @@
 //! answer questions beside it, each from one consistent state (WAL). A lock on the directory keeps a second process
 //! out, and the position in the file detects one that got in all the same.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use cloudaid_core::files::InputFile;
+use cloudaid_core::files::{InputFile, UploadRecord};
 use cloudaid_core::record::{AttemptRecord, Change, ClusterRecord, ResultRecord, Snapshot, TaskRecord};
 use shared::audit::AuditEntry;
-use shared::id::{ElementId, Elements, InputId, TaskId, UserName};
+use shared::id::{AttemptKey, BlobId, ElementId, Elements, InputId, TaskId, UserName};
 use shared::time::WallTime;
 use shared::view::TaskCounts;
 
 use crate::store::coalesce::Batch;
 use crate::store::{
-    AuditQuery, CommitError, DumpCursor, FileCursor, FileQuery, Position, Store, StoreError, StoredFile, StoredTask,
-    TaskCursor, TaskQuery, blocking,
+    AuditQuery, CommitError, DumpCursor, FileCursor, FileQuery, Position, RunSize, Store, StoreError, StoredFile,
+    StoredTask, TaskCursor, TaskQuery, blocking,
 };
 
 mod ahead;
@@ -33,6 +34,7 @@ mod readers;
 mod row;
 mod schema;
 mod strays;
+mod uploads;
 mod write;
 mod writer;
 
@@ -235,12 +237,38 @@ impl Store for SqliteStore {
         self.readers.read(move |connection| lookup::failures(connection, task, elements, limit)).await
     }
 
-    async fn list_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {
-        self.readers.read(move |connection| lookup::files(connection, task, elements)).await
+    async fn list_files(
+        &self,
+        task: TaskId,
+        elements: Elements,
+        after: Option<(u32, Vec<u8>)>,
+        limit: usize,
+    ) -> Result<Vec<StoredFile>, StoreError> {
+        self.readers.read(move |connection| lookup::files(connection, (task, elements), after, limit)).await
+    }
+
+    async fn find_files(&self, task: TaskId, elements: Elements, path: Vec<u8>) -> Result<Vec<StoredFile>, StoreError> {
+        self.readers.read(move |connection| lookup::files_at(connection, task, elements, &path)).await
     }
 
     async fn list_run_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {
         self.readers.read(move |connection| lookup::run_files(connection, task, elements)).await
+    }
+
+    async fn list_run_sizes(&self, task: TaskId, elements: Elements) -> Result<Vec<RunSize>, StoreError> {
+        self.readers.read(move |connection| uploads::run_sizes(connection, task, elements)).await
+    }
+
+    async fn list_run_blobs(&self, element: ElementId, attempt: u32) -> Result<BTreeSet<BlobId>, StoreError> {
+        self.readers.read(move |connection| uploads::run_blobs(connection, element, attempt)).await
+    }
+
+    async fn find_upload(&self, element: ElementId, attempt: u32) -> Result<Option<UploadRecord>, StoreError> {
+        self.readers.read(move |connection| uploads::find(connection, element, attempt)).await
+    }
+
+    async fn list_uploads(&self, limit: usize) -> Result<Vec<AttemptKey>, StoreError> {
+        self.readers.read(move |connection| uploads::list(connection, limit)).await
     }
 
     async fn list_input_files(&self, id: InputId) -> Result<Vec<InputFile>, StoreError> {

@@ -80,6 +80,9 @@ impl Counts {
             | Change::Spec(..)
             | Change::Gone(_)
             | Change::FilesGone(_)
+            | Change::RunFilesGone(..)
+            | Change::FilesAdded(..)
+            | Change::Upload(..)
             | Change::InputGone(_)
             | Change::Swept(_) => return None,
         })

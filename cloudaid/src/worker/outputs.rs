@@ -9,8 +9,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2, statat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2};
 use rustix::io::Errno;
+
+use entries::{Entries, Found, is_folder};
+
+mod entries;
 
 /// The most files, and the most directories, that are collected.
 pub const FILE_LIMIT: usize = 1_000_000;
@@ -30,15 +34,6 @@ const FOLDER_BYTES: u64 = UNIT;
 /// How often a resolution is tried that a rename somewhere on the machine has disturbed.
 const RESOLVE_TRIES: u32 = 100;
 
-/// What a directory holds.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Outputs {
-    /// Regular files, sorted by path.
-    pub files: Vec<OutputFile>,
-    /// What was left out, and why.
-    pub notes: Vec<String>,
-}
-
 /// A regular file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct OutputFile {
@@ -48,15 +43,7 @@ pub struct OutputFile {
     pub size: u64,
 }
 
-/// Finds all files below `root`.
-///
-/// # Errors
-/// `root` itself cannot be read; anything else that cannot be is a note.
-pub fn walk(root: &Path) -> io::Result<Outputs> {
-    Walk::new(open_root(root)?).run()
-}
-
-/// Opens a file that [`walk`] has found.
+/// Opens a file that a [`Walk`] has found.
 ///
 /// # Errors
 /// It is not there any more, is no regular file, or can only be reached by a link or outside of `root`.
@@ -71,126 +58,90 @@ pub fn open(root: &Path, path: &[u8]) -> io::Result<File> {
 
 /// Bytes on the disk below `root`, as far as they can be seen; once they are more than `enough` the rest is not looked at.
 pub fn used(root: &Path, enough: u64) -> u64 {
-    let Ok(root) = open_root(root) else { return 0 };
-    let (mut used, mut folders) = (0u64, vec![Vec::new()]);
-    while let Some(folder) = folders.pop() {
-        if used > enough {
-            break;
+    let Ok(mut entries) = Entries::new(root) else { return 0 };
+    let mut used = 0u64;
+    while used <= enough && entries.folders() <= FILE_LIMIT {
+        match entries.next_entry() {
+            Some(Found::Entry(stat)) if is_folder(&stat) => used = used.saturating_add(FOLDER_BYTES),
+            Some(Found::Entry(stat)) => used = used.saturating_add(file_bytes(&stat)),
+            // What goes while it is looked at stores nothing any more.
+            Some(Found::UnreadableEntry(_) | Found::UnreadableFolder(_)) => {}
+            None => break,
         }
-        // What goes while it is looked at stores nothing any more.
-        let _ = measure(&root, &folder, (&mut used, enough), &mut folders);
     }
     used
 }
 
 /// Blocks and not the length, because a file may have holes; but no more than its length takes, because some file systems
 /// give a file that grows more than it has. Each name of a file counts its share of it.
-fn file_bytes(stat: &rustix::fs::Stat) -> u64 {
+fn file_bytes(stat: &Stat) -> u64 {
     let number = |number: i64| u64::try_from(number).unwrap_or(0);
     let blocks = number(stat.st_blocks).saturating_mul(BLOCK);
     let length = number(stat.st_size).div_ceil(UNIT).saturating_mul(UNIT);
     blocks.min(length) / stat.st_nlink.max(1)
 }
 
-/// Adds what stands in one folder, and puts its folders on the list.
-fn measure(
-    root: &OwnedFd,
-    folder: &[u8],
-    (used, enough): (&mut u64, u64),
-    folders: &mut Vec<Vec<u8>>,
-) -> Result<(), Errno> {
-    let opened = open_folder(root, folder)?;
-    let mut entries = Dir::read_from(&opened)?;
-    while let Some(entry) = entries.read() {
-        let entry = entry?;
-        let name = entry.file_name();
-        if matches!(name.to_bytes(), b"." | b"..") {
-            continue;
-        }
-        let Ok(stat) = statat(&opened, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-        let is_folder = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
-        *used = used.saturating_add(if is_folder { FOLDER_BYTES } else { file_bytes(&stat) });
-        if is_folder && folders.len() < FILE_LIMIT {
-            folders.push(join(folder, name.to_bytes()));
-        }
-        if *used > enough {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// A walk under way. Directories are kept as paths and not open, so that depth costs no file descriptors.
-struct Walk {
-    root: OwnedFd,
-    /// Still to read.
-    folders: Vec<Vec<u8>>,
-    folders_seen: usize,
-    files: Vec<OutputFile>,
+/// Finds the files below a directory, one after the other, always in the same order while nobody changes it. Holds no more
+/// than the way to the present one, however many there are.
+pub struct Walk {
+    entries: Entries,
+    files: usize,
     notes: Notes,
     file_limit: usize,
+    is_over: bool,
 }
 
 impl Walk {
-    fn new(root: OwnedFd) -> Self {
-        Self {
-            root,
-            folders: vec![Vec::new()],
-            folders_seen: 1,
-            files: Vec::new(),
-            notes: Notes::default(),
-            file_limit: FILE_LIMIT,
-        }
+    /// # Errors
+    /// `root` cannot be opened.
+    pub fn new(root: &Path) -> io::Result<Self> {
+        let entries = Entries::new(root)?;
+        Ok(Self { entries, files: 0, notes: Notes::default(), file_limit: FILE_LIMIT, is_over: false })
     }
 
-    fn run(mut self) -> io::Result<Outputs> {
-        while let Some(folder) = self.folders.pop() {
-            match self.read(&folder) {
-                Ok(()) => {}
-                Err(error) if folder.is_empty() => return Err(error.into()),
-                Err(error) => self.notes.skip("directory that cannot be read", &folder, Some(error)),
-            }
-            if self.files.len() > self.file_limit || self.folders_seen > self.file_limit {
-                self.files.truncate(self.file_limit);
-                self.notes.add(format!("more than {} files or directories: the rest was skipped", self.file_limit));
-                break;
-            }
-        }
-        self.files.sort_unstable();
-        Ok(Outputs { files: self.files, notes: self.notes.finish() })
-    }
-
-    /// Takes the files of one directory and puts its directories on the list.
-    fn read(&mut self, folder: &[u8]) -> Result<(), Errno> {
-        let opened = open_folder(&self.root, folder)?;
-        let mut entries = Dir::read_from(&opened)?;
-        while let Some(entry) = entries.read() {
-            let entry = entry?;
-            let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                let path = join(folder, name);
-                match statat(&opened, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW) {
-                    Ok(stat) => self.take(path, FileType::from_raw_mode(stat.st_mode), stat.st_size),
-                    Err(error) => self.notes.skip("file that cannot be read", &path, Some(error)),
+    /// The next file; none: there is no other.
+    ///
+    /// # Errors
+    /// The root itself cannot be read; anything else that cannot be is a note.
+    pub fn next_file(&mut self) -> io::Result<Option<OutputFile>> {
+        while !self.is_over {
+            match self.entries.next_entry() {
+                None => self.is_over = true,
+                Some(Found::UnreadableFolder(error)) if self.entries.path().is_empty() => return Err(error.into()),
+                Some(Found::UnreadableFolder(error)) => {
+                    self.notes.skip("directory that cannot be read", self.entries.path(), Some(error));
+                }
+                Some(Found::UnreadableEntry(error)) => {
+                    self.notes.skip("file that cannot be read", self.entries.path(), Some(error));
+                }
+                Some(Found::Entry(stat)) => {
+                    if let Some(file) = self.take(&stat) {
+                        return Ok(Some(file));
+                    }
                 }
             }
-            if self.files.len() > self.file_limit || self.folders_seen > self.file_limit {
-                return Ok(());
-            }
         }
-        Ok(())
+        Ok(None)
     }
 
-    fn take(&mut self, path: Vec<u8>, kind: FileType, size: i64) {
-        let skipped = match kind {
+    fn take(&mut self, stat: &Stat) -> Option<OutputFile> {
+        let path = self.entries.path();
+        let skipped = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => {
-                self.files.push(OutputFile { path, size: u64::try_from(size).unwrap_or(0) });
-                return;
+                if self.files < self.file_limit {
+                    self.files += 1;
+                    return Some(OutputFile { path: path.to_vec(), size: u64::try_from(stat.st_size).unwrap_or(0) });
+                }
+                self.is_over = true;
+                self.notes.more_than(self.file_limit);
+                return None;
             }
             FileType::Directory => {
-                self.folders.push(path);
-                self.folders_seen += 1;
-                return;
+                if self.entries.folders() > self.file_limit {
+                    self.is_over = true;
+                    self.notes.more_than(self.file_limit);
+                }
+                return None;
             }
             FileType::Symlink => "link",
             FileType::Fifo => "FIFO",
@@ -198,13 +149,20 @@ impl Walk {
             FileType::CharacterDevice | FileType::BlockDevice => "device",
             FileType::Unknown => "file of an unknown kind",
         };
-        self.notes.skip(skipped, &path, None);
+        self.notes.skip(skipped, path, None);
+        None
+    }
+
+    /// What was left out so far, and why.
+    #[must_use]
+    pub fn finish(self) -> Vec<String> {
+        self.notes.finish()
     }
 }
 
 /// Notes, of which the first [`NOTE_LIMIT`] are kept.
 #[derive(Debug, Default)]
-struct Notes {
+pub struct Notes {
     kept: Vec<String>,
     more: usize,
 }
@@ -219,7 +177,14 @@ impl Notes {
         }
     }
 
-    fn add(&mut self, note: String) {
+    fn more_than(&mut self, limit: usize) {
+        // It is the last one, and is to be seen.
+        self.kept.truncate(NOTE_LIMIT - 1);
+        self.add(format!("more than {limit} files or directories: the rest was skipped"));
+    }
+
+    /// One more.
+    pub fn add(&mut self, note: String) {
         if self.kept.len() < NOTE_LIMIT {
             self.kept.push(note);
         } else {
@@ -227,7 +192,9 @@ impl Notes {
         }
     }
 
-    fn finish(mut self) -> Vec<String> {
+    /// All of them, sorted.
+    #[must_use]
+    pub fn finish(mut self) -> Vec<String> {
         self.kept.sort_unstable();
         if self.more > 0 {
             self.kept.push(format!("and {} more", self.more));
@@ -239,15 +206,6 @@ impl Notes {
 /// The directory itself is ours, but a container sees it: its last name must not be a link either.
 fn open_root(root: &Path) -> io::Result<OwnedFd> {
     Ok(openat(CWD, root, FOLDER, Mode::empty())?)
-}
-
-/// The root itself, or a folder below it.
-fn open_folder(root: &OwnedFd, folder: &[u8]) -> Result<OwnedFd, Errno> {
-    if folder.is_empty() { openat(root, c".", FOLDER, Mode::empty()) } else { resolve(root, folder, FOLDER) }
-}
-
-fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
-    if folder.is_empty() { name.to_vec() } else { [folder, b"/", name].concat() }
 }
 
 /// Opens `path` below `root`, through no link.

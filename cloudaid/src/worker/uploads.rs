@@ -1,5 +1,7 @@
-//! Bringing to the master what containers left in /output: in one call all files of a run that its user has room for, or none.
+//! Bringing to the master what containers left in /output: all files of a run that its user has room for, or none. What
+//! broke off goes on where it was, and nothing here grows with the number of files.
 
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,17 +10,21 @@ use bytes::Bytes;
 use cloudaid_core::agent::AgentInput;
 use cloudaid_core::files::FileUsage;
 use shared::id::AttemptKey;
-use shared::link::{CHUNK_LIMIT, ROOM_BYTES, ROOM_FILES};
+use shared::link::{CHUNK_LIMIT, ROOM_BYTES};
 use shared::proto::file_frame::Content;
-use shared::proto::{FileBegin, FileEnd, FileFrame};
-use shared::resources::Bytes as Size;
+use shared::proto::{FileBegin, FileEnd, FileFrame, UploadResume, UploadState};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use super::link::dial::{Uplink, describe_status};
-use super::outputs::{self, OutputFile, Outputs};
+use super::outputs::{self, OutputFile, Walk};
 use crate::pause::Pauses;
+use crate::upload_chain;
+
+mod choice;
+
+use choice::Choice;
 
 /// Uploads at a time: more would only share the same network.
 const UPLOADS: usize = 4;
@@ -43,10 +49,17 @@ enum Broken {
     Again(String),
     /// This machine's disk.
     Read(io::Error),
-    /// The master has room for this, and not for all.
-    NoRoom(FileUsage),
+    /// What has arrived is not what is here: it begins anew.
+    Other,
     /// Trying again does not help.
     Never(String),
+}
+
+/// What came of an upload.
+struct Uploaded {
+    files: u32,
+    /// What was left out, and why.
+    notes: Vec<String>,
 }
 
 impl Uploads {
@@ -60,25 +73,20 @@ impl Uploads {
         if std::fs::symlink_metadata(&root).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             return AgentInput::OutputsUploaded { key, files: 0, notes: Vec::new() };
         }
-        let walked = tokio::task::spawn_blocking({
-            let root = root.clone();
-            move || outputs::walk(&root)
-        });
-        let Outputs { files, notes } = match walked.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
-            Ok(outputs) => outputs,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Outputs { files: Vec::new(), notes: Vec::new() },
+        let root = Arc::new(root);
+        let looked = blocking(&root, look).await;
+        match looked {
+            Ok(Some(notes)) => return AgentInput::OutputsUploaded { key, files: 0, notes: bounded(notes) },
+            Ok(None) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return AgentInput::OutputsUploaded { key, files: 0, notes: Vec::new() };
+            }
             Err(error) => return AgentInput::UploadFailed(key, format!("the output cannot be read: {error}")),
-        };
-        if files.is_empty() {
-            return AgentInput::OutputsUploaded { key, files: 0, notes: bounded(notes) };
         }
         // The semaphore is never closed.
         let _slot = self.slots.acquire().await;
-        match self.upload_files(key, Arc::new(root), files.into()).await {
-            Ok((files, skipped)) => {
-                let notes = bounded(notes.into_iter().chain(skipped).collect());
-                AgentInput::OutputsUploaded { key, files, notes }
-            }
+        match self.upload_files(key, root).await {
+            Ok(Uploaded { files, notes }) => AgentInput::OutputsUploaded { key, files, notes: bounded(notes) },
             Err(reason) => {
                 tracing::warn!(task = %key, reason, "Output files are not collected");
                 AgentInput::UploadFailed(key, format!("the output files were not collected: {reason}"))
@@ -86,40 +94,29 @@ impl Uploads {
         }
     }
 
-    async fn upload_files(
-        &self,
-        key: AttemptKey,
-        root: Arc<PathBuf>,
-        mut files: Arc<[OutputFile]>,
-    ) -> Result<(u32, Vec<String>), String> {
+    async fn upload_files(&self, key: AttemptKey, root: Arc<PathBuf>) -> Result<Uploaded, String> {
         let mut pauses = Pauses::default();
-        let (mut reads, mut left_out) = (0, Vec::new());
+        let (mut reads, mut anew) = (0, false);
         loop {
             let Some(uplink) = self.wait_for_uplink().await else { return Err("the worker stops".to_owned()) };
-            match try_upload(uplink, key, Arc::clone(&root), Arc::clone(&files)).await {
-                Ok((count, skipped)) => return Ok((count, left_out.into_iter().chain(skipped).collect())),
-                Err(Broken::NoRoom(room)) => {
-                    let (kept, notes) = choose(&files, room);
-                    // Where there is room by now, the next try will show it.
-                    if !notes.is_empty() {
-                        let count = notes.len();
-                        tracing::warn!(task = %key, files = count, "Output files are left out: their user may keep no more");
-                        (files, left_out) = (kept.into(), left_out.into_iter().chain(notes).collect());
-                    }
-                    if files.is_empty() {
-                        return Ok((0, left_out));
-                    }
-                }
+            match try_upload(uplink, key, &root, anew).await {
+                Ok(uploaded) => return Ok(uploaded),
                 Err(Broken::Never(reason)) => return Err(reason),
                 Err(Broken::Read(error)) if reads + 1 >= READ_TRIES => return Err(error.to_string()),
                 Err(Broken::Read(error)) => {
                     reads += 1;
                     tracing::warn!(task = %key, %error, "An output file cannot be read; trying again");
                 }
+                Err(Broken::Other) => {
+                    tracing::warn!(task = %key, "What the master has of the output files is not what is here: they are sent anew");
+                    anew = true;
+                    continue;
+                }
                 Err(Broken::Again(reason)) => {
                     tracing::debug!(task = %key, reason, "Output files wait for the master");
                 }
             }
+            anew = false;
             tokio::time::sleep(pauses.next()).await;
         }
     }
@@ -131,75 +128,172 @@ impl Uploads {
     }
 }
 
-async fn try_upload(
+/// Whether there is nothing to upload: then the notes.
+fn look(root: &Path) -> io::Result<Option<Vec<String>>> {
+    let mut walk = Walk::new(root)?;
+    Ok(walk.next_file()?.is_none().then(|| walk.finish()))
+}
+
+/// What is left out of all that is there.
+fn all_notes(root: &Path) -> io::Result<Vec<String>> {
+    let mut walk = Walk::new(root)?;
+    while walk.next_file()?.is_some() {}
+    Ok(walk.finish())
+}
+
+/// `anew`: not from where an earlier one was.
+async fn try_upload(uplink: Uplink, key: AttemptKey, root: &Arc<PathBuf>, anew: bool) -> Result<Uploaded, Broken> {
+    let closed = uplink.closed.clone();
+    let tried = async {
+        let mut client = uplink.client.clone();
+        let state = client.describe_upload(shared::proto::Attempt::from(key)).await;
+        let state = state.map_err(|status| refused(&status))?.into_inner();
+        if let Some(receipt) = state.ended {
+            let notes = blocking(root, all_notes).await.map_err(Broken::Read)?;
+            return Ok(Uploaded { files: receipt.files, notes });
+        }
+        send(uplink, key, root, (state, anew)).await
+    };
+    closed.run_until_cancelled(tried).await.unwrap_or_else(|| Err(Broken::Again("the session ended".to_owned())))
+}
+
+async fn send(
     mut uplink: Uplink,
     key: AttemptKey,
-    root: Arc<PathBuf>,
-    files: Arc<[OutputFile]>,
-) -> Result<(u32, Vec<String>), Broken> {
+    root: &Arc<PathBuf>,
+    (state, anew): (UploadState, bool),
+) -> Result<Uploaded, Broken> {
     let (frames, outbound) = mpsc::channel(FRAMES_LIMIT);
     // Held until all has been read, so that a failed read breaks the call off instead of ending it early.
     let complete = frames.clone();
-    let feeder = tokio::task::spawn_blocking(move || feed(&frames, key, &root, &files));
+    let feeder = tokio::task::spawn_blocking({
+        let root = Arc::clone(root);
+        move || {
+            let feed = Feed::new(&frames, &root, &state)?;
+            if anew { feed.send_all(key) } else { feed.send_the_rest(key, &state) }
+        }
+    });
     let feed = async {
-        let fed = feeder.await.map_err(io::Error::other).flatten();
-        fed.inspect(|_| drop(complete)).map_err(Broken::Read)
+        let fed = feeder.await.unwrap_or_else(|error| Err(Broken::Read(io::Error::other(error))));
+        fed.inspect(|_| drop(complete))
     };
     let call = async {
         let receipt = uplink.client.upload_task_files(ReceiverStream::new(outbound)).await;
         receipt.map_err(|status| refused(&status))
     };
-    let closed = async {
-        uplink.closed.cancelled().await;
-        Err(Broken::Again("the session ended".to_owned()))
-    };
-    tokio::select! {
-        done = async { tokio::try_join!(call, feed) } => {
-            let (receipt, skipped) = done?;
-            Ok((receipt.into_inner().files, skipped))
-        }
-        ended = closed => ended,
-    }
+    let (receipt, notes) = tokio::try_join!(call, feed)?;
+    Ok(Uploaded { files: receipt.into_inner().files, notes })
 }
 
-/// Reads all files into frames; returns notes on those that cannot be opened. Stops quietly when nobody listens any
-/// more: the call itself knows why.
-fn feed(
-    frames: &mpsc::Sender<FileFrame>,
-    key: AttemptKey,
-    root: &Path,
-    files: &[OutputFile],
-) -> io::Result<Vec<String>> {
-    let send = |content| frames.blocking_send(FileFrame { content: Some(content) }).is_ok();
-    let mut skipped = Vec::new();
-    if !send(Content::Attempt(key.into())) {
-        return Ok(skipped);
+/// Reads files into frames. Stops quietly when nobody listens any more: the call itself knows why.
+struct Feed<'a> {
+    frames: &'a mpsc::Sender<FileFrame>,
+    root: &'a Path,
+    walk: Walk,
+    choice: Choice,
+    /// Files that could not be opened.
+    skipped: outputs::Notes,
+}
+
+impl<'a> Feed<'a> {
+    fn new(frames: &'a mpsc::Sender<FileFrame>, root: &'a Path, state: &UploadState) -> Result<Self, Broken> {
+        let room = state.room.map(|room| FileUsage { bytes: room.bytes, files: room.files });
+        let walk = Walk::new(root).map_err(Broken::Read)?;
+        Ok(Self { frames, root, walk, choice: Choice::new(room), skipped: outputs::Notes::default() })
     }
-    for file in files {
-        let opened = outputs::open(root, &file.path).and_then(|opened| {
-            let size = opened.metadata()?.len();
-            Ok((opened, size))
-        });
-        let (opened, size) = match opened {
-            Ok(opened) => opened,
-            Err(error) => {
-                skipped.push(format!("{}: {error}", String::from_utf8_lossy(&file.path).escape_debug()));
-                continue;
+
+    fn send(&self, content: Content) -> bool {
+        self.frames.blocking_send(FileFrame { content: Some(content) }).is_ok()
+    }
+
+    /// The next file that there is room for.
+    fn next(&mut self) -> Result<Option<OutputFile>, Broken> {
+        while let Some(file) = self.walk.next_file().map_err(Broken::Read)? {
+            if self.choice.takes(&file) {
+                return Ok(Some(file));
             }
-        };
-        if !send(Content::Begin(FileBegin { path: Bytes::from(file.path.clone()), size, executable: false })) {
-            return Ok(skipped);
         }
-        match read(opened, size, |data| send(Content::Data(data)))? {
-            Some(hash) if send(Content::End(FileEnd { blake3: Bytes::copy_from_slice(hash.as_bytes()) })) => {}
-            Some(_) | None => return Ok(skipped),
-        }
+        Ok(None)
     }
-    Ok(skipped)
+
+    fn send_all(self, key: AttemptKey) -> Result<Vec<String>, Broken> {
+        if self.send(Content::Attempt(key.into())) { self.rest() } else { Ok(self.notes()) }
+    }
+
+    /// Passes over what has arrived. If that is not what is here, nothing is sent.
+    fn send_the_rest(mut self, key: AttemptKey, state: &UploadState) -> Result<Vec<String>, Broken> {
+        if state.files == 0 && state.open.is_none() {
+            return self.send_all(key);
+        }
+        let mut chain = upload_chain::START;
+        for _ in 0..state.files {
+            let file = self.next()?.ok_or(Broken::Other)?;
+            chain = upload_chain::extend(chain, &file.path, file.size);
+        }
+        let open = match &state.open {
+            Some(open) => {
+                let file = self.next()?.filter(|file| file.path == open.path).ok_or(Broken::Other)?;
+                let opened = outputs::open(self.root, &file.path).map_err(Broken::Read)?;
+                let size = opened.metadata().map_err(Broken::Read)?.len();
+                if size != open.size || open.offset > size {
+                    return Err(Broken::Other);
+                }
+                Some((opened, size, open.offset))
+            }
+            None => None,
+        };
+        if chain[..] != state.chain {
+            return Err(Broken::Other);
+        }
+        let offset = open.as_ref().map_or(0, |(.., offset)| *offset);
+        let resume = UploadResume { files: state.files, chain: state.chain.clone(), offset };
+        if !self.send(Content::Attempt(key.into())) || !self.send(Content::Resume(resume)) {
+            return Ok(self.notes());
+        }
+        if let Some((opened, size, offset)) = open
+            && !self.content(opened, size, offset)?
+        {
+            return Ok(self.notes());
+        }
+        self.rest()
+    }
+
+    fn rest(mut self) -> Result<Vec<String>, Broken> {
+        while let Some(OutputFile { path, .. }) = self.next()? {
+            let opened = outputs::open(self.root, &path).and_then(|opened| {
+                let size = opened.metadata()?.len();
+                Ok((opened, size))
+            });
+            let (opened, size) = match opened {
+                Ok(opened) => opened,
+                Err(error) => {
+                    self.skipped.add(format!("{}: {error}", String::from_utf8_lossy(&path).escape_debug()));
+                    continue;
+                }
+            };
+            let begin = FileBegin { path: path.into(), size, executable: false };
+            if !self.send(Content::Begin(begin)) || !self.content(opened, size, 0)? {
+                break;
+            }
+        }
+        Ok(self.notes())
+    }
+
+    /// Sends bytes from `offset` on and the end. Returns whether somebody wanted all of it.
+    fn content(&self, file: File, size: u64, offset: u64) -> Result<bool, Broken> {
+        let hash =
+            read(file, size, |start, data| start < offset || self.send(Content::Data(data))).map_err(Broken::Read)?;
+        Ok(hash
+            .is_some_and(|hash| self.send(Content::End(FileEnd { blake3: Bytes::copy_from_slice(hash.as_bytes()) }))))
+    }
+
+    fn notes(self) -> Vec<String> {
+        [self.walk.finish(), self.choice.finish(), self.skipped.finish()].concat()
+    }
 }
 
-/// Reads exactly `size` bytes; none if `send` did not want them all.
-fn read(mut file: impl Read, size: u64, send: impl Fn(Bytes) -> bool) -> io::Result<Option<blake3::Hash>> {
+/// Reads exactly `size` bytes in chunks that begin at multiples of [`CHUNK_LIMIT`]; none if `send` did not want them all.
+fn read(mut file: impl Read, size: u64, send: impl Fn(u64, Bytes) -> bool) -> io::Result<Option<blake3::Hash>> {
     let mut hasher = blake3::Hasher::new();
     let mut left = size;
     while left > 0 {
@@ -208,21 +302,28 @@ fn read(mut file: impl Read, size: u64, send: impl Fn(Bytes) -> bool) -> io::Res
         // Fails if the file has become shorter.
         file.read_exact(&mut chunk)?;
         hasher.update(&chunk);
-        left -= length as u64;
-        if !send(chunk.into()) {
+        if !send(size - left, chunk.into()) {
             return Ok(None);
         }
+        left -= length as u64;
     }
     Ok(Some(hasher.finalize()))
+}
+
+async fn blocking<T: Send + 'static>(
+    root: &Arc<PathBuf>,
+    work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let root = Arc::clone(root);
+    tokio::task::spawn_blocking(move || work(&root)).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 /// What the master says about this run or these files stays so; everything else may pass.
 fn refused(status: &Status) -> Broken {
     let reason = describe_status(status);
-    if let Some(room) = room(status).filter(|_| status.code() == Code::ResourceExhausted) {
-        return Broken::NoRoom(room);
-    }
     match status.code() {
+        // There was more room when it began: the next one is told how much there is.
+        Code::ResourceExhausted if status.metadata().contains_key(ROOM_BYTES) => Broken::Again(reason),
         Code::FailedPrecondition
         | Code::PermissionDenied
         | Code::InvalidArgument
@@ -243,37 +344,6 @@ fn refused(status: &Status) -> Broken {
     }
 }
 
-/// What the master has room for, if it says so.
-fn room(status: &Status) -> Option<FileUsage> {
-    let number = |name| status.metadata().get(name)?.to_str().ok()?.parse().ok();
-    Some(FileUsage { bytes: number(ROOM_BYTES)?, files: number(ROOM_FILES)? })
-}
-
-/// The files that there is room for, in their order, and notes on the others.
-fn choose(files: &[OutputFile], room: FileUsage) -> (Vec<OutputFile>, Vec<String>) {
-    let (mut used, mut kept, mut notes, mut more_notes) = (FileUsage::default(), Vec::new(), Vec::new(), 0);
-    for file in files {
-        let more = used.plus(FileUsage { bytes: file.size, files: 1 });
-        if more.fits(room) {
-            used = more;
-            kept.push(file.clone());
-        } else if notes.len() >= outputs::NOTE_LIMIT {
-            more_notes += 1;
-        } else {
-            let path = String::from_utf8_lossy(&file.path);
-            let (path, size) = (path.escape_debug(), Size(file.size));
-            notes.push(format!(
-                "skipped file for which its user has no room: {path}, {size} of {} free",
-                Size(room.bytes)
-            ));
-        }
-    }
-    if more_notes > 0 {
-        notes.push(format!("and {more_notes} more for which there is no room"));
-    }
-    (kept, notes)
-}
-
 fn bounded(notes: Vec<String>) -> Vec<String> {
     let mut bytes = 0;
     let all = notes.len();
@@ -292,6 +362,8 @@ fn bounded(notes: Vec<String>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use shared::proto::{UploadOpen, UploadRoom};
+
     use super::*;
 
     fn key() -> AttemptKey {
@@ -299,53 +371,112 @@ mod tests {
         AttemptKey { task, index: 0, attempt: 1, fence: shared::id::Fence(1) }
     }
 
-    #[test]
-    fn files_become_frames_with_their_digest() {
-        let scratch = tempfile::tempdir().expect("a directory");
-        std::fs::write(scratch.path().join("a"), b"data").expect("written");
-        std::fs::write(scratch.path().join("empty"), b"").expect("written");
-        let files = [("a", 4), ("gone", 1), ("empty", 0)]
-            .map(|(path, size)| OutputFile { path: path.as_bytes().to_vec(), size });
-        let (frames, mut outbound) = mpsc::channel(100);
-        let skipped = feed(&frames, key(), scratch.path(), &files).expect("read");
-        assert!(skipped.len() == 1 && skipped[0].starts_with("gone: "), "{skipped:?}");
+    fn feed(root: &Path, state: &UploadState, anew: bool) -> (Result<Vec<String>, Broken>, Vec<Content>) {
+        let (frames, mut outbound) = mpsc::channel(1000);
+        let feed = Feed::new(&frames, root, state).expect("a directory");
+        let fed = if anew { feed.send_all(key()) } else { feed.send_the_rest(key(), state) };
         drop(frames);
         let mut contents = Vec::new();
         while let Some(frame) = outbound.blocking_recv() {
             contents.push(frame.content.expect("content"));
         }
-        let end = |data: &[u8]| Content::End(FileEnd { blake3: Bytes::copy_from_slice(blake3::hash(data).as_bytes()) });
-        let begin =
-            |path: &'static str, size| Content::Begin(FileBegin { path: Bytes::from(path), size, executable: false });
-        assert_eq!(
-            contents,
-            [
-                Content::Attempt(key().into()),
-                begin("a", 4),
-                Content::Data(Bytes::from("data")),
-                end(b"data"),
-                begin("empty", 0),
-                end(b""),
-            ]
-        );
+        (fed, contents)
+    }
+
+    fn end(data: &[u8]) -> Content {
+        Content::End(FileEnd { blake3: Bytes::copy_from_slice(blake3::hash(data).as_bytes()) })
+    }
+
+    fn begin(path: &[u8], size: u64) -> Content {
+        Content::Begin(FileBegin { path: Bytes::copy_from_slice(path), size, executable: false })
+    }
+
+    #[test]
+    fn files_become_frames_with_their_digest() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        std::fs::write(scratch.path().join("a"), b"data").expect("written");
+        let (notes, contents) = feed(scratch.path(), &UploadState::default(), false);
+        assert!(notes.expect("read").is_empty());
+        let expected =
+            [Content::Attempt(key().into()), begin(b"a", 4), Content::Data(Bytes::from("data")), end(b"data")];
+        assert_eq!(contents, expected);
+    }
+
+    #[test]
+    fn an_upload_goes_on_where_it_was_only_if_the_same_is_here() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        for number in 0..20u8 {
+            std::fs::write(scratch.path().join(format!("f{number}")), vec![number; usize::from(number)])
+                .expect("written");
+        }
+        let large: Vec<u8> = (0..CHUNK_LIMIT * 3 + 7).map(|byte| byte.to_le_bytes()[0]).collect();
+        std::fs::write(scratch.path().join("large"), &large).expect("written");
+        let (_, all) = feed(scratch.path(), &UploadState::default(), false);
+        let begins = |contents: &[Content]| {
+            let begin = |content: &Content| match content {
+                Content::Begin(begin) => Some((begin.path.clone(), begin.size)),
+                _ => None,
+            };
+            contents.iter().filter_map(begin).collect::<Vec<_>>()
+        };
+        let files = begins(&all);
+        assert_eq!(files.len(), 21);
+        let place = files.iter().position(|(path, _)| path == "large").expect("it is there");
+        let chain = |count: usize| {
+            files[..count]
+                .iter()
+                .fold(upload_chain::START, |chain, (path, size)| upload_chain::extend(chain, path, *size))
+        };
+        // Between two files.
+        let state = UploadState { files: 7, chain: chain(7).to_vec().into(), ..UploadState::default() };
+        let (notes, rest) = feed(scratch.path(), &state, false);
+        notes.expect("read");
+        assert_eq!(begins(&rest), files[7..]);
+        let resume = UploadResume { files: 7, chain: state.chain, offset: 0 };
+        assert_eq!(rest[..2], [Content::Attempt(key().into()), Content::Resume(resume)]);
+        // In the middle of one.
+        let offset = CHUNK_LIMIT as u64 * 2;
+        let open = UploadOpen { path: "large".into(), size: large.len() as u64, offset };
+        let chain = chain(place).to_vec().into();
+        let state = UploadState { files: place as u64, chain, open: Some(open), ..UploadState::default() };
+        let (notes, rest) = feed(scratch.path(), &state, false);
+        notes.expect("read");
+        let data = |range: std::ops::Range<usize>| Content::Data(Bytes::copy_from_slice(&large[range]));
+        let expected = [data(CHUNK_LIMIT * 2..CHUNK_LIMIT * 3), data(CHUNK_LIMIT * 3..large.len()), end(&large)];
+        assert_eq!(rest[2..5], expected);
+        assert_eq!(begins(&rest), files[place + 1..]);
+        // Something else has arrived.
+        let others = [
+            UploadState { chain: vec![1; 32].into(), ..state.clone() },
+            UploadState { files: 100, ..state.clone() },
+            UploadState { open: Some(UploadOpen { size: 1, path: "large".into(), offset: 0 }), ..state.clone() },
+            UploadState { open: Some(UploadOpen { path: "f1".into(), ..UploadOpen::default() }), ..state },
+        ];
+        for other in others {
+            let (refused, sent) = feed(scratch.path(), &other, false);
+            assert!(matches!(refused, Err(Broken::Other)), "{refused:?}");
+            assert_eq!(sent, [], "nothing is sent");
+            assert_eq!(begins(&feed(scratch.path(), &other, true).1), files, "it begins anew");
+        }
     }
 
     #[test]
     fn a_file_that_became_shorter_is_an_error_and_a_longer_one_is_cut() {
-        assert!(read(&b"abc"[..], 4, |_| true).is_err());
-        assert_eq!(read(&b"abcd"[..], 3, |_| true).expect("read"), Some(blake3::hash(b"abc")));
-        assert_eq!(read(&b"abcd"[..], 3, |_| false).expect("read"), None);
+        assert!(read(&b"abc"[..], 4, |_, _| true).is_err());
+        assert_eq!(read(&b"abcd"[..], 3, |_, _| true).expect("read"), Some(blake3::hash(b"abc")));
+        assert_eq!(read(&b"abcd"[..], 3, |_, _| false).expect("read"), None);
     }
 
     #[test]
-    fn what_there_is_room_for_is_kept_and_the_rest_is_named() {
-        let file = |path: &str, size| OutputFile { path: path.as_bytes().to_vec(), size };
-        let files = [file("a", 3), file("huge", 1 << 40), file("z", 4)];
-        let (kept, notes) = choose(&files, FileUsage { bytes: 10, files: 5 });
-        assert_eq!(kept, [file("a", 3), file("z", 4)]);
-        assert_eq!(notes, ["skipped file for which its user has no room: huge, 1 TiB of 10 B free"]);
-        assert_eq!(choose(&files, FileUsage { bytes: 10, files: 1 }).0, [file("a", 3)]);
-        assert!(choose(&files[..1], FileUsage { bytes: 3, files: 1 }).1.is_empty());
+    fn what_there_is_no_room_for_is_left_out_and_named() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        std::fs::write(scratch.path().join("small"), b"1").expect("written");
+        std::fs::write(scratch.path().join("huge"), b"1234567890").expect("written");
+        let state = UploadState { room: Some(UploadRoom { bytes: 9, files: 9 }), ..UploadState::default() };
+        let (notes, contents) = feed(scratch.path(), &state, false);
+        assert_eq!(notes.expect("read"), ["skipped file for which its user has no room: huge, 10 B of 9 B free"]);
+        assert_eq!(contents[1], begin(b"small", 1));
+        assert_eq!(contents.len(), 4);
     }
 
     #[test]

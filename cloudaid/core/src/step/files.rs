@@ -7,7 +7,7 @@ use shared::id::{AttemptKey, RequestId, UserName, WorkerId};
 use crate::cluster::Cluster;
 use crate::effect::{Answer, Effect};
 use crate::event::Event;
-use crate::files::{FileUsage, GoneFile};
+use crate::files::{FileUsage, GoneFile, Leftover};
 use crate::record::{Change, FileRecord};
 use crate::reject::Reject;
 
@@ -21,15 +21,22 @@ pub(crate) fn on_stored(
     (files, before): (Arc<[FileRecord]>, &[GoneFile]),
     effects: &mut Vec<Effect>,
 ) {
-    let answer = match super::report::check(cluster, worker, key) {
-        Ok(()) => keep(cluster, key, files, before, effects),
-        Err(reason) => {
-            let worker = worker.clone();
-            effects.push(Effect::Publish(Event::ReportRefused { worker, key, reason }));
-            Err(Reject::NotCurrent(key))
-        }
-    };
+    let answer = check(cluster, worker, key, effects).and_then(|()| keep(cluster, key, files, before, effects));
     effects.push(Effect::Reply(request, answer));
+}
+
+/// Whether the run is the present one of its worker. Says so where it is not.
+pub(super) fn check(
+    cluster: &Cluster,
+    worker: &WorkerId,
+    key: AttemptKey,
+    effects: &mut Vec<Effect>,
+) -> Result<(), Reject> {
+    super::report::check(cluster, worker, key).map_err(|reason| {
+        let worker = worker.clone();
+        effects.push(Effect::Publish(Event::ReportRefused { worker, key, reason }));
+        Reject::NotCurrent(key)
+    })
 }
 
 fn keep(
@@ -69,6 +76,21 @@ pub(crate) fn on_delete(
     change_usage(cluster, &user, |usage| usage.minus(size), effects);
     let leftovers = files.iter().filter_map(GoneFile::leftover).collect();
     effects.push(Effect::Save(Change::FilesGone(files)));
+    effects.push(Effect::Publish(Event::FilesDeleted { user, leftovers }));
+    effects.push(Effect::Reply(request, Ok(Answer::Done)));
+}
+
+/// They are in the store, all of these runs.
+pub(crate) fn on_delete_runs(
+    cluster: &mut Cluster,
+    request: RequestId,
+    user: UserName,
+    (runs, size): (&[AttemptKey], FileUsage),
+    effects: &mut Vec<Effect>,
+) {
+    change_usage(cluster, &user, |usage| usage.minus(size), effects);
+    effects.extend(runs.iter().map(|key| Effect::Save(Change::RunFilesGone(*key, true))));
+    let leftovers = runs.iter().map(|key| Leftover::Run(key.element(), key.attempt)).collect();
     effects.push(Effect::Publish(Event::FilesDeleted { user, leftovers }));
     effects.push(Effect::Reply(request, Ok(Answer::Done)));
 }

@@ -69,6 +69,15 @@ fn save(change: &Change) -> String {
         Change::Swept(Leftover::Task(id)) => format!("swept {}", task(*id)),
         Change::Swept(leftover) => format!("swept {leftover}"),
         Change::FilesGone(files) => format!("files gone x{}", files.len()),
+        Change::RunFilesGone(of, _) => format!("files gone {}", key(*of)),
+        Change::FilesAdded(of, files) => format!("files {} +{}", key(*of), files.len()),
+        Change::Upload(of, upload) => {
+            format!(
+                "upload {} {}",
+                key(*of),
+                upload.as_ref().map_or_else(|| "ended".into(), |upload| upload.size.files.to_string())
+            )
+        }
         Change::Input(input) => format!("input {} of {}, {} missing", input.id.0.0, input.user, input.missing),
         Change::InputFiles(id, files) => format!("input files {} x{}", id.0.0, files.len()),
         Change::InputGone(id) => format!("input gone {}", id.0.0),

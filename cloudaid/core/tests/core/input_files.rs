@@ -146,8 +146,13 @@ fn nobody_keeps_more_than_they_may() {
     let (worker, _) = world.connect("a", 1, vec![]);
     let (task, effects) = world.submit(1, 1);
     let key = assigned(&effects)[0].1.key;
-    let output =
-        |size, blob: u128| FileRecord { path: b"r".to_vec(), size, blake3: [0; 32], blob: Some(BlobId(blob.into())) };
+    let output = |size, blob: u128| FileRecord {
+        path: b"r".to_vec(),
+        size,
+        blake3: [0; 32],
+        blob: Some(BlobId(blob.into())),
+        start: None,
+    };
     let stored = |world: &mut World, size, blob, before: Vec<GoneFile>| {
         let files = Arc::from([output(size, blob)]);
         let worker = worker.worker.clone();
@@ -157,7 +162,8 @@ fn nobody_keeps_more_than_they_may() {
     stored(&mut world, 4, 2, vec![]).0.expect("room for it");
     // The same run brings it again: what it had brought makes room, and goes.
     let element = ElementId { task, index: 0 };
-    let before = GoneFile { element, attempt: 1, path: b"r".to_vec(), size: 4, blob: Some(BlobId(2.into())) };
+    let before =
+        GoneFile { element, attempt: 1, path: b"r".to_vec(), size: 4, blob: Some(BlobId(2.into())), shared: false };
     let (answer, effects) = stored(&mut world, 3, 3, vec![before.clone()]);
     answer.expect("it replaces the other");
     let expected = ["save ada keeps 9 in 2", "save files gone x1", "save files 2.0#1 x1", "reply done"];

@@ -135,7 +135,7 @@ fn files_count_for_the_present_run_only() {
     let (_, effects) = world.submit(1, 1);
     let key = assigned(&effects)[0].1.key;
     let files: Arc<[FileRecord]> =
-        Arc::from([FileRecord { path: b"r.txt".to_vec(), size: 5, blake3: [0; 32], blob: None }]);
+        Arc::from([FileRecord { path: b"r.txt".to_vec(), size: 5, blake3: [0; 32], blob: None, start: None }]);
     let worker = a.worker.clone();
     let of = |key| {
         let (worker, files) = (worker.clone(), Arc::clone(&files));

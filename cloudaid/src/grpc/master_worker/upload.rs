@@ -123,14 +123,14 @@ impl Files {
             return Ok(());
         }
         self.end_open().await?;
-        self.upload.begin_unannounced(path).await.map_err(|error| upload_error(&error))
+        self.upload.begin_file(path).await.map_err(|error| upload_error(&error))
     }
 
     async fn end_open(&mut self) -> Result<(), ApiError> {
         if self.upload.open_path().is_none() {
             return Ok(());
         }
-        self.upload.end_unchecked().await.map_err(|error| upload_error(&error))
+        self.upload.end_file().await.map_err(|error| upload_error(&error))
     }
 
     async fn end(mut self) -> Result<Upload, ApiError> {

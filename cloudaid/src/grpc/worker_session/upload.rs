@@ -1,8 +1,9 @@
-//! The output files of one run: all of them are recorded, or none.
+//! The output files of one run: all of them are recorded, or none. They come in parts, and an upload that broke off goes on
+//! where it was.
 
 use std::sync::Arc;
 
-use cloudaid_core::files::FileUsage;
+use cloudaid_core::files::{FileUsage, UploadRecord};
 use shared::error::{ApiError, ErrorCode};
 use shared::id::AttemptKey;
 use shared::link::{ROOM_BYTES, ROOM_FILES};
@@ -12,58 +13,149 @@ use tonic::{Status, Streaming};
 
 use super::Caller;
 use crate::grpc::{GrpcState, audit, status};
-use crate::master::files::{Upload, UploadError};
+use crate::master::files::{StagedUpload, UploadError};
 use crate::master::handle::files::detached;
+use crate::upload_chain;
 
-/// Takes the whole stream. What was written before it broke off is removed.
+mod turns;
+
+use turns::Hold;
+pub(crate) use turns::UploadTurns;
+
+/// Where an upload can go on.
+pub(super) async fn describe(
+    state: &GrpcState,
+    caller: &Caller,
+    attempt: proto::Attempt,
+) -> Result<proto::UploadState, Status> {
+    let key = parse(attempt)?;
+    state.cluster.live().check(key, &caller.worker).map_err(|error| given_up(state, caller, key, &error))?;
+    let room = state.cluster.room_for(key).await.map_err(|error| status(&error))?;
+    let room = room.map(|FileUsage { bytes, files }| proto::UploadRoom { bytes, files });
+    if let Some(ended) = ended(state, key).await? {
+        return Ok(proto::UploadState { ended: Some(ended), room, ..proto::UploadState::default() });
+    }
+    let upload = state.cluster.upload_of(key).await.map_err(|error| status(&error))?;
+    let upload = upload.unwrap_or_else(nothing);
+    let offset = state.files.arrived_of(key, &upload).await.map_err(|error| refused(&error.into()))?;
+    let open = upload.open.map(|open| proto::UploadOpen { path: open.path.into(), size: open.size, offset });
+    let (files, chain) = (upload.size.files, upload.chain.to_vec().into());
+    Ok(proto::UploadState { ended: None, files, chain, open, room })
+}
+
+/// Takes the whole stream. What was not part of it when it broke off is removed.
 pub(super) async fn take(
     state: &GrpcState,
     caller: Caller,
     mut inbound: Streaming<proto::FileFrame>,
 ) -> Result<proto::FileReceipt, Status> {
     let key = match inbound.message().await?.and_then(|frame| frame.content) {
-        Some(Content::Attempt(attempt)) => {
-            AttemptKey::try_from(attempt).map_err(|error| Status::invalid_argument(error.to_string()))?
-        }
-        Some(Content::Begin(_) | Content::Data(_) | Content::End(_)) | None => {
+        Some(Content::Attempt(attempt)) => parse(attempt)?,
+        Some(Content::Begin(_) | Content::Data(_) | Content::End(_) | Content::Resume(_)) | None => {
             return Err(Status::invalid_argument("the first frame must name the attempt"));
         }
     };
-    let given_up = |error: &ApiError| given_up(state, &caller, key, error);
-    state.cluster.live().check(key, &caller.worker).map_err(|error| given_up(&error))?;
-    let room = state.cluster.room_for(key).await.map_err(|error| status(&error))?;
-    let mut upload = state.files.begin(key, room);
-    while let Some(frame) = inbound.message().await? {
-        take_frame(&mut upload, frame).await?;
+    state.cluster.live().check(key, &caller.worker).map_err(|error| given_up(state, &caller, key, &error))?;
+    // Who comes later has lost the answer to what came before.
+    let turn = state.uploads.take(key).await;
+    let taken = take_all(state, &caller, (key, turn.hold()), inbound);
+    turn.run(taken).await.unwrap_or_else(|| Err(Status::aborted("the worker has begun another upload of these files")))
+}
+
+async fn take_all(
+    state: &GrpcState,
+    caller: &Caller,
+    (key, hold): (AttemptKey, Hold),
+    mut inbound: Streaming<proto::FileFrame>,
+) -> Result<proto::FileReceipt, Status> {
+    if let Some(ended) = ended(state, key).await? {
+        return Ok(ended);
     }
-    let files: Arc<[_]> = upload.files().map_err(|error| refused(&error))?.into();
-    let receipt = proto::FileReceipt { files: files.len() as u32, bytes: files.iter().map(|file| file.size).sum() };
-    let (cluster, by) = (state.cluster.clone(), caller.worker.clone());
-    // To its end, also when the worker goes: what is recorded must not be taken for what is not.
-    let stored = detached(async move {
-        let stored = cluster.files_stored(by, key, files).await;
-        // Only what was refused for good is known to be nobody's.
-        if !matches!(&stored, Err(error) if matches!(error.code, ErrorCode::Conflict | ErrorCode::ResourceExhausted)) {
-            upload.keep();
+    let room = state.cluster.room_for(key).await.map_err(|error| status(&error))?;
+    let mut next = inbound.message().await?;
+    let mut upload = match next.as_ref().and_then(|frame| frame.content.as_ref()) {
+        Some(Content::Resume(resume)) => {
+            let upload = go_on(state, key, room, resume).await?;
+            next = inbound.message().await?;
+            upload
         }
-        stored
-    });
-    match stored.await {
-        Ok(()) => Ok(receipt),
-        Err(error) if error.code == ErrorCode::Conflict => Err(given_up(&error)),
-        // Others of this user have stored something meanwhile.
-        Err(error) if error.code == ErrorCode::ResourceExhausted => {
-            match state.cluster.room_for(key).await.map_err(|error| status(&error))? {
-                Some(room) => Err(no_room(error.message, room)),
-                // And by now they may keep anything.
-                None => Err(Status::unavailable("there is room by now; send it again")),
+        _ => {
+            begin_anew(state, key).await?;
+            state.files.begin_staged(key, room)
+        }
+    };
+    while let Some(frame) = next {
+        take_frame(&mut upload, frame).await?;
+        if upload.is_part_due() {
+            let part = upload.take_part().await.map_err(|error| refused(&error))?;
+            let (cluster, by, hold) = (state.cluster.clone(), caller.worker.clone(), Arc::clone(&hold));
+            // To its end, also when the worker goes: another upload goes on after it.
+            let staged = detached(async move {
+                let _hold = hold;
+                cluster.files_staged(by, key, part).await
+            });
+            let staged = staged.await;
+            if let Err(error) = staged {
+                return Err(not_kept(state, caller, key, error).await);
             }
         }
-        Err(error) => Err(status(&error)),
+        next = inbound.message().await?;
+    }
+    let (size, is_staged) = (upload.arrived(), upload.is_staged());
+    let part = upload.end().await.map_err(|error| refused(&error))?;
+    let (cluster, by) = (state.cluster.clone(), caller.worker.clone());
+    // The same: what is recorded must not be taken for what is not.
+    let ended = detached(async move {
+        let _hold = hold;
+        cluster.upload_ended(by, key, (part, is_staged)).await
+    });
+    match ended.await {
+        Ok(()) => Ok(receipt(size)),
+        Err(error) => Err(not_kept(state, caller, key, error).await),
     }
 }
 
-async fn take_frame(upload: &mut Upload, frame: proto::FileFrame) -> Result<(), Status> {
+/// The files of this run are recorded already, and the answer was lost.
+async fn ended(state: &GrpcState, key: AttemptKey) -> Result<Option<proto::FileReceipt>, Status> {
+    let size = state.cluster.size_of_run(key).await.map_err(|error| status(&error))?;
+    Ok((size.files > 0).then(|| receipt(size)))
+}
+
+fn receipt(size: FileUsage) -> proto::FileReceipt {
+    proto::FileReceipt { files: u32::try_from(size.files).unwrap_or(u32::MAX), bytes: size.bytes }
+}
+
+fn nothing() -> UploadRecord {
+    UploadRecord { size: FileUsage::default(), chain: upload_chain::START, open: None }
+}
+
+/// The worker names what it takes to have arrived.
+async fn go_on(
+    state: &GrpcState,
+    key: AttemptKey,
+    room: Option<FileUsage>,
+    resume: &proto::UploadResume,
+) -> Result<StagedUpload, Status> {
+    let upload = state.cluster.upload_of(key).await.map_err(|error| status(&error))?;
+    let upload = upload.ok_or_else(|| Status::aborted("there is no upload to go on with"))?;
+    let offset = state.files.arrived_of(key, &upload).await.map_err(|error| refused(&error.into()))?;
+    if (resume.files, &resume.chain[..], resume.offset) != (upload.size.files, &upload.chain[..], offset) {
+        return Err(Status::aborted("more or less has arrived than the worker takes to have"));
+    }
+    tracing::info!("Upload of {key} goes on after {} files and {} bytes of the next", upload.size.files, offset);
+    state.files.resume_staged(key, room, (upload, offset)).await.map_err(|error| refused(&error))
+}
+
+/// Removes what an earlier upload has brought. Its bytes go at once: nobody else writes there.
+async fn begin_anew(state: &GrpcState, key: AttemptKey) -> Result<(), Status> {
+    if state.cluster.upload_of(key).await.map_err(|error| status(&error))?.is_some() {
+        state.cluster.drop_upload(key, false).await.map_err(|error| status(&error))?;
+        state.files.remove_run(key).await.map_err(|error| refused(&error.into()))?;
+    }
+    Ok(())
+}
+
+async fn take_frame(upload: &mut StagedUpload, frame: proto::FileFrame) -> Result<(), Status> {
     let taken = match frame.content {
         Some(Content::Begin(begin)) => upload.begin_file(begin.path.to_vec(), begin.size).await,
         Some(Content::Data(data)) => upload.write(data).await,
@@ -72,10 +164,31 @@ async fn take_frame(upload: &mut Upload, frame: proto::FileFrame) -> Result<(), 
             let digest = digest.map_err(|_| Status::invalid_argument("a BLAKE3 digest has 32 bytes"))?;
             upload.end_file(digest).await
         }
-        Some(Content::Attempt(_)) => return Err(Status::invalid_argument("one upload is for one attempt")),
+        Some(Content::Attempt(_) | Content::Resume(_)) => {
+            return Err(Status::invalid_argument("one upload is for one attempt, and goes on once"));
+        }
         None => return Err(Status::invalid_argument("a file frame without content")),
     };
     taken.map_err(|error| refused(&error))
+}
+
+fn parse(attempt: proto::Attempt) -> Result<AttemptKey, Status> {
+    AttemptKey::try_from(attempt).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+/// The core has refused a part.
+async fn not_kept(state: &GrpcState, caller: &Caller, key: AttemptKey, error: ApiError) -> Status {
+    match error.code {
+        ErrorCode::Conflict => given_up(state, caller, key, &error),
+        // Others of this user have stored something meanwhile.
+        ErrorCode::ResourceExhausted => match state.cluster.room_for(key).await {
+            Ok(Some(room)) => no_room(error.message, room),
+            // And by now they may keep anything.
+            Ok(None) => Status::unavailable("there is room by now; send it again"),
+            Err(error) => status(&error),
+        },
+        _ => status(&error),
+    }
 }
 
 /// What arrived is not what was announced, or cannot be kept.
@@ -98,7 +211,7 @@ fn no_room(message: String, FileUsage { bytes, files }: FileUsage) -> Status {
     status
 }
 
-/// The run is not live any more: the worker shall not try again.
+/// The run is not live any more: the worker shall not try again, and what it has brought goes.
 fn given_up(state: &GrpcState, caller: &Caller, key: AttemptKey, error: &ApiError) -> Status {
     if error.code == ErrorCode::Unavailable {
         return status(error);

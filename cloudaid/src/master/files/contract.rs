@@ -15,7 +15,7 @@ use futures_util::TryStreamExt;
 use shared::id::{AttemptKey, BlobId, ElementId, Epoch, Fence, TaskId};
 use ulid::Ulid;
 
-use super::{Content, FileStore, PIECE, Place, Progress, Upload, UploadError, output};
+use super::{Content, FileStore, PIECE, Place, Progress, StagedUpload, Upload, UploadError, output};
 
 /// Opens one place for files, which is empty at first.
 #[async_trait]
@@ -38,6 +38,8 @@ macro_rules! file_store_contract {
             what_there_is_no_room_for_is_refused_at_once,
             an_upload_without_files_is_one,
             what_is_not_kept_is_removed,
+            small_files_are_kept_together_and_found_again,
+            an_upload_goes_on_in_the_middle_of_a_large_file,
             any_part_of_a_large_file_is_read,
             what_is_damaged_is_not_given_out,
             a_content_is_gone_on_with_from_any_byte,
@@ -71,6 +73,14 @@ fn digest(data: &[u8]) -> [u8; 32] {
 }
 
 async fn put(upload: &mut Upload, path: &[u8], data: &[u8]) {
+    upload.begin_file(path.to_vec()).await.expect("begin");
+    for piece in data.chunks(300_000) {
+        upload.write(Bytes::copy_from_slice(piece)).await.expect("write");
+    }
+    upload.end_file().await.expect("end");
+}
+
+async fn put_announced(upload: &mut StagedUpload, path: &[u8], data: &[u8]) {
     upload.begin_file(path.to_vec(), data.len() as u64).await.expect("begin");
     for piece in data.chunks(300_000) {
         upload.write(Bytes::copy_from_slice(piece)).await.expect("write");
@@ -130,16 +140,16 @@ pub async fn the_last_of_a_name_wins(factory: &dyn FileStoreFactory) {
 pub async fn files_of_unknown_size_are_as_large_as_they_turn_out_to_be(factory: &dyn FileStoreFactory) {
     let store = factory.open().await;
     let mut upload = store.begin(key(1), Some(FileUsage { bytes: 10, files: 2 }));
-    upload.begin_unannounced(b"a".to_vec()).await.expect("begun");
+    upload.begin_file(b"a".to_vec()).await.expect("begun");
     assert_eq!(upload.open_path(), Some(&b"a"[..]));
     upload.write(Bytes::from_static(b"hello ")).await.expect("written");
     upload.write(Bytes::from_static(b"you")).await.expect("written");
-    upload.end_unchecked().await.expect("ended");
+    upload.end_file().await.expect("ended");
     assert_eq!(upload.open_path(), None);
-    upload.begin_unannounced(b"b".to_vec()).await.expect("begun");
+    upload.begin_file(b"b".to_vec()).await.expect("begun");
     assert!(matches!(upload.write(Bytes::from_static(b"12")).await, Err(UploadError::NoRoom(_))), "11 bytes in all");
-    upload.end_unchecked().await.expect("ended");
-    let third = upload.begin_unannounced(b"c".to_vec()).await;
+    upload.end_file().await.expect("ended");
+    let third = upload.begin_file(b"c".to_vec()).await;
     assert!(matches!(third, Err(UploadError::NoRoom(_))), "a third file");
     let files = upload.files().expect("complete");
     upload.keep();
@@ -151,7 +161,7 @@ pub async fn files_of_unknown_size_are_as_large_as_they_turn_out_to_be(factory: 
 pub async fn what_does_not_match_is_refused_and_leaves_nothing(factory: &dyn FileStoreFactory) {
     let store = factory.open().await;
     let begun = async || {
-        let mut upload = store.begin(key(1), None);
+        let mut upload = store.begin_staged(key(1), None);
         upload.begin_file(b"a".to_vec(), 4).await.expect("begin");
         upload
     };
@@ -174,13 +184,13 @@ pub async fn what_does_not_match_is_refused_and_leaves_nothing(factory: &dyn Fil
 
 pub async fn frames_out_of_order_are_refused(factory: &dyn FileStoreFactory) {
     let store = factory.open().await;
-    let mut upload = store.begin(key(1), None);
+    let mut upload = store.begin_staged(key(1), None);
     assert!(matches!(upload.write(Bytes::from_static(b"x")).await, Err(UploadError::NoFile)));
     assert!(matches!(upload.end_file(digest(b"")).await, Err(UploadError::NoFile)));
     upload.begin_file(b"a".to_vec(), 1).await.expect("begin");
     assert!(matches!(upload.begin_file(b"b".to_vec(), 1).await, Err(UploadError::StillOpen(_))));
-    assert!(matches!(upload.files(), Err(UploadError::StillOpen(_))));
-    let mut upload = store.begin(key(1), None);
+    assert!(matches!(upload.end().await, Err(UploadError::StillOpen(_))));
+    let mut upload = store.begin_staged(key(1), None);
     for bad in [&b"../x"[..], b"/x", b"", b"a\0"] {
         assert!(matches!(upload.begin_file(bad.to_vec(), 1).await, Err(UploadError::Path { .. })), "{bad:?}");
     }
@@ -188,12 +198,12 @@ pub async fn frames_out_of_order_are_refused(factory: &dyn FileStoreFactory) {
 
 pub async fn what_there_is_no_room_for_is_refused_at_once(factory: &dyn FileStoreFactory) {
     let store = factory.open().await;
-    let mut upload = store.begin(key(1), Some(FileUsage { bytes: 10, files: 2 }));
-    put(&mut upload, b"a", b"1234").await;
+    let mut upload = store.begin_staged(key(1), Some(FileUsage { bytes: 10, files: 2 }));
+    put_announced(&mut upload, b"a", b"1234").await;
     assert!(matches!(upload.begin_file(b"b".to_vec(), 7).await, Err(UploadError::NoRoom(_))));
     drop(upload);
-    let mut upload = store.begin(key(1), Some(FileUsage { bytes: 10, files: 1 }));
-    put(&mut upload, b"a", b"").await;
+    let mut upload = store.begin_staged(key(1), Some(FileUsage { bytes: 10, files: 1 }));
+    put_announced(&mut upload, b"a", b"").await;
     assert!(matches!(upload.begin_file(b"b".to_vec(), 0).await, Err(UploadError::NoRoom(_))));
 }
 
@@ -206,11 +216,90 @@ pub async fn what_is_not_kept_is_removed(factory: &dyn FileStoreFactory) {
     let mut upload = store.begin(key(1), None);
     put(&mut upload, b"whole", b"content").await;
     let large = vec![7; usize::try_from(PIECE).expect("small") + 1_000_000];
+    upload.begin_file(b"broken off".to_vec()).await.expect("begin");
+    upload.write(Bytes::from(large.clone())).await.expect("write");
+    assert!(store.names(place(1)).await.expect("listed").len() >= 2);
+    drop(upload);
+    until_empty(&store, place(1)).await;
+    // The same of what was announced.
+    let mut upload = store.begin_staged(key(1), None);
+    put_announced(&mut upload, b"small", b"content").await;
+    put_announced(&mut upload, b"larger", &large[..100_000]).await;
     upload.begin_file(b"broken off".to_vec(), 2 * large.len() as u64).await.expect("begin");
     upload.write(Bytes::from(large)).await.expect("write");
     assert!(store.names(place(1)).await.expect("listed").len() >= 2);
     drop(upload);
     until_empty(&store, place(1)).await;
+}
+
+pub async fn small_files_are_kept_together_and_found_again(factory: &dyn FileStoreFactory) {
+    let store = factory.open().await;
+    let mut upload = store.begin_staged(key(1), None);
+    let content = |number: usize| format!("{number}\n").into_bytes().repeat(number % 50);
+    let (mut files, mut parts) = (Vec::new(), 0);
+    for number in 0..2500 {
+        put_announced(&mut upload, number.to_string().as_bytes(), &content(number)).await;
+        if upload.is_part_due() {
+            let part = upload.take_part().await.expect("taken");
+            assert_eq!(part.upload.size.files, number as u64 + 1);
+            files.extend(part.files.iter().cloned());
+            parts += 1;
+        }
+    }
+    assert!(upload.is_staged() && upload.arrived().files == 2500);
+    let large = b"large".repeat(20_000);
+    put_announced(&mut upload, b"large", &large).await;
+    files.extend(upload.end().await.expect("ended").files.iter().cloned());
+    drop(upload);
+    assert_eq!((files.len(), parts), (2501, 2));
+    // Three of small ones, and the large one.
+    assert_eq!(store.names(place(1)).await.expect("listed").len(), 4);
+    for (number, file) in files[..2500].iter().enumerate() {
+        assert_eq!(file.path, number.to_string().as_bytes());
+        assert_eq!((file.size, file.blake3), (content(number).len() as u64, digest(&content(number))));
+        if number % 97 == 0 {
+            assert_eq!(read(&store, key(1).element(), file, 0..file.size).await, content(number));
+        }
+    }
+    assert!(read(&store, key(1).element(), &files[2500], 3..9).await == large[3..9]);
+    store.remove(Leftover::Run(key(1).element(), ATTEMPT)).await.expect("removed");
+    assert_eq!(store.names(place(1)).await.expect("listed").len(), 0);
+}
+
+pub async fn an_upload_goes_on_in_the_middle_of_a_large_file(factory: &dyn FileStoreFactory) {
+    let store = factory.open().await;
+    let size = 3 * PIECE + 12_345;
+    let content: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+    let mut upload = store.begin_staged(key(1), None);
+    put_announced(&mut upload, b"first", b"content").await;
+    upload.begin_file(b"large".to_vec(), size).await.expect("begun");
+    assert!(upload.is_part_due(), "it is to be known before it has come");
+    let part = upload.take_part().await.expect("taken");
+    assert_eq!((part.files.len(), part.upload.size.files), (1, 1));
+    assert!(!upload.is_part_due());
+    let cut = usize::try_from(2 * PIECE).expect("small") + 777;
+    for piece in content[..cut].chunks(300_000) {
+        upload.write(Bytes::copy_from_slice(piece)).await.expect("written");
+    }
+    drop(upload);
+    let offset = store.arrived_of(key(1), &part.upload).await.expect("looked at");
+    assert_eq!(offset, 2 * PIECE, "what makes whole pieces");
+    drop(store);
+    let store = factory.open().await;
+    let mut upload = store.resume_staged(key(1), None, (part.upload, offset)).await.expect("gone on with");
+    for piece in content[usize::try_from(offset).expect("small")..].chunks(300_000) {
+        upload.write(Bytes::copy_from_slice(piece)).await.expect("written");
+    }
+    upload.end_file(digest(&content)).await.expect("it is what it should be");
+    put_announced(&mut upload, b"last", b"").await;
+    let last = upload.end().await.expect("ended");
+    assert_eq!((last.files.len(), last.upload.size), (2, FileUsage { bytes: size + 7, files: 3 }));
+    assert!(read(&store, key(1).element(), &last.files[0], 0..size).await == content);
+    assert_eq!(read(&store, key(1).element(), &part.files[0], 0..7).await, b"content");
+    // Room counts from the beginning.
+    let room = Some(FileUsage { bytes: size + 7, files: 2 });
+    let mut upload = store.resume_staged(key(1), room, (last.upload.clone(), 0)).await.expect("gone on with");
+    assert!(matches!(upload.begin_file(b"more".to_vec(), 0).await, Err(UploadError::NoRoom(_))));
 }
 
 pub async fn any_part_of_a_large_file_is_read(factory: &dyn FileStoreFactory) {
@@ -262,7 +351,7 @@ pub async fn a_content_is_gone_on_with_from_any_byte(factory: &dyn FileStoreFact
         assert_eq!(store.all_arrived(place).await.expect("listed").get(&blob), Some(&arrived));
         before = end;
     }
-    let whole = Content { place, blob: Some(blob), blake3: [0; 32], size: content.len() as u64 };
+    let whole = Content { place, blob: Some(blob), blake3: [0; 32], size: content.len() as u64, start: None };
     let pieces: Vec<Bytes> =
         store.read(whole, 0..content.len() as u64).await.expect("opened").try_collect().await.expect("read");
     assert!(pieces.concat() == content);

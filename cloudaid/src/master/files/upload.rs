@@ -1,4 +1,4 @@
-//! Takes the files of one run: all of them, or none.
+//! Takes files of one run of which nobody says beforehand how large they are: all of them, or none.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -32,8 +32,6 @@ pub struct Upload {
 #[derive(Debug)]
 struct OpenFile {
     path: Vec<u8>,
-    /// As announced; none: it is as large as it turns out to be.
-    size: Option<u64>,
     blob: BlobId,
     content: BlobWriter,
 }
@@ -90,44 +88,28 @@ impl Upload {
         }
     }
 
-    /// Begins a file of `size` bytes. If the path came before, this one takes its place.
+    /// Begins a file. If the path came before, this one takes its place.
     ///
     /// # Errors
-    /// Bad path, another file is open, or there is no room for so much.
-    pub async fn begin_file(&mut self, path: Vec<u8>, size: u64) -> Result<(), UploadError> {
-        self.open_file(path, Some(size)).await
-    }
-
-    /// Begins a file of which nobody has said how large it is: [`Self::end_unchecked`] ends it.
-    ///
-    /// # Errors
-    /// As of [`Self::begin_file`].
-    pub async fn begin_unannounced(&mut self, path: Vec<u8>) -> Result<(), UploadError> {
-        self.open_file(path, None).await
-    }
-
-    async fn open_file(&mut self, path: Vec<u8>, size: Option<u64>) -> Result<(), UploadError> {
+    /// Bad path, another file is open, or there is no room for another one.
+    pub async fn begin_file(&mut self, path: Vec<u8>) -> Result<(), UploadError> {
         if let Some(open) = &self.open {
             return Err(UploadError::StillOpen(show_path(&open.path)));
         }
         path::check(&path).map_err(|why| UploadError::Path { shown: show_path(&path), why })?;
-        self.announce(FileUsage { bytes: size.unwrap_or(0), files: 1 })?;
+        self.announce(FileUsage { bytes: 0, files: 1 })?;
         let blob = BlobId(Ulid::generate());
-        self.open = Some(OpenFile { path, size, blob, content: self.store.write(self.place, blob).await? });
+        self.open = Some(OpenFile { path, blob, content: self.store.write(self.place, blob).await? });
         Ok(())
     }
 
     /// Takes the next bytes of the open file.
     ///
     /// # Errors
-    /// No file is open, more bytes than announced, or the store says no.
+    /// No file is open, there is no room for so much, or the store says no.
     pub async fn write(&mut self, data: Bytes) -> Result<(), UploadError> {
-        let open = self.open.as_ref().ok_or(UploadError::NoFile)?;
-        let received = open.content.size().saturating_add(data.len() as u64);
-        match open.size {
-            Some(announced) if received > announced => return Err(open.wrong_size(announced, received)),
-            Some(_) => {}
-            None => self.announce(FileUsage { bytes: data.len() as u64, files: 0 })?,
+        if self.open.is_some() {
+            self.announce(FileUsage { bytes: data.len() as u64, files: 0 })?;
         }
         let open = self.open.as_mut().ok_or(UploadError::NoFile)?;
         Ok(open.content.write(data).await?)
@@ -151,33 +133,14 @@ impl Upload {
     /// Ends the open file, which is durable then.
     ///
     /// # Errors
-    /// No file is open, size or checksum do not match, or the store says no.
-    pub async fn end_file(&mut self, blake3: [u8; 32]) -> Result<(), UploadError> {
-        let open = self.open.as_ref().ok_or(UploadError::NoFile)?;
-        match open.size {
-            Some(announced) if open.content.size() != announced => Err(open.wrong_size(announced, open.content.size())),
-            Some(_) | None => self.end_open(Some(blake3)).await,
-        }
-    }
-
-    /// Ends the open file, which is durable then. Nobody has said what it should be.
-    ///
-    /// # Errors
     /// No file is open, or the store says no.
-    pub async fn end_unchecked(&mut self) -> Result<(), UploadError> {
-        self.end_open(None).await
-    }
-
-    async fn end_open(&mut self, expected: Option<[u8; 32]>) -> Result<(), UploadError> {
-        let Some(OpenFile { path, blob, content, .. }) = self.open.take() else { return Err(UploadError::NoFile) };
+    pub async fn end_file(&mut self) -> Result<(), UploadError> {
+        let Some(OpenFile { path, blob, content }) = self.open.take() else { return Err(UploadError::NoFile) };
         let size = content.size();
-        self.leftovers.push(Content { place: self.place, blob: Some(blob), blake3: [0; 32], size });
+        self.leftovers.push(Content::whole(self.place, blob, size));
         let blake3 = content.finish().await?;
-        if expected.is_some_and(|expected| expected != blake3) {
-            return Err(UploadError::Checksum(show_path(&path)));
-        }
         self.leftovers.pop();
-        let file = FileRecord { path: path.clone(), size, blake3, blob: Some(blob) };
+        let file = FileRecord { path: path.clone(), size, blake3, blob: Some(blob), start: None };
         if let Some(earlier) = self.complete.insert(path, file) {
             self.leftovers.push(Content::of(self.place, &earlier));
         }
@@ -207,14 +170,8 @@ impl Drop for Upload {
         leftovers.extend(std::mem::take(&mut self.complete).values().map(|file| Content::of(self.place, file)));
         if let Some(OpenFile { blob, content, .. }) = self.open.take() {
             let size = content.size();
-            leftovers.push(Content { place: self.place, blob: Some(blob), blake3: [0; 32], size });
+            leftovers.push(Content::whole(self.place, blob, size));
         }
         self.store.remove_later(leftovers);
-    }
-}
-
-impl OpenFile {
-    fn wrong_size(&self, announced: u64, received: u64) -> UploadError {
-        UploadError::Size { shown: show_path(&self.path), announced, received }
     }
 }

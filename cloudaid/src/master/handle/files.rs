@@ -3,17 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use cloudaid_core::files::{FileUsage, GoneFile, InputFile, InputRecord, Leftover};
+use cloudaid_core::files::{FileUsage, GoneFile, InputFile, InputRecord, Leftover, UploadRecord};
 use cloudaid_core::input::Input;
 use cloudaid_core::record::FileRecord;
 use cloudaid_core::reject::Reject;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use shared::error::ApiError;
-use shared::id::{AttemptKey, BlobId, Elements, InputId, TaskId, TaskRef, UserName, WorkerId};
+use shared::id::{AttemptKey, BlobId, ElementId, Elements, Fence, InputId, TaskId, TaskRef, UserName, WorkerId};
 use shared::time::WallTime;
 
 use super::{ClusterHandle, internal, unreadable};
 use crate::master::call::Call;
-use crate::store::{FileQuery, StoredFile};
+use crate::master::files::Part;
+use crate::store::{FileQuery, RunSize, StoredFile};
+
+/// The most uploads that are looked at together: more than workers have at a time.
+const UPLOADS_LIMIT: usize = 10_000;
+/// Output files that are read together.
+const FILES_OF_PAGE: usize = 1000;
 
 /// What a user keeps, and the most that may be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,14 +34,35 @@ pub struct Kept {
     pub quota: Option<FileUsage>,
 }
 
+/// Output files as they are read.
+pub(crate) type FileStream = BoxStream<'static, Result<StoredFile, ApiError>>;
+
 impl ClusterHandle {
-    /// Output files.
+    /// Output files, as they are read: a page of them is held at a time. Those that come or go meanwhile may be among them
+    /// or not.
+    pub(crate) fn files(&self, task: TaskRef) -> FileStream {
+        let store = Arc::clone(&self.store);
+        // None: the last page has been read.
+        let pages = stream::try_unfold(Some(None), move |place: Option<Option<(u32, Vec<u8>)>>| {
+            let store = Arc::clone(&store);
+            async move {
+                let Some(after) = place else { return Ok::<_, ApiError>(None) };
+                let page = store.list_files(task.task, task.elements, after, FILES_OF_PAGE).await;
+                let page = page.map_err(|error| unreadable(&error))?;
+                let last = page.last().filter(|_| page.len() == FILES_OF_PAGE);
+                let next = last.map(|last| Some((last.element.index, last.file.path.clone())));
+                Ok(Some((stream::iter(page.into_iter().map(Ok)), next)))
+            }
+        });
+        pages.try_flatten().boxed()
+    }
+
+    /// The output files with this path.
     ///
     /// # Errors
-    /// Not found, or the store cannot be read.
-    pub async fn files(&self, task: TaskRef) -> Result<Vec<StoredFile>, ApiError> {
-        self.stored(task).await?;
-        self.store.list_files(task.task, task.elements).await.map_err(|error| unreadable(&error))
+    /// The store cannot be read.
+    pub async fn files_at(&self, task: TaskRef, path: Vec<u8>) -> Result<Vec<StoredFile>, ApiError> {
+        self.store.find_files(task.task, task.elements, path).await.map_err(|error| unreadable(&error))
     }
 
     /// A page of the output files of all tasks of a user, newest task first, and the cursor of the next page.
@@ -53,23 +82,78 @@ impl ClusterHandle {
     pub(crate) async fn room_for(&self, key: AttemptKey) -> Result<Option<FileUsage>, ApiError> {
         let user = self.stored(key.task.into()).await?.record.user.clone();
         let Some(room) = self.kept(user).await?.room else { return Ok(None) };
-        let known = self.files_of(key).await?;
-        Ok(Some(room.plus(FileUsage::of(known.iter().map(|file| file.file.size)))))
+        Ok(Some(room.plus(self.size_of_run(key).await?)))
     }
 
-    /// All output files of a run have arrived and are durable.
+    /// What is known of a run's output files.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) async fn size_of_run(&self, key: AttemptKey) -> Result<FileUsage, ApiError> {
+        let runs = self.run_sizes(key.task, Elements::One(key.index)).await?;
+        Ok(runs.into_iter().find(|run| run.attempt == key.attempt).map(|run| run.size).unwrap_or_default())
+    }
+
+    /// How far the upload of a run's output files is; none: there is none, or it has ended.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) async fn upload_of(&self, key: AttemptKey) -> Result<Option<UploadRecord>, ApiError> {
+        self.store.find_upload(key.element(), key.attempt).await.map_err(|error| unreadable(&error))
+    }
+
+    /// More output files of a run have arrived and are durable. Nobody sees them until the upload has ended.
     ///
     /// # Errors
     /// The run is not the present one of this worker, or its user would keep too much.
-    pub async fn files_stored(
+    pub async fn files_staged(&self, worker: WorkerId, key: AttemptKey, part: Part) -> Result<(), ApiError> {
+        let Part { files, upload } = part;
+        self.ask(|request| Input::FilesStaged { request, worker, key, files, upload }).await.map(|_done| ())
+    }
+
+    /// The last output files of a run have arrived and are durable; `is_staged`: after others.
+    ///
+    /// # Errors
+    /// As of [`Self::files_staged`].
+    pub async fn upload_ended(
         &self,
         worker: WorkerId,
         key: AttemptKey,
-        files: Arc<[FileRecord]>,
+        (part, is_staged): (Part, bool),
     ) -> Result<(), ApiError> {
         let _turn = self.shell.file_turns.take(key.task).await;
-        let before = self.files_of(key).await?.iter().map(gone).collect();
-        self.ask(|request| Input::FilesStored { request, worker, key, files, before }).await.map(|_done| ())
+        let Part { files, upload } = part;
+        let last = FileUsage::of(files.iter().map(|file| file.size));
+        let staged = is_staged.then(|| upload.size.minus(last));
+        self.ask(|request| Input::UploadEnded { request, worker, key, files, staged }).await.map(|_done| ())
+    }
+
+    /// An upload of output files begins anew, or will not end: what is staged goes. Its bytes have to go too, at once if
+    /// the run goes on (`sweep` is not set), and by whoever calls.
+    ///
+    /// # Errors
+    /// The master is stopping.
+    pub(crate) async fn drop_upload(&self, key: AttemptKey, sweep: bool) -> Result<(), ApiError> {
+        let _turn = self.shell.file_turns.take(key.task).await;
+        // It may have ended meanwhile.
+        if self.upload_of(key).await?.is_none() {
+            return Ok(());
+        }
+        self.ask(|request| Input::DropUpload { request, key, sweep }).await.map(|_done| ())
+    }
+
+    /// Drops uploads of runs that are over: their workers will not go on with them.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the master is stopping.
+    pub(crate) async fn drop_dead_uploads(&self) -> Result<(), ApiError> {
+        let uploads = self.store.list_uploads(UPLOADS_LIMIT).await.map_err(|error| unreadable(&error))?;
+        for key in uploads {
+            if !self.live().may_contain(key) {
+                self.drop_upload(key, true).await?;
+            }
+        }
+        Ok(())
     }
 
     /// More output files of a run have arrived and are durable: they come to those that are known, or take the place of
@@ -112,10 +196,17 @@ impl ClusterHandle {
         detached(async move {
             let _turn = cluster.shell.file_turns.take(task.task).await;
             let user = cluster.stored(task).await?.record.user.clone();
-            let mut there = cluster.run_files(task.task, task.elements).await?;
-            if let Some(only) = only {
-                there.retain(|file| *file == only);
-            }
+            let Some(only) = only else {
+                let runs = cluster.run_sizes(task.task, task.elements).await?;
+                let size = runs.iter().fold(FileUsage::default(), |size, run| size.plus(run.size));
+                let runs: Vec<_> = runs.into_iter().map(|run| run_key(run.element, run.attempt)).collect();
+                if !runs.is_empty() {
+                    cluster.ask(|request| Input::DeleteRunFiles { request, user, runs, size }).await?;
+                }
+                return Ok(size);
+            };
+            let mut there = cluster.files_at(only.element.into(), only.file.path.clone()).await?;
+            there.retain(|file| *file == only);
             let files: Arc<[GoneFile]> = there.iter().map(gone).collect();
             let size = FileUsage::of(files.iter().map(|file| file.size));
             if !files.is_empty() {
@@ -143,7 +234,12 @@ impl ClusterHandle {
 
     /// What the store has of the files of a task.
     async fn size_of_files(&self, task: TaskId) -> Result<FileUsage, ApiError> {
-        Ok(FileUsage::of(self.run_files(task, Elements::All).await?.iter().map(|file| file.file.size)))
+        let runs = self.run_sizes(task, Elements::All).await?;
+        Ok(runs.iter().fold(FileUsage::default(), |size, run| size.plus(run.size)))
+    }
+
+    async fn run_sizes(&self, task: TaskId, elements: Elements) -> Result<Vec<RunSize>, ApiError> {
+        self.store.list_run_sizes(task, elements).await.map_err(|error| unreadable(&error))
     }
 
     async fn run_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, ApiError> {
@@ -295,8 +391,14 @@ impl ClusterHandle {
 }
 
 fn gone(stored: &StoredFile) -> GoneFile {
-    let FileRecord { path, size, blob, .. } = &stored.file;
-    GoneFile { element: stored.element, attempt: stored.attempt, path: path.clone(), size: *size, blob: *blob }
+    let FileRecord { path, size, blob, start, .. } = &stored.file;
+    let (element, attempt, path) = (stored.element, stored.attempt, path.clone());
+    GoneFile { element, attempt, path, size: *size, blob: *blob, shared: start.is_some() }
+}
+
+/// Names a run where its fence does not matter: no two of an element have the same number.
+fn run_key(element: ElementId, attempt: u32) -> AttemptKey {
+    AttemptKey { task: element.task, index: element.index, attempt, fence: Fence(0) }
 }
 
 /// Work that goes on to its end when whoever waits for it is gone, for the same call.

@@ -59,7 +59,7 @@ pub async fn what_is_deleted_is_nowhere(factory: &dyn StoreFactory) {
     commit(&*store, vec![Change::Gone(task.id)]).await;
     assert_eq!(store.find_task(task.id).await.expect("a look-up"), None);
     assert_eq!(store.find_keys(vec![(task.user.clone(), "k".into())]).await.expect("a look-up"), [None]);
-    assert_eq!(store.list_files(task.id, Elements::All).await.expect("files"), []);
+    assert_eq!(store.list_files(task.id, Elements::All, None, 99).await.expect("files"), []);
     let listed = store.list_tasks(TaskQuery::default()).await.expect("a page").0;
     assert_eq!(listed.into_iter().map(|task| task.record).collect::<Vec<_>>(), [other]);
     assert_eq!(store.count_ended().await.expect("counts"), counts, "over the whole life of the cluster");
@@ -221,7 +221,7 @@ pub async fn everything_survives_reopening(factory: &dyn StoreFactory) {
     drop(store);
     let store = factory.open().await;
     assert_eq!(load(&*store).await, (snapshot, position));
-    assert_eq!(store.list_files(fixture::task_id(1), Elements::All).await.expect("files").len(), 1);
+    assert_eq!(store.list_files(fixture::task_id(1), Elements::All, None, 99).await.expect("files").len(), 1);
     assert_eq!(store.count_ended().await.expect("counts").completed, 1);
     store.commit(Vec::new(), position).await.expect("a commit that goes on");
 }
@@ -233,7 +233,7 @@ pub async fn the_same_changes_twice_are_as_once(factory: &dyn StoreFactory) {
     commit(&*store, changes).await;
     assert_eq!(load(&*store).await.0, snapshot);
     assert_eq!(store.count_ended().await.expect("counts").completed, 1);
-    assert_eq!(store.list_files(fixture::task_id(1), Elements::All).await.expect("files").len(), 1);
+    assert_eq!(store.list_files(fixture::task_id(1), Elements::All, None, 99).await.expect("files").len(), 1);
 }
 
 pub async fn a_repeated_submission_keeps_its_progress(factory: &dyn StoreFactory) {
@@ -276,7 +276,7 @@ pub async fn the_last_change_of_a_part_wins(factory: &dyn StoreFactory) {
         ..Snapshot::default()
     };
     assert_eq!(load(&*store).await.0, expected);
-    let files = store.list_files(task.id, Elements::All).await.expect("files");
+    let files = store.list_files(task.id, Elements::All, None, 99).await.expect("files");
     assert_eq!(files.into_iter().map(|file| file.file).collect::<Vec<_>>(), [fixture::file(b"b", 2)]);
 }
 

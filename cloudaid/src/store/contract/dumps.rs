@@ -85,8 +85,14 @@ pub async fn everything_is_dumped_in_order(factory: &dyn StoreFactory) {
     // Those without files, and files that are no more, are not dumped.
     let run = fixture::ended(fixture::attempt(4, 0, 1, "w1"));
     let gone = fixture::file(b"gone", 5);
-    let forgotten =
-        GoneFile { element: run.key.element(), attempt: 1, path: gone.path.clone(), size: gone.size, blob: gone.blob };
+    let forgotten = GoneFile {
+        element: run.key.element(),
+        attempt: 1,
+        path: gone.path.clone(),
+        size: gone.size,
+        blob: gone.blob,
+        shared: false,
+    };
     let mut changes = everything();
     changes.push(Change::Files(run.key, [gone].into()));
     changes.push(Change::FilesGone([forgotten].into()));

@@ -320,7 +320,7 @@ pub fn cluster(epoch: u32) -> ClusterRecord {
 pub fn file(path: &[u8], size: u64) -> FileRecord {
     // Earlier versions had no blobs.
     let blob = (size % 2 == 1).then(|| BlobId(u128::from(size).into()));
-    FileRecord { path: path.to_vec(), size, blake3: [u8::try_from(size % 251).expect("small"); 32], blob }
+    FileRecord { path: path.to_vec(), size, blake3: [u8::try_from(size % 251).expect("small"); 32], blob, start: None }
 }
 
 /// The input `number` of somebody, of which so many files are missing.

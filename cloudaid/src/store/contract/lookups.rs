@@ -1,15 +1,17 @@
 //! What was committed is found again.
 #![allow(missing_docs, reason = "a check is named by what it checks")]
 
-use cloudaid_core::files::{GoneFile, Leftover};
+use std::sync::Arc;
+
+use cloudaid_core::files::{FileUsage, GoneFile, Leftover, OpenFile, UploadRecord};
 use cloudaid_core::record::{Change, FileRecord, Progress};
-use shared::id::{ElementId, Elements};
+use shared::id::{BlobId, ElementId, Elements};
 use shared::task::Verdict;
 use shared::view::TaskCounts;
 
 use super::StoreFactory;
 use super::fixture::{self, commit, user_name};
-use crate::store::{StoredFile, StoredTask};
+use crate::store::{DumpCursor, FileQuery, RunSize, Store, StoredFile, StoredTask};
 
 pub async fn a_task_is_found_with_its_run_and_result(factory: &dyn StoreFactory) {
     let store = factory.open().await;
@@ -126,10 +128,20 @@ pub async fn files_are_those_of_the_last_run_that_has_any(factory: &dyn StoreFac
     let task = fixture::task_id(1);
     let stored = |index, attempt, file| StoredFile { element: ElementId { task, index }, attempt, file };
     let expected = [stored(0, 2, a), stored(0, 2, c), stored(2, 1, b)];
-    assert_eq!(store.list_files(task, Elements::All).await.expect("files"), expected);
-    assert_eq!(store.list_files(task, Elements::One(0)).await.expect("files"), expected[..2]);
-    assert_eq!(store.list_files(task, Elements::One(1)).await.expect("files"), []);
-    assert_eq!(store.list_files(task, Elements::One(2)).await.expect("files"), expected[2..]);
+    assert_eq!(store.list_files(task, Elements::All, None, 99).await.expect("files"), expected);
+    assert_eq!(store.list_files(task, Elements::One(0), None, 99).await.expect("files"), expected[..2]);
+    assert_eq!(store.list_files(task, Elements::One(1), None, 99).await.expect("files"), []);
+    assert_eq!(store.list_files(task, Elements::One(2), None, 99).await.expect("files"), expected[2..]);
+    // Page by page, and one by one.
+    assert_eq!(store.list_files(task, Elements::All, None, 2).await.expect("files"), expected[..2]);
+    for (at, before) in expected.iter().enumerate() {
+        let after = Some((before.element.index, before.file.path.clone()));
+        let next = store.list_files(task, Elements::All, after, 1).await.expect("files");
+        assert_eq!(next, expected[at + 1..].get(..1).unwrap_or_default());
+    }
+    assert_eq!(store.find_files(task, Elements::All, b"b/c".to_vec()).await.expect("files"), expected[2..]);
+    assert_eq!(store.find_files(task, Elements::One(2), b"a".to_vec()).await.expect("files"), []);
+    assert_eq!(store.find_files(task, Elements::One(0), b"b/c".to_vec()).await.expect("of an earlier run"), []);
 }
 
 pub async fn files_of_a_run_are_replaced(factory: &dyn StoreFactory) {
@@ -139,10 +151,101 @@ pub async fn files_of_a_run_are_replaced(factory: &dyn StoreFactory) {
     commit(&*store, vec![Change::NewTask(fixture::task(1)), Change::Files(key, old.into())]).await;
     let new = fixture::file(b"a", 3);
     commit(&*store, vec![Change::Files(key, [new.clone()].into())]).await;
-    let files = store.list_files(key.task, Elements::All).await.expect("files");
+    let files = store.list_files(key.task, Elements::All, None, 99).await.expect("files");
     assert_eq!(files, [StoredFile { element: key.element(), attempt: 1, file: new }]);
     commit(&*store, vec![Change::Files(key, [].into())]).await;
-    assert_eq!(store.list_files(key.task, Elements::All).await.expect("files"), []);
+    assert_eq!(store.list_files(key.task, Elements::All, None, 99).await.expect("files"), []);
+}
+
+pub async fn files_of_an_upload_are_seen_when_it_has_ended(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let run = |attempt| fixture::attempt(1, 0, attempt, "w1");
+    let (earlier, key) = (run(1).key, run(2).key);
+    let files =
+        [fixture::file(b"a", 1), fixture::file(b"b/\xff", 2), FileRecord { start: Some(7), ..fixture::file(b"c", 3) }];
+    let open = OpenFile { path: b"large \xff".to_vec(), size: u64::from(u32::MAX) * 9, blob: BlobId(99.into()) };
+    let upload = |files, open| UploadRecord { size: FileUsage { bytes: files, files }, chain: [7; 32], open };
+    let first = upload(2, Some(open.clone()));
+    let old = fixture::file(b"old", 5);
+    let changes = vec![
+        Change::NewTask(fixture::task(1)),
+        Change::Attempt(run(1)),
+        Change::Attempt(run(2)),
+        Change::Files(earlier, [old.clone()].into()),
+        Change::FilesAdded(key, files[..2].into()),
+        Change::Upload(key, Some(first.clone())),
+    ];
+    commit(&*store, changes).await;
+    drop(store);
+    let store = factory.open().await;
+    let element = key.element();
+    let stored = |attempt, file: &FileRecord| StoredFile { element, attempt, file: file.clone() };
+    let query = FileQuery { user: fixture::task(1).user.clone(), after: None, limit: 9 };
+    let size = |attempt, bytes, files| RunSize { element, attempt, size: FileUsage { bytes, files } };
+    // The files of the earlier run are still those that are seen.
+    let seen = [stored(1, &old)];
+    assert_eq!(store.list_files(key.task, Elements::All, None, 99).await.expect("files"), seen);
+    assert_eq!(store.list_run_files(key.task, Elements::All).await.expect("files"), seen);
+    assert_eq!(store.list_user_files(query.clone()).await.expect("files").0, seen);
+    assert_eq!(store.list_run_sizes(key.task, Elements::One(0)).await.expect("sizes"), [size(1, 5, 1)]);
+    assert_eq!(store.find_upload(element, 2).await.expect("an upload"), Some(first));
+    assert_eq!(store.find_upload(element, 1).await.expect("no upload"), None);
+    assert_eq!(store.list_uploads(9).await.expect("uploads"), [key]);
+    let blobs = [files[0].blob, Some(open.blob)].into_iter().flatten();
+    assert_eq!(store.list_run_blobs(element, 2).await.expect("blobs"), blobs.collect());
+    let (dumped, _) = store.dump_tasks(DumpCursor::default(), 99).await.expect("a dump");
+    let dumped: Vec<_> = dumped.iter().filter(|change| matches!(change, Change::Files(..))).collect();
+    assert_eq!(dumped, [&Change::Files(earlier, [old.clone()].into())]);
+    // Further, and to the end.
+    commit(&*store, vec![Change::Upload(key, Some(upload(3, None)))]).await;
+    assert_eq!(store.find_upload(element, 2).await.expect("an upload"), Some(upload(3, None)));
+    commit(&*store, vec![Change::FilesAdded(key, files[2..].into()), Change::Upload(key, None)]).await;
+    let seen = files.each_ref().map(|file| stored(2, file));
+    assert_eq!(store.list_files(key.task, Elements::All, None, 99).await.expect("files"), seen);
+    assert_eq!(store.list_user_files(query).await.expect("files").0, seen);
+    let sizes = [size(1, 5, 1), size(2, 6, 3)];
+    assert_eq!(store.list_run_sizes(key.task, Elements::All).await.expect("sizes"), sizes);
+    assert_eq!(store.find_upload(element, 2).await.expect("no upload"), None);
+    assert_eq!(store.list_uploads(9).await.expect("uploads"), []);
+}
+
+pub async fn files_of_runs_are_forgotten_together(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let key = |index, attempt| fixture::attempt(1, index, attempt, "w1").key;
+    let (kept, dropped, deleted) = (key(0, 1), key(0, 2), key(1, 1));
+    let files = |name: &[u8]| Arc::from([fixture::file(name, 1), fixture::file(b"both", 3)]);
+    let upload = UploadRecord { size: FileUsage { bytes: 4, files: 2 }, chain: [1; 32], open: None };
+    let changes = vec![
+        Change::NewTask(fixture::task_with(1, fixture::array(3))),
+        Change::Files(kept, files(b"kept")),
+        Change::FilesAdded(dropped, files(b"dropped")),
+        Change::Upload(dropped, Some(upload.clone())),
+        Change::Files(deleted, files(b"deleted")),
+    ];
+    commit(&*store, changes).await;
+    commit(&*store, vec![Change::RunFilesGone(dropped, false), Change::RunFilesGone(deleted, true)]).await;
+    let names = async |store: &dyn Store| {
+        let found = store.list_run_files(kept.task, Elements::All).await.expect("files");
+        found.into_iter().map(|file| (file.attempt, file.file.path)).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&*store).await, [(1, b"both".to_vec()), (1, b"kept".to_vec())]);
+    assert_eq!(store.find_upload(dropped.element(), 2).await.expect("no upload"), None);
+    assert_eq!(store.load().await.expect("loaded").0.unswept, [Leftover::Run(deleted.element(), 1)]);
+    // In one commit with what was before and what comes after.
+    let changes = vec![
+        Change::FilesAdded(dropped, files(b"before")),
+        Change::Upload(dropped, Some(upload)),
+        Change::RunFilesGone(dropped, false),
+        Change::FilesAdded(dropped, files(b"after")),
+    ];
+    commit(&*store, changes).await;
+    let after = [(1, &b"both"[..]), (1, b"kept"), (2, b"after"), (2, b"both")];
+    assert_eq!(names(&*store).await, after.map(|(attempt, name)| (attempt, name.to_vec())));
+    // With its task all goes.
+    let upload = UploadRecord { size: FileUsage::default(), chain: [2; 32], open: None };
+    commit(&*store, vec![Change::Upload(key(2, 1), Some(upload))]).await;
+    commit(&*store, vec![Change::Gone(kept.task)]).await;
+    assert_eq!(store.list_uploads(9).await.expect("uploads"), []);
 }
 
 /// Of all runs, and one by one; a file of the same name that came since stays.
@@ -167,6 +270,7 @@ pub async fn output_files_are_forgotten(factory: &dyn StoreFactory) {
         path: file.path.clone(),
         size: file.size,
         blob: file.blob,
+        shared: false,
     };
     // In the commit in which another takes its place, and twice.
     for _ in 0..2 {

@@ -167,7 +167,7 @@ pub async fn file_paths_are_bytes(factory: &dyn StoreFactory) {
     let paths: [&[u8]; 6] = [b"\x01\xff\xfe", b"a", "größe".as_bytes(), b"line\nline", b"z/../etc", b"\xc3\x28"];
     let files: Vec<_> = paths.iter().zip(1..).map(|(path, size)| fixture::file(path, size)).collect();
     commit(&*store, vec![Change::NewTask(fixture::task(1)), Change::Files(key, files.clone().into())]).await;
-    let found = store.list_files(key.task, Elements::One(0)).await.expect("files");
+    let found = store.list_files(key.task, Elements::One(0), None, 99).await.expect("files");
     let mut expected = files;
     expected.sort_by(|a, b| a.path.cmp(&b.path));
     assert_eq!(found.into_iter().map(|stored| stored.file).collect::<Vec<_>>(), expected);
@@ -189,6 +189,6 @@ pub async fn large_numbers_round_trip(factory: &dyn StoreFactory) {
     let snapshot = load(&*store).await.0;
     assert_eq!(snapshot.tasks, [(task, fixture::queued(u32::MAX))]);
     assert_eq!(snapshot.attempts, [attempt.clone()]);
-    let found = store.list_files(attempt.key.task, Elements::One(u32::MAX)).await.expect("files");
+    let found = store.list_files(attempt.key.task, Elements::One(u32::MAX), None, 99).await.expect("files");
     assert_eq!(found.into_iter().map(|stored| stored.file).collect::<Vec<_>>(), [file]);
 }

@@ -128,7 +128,7 @@ fn item(value: Value) -> Bson {
 
 /// The bytes that a list of numbers is, where its name says so.
 fn bytes(name: &str, values: &[Value]) -> Option<Vec<u8>> {
-    if !matches!(name, "path" | "digest" | "blake3" | "key") {
+    if !matches!(name, "path" | "digest" | "blake3" | "key" | "chain") {
         return None;
     }
     values.iter().map(|value| value.as_u64().and_then(|byte| u8::try_from(byte).ok())).collect()

@@ -28,14 +28,16 @@ pub(super) const GUESSES: &str = "GUESSES";
 pub(super) const AUDIT: &str = "AUDIT";
 pub(super) const INPUTS: &str = "INPUTS";
 pub(super) const FILE_USAGE: &str = "FILE_USAGE";
+pub(super) const UPLOADS: &str = "UPLOADS";
 pub(super) const UNSWEPT: &str = "UNSWEPT";
 pub(super) const JOIN_TOKENS: &str = "JOIN_TOKENS";
 pub(super) const PENDING_WORKERS: &str = "PENDING_WORKERS";
 
 /// Those of which deleted documents leave a mark.
-pub(super) const MARKED: [&str; 11] = [
+pub(super) const MARKED: [&str; 12] = [
     TASKS,
     FILE_METADATA,
+    UPLOADS,
     WORKER_REGISTRY,
     TOKENS,
     LOGINS,
@@ -128,7 +130,7 @@ fn clarify(name: &str, fault: Fault) -> StoreError {
 }
 
 /// Every collection with its indexes, beside that of `_id`.
-fn indexes() -> [(&'static str, Vec<Document>); 18] {
+fn indexes() -> [(&'static str, Vec<Document>); 19] {
     let index = |name: &str, key: Document| doc! { "name": name, "key": key };
     let unique = |name: &str, key: Document| doc! { "name": name, "key": key, "unique": true };
     [
@@ -181,6 +183,7 @@ fn indexes() -> [(&'static str, Vec<Document>); 18] {
         (AUDIT, vec![index("by_user", doc! { "user": 1 }), index("by_time", doc! { "at": 1 })]),
         (INPUTS, Vec::new()),
         (FILE_USAGE, Vec::new()),
+        (UPLOADS, vec![index("by_task", doc! { "task": 1 })]),
         (UNSWEPT, Vec::new()),
         (JOIN_TOKENS, Vec::new()),
         (PENDING_WORKERS, Vec::new()),

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
-use cloudaid_core::files::InputFile;
+use cloudaid_core::files::{InputFile, UploadRecord};
 use cloudaid_core::guesses::{GuessCount, GuessKey};
 use cloudaid_core::record::{AttemptRecord, FileRecord, Progress, ResultRecord, TaskRecord};
 use mongodb::bson::{Bson, Document, doc};
-use shared::id::{ElementId, TaskId, UserName};
+use shared::id::{AttemptKey, ElementId, Fence, TaskId, UserName};
 use shared::task::{AttemptState, TaskSpec};
 
 use super::codec::{self, from_document, lift, lower, part, to_document};
-use super::collections::{ASSIGNMENTS, FILE_METADATA, GUESSES, RESULTS, TASKS};
+use super::collections::{ASSIGNMENTS, FILE_METADATA, GUESSES, RESULTS, TASKS, UPLOADS};
 use crate::store::{StoreError, StoredFile};
 
 const ATTEMPT_KEY: [&str; 4] = ["task", "index", "attempt", "fence"];
@@ -143,6 +143,42 @@ pub(super) fn read_file(task: TaskId, document: Document) -> Result<StoredFile, 
     };
     let (element, attempt) = (ElementId { task, index: number("index")? }, number("attempt")?);
     Ok(StoredFile { element, attempt, file: from_document(FILE_METADATA, "_", document)? })
+}
+
+/// How far the upload of a run is.
+pub(super) fn upload(key: AttemptKey, upload: &UploadRecord) -> Result<Document, StoreError> {
+    let mut document = to_document(upload, "")?;
+    document.extend(of_run(&key));
+    document.extend(doc! { "_id": upload_id(key.element(), key.attempt), "fence": key.fence.0.cast_signed() });
+    Ok(document)
+}
+
+/// Selects what belongs to a run.
+pub(super) fn of_run(key: &AttemptKey) -> Document {
+    doc! { "task": key.task.to_string(), "index": i64::from(key.index), "attempt": i64::from(key.attempt) }
+}
+
+pub(super) fn upload_id(element: ElementId, attempt: u32) -> String {
+    format!("{element}/{attempt}")
+}
+
+/// The reverse.
+pub(super) fn read_upload(document: Document) -> Result<UploadRecord, StoreError> {
+    from_document(UPLOADS, "_", document)
+}
+
+/// Whose it is.
+pub(super) fn upload_key(document: &Document) -> Result<AttemptKey, StoreError> {
+    let number = |name: &str| document.get(name).and_then(super::server::number);
+    let key = || {
+        Some(AttemptKey {
+            task: document.get_str("task").ok()?.parse().ok()?,
+            index: u32::try_from(number("index")?).ok()?,
+            attempt: u32::try_from(number("attempt")?).ok()?,
+            fence: Fence(number("fence")?.cast_unsigned()),
+        })
+    };
+    key().ok_or_else(|| StoreError::Corrupt(format!("{UPLOADS}: an upload of no run")))
 }
 
 /// A file of an input. Those that have not arrived are found by a field of their own.

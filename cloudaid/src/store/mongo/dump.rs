@@ -4,7 +4,7 @@ use mongodb::bson::{Document, doc};
 
 use super::collections::{ASSIGNMENTS, FILE_METADATA, RESULTS, TASKS};
 use super::server::Server;
-use super::{documents, lookup};
+use super::{documents, lookup, uploads};
 use crate::store::dump::{DumpCursor, Found, Page};
 use crate::store::{StoreError, StoredFile};
 
@@ -35,11 +35,16 @@ async fn find(server: &Server, from: DumpCursor, wanted: usize) -> Result<Found,
         let rest = doc! { "sequence": { "$gt": first, "$lte": last } };
         doc! { "$or": [{ "sequence": first, "index": { "$gte": i64::from(from.index) } }, rest], "gone": here }
     };
+    let mut of_ended = filter.clone();
+    let uploads = uploads::keys(server, doc! {}, 0).await?;
+    if !uploads.is_empty() {
+        of_ended.insert("$nor", uploads.iter().map(documents::of_run).collect::<Vec<_>>());
+    }
     let of_run = doc! { "sequence": 1, "index": 1, "attempt": 1 };
     let (attempts, results, files) = futures_util::try_join!(
         server.find_some(ASSIGNMENTS, filter.clone(), of_run.clone(), wanted),
-        server.find_some(RESULTS, filter.clone(), doc! { "sequence": 1, "index": 1 }, wanted),
-        server.find_some(FILE_METADATA, filter, of_run, wanted),
+        server.find_some(RESULTS, filter, doc! { "sequence": 1, "index": 1 }, wanted),
+        server.find_some(FILE_METADATA, of_ended, of_run, wanted),
     )?;
     let file = |document: Document| {
         let task = document.get_str("task").ok().and_then(|id| id.parse().ok());

@@ -11,7 +11,7 @@ use shared::view::TaskCounts;
 use super::codec::{date, from_document, label};
 use super::collections::{ASSIGNMENTS, AUDIT, FILE_METADATA, TASKS};
 use super::server::{Server, number};
-use super::{documents, lookup};
+use super::{documents, lookup, uploads};
 use crate::store::{
     AuditPage, AuditQuery, FileCursor, FileQuery, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery,
 };
@@ -158,15 +158,20 @@ pub(super) async fn list_user_files(
 /// Of the last run of each element, by submission.
 async fn files_of(server: &Server, tasks: &[Document]) -> Result<BTreeMap<String, Vec<StoredFile>>, StoreError> {
     let ids: Vec<&str> = tasks.iter().filter_map(|task| task.get_str("_id").ok()).collect();
-    let found = server.find(FILE_METADATA, doc! { "task": { "$in": ids } }, doc! {}).await?;
-    let mut files: BTreeMap<String, Vec<StoredFile>> = BTreeMap::new();
+    let found = server.find(FILE_METADATA, doc! { "task": { "$in": ids.clone() } }, doc! {}).await?;
+    let mut all = Vec::new();
     for document in found {
         let id: TaskId = document
             .get_str("task")
             .ok()
             .and_then(|id| id.parse().ok())
             .ok_or_else(|| StoreError::Corrupt(format!("{FILE_METADATA}: a file without a task")))?;
-        files.entry(id.to_string()).or_default().push(documents::read_file(id, document)?);
+        all.push(documents::read_file(id, document)?);
+    }
+    uploads::keep_ended(server, doc! { "task": { "$in": ids } }, &mut all).await?;
+    let mut files: BTreeMap<String, Vec<StoredFile>> = BTreeMap::new();
+    for file in all {
+        files.entry(file.element.task.to_string()).or_default().push(file);
     }
     for of_task in files.values_mut() {
         lookup::sort(of_task);

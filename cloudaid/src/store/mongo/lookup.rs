@@ -11,9 +11,9 @@ use shared::time::WallTime;
 
 use super::codec::date;
 use super::collections::{ASSIGNMENTS, FILE_METADATA, RESULTS, TASKS};
-use super::documents;
 use super::fault::Fault;
 use super::server::Server;
+use super::{documents, uploads};
 use crate::store::{StoreError, StoredFile, StoredTask};
 
 pub(super) async fn task(server: &Server, id: TaskId) -> Result<Option<StoredTask>, StoreError> {
@@ -103,6 +103,18 @@ pub(super) async fn files(server: &Server, task: TaskId, elements: Elements) -> 
     Ok(last_runs(run_files(server, task, elements).await?))
 }
 
+/// Those with this path.
+pub(super) async fn files_at(
+    server: &Server,
+    task: TaskId,
+    elements: Elements,
+    path: &[u8],
+) -> Result<Vec<StoredFile>, StoreError> {
+    let mut files = files(server, task, elements).await?;
+    files.retain(|file| file.file.path == path);
+    Ok(files)
+}
+
 /// Those of the last run of each element, of files in the order of [`run_files`].
 pub(super) fn last_runs(files: Vec<StoredFile>) -> Vec<StoredFile> {
     let mut last: BTreeMap<ElementId, u32> = BTreeMap::new();
@@ -121,6 +133,7 @@ pub(super) async fn run_files(
     let found = server.find(FILE_METADATA, documents::elements(task, elements), doc! {}).await?;
     let mut files =
         found.into_iter().map(|document| documents::read_file(task, document)).collect::<Result<Vec<_>, _>>()?;
+    uploads::keep_ended(server, doc! { "task": task.to_string() }, &mut files).await?;
     sort(&mut files);
     Ok(files)
 }

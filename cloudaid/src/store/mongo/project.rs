@@ -76,6 +76,7 @@ impl<'a> Projection<'a> {
         failpoint::hit("store.show.tasks");
         let sequences = self.sequences(&batch, open).await?;
         self.runs(&batch, open, &sequences)?;
+        self.forget_runs(&batch).await?;
         let known = self.known_files(&batch).await?;
         self.files(&batch, &sequences, &known)?;
         self.people(&batch)?;
@@ -250,7 +251,7 @@ impl<'a> Projection<'a> {
         known.extend(batch.tasks.iter().map(|task| (task.record.id, task.record.sequence)));
         let runs = batch.attempts.iter().map(|attempt| attempt.key.task);
         let results = batch.results.iter().map(|result| result.element.task);
-        let all = runs.chain(results).chain(batch.files.iter().map(|(key, _)| key.task));
+        let all = runs.chain(results).chain(batch.files.iter().chain(&batch.files_added).map(|(key, _)| key.task));
         let unknown: BTreeSet<TaskId> = all.filter(|id| !known.contains_key(id)).collect();
         if unknown.is_empty() {
             return Ok(known);
@@ -369,7 +370,7 @@ pub(super) fn part_of(change: &Change) -> Option<TaskId> {
     match change {
         Change::Attempt(attempt) => Some(attempt.key.task),
         Change::Result(result) => Some(result.element.task),
-        Change::Files(key, _) => Some(key.task),
+        Change::Files(key, _) | Change::FilesAdded(key, _) => Some(key.task),
         _ => None,
     }
 }

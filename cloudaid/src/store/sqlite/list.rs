@@ -8,6 +8,7 @@ use shared::view::TaskCounts;
 
 use super::lookup::all;
 use super::row;
+use super::uploads::LAST_RUN;
 use crate::store::{
     AuditPage, AuditQuery, FileCursor, FileQuery, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery,
 };
@@ -119,16 +120,18 @@ pub(super) fn list_user_files(
     query: &FileQuery,
 ) -> Result<(Vec<StoredFile>, Option<FileCursor>), StoreError> {
     // The index by user gives the submissions in their order, and the key of the files those of each.
-    let sql = "SELECT t.sequence, t.id, f.idx, f.attempt, f.path, f.size, f.blake3, f.blob
-               FROM tasks t CROSS JOIN file_metadata f ON f.task = t.id
-               WHERE t.user = ?1 AND t.sequence <= ?2 AND (t.sequence < ?2 OR (f.idx, f.path) > (?3, ?4))
-                   AND f.attempt = (SELECT max(attempt) FROM file_metadata WHERE task = f.task AND idx = f.idx)
-               ORDER BY t.sequence DESC, f.idx, f.path LIMIT ?5";
+    let sql = format!(
+        "SELECT t.sequence, t.id, f.idx, f.attempt, f.path, f.size, f.blake3, f.blob, f.start
+         FROM tasks t CROSS JOIN file_metadata f ON f.task = t.id
+         WHERE t.user = ?1 AND t.sequence <= ?2 AND (t.sequence < ?2 OR (f.idx, f.path) > (?3, ?4))
+             AND f.attempt = {LAST_RUN}
+         ORDER BY t.sequence DESC, f.idx, f.path LIMIT ?5"
+    );
     let start = FileCursor { sequence: u64::MAX >> 1, index: 0, path: Vec::new() };
     let FileCursor { sequence, index, path } = query.after.as_ref().unwrap_or(&start);
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX).saturating_add(1);
     let values = params![query.user.as_str(), sequence.cast_signed(), index, path, limit];
-    let mut page = all(connection, sql, values, |row| {
+    let mut page = all(connection, &sql, values, |row| {
         Ok((row.get::<_, i64>(0)?.cast_unsigned(), row::file(row, 2, row::parsed(row, 1)?)?))
     })?;
     let next = query.end_page(&mut page);

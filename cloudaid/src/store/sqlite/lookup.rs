@@ -11,6 +11,7 @@ use shared::time::WallTime;
 use shared::view::TaskCounts;
 
 use super::row;
+use super::uploads::{ENDED, LAST_RUN};
 use super::write::json;
 use crate::store::{StoreError, StoredFile, StoredTask};
 
@@ -62,13 +63,38 @@ pub(super) fn failures(
     })
 }
 
-pub(super) fn files(connection: &Connection, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {
-    let sql = "SELECT idx, attempt, path, size, blake3, blob FROM file_metadata f
-               WHERE task = ?1 AND idx BETWEEN ?2 AND ?3 AND attempt =
-                   (SELECT max(attempt) FROM file_metadata WHERE task = f.task AND idx = f.idx)
-               ORDER BY idx, path";
+pub(super) fn files(
+    connection: &Connection,
+    (task, elements): (TaskId, Elements),
+    after: Option<(u32, Vec<u8>)>,
+    limit: usize,
+) -> Result<Vec<StoredFile>, StoreError> {
+    let sql = format!(
+        "SELECT idx, attempt, path, size, blake3, blob, start FROM file_metadata f
+         WHERE task = ?1 AND idx BETWEEN ?2 AND ?3 AND (idx, path) > (?4, ?5) AND attempt = {LAST_RUN}
+         ORDER BY idx, path LIMIT ?6"
+    );
     let (from, to) = elements.bounds();
-    all(connection, sql, params![task.to_string(), from, to], |row| row::file(row, 0, task))
+    // No path is empty.
+    let (index, path) = after.unwrap_or_default();
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let values = params![task.to_string(), from.max(index), to, index, path, limit];
+    all(connection, &sql, values, |row| row::file(row, 0, task))
+}
+
+/// Those with this path.
+pub(super) fn files_at(
+    connection: &Connection,
+    task: TaskId,
+    elements: Elements,
+    path: &[u8],
+) -> Result<Vec<StoredFile>, StoreError> {
+    let sql = format!(
+        "SELECT idx, attempt, path, size, blake3, blob, start FROM file_metadata f
+         WHERE task = ?1 AND idx BETWEEN ?2 AND ?3 AND path = ?4 AND attempt = {LAST_RUN} ORDER BY idx"
+    );
+    let (from, to) = elements.bounds();
+    all(connection, &sql, params![task.to_string(), from, to, path], |row| row::file(row, 0, task))
 }
 
 /// Of all runs.
@@ -77,10 +103,12 @@ pub(super) fn run_files(
     task: TaskId,
     elements: Elements,
 ) -> Result<Vec<StoredFile>, StoreError> {
-    let sql = "SELECT idx, attempt, path, size, blake3, blob FROM file_metadata
-               WHERE task = ?1 AND idx BETWEEN ?2 AND ?3 ORDER BY idx, attempt, path";
+    let sql = format!(
+        "SELECT idx, attempt, path, size, blake3, blob, start FROM file_metadata f
+         WHERE task = ?1 AND idx BETWEEN ?2 AND ?3 AND {ENDED} ORDER BY idx, attempt, path"
+    );
     let (from, to) = elements.bounds();
-    all(connection, sql, params![task.to_string(), from, to], |row| row::file(row, 0, task))
+    all(connection, &sql, params![task.to_string(), from, to], |row| row::file(row, 0, task))
 }
 
 pub(super) fn input_files(connection: &Connection, id: InputId) -> Result<Vec<InputFile>, StoreError> {
@@ -131,7 +159,7 @@ pub(super) fn all<T>(
 }
 
 /// The first row of the answer.
-fn first<T>(
+pub(super) fn first<T>(
     connection: &Connection,
     sql: &str,
     values: impl Params,

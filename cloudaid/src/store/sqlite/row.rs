@@ -105,7 +105,7 @@ pub(super) fn result(row: &Row<'_>, first: usize, element: ElementId) -> Result<
     })
 }
 
-/// Reads `idx, attempt, path, size, blake3, blob` from column `first` on.
+/// Reads `idx, attempt, path, size, blake3, blob, start` from column `first` on.
 pub(super) fn file(row: &Row<'_>, first: usize, task: TaskId) -> Result<StoredFile, StoreError> {
     Ok(StoredFile {
         element: ElementId { task, index: row.get(first)? },
@@ -115,6 +115,7 @@ pub(super) fn file(row: &Row<'_>, first: usize, task: TaskId) -> Result<StoredFi
             size: row.get::<_, i64>(first + 3)?.cast_unsigned(),
             blake3: row.get(first + 4)?,
             blob: optional(row, first + 5)?,
+            start: row.get::<_, Option<i64>>(first + 6)?.map(i64::cast_unsigned),
         },
     })
 }

@@ -21,6 +21,30 @@ fn write(root: &Path, path: &[u8], bytes: &[u8]) {
     std::fs::write(path, bytes).expect("a file");
 }
 
+/// All that a walk finds, sorted.
+#[derive(Debug, PartialEq)]
+struct Outputs {
+    files: Vec<OutputFile>,
+    notes: Vec<String>,
+}
+
+fn walk(root: &Path) -> io::Result<Outputs> {
+    finish(Walk::new(root)?)
+}
+
+fn finish(mut walk: Walk) -> io::Result<Outputs> {
+    let mut files = Vec::new();
+    while let Some(file) = walk.next_file()? {
+        files.push(file);
+    }
+    files.sort_unstable();
+    Ok(Outputs { files, notes: walk.finish() })
+}
+
+fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
+    if folder.is_empty() { name.to_vec() } else { [folder, b"/", name].concat() }
+}
+
 fn paths(outputs: &Outputs) -> Vec<&[u8]> {
     outputs.files.iter().map(|file| file.path.as_slice()).collect()
 }
@@ -115,11 +139,32 @@ fn too_many_files_are_cut_and_said() {
     for number in 0..12 {
         write(root.path(), format!("d{}/f{number}", number % 3).as_bytes(), b"");
     }
-    let mut walk = Walk::new(open_root(root.path()).expect("the root"));
+    let mut walk = Walk::new(root.path()).expect("the root");
     walk.file_limit = 10;
-    let outputs = walk.run().expect("a walk");
+    let outputs = finish(walk).expect("a walk");
     assert_eq!(outputs.files.len(), 10);
     assert_eq!(outputs.notes, ["more than 10 files or directories: the rest was skipped"]);
+}
+
+#[test]
+fn folders_are_gone_on_with_where_they_were_left_and_always_in_the_same_order() {
+    let root = folder();
+    for number in 0..3000 {
+        write(root.path(), format!("d{}/e{}/f{number}", number % 700, number % 3).as_bytes(), b"");
+        write(root.path(), format!("g{number}").as_bytes(), b"");
+    }
+    let found = || {
+        let mut walk = Walk::new(root.path()).expect("the root");
+        let mut found = Vec::new();
+        while let Some(file) = walk.next_file().expect("a walk") {
+            found.push(file.path);
+        }
+        found
+    };
+    let first = found();
+    assert_eq!(first.len(), 6000);
+    assert_eq!(first.iter().collect::<std::collections::BTreeSet<_>>().len(), 6000);
+    assert_eq!(found(), first);
 }
 
 #[test]

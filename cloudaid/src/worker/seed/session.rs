@@ -6,7 +6,9 @@ use std::sync::Arc;
 use futures_util::{Stream, StreamExt};
 use shared::link::{FromWorker, Hello, PROTOCOL};
 use shared::proto::worker_session_server::WorkerSession;
-use shared::proto::{self, Attempt, DescribeReply, DescribeRequest, FileFrame, FileReceipt, LogAck, LogFrame};
+use shared::proto::{
+    self, Attempt, DescribeReply, DescribeRequest, FileFrame, FileReceipt, LogAck, LogFrame, UploadState,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -57,6 +59,11 @@ impl WorkerSession for Service {
 
     async fn upload_task_files(&self, request: Request<Streaming<FileFrame>>) -> Result<Response<FileReceipt>, Status> {
         upload::pass_on(&self.desk, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn describe_upload(&self, _: Request<Attempt>) -> Result<Response<UploadState>, Status> {
+        // These masters keep nothing of a stream that broke off, and take everything.
+        Ok(Response::new(UploadState::default()))
     }
 
     type FetchInputStream = Answers<FileFrame>;

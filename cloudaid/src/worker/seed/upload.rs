@@ -27,7 +27,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(300);
 pub(super) async fn pass_on(desk: &Arc<Desk>, mut frames: Streaming<FileFrame>) -> Result<FileReceipt, Status> {
     let key = match next(&mut frames).await? {
         Some(Content::Attempt(attempt)) => attempt_key(Some(attempt))?,
-        Some(Content::Begin(_) | Content::Data(_) | Content::End(_)) | None => {
+        Some(Content::Begin(_) | Content::Data(_) | Content::End(_) | Content::Resume(_)) | None => {
             return Err(Status::invalid_argument("the first frame must name the attempt"));
         }
     };

@@ -16,7 +16,7 @@ use shared::proto::file_frame::Content as FileContent;
 use shared::proto::log_frame::Content as LogContent;
 use shared::proto::worker_identity_server::{WorkerIdentity, WorkerIdentityServer};
 use shared::proto::worker_session_server::{WorkerSession, WorkerSessionServer};
-use shared::proto::{self, DescribeReply, DescribeRequest, FileFrame, FileReceipt, LogAck, LogFrame};
+use shared::proto::{self, DescribeReply, DescribeRequest, FileFrame, FileReceipt, LogAck, LogFrame, UploadState};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
@@ -210,6 +210,11 @@ impl WorkerSession for Service {
         Ok(Response::new(request.into_inner().map(move |frame| Ok(stored.lock().take_frame(frame?))).boxed()))
     }
 
+    async fn describe_upload(&self, request: Request<proto::Attempt>) -> Result<Response<UploadState>, Status> {
+        authorize(&request)?;
+        Ok(Response::new(UploadState::default()))
+    }
+
     async fn upload_task_files(&self, request: Request<Streaming<FileFrame>>) -> Result<Response<FileReceipt>, Status> {
         authorize(&request)?;
         let mut inbound = request.into_inner();
@@ -217,6 +222,7 @@ impl WorkerSession for Service {
         while let Some(frame) = inbound.message().await? {
             match frame.content.expect("content") {
                 FileContent::Attempt(attempt) => key = Some(attempt_key(Some(attempt))?),
+                FileContent::Resume(_) => panic!("nothing has arrived before"),
                 FileContent::Begin(begin) => path = begin.path.to_vec(),
                 FileContent::Data(piece) => data.extend_from_slice(&piece),
                 FileContent::End(end) => {

@@ -52,8 +52,8 @@ async fn make_empty(run: &Run, paths: &[&[u8]]) -> Result<(), ApiError> {
     let room = inner.cluster.room_for(run.key).await?;
     let mut upload = inner.files.begin(run.key, room);
     for path in paths {
-        upload.begin_unannounced(path.to_vec()).await.map_err(|error| failed(&error))?;
-        upload.end_unchecked().await.map_err(|error| failed(&error))?;
+        upload.begin_file(path.to_vec()).await.map_err(|error| failed(&error))?;
+        upload.end_file().await.map_err(|error| failed(&error))?;
     }
     let files = upload.files().map_err(|error| failed(&error))?;
     inner.cluster.files_added(run.worker.clone(), run.key, files).await?;

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use cloudaid_core::files::GoneFile;
+use cloudaid_core::files::{GoneFile, Leftover};
 use mongodb::bson::{Bson, doc};
-use shared::id::{BlobId, ElementId, TaskId};
+use shared::id::{AttemptKey, BlobId, ElementId, TaskId};
 
 use super::Projection;
 use crate::store::coalesce::Batch;
 use crate::store::mongo::codec::to_document;
-use crate::store::mongo::collections::{FILE_METADATA, FILE_USAGE, INPUTS, UNSWEPT};
+use crate::store::mongo::collections::{FILE_METADATA, FILE_USAGE, INPUTS, UNSWEPT, UPLOADS};
 use crate::store::mongo::documents;
 use crate::store::mongo::fault::Fault;
 use crate::store::mongo::server::number;
@@ -33,6 +33,24 @@ impl Projection<'_> {
             }
         }
         Ok(known)
+    }
+
+    /// Removes the files of these runs before others of them come. What is newer stays.
+    pub(super) async fn forget_runs(&mut self, batch: &Batch) -> Result<(), Fault> {
+        if batch.run_files_gone.is_empty() {
+            return Ok(());
+        }
+        let of_run = |key: &AttemptKey| {
+            let mut filter = documents::of_run(key);
+            filter.insert("position", self.not_later());
+            filter
+        };
+        let runs = batch.run_files_gone.iter().map(|(key, _)| doc! { "q": of_run(key), "limit": 0 });
+        self.server.delete(FILE_METADATA, runs.collect()).await?;
+        for (key, _) in &batch.run_files_gone {
+            self.remove(UPLOADS, documents::upload_id(key.element(), key.attempt));
+        }
+        self.send().await
     }
 
     pub(super) fn files(
@@ -63,6 +81,21 @@ impl Projection<'_> {
                 }
             }
         }
+        for (key, files) in &batch.files_added {
+            let sequence = sequences.get(&key.task).copied().unwrap_or_default();
+            for file in files.iter() {
+                let id = documents::file_id(key.element(), key.attempt, &file.path);
+                if batch.files_gone.is_empty() || !gone(&id, file.blob) {
+                    self.insert(FILE_METADATA, documents::file(key.element(), key.attempt, file, sequence))?;
+                }
+            }
+        }
+        for (key, upload) in &batch.uploads {
+            match upload {
+                Some(upload) => self.put(UPLOADS, documents::upload(*key, upload))?,
+                None => self.remove(UPLOADS, documents::upload_id(key.element(), key.attempt)),
+            }
+        }
         for gone in &batch.files_gone {
             let id = documents::file_id(gone.element, gone.attempt, &gone.path);
             let blob =
@@ -88,7 +121,11 @@ impl Projection<'_> {
             self.put(FILE_USAGE, document)?;
         }
         let left = batch.files_gone.iter().filter_map(GoneFile::leftover);
-        for leftover in batch.left.iter().copied().chain(left).filter(|leftover| !batch.swept.contains(leftover)) {
+        let runs = batch.run_files_gone.iter().filter(|(_, sweep)| *sweep);
+        let runs = runs.map(|(key, _)| Leftover::Run(key.element(), key.attempt));
+        for leftover in
+            batch.left.iter().copied().chain(left).chain(runs).filter(|leftover| !batch.swept.contains(leftover))
+        {
             self.leave(leftover);
         }
         for leftover in &batch.swept {

@@ -7,7 +7,7 @@ use shared::task::TaskState;
 
 use super::Projection;
 use crate::store::coalesce::Batch;
-use crate::store::mongo::collections::{ASSIGNMENTS, CLUSTER, FILE_METADATA, INPUTS, RESULTS, TASKS};
+use crate::store::mongo::collections::{ASSIGNMENTS, CLUSTER, FILE_METADATA, INPUTS, RESULTS, TASKS, UPLOADS};
 use crate::store::mongo::documents;
 use crate::store::mongo::fault::Fault;
 use crate::store::mongo::server::number;
@@ -56,7 +56,8 @@ impl Projection<'_> {
         let all = vec![doc! { "q": of, "limit": 0 }];
         futures_util::try_join!(
             self.server.delete(ASSIGNMENTS, all.clone()),
-            self.server.delete(RESULTS, all),
+            self.server.delete(RESULTS, all.clone()),
+            self.server.delete(UPLOADS, all),
             self.server.delete(FILE_METADATA, files),
         )?;
         self.send().await

@@ -2,16 +2,20 @@
 
 use std::sync::Arc;
 
-use cloudaid_core::files::{FileUsage, GoneFile, InputFile, InputRecord, Leftover};
+use cloudaid_core::files::{FileUsage, GoneFile, InputFile, InputRecord, Leftover, UploadRecord};
 use cloudaid_core::record::FileRecord;
 use rusqlite::{Connection, params};
 use shared::id::{AttemptKey, BlobId, InputId, UserName};
 
+use super::json;
 use crate::store::StoreError;
 use crate::store::coalesce::Batch;
 
 pub(super) fn write(connection: &Connection, batch: &Batch) -> Result<(), StoreError> {
+    forget_runs(connection, &batch.run_files_gone)?;
     write_runs(connection, &batch.files)?;
+    add_files(connection, &batch.files_added)?;
+    write_uploads(connection, &batch.uploads)?;
     forget_files(connection, &batch.files_gone)?;
     write_inputs(connection, &batch.inputs)?;
     write_input_files(connection, &batch.input_files)?;
@@ -19,18 +23,59 @@ pub(super) fn write(connection: &Connection, batch: &Batch) -> Result<(), StoreE
     write_usage(connection, &batch.file_usage)
 }
 
+/// All of these runs, also those of uploads that have not ended.
+fn forget_runs(connection: &Connection, runs: &[(AttemptKey, bool)]) -> Result<(), StoreError> {
+    for (key, sweep) in runs {
+        for table in ["file_metadata", "uploads"] {
+            let sql = format!("DELETE FROM {table} WHERE task = ?1 AND idx = ?2 AND attempt = ?3");
+            connection.prepare_cached(&sql)?.execute(params![key.task.to_string(), key.index, key.attempt])?;
+        }
+        if *sweep {
+            leave(connection, Leftover::Run(key.element(), key.attempt))?;
+        }
+    }
+    Ok(())
+}
+
 /// In place of those that were known of the runs.
 fn write_runs(connection: &Connection, files: &[(AttemptKey, Arc<[FileRecord]>)]) -> Result<(), StoreError> {
     let delete = "DELETE FROM file_metadata WHERE task = ?1 AND idx = ?2 AND attempt = ?3";
-    let insert = "INSERT OR REPLACE INTO file_metadata (task, idx, attempt, path, size, blake3, blob)
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-    let (mut delete, mut insert) = (connection.prepare_cached(delete)?, connection.prepare_cached(insert)?);
+    for (key, _) in files {
+        connection.prepare_cached(delete)?.execute(params![key.task.to_string(), key.index, key.attempt])?;
+    }
+    add_files(connection, files)
+}
+
+/// In place of those with the same path.
+fn add_files(connection: &Connection, files: &[(AttemptKey, Arc<[FileRecord]>)]) -> Result<(), StoreError> {
+    let insert = "INSERT OR REPLACE INTO file_metadata (task, idx, attempt, path, size, blake3, blob, start)
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let mut insert = connection.prepare_cached(insert)?;
     for (key, files) in files {
         let task = key.task.to_string();
-        delete.execute(params![task, key.index, key.attempt])?;
-        for file in files.iter() {
-            let (size, blob) = (file.size.cast_signed(), file.blob.map(|blob| blob.to_string()));
-            insert.execute(params![task, key.index, key.attempt, file.path, size, file.blake3, blob])?;
+        for FileRecord { path, size, blake3, blob, start } in files.iter() {
+            let (size, start) = (size.cast_signed(), start.map(u64::cast_signed));
+            let blob = blob.map(|blob| blob.to_string());
+            insert.execute(params![task, key.index, key.attempt, path, size, blake3, blob, start])?;
+        }
+    }
+    Ok(())
+}
+
+/// How far uploads are; none: one has ended.
+fn write_uploads(connection: &Connection, uploads: &[(AttemptKey, Option<UploadRecord>)]) -> Result<(), StoreError> {
+    for (AttemptKey { task, index, attempt, fence }, upload) in uploads {
+        let task = task.to_string();
+        match upload {
+            Some(upload) => {
+                let sql = "INSERT OR REPLACE INTO uploads VALUES (?1, ?2, ?3, ?4, ?5)";
+                let values = params![task, index, attempt, fence.0.cast_signed(), json(upload)?];
+                connection.prepare_cached(sql)?.execute(values)?;
+            }
+            None => {
+                let sql = "DELETE FROM uploads WHERE task = ?1 AND idx = ?2 AND attempt = ?3";
+                connection.prepare_cached(sql)?.execute(params![task, index, attempt])?;
+            }
         }
     }
     Ok(())

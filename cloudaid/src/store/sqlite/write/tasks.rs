@@ -136,7 +136,7 @@ pub(super) fn change(connection: &Connection, specs: &[(TaskId, Arc<TaskSpec>)])
 pub(super) fn delete(connection: &Connection, tasks: &[TaskId]) -> Result<(), StoreError> {
     for task in tasks {
         let id = task.to_string();
-        for table in ["assignments", "results", "file_metadata"] {
+        for table in ["assignments", "results", "file_metadata", "uploads"] {
             connection.prepare_cached(&format!("DELETE FROM {table} WHERE task = ?1"))?.execute(params![id])?;
         }
         if connection.prepare_cached("DELETE FROM tasks WHERE id = ?1")?.execute(params![id])? > 0 {

@@ -1,0 +1,66 @@
+//! Which files there is room for.
+
+use cloudaid_core::files::FileUsage;
+use shared::resources::Bytes;
+
+use crate::worker::outputs::{Notes, OutputFile};
+
+/// Takes files in their order, as long as they fit.
+pub(super) struct Choice {
+    /// None: anything.
+    room: Option<FileUsage>,
+    taken: FileUsage,
+    left_out: Notes,
+}
+
+impl Choice {
+    pub(super) fn new(room: Option<FileUsage>) -> Self {
+        Self { room, taken: FileUsage::default(), left_out: Notes::default() }
+    }
+
+    /// Whether it fits; else there is a note of it.
+    pub(super) fn takes(&mut self, file: &OutputFile) -> bool {
+        let more = self.taken.plus(FileUsage { bytes: file.size, files: 1 });
+        match self.room.filter(|room| !more.fits(*room)) {
+            None => {
+                self.taken = more;
+                true
+            }
+            Some(room) => {
+                let (path, size) = (String::from_utf8_lossy(&file.path), Bytes(file.size));
+                self.left_out.add(format!(
+                    "skipped file for which its user has no room: {}, {size} of {} free",
+                    path.escape_debug(),
+                    Bytes(room.bytes)
+                ));
+                false
+            }
+        }
+    }
+
+    pub(super) fn finish(self) -> Vec<String> {
+        self.left_out.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(path: &str, size: u64) -> OutputFile {
+        OutputFile { path: path.as_bytes().to_vec(), size }
+    }
+
+    #[test]
+    fn what_there_is_room_for_is_taken_and_the_rest_is_named() {
+        let mut choice = Choice::new(Some(FileUsage { bytes: 10, files: 2 }));
+        let files = [file("a", 3), file("huge", 1 << 40), file("z", 4), file("zz", 1)];
+        assert_eq!(files.each_ref().map(|file| choice.takes(file)), [true, false, true, false]);
+        let notes = [
+            "skipped file for which its user has no room: huge, 1 TiB of 10 B free",
+            "skipped file for which its user has no room: zz, 1 B of 10 B free",
+        ];
+        assert_eq!(choice.finish(), notes);
+        assert!(Choice::new(None).takes(&files[1]));
+    }
+}
