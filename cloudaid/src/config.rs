@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cloudaid_core::files::FileUsage;
+use shared::confinement::Profile;
 use shared::id::WorkerId;
 
 use crate::http::Site;
@@ -64,6 +65,8 @@ pub struct MasterConfig {
     pub leases: LeaseSettings,
     /// How often a task is tried when it fails through no fault of its own.
     pub infrastructure_attempts: u32,
+    /// The least strict profile of a task.
+    pub task_profile: Profile,
     /// Where files are kept, how many and how long.
     pub files: FileSettings,
     /// What of the logs of tasks is kept.

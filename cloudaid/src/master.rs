@@ -349,6 +349,7 @@ async fn recover(
         start_grace: config.leases.start_grace,
         mass_loss_hold: config.leases.mass_loss_hold,
         infrastructure_attempts: config.infrastructure_attempts,
+        profile: config.task_profile,
         file_quota: config.files.quota,
         keep_unknown: store.stands_in(),
         ..Settings::default()

@@ -12,6 +12,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
+use shared::confinement::Confinement;
 use shared::id::{AttemptKey, ClusterId, WorkerId};
 use shared::link::LogStream;
 use shared::pull::PullPolicy;
@@ -89,6 +90,8 @@ pub struct ContainerSpec {
     pub image: String,
     /// When it is pulled.
     pub pull: PullPolicy,
+    /// What it is kept from.
+    pub confinement: Confinement,
     /// What runs.
     pub command: Command,
     /// Environment.

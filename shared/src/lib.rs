@@ -10,6 +10,7 @@
 
 pub mod array;
 pub mod audit;
+pub mod confinement;
 pub mod error;
 pub mod files_of;
 pub mod id;

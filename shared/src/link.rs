@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::confinement::Confinement;
 use crate::id::{AttemptKey, ClusterId, Epoch, Fence, InputId, UserName, WorkerId};
 use crate::pull::PullPolicy;
 use crate::resources::Resources;
@@ -15,8 +16,9 @@ use crate::worker::{Usage, WorkerFacts};
 /// Version of this protocol.
 pub const PROTOCOL: u32 = 2;
 /// The oldest version of it that a master still serves: masters are updated first, and their workers one after the other
-/// while containers go on.
-pub const OLDEST_PROTOCOL: u32 = 1;
+/// while containers go on. Raised where an older worker would run a task without what it asks for: of version 1 no container
+/// is confined.
+pub const OLDEST_PROTOCOL: u32 = 2;
 
 /// Whether a master of this version serves a worker that speaks `protocol`: one that is newer says what it does not know.
 #[must_use]
@@ -136,6 +138,9 @@ pub struct Assignment {
     /// When the image is pulled.
     #[serde(default, skip_serializing_if = "PullPolicy::is_default")]
     pub pull: PullPolicy,
+    /// What the container is kept from.
+    #[serde(default, skip_serializing_if = "Confinement::is_default")]
+    pub confinement: Confinement,
     /// What runs.
     pub command: Command,
     /// Limits of the container.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::array::{Array, COUNT_LIMIT};
+use crate::confinement::{Confinement, NetworkAccess, Profile};
 use crate::error::{ApiError, ErrorCode};
 use crate::id::WorkerId;
 use crate::policy::{Backoff, RetryOn, RunPolicy};
@@ -47,6 +48,13 @@ pub struct SubmitRequest {
     /// When the image is pulled: `missing` (where the worker does not have it), `always` or `never`; missing if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pull: Option<PullPolicy>,
+    /// How its container is set up: `standard`, as under `docker run`, or `strict`: without root, capabilities, network and
+    /// anything to write to but /output and /tmp. The stricter one of this and what the cluster has for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Profile>,
+    /// What its container can reach: `outgoing` (everything but other containers) or `none`; outgoing if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkAccess>,
     /// A text is run by `/bin/sh -c`, a list is program and arguments; none: what the image says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<CommandInput>,
@@ -159,11 +167,17 @@ impl SubmitRequest {
             at_most_once: self.at_most_once.unwrap_or(false),
         };
         policy.check()?;
+        let profile = self.profile.unwrap_or_default();
+        if profile == Profile::Strict && self.network == Some(NetworkAccess::Outgoing) {
+            return Err(invalid("network: a strict task has none", "leave out network, or profile"));
+        }
+        let confinement = Confinement { profile, network: self.network.unwrap_or_default() }.at_least(profile);
         let command = check_command(self.command)?;
         let spec = TaskSpec {
             name: self.name,
             image: self.image,
             pull: self.pull.unwrap_or_default(),
+            confinement,
             command,
             resources,
             env: self.env,

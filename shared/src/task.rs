@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::confinement::Confinement;
 use crate::id::{InputId, WorkerId};
 use crate::policy::RunPolicy;
 use crate::pull::PullPolicy;
@@ -22,6 +23,9 @@ pub struct TaskSpec {
     /// When the image is pulled.
     #[serde(default, skip_serializing_if = "PullPolicy::is_default")]
     pub pull: PullPolicy,
+    /// What its container is kept from.
+    #[serde(default, skip_serializing_if = "Confinement::is_default")]
+    pub confinement: Confinement,
     /// What runs in the container.
     #[serde(default, skip_serializing_if = "Command::is_image_default")]
     pub command: Command,

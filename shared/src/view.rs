@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::confinement::Confinement;
 use crate::id::{InputId, UserName, WorkerId};
 use crate::policy::RunPolicy;
 use crate::pull::PullPolicy;
@@ -139,6 +140,9 @@ pub struct TaskView {
     /// When it is pulled.
     #[serde(default, skip_serializing_if = "PullPolicy::is_default")]
     pub pull: PullPolicy,
+    /// What its container is kept from.
+    #[serde(default, skip_serializing_if = "Confinement::is_default")]
+    pub confinement: Confinement,
     /// What runs.
     pub command: Command,
     /// What it asked for.

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 
 use bollard::Docker;
-use bollard::models::{ContainerCreateBody, ContainerSummary, ContainerSummaryStateEnum};
+use bollard::models::{ContainerConfig, ContainerCreateBody, ContainerSummary, ContainerSummaryStateEnum};
 use bollard::query_parameters::{
-    CreateContainerOptions, InspectContainerOptions, KillContainerOptionsBuilder, ListContainersOptionsBuilder,
-    RemoveContainerOptionsBuilder, StartContainerOptions, TagImageOptionsBuilder,
+    CommitContainerOptionsBuilder, CreateContainerOptions, InspectContainerOptions, KillContainerOptionsBuilder,
+    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions, TagImageOptionsBuilder,
+    WaitContainerOptions,
 };
+use futures_util::TryStreamExt;
 
 /// Seconds that the engine may take for one answer.
 const TIMEOUT: u64 = 120;
@@ -37,6 +39,27 @@ pub fn image() -> String {
 pub async fn tag(image: &str, name: &str, tag: &str) {
     let options = TagImageOptionsBuilder::default().repo(name).tag(tag).build();
     connect().tag_image(image, Some(options)).await.expect("another name for the image");
+}
+
+/// Makes an image as people have them: `setup` has run in it as root, and `config` is what it says of itself.
+///
+/// # Panics
+/// When the engine refuses, or the setup fails.
+pub async fn build(name: &str, setup: &str, config: ContainerConfig) {
+    let body = ContainerCreateBody {
+        image: Some(image()),
+        cmd: Some(["/bin/sh", "-ec", setup].map(str::to_owned).into()),
+        ..ContainerCreateBody::default()
+    };
+    let docker = connect();
+    let made = docker.create_container(None::<CreateContainerOptions>, body).await.expect("a container").id;
+    docker.start_container(&made, None::<StartContainerOptions>).await.expect("it starts");
+    let ended = docker.wait_container(&made, None::<WaitContainerOptions>).try_collect::<Vec<_>>().await;
+    ended.expect("the setup succeeds");
+    let (repo, tag) = name.split_once(':').expect("a name with a tag");
+    let options = CommitContainerOptionsBuilder::default().container(&made).repo(repo).tag(tag).build();
+    docker.commit_container(options, config).await.expect("an image");
+    remove(&made).await;
 }
 
 /// Starts a container that sleeps, with these labels, as somebody else might.

@@ -196,6 +196,7 @@ fn master_config(data_dir: PathBuf) -> MasterConfig {
         print_task_logs: false,
         leases,
         infrastructure_attempts: 3,
+        task_profile: Default::default(),
         files: FileSettings {
             s3: None,
             retention: None,

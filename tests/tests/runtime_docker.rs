@@ -56,6 +56,7 @@ impl Bench {
             name: Some("a test".to_owned()),
             image: self.image.clone(),
             pull: shared::pull::PullPolicy::Missing,
+            confinement: Default::default(),
             command,
             env: BTreeMap::new(),
             resources: Resources { cpu_millis: 1000, memory_bytes: 64 * MIB, ..Resources::default() },

@@ -366,6 +366,7 @@ pub(crate) fn assignment(task: &Task, key: AttemptKey, settings: &Settings) -> A
         time_limit: spec.policy.time_limit.map(|limit| limit.0),
         at_most_once: spec.policy.at_most_once,
         pull: spec.pull,
+        confinement: spec.confinement,
     }
 }
 

@@ -202,7 +202,9 @@ fn reason(cause: Cause, count: Count) -> ReasonView {
         Cause::Inactive => ("worker_inactive".to_owned(), format!("{workers} {is} not connected")),
         Cause::FirstGeneration => (
             "first_generation".to_owned(),
-            format!("{workers} {is} of the first generation: no input files, and no environment without a command"),
+            format!(
+                "{workers} {is} of the first generation: no input files, no environment without a command, no confinement"
+            ),
         ),
         Cause::OtherWorkerRequested => {
             ("other_worker_requested".to_owned(), format!("{workers} {is} not the one it was dispatched to"))

@@ -27,13 +27,15 @@ pub struct Shape {
 
 impl Shape {
     /// The class of a task; the elements of an array are told which they are by their environment, and what may run again
-    /// which run it is. What may run once at most is for workers that know what a lease is; others pull where an image is missing.
+    /// which run it is. What may run once at most is for workers that know what a lease is; others pull where an image is missing, and confine no
+    /// container more than Docker does.
     #[must_use]
     pub fn new(spec: &TaskSpec, is_array: bool, user: UserName) -> Self {
         let has_environment = is_array || !spec.env.is_empty() || spec.policy.retries > 0;
         let needs_session = spec.input.is_some()
             || spec.policy.at_most_once
             || !spec.pull.is_default()
+            || !spec.confinement.is_default()
             || has_environment && spec.command == Command::ImageDefault;
         Self { resources: spec.resources, worker: spec.worker.clone(), user, needs_session }
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use shared::confinement::Profile;
 use shared::policy::{Backoff, RunPolicy};
 use shared::task::Verdict;
 
@@ -33,6 +34,8 @@ pub struct Settings {
     pub placements_per_pass: usize,
     /// The most files that a user keeps; admins keep as many as they like.
     pub file_quota: FileUsage,
+    /// The least strict profile that a task may have.
+    pub profile: Profile,
     /// Whether runs of tasks that are not known are kept at their workers, with what they report: the store that knows them
     /// could not be reached at the start.
     pub keep_unknown: bool,
@@ -78,6 +81,7 @@ impl Default for Settings {
             mass_loss_hold: Duration::from_secs(600),
             stop_grace: Duration::from_secs(30),
             infrastructure_attempts: 3,
+            profile: Profile::Standard,
             placements_per_pass: 4096,
             file_quota: FileUsage { bytes: 100 << 30, files: 1_000_000 },
             keep_unknown: false,

@@ -425,6 +425,7 @@ pub fn spec(cores: u64) -> TaskSpec {
         input: None,
         policy: Default::default(),
         pull: Default::default(),
+        confinement: Default::default(),
     }
 }
 

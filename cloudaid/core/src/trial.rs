@@ -35,7 +35,8 @@ fn in_words(worker: &WorkerId, obstacle: Obstacle) -> String {
     match obstacle {
         Obstacle::OtherWorkerRequested => "the task is for another worker".to_owned(),
         Obstacle::FirstGeneration => {
-            "a worker of the first generation takes no input files, and no environment without a command".to_owned()
+            "a worker of the first generation takes no input files, no environment without a command, and no confinement"
+                .to_owned()
         }
         Obstacle::NotActive(state) => format!("{worker} is {state}"),
         Obstacle::Unhealthy => format!("{worker} has a problem with its container engine or its disk"),

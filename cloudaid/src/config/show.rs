@@ -130,6 +130,7 @@ leases.reassign                 45s              default
 leases.start_grace              60s              default
 leases.mass_loss_hold           10m              default
 limits.infrastructure_attempts  3                default
+tasks.profile                   standard         default
 limits.user_bytes               100GiB           default
 limits.user_files               1000000          default
 store                           sqlite           default

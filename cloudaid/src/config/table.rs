@@ -203,6 +203,9 @@ settings! {
         One("1..100"), MASTER | DEV, Text("3"),
         "How often a task is tried when it fails through no fault of its own");
 
+    TASK_PROFILE: row("tasks.profile", "CLOUDAI_TASKS_PROFILE", "", One("standard|strict"), MASTER | DEV, Text("standard"),
+        "How containers are set up at the least: a task may ask for the stricter one only");
+
     USER_BYTES: row("limits.user_bytes", "CLOUDAI_LIMITS_USER_BYTES", "", One("SIZE"), MASTER | DEV, Text("100GiB"),
         "How much the files of a user may take, outputs and inputs together: GiB or with a unit; admins may have more");
     USER_FILES: row("limits.user_files", "CLOUDAI_LIMITS_USER_FILES", "", One("COUNT"), MASTER | DEV, Text("1000000"),

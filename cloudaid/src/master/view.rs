@@ -123,6 +123,7 @@ fn blank(stored: &StoredTask, id: TaskRef) -> TaskView {
         user: record.user.clone(),
         image: record.spec.image.clone(),
         pull: record.spec.pull,
+        confinement: record.spec.confinement,
         command: record.spec.command.clone(),
         resources: record.spec.resources,
         labels: record.spec.labels.clone(),

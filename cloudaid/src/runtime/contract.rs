@@ -59,6 +59,7 @@ impl Suite<'_> {
             name: Some("contract".to_owned()),
             image: self.image.to_owned(),
             pull: shared::pull::PullPolicy::Missing,
+            confinement: Default::default(),
             command,
             env: BTreeMap::new(),
             resources: Resources { cpu_millis: 500, memory_bytes: 64 * MIB, ..Resources::default() },

@@ -40,6 +40,7 @@ mod oom;
 mod orphan;
 mod spec;
 mod start;
+mod strict;
 mod threads;
 mod wait;
 

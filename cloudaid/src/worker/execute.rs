@@ -298,6 +298,7 @@ async fn create(
         name: assignment.name.clone(),
         image: assignment.image.clone(),
         pull: assignment.pull,
+        confinement: assignment.confinement,
         command: assignment.command.clone(),
         env: assignment.env.clone(),
         resources: assignment.resources,

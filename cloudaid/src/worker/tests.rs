@@ -47,6 +47,7 @@ fn assignment(index: u32) -> Assignment {
         time_limit: None,
         at_most_once: false,
         pull: Default::default(),
+        confinement: Default::default(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum, ValueHint};
 use clap_complete::ArgValueCandidates;
+use shared::confinement::{NetworkAccess, Profile};
 use shared::policy::{Backoff, RetryOn};
 use shared::pull::PullPolicy;
 use shared::resources::Quantity;
@@ -44,6 +45,13 @@ pub(crate) struct SubmitArgs {
     /// When the image is pulled: missing, always or never [default: missing].
     #[arg(long, value_name = "WHEN")]
     pub(crate) pull: Option<PullPolicy>,
+    /// How the container is set up: standard, as under `docker run`, or strict: no root, no capabilities, no network, and
+    /// nothing to write to but /output and /tmp [default: standard].
+    #[arg(long, value_name = "PROFILE")]
+    pub(crate) profile: Option<Profile>,
+    /// What the container can reach: outgoing (everything but other containers) or none [default: outgoing].
+    #[arg(long, value_name = "ACCESS")]
+    pub(crate) network: Option<NetworkAccess>,
     /// CPU cores, for example 2.5 or 500m [default: 1.0].
     #[arg(long, value_name = "CORES", allow_negative_numbers = true)]
     pub(crate) cpu_cores: Option<Quantity>,

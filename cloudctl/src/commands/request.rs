@@ -64,6 +64,8 @@ impl<'a> Overrides<'a> {
         let args = self.args;
         put(&mut request.name, args.name.as_ref());
         put(&mut request.pull, args.pull.as_ref());
+        put(&mut request.profile, args.profile.as_ref());
+        put(&mut request.network, args.network.as_ref());
         put(&mut request.cpu_cores, args.cpu_cores.as_ref());
         put(&mut request.mem, args.mem.as_ref());
         put(&mut request.storage, args.storage.as_ref());
@@ -145,6 +147,12 @@ mod tests {
     #[test]
     fn only_what_was_given_is_sent() {
         assert_eq!(sent(&["cloudctl", "task", "ubuntu"]), serde_json::json!({"image": "ubuntu"}));
+    }
+
+    #[test]
+    fn a_container_can_be_confined() {
+        let request = sent(&["cloudctl", "task", "a", "--profile", "strict", "--network", "none"]);
+        assert_eq!(request, serde_json::json!({"image": "a", "profile": "strict", "network": "none"}));
     }
 
     #[test]

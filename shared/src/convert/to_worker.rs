@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{InvalidMessage, attempt_key, each, from_millis, plain_text, required, sorted, to_millis, variant};
+use crate::confinement::{Confinement, NetworkAccess, Profile};
 use crate::id::{AttemptKey, Epoch, Fence};
 use crate::link::{Assignment, CancelOrder, Decision, ToWorker, Welcome};
 use crate::proto::{self, assignment::Command as WireCommand, to_worker::Message};
@@ -121,6 +122,8 @@ impl From<Assignment> for proto::Assignment {
             time_limit_ms: limit_to_wire(assignment.time_limit),
             at_most_once: assignment.at_most_once,
             pull: pull_to_wire(assignment.pull).into(),
+            profile: profile_to_wire(assignment.confinement.profile).into(),
+            network: network_to_wire(assignment.confinement.network).into(),
         }
     }
 }
@@ -141,6 +144,14 @@ impl TryFrom<proto::Assignment> for Assignment {
             proto::Pull::Always => PullPolicy::Always,
             proto::Pull::Never => PullPolicy::Never,
         };
+        let profile = match variant("profile", wire.profile)? {
+            proto::Profile::Standard => Profile::Standard,
+            proto::Profile::Strict => Profile::Strict,
+        };
+        let network = match variant("network", wire.network)? {
+            proto::NetworkAccess::Outgoing => NetworkAccess::Outgoing,
+            proto::NetworkAccess::None => NetworkAccess::None,
+        };
         let input = match wire.input_id.as_str() {
             "" => None,
             text => Some(text.parse().map_err(|error| InvalidMessage::new("input_id", error))?),
@@ -149,6 +160,7 @@ impl TryFrom<proto::Assignment> for Assignment {
             key: attempt_key(wire.attempt)?,
             image: wire.image,
             pull,
+            confinement: Confinement { profile, network },
             command,
             resources: required("resources", wire.resources)?.into(),
             env: sorted(wire.env),
@@ -191,6 +203,20 @@ fn pull_to_wire(pull: PullPolicy) -> proto::Pull {
     }
 }
 
+fn profile_to_wire(profile: Profile) -> proto::Profile {
+    match profile {
+        Profile::Standard => proto::Profile::Standard,
+        Profile::Strict => proto::Profile::Strict,
+    }
+}
+
+fn network_to_wire(network: NetworkAccess) -> proto::NetworkAccess {
+    match network {
+        NetworkAccess::Outgoing => proto::NetworkAccess::Outgoing,
+        NetworkAccess::None => proto::NetworkAccess::None,
+    }
+}
+
 /// 0 on the wire: there is none.
 fn limit_to_wire(limit: Option<Duration>) -> u64 {
     limit.map_or(0, |limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX).max(1))
@@ -225,6 +251,10 @@ mod tests {
             time_limit: name.map(|_| Duration::from_secs(3600)),
             at_most_once: name.is_some(),
             pull: name.map_or(PullPolicy::Never, |_| PullPolicy::Always),
+            confinement: Confinement {
+                profile: name.map_or(Profile::Standard, |_| Profile::Strict),
+                network: name.map_or(NetworkAccess::None, |_| NetworkAccess::Outgoing),
+            },
         }
     }
 

@@ -35,6 +35,7 @@ pub(super) fn assignment_of(key: AttemptKey) -> Assignment {
         time_limit: None,
         at_most_once: false,
         pull: Default::default(),
+        confinement: Default::default(),
     }
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::confinement::Profile;
 use shared::id::{RequestId, TaskId, WorkerId};
+use shared::task::TaskSpec;
 use shared::time::Now;
 use shared::view::{SubmitView, Tally};
 
@@ -77,7 +79,7 @@ fn accept(cluster: &mut Cluster, now: Now, submission: Submission, effects: &mut
         id: submission.id,
         sequence: cluster.last_sequence,
         user: submission.user,
-        spec: submission.spec,
+        spec: confined(submission.spec, cluster.settings.profile),
         array: submission.array,
         retry_of: submission.retry_of,
         key: submission.key,
@@ -96,6 +98,15 @@ fn accept(cluster: &mut Cluster, now: Now, submission: Submission, effects: &mut
     let view = enqueue(cluster, record, progress);
     ring::limit_waiting(cluster, now.boot, id, Duration::ZERO);
     view
+}
+
+/// As strict as the cluster wants it.
+fn confined(spec: Arc<TaskSpec>, profile: Profile) -> Arc<TaskSpec> {
+    let confinement = spec.confinement.at_least(profile);
+    if confinement == spec.confinement {
+        return spec;
+    }
+    Arc::new(TaskSpec { confinement, ..(*spec).clone() })
 }
 
 fn enqueue(cluster: &mut Cluster, record: Arc<TaskRecord>, progress: Progress) -> SubmitView {

@@ -140,3 +140,22 @@ fn a_draining_master_accepts_but_places_nothing() {
     let (_, effects) = world.submit(1, 1);
     assert_eq!(brief(&effects), ["save task 2 x1", "reply submitted", "save progress 2 queued"]);
 }
+
+#[test]
+fn a_task_is_as_strict_as_it_asks_for_or_as_the_cluster_wants_it() {
+    use cloudaid_core::settings::Settings;
+    use cloudaid_core::testkit::assigned;
+    use shared::confinement::{Confinement, Profile};
+    let strict = Confinement::default().at_least(Profile::Strict);
+    let run = |profile, asked: Confinement| {
+        let mut world = World::new(Settings { profile, ..Settings::default() });
+        world.connect("a", 4, vec![]);
+        let mut submission = world.submission(1, 1);
+        submission.spec = Arc::new(shared::task::TaskSpec { confinement: asked, ..spec(1) });
+        let (_, effects) = world.ask(|request| Input::SubmitTask { request, submission, known: None });
+        assigned(&effects)[0].1.confinement
+    };
+    assert_eq!(run(Profile::Standard, Confinement::default()), Confinement::default());
+    assert_eq!(run(Profile::Standard, strict), strict);
+    assert_eq!(run(Profile::Strict, Confinement::default()), strict);
+}

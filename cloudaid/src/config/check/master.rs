@@ -88,6 +88,9 @@ impl Check<'_> {
         let print_task_logs = self.required(&table::PRINT_TASK_LOGS, "", parse::switch);
         let leases = self.leases();
         let attempts = self.required(&table::INFRASTRUCTURE_ATTEMPTS, "", |text| parse::whole(text, 1..=100));
+        let task_profile = self.required(&table::TASK_PROFILE, "", |text| {
+            text.trim().parse().map_err(|error| format!("`{}`: {error}", parse::shown(text)))
+        });
         let files = self.files();
         let task_logs = self.task_logs();
         let store = self.store();
@@ -105,6 +108,7 @@ impl Check<'_> {
             print_task_logs: print_task_logs?,
             leases: leases?,
             infrastructure_attempts: attempts?,
+            task_profile: task_profile?,
             files: files?,
             task_logs: task_logs?,
             store: store?,

@@ -160,7 +160,7 @@ impl ClusterHandle {
     /// what has the same name.
     ///
     /// # Errors
-    /// As of [`Self::files_stored`].
+    /// As of [`Self::files_staged`].
     pub(crate) async fn files_added(
         &self,
         worker: WorkerId,

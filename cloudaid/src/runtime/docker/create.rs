@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bollard::query_parameters::CreateContainerOptionsBuilder;
+use shared::confinement::Profile;
 use shared::pull::PullPolicy;
 
 use super::errors::{Failure, short, within};
@@ -30,7 +31,11 @@ impl DockerRuntime {
     pub(super) async fn create_or_adopt(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
         let facts = self.facts().await?;
         self.network.ensure(&self.engine, &facts.engine_id).await?;
-        let body = spec::body(spec, facts.cpus)?;
+        let image_user = match spec.confinement.profile {
+            Profile::Standard => None,
+            Profile::Strict => self.images.user(&self.engine, &spec.image).await?,
+        };
+        let body = spec::body(spec, facts.cpus, image_user.as_deref())?;
         output::ensure(&spec.output)
             .map_err(|error| RuntimeError::Engine(format!("the output directory cannot be made: {error}")))?;
         let name = container_name(&spec.key);

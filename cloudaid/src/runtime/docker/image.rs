@@ -37,6 +37,15 @@ impl Images {
         self.present.lock().remove(image);
     }
 
+    /// Whose its processes are, as it says itself. Of one that is not there nothing is known.
+    pub(super) async fn user(&self, engine: &Docker, image: &str) -> Result<Option<String>, RuntimeError> {
+        match within(CALL_LIMIT, engine.inspect_image(&full_reference(image)?)).await {
+            Ok(found) => Ok(found.config.and_then(|config| config.user)),
+            Err(failure) if failure.is(404) => Ok(None),
+            Err(failure) => Err(failure.of_engine()),
+        }
+    }
+
     /// Makes sure that the image is there.
     pub(super) async fn prepare(&self, engine: &Docker, image: &str, policy: PullPolicy) -> Result<(), RuntimeError> {
         if policy != PullPolicy::Always && self.present.lock().contains(image) {

@@ -76,9 +76,9 @@ pub(super) fn labels(spec: &ContainerSpec) -> HashMap<String, String> {
     labels
 }
 
-/// 16 hexadecimal digits that differ where the image, the command, the environment or the limits differ.
+/// 16 hexadecimal digits that differ where the image, the command, the environment, the limits or the confinement differ.
 fn fingerprint(spec: &ContainerSpec) -> String {
-    let text = format!("{:?}", (&spec.image, &spec.command, &spec.env, &spec.resources));
+    let text = format!("{:?}", (&spec.image, &spec.command, &spec.env, &spec.resources, &spec.confinement));
     blake3::hash(text.as_bytes()).to_hex().chars().take(16).collect()
 }
 
@@ -110,6 +110,7 @@ pub(super) mod tests {
             name: Some("night\nly".to_owned()),
             image: "busybox:test".to_owned(),
             pull: shared::pull::PullPolicy::Missing,
+            confinement: Default::default(),
             command: Command::ImageDefault,
             env: BTreeMap::new(),
             resources: Resources::TASK_DEFAULT,

@@ -1,7 +1,8 @@
-//! A [`ContainerSpec`] as the engine's create request: the `standard` profile.
+//! A [`ContainerSpec`] as the engine's create request.
 //!
-//! Whatever runs under a plain `docker run IMAGE` runs here too, less what no batch job needs. Fields that would give a
-//! task the host (privileged, host namespaces, devices, volumes) are never set, so no request can ask for them.
+//! Under the `standard` profile whatever runs under a plain `docker run IMAGE` runs here too, less what no batch job needs;
+//! `strict` takes everything away that a program can do without. Fields that would give a task the host (privileged, host
+//! namespaces, devices, volumes) are never set, so no request can ask for them.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,18 +11,21 @@ use bollard::models::{
     ContainerCreateBody, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountType, ResourcesUlimits,
     RestartPolicy, RestartPolicyNameEnum,
 };
+use shared::confinement::{NetworkAccess, Profile};
 use shared::resources::{MIB, Resources};
 use shared::task::Command;
 
 use super::labels::labels;
 use super::network::NETWORK;
-use super::threads;
+use super::{strict, threads};
 use crate::runtime::{ContainerSpec, RuntimeError};
 
 /// Where a container sees its output directory.
 const OUTPUT: &str = "/output";
 /// Where it sees what its user has uploaded for it.
 const INPUT: &str = "/input";
+/// Where it may write what nobody keeps.
+pub(super) const TEMPORARY: &str = "/tmp";
 /// Capabilities of Docker's default set that no batch job needs.
 const DROPPED: [&str; 3] = ["NET_RAW", "MKNOD", "AUDIT_WRITE"];
 /// CPU time that the start of a container takes, with room to spare; the kernel's usual period, and its longest. All in
@@ -39,13 +43,25 @@ const LOG_FILE: &str = "1100m";
 const LOG_FILES: &str = "2";
 
 /// The create request for `spec` on a host with `host_cpus` CPUs.
-pub(super) fn body(spec: &ContainerSpec, host_cpus: u64) -> Result<ContainerCreateBody, RuntimeError> {
+/// `image_user`: whose processes are, as the image says.
+pub(super) fn body(
+    spec: &ContainerSpec,
+    host_cpus: u64,
+    image_user: Option<&str>,
+) -> Result<ContainerCreateBody, RuntimeError> {
     let (entrypoint, cmd) = command(&spec.command)?;
+    let mut env = threads::environment(&spec.env, spec.resources.cpu_millis.min(host_cpus * 1000));
+    let is_strict = spec.confinement.profile == Profile::Strict;
+    if is_strict && !spec.env.contains_key("HOME") {
+        // Of all that a home could be, this can be written to.
+        env.push(format!("HOME={TEMPORARY}"));
+    }
     Ok(ContainerCreateBody {
         image: Some(spec.image.clone()),
+        user: is_strict.then(|| strict::user(image_user)),
         entrypoint,
         cmd,
-        env: Some(threads::environment(&spec.env, spec.resources.cpu_millis.min(host_cpus * 1000))),
+        env: Some(env),
         labels: Some(labels(spec)),
         stop_timeout: Some(i64::try_from(spec.stop_grace.as_secs()).unwrap_or(i64::MAX)),
         host_config: Some(host_config(spec, host_cpus)?),
@@ -73,7 +89,7 @@ fn host_config(spec: &ContainerSpec, host_cpus: u64) -> Result<HostConfig, Runti
     let memory = Some(signed(memory_bytes)).filter(|bytes| *bytes > 0);
     // The engine refuses more CPUs than the host has.
     let share = CpuShare::of(cpu_millis.min(host_cpus * 1000));
-    Ok(HostConfig {
+    let host = HostConfig {
         // Equal: none of it is swap.
         memory,
         memory_swap: memory,
@@ -82,19 +98,30 @@ fn host_config(spec: &ContainerSpec, host_cpus: u64) -> Result<HostConfig, Runti
         cpu_quota: share.quota,
         shm_size: Some(signed((memory_bytes / 4).max(SHM_FLOOR))),
         pids_limit: Some(PIDS),
-        ulimits: Some(vec![ResourcesUlimits { name: Some("core".to_owned()), soft: Some(0), hard: Some(0) }]),
+        ulimits: Some(vec![ulimit("core", 0)]),
         cap_drop: Some(DROPPED.map(str::to_owned).to_vec()),
         privileged: Some(false),
         // Without it, TERM does nothing to a shell that is process 1.
         init: Some(true),
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
         auto_remove: Some(false),
-        network_mode: Some(NETWORK.to_owned()),
+        network_mode: Some(match spec.confinement.network {
+            NetworkAccess::Outgoing => NETWORK.to_owned(),
+            NetworkAccess::None => "none".to_owned(),
+        }),
         mounts: Some(mounts(spec)?),
         log_config: Some(log_config()),
         device_requests: (gpu_millis > 0).then(|| vec![gpus(gpu_millis)]),
         ..HostConfig::default()
+    };
+    Ok(match spec.confinement.profile {
+        Profile::Standard => host,
+        Profile::Strict => strict::confine(host),
     })
+}
+
+pub(super) fn ulimit(name: &str, limit: i64) -> ResourcesUlimits {
+    ResourcesUlimits { name: Some(name.to_owned()), soft: Some(limit), hard: Some(limit) }
 }
 
 /// How a share of the CPU is asked for.
@@ -163,6 +190,7 @@ fn signed(amount: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use shared::confinement::Confinement;
     use shared::resources::GIB;
 
     use super::super::labels::tests::spec;
@@ -171,7 +199,7 @@ mod tests {
     fn host(change: impl FnOnce(&mut ContainerSpec)) -> HostConfig {
         let mut spec = spec();
         change(&mut spec);
-        body(&spec, 2).expect("a body").host_config.expect("a host configuration")
+        body(&spec, 2, None).expect("a body").host_config.expect("a host configuration")
     }
 
     #[test]
@@ -189,6 +217,34 @@ mod tests {
         assert_eq!(config.security_opt, None);
         assert_eq!(config.binds, None);
         assert_eq!(config.device_requests, None);
+    }
+
+    #[test]
+    fn the_strict_profile() {
+        let config = host(|spec| spec.confinement = Confinement::default().at_least(Profile::Strict));
+        assert_eq!(config.cap_drop, Some(vec!["ALL".to_owned()]));
+        assert_eq!(config.cap_add, None);
+        assert_eq!(config.security_opt, Some(vec!["no-new-privileges".to_owned()]));
+        assert_eq!((config.readonly_rootfs, config.pids_limit), (Some(true), Some(256)));
+        assert_eq!(config.network_mode.as_deref(), Some("none"));
+        assert_eq!(config.ulimits, Some(vec![ulimit("core", 0), ulimit("nofile", 1024)]));
+        assert_eq!(config.tmpfs.expect("a /tmp")["/tmp"], "rw,noexec,nosuid,nodev,size=67108864,mode=1777");
+        assert_eq!((config.privileged, config.binds, config.init), (Some(false), None, Some(true)));
+        let mut spec = spec();
+        assert_eq!(body(&spec, 2, Some("root")).expect("a body").user, None, "the image's own");
+        spec.confinement = spec.confinement.at_least(Profile::Strict);
+        let strict = body(&spec, 2, None).expect("a body");
+        assert_eq!(strict.user.as_deref(), Some("65534:65534"));
+        assert!(strict.env.expect("an environment").contains(&"HOME=/tmp".to_owned()));
+        spec.env.insert("HOME".to_owned(), "/output".to_owned());
+        let env = body(&spec, 2, Some("1000")).expect("a body").env.expect("an environment");
+        assert!(env.contains(&"HOME=/output".to_owned()) && !env.contains(&"HOME=/tmp".to_owned()), "{env:?}");
+    }
+
+    #[test]
+    fn a_container_may_have_no_network_and_everything_else() {
+        let config = host(|spec| spec.confinement.network = NetworkAccess::None);
+        assert_eq!((config.network_mode.as_deref(), config.readonly_rootfs), (Some("none"), None));
     }
 
     #[test]

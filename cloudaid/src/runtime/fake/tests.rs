@@ -20,6 +20,7 @@ fn spec(number: u32, image: &str, line: &str) -> ContainerSpec {
         name: None,
         image: image.to_owned(),
         pull: shared::pull::PullPolicy::Missing,
+        confinement: Default::default(),
         command: Command::Shell(line.to_owned()),
         env: BTreeMap::new(),
         resources: Resources::TASK_DEFAULT,

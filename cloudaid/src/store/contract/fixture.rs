@@ -15,6 +15,7 @@ use cloudaid_core::record::{
 };
 use shared::array::Array;
 use shared::audit::{AuditEntry, FIRST};
+use shared::confinement::{Confinement, Profile};
 use shared::id::{
     AttemptKey, BlobId, ClusterId, ElementId, Epoch, Fence, InputId, LoginId, TaskId, TokenId, UserName, WorkerId,
 };
@@ -69,6 +70,7 @@ pub fn spec() -> TaskSpec {
         worker: None,
         input: None,
         pull: PullPolicy::Always,
+        confinement: Confinement::default().at_least(Profile::Strict),
         policy: RunPolicy {
             time_limit: Some(Span::seconds(5_400)),
             queue_time_limit: Some(Span(Duration::from_millis(1_500))),

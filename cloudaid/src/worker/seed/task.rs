@@ -57,6 +57,7 @@ pub(super) fn accept(task: Task, fence: Fence) -> Result<Record, String> {
         time_limit: None,
         at_most_once: false,
         pull: Default::default(),
+        confinement: Default::default(),
     };
     Ok(Record { wire_id: task.task_id, user_id: task.user_id, task_name, assignment, cancelled: false, end: None })
 }

@@ -4,6 +4,7 @@ mod items;
 
 use std::collections::BTreeMap;
 
+use shared::confinement::Confinement;
 use shared::policy::RunPolicy;
 use shared::pull::PullPolicy;
 use shared::resources::{GIB, Resources};
@@ -70,6 +71,7 @@ pub(crate) fn task() -> TaskView {
         unreachable: false,
         policy: RunPolicy::default(),
         pull: PullPolicy::Missing,
+        confinement: Confinement::default(),
         output_notes: vec!["link\x1b was not collected".into()],
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use comfy_table::Cell;
+use shared::confinement::Confinement;
 use shared::policy::{Backoff, RetryOn, RunPolicy};
 use shared::resources::Resources;
 use shared::task::{AttemptState, TaskState};
@@ -31,6 +32,10 @@ pub(super) fn show(view: &TaskView, style: &Style, now: WallTime) -> String {
     line("Image", &view.image);
     if !view.pull.is_default() {
         line("Pull", view.pull.as_str());
+    }
+    if !view.confinement.is_default() {
+        let Confinement { profile, network } = view.confinement;
+        line("Container", &format!("{profile}, network: {network}"));
     }
     line("Command", &command(&view.command));
     line("Resources", &with_storage(&view.resources, style));

@@ -100,6 +100,7 @@ mod tests {
             time_limit: None,
             at_most_once: false,
             pull: Default::default(),
+            confinement: Default::default(),
         }
     }
 

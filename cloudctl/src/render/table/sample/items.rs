@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 use shared::audit::AuditEntry;
+use shared::confinement::{Confinement, Profile};
 use shared::error::{ApiError, ErrorBody, ErrorCode};
 use shared::id::InputId;
 use shared::policy::{Backoff, RetryOn, RunPolicy};
@@ -182,6 +183,7 @@ fn whole_task() -> TaskView {
         unreachable: true,
         policy: policy(),
         pull: PullPolicy::Always,
+        confinement: Confinement::default().at_least(Profile::Strict),
         command: Command::Shell("x".into()),
         ..task()
     }
@@ -229,6 +231,7 @@ fn dry_run() -> DryRunView {
         input: Some(input_id()),
         policy: policy(),
         pull: PullPolicy::Always,
+        confinement: Confinement::default().at_least(Profile::Strict),
     };
     let fit = FitView { worker_id: worker(), fit: Fit::Never, reasons: vec!["r".into()] };
     DryRunView {

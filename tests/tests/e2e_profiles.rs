@@ -1,0 +1,124 @@
+//! Images in the shapes that people have them, under both container profiles.
+#![allow(missing_docs, clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use bollard::models::ContainerConfig;
+use cloudai_tests::api::Api;
+use cloudai_tests::cluster::{Cluster, shell_task};
+use cloudai_tests::docker;
+use cloudai_tests::master::MasterOptions;
+use cloudai_tests::wait::PATIENCE;
+use cloudai_tests::worker::WorkerOptions;
+use shared::confinement::{Confinement, NetworkAccess, Profile};
+use shared::submit::SubmitRequest;
+use shared::task::Verdict;
+use shared::view::TaskView;
+
+const USERS: &str = "mkdir -p /etc /home/app; echo root:x:0:0::/root:/bin/sh > /etc/passwd; \
+    echo app:x:1234:1234::/home/app:/bin/sh >> /etc/passwd; echo app:x:1234: > /etc/group; chown 1234:1234 /home/app";
+
+fn list(items: &[&str]) -> Option<Vec<String>> {
+    Some(items.iter().map(|item| (*item).to_owned()).collect())
+}
+
+/// Runs it to its end: how it ended, and what it wrote to stdout and stderr.
+async fn run(api: &Api, task: &SubmitRequest) -> (TaskView, String) {
+    let id = api.submit(task).await.expect("accepted").task_id;
+    let ended = api.ended(PATIENCE, &id).await;
+    let log = api.get_bytes(&format!("/api/tasks/{id}/logs")).await.expect("a log");
+    (ended, String::from_utf8_lossy(&log).into_owned())
+}
+
+fn of(image: &str, line: &str, profile: Profile) -> SubmitRequest {
+    SubmitRequest { image: image.to_owned(), profile: Some(profile), ..shell_task(line) }
+}
+
+async fn succeeds(api: &Api, task: &SubmitRequest, expected: &str) {
+    let (ended, log) = run(api, task).await;
+    assert_eq!((ended.verdict, log.as_str()), (Some(Verdict::Success), expected), "{task:?}");
+}
+
+#[tokio::test]
+async fn images_of_all_shapes_run_as_under_docker_and_without_root_where_that_is_wanted() {
+    let cluster = Cluster::start(1).await;
+    let api = cluster.api();
+    let number = ContainerConfig { user: Some("1000".to_owned()), cmd: list(&["true"]), ..Default::default() };
+    docker::build("cloudai-test/number:1", "true", number).await;
+    let named = ContainerConfig { user: Some("app".to_owned()), cmd: list(&["true"]), ..Default::default() };
+    docker::build("cloudai-test/named:1", USERS, named).await;
+
+    // Whoever it is has /output, /tmp and, if it has one, a home.
+    let line = "id -u; echo kept > /output/r; cat /output/r; echo lost > /tmp/t; cat /tmp/t";
+    succeeds(&api, &of("cloudai-test/number:1", line, Profile::Standard), "1000\nkept\nlost\n").await;
+    succeeds(&api, &of("cloudai-test/number:1", line, Profile::Strict), "1000\nkept\nlost\n").await;
+    succeeds(&api, &of(&docker::image(), line, Profile::Strict), "65534\nkept\nlost\n").await;
+    let home = "id -u; cd; pwd; echo set > .config; cat ~/.config";
+    succeeds(&api, &of("cloudai-test/named:1", home, Profile::Standard), "1234\n/home/app\nset\n").await;
+    succeeds(&api, &of("cloudai-test/named:1", home, Profile::Strict), "65534\n/tmp\nset\n").await;
+
+    // What package managers do: other owners, modes, links, all over the root file system.
+    let install = "set -e; mkdir -p /pkg/usr/lib/tool /pkg/etc; cp /bin/busybox /pkg/usr/lib/tool/tool; \
+        chmod 4755 /pkg/usr/lib/tool/tool; echo a=1 > /pkg/etc/tool.conf; chown -R 33:33 /pkg/usr/lib/tool; \
+        tar -c -C /pkg -f /pkg.tar .; rm -r /pkg; tar -x -p -C / -f /pkg.tar; ln -s ../lib/tool/tool /usr/tool; \
+        stat -c '%u %a' /usr/lib/tool/tool; cat /etc/tool.conf";
+    succeeds(&api, &of(&docker::image(), install, Profile::Standard), "33 755\na=1\n").await;
+    let (ended, log) = run(&api, &of(&docker::image(), "mkdir /pkg", Profile::Strict)).await;
+    assert!(ended.verdict != Some(Verdict::Success) && log.contains("Read-only file system"), "{log}");
+}
+
+#[tokio::test]
+async fn an_entrypoint_changes_its_user_where_it_is_root_and_goes_on_where_it_is_not() {
+    let cluster = Cluster::start(1).await;
+    let api = cluster.api();
+    let script = "#!/bin/sh\nif [ \"$(id -u)\" = 0 ]; then chown app /output; exec su app -s /bin/sh -c \"$0\"; fi\n\
+                  id -u; echo data > /output/r; cat /output/r\n";
+    let setup = format!("{USERS}; printf '%s' '{script}' > /entry.sh; chmod 755 /entry.sh");
+    let config = ContainerConfig { entrypoint: list(&["/entry.sh"]), cmd: Some(Vec::new()), ..Default::default() };
+    docker::build("cloudai-test/entry:1", &setup, config).await;
+    for (profile, user) in [(Profile::Standard, 1234), (Profile::Strict, 65534)] {
+        let task = SubmitRequest { command: None, ..of("cloudai-test/entry:1", "", profile) };
+        succeeds(&api, &task, &format!("{user}\ndata\n")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_strict_container_has_nothing_to_break_out_with() {
+    let cluster = Cluster::start(1).await;
+    let api = cluster.api();
+    let look = "grep -E '^(CapEff|CapBnd|NoNewPrivs|Seccomp):' /proc/self/status; ulimit -n; ulimit -c; ls /sys/class/net; \
+        cp /bin/busybox /tmp/x 2>&1; /tmp/x true 2>&1 || echo no exec";
+    let mut task = of(&docker::image(), look, Profile::Strict);
+    let (ended, log) = run(&api, &task).await;
+    assert_eq!(ended.verdict, Some(Verdict::Success), "{log}");
+    let lines: Vec<_> = log.lines().map(|line| line.replace('\t', " ")).collect();
+    assert_eq!(lines[..2], ["CapEff: 0000000000000000", "CapBnd: 0000000000000000"].map(str::to_owned), "{log}");
+    assert!(lines.contains(&"NoNewPrivs: 1".to_owned()) && lines.contains(&"Seccomp: 2".to_owned()), "{log}");
+    let rest = lines.iter().position(|line| line == "1024").expect("its limit of open files");
+    assert_eq!(lines[rest + 1..rest + 3], ["0", "lo"].map(str::to_owned), "{log}");
+    assert_eq!(lines.last().map(String::as_str), Some("no exec"), "{log}");
+    assert_eq!(ended.confinement, Confinement { profile: Profile::Strict, network: NetworkAccess::None });
+    // No more than 256 processes.
+    task = of(&docker::image(), "i=0; while [ $i -lt 300 ]; do sleep 5 & i=$((i+1)); done", Profile::Strict);
+    let (_, log) = run(&api, &task).await;
+    assert!(log.contains("can't fork"), "{log}");
+    // And without a network only.
+    let line = "ls /sys/class/net; touch /x && echo written";
+    task = SubmitRequest { network: Some(NetworkAccess::None), ..of(&docker::image(), line, Profile::Standard) };
+    succeeds(&api, &task, "lo\nwritten\n").await;
+}
+
+#[tokio::test]
+async fn a_task_is_as_strict_as_the_cluster_wants_it() {
+    let env = vec![("CLOUDAI_TASKS_PROFILE".to_owned(), "strict".to_owned())];
+    let options = MasterOptions { env, ..MasterOptions::default() };
+    let cluster = Cluster::start_with(&options, 1, &WorkerOptions::default()).await;
+    let api = cluster.api();
+    for task in [shell_task("id -u"), of(&docker::image(), "id -u", Profile::Standard)] {
+        succeeds(&api, &task, "65534\n").await;
+    }
+    let seen = cluster.ctl().run(&["task", &docker::image(), "--wait", "--", "id", "-u"]).await;
+    assert_eq!((seen.code, seen.stdout.trim_end().lines().last()), (0, Some("65534")), "{}", seen.stderr);
+    let refused = cluster.ctl().run(&["task", "a", "--profile", "privileged"]).await;
+    assert!(refused.code == 2 && refused.stderr.contains("give standard or strict"), "{}", refused.stderr);
+    let refused = cluster.ctl().run(&["task", "a", "--profile", "strict", "--network", "outgoing"]).await;
+    assert!(refused.code != 0 && refused.stderr.contains("a strict task has none"), "{}", refused.stderr);
+}
