@@ -14,6 +14,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 use shared::confinement::Confinement;
 use shared::id::{AttemptKey, ClusterId, WorkerId};
+use shared::link::ContainerUsage;
 use shared::link::LogStream;
 use shared::pull::PullPolicy;
 use shared::resources::Resources;
@@ -120,6 +121,8 @@ pub struct Exit {
     pub started_at: Option<WallTime>,
     /// By the engine's clock, where it says.
     pub finished_at: Option<WallTime>,
+    /// What it has used, where that can be told.
+    pub usage: Option<ContainerUsage>,
 }
 
 /// A signal that stops.

@@ -208,9 +208,21 @@ pub struct Outcome {
     /// What of /output was not collected, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub output_notes: Vec<String>,
+    /// What its container has used, where the worker could tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<ContainerUsage>,
     /// Whether its worker was being stopped, and gave it back for another one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub handed_back: bool,
+}
+
+/// What all processes of a container have used together, as the kernel counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerUsage {
+    /// CPU time, in milliseconds.
+    pub cpu_ms: u64,
+    /// The most memory at a time, in bytes, with what is cached of files.
+    pub memory_peak_bytes: u64,
 }
 
 /// An order to stop a run.

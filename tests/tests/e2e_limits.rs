@@ -87,6 +87,8 @@ async fn a_failure_is_retried_as_the_task_says() {
     assert_eq!((task.verdict, task.attempts.len()), (Some(Verdict::Signal { signal: 9 }), 3));
     let task = api.ended(PATIENCE, &oom.task_id).await;
     assert_eq!((task.verdict.map(|verdict| verdict.kind()), task.attempts.len()), (Some(VerdictKind::Oom), 3));
+    let peak = task.usage.and_then(|usage| usage.memory_peak_bytes).expect("what it used");
+    assert!((30 << 20..33 << 20).contains(&peak), "close to its limit: {peak}");
 }
 
 #[tokio::test]

@@ -165,6 +165,31 @@ async fn containers_do_not_reach_each_other() {
 }
 
 #[tokio::test]
+async fn what_a_container_has_used_is_known_to_its_end() {
+    let bench = Bench::new();
+    let groups = |key: &AttemptKey| {
+        let kinds = std::fs::read_dir("/sys/fs/cgroup").expect("control groups").flatten();
+        let of_kind = kinds.map(|kind| kind.path().join("cloudai").join(name(key)));
+        of_kind.chain([format!("/sys/fs/cgroup/cloudai/{}", name(key)).into()]).filter(|path| path.exists()).count()
+    };
+    // Nothing, then a second of work with 24 MiB.
+    let mut used = Vec::new();
+    for line in
+        ["true", "head -c 24m /dev/zero | tail -c 24m > /dev/null; i=0; while [ $i -lt 1000000 ]; do i=$((i+1)); done"]
+    {
+        let spec = bench.shell(line);
+        bench.start(&spec).await;
+        used.push(bench.runtime.wait(&spec.key).await.expect("an end").usage.expect("this engine and its kernel tell"));
+        assert!(groups(&spec.key) > 0);
+        bench.runtime.remove(&spec.key).await.expect("removed");
+        assert_eq!(groups(&spec.key), 0, "nothing is left behind");
+    }
+    assert!(used[0].cpu_ms < used[1].cpu_ms && used[1].cpu_ms > 100, "{used:?}");
+    assert!((24 * MIB..64 * MIB).contains(&used[1].memory_peak_bytes), "{used:?}");
+    assert!(used[0].memory_peak_bytes < 24 * MIB, "{used:?}");
+}
+
+#[tokio::test]
 async fn commands_replace_the_images_own() {
     let bench = Bench::new();
     let argv = |items: &[&str]| Command::Argv(items.iter().map(|item| (*item).to_owned()).collect());

@@ -397,6 +397,7 @@ impl World {
             stderr_bytes: 0,
             output_files: 0,
             output_notes: Vec::new(),
+            usage: None,
             handed_back: false,
         }
     }

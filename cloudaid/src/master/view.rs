@@ -100,9 +100,17 @@ fn fill_runs(view: &mut TaskView, attempts: &[AttemptRecord], result: Option<&Re
 }
 
 fn usage(result: &ResultRecord) -> Option<TaskUsageView> {
-    let Outcome { started_at, finished_at, stdout_bytes, stderr_bytes, output_files, .. } = *result.outcome.as_ref()?;
+    let Outcome { started_at, finished_at, stdout_bytes, stderr_bytes, output_files, usage, .. } =
+        *result.outcome.as_ref()?;
     let run_ms = started_at.map(|started| u64::try_from(finished_at.0.saturating_sub(started.0)).unwrap_or(0));
-    Some(TaskUsageView { run_ms, stdout_bytes, stderr_bytes, output_files: output_files.into() })
+    Some(TaskUsageView {
+        run_ms,
+        stdout_bytes,
+        stderr_bytes,
+        output_files: output_files.into(),
+        cpu_ms: usage.map(|usage| usage.cpu_ms),
+        memory_peak_bytes: usage.map(|usage| usage.memory_peak_bytes),
+    })
 }
 
 fn blank(stored: &StoredTask, id: TaskRef) -> TaskView {

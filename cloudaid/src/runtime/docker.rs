@@ -42,6 +42,7 @@ mod spec;
 mod start;
 mod strict;
 mod threads;
+mod usage;
 mod wait;
 
 /// Where Docker's socket is if nothing else is said.
@@ -73,6 +74,8 @@ pub struct DockerRuntime {
 struct Facts {
     engine_id: String,
     cpus: u64,
+    /// Whether containers have a control group around their own.
+    surrounds: bool,
 }
 
 /// A container whose labels have been seen.
@@ -122,7 +125,8 @@ impl DockerRuntime {
         let ask = || async {
             let info = within(CALL_LIMIT, self.engine.info()).await.map_err(Failure::of_engine)?;
             let cpus = info.ncpu.and_then(|cpus| u64::try_from(cpus).ok()).unwrap_or(1);
-            Ok(Facts { engine_id: info.id.unwrap_or_default(), cpus })
+            let surrounds = usage::can_surround(&info);
+            Ok(Facts { engine_id: info.id.unwrap_or_default(), cpus, surrounds })
         };
         self.facts.get_or_try_init(ask).await
     }
@@ -272,15 +276,19 @@ impl Runtime for DockerRuntime {
     }
 
     async fn remove(&self, key: &AttemptKey) -> Result<(), RuntimeError> {
-        let id = match self.resolve(key).await {
-            Ok(id) => id,
-            Err(RuntimeError::NotFound) => return Ok(()),
+        match self.resolve(key).await {
+            Ok(id) => {
+                failpoint::hit("docker.remove.before");
+                let result = self.remove_id(&id).await;
+                failpoint::hit("docker.remove.after");
+                result?;
+            }
+            Err(RuntimeError::NotFound) => {}
             Err(error) => return Err(error),
-        };
-        failpoint::hit("docker.remove.before");
-        let result = self.remove_id(&id).await;
-        failpoint::hit("docker.remove.after");
-        result?;
+        }
+        if self.facts().await?.surrounds {
+            usage::remove_surrounding(*key).await;
+        }
         self.known.lock().remove(key);
         self.starts.forget(key);
         Ok(())

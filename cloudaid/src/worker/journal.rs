@@ -217,6 +217,7 @@ mod tests {
             stderr_bytes: 2,
             output_files: 3,
             output_notes: vec!["x".to_owned()],
+            usage: None,
             handed_back: true,
         };
         JournalRecord::Finished { key: key(index), outcome }

@@ -2,7 +2,9 @@
 
 use super::{InvalidMessage, attempt_key, each, plain_text, required, sorted, variant, wall_time};
 use crate::id::{AttemptKey, Fence};
-use crate::link::{AttemptChange, FromWorker, Heartbeat, Held, Hello, Inventory, Outcome, Phase, Report};
+use crate::link::{
+    AttemptChange, ContainerUsage, FromWorker, Heartbeat, Held, Hello, Inventory, Outcome, Phase, Report,
+};
 use crate::proto::{self, from_worker::Message, report::Change};
 use crate::worker::{Usage, WorkerFacts};
 
@@ -224,6 +226,10 @@ impl From<Outcome> for proto::Finished {
             output_files: outcome.output_files,
             output_notes: outcome.output_notes,
             handed_back: outcome.handed_back,
+            usage: outcome.usage.map(|ContainerUsage { cpu_ms, memory_peak_bytes }| proto::ContainerUsage {
+                cpu_ms,
+                memory_peak_bytes,
+            }),
         }
     }
 }
@@ -248,6 +254,10 @@ impl TryFrom<proto::Finished> for Outcome {
             output_files: wire.output_files,
             output_notes: wire.output_notes,
             handed_back: wire.handed_back,
+            usage: wire.usage.map(|proto::ContainerUsage { cpu_ms, memory_peak_bytes }| ContainerUsage {
+                cpu_ms,
+                memory_peak_bytes,
+            }),
         })
     }
 }
@@ -275,6 +285,7 @@ mod tests {
             output_files: 5,
             output_notes: vec!["a link was left out".to_owned()],
             handed_back: true,
+            usage: Some(ContainerUsage { cpu_ms: 6, memory_peak_bytes: u64::MAX }),
         }
     }
 

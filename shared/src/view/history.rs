@@ -37,4 +37,10 @@ pub struct TaskUsageView {
     pub stderr_bytes: u64,
     /// Files left in /output.
     pub output_files: u64,
+    /// CPU time of all its processes together, in milliseconds, where its worker could tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_ms: Option<u64>,
+    /// The most memory of all its processes at a time, in bytes, with what is cached of files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_peak_bytes: Option<u64>,
 }

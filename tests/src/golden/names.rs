@@ -104,7 +104,9 @@ fn measure(text: &str) -> Option<(&'static str, usize)> {
         ("<TOKEN>", token(text)),
         ("<TIME>", time(text)),
         ("<DURATION>", duration(text)),
-        ("run_ms: <DURATION>", run_ms(text)),
+        ("run_ms: <DURATION>", count(text, "run_ms")),
+        ("cpu_ms: <DURATION>", count(text, "cpu_ms")),
+        ("memory_peak_bytes: <SIZE>", count(text, "memory_peak_bytes")),
         ("<PERCENT>", percent(text)),
     ];
     let (name, length) = found.into_iter().find_map(|(name, length)| Some((name, length?)))?;
@@ -153,11 +155,11 @@ fn duration(text: &str) -> Option<usize> {
     end
 }
 
-/// `run_ms": 12`, the only plain number that is a time.
-fn run_ms(text: &str) -> Option<usize> {
-    let rest = text.strip_prefix("run_ms")?;
+/// `run_ms": 12` and its like: plain numbers that are measured.
+fn count(text: &str, name: &str) -> Option<usize> {
+    let rest = text.strip_prefix(name)?;
     let gap = rest.find(|c: char| c.is_ascii_digit()).filter(|gap| *gap <= 3)?;
-    Some("run_ms".len() + gap + digits(&rest[gap..]))
+    Some(name.len() + gap + digits(&rest[gap..]))
 }
 
 fn percent(text: &str) -> Option<usize> {

@@ -42,6 +42,7 @@ impl World {
             },
             oom: cause == Cause::Script && container.script.oom,
             by_engine: cause == Cause::Killed,
+            usage: None,
             started_at: container.started_at,
             finished_at: Some(finished_at),
         };

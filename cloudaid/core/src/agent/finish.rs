@@ -21,7 +21,7 @@ impl Run {
         let verdict = verdict::of(ended, self.memory_limit, stop);
         self.started_at = ended.started_at.or(self.started_at);
         let finished_at = ended.finished_at.unwrap_or(out.now.wall);
-        self.harvest(Harvest { verdict, finished_at, logs: None, outputs: None }, out);
+        self.harvest(Harvest { verdict, finished_at, usage: ended.usage, logs: None, outputs: None }, out);
     }
 
     /// Whether it was stopped for the time limit, and had ended before that: an engine that hangs tells of an end late.
@@ -46,13 +46,13 @@ impl Run {
                     Some(_) => verdict::stopped(self.stop),
                 };
                 let finished_at = out.now.wall;
-                self.harvest(Harvest { verdict, finished_at, logs: None, outputs: None }, out);
+                self.harvest(Harvest { verdict, finished_at, usage: None, logs: None, outputs: None }, out);
             }
             // It has ended, and the engine knows that the command itself was never run.
             EngineError::Setup(message) => {
                 let verdict = Verdict::Setup { message: message.clone() };
                 let finished_at = out.now.wall;
-                self.harvest(Harvest { verdict, finished_at, logs: None, outputs: None }, out);
+                self.harvest(Harvest { verdict, finished_at, usage: None, logs: None, outputs: None }, out);
             }
             EngineError::ImageNotFound(_) | EngineError::ImageUnavailable(_) | EngineError::Engine(_) => {
                 watch.wait.failed(out.now.boot);
@@ -68,8 +68,8 @@ impl Run {
         }
         harvest.logs = watch.logs;
         // Now, and not when log and outputs have arrived: until then the container may go, and its exit code with it.
-        let (verdict, finished_at) = (harvest.verdict.clone(), harvest.finished_at);
-        let exited = Exited { verdict, started_at: self.started_at, finished_at };
+        let (verdict, finished_at, usage) = (harvest.verdict.clone(), harvest.finished_at, harvest.usage);
+        let exited = Exited { verdict, started_at: self.started_at, finished_at, usage };
         out.journal(JournalRecord::Exited { key: self.key, exited });
         self.stage = Stage::Harvesting(harvest);
         out.emit(AgentEffect::UploadOutputs(self.key));
@@ -125,6 +125,7 @@ impl Run {
             stderr_bytes: logs.stderr,
             output_files: files,
             output_notes: notes,
+            usage: harvest.usage,
             handed_back: self.is_handed_back(),
         };
         self.finish(outcome, out);
@@ -154,6 +155,7 @@ impl Run {
             stderr_bytes: 0,
             output_files: 0,
             output_notes: Vec::new(),
+            usage: None,
             handed_back: self.is_handed_back(),
         };
         self.finish(outcome, out);

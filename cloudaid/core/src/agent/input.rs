@@ -1,7 +1,7 @@
 //! Everything that can happen to a worker.
 
 use shared::id::{AttemptKey, Fence};
-use shared::link::{Assignment, CancelOrder, Decision, Welcome};
+use shared::link::{Assignment, CancelOrder, ContainerUsage, Decision, Welcome};
 use shared::time::{BootTime, WallTime};
 
 use super::journal::JournalEntry;
@@ -114,6 +114,8 @@ pub struct Ended {
     pub started_at: Option<WallTime>,
     /// Where the engine says.
     pub finished_at: Option<WallTime>,
+    /// What it has used, where that can be told.
+    pub usage: Option<ContainerUsage>,
 }
 
 /// Bytes of each stream.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shared::id::AttemptKey;
-use shared::link::{Assignment, Outcome};
+use shared::link::{Assignment, ContainerUsage, Outcome};
 use shared::task::Verdict;
 use shared::time::WallTime;
 
@@ -91,6 +91,9 @@ pub struct Exited {
     pub started_at: Option<WallTime>,
     /// By the engine's clock, or when it was heard of.
     pub finished_at: WallTime,
+    /// What it has used, where that can be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<ContainerUsage>,
 }
 
 /// What the records of one run add up to.
@@ -183,7 +186,7 @@ mod tests {
             },
             JournalRecord::Exited {
                 key,
-                exited: Exited { verdict: Verdict::Success, started_at: None, finished_at: WallTime(6) },
+                exited: Exited { verdict: Verdict::Success, started_at: None, finished_at: WallTime(6), usage: None },
             },
         ];
         let mut entries = BTreeMap::new();

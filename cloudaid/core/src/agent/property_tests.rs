@@ -218,7 +218,7 @@ impl World {
                 None => AgentInput::WaitFailed(key, EngineError::NotFound),
                 Some(ContainerState::Exited) => AgentInput::Exited(
                     key,
-                    Ended { code: 0, oom: false, by_engine: false, started_at: None, finished_at: None },
+                    Ended { code: 0, oom: false, by_engine: false, started_at: None, finished_at: None, usage: None },
                 ),
                 Some(ContainerState::Created | ContainerState::Running) => {
                     self.orders.push(AgentEffect::Wait(key));

@@ -82,9 +82,9 @@ fn take_up(entry: &JournalEntry, state: Option<ContainerState>, out: &mut Out<'_
 impl Run {
     /// Brings to the master what a container has left whose end is known.
     fn harvest_again(&mut self, exited: &Exited, out: &mut Out<'_>) {
-        let Exited { verdict, started_at, finished_at } = exited.clone();
+        let Exited { verdict, started_at, finished_at, usage } = exited.clone();
         self.started_at = started_at;
-        self.stage = Stage::Harvesting(Harvest { verdict, finished_at, logs: None, outputs: None });
+        self.stage = Stage::Harvesting(Harvest { verdict, finished_at, usage, logs: None, outputs: None });
         out.emit(AgentEffect::CollectLogs(self.key));
         out.emit(AgentEffect::UploadOutputs(self.key));
     }

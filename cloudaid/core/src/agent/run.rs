@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::id::AttemptKey;
-use shared::link::{Assignment, AttemptChange, Decision, Outcome, Phase};
+use shared::link::{Assignment, AttemptChange, ContainerUsage, Decision, Outcome, Phase};
 use shared::task::Verdict;
 use shared::time::{BootTime, WallTime};
 
@@ -90,6 +90,7 @@ pub(super) struct Watch {
 pub(super) struct Harvest {
     pub(super) verdict: Verdict,
     pub(super) finished_at: WallTime,
+    pub(super) usage: Option<ContainerUsage>,
     pub(super) logs: Option<LogBytes>,
     pub(super) outputs: Option<(u32, Vec<String>)>,
 }

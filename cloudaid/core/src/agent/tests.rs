@@ -73,7 +73,7 @@ impl Scene {
 }
 
 fn exit(code: i32) -> Ended {
-    Ended { code, oom: false, by_engine: false, started_at: None, finished_at: None }
+    Ended { code, oom: false, by_engine: false, started_at: None, finished_at: None, usage: None }
 }
 
 fn outcome(verdict: Verdict, started_at: Option<i64>, finished_at: i64) -> Outcome {
@@ -85,6 +85,7 @@ fn outcome(verdict: Verdict, started_at: Option<i64>, finished_at: i64) -> Outco
         stderr_bytes: 0,
         output_files: 0,
         output_notes: Vec::new(),
+        usage: None,
         handed_back: false,
     }
 }
@@ -122,7 +123,7 @@ fn watched(key: AttemptKey) -> Vec<AgentEffect> {
 /// The container has ended.
 fn exited(key: AttemptKey, verdict: Verdict, started_at: Option<i64>, finished_at: i64) -> Vec<AgentEffect> {
     let (started_at, finished_at) = (started_at.map(WallTime), WallTime(finished_at));
-    let exited = Exited { verdict, started_at, finished_at };
+    let exited = Exited { verdict, started_at, finished_at, usage: None };
     vec![AgentEffect::Journal(JournalRecord::Exited { key, exited }), AgentEffect::UploadOutputs(key)]
 }
 

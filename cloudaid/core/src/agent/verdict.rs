@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     fn ended(code: i32, oom: bool) -> Ended {
-        Ended { code, oom, by_engine: false, started_at: None, finished_at: None }
+        Ended { code, oom, by_engine: false, started_at: None, finished_at: None, usage: None }
     }
 
     fn verdict(code: i32, oom: bool) -> Verdict {

@@ -8,7 +8,7 @@ use shared::pull::PullPolicy;
 
 use super::errors::{Failure, short, within};
 use super::labels::container_name;
-use super::{DockerRuntime, Known, WORK_LIMIT, owner, spec};
+use super::{DockerRuntime, Known, WORK_LIMIT, owner, spec, usage};
 use crate::runtime::{ContainerSpec, RuntimeError, output};
 
 /// How often a refused name is looked at again: its container may be half made, or half removed.
@@ -35,7 +35,10 @@ impl DockerRuntime {
             Profile::Standard => None,
             Profile::Strict => self.images.user(&self.engine, &spec.image).await?,
         };
-        let body = spec::body(spec, facts.cpus, image_user.as_deref())?;
+        let mut body = spec::body(spec, facts.cpus, image_user.as_deref())?;
+        if let Some(host) = body.host_config.as_mut().filter(|_| facts.surrounds) {
+            host.cgroup_parent = Some(usage::surrounding(&spec.key));
+        }
         output::ensure(&spec.output)
             .map_err(|error| RuntimeError::Engine(format!("the output directory cannot be made: {error}")))?;
         let name = container_name(&spec.key);

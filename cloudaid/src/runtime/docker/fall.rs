@@ -81,7 +81,7 @@ mod tests {
 
     fn exit(code: i32, began: i64, ended: i64) -> Exit {
         let (started_at, finished_at) = (Some(WallTime(began * SECOND)), Some(WallTime(ended * SECOND)));
-        Exit { code, oom: false, by_engine: false, started_at, finished_at }
+        Exit { code, oom: false, by_engine: false, started_at, finished_at, usage: None }
     }
 
     #[test]

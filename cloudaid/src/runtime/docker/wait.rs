@@ -6,11 +6,13 @@ use bollard::models::{ContainerState, ContainerStateStatusEnum};
 use bollard::query_parameters::WaitContainerOptionsBuilder;
 use futures_util::{StreamExt, TryStreamExt};
 use shared::id::AttemptKey;
+use shared::link::ContainerUsage;
 use shared::time::WallTime;
 
 use super::errors::{Failure, short, within};
 use super::fall::Outage;
-use super::{CALL_LIMIT, DockerRuntime, fall, logs, oom, orphan};
+use super::usage::Group;
+use super::{CALL_LIMIT, DockerRuntime, fall, logs, oom, orphan, usage};
 use crate::runtime::{Exit, RuntimeError};
 
 /// The exit codes of the engine's init when it cannot run the command.
@@ -29,7 +31,7 @@ impl DockerRuntime {
 
     async fn wait_once(&self, key: &AttemptKey) -> Result<Exit, RuntimeError> {
         let id = self.resolve(key).await?;
-        self.wait_until_stopped(&id).await?;
+        let seen = self.wait_until_stopped(key, &id).await?;
         let state = self.inspect(&id).await.map_err(Failure::of_container)?.state.unwrap_or_default();
         if was_forgotten(&state) {
             let processes = orphan::kill(&id).await;
@@ -39,6 +41,7 @@ impl DockerRuntime {
             return Err(RuntimeError::NotFound);
         }
         let mut exit = exit_of(&state)?;
+        exit.usage = seen;
         let outage = self.known.lock().get_mut(key).and_then(|known| {
             known.ended = true;
             known.outage
@@ -55,11 +58,27 @@ impl DockerRuntime {
         Ok(exit)
     }
 
-    async fn wait_until_stopped(&self, id: &str) -> Result<(), RuntimeError> {
+    /// Returns what it has used.
+    async fn wait_until_stopped(&self, key: &AttemptKey, id: &str) -> Result<Option<ContainerUsage>, RuntimeError> {
         let options = WaitContainerOptionsBuilder::default().condition("not-running").build();
-        match self.engine.wait_container(id, Some(options)).next().await {
+        let mut waiting = self.engine.wait_container(id, Some(options));
+        let around = self.facts().await?.surrounds.then(|| Group::around(key));
+        let mut seen = None;
+        let stopped = match &around {
+            Some(_) => waiting.next().await,
+            None => {
+                let own = self.inspect(id).await.ok().and_then(|found| Group::of_process(found.state?.pid?));
+                loop {
+                    tokio::select! {
+                        stopped = waiting.next() => break stopped,
+                        () = tokio::time::sleep(usage::PAUSE) => seen = own.as_ref().and_then(Group::read).or(seen),
+                    }
+                }
+            }
+        };
+        match stopped {
             // The client makes an error of every exit code but 0.
-            Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => Ok(()),
+            Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => Ok(around.as_ref().map_or(seen, Group::read)),
             Some(Err(error)) => Err(Failure::from(error).of_container()),
             None => Err(RuntimeError::Engine("the engine has stopped waiting: it may be restarting".to_owned())),
         }
@@ -97,6 +116,7 @@ fn exit_of(state: &ContainerState) -> Result<Exit, RuntimeError> {
             started_at,
             // Of what is killed at once, the end is noted before the start.
             finished_at: finished_at.max(started_at),
+            usage: None,
         }),
         _ => Err(RuntimeError::Engine("it runs again, and nobody here has started it".to_owned())),
     }

@@ -117,7 +117,14 @@ impl Container {
             Life::Stopped { since, started_at, stopped, code } => (code, false, started_at, stopped - since),
         };
         let finished_at = started_at + ran;
-        Ok(Exit { code, oom, by_engine: false, started_at: Some(started_at), finished_at: Some(finished_at) })
+        Ok(Exit {
+            code,
+            oom,
+            by_engine: false,
+            started_at: Some(started_at),
+            finished_at: Some(finished_at),
+            usage: None,
+        })
     }
 
     /// News of it. One that was never started has no end to wait for and no log.

@@ -179,6 +179,7 @@ pub fn result(task: u64, index: u32, verdict: Verdict) -> ResultRecord {
         stderr_bytes: 0,
         output_files: 1,
         output_notes: vec!["link: not followed".into()],
+        usage: None,
         handed_back: true,
     };
     ResultRecord {

@@ -253,6 +253,7 @@ mod tests {
             stderr_bytes: 0,
             output_files: 0,
             output_notes: vec!["x: a link".to_owned()],
+            usage: None,
             handed_back: false,
         };
         let end = End::from(&outcome(Verdict::ExitCode { exit_code: 3 }));

@@ -1,14 +1,16 @@
 //! One task in full.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use comfy_table::Cell;
 use shared::confinement::Confinement;
 use shared::policy::{Backoff, RetryOn, RunPolicy};
-use shared::resources::Resources;
+use shared::resources::{Bytes, Resources};
+use shared::span::Span;
 use shared::task::{AttemptState, TaskState};
 use shared::time::WallTime;
-use shared::view::{AttemptView, ElementGroupView, Tally, TaskView, WhyView};
+use shared::view::{AttemptView, ElementGroupView, Tally, TaskUsageView, TaskView, WhyView};
 
 use super::grid::{Grid, optional, text};
 use super::listing::progress;
@@ -68,6 +70,10 @@ pub(super) fn show(view: &TaskView, style: &Style, now: WallTime) -> String {
     if let Some(finished) = view.finished_at {
         let ran = view.started_at.map(|started| format!(" (ran {})", span(started, finished))).unwrap_or_default();
         line("Finished", &format!("{}{ran}", style.time(finished)));
+    }
+    if let Some(TaskUsageView { cpu_ms: Some(cpu), memory_peak_bytes: Some(peak), .. }) = view.usage {
+        let seconds = Span(Duration::from_millis(cpu));
+        line("Usage", &format!("{seconds} of CPU time, {} of memory at the most", Bytes(peak)));
     }
     for note in &view.output_notes {
         line("Output", note);

@@ -93,10 +93,12 @@ fn a_cancel_outlives_the_process() {
 
 #[test]
 fn an_exit_code_outlives_the_process_and_the_container() {
+    let usage = Some(shared::link::ContainerUsage { cpu_ms: 7, memory_peak_bytes: 4096 });
     let exited = Exited {
         verdict: Verdict::ExitCode { exit_code: 3 },
         started_at: Some(WallTime(41)),
         finished_at: WallTime(50),
+        usage,
     };
     let journal = vec![JournalEntry { exited: Some(exited), ..entry_started(key(0)) }];
     let (mut scene, effects) = Scene::recovered(journal, &[]);
@@ -104,5 +106,6 @@ fn an_exit_code_outlives_the_process_and_the_container() {
     assert_eq!(scene.agent.inventory(), [Held { key: key(0), phase: Phase::Finished }]);
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
     let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
-    assert_eq!(effects, finished(key(0), 0, &outcome(Verdict::ExitCode { exit_code: 3 }, Some(41), 50))[..1]);
+    let expected = Outcome { usage, ..outcome(Verdict::ExitCode { exit_code: 3 }, Some(41), 50) };
+    assert_eq!(effects, finished(key(0), 0, &expected)[..1]);
 }

@@ -22,6 +22,7 @@ fn a_run_goes_from_assignment_to_nothing_left() {
         stderr_bytes: 8,
         output_files: 2,
         output_notes: vec!["a link".to_owned()],
+        usage: None,
         handed_back: false,
         ..outcome(Verdict::ExitCode { exit_code: 3 }, Some(5), 9)
     };

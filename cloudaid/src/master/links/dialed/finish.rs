@@ -71,6 +71,7 @@ async fn try_outcome(run: &Run, result: &TaskResult) -> Result<Outcome, String> 
         stderr_bytes: stored.stderr,
         output_files: found.count,
         output_notes: found.notes,
+        usage: None,
         handed_back: false,
     })
 }

@@ -180,6 +180,7 @@ impl Run {
             stderr_bytes: 0,
             output_files: 0,
             output_notes: Vec::new(),
+            usage: None,
             handed_back: false,
         }
     }

@@ -1,0 +1,172 @@
+//! What a container has used, as its control group counts it.
+//!
+//! A container's own group is gone with it, before anybody hears of its end. Where the engine leaves groups to whoever asks
+//! for them, and this process may remove them again, each container gets one around its own, which is read at the end: what
+//! it says is exact. Elsewhere the container's own is read while it runs, once a second: what it uses between the last look
+//! and its end is not counted, and of one that is quicker than that nothing is known.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bollard::models::{SystemInfo, SystemInfoCgroupDriverEnum};
+use shared::id::AttemptKey;
+use shared::link::ContainerUsage;
+
+use super::labels::container_name;
+
+/// Where control groups are, on every system.
+const GROUPS: &str = "/sys/fs/cgroup";
+/// The group of all groups of ours.
+const OURS: &str = "cloudai";
+/// Between two looks at a group that will be gone.
+pub(super) const PAUSE: Duration = Duration::from_secs(1);
+
+/// Whether containers can have a group around their own.
+pub(super) fn can_surround(engine: &SystemInfo) -> bool {
+    engine.cgroup_driver == Some(SystemInfoCgroupDriverEnum::CGROUPFS) && rustix::process::geteuid().is_root()
+}
+
+/// The group around the container's own, as the engine is told.
+pub(super) fn surrounding(key: &AttemptKey) -> String {
+    format!("/{OURS}/{}", container_name(key))
+}
+
+/// Where the kernel counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Group {
+    /// Each kind for itself.
+    First { cpu: PathBuf, memory: PathBuf },
+    /// Both in one place.
+    Second(PathBuf),
+}
+
+impl Group {
+    /// The one around a container's own.
+    pub(super) fn around(key: &AttemptKey) -> Self {
+        Self::at(Path::new(GROUPS), &surrounding(key))
+    }
+
+    /// The one of a process.
+    pub(super) fn of_process(id: i64) -> Option<Self> {
+        let groups = fs::read_to_string(format!("/proc/{id}/cgroup")).ok()?;
+        Self::parse(Path::new(GROUPS), &groups)
+    }
+
+    fn at(root: &Path, path: &str) -> Self {
+        let path = path.trim_start_matches('/');
+        if root.join("cgroup.controllers").exists() {
+            return Self::Second(root.join(path));
+        }
+        Self::First { cpu: root.join("cpuacct").join(path), memory: root.join("memory").join(path) }
+    }
+
+    /// Lines such as `4:cpu,cpuacct:/docker/<id>`, or `0::/system.slice/docker-<id>.scope`.
+    fn parse(root: &Path, lines: &str) -> Option<Self> {
+        let of = |kind: &str| {
+            let mut lines = lines.lines().filter_map(|line| {
+                let mut parts = line.splitn(3, ':').skip(1);
+                Some((parts.next()?, parts.next()?))
+            });
+            lines.find(|(kinds, _)| kinds.split(',').any(|other| other == kind)).map(|(_, path)| path)
+        };
+        let below = |kind: &str, path: &str| root.join(kind).join(path.trim_start_matches('/'));
+        match (of("cpuacct"), of("memory")) {
+            (Some(cpu), Some(memory)) => {
+                Some(Self::First { cpu: below("cpuacct", cpu), memory: below("memory", memory) })
+            }
+            _ => of("").map(|path| Self::Second(root.join(path.trim_start_matches('/')))),
+        }
+    }
+
+    /// None: it is not there, or this kernel does not count it.
+    pub(super) fn read(&self) -> Option<ContainerUsage> {
+        let number = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+        let (cpu_ms, memory_peak_bytes) = match self {
+            Self::First { cpu, memory } => {
+                (number(cpu.join("cpuacct.usage"))? / 1_000_000, number(memory.join("memory.max_usage_in_bytes"))?)
+            }
+            Self::Second(group) => {
+                let stat = fs::read_to_string(group.join("cpu.stat")).ok()?;
+                let micros = stat.lines().find_map(|line| line.strip_prefix("usage_usec ")?.parse::<u64>().ok())?;
+                (micros / 1000, number(group.join("memory.peak"))?)
+            }
+        };
+        // Something has run in it, so that it had memory: a kernel that says nothing else does not count what is below.
+        (memory_peak_bytes > 0).then_some(ContainerUsage { cpu_ms, memory_peak_bytes })
+    }
+}
+
+/// Removes the group around a container that is gone, of whatever kinds. One that is used stays.
+pub(super) async fn remove_surrounding(key: AttemptKey) {
+    let removed = tokio::task::spawn_blocking(move || remove_below(Path::new(GROUPS), &surrounding(&key)));
+    if let Err(error) = removed.await {
+        tracing::debug!(%error, "a control group was not removed");
+    }
+}
+
+fn remove_below(root: &Path, path: &str) {
+    let path = path.trim_start_matches('/');
+    let kinds = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
+    for at in kinds.map(|kind| kind.join(path)).chain([root.join(path)]) {
+        // Most are not there.
+        let _ = fs::remove_dir(at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_found_in_both_generations() {
+        let root = Path::new("/g");
+        let first = "12:memory:/docker/x\n4:cpu,cpuacct:/docker/y\n0::/\n";
+        let expected = Group::First { cpu: "/g/cpuacct/docker/y".into(), memory: "/g/memory/docker/x".into() };
+        assert_eq!(Group::parse(root, first), Some(expected));
+        let second = Group::Second("/g/system.slice/docker-x.scope".into());
+        assert_eq!(Group::parse(root, "0::/system.slice/docker-x.scope\n"), Some(second));
+        assert_eq!(Group::parse(root, ""), None);
+        assert_eq!(Group::parse(root, "x"), None);
+    }
+
+    #[test]
+    fn what_the_kernel_counts_is_read_in_both_generations() {
+        let root = tempfile::tempdir().expect("a directory");
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+            fs::write(path, text).expect("a file");
+        };
+        let usage = |cpu_ms, memory_peak_bytes| Some(ContainerUsage { cpu_ms, memory_peak_bytes });
+        assert_eq!(Group::at(root.path(), "/cloudai/x").read(), None);
+        write("cpuacct/cloudai/x/cpuacct.usage", "1234567890\n");
+        write("memory/cloudai/x/memory.max_usage_in_bytes", "4096\n");
+        assert_eq!(Group::at(root.path(), "/cloudai/x").read(), usage(1234, 4096));
+        write("memory/cloudai/x/memory.max_usage_in_bytes", "0\n");
+        assert_eq!(Group::at(root.path(), "/cloudai/x").read(), None, "it is not counted");
+        write("cgroup.controllers", "cpu memory\n");
+        write("cloudai/x/cpu.stat", "usage_usec 5600\nuser_usec 1\n");
+        assert_eq!(Group::at(root.path(), "/cloudai/x").read(), None, "an old kernel");
+        write("cloudai/x/memory.peak", "8192\n");
+        assert_eq!(Group::at(root.path(), "/cloudai/x").read(), usage(5, 8192));
+    }
+
+    #[test]
+    fn a_group_that_is_used_stays() {
+        let root = tempfile::tempdir().expect("a directory");
+        for path in ["memory/cloudai/x", "cpuacct/cloudai/x", "cloudai/x", "pids/cloudai/x/inner", "memory/cloudai/y"] {
+            fs::create_dir_all(root.path().join(path)).expect("a directory");
+        }
+        remove_below(root.path(), "/cloudai/x");
+        let is_there = |path: &str| root.path().join(path).exists();
+        assert!(!is_there("memory/cloudai/x") && !is_there("cpuacct/cloudai/x") && !is_there("cloudai/x"));
+        assert!(is_there("pids/cloudai/x/inner") && is_there("memory/cloudai/y"));
+    }
+
+    #[test]
+    fn this_process_has_a_group() {
+        assert!(Group::of_process(i64::from(std::process::id())).is_some());
+        assert_eq!(Group::of_process(0), None);
+    }
+}
