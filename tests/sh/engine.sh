@@ -26,8 +26,7 @@ engine_start() {
     flock 9
     flock -u 8
 
-    # The same everywhere, with systemd or without: then what containers use is told the same everywhere.
-    printf '{"exec-opts": ["native.cgroupdriver=cgroupfs"]}\n' >"$engine_dir/daemon.json"
+    printf '{}\n' >"$engine_dir/daemon.json"
     local command=(setpriv --pdeathsig KILL)
     # Started without a shell between: it has to notice the end of this one.
     [ "$(id -u)" = 0 ] || command=(sudo -- "${command[@]}")

@@ -97,7 +97,7 @@ async fn a_strict_container_has_nothing_to_break_out_with() {
     assert_eq!(lines.last().map(String::as_str), Some("no exec"), "{log}");
     assert_eq!(ended.confinement, Confinement { profile: Profile::Strict, network: NetworkAccess::None });
     // No more than 256 processes.
-    task = of(&docker::image(), "i=0; while [ $i -lt 300 ]; do sleep 5 & i=$((i+1)); done", Profile::Strict);
+    task = of(&docker::image(), "i=0; while [ $i -lt 300 ]; do sleep 60 & i=$((i+1)); done", Profile::Strict);
     let (_, log) = run(&api, &task).await;
     assert!(log.contains("can't fork"), "{log}");
     // And without a network only.

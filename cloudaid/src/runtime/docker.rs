@@ -20,6 +20,7 @@ use shared::id::{AttemptKey, ClusterId, WorkerId};
 use shared::pull::PullPolicy;
 use tokio::sync::OnceCell;
 
+use self::daemon::Daemon;
 use self::errors::{Failure, within};
 use self::fall::Outage;
 use self::image::Images;
@@ -30,6 +31,7 @@ use super::{ContainerSpec, Exit, Found, FoundState, LogPieces, Runtime, RuntimeE
 use crate::failpoint;
 
 mod create;
+mod daemon;
 mod errors;
 mod fall;
 mod image;
@@ -74,8 +76,8 @@ pub struct DockerRuntime {
 struct Facts {
     engine_id: String,
     cpus: u64,
-    /// Whether containers have a control group around their own.
-    surrounds: bool,
+    /// The control group in which each container gets one around its own; none: it gets none.
+    parent: Option<String>,
 }
 
 /// A container whose labels have been seen.
@@ -125,8 +127,11 @@ impl DockerRuntime {
         let ask = || async {
             let info = within(CALL_LIMIT, self.engine.info()).await.map_err(Failure::of_engine)?;
             let cpus = info.ncpu.and_then(|cpus| u64::try_from(cpus).ok()).unwrap_or(1);
-            let surrounds = usage::can_surround(&info);
-            Ok(Facts { engine_id: info.id.unwrap_or_default(), cpus, surrounds })
+            let parent = match usage::can_surround(&info) {
+                true => Daemon::find(&self.socket).await.and_then(|daemon| daemon.cgroup_parent()),
+                false => None,
+            };
+            Ok(Facts { engine_id: info.id.unwrap_or_default(), cpus, parent })
         };
         self.facts.get_or_try_init(ask).await
     }
@@ -286,8 +291,8 @@ impl Runtime for DockerRuntime {
             Err(RuntimeError::NotFound) => {}
             Err(error) => return Err(error),
         }
-        if self.facts().await?.surrounds {
-            usage::remove_surrounding(*key).await;
+        if let Some(parent) = &self.facts().await?.parent {
+            usage::remove_surrounding(parent, key).await;
         }
         self.known.lock().remove(key);
         self.starts.forget(key);

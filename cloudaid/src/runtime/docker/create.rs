@@ -36,8 +36,8 @@ impl DockerRuntime {
             Profile::Strict => self.images.user(&self.engine, &spec.image).await?,
         };
         let mut body = spec::body(spec, facts.cpus, image_user.as_deref())?;
-        if let Some(host) = body.host_config.as_mut().filter(|_| facts.surrounds) {
-            host.cgroup_parent = Some(usage::surrounding(&spec.key));
+        if let (Some(host), Some(parent)) = (&mut body.host_config, &facts.parent) {
+            host.cgroup_parent = Some(usage::surrounding(parent, &spec.key));
         }
         output::ensure(&spec.output)
             .map_err(|error| RuntimeError::Engine(format!("the output directory cannot be made: {error}")))?;

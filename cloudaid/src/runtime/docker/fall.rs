@@ -5,12 +5,9 @@
 //! began before the engine that is there now, and ended about when that one began; or it ended while this process could not
 //! reach the engine.
 
-use std::path::Path;
 use std::time::Duration;
 
 use shared::time::WallTime;
-use sysinfo::{Pid, ProcessesToUpdate, System};
-use tokio::net::UnixStream;
 
 use crate::clock;
 use crate::runtime::Exit;
@@ -21,10 +18,6 @@ pub(super) const CODES: [i32; 3] = [137, 143, 255];
 const BEFORE: Duration = Duration::from_secs(20);
 /// An engine with many containers takes so long to see after them when it starts.
 const AFTER: Duration = Duration::from_secs(120);
-/// What the engine's process is called.
-const NAME: &str = "dockerd";
-/// Where it writes its number.
-const PID_FILE: &str = "/var/run/docker.pid";
 
 /// A time in which the engine did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,23 +47,6 @@ pub(super) fn fell(exit: &Exit, engine: Option<WallTime>, outage: Option<Outage>
 
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// When the process of the engine began; none if it cannot be known: it may be in another container, or on a machine of its
-/// own behind the socket.
-pub(super) async fn began(socket: &str) -> Option<WallTime> {
-    let peer = UnixStream::connect(socket).await.ok()?.peer_cred().ok()?.pid();
-    let of_socket = peer.and_then(|pid| u32::try_from(pid).ok()).and_then(process);
-    // Systemd may have made the socket, and is its peer then.
-    of_socket.or_else(|| process(std::fs::read_to_string(Path::new(PID_FILE)).ok()?.trim().parse().ok()?))
-}
-
-fn process(pid: u32) -> Option<WallTime> {
-    let pid = Pid::from_u32(pid);
-    let mut system = System::new().ok()?;
-    system.refresh_processes(ProcessesToUpdate::Some(&[pid]), true);
-    let process = system.process(pid).filter(|process| process.name() == NAME)?;
-    Some(WallTime(i64::try_from(process.start_time()).ok()?.saturating_mul(1000)))
 }
 
 #[cfg(test)]

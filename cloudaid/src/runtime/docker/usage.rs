@@ -17,8 +17,6 @@ use super::labels::container_name;
 
 /// Where control groups are, on every system.
 const GROUPS: &str = "/sys/fs/cgroup";
-/// The group of all groups of ours.
-const OURS: &str = "cloudai";
 /// Between two looks at a group that will be gone.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
@@ -27,9 +25,10 @@ pub(super) fn can_surround(engine: &SystemInfo) -> bool {
     engine.cgroup_driver == Some(SystemInfoCgroupDriverEnum::CGROUPFS) && rustix::process::geteuid().is_root()
 }
 
-/// The group around the container's own, as the engine is told.
-pub(super) fn surrounding(key: &AttemptKey) -> String {
-    format!("/{OURS}/{}", container_name(key))
+/// The group around the container's own, as the engine is told. It stands where the container's own would: whoever has limited
+/// all containers together has limited this one.
+pub(super) fn surrounding(parent: &str, key: &AttemptKey) -> String {
+    format!("{parent}/{}", container_name(key))
 }
 
 /// Where the kernel counts.
@@ -43,14 +42,14 @@ pub(super) enum Group {
 
 impl Group {
     /// The one around a container's own.
-    pub(super) fn around(key: &AttemptKey) -> Self {
-        Self::at(Path::new(GROUPS), &surrounding(key))
+    pub(super) fn around(parent: &str, key: &AttemptKey) -> Self {
+        Self::at(Path::new(GROUPS), &surrounding(parent, key))
     }
 
-    /// The one of a process.
-    pub(super) fn of_process(id: i64) -> Option<Self> {
-        let groups = fs::read_to_string(format!("/proc/{id}/cgroup")).ok()?;
-        Self::parse(Path::new(GROUPS), &groups)
+    /// A container's own, of which this process is: by a number that may be another one's from here.
+    pub(super) fn of(container: &str, process: i64) -> Option<Self> {
+        let groups = fs::read_to_string(format!("/proc/{process}/cgroup")).ok()?;
+        groups.contains(container).then(|| Self::parse(Path::new(GROUPS), &groups)).flatten()
     }
 
     fn at(root: &Path, path: &str) -> Self {
@@ -98,8 +97,9 @@ impl Group {
 }
 
 /// Removes the group around a container that is gone, of whatever kinds. One that is used stays.
-pub(super) async fn remove_surrounding(key: AttemptKey) {
-    let removed = tokio::task::spawn_blocking(move || remove_below(Path::new(GROUPS), &surrounding(&key)));
+pub(super) async fn remove_surrounding(parent: &str, key: &AttemptKey) {
+    let group = surrounding(parent, key);
+    let removed = tokio::task::spawn_blocking(move || remove_below(Path::new(GROUPS), &group));
     if let Err(error) = removed.await {
         tracing::debug!(%error, "a control group was not removed");
     }
@@ -165,8 +165,10 @@ mod tests {
     }
 
     #[test]
-    fn this_process_has_a_group() {
-        assert!(Group::of_process(i64::from(std::process::id())).is_some());
-        assert_eq!(Group::of_process(0), None);
+    fn this_process_has_a_group_and_is_of_no_container() {
+        let process = i64::from(std::process::id());
+        assert!(Group::of("/", process).is_some());
+        assert_eq!(Group::of("1cc3e057d311", process), None);
+        assert_eq!(Group::of("/", 0), None);
     }
 }

@@ -9,6 +9,7 @@ use shared::id::AttemptKey;
 use shared::link::ContainerUsage;
 use shared::time::WallTime;
 
+use super::daemon::Daemon;
 use super::errors::{Failure, short, within};
 use super::fall::Outage;
 use super::usage::Group;
@@ -50,7 +51,7 @@ impl DockerRuntime {
             exit.oom = oom::was_killed(&id).await;
         }
         if fall::CODES.contains(&exit.code) {
-            exit.by_engine = fall::fell(&exit, fall::began(&self.socket).await, outage);
+            exit.by_engine = fall::fell(&exit, Daemon::find(&self.socket).await.map(|daemon| daemon.began), outage);
         }
         if INIT_FAILED.contains(&exit.code) {
             self.check_it_ran(&id).await?;
@@ -62,12 +63,12 @@ impl DockerRuntime {
     async fn wait_until_stopped(&self, key: &AttemptKey, id: &str) -> Result<Option<ContainerUsage>, RuntimeError> {
         let options = WaitContainerOptionsBuilder::default().condition("not-running").build();
         let mut waiting = self.engine.wait_container(id, Some(options));
-        let around = self.facts().await?.surrounds.then(|| Group::around(key));
+        let around = self.facts().await?.parent.as_ref().map(|parent| Group::around(parent, key));
         let mut seen = None;
         let stopped = match &around {
             Some(_) => waiting.next().await,
             None => {
-                let own = self.inspect(id).await.ok().and_then(|found| Group::of_process(found.state?.pid?));
+                let own = self.inspect(id).await.ok().and_then(|found| Group::of(id, found.state?.pid?));
                 loop {
                     tokio::select! {
                         stopped = waiting.next() => break stopped,
