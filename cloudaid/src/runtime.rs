@@ -7,15 +7,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
 use shared::confinement::Confinement;
 use shared::id::{AttemptKey, ClusterId, WorkerId};
-use shared::link::ContainerUsage;
 use shared::link::LogStream;
+use shared::link::{ContainerUsage, RunLimits};
 use shared::pull::PullPolicy;
 use shared::resources::Resources;
 use shared::task::Command;
@@ -104,8 +103,8 @@ pub struct ContainerSpec {
     pub output: PathBuf,
     /// Directory of the host that the container sees as /input, and cannot write to.
     pub input: Option<PathBuf>,
-    /// Between TERM and KILL, for whoever stops it by hand.
-    pub stop_grace: Duration,
+    /// Labels it. Its grace is for whoever stops it by hand too.
+    pub limits: RunLimits,
 }
 
 /// How a container ended.
@@ -141,6 +140,8 @@ pub struct Found {
     pub key: AttemptKey,
     /// Where it stands.
     pub state: FoundState,
+    /// From its labels, if they say so.
+    pub limits: Option<RunLimits>,
 }
 
 /// Where a container stands.

@@ -240,7 +240,6 @@ impl TaskQuery {
     }
 }
 
-/// Cuts what was found, one more than the page if there are more, to the page. Returns its last, if there are more.
 /// Of sorted files those of a page.
 fn page_of_files(mut files: Vec<StoredFile>, after: Option<&(u32, Vec<u8>)>, limit: usize) -> Vec<StoredFile> {
     if let Some((index, path)) = after {
@@ -251,6 +250,7 @@ fn page_of_files(mut files: Vec<StoredFile>, after: Option<&(u32, Vec<u8>)>, lim
     files
 }
 
+/// Cuts what was found, one more than the page if there are more, to the page. Returns its last, if there are more.
 fn end_page<T>(found: &mut Vec<T>, page_size: usize) -> Option<&T> {
     let more = found.len() > page_size;
     found.truncate(page_size);

@@ -216,6 +216,35 @@ pub struct Outcome {
     pub handed_back: bool,
 }
 
+/// What a worker holds a run to. It is in the labels of its container, so that it holds when all else is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunLimits {
+    /// In bytes.
+    pub memory_bytes: u64,
+    /// Of /output and the container's own layer together, in bytes; 0: none.
+    pub storage_bytes: u64,
+    /// Between TERM and KILL.
+    pub stop_grace: Duration,
+    /// How long it may run.
+    pub time_limit: Option<Duration>,
+    /// Whether it is stopped when its worker's lease is over.
+    pub at_most_once: bool,
+}
+
+impl RunLimits {
+    /// Those of an assignment.
+    #[must_use]
+    pub fn of(assignment: &Assignment) -> Self {
+        Self {
+            memory_bytes: assignment.resources.memory_bytes,
+            storage_bytes: assignment.resources.storage_bytes,
+            stop_grace: assignment.stop_grace,
+            time_limit: assignment.time_limit,
+            at_most_once: assignment.at_most_once,
+        }
+    }
+}
+
 /// What all processes of a container have used together, as the kernel counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerUsage {

@@ -77,3 +77,26 @@ async fn an_upload_goes_on_after_master_and_worker_have_died_in_it() {
     api.send(api.request(Method::DELETE, &format!("/api/files/{id}"))).await.expect("deleted");
     eventually(PATIENCE, "its bytes are gone", || async { (pieces(&files) == 0).then_some(()) }).await;
 }
+
+#[tokio::test]
+async fn bytes_of_small_files_go_with_the_last_of_them() {
+    let cluster = Cluster::start(1).await;
+    let api = cluster.api();
+    let id =
+        api.submit(&shell_task("cd /output; for i in 1 2 3; do echo $i > $i; done")).await.expect("accepted").task_id;
+    assert_eq!(api.ended(PATIENCE, &id).await.verdict, Some(Verdict::Success));
+    let objects = || {
+        let run = cluster.dir().join(format!("master/data/files/{id}/0-1"));
+        std::fs::read_dir(run).map_or(0, |entries| entries.count())
+    };
+    assert_eq!(objects(), 1, "they are kept together");
+    for (name, left) in [("1", 2), ("2", 1), ("3", 0)] {
+        api.send(api.request(Method::DELETE, &format!("/api/files/{id}/{name}"))).await.expect("deleted");
+        assert_eq!(api.files(&id).await.expect("a list").files.len(), left);
+        for other in ["1", "2", "3"].into_iter().filter(|other| *other > name) {
+            let bytes = api.get_bytes(&format!("/api/files/{id}/{other}")).await.expect("it is there");
+            assert_eq!(bytes, format!("{other}\n").as_bytes());
+        }
+    }
+    eventually(PATIENCE, "their bytes are gone", || async { (objects() == 0).then_some(()) }).await;
+}

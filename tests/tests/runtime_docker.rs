@@ -16,7 +16,7 @@ use cloudaid::runtime::docker::DockerRuntime;
 use cloudaid::runtime::{ContainerSpec, FoundState, Runtime, RuntimeError, contract};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use shared::id::{AttemptKey, ClusterId, Fence, TaskId};
-use shared::link::LogStream;
+use shared::link::{LogStream, RunLimits};
 use shared::pull::PullPolicy;
 use shared::resources::{MIB, Resources};
 use shared::task::Command;
@@ -62,7 +62,13 @@ impl Bench {
             resources: Resources { cpu_millis: 1000, memory_bytes: 64 * MIB, ..Resources::default() },
             output: self.scratch.path().to_owned(),
             input: None,
-            stop_grace: Duration::from_secs(1),
+            limits: RunLimits {
+                memory_bytes: 0,
+                storage_bytes: 0,
+                stop_grace: Duration::from_secs(1),
+                time_limit: None,
+                at_most_once: false,
+            },
         }
     }
 

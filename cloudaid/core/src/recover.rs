@@ -16,7 +16,7 @@ use crate::queue::{Queue, Shape};
 use crate::record::{AttemptRecord, Change, ClusterRecord, Snapshot};
 use crate::scheduler::Scheduler;
 use crate::settings::Settings;
-use crate::step::ring;
+use crate::step::{ring, submit};
 use crate::task::{Run, RunPhase, Streak, Task};
 use crate::worker::Worker;
 
@@ -98,6 +98,7 @@ impl Cluster {
             cluster.missing.entry(input).or_default().insert(blob);
         }
         for (record, progress) in snapshot.tasks {
+            let record = submit::as_strict_as(cluster.settings.profile, record);
             let shape = cluster.queue.intern(Shape::of(&record));
             if let Some(key) = &record.key {
                 cluster.keys.insert((record.user.clone(), Arc::clone(&key.key)), record.id);

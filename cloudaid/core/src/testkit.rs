@@ -202,7 +202,12 @@ impl World {
 
     /// The master dies and starts again with what was saved.
     pub fn restart(&mut self) {
-        let (cluster, saved) = Self::start(self.cluster.settings, self.saved.clone(), self.now);
+        self.restart_with(self.cluster.settings);
+    }
+
+    /// The same, with other settings.
+    pub fn restart_with(&mut self, settings: Settings) {
+        let (cluster, saved) = Self::start(settings, self.saved.clone(), self.now);
         self.cluster = cluster;
         self.saved = saved;
         self.check();

@@ -54,6 +54,11 @@ impl LiveRuns {
         self.contains(key) || self.keeps_unknown
     }
 
+    /// Whether a run with this number is the present one of its element, or nobody here knows.
+    pub(crate) fn may_hold(&self, element: ElementId, attempt: u32) -> bool {
+        self.find(element).is_some_and(|run| run.key.attempt == attempt) || self.keeps_unknown
+    }
+
     /// The present run of an element.
     pub(crate) fn find(&self, element: ElementId) -> Option<LiveRun> {
         self.runs.lock().get(&element).cloned()

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cloudaid_core::files::FileUsage;
 use shared::error::ApiError;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -39,10 +40,11 @@ async fn turn(cluster: &ClusterHandle, inputs: &Inputs, settings: &FileSettings)
     let Some(retention) = settings.retention else { return Ok(()) };
     loop {
         let tasks = cluster.tasks_with_files(ago(retention), TASKS).await?;
+        let mut deleted = FileUsage::default();
         for task in &tasks {
-            cluster.delete_files((*task).into(), None).await?;
+            deleted = deleted.plus(cluster.delete_files((*task).into(), None).await?);
         }
-        if tasks.len() < TASKS {
+        if tasks.len() < TASKS || deleted.files == 0 {
             return Ok(());
         }
     }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use shared::id::{AttemptKey, ClusterId, Fence, TaskId, WorkerId};
-use shared::link::LogStream;
+use shared::link::{LogStream, RunLimits};
 use shared::pull::PullPolicy;
 use shared::resources::{MIB, Resources};
 use shared::task::Command;
@@ -47,6 +47,15 @@ struct Suite<'a> {
     worker: WorkerId,
 }
 
+/// What the containers of the checks are held to, as their labels say.
+const LIMITS: RunLimits = RunLimits {
+    memory_bytes: 64 * MIB,
+    storage_bytes: 7,
+    stop_grace: Duration::from_secs(1),
+    time_limit: Some(Duration::from_millis(3_600_001)),
+    at_most_once: true,
+};
+
 impl Suite<'_> {
     fn spec(&self, command: Command) -> Result<ContainerSpec> {
         let task = TaskId(Ulid::generate());
@@ -65,7 +74,7 @@ impl Suite<'_> {
             resources: Resources { cpu_millis: 500, memory_bytes: 64 * MIB, ..Resources::default() },
             output,
             input: None,
-            stop_grace: Duration::from_secs(1),
+            limits: LIMITS,
         })
     }
 
@@ -91,7 +100,8 @@ impl Suite<'_> {
 
     async fn expect_state(&self, key: &AttemptKey, state: FoundState) -> Result<()> {
         let found = self.inventory().await?;
-        ensure!(found == [Found { key: *key, state }], "the inventory is {found:?} instead of {state:?}");
+        let limits = Some(LIMITS);
+        ensure!(found == [Found { key: *key, state, limits }], "the inventory is {found:?} instead of {state:?}");
         Ok(())
     }
 

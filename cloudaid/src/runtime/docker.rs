@@ -261,7 +261,7 @@ impl Runtime for DockerRuntime {
                 tracing::warn!("container {names:?} has labels of this worker that it did not write: left alone");
                 continue;
             };
-            let found = Found { key: owner.key, state: found_state(container.state) };
+            let found = Found { key: owner.key, state: found_state(container.state), limits: owner.limits };
             if is_named(&names, &owner.key) {
                 all.push(found);
             } else {
@@ -291,9 +291,7 @@ impl Runtime for DockerRuntime {
             Err(RuntimeError::NotFound) => {}
             Err(error) => return Err(error),
         }
-        if let Some(parent) = &self.facts().await?.parent {
-            usage::remove_surrounding(parent, key).await;
-        }
+        self.remove_surrounding(key).await?;
         self.known.lock().remove(key);
         self.starts.forget(key);
         Ok(())
@@ -301,6 +299,13 @@ impl Runtime for DockerRuntime {
 }
 
 impl DockerRuntime {
+    async fn remove_surrounding(&self, key: &AttemptKey) -> Result<(), RuntimeError> {
+        if let Some(parent) = &self.facts().await?.parent {
+            usage::remove_surrounding(parent, key).await;
+        }
+        Ok(())
+    }
+
     /// With its anonymous volumes: nobody else can name them.
     async fn remove_id(&self, id: &str) -> Result<(), RuntimeError> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();

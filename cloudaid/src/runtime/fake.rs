@@ -267,7 +267,9 @@ impl Runtime for FakeRuntime {
     async fn inventory(&self, cluster: ClusterId, worker: &WorkerId) -> Result<Vec<Found>, RuntimeError> {
         self.call(Call::Inventory, |state| {
             let ours = state.containers.iter().filter(|(_, container)| container.belongs_to(cluster, worker));
-            Ok(ours.map(|(key, container)| Found { key: *key, state: container.state() }).collect())
+            Ok(ours
+                .map(|(key, container)| Found { key: *key, state: container.state(), limits: Some(container.limits()) })
+                .collect())
         })
     }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::iter::Peekable;
 use std::sync::Arc;
 
+use cloudaid_core::files::UploadRecord;
 use cloudaid_core::record::{AttemptRecord, Change, FileRecord, Progress, ResultRecord, TaskRecord};
 use shared::id::{AttemptKey, ElementId, Fence, TaskId};
 
@@ -31,8 +32,10 @@ pub struct Found {
     pub attempts: Vec<AttemptRecord>,
     /// The same, by sequence and index.
     pub results: Vec<ResultRecord>,
-    /// The same, by sequence, index, number and path.
+    /// The same, by sequence, index, number and path; also of uploads that have not ended.
     pub files: Vec<StoredFile>,
+    /// All uploads that have not ended, of whatever submissions.
+    pub uploads: Vec<(AttemptKey, UploadRecord)>,
 }
 
 /// The changes of a page, and where the next one begins, if there is more.
@@ -100,7 +103,7 @@ impl Found {
                 }
                 page.add(new.take().into_iter().flatten().rev());
                 let element = ElementId { task: id, index };
-                add_element(&mut page, element, &mut attempts, &mut results, &mut files);
+                add_element(&mut page, element, &mut attempts, &mut results, (&mut files, &self.uploads));
             }
         }
         Some((page.changes, None))
@@ -138,8 +141,13 @@ fn add_element(
     element: ElementId,
     attempts: &mut Peekable<impl Iterator<Item = AttemptRecord>>,
     results: &mut Peekable<impl Iterator<Item = ResultRecord>>,
-    files: &mut Peekable<impl Iterator<Item = StoredFile>>,
+    (files, uploads): (&mut Peekable<impl Iterator<Item = StoredFile>>, &[(AttemptKey, UploadRecord)]),
 ) {
+    let mut uploads: BTreeMap<u32, _> = uploads
+        .iter()
+        .filter(|(key, _)| key.element() == element)
+        .map(|(key, upload)| (key.attempt, (*key, upload)))
+        .collect();
     let mut fences: BTreeMap<u32, Fence> = BTreeMap::new();
     while let Some(attempt) = attempts.next_if(|attempt| attempt.key.element() == element) {
         fences.insert(attempt.key.attempt, attempt.key.fence);
@@ -157,6 +165,13 @@ fn add_element(
         // A store keeps the fence with the run. Files of a run that it does not know are there all the same.
         let fence = fences.get(&attempt).copied().unwrap_or(Fence(0));
         let key = AttemptKey { task: element.task, index: element.index, attempt, fence };
-        page.add([Change::Files(key, of_run.into())].into_iter());
+        match uploads.remove(&attempt) {
+            None => page.add([Change::Files(key, of_run.into())].into_iter()),
+            // Nobody is to see them yet.
+            Some((key, upload)) => page
+                .add([Change::FilesAdded(key, of_run.into()), Change::Upload(key, Some(upload.clone()))].into_iter()),
+        }
     }
+    // Those of which no file has ended.
+    page.add(uploads.into_values().map(|(key, upload)| Change::Upload(key, Some(upload.clone()))));
 }

@@ -77,7 +77,7 @@ pub(super) fn found(found: Found) -> FoundContainer {
         FoundState::Running => ContainerState::Running,
         FoundState::Exited => ContainerState::Exited,
     };
-    FoundContainer { key: found.key, state }
+    FoundContainer { key: found.key, state, limits: found.limits }
 }
 
 /// A signal as the engine knows it.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cloudaid_core::agent::{AgentEffect, AgentInput, FoundContainer, StopSignal};
 use shared::id::{AttemptKey, ClusterId, Fence, InputId};
-use shared::link::{Assignment, AttemptChange, Report};
+use shared::link::{Assignment, AttemptChange, Report, RunLimits};
 use shared::pull::PullPolicy;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -304,7 +304,7 @@ async fn create(
         resources: assignment.resources,
         output: data.output(&key),
         input: assignment.input.map(|input| data.input(input)),
-        stop_grace: assignment.stop_grace,
+        limits: RunLimits::of(assignment),
     };
     runtime.create(&spec).await
 }

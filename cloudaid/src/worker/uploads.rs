@@ -12,13 +12,13 @@ use cloudaid_core::files::FileUsage;
 use shared::id::AttemptKey;
 use shared::link::{CHUNK_LIMIT, ROOM_BYTES};
 use shared::proto::file_frame::Content;
-use shared::proto::{FileBegin, FileEnd, FileFrame, UploadResume, UploadState};
+use shared::proto::{FileBegin, FileEnd, FileFrame, UploadEnd, UploadResume, UploadState};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use super::link::dial::{Uplink, describe_status};
-use super::outputs::{self, OutputFile, Walk};
+use super::outputs::{self, Walk};
 use crate::pause::Pauses;
 use crate::upload_chain;
 
@@ -193,27 +193,54 @@ struct Feed<'a> {
     choice: Choice,
     /// Files that could not be opened.
     skipped: outputs::Notes,
+    /// Files that were sent, also by an upload before.
+    files: u64,
+    chain: [u8; 32],
 }
 
 impl<'a> Feed<'a> {
     fn new(frames: &'a mpsc::Sender<FileFrame>, root: &'a Path, state: &UploadState) -> Result<Self, Broken> {
         let room = state.room.map(|room| FileUsage { bytes: room.bytes, files: room.files });
         let walk = Walk::new(root).map_err(Broken::Read)?;
-        Ok(Self { frames, root, walk, choice: Choice::new(room), skipped: outputs::Notes::default() })
+        Ok(Self {
+            frames,
+            root,
+            walk,
+            choice: Choice::new(room),
+            skipped: outputs::Notes::default(),
+            files: 0,
+            chain: upload_chain::START,
+        })
     }
 
     fn send(&self, content: Content) -> bool {
         self.frames.blocking_send(FileFrame { content: Some(content) }).is_ok()
     }
 
-    /// The next file that there is room for.
-    fn next(&mut self) -> Result<Option<OutputFile>, Broken> {
+    /// The next file that there is room for and that can be opened, with its size now.
+    fn next(&mut self) -> Result<Option<(Vec<u8>, File, u64)>, Broken> {
         while let Some(file) = self.walk.next_file().map_err(Broken::Read)? {
-            if self.choice.takes(&file) {
-                return Ok(Some(file));
+            if !self.choice.takes(&file) {
+                continue;
+            }
+            let opened = outputs::open(self.root, &file.path).and_then(|opened| {
+                let size = opened.metadata()?.len();
+                Ok((opened, size))
+            });
+            match opened {
+                Ok((opened, size)) => return Ok(Some((file.path, opened, size))),
+                Err(error) => {
+                    self.skipped.add(format!("{}: {error}", String::from_utf8_lossy(&file.path).escape_debug()));
+                }
             }
         }
         Ok(None)
+    }
+
+    /// One more is there.
+    fn count(&mut self, path: &[u8], size: u64) {
+        self.files += 1;
+        self.chain = upload_chain::extend(self.chain, path, size);
     }
 
     fn send_all(self, key: AttemptKey) -> Result<Vec<String>, Broken> {
@@ -225,33 +252,28 @@ impl<'a> Feed<'a> {
         if state.files == 0 && state.open.is_none() {
             return self.send_all(key);
         }
-        let mut chain = upload_chain::START;
         for _ in 0..state.files {
-            let file = self.next()?.ok_or(Broken::Other)?;
-            chain = upload_chain::extend(chain, &file.path, file.size);
+            let (path, _, size) = self.next()?.ok_or(Broken::Other)?;
+            self.count(&path, size);
         }
-        let open = match &state.open {
-            Some(open) => {
-                let file = self.next()?.filter(|file| file.path == open.path).ok_or(Broken::Other)?;
-                let opened = outputs::open(self.root, &file.path).map_err(Broken::Read)?;
-                let size = opened.metadata().map_err(Broken::Read)?.len();
-                if size != open.size || open.offset > size {
-                    return Err(Broken::Other);
-                }
-                Some((opened, size, open.offset))
-            }
-            None => None,
-        };
-        if chain[..] != state.chain {
+        if self.chain[..] != state.chain {
             return Err(Broken::Other);
         }
+        let open = match &state.open {
+            None => None,
+            Some(open) => {
+                let is_it = |(path, _, size): &(Vec<u8>, File, u64)| *path == open.path && *size == open.size;
+                let (path, opened, size) = self.next()?.filter(is_it).ok_or(Broken::Other)?;
+                Some((path, opened, size, open.offset.min(size)))
+            }
+        };
         let offset = open.as_ref().map_or(0, |(.., offset)| *offset);
         let resume = UploadResume { files: state.files, chain: state.chain.clone(), offset };
         if !self.send(Content::Attempt(key.into())) || !self.send(Content::Resume(resume)) {
             return Ok(self.notes());
         }
-        if let Some((opened, size, offset)) = open
-            && !self.content(opened, size, offset)?
+        if let Some((path, opened, size, offset)) = open
+            && !self.content(&path, opened, size, offset)?
         {
             return Ok(self.notes());
         }
@@ -259,30 +281,22 @@ impl<'a> Feed<'a> {
     }
 
     fn rest(mut self) -> Result<Vec<String>, Broken> {
-        while let Some(OutputFile { path, .. }) = self.next()? {
-            let opened = outputs::open(self.root, &path).and_then(|opened| {
-                let size = opened.metadata()?.len();
-                Ok((opened, size))
-            });
-            let (opened, size) = match opened {
-                Ok(opened) => opened,
-                Err(error) => {
-                    self.skipped.add(format!("{}: {error}", String::from_utf8_lossy(&path).escape_debug()));
-                    continue;
-                }
-            };
-            let begin = FileBegin { path: path.into(), size, executable: false };
-            if !self.send(Content::Begin(begin)) || !self.content(opened, size, 0)? {
-                break;
+        while let Some((path, opened, size)) = self.next()? {
+            let begin = FileBegin { path: Bytes::copy_from_slice(&path), size, executable: false };
+            if !self.send(Content::Begin(begin)) || !self.content(&path, opened, size, 0)? {
+                return Ok(self.notes());
             }
         }
+        // The master takes a stream without it for one that broke off.
+        self.send(Content::Last(UploadEnd { files: self.files, chain: Bytes::copy_from_slice(&self.chain) }));
         Ok(self.notes())
     }
 
     /// Sends bytes from `offset` on and the end. Returns whether somebody wanted all of it.
-    fn content(&self, file: File, size: u64, offset: u64) -> Result<bool, Broken> {
+    fn content(&mut self, path: &[u8], file: File, size: u64, offset: u64) -> Result<bool, Broken> {
         let hash =
             read(file, size, |start, data| start < offset || self.send(Content::Data(data))).map_err(Broken::Read)?;
+        self.count(path, size);
         Ok(hash
             .is_some_and(|hash| self.send(Content::End(FileEnd { blake3: Bytes::copy_from_slice(hash.as_bytes()) }))))
     }
@@ -397,8 +411,14 @@ mod tests {
         std::fs::write(scratch.path().join("a"), b"data").expect("written");
         let (notes, contents) = feed(scratch.path(), &UploadState::default(), false);
         assert!(notes.expect("read").is_empty());
-        let expected =
-            [Content::Attempt(key().into()), begin(b"a", 4), Content::Data(Bytes::from("data")), end(b"data")];
+        let chain = Bytes::copy_from_slice(&upload_chain::extend(upload_chain::START, b"a", 4));
+        let expected = [
+            Content::Attempt(key().into()),
+            begin(b"a", 4),
+            Content::Data(Bytes::from("data")),
+            end(b"data"),
+            Content::Last(UploadEnd { files: 1, chain }),
+        ];
         assert_eq!(contents, expected);
     }
 
@@ -445,6 +465,7 @@ mod tests {
         let expected = [data(CHUNK_LIMIT * 2..CHUNK_LIMIT * 3), data(CHUNK_LIMIT * 3..large.len()), end(&large)];
         assert_eq!(rest[2..5], expected);
         assert_eq!(begins(&rest), files[place + 1..]);
+        assert_eq!(rest.last(), all.last(), "in the end the same has arrived");
         // Something else has arrived.
         let others = [
             UploadState { chain: vec![1; 32].into(), ..state.clone() },
@@ -476,7 +497,7 @@ mod tests {
         let (notes, contents) = feed(scratch.path(), &state, false);
         assert_eq!(notes.expect("read"), ["skipped file for which its user has no room: huge, 10 B of 9 B free"]);
         assert_eq!(contents[1], begin(b"small", 1));
-        assert_eq!(contents.len(), 4);
+        assert_eq!(contents.len(), 5);
     }
 
     #[test]

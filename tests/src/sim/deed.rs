@@ -96,9 +96,9 @@ impl World {
             AgentEffect::ListContainers { horizon, watched } => {
                 let containers = self.workers[worker].engine.iter();
                 let found = match luck {
-                    Luck::Good => {
-                        Ok(containers.map(|(&key, container)| FoundContainer { key, state: container.state }).collect())
-                    }
+                    Luck::Good => Ok(containers
+                        .map(|(&key, container)| FoundContainer { key, state: container.state, limits: None })
+                        .collect()),
                     Luck::FailsBefore | Luck::FailsAfter => Err("trouble".to_owned()),
                 };
                 Some(AgentInput::Listed { horizon, watched, found })

@@ -99,7 +99,8 @@ impl World {
         this.agent = Some(Agent::new());
         let life = this.life;
         let journal = this.journal.values().cloned().collect();
-        let found = this.engine.iter().map(|(&key, container)| FoundContainer { key, state: container.state });
+        let found =
+            this.engine.iter().map(|(&key, container)| FoundContainer { key, state: container.state, limits: None });
         let found = found.collect();
         self.step_worker(worker, AgentInput::Recovered { journal, found })?;
         if self.workers[worker].life == life {

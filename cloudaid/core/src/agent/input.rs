@@ -1,7 +1,7 @@
 //! Everything that can happen to a worker.
 
 use shared::id::{AttemptKey, Fence};
-use shared::link::{Assignment, CancelOrder, ContainerUsage, Decision, Welcome};
+use shared::link::{Assignment, CancelOrder, ContainerUsage, Decision, RunLimits, Welcome};
 use shared::time::{BootTime, WallTime};
 
 use super::journal::JournalEntry;
@@ -136,6 +136,8 @@ pub struct FoundContainer {
     pub key: AttemptKey,
     /// Where it stands.
     pub state: ContainerState,
+    /// From its labels, if they say so.
+    pub limits: Option<RunLimits>,
 }
 
 /// Where a container stands.

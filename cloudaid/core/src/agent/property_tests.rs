@@ -157,7 +157,7 @@ impl World {
         self.orders.clear();
         self.agent = Agent::new();
         self.connected = false;
-        let found = self.containers.iter().map(|(&key, &state)| FoundContainer { key, state }).collect();
+        let found = self.containers.iter().map(|(&key, &state)| FoundContainer { key, state, limits: None }).collect();
         let journal = self.journal.values().cloned().collect();
         self.step(AgentInput::Recovered { journal, found });
     }
@@ -239,7 +239,7 @@ impl World {
             }
             AgentEffect::ListContainers { horizon, watched } => {
                 let containers = self.containers.iter();
-                let found = Ok(containers.map(|(&key, &state)| FoundContainer { key, state }).collect());
+                let found = Ok(containers.map(|(&key, &state)| FoundContainer { key, state, limits: None }).collect());
                 AgentInput::Listed { horizon, watched, found }
             }
             AgentEffect::Journal(_) | AgentEffect::Signal(..) | AgentEffect::Report(_) | AgentEffect::Answer(_) => {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::id::AttemptKey;
+use shared::link::RunLimits;
 
 use super::effect::AgentEffect;
 use super::input::{ContainerState, FoundContainer};
@@ -21,24 +22,27 @@ pub(super) fn recover(
     found: Vec<FoundContainer>,
     out: &mut Out<'_>,
 ) {
-    let mut found: BTreeMap<_, _> = found.into_iter().map(|container| (container.key, container.state)).collect();
+    let mut found: BTreeMap<_, _> = found.into_iter().map(|container| (container.key, container)).collect();
     for entry in journal {
-        let state = found.remove(&entry.key);
-        runs.insert(entry.key, take_up(&entry, state, out));
+        let container = found.remove(&entry.key);
+        runs.insert(entry.key, take_up(&entry, container, out));
     }
-    for (key, state) in found {
-        runs.insert(key, adopt(FoundContainer { key, state }, out));
+    for (key, container) in found {
+        runs.insert(key, adopt(container, out));
     }
 }
 
 /// Takes up a container that no journal speaks of.
-pub(super) fn adopt(FoundContainer { key, state }: FoundContainer, out: &mut Out<'_>) -> Run {
-    out.journal(JournalRecord::Adopted(key));
-    take_up(&JournalEntry::new(key), Some(state), out)
+pub(super) fn adopt(container: FoundContainer, out: &mut Out<'_>) -> Run {
+    out.journal(JournalRecord::Adopted(container.key));
+    take_up(&JournalEntry::new(container.key), Some(container), out)
 }
 
-fn take_up(entry: &JournalEntry, state: Option<ContainerState>, out: &mut Out<'_>) -> Run {
-    let mut run = Run::new(entry.key, entry.assignment.as_deref(), Stage::WaitsToStart);
+fn take_up(entry: &JournalEntry, container: Option<FoundContainer>, out: &mut Out<'_>) -> Run {
+    let of_container = || container.and_then(|container| container.limits);
+    let limits = entry.assignment.as_deref().map(RunLimits::of).or_else(of_container);
+    let state = container.map(|container| container.state);
+    let mut run = Run::new(entry.key, limits, Stage::WaitsToStart);
     run.started_at = entry.starting_at;
     run.stop = entry.stop.map(Stop::Order);
     if let Some(outcome) = &entry.outcome {

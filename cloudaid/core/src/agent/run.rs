@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::id::AttemptKey;
-use shared::link::{Assignment, AttemptChange, ContainerUsage, Decision, Outcome, Phase};
+use shared::link::{Assignment, AttemptChange, ContainerUsage, Decision, Outcome, Phase, RunLimits};
 use shared::task::Verdict;
 use shared::time::{BootTime, WallTime};
 
@@ -96,15 +96,15 @@ pub(super) struct Harvest {
 }
 
 impl Run {
-    pub(super) fn new(key: AttemptKey, assignment: Option<&Assignment>, stage: Stage) -> Self {
+    pub(super) fn new(key: AttemptKey, limits: Option<RunLimits>, stage: Stage) -> Self {
         Self {
             key,
-            memory_limit: assignment.map_or(0, |assignment| assignment.resources.memory_bytes),
-            storage_limit: assignment.map_or(0, |assignment| assignment.resources.storage_bytes),
-            stop_grace: assignment.map_or(DEFAULT_GRACE, |assignment| assignment.stop_grace),
-            time_limit: assignment.and_then(|assignment| assignment.time_limit),
+            memory_limit: limits.map_or(0, |limits| limits.memory_bytes),
+            storage_limit: limits.map_or(0, |limits| limits.storage_bytes),
+            stop_grace: limits.map_or(DEFAULT_GRACE, |limits| limits.stop_grace),
+            time_limit: limits.and_then(|limits| limits.time_limit),
             deadline: None,
-            at_most_once: assignment.is_some_and(|assignment| assignment.at_most_once),
+            at_most_once: limits.is_some_and(|limits| limits.at_most_once),
             started_at: None,
             stop: None,
             stage,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::link::Assignment;
+use shared::link::{Assignment, RunLimits};
 use shared::task::Verdict;
 
 use super::effect::AgentEffect;
@@ -21,7 +21,8 @@ impl Run {
     pub(super) fn accept(assignment: Assignment, out: &mut Out<'_>) -> Self {
         let assignment = Arc::new(assignment);
         out.journal(JournalRecord::Accepted(Arc::clone(&assignment)));
-        let mut run = Self::new(assignment.key, Some(&assignment), Stage::WaitsToPrepare(Arc::clone(&assignment)));
+        let mut run =
+            Self::new(assignment.key, Some(RunLimits::of(&assignment)), Stage::WaitsToPrepare(Arc::clone(&assignment)));
         run.prepare(assignment, out);
         run
     }

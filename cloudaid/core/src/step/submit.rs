@@ -75,16 +75,19 @@ pub(crate) fn check_worker(cluster: &Cluster, wanted: Option<&WorkerId>) -> Resu
 
 fn accept(cluster: &mut Cluster, now: Now, submission: Submission, effects: &mut Vec<Effect>) -> SubmitView {
     cluster.last_sequence += 1;
-    let record = Arc::new(TaskRecord {
-        id: submission.id,
-        sequence: cluster.last_sequence,
-        user: submission.user,
-        spec: confined(submission.spec, cluster.settings.profile),
-        array: submission.array,
-        retry_of: submission.retry_of,
-        key: submission.key,
-        submitted_at: now.wall,
-    });
+    let record = as_strict_as(
+        cluster.settings.profile,
+        Arc::new(TaskRecord {
+            id: submission.id,
+            sequence: cluster.last_sequence,
+            user: submission.user,
+            spec: submission.spec,
+            array: submission.array,
+            retry_of: submission.retry_of,
+            key: submission.key,
+            submitted_at: now.wall,
+        }),
+    );
     effects.push(Effect::Save(Change::NewTask(Arc::clone(&record))));
     effects.push(Effect::Publish(Event::TaskSubmitted {
         task: record.id,
@@ -100,13 +103,14 @@ fn accept(cluster: &mut Cluster, now: Now, submission: Submission, effects: &mut
     view
 }
 
-/// As strict as the cluster wants it.
-fn confined(spec: Arc<TaskSpec>, profile: Profile) -> Arc<TaskSpec> {
-    let confinement = spec.confinement.at_least(profile);
-    if confinement == spec.confinement {
-        return spec;
+/// As strict as the cluster wants it, also where it wanted less when the task was submitted.
+pub(crate) fn as_strict_as(profile: Profile, record: Arc<TaskRecord>) -> Arc<TaskRecord> {
+    let confinement = record.spec.confinement.at_least(profile);
+    if confinement == record.spec.confinement {
+        return record;
     }
-    Arc::new(TaskSpec { confinement, ..(*spec).clone() })
+    let spec = Arc::new(TaskSpec { confinement, ..(*record.spec).clone() });
+    Arc::new(TaskRecord { spec, ..(*record).clone() })
 }
 
 fn enqueue(cluster: &mut Cluster, record: Arc<TaskRecord>, progress: Progress) -> SubmitView {

@@ -159,3 +159,15 @@ fn a_task_is_as_strict_as_it_asks_for_or_as_the_cluster_wants_it() {
     assert_eq!(run(Profile::Standard, strict), strict);
     assert_eq!(run(Profile::Strict, Confinement::default()), strict);
 }
+
+#[test]
+fn a_task_that_waits_is_as_strict_as_the_cluster_wants_it_after_a_restart() {
+    use cloudaid_core::settings::Settings;
+    use cloudaid_core::testkit::assigned;
+    use shared::confinement::Profile;
+    let mut world = World::default();
+    world.submit(1, 1);
+    world.restart_with(Settings { profile: Profile::Strict, ..Settings::default() });
+    let (_, effects) = world.connect("a", 4, vec![]);
+    assert_eq!(assigned(&effects)[0].1.confinement.profile, Profile::Strict);
+}

@@ -22,6 +22,9 @@ mod turns;
 use turns::Hold;
 pub(crate) use turns::UploadTurns;
 
+/// Frames between two looks at whether the run is still live.
+const LIVE_EVERY: u64 = 64;
+
 /// Where an upload can go on.
 pub(super) async fn describe(
     state: &GrpcState,
@@ -51,7 +54,7 @@ pub(super) async fn take(
 ) -> Result<proto::FileReceipt, Status> {
     let key = match inbound.message().await?.and_then(|frame| frame.content) {
         Some(Content::Attempt(attempt)) => parse(attempt)?,
-        Some(Content::Begin(_) | Content::Data(_) | Content::End(_) | Content::Resume(_)) | None => {
+        Some(Content::Begin(_) | Content::Data(_) | Content::End(_) | Content::Resume(_) | Content::Last(_)) | None => {
             return Err(Status::invalid_argument("the first frame must name the attempt"));
         }
     };
@@ -84,9 +87,23 @@ async fn take_all(
             state.files.begin_staged(key, room)
         }
     };
-    while let Some(frame) = next {
+    let mut frames = 0u64;
+    loop {
+        // A call that is given up looks like one that has ended.
+        let frame = next.ok_or_else(|| Status::aborted("the upload broke off before its last frame"))?;
+        if let Some(Content::Last(last)) = &frame.content {
+            check_last(&upload, last)?;
+            break;
+        }
         take_frame(&mut upload, frame).await?;
+        frames += 1;
+        // A run may be given up in the middle of a large file.
+        if frames.is_multiple_of(LIVE_EVERY) {
+            let live = state.cluster.live().check(key, &caller.worker);
+            live.map_err(|error| given_up(state, caller, key, &error))?;
+        }
         if upload.is_part_due() {
+            let is_first = !upload.is_staged();
             let part = upload.take_part().await.map_err(|error| refused(&error))?;
             let (cluster, by, hold) = (state.cluster.clone(), caller.worker.clone(), Arc::clone(&hold));
             // To its end, also when the worker goes: another upload goes on after it.
@@ -96,6 +113,7 @@ async fn take_all(
             });
             let staged = staged.await;
             if let Err(error) = staged {
+                remove_refused(state, key, is_first, &error).await;
                 return Err(not_kept(state, caller, key, error).await);
             }
         }
@@ -111,7 +129,30 @@ async fn take_all(
     });
     match ended.await {
         Ok(()) => Ok(receipt(size)),
-        Err(error) => Err(not_kept(state, caller, key, error).await),
+        Err(error) => {
+            remove_refused(state, key, !is_staged, &error).await;
+            Err(not_kept(state, caller, key, error).await)
+        }
+    }
+}
+
+/// What the worker has sent is what has arrived.
+fn check_last(upload: &StagedUpload, last: &proto::UploadEnd) -> Result<(), Status> {
+    if (last.files, &last.chain[..]) == (upload.arrived().files, &upload.chain()[..]) {
+        return Ok(());
+    }
+    Err(Status::aborted("other files have arrived than the worker has sent"))
+}
+
+/// The only part of an upload was refused for good: what it has brought is nobody's. Of one with more parts a record says that
+/// it is there, and it goes with that.
+async fn remove_refused(state: &GrpcState, key: AttemptKey, is_only: bool, error: &ApiError) {
+    let is_final = matches!(error.code, ErrorCode::Conflict | ErrorCode::ResourceExhausted);
+    if is_only
+        && is_final
+        && let Err(error) = state.files.remove_run(key).await
+    {
+        tracing::warn!(%error, "Files of {key} that were refused cannot be removed now");
     }
 }
 
@@ -149,8 +190,10 @@ async fn go_on(
 /// Removes what an earlier upload has brought. Its bytes go at once: nobody else writes there.
 async fn begin_anew(state: &GrpcState, key: AttemptKey) -> Result<(), Status> {
     if state.cluster.upload_of(key).await.map_err(|error| status(&error))?.is_some() {
-        state.cluster.drop_upload(key, false).await.map_err(|error| status(&error))?;
-        state.files.remove_run(key).await.map_err(|error| refused(&error.into()))?;
+        let is_dropped = state.cluster.drop_upload(key, false).await.map_err(|error| status(&error))?;
+        if is_dropped {
+            state.files.remove_run(key).await.map_err(|error| refused(&error.into()))?;
+        }
     }
     Ok(())
 }
@@ -164,7 +207,7 @@ async fn take_frame(upload: &mut StagedUpload, frame: proto::FileFrame) -> Resul
             let digest = digest.map_err(|_| Status::invalid_argument("a BLAKE3 digest has 32 bytes"))?;
             upload.end_file(digest).await
         }
-        Some(Content::Attempt(_) | Content::Resume(_)) => {
+        Some(Content::Attempt(_) | Content::Resume(_) | Content::Last(_)) => {
             return Err(Status::invalid_argument("one upload is for one attempt, and goes on once"));
         }
         None => return Err(Status::invalid_argument("a file frame without content")),

@@ -43,6 +43,8 @@ pub struct StagedUpload {
     /// Small files of the part.
     pack: Option<(BlobId, BlobWriter)>,
     open: Option<Open>,
+    /// Was taken as what the upload is at, and is so until the next part is: it is not for this to remove.
+    known: Option<BlobId>,
 }
 
 /// A file of which the end has not come.
@@ -95,6 +97,7 @@ impl StagedUpload {
             part_bytes: 0,
             pack: None,
             open: None,
+            known: None,
         }
     }
 
@@ -118,6 +121,7 @@ impl StagedUpload {
             let writer = upload.store.resume(upload.place, blob, progress).await?;
             upload.open =
                 Some(Open { path, size, content: Coming::Large(Box::new(Large { blob, writer, is_known: true })) });
+            upload.known = Some(blob);
         }
         Ok(upload)
     }
@@ -194,7 +198,7 @@ impl StagedUpload {
                 let finished = finished.map_err(UploadError::from).and_then(|blake3| {
                     if blake3 == expected { Ok(blake3) } else { Err(UploadError::Checksum(show_path(&path))) }
                 });
-                if finished.is_err() {
+                if finished.is_err() && self.known != Some(blob) {
                     self.store.remove_later(vec![Content::whole(self.place, blob, size)]);
                 }
                 (blob, None, finished?)
@@ -243,6 +247,12 @@ impl StagedUpload {
         self.arrived
     }
 
+    /// A digest of the names and sizes of it, in their order.
+    #[must_use]
+    pub fn chain(&self) -> [u8; 32] {
+        self.chain
+    }
+
     /// Ends the upload: its last part.
     ///
     /// # Errors
@@ -271,6 +281,7 @@ impl StagedUpload {
         };
         self.is_staged = true;
         self.part_bytes = 0;
+        self.known = open.as_ref().map(|open| open.blob);
         let upload = UploadRecord { size: self.arrived, chain: self.chain, open };
         Ok(Part { files: std::mem::take(&mut self.part).into(), upload })
     }
@@ -279,7 +290,7 @@ impl StagedUpload {
 impl Drop for StagedUpload {
     fn drop(&mut self) {
         let content = |blob: BlobId, size| Content::whole(self.place, blob, size);
-        let alone = self.part.iter().filter(|file| file.start.is_none());
+        let alone = self.part.iter().filter(|file| file.start.is_none() && file.blob != self.known);
         let mut leftovers: Vec<_> = alone.filter_map(|file| Some(content(file.blob?, file.size))).collect();
         // It may be there as well under its name, or not yet.
         let mut packs: Vec<_> =

@@ -129,17 +129,17 @@ impl ClusterHandle {
     }
 
     /// An upload of output files begins anew, or will not end: what is staged goes. Its bytes have to go too, at once if
-    /// the run goes on (`sweep` is not set), and by whoever calls.
+    /// the run goes on (`sweep` is not set), and by whoever calls. Returns whether there was something.
     ///
     /// # Errors
     /// The master is stopping.
-    pub(crate) async fn drop_upload(&self, key: AttemptKey, sweep: bool) -> Result<(), ApiError> {
+    pub(crate) async fn drop_upload(&self, key: AttemptKey, sweep: bool) -> Result<bool, ApiError> {
         let _turn = self.shell.file_turns.take(key.task).await;
         // It may have ended meanwhile.
         if self.upload_of(key).await?.is_none() {
-            return Ok(());
+            return Ok(false);
         }
-        self.ask(|request| Input::DropUpload { request, key, sweep }).await.map(|_done| ())
+        self.ask(|request| Input::DropUpload { request, key, sweep }).await.map(|_done| true)
     }
 
     /// Drops uploads of runs that are over: their workers will not go on with them.
@@ -196,21 +196,36 @@ impl ClusterHandle {
         detached(async move {
             let _turn = cluster.shell.file_turns.take(task.task).await;
             let user = cluster.stored(task).await?.record.user.clone();
-            let Some(only) = only else {
-                let runs = cluster.run_sizes(task.task, task.elements).await?;
-                let size = runs.iter().fold(FileUsage::default(), |size, run| size.plus(run.size));
-                let runs: Vec<_> = runs.into_iter().map(|run| run_key(run.element, run.attempt)).collect();
-                if !runs.is_empty() {
-                    cluster.ask(|request| Input::DeleteRunFiles { request, user, runs, size }).await?;
-                }
-                return Ok(size);
+            let mut runs = match &only {
+                Some(only) => cluster.run_sizes(task.task, Elements::One(only.element.index)).await?,
+                None => cluster.run_sizes(task.task, task.elements).await?,
             };
-            let mut there = cluster.files_at(only.element.into(), only.file.path.clone()).await?;
-            there.retain(|file| *file == only);
-            let files: Arc<[GoneFile]> = there.iter().map(gone).collect();
-            let size = FileUsage::of(files.iter().map(|file| file.size));
-            if !files.is_empty() {
+            let (mut there, mut size) = (Vec::new(), FileUsage::default());
+            if let Some(only) = only {
+                runs.retain(|run| (run.element, run.attempt) == (only.element, only.attempt) && run.size.files == 1);
+                there = cluster.files_at(only.element.into(), only.file.path.clone()).await?;
+                there.retain(|file| *file == only);
+                // The last one of a run goes with all that the run has left.
+                runs.retain(|_| !there.is_empty());
+                there.retain(|_| runs.is_empty());
+            }
+            // A run that goes on brings more: only what is known of it goes.
+            let (live, runs): (Vec<_>, Vec<_>) =
+                runs.into_iter().partition(|run| cluster.live().may_hold(run.element, run.attempt));
+            for RunSize { element, attempt, .. } in live {
+                let files = cluster.run_files(element.task, Elements::One(element.index)).await?;
+                there.extend(files.into_iter().filter(|file| file.attempt == attempt));
+            }
+            if !there.is_empty() {
+                let (user, files): (_, Arc<[GoneFile]>) = (user.clone(), there.iter().map(gone).collect());
+                size = FileUsage::of(files.iter().map(|file| file.size));
                 cluster.ask(|request| Input::DeleteFiles { request, user, files }).await?;
+            }
+            if !runs.is_empty() {
+                let of_runs = runs.iter().fold(FileUsage::default(), |size, run| size.plus(run.size));
+                size = size.plus(of_runs);
+                let runs = runs.into_iter().map(|run| run_key(run.element, run.attempt)).collect();
+                cluster.ask(|request| Input::DeleteRunFiles { request, user, runs, size: of_runs }).await?;
             }
             Ok(size)
         })

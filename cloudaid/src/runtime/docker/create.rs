@@ -7,6 +7,7 @@ use shared::confinement::Profile;
 use shared::pull::PullPolicy;
 
 use super::errors::{Failure, short, within};
+use super::image::ImageSays;
 use super::labels::container_name;
 use super::{DockerRuntime, Known, WORK_LIMIT, owner, spec, usage};
 use crate::runtime::{ContainerSpec, RuntimeError, output};
@@ -31,11 +32,11 @@ impl DockerRuntime {
     pub(super) async fn create_or_adopt(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
         let facts = self.facts().await?;
         self.network.ensure(&self.engine, &facts.engine_id).await?;
-        let image_user = match spec.confinement.profile {
-            Profile::Standard => None,
-            Profile::Strict => self.images.user(&self.engine, &spec.image).await?,
+        let image = match spec.confinement.profile {
+            Profile::Standard => ImageSays::default(),
+            Profile::Strict => self.images.says(&self.engine, &spec.image).await?,
         };
-        let mut body = spec::body(spec, facts.cpus, image_user.as_deref())?;
+        let mut body = spec::body(spec, facts.cpus, &image)?;
         if let (Some(host), Some(parent)) = (&mut body.host_config, &facts.parent) {
             host.cgroup_parent = Some(usage::surrounding(parent, &spec.key));
         }
@@ -82,6 +83,8 @@ impl DockerRuntime {
             Standing::Stale(id) => {
                 tracing::info!("removing container {name} of an earlier life of {}", spec.key);
                 self.remove_id(&id).await?;
+                // What it has used is not what the next one does.
+                self.remove_surrounding(&spec.key).await?;
             }
             Standing::Foreign => {
                 return Err(RuntimeError::Setup(format!(

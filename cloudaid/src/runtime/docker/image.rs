@@ -28,6 +28,15 @@ pub(super) struct Images {
     pulls: Mutex<HashMap<String, Turn>>,
 }
 
+/// What an image says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct ImageSays {
+    /// Whose its processes are.
+    pub(super) user: Option<String>,
+    /// Places that it wants kept.
+    pub(super) volumes: Vec<String>,
+}
+
 /// Who pulls an image, one at a time; in it when the last pull that went well began.
 type Turn = Arc<tokio::sync::Mutex<Option<Instant>>>;
 
@@ -37,11 +46,14 @@ impl Images {
         self.present.lock().remove(image);
     }
 
-    /// Whose its processes are, as it says itself. Of one that is not there nothing is known.
-    pub(super) async fn user(&self, engine: &Docker, image: &str) -> Result<Option<String>, RuntimeError> {
+    /// What it says of itself. Of one that is not there nothing is known.
+    pub(super) async fn says(&self, engine: &Docker, image: &str) -> Result<ImageSays, RuntimeError> {
         match within(CALL_LIMIT, engine.inspect_image(&full_reference(image)?)).await {
-            Ok(found) => Ok(found.config.and_then(|config| config.user)),
-            Err(failure) if failure.is(404) => Ok(None),
+            Ok(found) => {
+                let config = found.config.unwrap_or_default();
+                Ok(ImageSays { user: config.user, volumes: config.volumes.unwrap_or_default() })
+            }
+            Err(failure) if failure.is(404) => Ok(ImageSays::default()),
             Err(failure) => Err(failure.of_engine()),
         }
     }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use shared::id::{AttemptKey, ClusterId, Fence, TaskId, WorkerId};
+use shared::link::RunLimits;
 use ulid::Ulid;
 
 use crate::runtime::ContainerSpec;
@@ -20,6 +21,8 @@ const ATTEMPT: &str = "cloudai.attempt";
 const FENCE: &str = "cloudai.fence";
 const SPEC: &str = "cloudai.spec";
 const NAME: &str = "cloudai.name";
+/// As JSON.
+const LIMITS: &str = "cloudai.limits";
 
 /// The longest task name in a label, in characters.
 const NAME_LIMIT: usize = 128;
@@ -31,6 +34,8 @@ pub(super) struct Owner {
     pub(super) cluster: ClusterId,
     /// What it runs.
     pub(super) key: AttemptKey,
+    /// What it is held to. Earlier versions did not write it.
+    pub(super) limits: Option<RunLimits>,
 }
 
 impl Owner {
@@ -42,7 +47,8 @@ impl Owner {
         let task: TaskId = exact(text(TASK)?)?;
         let (index, attempt) = (exact(text(INDEX)?)?, exact(text(ATTEMPT)?)?);
         let fence = Fence(exact(text(FENCE)?)?);
-        Some(Self { cluster, key: AttemptKey { task, index, attempt, fence } })
+        let limits = text(LIMITS).and_then(|limits| serde_json::from_str(limits).ok());
+        Some(Self { cluster, key: AttemptKey { task, index, attempt, fence }, limits })
     }
 
     /// Whether this one was made for an earlier life of the same attempt.
@@ -68,6 +74,8 @@ pub(super) fn labels(spec: &ContainerSpec) -> HashMap<String, String> {
         (ATTEMPT.to_owned(), key.attempt.to_string()),
         (FENCE.to_owned(), key.fence.to_string()),
         (SPEC.to_owned(), fingerprint(spec)),
+        // Numbers and switches: this cannot fail.
+        (LIMITS.to_owned(), serde_json::to_string(&spec.limits).unwrap_or_default()),
     ]);
     if let Some(name) = &spec.name {
         let name: String = name.chars().take(NAME_LIMIT).collect();
@@ -116,7 +124,13 @@ pub(super) mod tests {
             resources: Resources::TASK_DEFAULT,
             output: "/tmp/output".into(),
             input: None,
-            stop_grace: Duration::from_secs(10),
+            limits: RunLimits {
+                memory_bytes: 7,
+                storage_bytes: 8,
+                stop_grace: Duration::from_secs(10),
+                time_limit: Some(Duration::from_millis(1500)),
+                at_most_once: true,
+            },
         }
     }
 
@@ -129,7 +143,10 @@ pub(super) mod tests {
     fn labels_read_back_as_written() {
         let spec = spec();
         let labels = labels(&spec);
-        assert_eq!(Owner::parse(&labels), Some(Owner { cluster: spec.cluster, key: spec.key }));
+        assert_eq!(
+            Owner::parse(&labels),
+            Some(Owner { cluster: spec.cluster, key: spec.key, limits: Some(spec.limits) })
+        );
         assert_eq!(labels.get(NAME).map(String::as_str), Some("night\\nly"));
         assert_eq!(labels.get(SPEC).map(String::len), Some(16));
     }
@@ -154,7 +171,7 @@ pub(super) mod tests {
     fn only_an_older_fence_of_the_same_attempt_is_stale() {
         let spec = spec();
         let owner = |change: fn(&mut Owner)| {
-            let mut owner = Owner { cluster: spec.cluster, key: spec.key };
+            let mut owner = Owner { cluster: spec.cluster, key: spec.key, limits: None };
             change(&mut owner);
             owner
         };

@@ -15,6 +15,7 @@ use shared::confinement::{NetworkAccess, Profile};
 use shared::resources::{MIB, Resources};
 use shared::task::Command;
 
+use super::image::ImageSays;
 use super::labels::labels;
 use super::network::NETWORK;
 use super::{strict, threads};
@@ -43,11 +44,11 @@ const LOG_FILE: &str = "1100m";
 const LOG_FILES: &str = "2";
 
 /// The create request for `spec` on a host with `host_cpus` CPUs.
-/// `image_user`: whose processes are, as the image says.
+/// `image`: what matters of it to the strict profile.
 pub(super) fn body(
     spec: &ContainerSpec,
     host_cpus: u64,
-    image_user: Option<&str>,
+    image: &ImageSays,
 ) -> Result<ContainerCreateBody, RuntimeError> {
     let (entrypoint, cmd) = command(&spec.command)?;
     let mut env = threads::environment(&spec.env, spec.resources.cpu_millis.min(host_cpus * 1000));
@@ -58,13 +59,13 @@ pub(super) fn body(
     }
     Ok(ContainerCreateBody {
         image: Some(spec.image.clone()),
-        user: is_strict.then(|| strict::user(image_user)),
+        user: is_strict.then(|| strict::user(image.user.as_deref())),
         entrypoint,
         cmd,
         env: Some(env),
         labels: Some(labels(spec)),
-        stop_timeout: Some(i64::try_from(spec.stop_grace.as_secs()).unwrap_or(i64::MAX)),
-        host_config: Some(host_config(spec, host_cpus)?),
+        stop_timeout: Some(i64::try_from(spec.limits.stop_grace.as_secs()).unwrap_or(i64::MAX)),
+        host_config: Some(host_config(spec, host_cpus, image)?),
         ..ContainerCreateBody::default()
     })
 }
@@ -84,7 +85,7 @@ fn command(command: &Command) -> Result<(Option<Vec<String>>, Option<Vec<String>
     }
 }
 
-fn host_config(spec: &ContainerSpec, host_cpus: u64) -> Result<HostConfig, RuntimeError> {
+fn host_config(spec: &ContainerSpec, host_cpus: u64, image: &ImageSays) -> Result<HostConfig, RuntimeError> {
     let Resources { cpu_millis, memory_bytes, gpu_millis, .. } = spec.resources;
     let memory = Some(signed(memory_bytes)).filter(|bytes| *bytes > 0);
     // The engine refuses more CPUs than the host has.
@@ -116,7 +117,7 @@ fn host_config(spec: &ContainerSpec, host_cpus: u64) -> Result<HostConfig, Runti
     };
     Ok(match spec.confinement.profile {
         Profile::Standard => host,
-        Profile::Strict => strict::confine(host),
+        Profile::Strict => strict::confine(host, &image.volumes),
     })
 }
 
@@ -199,7 +200,7 @@ mod tests {
     fn host(change: impl FnOnce(&mut ContainerSpec)) -> HostConfig {
         let mut spec = spec();
         change(&mut spec);
-        body(&spec, 2, None).expect("a body").host_config.expect("a host configuration")
+        body(&spec, 2, &ImageSays::default()).expect("a body").host_config.expect("a host configuration")
     }
 
     #[test]
@@ -230,14 +231,21 @@ mod tests {
         assert_eq!(config.ulimits, Some(vec![ulimit("core", 0), ulimit("nofile", 1024)]));
         assert_eq!(config.tmpfs.expect("a /tmp")["/tmp"], "rw,noexec,nosuid,nodev,size=67108864,mode=1777");
         assert_eq!((config.privileged, config.binds, config.init), (Some(false), None, Some(true)));
+        let of = |user: &str| ImageSays { user: Some(user.to_owned()), volumes: vec!["/data".to_owned()] };
         let mut spec = spec();
-        assert_eq!(body(&spec, 2, Some("root")).expect("a body").user, None, "the image's own");
+        assert_eq!(body(&spec, 2, &of("root")).expect("a body").user, None, "the image's own");
         spec.confinement = spec.confinement.at_least(Profile::Strict);
-        let strict = body(&spec, 2, None).expect("a body");
+        let strict = body(&spec, 2, &ImageSays::default()).expect("a body");
         assert_eq!(strict.user.as_deref(), Some("65534:65534"));
         assert!(strict.env.expect("an environment").contains(&"HOME=/tmp".to_owned()));
+        let volumes =
+            body(&spec, 2, &of("app")).expect("a body").host_config.and_then(|host| host.tmpfs).expect("places");
+        assert_eq!(
+            volumes.keys().collect::<std::collections::BTreeSet<_>>(),
+            [&"/data".to_owned(), &"/tmp".to_owned()].into()
+        );
         spec.env.insert("HOME".to_owned(), "/output".to_owned());
-        let env = body(&spec, 2, Some("1000")).expect("a body").env.expect("an environment");
+        let env = body(&spec, 2, &of("1000")).expect("a body").env.expect("an environment");
         assert!(env.contains(&"HOME=/output".to_owned()) && !env.contains(&"HOME=/tmp".to_owned()), "{env:?}");
     }
 

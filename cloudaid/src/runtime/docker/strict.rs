@@ -1,8 +1,6 @@
 //! The `strict` profile: for programs of people who are not trusted. A program that needs less than root runs in it as it
 //! does elsewhere.
 
-use std::collections::HashMap;
-
 use bollard::models::HostConfig;
 
 use super::spec::{TEMPORARY, ulimit};
@@ -16,13 +14,15 @@ const FILES: i64 = 1024;
 /// Read-only roots have no other place for what is not kept: 64 MiB of memory, which count as the container's own.
 const TEMPORARY_OPTIONS: &str = "rw,noexec,nosuid,nodev,size=67108864,mode=1777";
 
-/// Takes from the `standard` profile what the strict one does not have.
-pub(super) fn confine(host: HostConfig) -> HostConfig {
+/// Takes from the `standard` profile what the strict one does not have. `volumes` are places that the image wants kept: the
+/// engine would give them room on the disk that nobody counts.
+pub(super) fn confine(host: HostConfig, volumes: &[String]) -> HostConfig {
+    let temporary = volumes.iter().map(String::as_str).chain([TEMPORARY]);
     HostConfig {
         cap_drop: Some(vec!["ALL".to_owned()]),
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         readonly_rootfs: Some(true),
-        tmpfs: Some(HashMap::from([(TEMPORARY.to_owned(), TEMPORARY_OPTIONS.to_owned())])),
+        tmpfs: Some(temporary.map(|place| (place.to_owned(), TEMPORARY_OPTIONS.to_owned())).collect()),
         pids_limit: Some(PIDS),
         ulimits: Some(vec![ulimit("core", 0), ulimit("nofile", FILES)]),
         ..host

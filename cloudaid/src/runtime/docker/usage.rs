@@ -20,6 +20,10 @@ const GROUPS: &str = "/sys/fs/cgroup";
 /// Between two looks at a group that will be gone.
 pub(super) const PAUSE: Duration = Duration::from_secs(1);
 
+/// How often a group is removed that is still in use, and between two tries.
+const REMOVE_TRIES: u32 = 10;
+const REMOVE_PAUSE: Duration = Duration::from_millis(20);
+
 /// Whether containers can have a group around their own.
 pub(super) fn can_surround(engine: &SystemInfo) -> bool {
     engine.cgroup_driver == Some(SystemInfoCgroupDriverEnum::CGROUPFS) && rustix::process::geteuid().is_root()
@@ -96,6 +100,12 @@ impl Group {
     }
 }
 
+/// What is counted in a group: see [`Group::read`].
+pub(super) async fn read(group: Option<Group>) -> Option<ContainerUsage> {
+    let group = group?;
+    tokio::task::spawn_blocking(move || group.read()).await.ok().flatten()
+}
+
 /// Removes the group around a container that is gone, of whatever kinds. One that is used stays.
 pub(super) async fn remove_surrounding(parent: &str, key: &AttemptKey) {
     let group = surrounding(parent, key);
@@ -109,8 +119,14 @@ fn remove_below(root: &Path, path: &str) {
     let path = path.trim_start_matches('/');
     let kinds = fs::read_dir(root).into_iter().flatten().flatten().map(|entry| entry.path());
     for at in kinds.map(|kind| kind.join(path)).chain([root.join(path)]) {
-        // Most are not there.
-        let _ = fs::remove_dir(at);
+        for _ in 0..REMOVE_TRIES {
+            match fs::remove_dir(&at) {
+                // The kernel may not be done with what was in it.
+                Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => std::thread::sleep(REMOVE_PAUSE),
+                // Most are not there.
+                Ok(()) | Err(_) => break,
+            }
+        }
     }
 }
 

@@ -68,11 +68,14 @@ impl DockerRuntime {
         let stopped = match &around {
             Some(_) => waiting.next().await,
             None => {
-                let own = self.inspect(id).await.ok().and_then(|found| Group::of(id, found.state?.pid?));
+                let process = self.inspect(id).await.ok().and_then(|found| found.state?.pid);
+                let own = process.and_then(|process| Group::of(id, process));
                 loop {
                     tokio::select! {
                         stopped = waiting.next() => break stopped,
-                        () = tokio::time::sleep(usage::PAUSE) => seen = own.as_ref().and_then(Group::read).or(seen),
+                        () = tokio::time::sleep(usage::PAUSE), if own.is_some() => {
+                            seen = usage::read(own.clone()).await.or(seen);
+                        }
                     }
                 }
             }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use shared::id::{ClusterId, WorkerId};
-use shared::link::LogStream;
+use shared::link::{LogStream, RunLimits};
 use shared::time::WallTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -24,6 +24,7 @@ pub(super) struct Container {
     cluster: ClusterId,
     worker: WorkerId,
     output: PathBuf,
+    limits: RunLimits,
     behaviour: Behaviour,
     /// Those who wait and read hear of every change; gone with the container.
     life: watch::Sender<Life>,
@@ -46,6 +47,7 @@ impl Container {
             cluster: spec.cluster,
             worker: spec.worker.clone(),
             output: spec.output.clone(),
+            limits: spec.limits,
             behaviour,
             life: watch::Sender::new(Life::Created),
         }
@@ -53,6 +55,10 @@ impl Container {
 
     pub(super) fn belongs_to(&self, cluster: ClusterId, worker: &WorkerId) -> bool {
         self.cluster == cluster && self.worker == *worker
+    }
+
+    pub(super) fn limits(&self) -> RunLimits {
+        self.limits
     }
 
     /// Whether this started it: not if it runs or has ended already.

@@ -4,7 +4,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use shared::id::{Fence, TaskId};
-use shared::link::LogStream;
+use shared::link::{LogStream, RunLimits};
 use shared::resources::Resources;
 use shared::task::Command;
 use ulid::Ulid;
@@ -26,7 +26,13 @@ fn spec(number: u32, image: &str, line: &str) -> ContainerSpec {
         resources: Resources::TASK_DEFAULT,
         output: "/nowhere".into(),
         input: None,
-        stop_grace: Duration::from_secs(10),
+        limits: RunLimits {
+            memory_bytes: 0,
+            storage_bytes: 0,
+            stop_grace: Duration::from_secs(10),
+            time_limit: None,
+            at_most_once: false,
+        },
     }
 }
 

@@ -188,14 +188,21 @@ pub async fn files_of_an_upload_are_seen_when_it_has_ended(factory: &dyn StoreFa
     assert_eq!(store.list_run_files(key.task, Elements::All).await.expect("files"), seen);
     assert_eq!(store.list_user_files(query.clone()).await.expect("files").0, seen);
     assert_eq!(store.list_run_sizes(key.task, Elements::One(0)).await.expect("sizes"), [size(1, 5, 1)]);
-    assert_eq!(store.find_upload(element, 2).await.expect("an upload"), Some(first));
+    assert_eq!(store.find_upload(element, 2).await.expect("an upload"), Some(first.clone()));
     assert_eq!(store.find_upload(element, 1).await.expect("no upload"), None);
     assert_eq!(store.list_uploads(9).await.expect("uploads"), [key]);
     let blobs = [files[0].blob, Some(open.blob)].into_iter().flatten();
     assert_eq!(store.list_run_blobs(element, 2).await.expect("blobs"), blobs.collect());
     let (dumped, _) = store.dump_tasks(DumpCursor::default(), 99).await.expect("a dump");
-    let dumped: Vec<_> = dumped.iter().filter(|change| matches!(change, Change::Files(..))).collect();
-    assert_eq!(dumped, [&Change::Files(earlier, [old.clone()].into())]);
+    let is_of_files =
+        |change: &&Change| matches!(change, Change::Files(..) | Change::FilesAdded(..) | Change::Upload(..));
+    let dumped: Vec<_> = dumped.into_iter().filter(|change| is_of_files(&change)).collect();
+    let expected = [
+        Change::Files(earlier, [old.clone()].into()),
+        Change::FilesAdded(key, files[..2].into()),
+        Change::Upload(key, Some(first.clone())),
+    ];
+    assert_eq!(dumped, expected);
     // Further, and to the end.
     commit(&*store, vec![Change::Upload(key, Some(upload(3, None)))]).await;
     assert_eq!(store.find_upload(element, 2).await.expect("an upload"), Some(upload(3, None)));

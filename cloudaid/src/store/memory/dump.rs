@@ -19,9 +19,7 @@ impl Facts {
         let attempts = parts.clone().flat_map(|part| self.attempts.range(runs(part)));
         let results =
             parts.clone().flat_map(|(task, first)| self.results.range(element(task, first)..=element(task, u32::MAX)));
-        let kept = parts.flat_map(|part| self.files.range(runs(part)));
-        let kept = kept.filter(|(run, _)| !self.uploads.contains_key(run));
-        let files = kept.flat_map(|((task, index, attempt), files)| {
+        let files = parts.flat_map(|part| self.files.range(runs(part))).flat_map(|((task, index, attempt), files)| {
             files.values().map(|file| StoredFile {
                 element: element(*task, *index),
                 attempt: *attempt,
@@ -32,6 +30,7 @@ impl Facts {
             attempts: attempts.take(wanted).map(|(_, attempt)| attempt.clone()).collect(),
             results: results.take(wanted).map(|(_, result)| result.clone()).collect(),
             files: files.take(wanted).collect(),
+            uploads: self.uploads.values().cloned().collect(),
             tasks,
         }
     }

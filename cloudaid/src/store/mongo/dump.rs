@@ -35,16 +35,11 @@ async fn find(server: &Server, from: DumpCursor, wanted: usize) -> Result<Found,
         let rest = doc! { "sequence": { "$gt": first, "$lte": last } };
         doc! { "$or": [{ "sequence": first, "index": { "$gte": i64::from(from.index) } }, rest], "gone": here }
     };
-    let mut of_ended = filter.clone();
-    let uploads = uploads::keys(server, doc! {}, 0).await?;
-    if !uploads.is_empty() {
-        of_ended.insert("$nor", uploads.iter().map(documents::of_run).collect::<Vec<_>>());
-    }
     let of_run = doc! { "sequence": 1, "index": 1, "attempt": 1 };
     let (attempts, results, files) = futures_util::try_join!(
         server.find_some(ASSIGNMENTS, filter.clone(), of_run.clone(), wanted),
-        server.find_some(RESULTS, filter, doc! { "sequence": 1, "index": 1 }, wanted),
-        server.find_some(FILE_METADATA, of_ended, of_run, wanted),
+        server.find_some(RESULTS, filter.clone(), doc! { "sequence": 1, "index": 1 }, wanted),
+        server.find_some(FILE_METADATA, filter, of_run, wanted),
     )?;
     let file = |document: Document| {
         let task = document.get_str("task").ok().and_then(|id| id.parse().ok());
@@ -55,6 +50,7 @@ async fn find(server: &Server, from: DumpCursor, wanted: usize) -> Result<Found,
         attempts: attempts.into_iter().map(documents::read_attempt).collect::<Result<_, _>>()?,
         results: results.into_iter().map(documents::read_result).collect::<Result<_, _>>()?,
         files: files.into_iter().map(file).collect::<Result<_, _>>()?,
+        uploads: uploads::all_of_them(server).await?,
         tasks,
     };
     sort(&mut found.files);

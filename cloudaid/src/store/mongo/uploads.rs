@@ -7,8 +7,8 @@ use mongodb::bson::{Document, doc};
 use shared::id::{AttemptKey, BlobId, ElementId, Elements, TaskId};
 
 use super::collections::{FILE_METADATA, UPLOADS};
-use super::server::Server;
-use super::{documents, lookup};
+use super::documents;
+use super::server::{Server, number};
 use crate::store::{RunSize, StoreError, StoredFile};
 
 /// Leaves out the files of uploads that have not ended; `of` selects the uploads of their tasks.
@@ -19,6 +19,11 @@ pub(super) async fn keep_ended(server: &Server, of: Document, files: &mut Vec<St
     let uploads: BTreeSet<_> = keys(server, of, 0).await?.iter().map(|key| (key.element(), key.attempt)).collect();
     files.retain(|file| !uploads.contains(&(file.element, file.attempt)));
     Ok(())
+}
+
+pub(super) async fn all_of_them(server: &Server) -> Result<Vec<(AttemptKey, UploadRecord)>, StoreError> {
+    let found = server.find(UPLOADS, doc! { "gone": { "$exists": false } }, doc! {}).await?;
+    found.into_iter().map(|upload| Ok((documents::upload_key(&upload)?, documents::read_upload(upload)?))).collect()
 }
 
 /// `limit` at the most; 0: all.
@@ -40,12 +45,24 @@ pub(super) async fn find(
 }
 
 pub(super) async fn run_sizes(server: &Server, task: TaskId, elements: Elements) -> Result<Vec<RunSize>, StoreError> {
-    let mut sizes: BTreeMap<(ElementId, u32), FileUsage> = BTreeMap::new();
-    for file in lookup::run_files(server, task, elements).await? {
-        let size = sizes.entry((file.element, file.attempt)).or_default();
-        *size = size.plus(FileUsage { bytes: file.file.size, files: 1 });
+    let uploads = keys(server, doc! { "task": task.to_string() }, 0).await?;
+    let mut filter = documents::elements(task, elements);
+    if !uploads.is_empty() {
+        filter.insert("$nor", uploads.iter().map(documents::of_run).collect::<Vec<_>>());
     }
-    Ok(sizes.into_iter().map(|((element, attempt), size)| RunSize { element, attempt, size }).collect())
+    let fields = doc! { "_id": 0, "index": 1, "attempt": 1, "size": 1 };
+    let mut sizes: BTreeMap<(u32, u32), FileUsage> = BTreeMap::new();
+    for file in server.find_fields(FILE_METADATA, filter, fields, doc! {}, 0).await? {
+        let number = |name: &str| file.get(name).and_then(number).map(i64::cast_unsigned);
+        let of_run = |name: &str| number(name).and_then(|number| u32::try_from(number).ok());
+        let (Some(index), Some(attempt), Some(bytes)) = (of_run("index"), of_run("attempt"), number("size")) else {
+            return Err(StoreError::Corrupt(format!("{FILE_METADATA} of {task}: a file without its run or size")));
+        };
+        let size = sizes.entry((index, attempt)).or_default();
+        *size = size.plus(FileUsage { bytes, files: 1 });
+    }
+    let size = |((index, attempt), size)| RunSize { element: ElementId { task, index }, attempt, size };
+    Ok(sizes.into_iter().map(size).collect())
 }
 
 pub(super) async fn run_blobs(

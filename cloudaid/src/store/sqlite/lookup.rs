@@ -63,23 +63,41 @@ pub(super) fn failures(
     })
 }
 
+/// Element by element, each from where the page begins: nothing before it is read.
 pub(super) fn files(
     connection: &Connection,
     (task, elements): (TaskId, Elements),
     after: Option<(u32, Vec<u8>)>,
     limit: usize,
 ) -> Result<Vec<StoredFile>, StoreError> {
-    let sql = format!(
-        "SELECT idx, attempt, path, size, blake3, blob, start FROM file_metadata f
-         WHERE task = ?1 AND idx BETWEEN ?2 AND ?3 AND (idx, path) > (?4, ?5) AND attempt = {LAST_RUN}
-         ORDER BY idx, path LIMIT ?6"
+    // The run that is seen of the first element that has any.
+    let element = format!(
+        "SELECT f.idx, {LAST_RUN} FROM file_metadata f WHERE f.task = ?1 AND f.idx BETWEEN ?2 AND ?3
+         ORDER BY f.task, f.idx LIMIT 1"
     );
+    let page = "SELECT idx, attempt, path, size, blake3, blob, start FROM file_metadata
+                WHERE task = ?1 AND idx = ?2 AND attempt = ?3 AND path > ?4 ORDER BY path LIMIT ?5";
     let (from, to) = elements.bounds();
+    let id = task.to_string();
     // No path is empty.
-    let (index, path) = after.unwrap_or_default();
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let values = params![task.to_string(), from.max(index), to, index, path, limit];
-    all(connection, &sql, values, |row| row::file(row, 0, task))
+    let (index, mut path) = after.unwrap_or_default();
+    let (mut next, mut files) = (Some(from.max(index)), Vec::new());
+    while let Some(from) = next.filter(|from| *from <= to && files.len() < limit) {
+        let found = first(connection, &element, params![id, from, to], |row| {
+            Ok((row.get::<_, u32>(0)?, row.get::<_, Option<u32>>(1)?))
+        })?;
+        let Some((index, attempt)) = found else { break };
+        if let Some(attempt) = attempt {
+            // The path is that of another element if this one has none.
+            let behind = if index == from { std::mem::take(&mut path) } else { Vec::new() };
+            let left = i64::try_from(limit - files.len()).unwrap_or(i64::MAX);
+            let values = params![id, index, attempt, behind, left];
+            files.extend(all(connection, page, values, |row| row::file(row, 0, task))?);
+        }
+        path.clear();
+        next = index.checked_add(1);
+    }
+    Ok(files)
 }
 
 /// Those with this path.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use cloudaid_core::files::{FileUsage, UploadRecord};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, Row, params};
 use shared::id::{AttemptKey, BlobId, ElementId, Elements, Fence, TaskId};
 
 use super::lookup::{all, first};
@@ -60,14 +60,21 @@ pub(super) fn find(
     first(connection, sql, params![element.task.to_string(), element.index, attempt], |row| row::json(row, 0))
 }
 
+pub(super) fn all_of_them(connection: &Connection) -> Result<Vec<(AttemptKey, UploadRecord)>, StoreError> {
+    let sql = "SELECT task, idx, attempt, fence, record FROM uploads";
+    all(connection, sql, [], |row| Ok((key(row)?, row::json(row, 4)?)))
+}
+
 pub(super) fn list(connection: &Connection, limit: usize) -> Result<Vec<AttemptKey>, StoreError> {
     let sql = "SELECT task, idx, attempt, fence FROM uploads LIMIT ?1";
-    all(connection, sql, params![i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-        Ok(AttemptKey {
-            task: row::parsed(row, 0)?,
-            index: row.get(1)?,
-            attempt: row.get(2)?,
-            fence: Fence(row.get::<_, i64>(3)?.cast_unsigned()),
-        })
+    all(connection, sql, params![i64::try_from(limit).unwrap_or(i64::MAX)], key)
+}
+
+fn key(row: &Row<'_>) -> Result<AttemptKey, StoreError> {
+    Ok(AttemptKey {
+        task: row::parsed(row, 0)?,
+        index: row.get(1)?,
+        attempt: row.get(2)?,
+        fence: Fence(row.get::<_, i64>(3)?.cast_unsigned()),
     })
 }

@@ -27,7 +27,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(300);
 pub(super) async fn pass_on(desk: &Arc<Desk>, mut frames: Streaming<FileFrame>) -> Result<FileReceipt, Status> {
     let key = match next(&mut frames).await? {
         Some(Content::Attempt(attempt)) => attempt_key(Some(attempt))?,
-        Some(Content::Begin(_) | Content::Data(_) | Content::End(_) | Content::Resume(_)) | None => {
+        Some(Content::Begin(_) | Content::Data(_) | Content::End(_) | Content::Resume(_) | Content::Last(_)) | None => {
             return Err(Status::invalid_argument("the first frame must name the attempt"));
         }
     };
@@ -64,7 +64,12 @@ async fn feed(
     mut made: Chunks,
     chunks: mpsc::Sender<FileChunk>,
 ) -> Result<(Vec<String>, u64), Status> {
-    while let Some(content) = next(&mut frames).await? {
+    loop {
+        // A call that is given up looks like one that has ended.
+        let content = next(&mut frames).await?.ok_or_else(|| Status::aborted("the upload broke off"))?;
+        if matches!(content, Content::Last(_)) {
+            break;
+        }
         if let Some(chunk) = made.take(content)? {
             send(&chunks, chunk).await?;
         }

@@ -222,6 +222,7 @@ impl WorkerSession for Service {
         while let Some(frame) = inbound.message().await? {
             match frame.content.expect("content") {
                 FileContent::Attempt(attempt) => key = Some(attempt_key(Some(attempt))?),
+                FileContent::Last(last) => assert_eq!(last.files, files.len() as u64),
                 FileContent::Resume(_) => panic!("nothing has arrived before"),
                 FileContent::Begin(begin) => path = begin.path.to_vec(),
                 FileContent::Data(piece) => data.extend_from_slice(&piece),

@@ -18,7 +18,7 @@ fn listed(
     watched: Vec<AttemptKey>,
     found: &[(AttemptKey, ContainerState)],
 ) -> (Inventory, Vec<AgentEffect>) {
-    let found = Ok(found.iter().map(|&(key, state)| FoundContainer { key, state }).collect());
+    let found = Ok(found.iter().map(|&(key, state)| FoundContainer { key, state, limits: None }).collect());
     let mut effects = scene.step(AgentInput::Listed { horizon: HORIZON, watched, found });
     let Some(AgentEffect::Answer(inventory)) = effects.pop() else { panic!("{effects:?}") };
     (inventory, effects)

@@ -10,10 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 /// All uploads that go on.
 #[derive(Debug, Default)]
-pub(crate) struct UploadTurns(Arc<Mutex<HashMap<AttemptKey, Present>>>);
+pub(crate) struct UploadTurns(Arc<Table>);
+
+type Table = Mutex<HashMap<AttemptKey, Present>>;
 
 /// The newest upload of a run.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Present {
     /// Held by the one that goes on.
     alone: Arc<tokio::sync::Mutex<()>>,
@@ -22,35 +24,43 @@ struct Present {
 
 /// The right to upload.
 pub(super) struct Turn {
-    turns: Arc<Mutex<HashMap<AttemptKey, Present>>>,
-    key: AttemptKey,
     replaced: CancellationToken,
-    alone: Hold,
+    seat: Hold,
 }
 
 /// Keeps later uploads waiting.
-pub(super) type Hold = Arc<OwnedMutexGuard<()>>;
+pub(super) type Hold = Arc<Seat>;
+
+/// One that has the turn, or waits for it. The last one takes the run from the table.
+pub(super) struct Seat {
+    table: Arc<Table>,
+    key: AttemptKey,
+    alone: Option<Arc<tokio::sync::Mutex<()>>>,
+    guard: Option<OwnedMutexGuard<()>>,
+}
 
 impl UploadTurns {
     /// Ends the upload that goes on, if there is one, and waits until it has.
     pub(super) async fn take(&self, key: AttemptKey) -> Turn {
         let replaced = CancellationToken::new();
         let alone = {
-            let mut turns = self.0.lock();
-            let present = turns
+            let mut table = self.0.lock();
+            let present = table
                 .entry(key)
                 .or_insert_with(|| Present { alone: Arc::default(), replaced: CancellationToken::new() });
             std::mem::replace(&mut present.replaced, replaced.clone()).cancel();
             Arc::clone(&present.alone)
         };
-        Turn { turns: Arc::clone(&self.0), key, replaced, alone: Arc::new(alone.lock_owned().await) }
+        let mut seat = Seat { table: Arc::clone(&self.0), key, alone: Some(Arc::clone(&alone)), guard: None };
+        seat.guard = Some(alone.lock_owned().await);
+        Turn { replaced, seat: Arc::new(seat) }
     }
 }
 
 impl Turn {
     /// For work that goes on to its end also when the upload does not.
     pub(super) fn hold(&self) -> Hold {
-        Arc::clone(&self.alone)
+        Arc::clone(&self.seat)
     }
 
     /// Does it until another one comes: then none.
@@ -59,12 +69,14 @@ impl Turn {
     }
 }
 
-impl Drop for Turn {
+impl Drop for Seat {
     fn drop(&mut self) {
-        let mut turns = self.turns.lock();
-        // Whoever has replaced this one takes it away.
-        if !self.replaced.is_cancelled() {
-            turns.remove(&self.key);
+        let mut table = self.table.lock();
+        self.guard = None;
+        self.alone = None;
+        // Nobody else comes by it while the table is locked.
+        if table.get(&self.key).is_some_and(|present| Arc::strong_count(&present.alone) == 1) {
+            table.remove(&self.key);
         }
     }
 }
@@ -90,7 +102,18 @@ mod tests {
         );
         assert_eq!(done, None);
         assert_eq!(second.run(async { 7 }).await, Some(7));
+        // Work of the second goes on when its call does not: the third waits for it.
+        let hold = second.hold();
         drop(second);
+        let mut third = Box::pin(turns.take(key));
+        assert!(futures_util::poll!(third.as_mut()).is_pending());
+        drop(hold);
+        let third = third.await;
+        // One that no longer waits leaves nothing.
+        let mut fourth = Box::pin(turns.take(key));
+        assert!(futures_util::poll!(fourth.as_mut()).is_pending());
+        drop(fourth);
+        drop(third);
         assert!(turns.0.lock().is_empty());
         assert_eq!(turns.take(key).await.run(async { 8 }).await, Some(8));
     }
