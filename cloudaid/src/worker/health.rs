@@ -16,6 +16,8 @@ use crate::runtime::{Runtime, RuntimeError, RuntimeInfo};
 const EVERY: Duration = Duration::from_millis(2500);
 /// How long an engine may take to say that it is there; one that hangs does not say so itself.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+/// The longest pause after such a one: each question stays open at an engine that hangs, for as long as it does.
+const LONGEST: Duration = Duration::from_secs(60);
 /// One answer that is missing may be a restart of the engine, which is over by the next look.
 const MISSES: u32 = 2;
 /// With less room than this a container, its log or the journal may not find any.
@@ -34,8 +36,10 @@ pub(super) fn watch(
     let disks = std::iter::once(data_dir).chain(info.root.clone()).collect();
     let mut looks = Looks { misses: 0, disks, full: None };
     tokio::spawn(life.run_until_cancelled_owned(async move {
+        let mut pause = EVERY;
         loop {
             let answer = tokio::time::timeout(ANSWER_LIMIT, runtime.info()).await;
+            pause = next_pause(pause, answer.is_err());
             let answer = answer.unwrap_or_else(|_| {
                 let text = format!("no answer within {} s", ANSWER_LIMIT.as_secs());
                 Err(RuntimeError::Engine(text))
@@ -54,10 +58,15 @@ pub(super) fn watch(
                 }
                 is_news
             });
-            tokio::time::sleep(EVERY).await;
+            tokio::time::sleep(pause).await;
         }
     }));
     receiver
+}
+
+/// Until the next question: one that gets no answer at all is not asked so soon again.
+fn next_pause(pause: Duration, hangs: bool) -> Duration {
+    if hangs { (pause * 2).min(LONGEST) } else { EVERY }
 }
 
 /// What was seen before.
@@ -114,6 +123,19 @@ mod tests {
         assert_eq!(looks.judge(broken(), room), None);
         assert_eq!(looks.judge(broken(), room).as_deref(), Some("container engine: no answer"));
         assert_eq!(looks.judge(Ok(()), room), None);
+    }
+
+    #[test]
+    fn an_engine_that_hangs_is_asked_less_and_less() {
+        let mut pause = EVERY;
+        let pauses: Vec<u128> = (0..6)
+            .map(|_| {
+                pause = next_pause(pause, true);
+                pause.as_millis()
+            })
+            .collect();
+        assert_eq!(pauses, [5_000, 10_000, 20_000, 40_000, 60_000, 60_000]);
+        assert_eq!(next_pause(pause, false), EVERY, "one that answers, or is away, as before");
     }
 
     #[test]
