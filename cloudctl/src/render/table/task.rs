@@ -208,6 +208,7 @@ Worker:     worker-1
 Submitted:  2023-11-14 22:13:20 (2h ago)
 Started:    2023-11-14 22:13:21 (waited 1.5s)
 Finished:   2023-11-14 22:13:26 (ran 4.5s)
+Usage:      1s234ms of CPU time, 12 MiB of memory at the most
 Output:     link\\u{1b} was not collected
 
 ATTEMPT  WORKER    STATE  PLACED  TOOK  RESULT
