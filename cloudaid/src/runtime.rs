@@ -31,8 +31,9 @@ pub trait Runtime: Send + Sync + fmt::Debug + 'static {
     /// Whether the engine answers, and what it is.
     async fn info(&self) -> Result<RuntimeInfo, RuntimeError>;
 
-    /// Makes sure that the image is there: present, or pulled, as the policy says.
-    async fn prepare_image(&self, image: &str, pull: PullPolicy) -> Result<(), RuntimeError>;
+    /// Makes sure that the image is there: present, or pulled, as the policy says. Returns what it is by its content,
+    /// `name@sha256:...`; none: it came from no registry.
+    async fn prepare_image(&self, image: &str, pull: PullPolicy) -> Result<Option<String>, RuntimeError>;
 
     /// Makes the container, or finds the one that an earlier try made for the same attempt.
     async fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError>;

@@ -185,6 +185,8 @@ pub enum AttemptChange {
         at: WallTime,
         /// As the engine names it.
         container: String,
+        /// What its image is by its content, `name@sha256:...`; none: it came from no registry, or nobody knows.
+        image: Option<String>,
     },
     /// It is over, its log and its outputs are at the master.
     Finished(Outcome),

@@ -137,6 +137,10 @@ pub struct TaskView {
     pub user: UserName,
     /// Image reference.
     pub image: String,
+    /// The image by its content, as its first run has had it and all others have it too; none: it came from no registry,
+    /// is to be pulled each time or not at all, or nothing has run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned_image: Option<String>,
     /// When it is pulled.
     #[serde(default, skip_serializing_if = "PullPolicy::is_default")]
     pub pull: PullPolicy,

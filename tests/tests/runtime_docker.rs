@@ -448,10 +448,18 @@ async fn images_are_pulled_once() {
     let registry = Registry::serve().await;
     let image = format!("{}/empty:1", registry.address);
     let pulls = (0..6).map(|_| bench.runtime.prepare_image(&image, PullPolicy::Missing));
+    let mut contents = Vec::new();
     for result in futures_util::future::join_all(pulls).await {
-        result.expect("pulled");
+        contents.push(result.expect("pulled").expect("it came from a registry"));
     }
     assert_eq!(registry.pulls.load(Ordering::SeqCst), 1);
+    assert!(contents[0].starts_with(&format!("{}/empty@sha256:", registry.address)), "{contents:?}");
+    assert!(contents.iter().all(|content| *content == contents[0]), "{contents:?}");
+    // It can be had by that, and it is the same.
+    let again = bench.runtime.prepare_image(&contents[0], PullPolicy::Missing).await.expect("there");
+    assert_eq!(again, Some(contents[0].clone()));
+    let local = bench.runtime.prepare_image(&bench.image, PullPolicy::Missing).await.expect("there");
+    assert_eq!(local, None, "it was made here");
 
     // Six that want it fresh at once are content with one pull or two, and one that comes later is not.
     let pulls = (0..6).map(|_| bench.runtime.prepare_image(&image, PullPolicy::Always));

@@ -128,7 +128,9 @@ impl Agent {
                 recover::recover(&mut self.runs, journal, found, &mut out);
                 self.index = Index::of(&self.runs);
             }
-            AgentInput::ImageReady(key) => self.on_run(now, key, effects, Run::image_ready),
+            AgentInput::ImageReady(key, image) => {
+                self.on_run(now, key, effects, |run, out| run.image_ready(image, out));
+            }
             AgentInput::ImageFailed(key, error) => {
                 let patience = self.settings.registry_patience;
                 self.on_run(now, key, effects, |run, out| run.image_failed(&error, patience, out));

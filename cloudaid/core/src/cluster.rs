@@ -355,7 +355,7 @@ pub(crate) fn assignment(task: &Task, key: AttemptKey, settings: &Settings) -> A
     }
     Assignment {
         key,
-        image: spec.image.clone(),
+        image: task.progress.image.clone().unwrap_or_else(|| spec.image.clone()),
         command: spec.command.clone(),
         resources: spec.resources,
         env,

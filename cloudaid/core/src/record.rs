@@ -179,6 +179,9 @@ pub struct Progress {
     /// Elements of which runs were given back in good order, by index.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spared: Vec<Spared>,
+    /// The image by its content, as its first run has had it; none: it came from no registry, or nothing has run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
     /// When the first container started.
     pub started_at: Option<WallTime>,
     /// When the last element ended.

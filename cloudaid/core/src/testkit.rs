@@ -381,7 +381,7 @@ impl World {
 
     /// The worker reports that the container runs.
     pub fn started(&mut self, link: &Link, key: AttemptKey) -> Vec<Effect> {
-        let change = AttemptChange::Started { at: self.now.wall, container: "c".into() };
+        let change = AttemptChange::Started { at: self.now.wall, container: "c".into(), image: None };
         self.report(link, key, change)
     }
 

@@ -138,6 +138,15 @@ impl Doc {
         self
     }
 
+    /// A header of the last answer, which is not always there.
+    pub(super) fn says(mut self, name: &str, about: &str) -> Self {
+        if let Some((_, answer)) = self.answers.last_mut() {
+            let header = HeaderBuilder::new().schema(Some(text())).description(Some(about)).build();
+            answer.headers.insert(name.to_owned(), header.into());
+        }
+        self
+    }
+
     /// A success without a body.
     pub(super) fn done(mut self, status: StatusCode, text: &str) -> Self {
         self.answers.push((status, ResponseBuilder::new().description(text).build()));

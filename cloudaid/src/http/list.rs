@@ -243,6 +243,7 @@ fn task_paths(routes: Routes) -> Routes {
             .query("limit", whole(0, None), "The most bytes")
             .query("tail", whole(0, Some(10_000)), "Only the last lines; not with offset or limit")
             .answers_as(OK, BYTES, bytes(), "The bytes, as they were written")
+            .says("Cloudai-Log-Cut", LOG_CUT)
             .refused(&[NotFound]))
         .get("/api/tasks/{id}/logs/search", Look, log_search::search, attempt(task(doc("Search the log of a task")))
             .needs("pattern", pattern("^[^\\u0000]{1,250}$"), "What a line has to contain")
@@ -252,10 +253,15 @@ fn task_paths(routes: Routes) -> Routes {
             .query("limit", whole(1, Some(1000)), "The most lines; 100 if left out")
             .query("cursor", pattern("^[0-9]{1,19}\\.[0-9]{1,19}$"), "`next_cursor` of the last page")
             .answers::<LogSearchView>(OK, "The lines that match")
+            .says("Cloudai-Log-Cut", LOG_CUT)
             .refused(&[NotFound]))
         .get("/api/tasks/{id}/files", Look, files::list, task(doc("List the output files of a task"))
             .answers::<FileListView>(OK, "The files"))
 }
+
+/// Of answers about logs.
+const LOG_CUT: &str = "What is not kept of the log, of each stream the first byte that is gone and the first that is there \
+    again: `stdout=10..20; stderr=0..0`, several separated by commas; absent: all of it is there";
 
 fn submission(mut doc: Doc) -> Doc {
     let (dry_run, line) = (doc.refer::<DryRunView>(), doc.refer::<SubmitLineView>());

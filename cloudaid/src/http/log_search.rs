@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use regex::bytes::RegexBuilder;
 use shared::error::ApiError;
 use shared::view::{LogMatchView, LogSearchView};
@@ -9,7 +10,7 @@ use shared::view::{LogMatchView, LogSearchView};
 use super::Shared;
 use super::error::{Failure, internal, invalid};
 use super::extract::{Caller, Params, TaskPath};
-use super::logs::select;
+use super::logs::{cuts_of, select};
 use super::visible::{find_attempt, open_visible, single_element};
 use crate::master::logs::{Found, LogOffsets, Match, Search};
 
@@ -28,20 +29,24 @@ pub(super) async fn search(
     Caller(principal): Caller,
     TaskPath(task): TaskPath,
     mut params: Params,
-) -> Result<Json<LogSearchView>, Failure> {
+) -> Result<Response, Failure> {
     let wanted = params.one("attempt")?;
     let search = parse(params)?;
     let view = open_visible(&state, &principal, task).await?;
     let element = single_element(task, &view)?;
     let attempt = find_attempt(&view, wanted)?;
     let Some(attempt) = attempt else {
-        return Ok(Json(LogSearchView { attempt: None, matches: Vec::new(), next_cursor: None }));
+        return Ok(Json(LogSearchView { attempt: None, matches: Vec::new(), next_cursor: None }).into_response());
     };
+    let cuts = cuts_of(&state.logs, element, attempt, search.select).await;
+    let cuts = cuts.map_err(|error| internal("the log cannot be read", &error))?;
     let found = state.logs.search(element, attempt, search).await;
     let Found { matches, next } = found.map_err(|error| internal("the log cannot be read", &error))?;
     let matches = matches.into_iter().map(shown).collect();
     let next_cursor = next.map(|LogOffsets { stdout, stderr }| format!("{stdout}.{stderr}"));
-    Ok(Json(LogSearchView { attempt: Some(attempt), matches, next_cursor }))
+    let mut response = Json(LogSearchView { attempt: Some(attempt), matches, next_cursor }).into_response();
+    response.headers_mut().extend(cuts);
+    Ok(response)
 }
 
 fn shown(found: Match) -> LogMatchView {

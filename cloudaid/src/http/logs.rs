@@ -101,14 +101,13 @@ impl Selected {
             Ok::<_, io::Error>((!data.is_empty()).then_some((data, (range, seat))))
         });
         let mut response = raw(Body::from_stream(pieces), length);
-        if let Some(cuts) = cuts {
-            response.headers_mut().insert(CUT, cuts);
-        }
+        response.headers_mut().extend(cuts.map(|cuts| (CUT, cuts)));
         Ok(response)
     }
 
     /// The last lines, each with a line end.
     async fn tail(self, count: usize) -> io::Result<Response> {
+        let cuts = cuts_of(&self.store, self.element, self.attempt, self.select).await?;
         let lines = self.store.tail_lines_of(self.element, self.attempt, self.select, count).await?;
         let mut text = Vec::new();
         for (_, line) in lines {
@@ -116,8 +115,21 @@ impl Selected {
             text.push(b'\n');
         }
         let length = text.len() as u64;
-        Ok(raw(Body::from(Bytes::from(text)), length))
+        let mut response = raw(Body::from(Bytes::from(text)), length);
+        response.headers_mut().extend(cuts);
+        Ok(response)
     }
+}
+
+/// What of a log was cut out, wherever in it, as a header; none: nothing.
+pub(super) async fn cuts_of(
+    store: &LogStore,
+    element: ElementId,
+    attempt: u32,
+    select: LogSelect,
+) -> io::Result<Option<(HeaderName, HeaderValue)>> {
+    let range = store.range(element, attempt, select, 0, u64::MAX).await?;
+    Ok(cuts(range.cuts()).map(|cuts| (CUT, cuts)))
 }
 
 /// The offsets of what was cut out, the first that is gone and the first that is there again, of each stream.
@@ -145,7 +157,7 @@ mod tests {
     use ulid::Ulid;
 
     use super::*;
-    use crate::master::logs::LogPiece;
+    use crate::master::logs::{Keep, LogPiece};
 
     async fn wanted(query: &str) -> Result<Wanted, ApiError> {
         let (mut parts, ()) = Request::get(format!("/x?{query}")).body(()).expect("a request").into_parts();
@@ -162,6 +174,25 @@ mod tests {
         for bad in ["stream=stdin", "attempt=x", "offset=-1", "tail=10001", "tail=1&offset=0", "lines=1"] {
             assert!(wanted(bad).await.is_err(), "{bad}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_was_cut_out_is_said_of_the_last_lines_too() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = LogStore::open_keeping(directory.path(), Keep::at_most(64 * 1024)).expect("open");
+        let key = AttemptKey { task: TaskId(Ulid::nil()), index: 0, attempt: 1, fence: Fence::new(Epoch(1), 1) };
+        let log = || Selected { store: store.clone(), element: key.element(), attempt: 1, select: LogSelect::Both };
+        let mut cuts = Vec::new();
+        for offset in [0, 300_000] {
+            let data = Bytes::from(b"a line\n".repeat(300_000 / 7 + 1)[..300_000].to_vec());
+            let piece = LogPiece { key, stream: LogStream::Stdout, offset, data };
+            store.append(vec![piece]).await.pop().expect("an answer").1.expect("appended");
+            let response = log().tail(1).await.expect("a line");
+            let range = log().range(0, u64::MAX, ()).await.expect("a range");
+            assert_eq!(response.headers().get(CUT), range.headers().get(CUT));
+            cuts.extend(response.headers().get(CUT).cloned());
+        }
+        assert!(!cuts.is_empty(), "something was cut out");
     }
 
     #[tokio::test]

@@ -130,6 +130,7 @@ fn blank(stored: &StoredTask, id: TaskRef) -> TaskView {
         finished_at: None,
         user: record.user.clone(),
         image: record.spec.image.clone(),
+        pinned_image: stored.progress.image.clone(),
         pull: record.spec.pull,
         confinement: record.spec.confinement,
         command: record.spec.command.clone(),

@@ -190,7 +190,7 @@ impl Runtime for DockerRuntime {
         })
     }
 
-    async fn prepare_image(&self, image: &str, pull: PullPolicy) -> Result<(), RuntimeError> {
+    async fn prepare_image(&self, image: &str, pull: PullPolicy) -> Result<Option<String>, RuntimeError> {
         self.images.prepare(&self.patient, image, pull).await
     }
 

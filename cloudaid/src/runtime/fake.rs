@@ -194,11 +194,11 @@ impl Runtime for FakeRuntime {
         self.call(Call::Info, |_| Ok(info))
     }
 
-    async fn prepare_image(&self, image: &str, _pull: PullPolicy) -> Result<(), RuntimeError> {
+    async fn prepare_image(&self, image: &str, _pull: PullPolicy) -> Result<Option<String>, RuntimeError> {
         if image.starts_with("fake/hung") {
             return std::future::pending().await;
         }
-        self.call(Call::PrepareImage, |_| behaviour::image(image))
+        self.call(Call::PrepareImage, |_| behaviour::image(image)).map(|()| None)
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {

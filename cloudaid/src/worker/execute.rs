@@ -132,7 +132,7 @@ impl Executor {
                 runtime.prepare_image(&image, pull).await
             };
             match prepared.await {
-                Ok(()) => AgentInput::ImageReady(key),
+                Ok(image) => AgentInput::ImageReady(key, image),
                 Err(error) => {
                     tracing::warn!(task = %key, %image, %error, "Image or input is not available");
                     AgentInput::ImageFailed(key, engine::error(error))

@@ -11,6 +11,8 @@ use crate::worker::{Usage, WorkerFacts};
 /// The most labels a worker may have, and the longest text of one.
 const LABEL_LIMIT: usize = 64;
 const TEXT_LIMIT: usize = 255;
+/// The longest image reference.
+const IMAGE_LIMIT: usize = 600;
 /// The longest problem: its end is what an engine said.
 const PROBLEM_LIMIT: usize = 8 * 1024;
 /// The longest verdict: its message is what an engine said.
@@ -190,9 +192,11 @@ impl From<Report> for proto::Report {
     fn from(report: Report) -> Self {
         let change = match report.change {
             AttemptChange::Preparing => Change::Preparing(proto::Preparing {}),
-            AttemptChange::Started { at, container } => {
-                Change::Started(proto::Started { at_unix_ms: at.0, container_id: container })
-            }
+            AttemptChange::Started { at, container, image } => Change::Started(proto::Started {
+                at_unix_ms: at.0,
+                container_id: container,
+                image: image.unwrap_or_default(),
+            }),
             AttemptChange::Finished(outcome) => Change::Finished(outcome.into()),
         };
         Self { sequence: report.sequence, attempt: Some(report.key.into()), change: Some(change) }
@@ -207,6 +211,10 @@ impl TryFrom<proto::Report> for Report {
             Change::Started(started) => AttemptChange::Started {
                 at: wall_time("at_unix_ms", started.at_unix_ms)?,
                 container: plain_text("container_id", started.container_id, TEXT_LIMIT)?,
+                image: match started.image.as_str() {
+                    "" => None,
+                    _ => Some(plain_text("image", started.image, IMAGE_LIMIT)?),
+                },
             },
             Change::Finished(finished) => AttemptChange::Finished(finished.try_into()?),
         };
@@ -323,7 +331,8 @@ mod tests {
         }
         let changes = [
             AttemptChange::Preparing,
-            AttemptChange::Started { at: WallTime(7), container: "c".to_owned() },
+            AttemptChange::Started { at: WallTime(7), container: "c".to_owned(), image: None },
+            AttemptChange::Started { at: WallTime(7), container: "c".to_owned(), image: Some("a@sha256:0".to_owned()) },
             AttemptChange::Finished(outcome(Verdict::ExitCode { exit_code: 3 })),
             AttemptChange::Finished(outcome(Verdict::Image { message: "\u{1F4A5} no \"such\"\nimage".to_owned() })),
         ];

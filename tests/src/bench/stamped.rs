@@ -49,7 +49,7 @@ impl Runtime for Stamped {
     async fn info(&self) -> Result<RuntimeInfo, RuntimeError> {
         self.engine.info().await
     }
-    async fn prepare_image(&self, image: &str, pull: PullPolicy) -> Result<(), RuntimeError> {
+    async fn prepare_image(&self, image: &str, pull: PullPolicy) -> Result<Option<String>, RuntimeError> {
         self.engine.prepare_image(image, pull).await
     }
     async fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {

@@ -113,7 +113,7 @@ impl World {
             return AgentInput::ImageFailed(key, EngineError::ImageNotFound("no such image".to_owned()));
         }
         match luck {
-            Luck::Good => AgentInput::ImageReady(key),
+            Luck::Good => AgentInput::ImageReady(key, None),
             Luck::FailsBefore => {
                 AgentInput::ImageFailed(key, EngineError::ImageUnavailable("the registry is down".to_owned()))
             }

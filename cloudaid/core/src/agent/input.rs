@@ -41,7 +41,8 @@ pub enum AgentInput {
         found: Vec<FoundContainer>,
     },
     /// The image is there.
-    ImageReady(AttemptKey),
+    /// With what it is by its content, `name@sha256:...`, if it came from a registry.
+    ImageReady(AttemptKey, Option<String>),
     /// The image is not there.
     ImageFailed(AttemptKey, EngineError),
     /// The container is made.

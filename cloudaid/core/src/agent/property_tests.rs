@@ -203,7 +203,7 @@ impl World {
         let trouble = || EngineError::Engine("trouble".to_owned());
         let input = match order {
             AgentEffect::Prepare { key, .. } if fails => AgentInput::ImageFailed(key, trouble()),
-            AgentEffect::Prepare { key, .. } => AgentInput::ImageReady(key),
+            AgentEffect::Prepare { key, .. } => AgentInput::ImageReady(key, None),
             AgentEffect::Create(assignment) => {
                 // It may be made although the answer is an error.
                 self.containers.entry(assignment.key).or_insert(ContainerState::Created);

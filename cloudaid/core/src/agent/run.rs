@@ -38,6 +38,8 @@ pub(super) struct Run {
     pub(super) deadline: Option<BootTime>,
     /// Whether it ends with the lease.
     pub(super) at_most_once: bool,
+    /// What its image is by its content, where that is known.
+    pub(super) image: Option<String>,
     pub(super) started_at: Option<WallTime>,
     pub(super) stop: Option<Stop>,
     pub(super) stage: Stage,
@@ -105,6 +107,7 @@ impl Run {
             time_limit: limits.and_then(|limits| limits.time_limit),
             deadline: None,
             at_most_once: limits.is_some_and(|limits| limits.at_most_once),
+            image: None,
             started_at: None,
             stop: None,
             stage,
@@ -234,7 +237,8 @@ impl Run {
             | Stage::Removing(_) => {}
             Stage::Running(_) | Stage::Stopping(..) | Stage::Harvesting(_) => {
                 let at = self.started_at.unwrap_or(out.now.wall);
-                out.report(self.key, AttemptChange::Started { at, container: container_name(&self.key) });
+                let (container, image) = (container_name(&self.key), self.image.clone());
+                out.report(self.key, AttemptChange::Started { at, container, image });
             }
             Stage::Reporting(outcome) => out.report(self.key, AttemptChange::Finished(outcome.clone())),
         }

@@ -51,8 +51,10 @@ impl Run {
         self.stage = Stage::Preparing { assignment, pace: Pace::default() };
     }
 
-    pub(super) fn image_ready(&mut self, out: &mut Out<'_>) {
+    /// `image` is what it is by its content.
+    pub(super) fn image_ready(&mut self, image: Option<String>, out: &mut Out<'_>) {
         let Stage::Preparing { assignment, .. } = &self.stage else { return };
+        self.image = image;
         let assignment = Arc::clone(assignment);
         out.emit(AgentEffect::Create(Arc::clone(&assignment)));
         self.stage = Stage::Creating { assignment, pace: Pace::default() };

@@ -62,7 +62,7 @@ impl Scene {
 
     fn assign_and_start(&mut self, index: u32) {
         self.assign(index);
-        self.step(AgentInput::ImageReady(key(index)));
+        self.step(AgentInput::ImageReady(key(index), None));
         self.step(AgentInput::Created(key(index)));
         self.step(AgentInput::Started(key(index)));
     }
@@ -98,7 +98,7 @@ fn finished(key: AttemptKey, sequence: u64, outcome: &Outcome) -> Vec<AgentEffec
 }
 
 fn started(key: AttemptKey, sequence: u64, at: i64) -> AgentEffect {
-    let change = AttemptChange::Started { at: WallTime(at), container: container_name(&key) };
+    let change = AttemptChange::Started { at: WallTime(at), container: container_name(&key), image: None };
     AgentEffect::Report(Report { sequence, key, change })
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use shared::error::ErrorCode;
 use shared::id::{AttemptKey, SessionId, WorkerId};
 use shared::link::{AttemptChange, Report, ToWorker};
+use shared::pull::PullPolicy;
 use shared::time::Now;
 
 use super::{audit, ring};
@@ -13,7 +14,7 @@ use crate::cluster::Cluster;
 use crate::effect::Effect;
 use crate::event::{Event, RefusedReport};
 use crate::record::Change;
-use crate::task::RunPhase;
+use crate::task::{RunPhase, Task};
 
 /// Every report is acknowledged, refused ones too: a worker that repeats them for ever helps nobody. But none is
 /// acknowledged while an earlier one is missing. The acknowledgement is sent after the commit, like every effect.
@@ -91,7 +92,7 @@ pub(crate) fn check(cluster: &Cluster, worker: &WorkerId, key: AttemptKey) -> Re
 fn apply(cluster: &mut Cluster, now: Now, key: AttemptKey, change: AttemptChange, effects: &mut Vec<Effect>) {
     match change {
         AttemptChange::Preparing => {}
-        AttemptChange::Started { at, container: _ } => {
+        AttemptChange::Started { at, container: _, image } => {
             let Some(task) = cluster.tasks.get_mut(&key.task) else { return };
             let Some(run) = task.live.get_mut(&key.index) else { return };
             match run.phase {
@@ -101,6 +102,7 @@ fn apply(cluster: &mut Cluster, now: Now, key: AttemptKey, change: AttemptChange
             }
             let worker = run.worker.clone();
             task.progress.started_at.get_or_insert(at);
+            pin(task, image);
             if let Some(run) = task.live.get(&key.index) {
                 effects.push(Effect::Save(Change::Attempt(task.attempt_record(key.index, run))));
             }
@@ -120,5 +122,14 @@ fn apply(cluster: &mut Cluster, now: Now, key: AttemptKey, change: AttemptChange
             let verdict = outcome.verdict.clone();
             cluster.end_run(now, key, verdict, Some(outcome), effects);
         }
+    }
+}
+
+/// What the first run has had, all others of the task have too: a tag may name something else by then. Where each run is to have
+/// what the tag names, or what its worker has, they do.
+fn pin(task: &mut Task, image: Option<String>) {
+    let pinned = &mut task.progress.image;
+    if task.record.spec.pull == PullPolicy::Missing && pinned.is_none() {
+        *pinned = image.filter(|image| image.contains("@sha256:"));
     }
 }

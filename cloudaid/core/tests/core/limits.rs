@@ -296,3 +296,36 @@ fn lost_workers_make_no_array_suspicious() {
     }
     assert_eq!(placed, 12);
 }
+
+#[test]
+fn all_runs_of_a_task_have_the_image_that_the_first_one_had() {
+    use cloudaid_core::input::Input;
+    use shared::link::{AttemptChange, Report};
+    use shared::pull::PullPolicy;
+    let images = |pull| {
+        let mut world = World::default();
+        let (a, _) = world.connect("a", 1, vec![]);
+        let mut submission = world.submission(1, 1);
+        let array = Some(Arc::new("0-2".parse().expect("an array")));
+        submission.spec = Arc::new(TaskSpec { image: "trainer:7".into(), pull, ..cloudaid_core::testkit::spec(1) });
+        submission.array = array;
+        let (_, effects) = world.ask(|request| Input::SubmitTask { request, submission, known: None });
+        let mut images = Vec::new();
+        let mut next = assigned(&effects).remove(0).1;
+        for (sequence, content) in (1..).zip(["trainer@sha256:1", "trainer@sha256:2"]) {
+            images.push(next.image.clone());
+            let change =
+                AttemptChange::Started { at: world.now.wall, container: "c".into(), image: Some(content.into()) };
+            let reports = vec![Report { sequence: 2 * sequence - 1, key: next.key, change }];
+            world.step(Input::WorkerReported { worker: a.worker.clone(), session: a.session, reports });
+            world.restart();
+            let (again, _) = world.connect("a", 1, vec![Held { key: next.key, phase: Phase::Running }]);
+            let effects = world.finished(&again, next.key, Verdict::Success);
+            next = assigned(&effects).remove(0).1;
+        }
+        images.push(next.image);
+        images
+    };
+    assert_eq!(images(PullPolicy::Missing), ["trainer:7", "trainer@sha256:1", "trainer@sha256:1"]);
+    assert_eq!(images(PullPolicy::Always), ["trainer:7"; 3]);
+}

@@ -1,6 +1,6 @@
 //! Images: there already, or pulled once however many tasks wait for them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,8 @@ const REFERENCE_LIMIT: usize = 512;
 #[derive(Debug, Default)]
 pub(super) struct Images {
     /// Seen at the engine in the life of this process. One that is gone is noticed when a container is made of it.
-    present: Mutex<HashSet<String>>,
+    /// With what they are by their content.
+    present: Mutex<HashMap<String, Option<String>>>,
     pulls: Mutex<HashMap<String, Turn>>,
 }
 
@@ -59,9 +60,16 @@ impl Images {
     }
 
     /// Makes sure that the image is there.
-    pub(super) async fn prepare(&self, engine: &Docker, image: &str, policy: PullPolicy) -> Result<(), RuntimeError> {
-        if policy != PullPolicy::Always && self.present.lock().contains(image) {
-            return Ok(());
+    pub(super) async fn prepare(
+        &self,
+        engine: &Docker,
+        image: &str,
+        policy: PullPolicy,
+    ) -> Result<Option<String>, RuntimeError> {
+        if policy != PullPolicy::Always
+            && let Some(content) = self.present.lock().get(image)
+        {
+            return Ok(content.clone());
         }
         let reference = full_reference(image)?;
         let wanted_at = Instant::now();
@@ -81,8 +89,9 @@ impl Images {
         drop(pulled_at);
         self.drop_idle(&reference, &turn);
         result?;
-        self.present.lock().insert(image.to_owned());
-        Ok(())
+        let content = content_of(engine, &reference).await?;
+        self.present.lock().insert(image.to_owned(), content.clone());
+        Ok(content)
     }
 
     /// Forgets the lock of a pull that nobody else waits for: two owners are the table and the caller.
@@ -92,6 +101,33 @@ impl Images {
             pulls.remove(reference);
         }
     }
+}
+
+/// What an image that is there is by its content.
+async fn content_of(engine: &Docker, reference: &str) -> Result<Option<String>, RuntimeError> {
+    match within(CALL_LIMIT, engine.inspect_image(reference)).await {
+        Ok(found) => Ok(exact(reference, &found.repo_digests.unwrap_or_default())),
+        // It is pulled again when a container is made of it.
+        Err(failure) if failure.is(404) => Ok(None),
+        Err(failure) => Err(failure.of_engine()),
+    }
+}
+
+/// The reference by digest, of the same repository; an image may have come from several.
+fn exact(reference: &str, digests: &[String]) -> Option<String> {
+    if reference.contains('@') {
+        return Some(reference.to_owned());
+    }
+    let colon = reference.rfind(':').filter(|colon| !reference[*colon..].contains('/'));
+    let name = &reference[..colon.unwrap_or(reference.len())];
+    // The engine leaves out what is understood.
+    let familiar = |name: &str| {
+        let name = name.strip_prefix("docker.io/").unwrap_or(name);
+        name.strip_prefix("library/").unwrap_or(name).to_owned()
+    };
+    let digest = digests.iter().filter_map(|digest| digest.split_once('@'));
+    let of_name = digest.filter(|(other, _)| familiar(other) == familiar(name)).map(|(_, digest)| digest);
+    of_name.min().map(|digest| format!("{name}@{digest}"))
 }
 
 /// Pulls it if it is not there, and may be pulled.
@@ -174,6 +210,21 @@ mod tests {
         for (image, full) in cases {
             assert_eq!(full_reference(image), Ok(full.to_owned()));
         }
+    }
+
+    #[test]
+    fn an_image_is_known_by_the_digest_of_its_own_repository() {
+        let digests = ["other@sha256:1", "busybox@sha256:2", "localhost:5000/a/b@sha256:3"].map(str::to_owned);
+        for (reference, expected) in [
+            ("busybox:latest", Some("busybox@sha256:2")),
+            ("docker.io/library/busybox:1.36", Some("docker.io/library/busybox@sha256:2")),
+            ("localhost:5000/a/b:c", Some("localhost:5000/a/b@sha256:3")),
+            ("localhost:5000/a/c:c", None),
+            ("x@sha256:9", Some("x@sha256:9")),
+        ] {
+            assert_eq!(exact(reference, &digests).as_deref(), expected, "{reference}");
+        }
+        assert_eq!(exact("busybox:latest", &[]), None, "it came from no registry");
     }
 
     #[test]

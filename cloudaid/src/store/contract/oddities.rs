@@ -49,6 +49,7 @@ pub async fn arrays_round_trip(factory: &dyn StoreFactory) {
         unreachable: indices(501, 1, 1),
         evicting: indices(500, 1, 1),
         spared: vec![Spared { index: 7, runs: 1 }, Spared { index: 999_999, runs: u32::MAX }],
+        image: Some("127.0.0.1:5000/a/b@sha256:0123".into()),
         started_at: Some(fixture::time(3)),
         finished_at: None,
     };

@@ -77,6 +77,7 @@ pub(crate) fn task() -> TaskView {
         cancelling: false,
         unreachable: false,
         policy: RunPolicy::default(),
+        pinned_image: None,
         pull: PullPolicy::Missing,
         confinement: Confinement::default(),
         output_notes: vec!["link\x1b was not collected".into()],

@@ -32,6 +32,9 @@ pub(super) fn show(view: &TaskView, style: &Style, now: WallTime) -> String {
     }
     line("User", view.user.as_str());
     line("Image", &view.image);
+    if let Some(pinned) = &view.pinned_image {
+        line("Pinned", pinned);
+    }
     if !view.pull.is_default() {
         line("Pull", view.pull.as_str());
     }

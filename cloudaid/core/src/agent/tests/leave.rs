@@ -32,7 +32,7 @@ fn what_is_handed_back_is_stopped_and_said_to_be_nobodys_fault() {
     scene.assign(1);
     let once = Assignment { at_most_once: true, ..assignment(2) };
     scene.step(AgentInput::Assigned(vec![once]));
-    scene.step(AgentInput::ImageReady(key(2)));
+    scene.step(AgentInput::ImageReady(key(2), None));
     scene.step(AgentInput::Created(key(2)));
     scene.step(AgentInput::Started(key(2)));
     let effects = scene.step(AgentInput::Leave { hand_back: true });

@@ -23,7 +23,7 @@ fn ordered(key: AttemptKey, reason: StopReason) -> AgentEffect {
 fn run(scene: &mut Scene, assignment: Assignment) {
     let key = assignment.key;
     scene.step(AgentInput::Assigned(vec![assignment]));
-    scene.step(AgentInput::ImageReady(key));
+    scene.step(AgentInput::ImageReady(key, None));
     scene.step(AgentInput::Created(key));
     scene.step(AgentInput::Started(key));
 }
@@ -41,7 +41,7 @@ fn the_time_limit_counts_from_the_start_and_not_from_the_pull() {
     let mut scene = Scene::connected();
     scene.step(AgentInput::Assigned(vec![limited(0)]));
     scene.now = 500_000;
-    scene.step(AgentInput::ImageReady(key(0)));
+    scene.step(AgentInput::ImageReady(key(0), None));
     scene.step(AgentInput::Created(key(0)));
     scene.step(AgentInput::Started(key(0)));
     assert_eq!(scene.agent.next_wake(), Some(BootTime(560_000)));
@@ -144,7 +144,7 @@ fn what_may_run_once_and_has_not_begun_is_given_back() {
     let mut scene = Scene::connected();
     scene.step(AgentInput::Assigned(vec![once(0)]));
     scene.step(AgentInput::Assigned(vec![once(1)]));
-    scene.step(AgentInput::ImageReady(key(1)));
+    scene.step(AgentInput::ImageReady(key(1), None));
     let effects = scene.wake();
     assert!(matches!(verdict_of(&effects), Some(Verdict::Rejected { .. })), "{effects:?}");
     let effects = scene.step(AgentInput::Created(key(1)));

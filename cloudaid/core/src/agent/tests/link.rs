@@ -60,7 +60,7 @@ fn what_the_master_gave_up_is_stopped_and_removed_without_a_word() {
 fn what_is_given_up_while_the_engine_works_on_it_is_removed_when_it_answers() {
     let mut scene = Scene::connected();
     scene.assign(0);
-    scene.step(AgentInput::ImageReady(key(0)));
+    scene.step(AgentInput::ImageReady(key(0), None));
     assert_eq!(scene.step(AgentInput::Connected(welcome(vec![(key(0), Decision::Stop)]))), []);
     assert_eq!(scene.step(AgentInput::Created(key(0))), [AgentEffect::Remove(key(0))]);
 }

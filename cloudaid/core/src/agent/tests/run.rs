@@ -8,7 +8,7 @@ fn a_run_goes_from_assignment_to_nothing_left() {
     let key = key(0);
     let accepted = AgentEffect::Journal(JournalRecord::Accepted(Arc::new(assignment(0))));
     assert_eq!(scene.step(AgentInput::Assigned(vec![assignment(0)])), [accepted, prepare(key)]);
-    assert_eq!(scene.step(AgentInput::ImageReady(key)), [AgentEffect::Create(Arc::new(assignment(0)))]);
+    assert_eq!(scene.step(AgentInput::ImageReady(key, None)), [AgentEffect::Create(Arc::new(assignment(0)))]);
     scene.now = 5;
     assert_eq!(scene.step(AgentInput::Created(key)), starting(key, 5));
     assert_eq!(scene.step(AgentInput::Started(key)), [watched(key), vec![started(key, 1, 5)]].concat());
@@ -74,7 +74,7 @@ fn a_duplicate_assignment_only_repeats_where_the_run_stands() {
     scene.assign(0);
     let duplicate = || AgentInput::Assigned(vec![assignment(0)]);
     assert_eq!(scene.step(duplicate()), []);
-    scene.step(AgentInput::ImageReady(key(0)));
+    scene.step(AgentInput::ImageReady(key(0), None));
     assert_eq!(scene.step(duplicate()), []);
     scene.step(AgentInput::Created(key(0)));
     scene.step(AgentInput::Started(key(0)));
@@ -124,7 +124,7 @@ fn an_engine_in_trouble_is_asked_again_more_and_more_slowly() {
         assert_eq!(scene.step(AgentInput::Tick), [], "too early");
         assert_eq!(scene.wake(), [prepare(key(0))]);
     }
-    scene.step(AgentInput::ImageReady(key(0)));
+    scene.step(AgentInput::ImageReady(key(0), None));
     assert_eq!(scene.step(AgentInput::CreateFailed(key(0), engine())), []);
     assert_eq!(scene.wake(), [AgentEffect::Create(Arc::new(assignment(0)))]);
     scene.step(AgentInput::Created(key(0)));
@@ -147,12 +147,12 @@ fn what_can_never_be_is_said_at_once() {
     let setup = || EngineError::Setup("no such command".to_owned());
     let verdict = || Verdict::Setup { message: "no such command".to_owned() };
     scene.assign(1);
-    scene.step(AgentInput::ImageReady(key(1)));
+    scene.step(AgentInput::ImageReady(key(1), None));
     let effects = scene.step(AgentInput::CreateFailed(key(1), setup()));
     assert_eq!(effects, finished(key(1), 2, &outcome(verdict(), None, 0)));
 
     scene.assign(2);
-    scene.step(AgentInput::ImageReady(key(2)));
+    scene.step(AgentInput::ImageReady(key(2), None));
     scene.step(AgentInput::Created(key(2)));
     let effects = scene.step(AgentInput::StartFailed(key(2), setup()));
     assert_eq!(effects, finished(key(2), 3, &outcome(verdict(), None, 0)));
@@ -187,7 +187,7 @@ fn an_engine_that_fails_for_long_hands_back_what_has_not_begun() {
         let mut scene = Scene::connected();
         scene.assign(0);
         if stage == "create" {
-            scene.step(AgentInput::ImageReady(key(0)));
+            scene.step(AgentInput::ImageReady(key(0), None));
         }
         let began = scene.now;
         let end = loop {

@@ -7,10 +7,10 @@ fn cancelling_before_the_start_ends_it_without_one() {
     let mut scene = Scene::connected();
     scene.assign(0);
     assert_eq!(scene.cancel(0, GRACE), finished(key(0), 1, &outcome(Verdict::Cancelled, None, 0)));
-    assert_eq!(scene.step(AgentInput::ImageReady(key(0))), [], "a late answer");
+    assert_eq!(scene.step(AgentInput::ImageReady(key(0), None)), [], "a late answer");
 
     scene.assign(1);
-    scene.step(AgentInput::ImageReady(key(1)));
+    scene.step(AgentInput::ImageReady(key(1), None));
     assert_eq!(scene.cancel(1, GRACE), [stopping(key(1), GRACE)], "the container is just being made");
     let effects = scene.step(AgentInput::Created(key(1)));
     assert_eq!(effects, finished(key(1), 2, &outcome(Verdict::Cancelled, None, 0)));
@@ -20,7 +20,7 @@ fn cancelling_before_the_start_ends_it_without_one() {
 fn cancelling_during_the_start_stops_it_when_it_runs() {
     let mut scene = Scene::connected();
     scene.assign(0);
-    scene.step(AgentInput::ImageReady(key(0)));
+    scene.step(AgentInput::ImageReady(key(0), None));
     scene.step(AgentInput::Created(key(0)));
     assert_eq!(scene.cancel(0, GRACE), [stopping(key(0), GRACE)]);
     assert_eq!(
@@ -33,7 +33,7 @@ fn cancelling_during_the_start_stops_it_when_it_runs() {
 fn a_failed_start_of_a_cancelled_run_is_not_tried_again() {
     let mut scene = Scene::connected();
     scene.assign(0);
-    scene.step(AgentInput::ImageReady(key(0)));
+    scene.step(AgentInput::ImageReady(key(0), None));
     scene.step(AgentInput::Created(key(0)));
     scene.cancel(0, GRACE);
     let effects = scene.step(AgentInput::StartFailed(key(0), engine()));

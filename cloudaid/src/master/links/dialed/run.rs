@@ -166,7 +166,7 @@ impl Run {
         }
         let at = clock::wall();
         self.started_at = Some(at);
-        let change = AttemptChange::Started { at, container: String::new() };
+        let change = AttemptChange::Started { at, container: String::new(), image: None };
         drop(self.reports.report(self.key, change).await);
     }
 

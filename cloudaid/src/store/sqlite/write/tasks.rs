@@ -33,6 +33,8 @@ struct StoredProgress<'a> {
     evicting: &'a RangeSet,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     spared: &'a [Spared],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: &'a Option<String>,
 }
 
 /// The columns of [`Progress`].
@@ -54,6 +56,7 @@ impl Columns {
             unreachable,
             evicting,
             spared,
+            image,
             started_at,
             finished_at,
         } = progress;
@@ -70,6 +73,7 @@ impl Columns {
                 unreachable,
                 evicting,
                 spared,
+                image,
             })?,
         })
     }

@@ -182,6 +182,7 @@ fn whole_task() -> TaskView {
         cancelling: true,
         unreachable: true,
         policy: policy(),
+        pinned_image: Some("a@sha256:0".into()),
         pull: PullPolicy::Always,
         confinement: Confinement::default().at_least(Profile::Strict),
         command: Command::Shell("x".into()),
