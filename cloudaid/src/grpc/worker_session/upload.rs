@@ -33,11 +33,11 @@ pub(super) async fn describe(
 ) -> Result<proto::UploadState, Status> {
     let key = parse(attempt)?;
     state.cluster.live().check(key, &caller.worker).map_err(|error| given_up(state, caller, key, &error))?;
-    let room = state.cluster.room_for(key).await.map_err(|error| status(&error))?;
-    let room = room.map(|FileUsage { bytes, files }| proto::UploadRoom { bytes, files });
     if let Some(ended) = ended(state, key).await? {
-        return Ok(proto::UploadState { ended: Some(ended), room, ..proto::UploadState::default() });
+        return Ok(proto::UploadState { ended: Some(ended), ..proto::UploadState::default() });
     }
+    let room = state.cluster.free_room(key).await.map_err(|error| status(&error))?;
+    let room = room.map(|FileUsage { bytes, files }| proto::UploadRoom { bytes, files });
     let upload = state.cluster.upload_of(key).await.map_err(|error| status(&error))?;
     let upload = upload.unwrap_or_else(nothing);
     let offset = state.files.arrived_of(key, &upload).await.map_err(|error| refused(&error.into()))?;
@@ -74,7 +74,7 @@ async fn take_all(
     if let Some(ended) = ended(state, key).await? {
         return Ok(ended);
     }
-    let room = state.cluster.room_for(key).await.map_err(|error| status(&error))?;
+    let room = state.cluster.free_room(key).await.map_err(|error| status(&error))?;
     let mut next = inbound.message().await?;
     let mut upload = match next.as_ref().and_then(|frame| frame.content.as_ref()) {
         Some(Content::Resume(resume)) => {
@@ -189,11 +189,8 @@ async fn go_on(
 
 /// Removes what an earlier upload has brought. Its bytes go at once: nobody else writes there.
 async fn begin_anew(state: &GrpcState, key: AttemptKey) -> Result<(), Status> {
-    if state.cluster.upload_of(key).await.map_err(|error| status(&error))?.is_some() {
-        let is_dropped = state.cluster.drop_upload(key, false).await.map_err(|error| status(&error))?;
-        if is_dropped {
-            state.files.remove_run(key).await.map_err(|error| refused(&error.into()))?;
-        }
+    if state.cluster.drop_upload(key, false).await.map_err(|error| status(&error))? {
+        state.files.remove_run(key).await.map_err(|error| refused(&error.into()))?;
     }
     Ok(())
 }
@@ -224,7 +221,7 @@ async fn not_kept(state: &GrpcState, caller: &Caller, key: AttemptKey, error: Ap
     match error.code {
         ErrorCode::Conflict => given_up(state, caller, key, &error),
         // Others of this user have stored something meanwhile.
-        ErrorCode::ResourceExhausted => match state.cluster.room_for(key).await {
+        ErrorCode::ResourceExhausted => match state.cluster.free_room(key).await {
             Ok(Some(room)) => no_room(error.message, room),
             // And by now they may keep anything.
             Ok(None) => Status::unavailable("there is room by now; send it again"),

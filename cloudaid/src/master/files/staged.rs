@@ -65,8 +65,6 @@ enum Coming {
 struct Large {
     blob: BlobId,
     writer: BlobWriter,
-    /// Whether it was taken, as what the upload is at.
-    is_known: bool,
 }
 
 /// What was taken out of an upload.
@@ -119,8 +117,7 @@ impl StagedUpload {
                 progress.size += bytes.len() as u64;
             }
             let writer = upload.store.resume(upload.place, blob, progress).await?;
-            upload.open =
-                Some(Open { path, size, content: Coming::Large(Box::new(Large { blob, writer, is_known: true })) });
+            upload.open = Some(Open { path, size, content: Coming::Large(Box::new(Large { blob, writer })) });
             upload.known = Some(blob);
         }
         Ok(upload)
@@ -141,7 +138,7 @@ impl StagedUpload {
         } else {
             let blob = BlobId(Ulid::generate());
             let writer = self.store.write(self.place, blob).await?;
-            Coming::Large(Box::new(Large { blob, writer, is_known: false }))
+            Coming::Large(Box::new(Large { blob, writer }))
         };
         self.open = Some(Open { path, size, content });
         Ok(())
@@ -193,7 +190,7 @@ impl StagedUpload {
                 (blob, Some(start), blake3)
             }
             Coming::Large(large) => {
-                let Large { blob, writer, .. } = *large;
+                let Large { blob, writer } = *large;
                 let finished = writer.finish().await;
                 let finished = finished.map_err(UploadError::from).and_then(|blake3| {
                     if blake3 == expected { Ok(blake3) } else { Err(UploadError::Checksum(show_path(&path))) }
@@ -230,8 +227,9 @@ impl StagedUpload {
     /// Whether it is time to take a part.
     #[must_use]
     pub fn is_part_due(&self) -> bool {
-        let opens_large =
-            |open: &Open| open.size >= LARGE && matches!(&open.content, Coming::Large(large) if !large.is_known);
+        let opens_large = |open: &Open| {
+            open.size >= LARGE && matches!(&open.content, Coming::Large(large) if self.known != Some(large.blob))
+        };
         self.part.len() >= PART_FILES || self.part_bytes >= PART_BYTES || self.open.as_ref().is_some_and(opens_large)
     }
 
@@ -272,9 +270,8 @@ impl StagedUpload {
         if let Some((_, writer)) = self.pack.take() {
             writer.finish().await?;
         }
-        let open = match &mut self.open {
+        let open = match &self.open {
             Some(Open { path, size, content: Coming::Large(large) }) if *size >= LARGE => {
-                large.is_known = true;
                 Some(OpenFile { path: path.clone(), size: *size, blob: large.blob })
             }
             Some(_) | None => None,
@@ -298,7 +295,7 @@ impl Drop for StagedUpload {
         packs.dedup();
         leftovers.extend(packs.into_iter().map(|blob| content(blob, 1)));
         if let Some(Open { content: Coming::Large(large), .. }) = &self.open
-            && !large.is_known
+            && self.known != Some(large.blob)
         {
             leftovers.push(content(large.blob, large.writer.size()));
         }

@@ -80,9 +80,17 @@ impl ClusterHandle {
     /// # Errors
     /// There is no such task.
     pub(crate) async fn room_for(&self, key: AttemptKey) -> Result<Option<FileUsage>, ApiError> {
-        let user = self.stored(key.task.into()).await?.record.user.clone();
-        let Some(room) = self.kept(user).await?.room else { return Ok(None) };
+        let Some(room) = self.free_room(key).await? else { return Ok(None) };
         Ok(Some(room.plus(self.size_of_run(key).await?)))
+    }
+
+    /// The same of a run of which nothing is known.
+    ///
+    /// # Errors
+    /// There is no such task.
+    pub(crate) async fn free_room(&self, key: AttemptKey) -> Result<Option<FileUsage>, ApiError> {
+        let user = self.stored(key.task.into()).await?.record.user.clone();
+        Ok(self.kept(user).await?.room)
     }
 
     /// What is known of a run's output files.
@@ -222,7 +230,7 @@ impl ClusterHandle {
                 cluster.ask(|request| Input::DeleteFiles { request, user, files }).await?;
             }
             if !runs.is_empty() {
-                let of_runs = runs.iter().fold(FileUsage::default(), |size, run| size.plus(run.size));
+                let of_runs = total(&runs);
                 size = size.plus(of_runs);
                 let runs = runs.into_iter().map(|run| run_key(run.element, run.attempt)).collect();
                 cluster.ask(|request| Input::DeleteRunFiles { request, user, runs, size: of_runs }).await?;
@@ -249,8 +257,7 @@ impl ClusterHandle {
 
     /// What the store has of the files of a task.
     async fn size_of_files(&self, task: TaskId) -> Result<FileUsage, ApiError> {
-        let runs = self.run_sizes(task, Elements::All).await?;
-        Ok(runs.iter().fold(FileUsage::default(), |size, run| size.plus(run.size)))
+        Ok(total(&self.run_sizes(task, Elements::All).await?))
     }
 
     async fn run_sizes(&self, task: TaskId, elements: Elements) -> Result<Vec<RunSize>, ApiError> {
@@ -409,6 +416,11 @@ fn gone(stored: &StoredFile) -> GoneFile {
     let FileRecord { path, size, blob, start, .. } = &stored.file;
     let (element, attempt, path) = (stored.element, stored.attempt, path.clone());
     GoneFile { element, attempt, path, size: *size, blob: *blob, shared: start.is_some() }
+}
+
+/// All of these runs together.
+fn total(runs: &[RunSize]) -> FileUsage {
+    runs.iter().fold(FileUsage::default(), |size, run| size.plus(run.size))
 }
 
 /// Names a run where its fence does not matter: no two of an element have the same number.

@@ -82,7 +82,9 @@ impl DockerRuntime {
         };
         match stopped {
             // The client makes an error of every exit code but 0.
-            Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => Ok(around.as_ref().map_or(seen, Group::read)),
+            Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => {
+                Ok(if around.is_some() { usage::read(around).await } else { seen })
+            }
             Some(Err(error)) => Err(Failure::from(error).of_container()),
             None => Err(RuntimeError::Engine("the engine has stopped waiting: it may be restarting".to_owned())),
         }

@@ -1,0 +1,128 @@
+use shared::proto::{UploadOpen, UploadRoom};
+
+use super::*;
+
+fn key() -> AttemptKey {
+    let task = "task-01arz3ndektsv4rrffq69g5fav".parse().expect("an id");
+    AttemptKey { task, index: 0, attempt: 1, fence: shared::id::Fence(1) }
+}
+
+fn feed(root: &Path, state: &UploadState, anew: bool) -> (Result<Vec<String>, Broken>, Vec<Content>) {
+    let (frames, mut outbound) = mpsc::channel(1000);
+    let feed = Feed::new(&frames, root, state).expect("a directory");
+    let fed = if anew { feed.send_all(key()) } else { feed.send_the_rest(key(), state) };
+    drop(frames);
+    let mut contents = Vec::new();
+    while let Some(frame) = outbound.blocking_recv() {
+        contents.push(frame.content.expect("content"));
+    }
+    (fed, contents)
+}
+
+fn end(data: &[u8]) -> Content {
+    Content::End(FileEnd { blake3: Bytes::copy_from_slice(blake3::hash(data).as_bytes()) })
+}
+
+fn begin(path: &[u8], size: u64) -> Content {
+    Content::Begin(FileBegin { path: Bytes::copy_from_slice(path), size, executable: false })
+}
+
+#[test]
+fn files_become_frames_with_their_digest() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    std::fs::write(scratch.path().join("a"), b"data").expect("written");
+    let (notes, contents) = feed(scratch.path(), &UploadState::default(), false);
+    assert!(notes.expect("read").is_empty());
+    let chain = Bytes::copy_from_slice(&upload_chain::extend(upload_chain::START, b"a", 4));
+    let expected = [
+        Content::Attempt(key().into()),
+        begin(b"a", 4),
+        Content::Data(Bytes::from("data")),
+        end(b"data"),
+        Content::Last(UploadEnd { files: 1, chain }),
+    ];
+    assert_eq!(contents, expected);
+}
+
+#[test]
+fn an_upload_goes_on_where_it_was_only_if_the_same_is_here() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    for number in 0..20u8 {
+        std::fs::write(scratch.path().join(format!("f{number}")), vec![number; usize::from(number)]).expect("written");
+    }
+    let large: Vec<u8> = (0..CHUNK_LIMIT * 3 + 7).map(|byte| byte.to_le_bytes()[0]).collect();
+    std::fs::write(scratch.path().join("large"), &large).expect("written");
+    let (_, all) = feed(scratch.path(), &UploadState::default(), false);
+    let begins = |contents: &[Content]| {
+        let begin = |content: &Content| match content {
+            Content::Begin(begin) => Some((begin.path.clone(), begin.size)),
+            _ => None,
+        };
+        contents.iter().filter_map(begin).collect::<Vec<_>>()
+    };
+    let files = begins(&all);
+    assert_eq!(files.len(), 21);
+    let place = files.iter().position(|(path, _)| path == "large").expect("it is there");
+    let chain = |count: usize| {
+        files[..count].iter().fold(upload_chain::START, |chain, (path, size)| upload_chain::extend(chain, path, *size))
+    };
+    // Between two files.
+    let state = UploadState { files: 7, chain: chain(7).to_vec().into(), ..UploadState::default() };
+    let (notes, rest) = feed(scratch.path(), &state, false);
+    notes.expect("read");
+    assert_eq!(begins(&rest), files[7..]);
+    let resume = UploadResume { files: 7, chain: state.chain, offset: 0 };
+    assert_eq!(rest[..2], [Content::Attempt(key().into()), Content::Resume(resume)]);
+    // In the middle of one.
+    let offset = CHUNK_LIMIT as u64 * 2;
+    let open = UploadOpen { path: "large".into(), size: large.len() as u64, offset };
+    let chain = chain(place).to_vec().into();
+    let state = UploadState { files: place as u64, chain, open: Some(open), ..UploadState::default() };
+    let (notes, rest) = feed(scratch.path(), &state, false);
+    notes.expect("read");
+    let data = |range: std::ops::Range<usize>| Content::Data(Bytes::copy_from_slice(&large[range]));
+    let expected = [data(CHUNK_LIMIT * 2..CHUNK_LIMIT * 3), data(CHUNK_LIMIT * 3..large.len()), end(&large)];
+    assert_eq!(rest[2..5], expected);
+    assert_eq!(begins(&rest), files[place + 1..]);
+    assert_eq!(rest.last(), all.last(), "in the end the same has arrived");
+    // Something else has arrived.
+    let others = [
+        UploadState { chain: vec![1; 32].into(), ..state.clone() },
+        UploadState { files: 100, ..state.clone() },
+        UploadState { open: Some(UploadOpen { size: 1, path: "large".into(), offset: 0 }), ..state.clone() },
+        UploadState { open: Some(UploadOpen { path: "f1".into(), ..UploadOpen::default() }), ..state },
+    ];
+    for other in others {
+        let (refused, sent) = feed(scratch.path(), &other, false);
+        assert!(matches!(refused, Err(Broken::Other)), "{refused:?}");
+        assert_eq!(sent, [], "nothing is sent");
+        assert_eq!(begins(&feed(scratch.path(), &other, true).1), files, "it begins anew");
+    }
+}
+
+#[test]
+fn a_file_that_became_shorter_is_an_error_and_a_longer_one_is_cut() {
+    assert!(read(&b"abc"[..], 4, |_, _| true).is_err());
+    assert_eq!(read(&b"abcd"[..], 3, |_, _| true).expect("read"), Some(blake3::hash(b"abc")));
+    assert_eq!(read(&b"abcd"[..], 3, |_, _| false).expect("read"), None);
+}
+
+#[test]
+fn what_there_is_no_room_for_is_left_out_and_named() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    std::fs::write(scratch.path().join("small"), b"1").expect("written");
+    std::fs::write(scratch.path().join("huge"), b"1234567890").expect("written");
+    let state = UploadState { room: Some(UploadRoom { bytes: 9, files: 9 }), ..UploadState::default() };
+    let (notes, contents) = feed(scratch.path(), &state, false);
+    assert_eq!(notes.expect("read"), ["skipped file for which its user has no room: huge, 10 B of 9 B free"]);
+    assert_eq!(contents[1], begin(b"small", 1));
+    assert_eq!(contents.len(), 5);
+}
+
+#[test]
+fn notes_have_a_bound() {
+    let notes = bounded(vec!["x".repeat(NOTES_LIMIT / 2); 5]);
+    assert_eq!(notes.len(), 3);
+    assert_eq!(notes[2], "and 3 more");
+    assert_eq!(bounded(vec!["a".to_owned()]), ["a"]);
+}
