@@ -51,6 +51,9 @@ pub struct RunPolicy {
     /// The pause before a retry; none: [`Backoff::DEFAULT`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
+    /// After it was out of memory it runs again with twice as much, up to so many bytes; none: always with what it asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_max_bytes: Option<u64>,
     /// Once its container may have been started it is never started again, whatever becomes of its worker.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub at_most_once: bool,
@@ -96,6 +99,10 @@ impl RunPolicy {
             let field = if self.retry_on.is_empty() { "backoff" } else { "retry_on" };
             return Err(invalid(format!("{field}: says nothing without retries"), "give retries too: 1 or more"));
         }
+        if self.memory_max_bytes.is_some() && !self.wants_retry(&Verdict::Oom { limit_bytes: 0 }, 1) {
+            let hint = "give retries too, and let retry_on name oom if it names anything";
+            return Err(invalid("mem_max: says nothing without retries after an oom", hint));
+        }
         if self.retry_on.len() > RETRY_ON_LIMIT {
             let message = format!("retry_on: {} are too many", self.retry_on.len());
             return Err(invalid(message, format!("give at most {RETRY_ON_LIMIT}")));
@@ -137,6 +144,8 @@ mod tests {
             (r#"{"backoff":"1s"}"#, "backoff"),
             (r#"{"retries":1,"backoff":"48h"}"#, "backoff"),
             (r#"{"retries":1,"at_most_once":true}"#, "at_most_once"),
+            (r#"{"memory_max_bytes":1}"#, "mem_max"),
+            (r#"{"retries":1,"retry_on":["exit:1"],"memory_max_bytes":1}"#, "mem_max"),
         ] {
             assert!(check(bad).expect_err(bad).starts_with(field), "{bad}");
         }

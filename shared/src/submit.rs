@@ -67,6 +67,9 @@ pub struct SubmitRequest {
     /// GiB, or a text with a unit; 0.5 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mem: Option<Quantity>,
+    /// After it was out of memory it runs again with twice as much, up to this: GiB, or a text with a unit. Needs `retries`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mem_max: Option<Quantity>,
     /// GiB, or a text with a unit; 1 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Quantity>,
@@ -136,6 +139,7 @@ impl SubmitRequest {
         image::check(&self.image)?;
         let array = self.elements()?;
         let resources = self.resources()?;
+        let memory_max_bytes = self.memory_max(&resources)?;
         if let Some(name) = &self.name {
             check_text("name", name)?;
         }
@@ -164,6 +168,7 @@ impl SubmitRequest {
             retries: self.retries.unwrap_or(0),
             retry_on: self.retry_on.unwrap_or_default(),
             backoff: self.backoff,
+            memory_max_bytes,
             at_most_once: self.at_most_once.unwrap_or(false),
         };
         policy.check()?;
@@ -202,6 +207,18 @@ impl SubmitRequest {
             (None, Some(text)) => {
                 let hint = "write one such as 0-99, 0-99:2 (a step), 1,3,5 or 0-99%4 (four at a time)";
                 text.parse().map(Some).map_err(|error| invalid(format!("array: {error}"), hint))
+            }
+        }
+    }
+
+    fn memory_max(&self, resources: &Resources) -> Result<Option<u64>, ApiError> {
+        let Some(most) = &self.mem_max else { return Ok(None) };
+        let least = resources.memory_bytes;
+        match most.to_bytes("mem_max").map_err(|error| invalid(error.to_string(), "give a size, such as 8GiB"))? {
+            most if (least..=MEMORY_RANGE.1).contains(&most) => Ok(Some(most)),
+            most => {
+                let message = format!("mem_max: {} is out of range", Bytes(most));
+                Err(invalid(message, format!("give {}, which is mem, to {}", Bytes(least), Bytes(MEMORY_RANGE.1))))
             }
         }
     }

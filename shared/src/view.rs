@@ -200,6 +200,9 @@ pub struct AttemptView {
     pub state: AttemptState,
     /// How it ended.
     pub verdict: Option<Verdict>,
+    /// Bytes of memory that it had, where that is more than its task asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_bytes: Option<u64>,
     /// When it was placed on the worker.
     pub placed_at: WallTime,
     /// When its container started.

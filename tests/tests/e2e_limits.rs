@@ -92,6 +92,30 @@ async fn a_failure_is_retried_as_the_task_says() {
 }
 
 #[tokio::test]
+async fn what_is_out_of_memory_runs_again_with_more() {
+    let cluster = Cluster::start(1).await;
+    let api = cluster.api();
+    let task = SubmitRequest {
+        retries: Some(5),
+        mem_max: Some(Quantity::Text("256MiB".to_owned())),
+        backoff: "100ms".parse().ok(),
+        ..shell_task("head -c 48m /dev/zero | tail -c 48m > /dev/null")
+    };
+    let id = api.submit(&task).await.expect("accepted").task_id;
+    let task = api.ended(PATIENCE, &id).await;
+    let runs: Vec<_> = task.attempts.iter().map(|run| (run.verdict.clone(), run.memory_bytes)).collect();
+    let limits = [32_u64 << 20, 64 << 20];
+    for (run, limit) in runs.iter().zip(limits).take(runs.len() - 1) {
+        assert_eq!(run.0, Some(Verdict::Oom { limit_bytes: limit }), "{task:?}");
+    }
+    let (last, memory) = runs.last().expect("a run");
+    assert_eq!(*last, Some(Verdict::Success), "{task:?}");
+    assert_eq!(*memory, Some(32 << 20 << (runs.len() - 1)), "twice as much each time: {task:?}");
+    let shown = cluster.ctl().run(&["show", &id]).await;
+    assert!(shown.stdout.contains("up to 256 MiB"), "{shown:?}");
+}
+
+#[tokio::test]
 async fn what_finds_no_worker_in_time_fails_and_says_so() {
     let cluster = Cluster::start(0).await;
     let api = cluster.api();

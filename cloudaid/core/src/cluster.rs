@@ -20,9 +20,9 @@ use crate::files::{FileUsage, InputRecord};
 use crate::input::Input;
 use crate::ledger::Ledger;
 use crate::login::LoginRecord;
-use crate::queue::Queue;
+use crate::queue::{Queue, Shape};
 use crate::record::{Change, ClusterRecord};
-use crate::scheduler::{ClassDemand, Demand, Room, Scheduler, WaitingCount};
+use crate::scheduler::{ClassDemand, Demand, Placement, Room, Scheduler, WaitingCount};
 use crate::settings::Settings;
 use crate::step;
 use crate::task::{Run, RunPhase, Task};
@@ -261,24 +261,28 @@ impl Cluster {
         let plan = self.scheduler.plan(&Demand::new(classes, &tasks), &rooms, limit);
         self.plan_unfinished = plan.unfinished;
         let mut orders: BTreeMap<SessionId, Vec<Assignment>> = BTreeMap::new();
-        for (task, worker) in plan.placements {
-            let Some(session) = self.workers.get(&worker).and_then(Worker::session) else { continue };
-            if let Some(assignment) = self.place_one(now, task, &worker, effects) {
-                orders.entry(session).or_default().push(assignment);
+        for placement in plan.placements {
+            let Some(session) = self.workers.get(&placement.worker).and_then(Worker::session) else { continue };
+            match self.place_one(now, &placement, effects) {
+                Some(assignment) => orders.entry(session).or_default().push(assignment),
+                // Elements of another class of its task came first: what was planned for it may be had by others.
+                None => self.plan_unfinished = true,
             }
         }
         effects.extend(orders.into_iter().map(|(session, orders)| Effect::Send(session, ToWorker::Assign(orders))));
     }
 
-    fn place_one(&mut self, now: Now, id: TaskId, worker: &WorkerId, effects: &mut Vec<Effect>) -> Option<Assignment> {
-        let task = self.tasks.get_mut(&id)?;
-        let waiting = task.take_waiting()?;
+    fn place_one(&mut self, now: Now, placement: &Placement, effects: &mut Vec<Effect>) -> Option<Assignment> {
+        let Placement { task: id, shape, worker } = placement;
+        let task = self.tasks.get_mut(id)?;
+        let waiting = task.take_waiting(shape)?;
         self.last_fence += 1;
         let run = Run {
             attempt: waiting.attempts + 1,
             fence: Fence::new(self.identity.epoch, self.last_fence),
             worker: worker.clone(),
             infrastructure_failures: waiting.infrastructure_failures,
+            memory: waiting.memory,
             placed_at: now.wall,
             placed: now.boot,
             overdue: false,
@@ -291,21 +295,23 @@ impl Cluster {
             key,
             worker: worker.clone(),
         }));
-        self.ledger.reserve(worker, key.element(), task.record.spec.resources);
+        self.ledger.reserve(worker, key.element(), shape.resources);
         task.live.insert(waiting.index, run);
-        if task.waiting() == 0 {
-            self.queue.remove(&task.shape, task.record.sequence);
+        if task.waiting_in(shape) == 0 {
+            self.queue.remove(shape, task.record.sequence);
         }
-        self.dirty.insert(id);
+        self.dirty.insert(*id);
         let assignment = assignment(task, key, &self.settings);
         step::ring::forget_requeued(self, key.element());
         Some(assignment)
     }
 
-    /// Takes the task out of the queue, if nothing of it waits any more.
-    pub(crate) fn leave_queue(&mut self, id: TaskId) {
-        if let Some(task) = self.tasks.get(&id).filter(|task| task.waiting() == 0) {
-            self.queue.remove(&task.shape, task.record.sequence);
+    /// Takes the task out of the classes in which nothing of it waits any more. `before` is what waited.
+    pub(crate) fn leave_queue(&mut self, id: TaskId, before: &BTreeSet<Option<u64>>) {
+        if let Some(task) = self.tasks.get(&id) {
+            for memory in before.difference(&task.waiting_memories()) {
+                self.queue.remove(&task.shape_with(*memory), task.record.sequence);
+            }
         }
         self.dirty.insert(id);
     }
@@ -357,7 +363,7 @@ pub(crate) fn assignment(task: &Task, key: AttemptKey, settings: &Settings) -> A
         key,
         image: task.progress.image.clone().unwrap_or_else(|| spec.image.clone()),
         command: spec.command.clone(),
-        resources: spec.resources,
+        resources: task.resources(task.live.get(&key.index).and_then(|run| run.memory)),
         env,
         input: spec.input,
         user: task.record.user.clone(),
@@ -375,8 +381,8 @@ pub(crate) fn assignment(task: &Task, key: AttemptKey, settings: &Settings) -> A
 struct Tasks<'a>(&'a BTreeMap<TaskId, Task>);
 
 impl WaitingCount for Tasks<'_> {
-    fn waiting(&self, task: TaskId) -> u32 {
-        self.0.get(&task).map_or(0, Task::placeable)
+    fn waiting(&self, task: TaskId, shape: &Shape) -> u32 {
+        self.0.get(&task).map_or(0, |task| task.placeable_in(shape))
     }
 }
 

@@ -83,9 +83,10 @@ impl Cluster {
 
     fn why_waiting(&self, target: TaskRef, task: &Task, state: TaskState) -> WhyView {
         let present = self.present_rooms();
-        let can_never_run = !present.is_empty() && !present.iter().any(|room| room.could_ever_fit(&task.shape));
+        let shape = task.shape_with(task.next_memory(target.elements));
+        let can_never_run = !present.is_empty() && !present.iter().any(|room| room.could_ever_fit(&shape));
         let rooms = self.rooms();
-        let (mut reasons, fits) = causes(&rooms, &task.shape);
+        let (mut reasons, fits) = causes(&rooms, &shape);
         if self.draining {
             reasons.insert(0, plain("draining", 0, "the master takes on no new work because it is about to stop"));
         } else if rooms.is_empty() {
@@ -118,9 +119,11 @@ impl Cluster {
         let ahead: u64 = self
             .queue
             .classes()
-            .flat_map(|(_, tasks)| tasks.iter().take_while(move |(sequence, _)| before(sequence)))
-            .filter_map(|(_, id)| self.tasks.get(id))
-            .map(|ahead| u64::from(ahead.waiting()))
+            .flat_map(|(shape, tasks)| {
+                tasks.iter().take_while(move |(sequence, _)| before(sequence)).map(move |(_, id)| (shape, id))
+            })
+            .filter_map(|(shape, id)| Some((shape, self.tasks.get(id)?)))
+            .map(|(shape, ahead)| u64::from(ahead.waiting_in(shape)))
             .sum();
         (task.waiting() > 0).then_some(ahead + 1)
     }

@@ -55,8 +55,8 @@ impl Cluster {
             worker_id: shape.worker.clone(),
             user: shape.user.clone(),
             tasks: tasks.len() as u64,
-            waiting: open().map(|task| u64::from(task.waiting())).sum(),
-            placeable: open().map(|task| u64::from(task.placeable())).sum(),
+            waiting: open().map(|task| u64::from(task.waiting_in(shape))).sum(),
+            placeable: open().map(|task| u64::from(task.placeable_in(shape))).sum(),
             first_sequence: tasks.keys().next().copied().unwrap_or(0),
         }
     }

@@ -99,13 +99,13 @@ impl Cluster {
                     task_id: id.to_string(),
                     name: task.record.spec.name.clone(),
                     user: task.record.user.clone(),
-                    waiting: task.waiting(),
-                    resources: task.record.spec.resources,
+                    waiting: task.waiting_in(shape),
+                    resources: shape.resources,
                     submitted_at: task.record.submitted_at,
                     reason,
                 });
             }
-            waiting += u64::from(task.waiting());
+            waiting += u64::from(task.waiting_in(shape));
         }
         QueueView { waiting, tasks }
     }

@@ -221,6 +221,9 @@ pub struct Requeued {
     pub attempts: u32,
     /// Those of them that the infrastructure ended.
     pub infrastructure_failures: u32,
+    /// Bytes of memory that it gets, where that is more than its task asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
     /// How long it does not run after it was put back.
     #[serde(default, skip_serializing_if = "Duration::is_zero")]
     pub pause: Duration,
@@ -239,6 +242,9 @@ pub struct AttemptRecord {
     pub verdict: Option<Verdict>,
     /// Earlier runs of this element that the infrastructure ended.
     pub infrastructure_failures: u32,
+    /// Bytes of memory that it has, where that is more than its task asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
     /// When it was placed.
     pub placed_at: WallTime,
     /// When its container started.

@@ -144,12 +144,13 @@ impl Cluster {
         if elsewhere {
             return Err(RecoverError::Contradiction(key));
         }
-        self.ledger.reserve(&attempt.worker, key.element(), task.record.spec.resources);
+        self.ledger.reserve(&attempt.worker, key.element(), task.resources(attempt.memory));
         let run = Run {
             attempt: key.attempt,
             fence: key.fence,
             worker: attempt.worker,
             infrastructure_failures: attempt.infrastructure_failures,
+            memory: attempt.memory,
             placed_at: attempt.placed_at,
             placed: self.started.boot,
             overdue: false,
@@ -171,8 +172,8 @@ impl Cluster {
             if found != expected {
                 return Err(RecoverError::Elements { task: *id, found, expected });
             }
-            if task.waiting() > 0 {
-                self.queue.insert(&task.shape, task.record.sequence, *id);
+            for memory in task.waiting_memories() {
+                self.queue.insert(&task.shape_with(memory), task.record.sequence, *id);
             }
         }
         Ok(())

@@ -37,8 +37,8 @@ pub struct Demand<'a> {
 
 /// How many elements of a task wait and may be placed now.
 pub trait WaitingCount: fmt::Debug {
-    /// 0 for a task that is not there, and for one that has as many elements with workers as it may.
-    fn waiting(&self, task: TaskId) -> u32;
+    /// Those in one class. 0 for a task that is not there, and for one that has as many elements with workers as it may.
+    fn waiting(&self, task: TaskId, shape: &Shape) -> u32;
 }
 
 /// The tasks of one class.
@@ -62,10 +62,11 @@ impl<'a> Demand<'a> {
         &self.classes
     }
 
-    /// How many elements of a task wait and may be placed now.
+    /// How many elements of a task wait in a class and may be placed now. A task that waits in several classes may have
+    /// fewer placed than they have together: the core leaves out what is too much, and asks for another plan.
     #[must_use]
-    pub fn waiting(&self, task: TaskId) -> u32 {
-        self.waiting.waiting(task)
+    pub fn waiting(&self, task: TaskId, shape: &Shape) -> u32 {
+        self.waiting.waiting(task, shape)
     }
 }
 
@@ -154,15 +155,26 @@ impl Room {
 /// What a policy decided. Which elements of a task run is not its business.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
-    /// One more element of the task on the worker, in this order.
-    pub placements: Vec<(TaskId, WorkerId)>,
+    /// In this order.
+    pub placements: Vec<Placement>,
     /// Whether the limit cut it off, so that another pass would find more.
     pub unfinished: bool,
 }
 
+/// One more element of a task on a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placement {
+    /// Of which task.
+    pub task: TaskId,
+    /// Of which of the classes in which it waits.
+    pub shape: Arc<Shape>,
+    /// Where it runs.
+    pub worker: WorkerId,
+}
+
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (task, worker) in &self.placements {
+        for Placement { task, worker, .. } in &self.placements {
             writeln!(f, "{task} -> {worker}")?;
         }
         if self.unfinished { writeln!(f, "...") } else { Ok(()) }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use shared::id::{AttemptKey, ElementId, Elements, Fence, TaskRef, WorkerId};
 use shared::link::CancelOrder;
+use shared::resources::Resources;
 use shared::task::{AttemptState, TaskState, Verdict, VerdictKind};
 use shared::time::{BootTime, WallTime};
 use shared::view::Tally;
@@ -21,7 +22,7 @@ pub(crate) const ALIKE: u32 = 10;
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Task {
     pub(crate) record: Arc<TaskRecord>,
-    /// The class it queues in.
+    /// The class it queues in; what has got more memory waits in one of its own, see [`Task::shape_with`].
     pub(crate) shape: Arc<Shape>,
     /// All but the tally, which [`Task::tally`] derives.
     pub(crate) progress: Progress,
@@ -64,6 +65,8 @@ pub(crate) struct Run {
     pub(crate) fence: Fence,
     pub(crate) worker: WorkerId,
     pub(crate) infrastructure_failures: u32,
+    /// Bytes, where that is more than its task asks for.
+    pub(crate) memory: Option<u64>,
     pub(crate) placed_at: WallTime,
     /// When it was placed, or when this master started.
     pub(crate) placed: BootTime,
@@ -108,6 +111,58 @@ impl Task {
     /// The most elements that may be with workers at once, if there is such a limit.
     pub(crate) fn limit(&self) -> Option<u32> {
         self.record.array.as_ref()?.limit
+    }
+
+    /// What a run has.
+    pub(crate) fn resources(&self, memory: Option<u64>) -> Resources {
+        let asked = self.record.spec.resources;
+        Resources { memory_bytes: memory.unwrap_or(asked.memory_bytes), ..asked }
+    }
+
+    /// The class of those of its elements that get so much memory.
+    pub(crate) fn shape_with(&self, memory: Option<u64>) -> Arc<Shape> {
+        match memory {
+            None => Arc::clone(&self.shape),
+            Some(_) => Arc::new(Shape { resources: self.resources(memory), ..(*self.shape).clone() }),
+        }
+    }
+
+    /// How much memory those of its elements get that wait in a class, where that is more than it asks for.
+    pub(crate) fn memory_in(&self, shape: &Shape) -> Option<u64> {
+        let memory = shape.resources.memory_bytes;
+        (memory != self.record.spec.resources.memory_bytes).then_some(memory)
+    }
+
+    /// The memory that its waiting elements get, each amount once.
+    pub(crate) fn waiting_memories(&self) -> BTreeSet<Option<u64>> {
+        let untouched = (!self.progress.untouched.is_empty()).then_some(None);
+        self.progress.requeued.iter().map(|waiting| waiting.memory).chain(untouched).collect()
+    }
+
+    /// The memory of the first of these elements that waits, where that is more than it asks for.
+    pub(crate) fn next_memory(&self, elements: Elements) -> Option<u64> {
+        let (first, last) = elements.bounds();
+        let untouched = self.progress.untouched.next_within(first, last);
+        let again = self.progress.requeued.iter().find(|waiting| elements.include(waiting.index))?;
+        if untouched.is_some_and(|index| index < again.index) { None } else { again.memory }
+    }
+
+    /// Elements that wait in a class.
+    pub(crate) fn waiting_in(&self, shape: &Shape) -> u32 {
+        let memory = self.memory_in(shape);
+        let again = self.progress.requeued.iter().filter(|waiting| waiting.memory == memory).count() as u32;
+        again + if memory.is_none() { self.progress.untouched.len() } else { 0 }
+    }
+
+    /// Elements that wait in a class and may be given to a worker now. They share what the task may have at once.
+    pub(crate) fn placeable_in(&self, shape: &Shape) -> u32 {
+        if self.record.spec.policy.memory_max_bytes.is_none() {
+            return self.placeable();
+        }
+        let memory = self.memory_in(shape);
+        let rests = |waiting: &&Requeued| waiting.memory == memory && self.resting.contains(&waiting.index);
+        let resting = self.progress.requeued.iter().filter(rests).count() as u32;
+        (self.waiting_in(shape) - resting).min(self.placeable())
     }
 
     /// Elements that wait for a worker and may be given to one now.
@@ -176,12 +231,18 @@ impl Task {
         tally
     }
 
-    /// The next element to run and how often it ran before: those that wait for another run come first.
-    pub(crate) fn take_waiting(&mut self) -> Option<Requeued> {
-        let again = self.progress.requeued.iter().position(|waiting| !self.resting.contains(&waiting.index));
-        match again {
-            Some(at) => Some(self.progress.requeued.remove(at)),
-            None => self.progress.untouched.pop_first().map(|index| Requeued { index, ..Requeued::default() }),
+    /// The next element of a class to run and how often it ran before: those that wait for another run come first. None:
+    /// as many as may be are with workers.
+    pub(crate) fn take_waiting(&mut self, shape: &Shape) -> Option<Requeued> {
+        if self.placeable_in(shape) == 0 {
+            return None;
+        }
+        let memory = self.memory_in(shape);
+        let is_next = |waiting: &Requeued| waiting.memory == memory && !self.resting.contains(&waiting.index);
+        match (self.progress.requeued.iter().position(is_next), memory) {
+            (Some(at), _) => Some(self.progress.requeued.remove(at)),
+            (None, Some(_)) => None,
+            (None, None) => self.progress.untouched.pop_first().map(|index| Requeued { index, ..Requeued::default() }),
         }
     }
 
@@ -231,6 +292,7 @@ impl Task {
             state,
             verdict: None,
             infrastructure_failures: run.infrastructure_failures,
+            memory: run.memory,
             placed_at: run.placed_at,
             started_at,
             finished_at: None,

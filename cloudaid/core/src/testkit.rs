@@ -341,13 +341,22 @@ impl World {
         token
     }
 
+    /// What a worker with `cores` CPUs has: of memory and disk more than anything asks for.
+    #[must_use]
+    pub fn capacity(cores: u64) -> Resources {
+        Resources { cpu_millis: cores * 1000, memory_bytes: 1024 * GIB, storage_bytes: 1024 * GIB, gpu_millis: 0 }
+    }
+
     /// A worker with `cores` CPUs connects, holding `inventory`.
     pub fn connect(&mut self, name: &str, cores: u64, inventory: Vec<Held>) -> (Link, Vec<Effect>) {
+        self.connect_with(name, Self::capacity(cores), inventory)
+    }
+
+    /// A worker that has this much connects, holding `inventory`.
+    pub fn connect_with(&mut self, name: &str, capacity: Resources, inventory: Vec<Held>) -> (Link, Vec<Effect>) {
         self.next_session += 1;
         let session = SessionId(self.next_session);
         let worker: WorkerId = name.parse().expect("a name");
-        let capacity =
-            Resources { cpu_millis: cores * 1000, memory_bytes: 1024 * GIB, storage_bytes: 1024 * GIB, gpu_millis: 0 };
         let hello = Hello {
             worker: worker.clone(),
             protocol: PROTOCOL,

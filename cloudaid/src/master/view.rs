@@ -156,6 +156,7 @@ fn attempt(record: &AttemptRecord) -> AttemptView {
         worker_id: record.worker.clone(),
         state: record.state,
         verdict: record.verdict.clone(),
+        memory_bytes: record.memory,
         placed_at: record.placed_at,
         started_at: record.started_at,
         finished_at: record.finished_at,

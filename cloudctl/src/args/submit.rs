@@ -58,6 +58,9 @@ pub(crate) struct SubmitArgs {
     /// Memory in GiB, or with a unit: 8.0 or 512MiB [default: 0.5].
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
     pub(crate) mem: Option<Quantity>,
+    /// After it was out of memory, run it again with twice as much, up to this; needs --retries.
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
+    pub(crate) mem_max: Option<Quantity>,
     /// Storage in GiB, or with a unit [default: 1.0].
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
     pub(crate) storage: Option<Quantity>,

@@ -68,6 +68,7 @@ impl<'a> Overrides<'a> {
         put(&mut request.network, args.network.as_ref());
         put(&mut request.cpu_cores, args.cpu_cores.as_ref());
         put(&mut request.mem, args.mem.as_ref());
+        put(&mut request.mem_max, args.mem_max.as_ref());
         put(&mut request.storage, args.storage.as_ref());
         put(&mut request.gpu_cores, args.gpu_cores.as_ref());
         put(&mut request.time_limit, args.time_limit.as_ref());
@@ -191,10 +192,10 @@ mod tests {
     #[test]
     fn time_and_retries_are_sent_as_they_were_given() {
         let line = "cloudctl task a --time-limit 90m --queue-time-limit 600 --stop-grace 5s --retries 3 --retry-on \
-                    oom,exit:137 --retry-on signal --backoff 10s..5m";
+                    oom,exit:137 --retry-on signal --backoff 10s..5m --mem-max 8GiB";
         let expected = serde_json::json!({
             "image": "a", "time_limit": "1h30m", "queue_time_limit": "10m", "stop_grace": "5s", "retries": 3,
-            "retry_on": ["oom", "exit:137", "signal"], "backoff": "10s..5m",
+            "retry_on": ["oom", "exit:137", "signal"], "backoff": "10s..5m", "mem_max": "8GiB",
         });
         assert_eq!(sent(&line.split_whitespace().collect::<Vec<_>>()), expected);
         let request = sent(&["cloudctl", "task", "a", "--at-most-once", "--pull", "always"]);

@@ -130,6 +130,7 @@ fn policy(rng: &mut StdRng) -> RunPolicy {
         2 => {
             policy.retries = between(rng, 1, 2) as u32;
             policy.backoff = "1s..20s".parse().ok();
+            policy.memory_max_bytes = rng.random_bool(0.7).then_some(3 << 30);
         }
         3 => policy.time_limit = Some(span(rng, 120_000)),
         4 => policy.queue_time_limit = Some(span(rng, 600_000)),

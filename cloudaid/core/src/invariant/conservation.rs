@@ -11,7 +11,7 @@ pub(super) fn check(cluster: &Cluster) -> Result<(), String> {
     let mut truth: BTreeMap<&WorkerId, BTreeMap<ElementId, Resources>> = BTreeMap::new();
     for task in cluster.tasks.values() {
         for (index, run) in &task.live {
-            let resources = task.record.spec.resources;
+            let resources = task.resources(run.memory);
             truth.entry(&run.worker).or_default().insert(task.element(*index), resources);
         }
     }

@@ -1,10 +1,11 @@
 //! First in, first out, and the workers take turns.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use shared::id::{TaskId, WorkerId};
 
-use super::{ClassDemand, Demand, Plan, Room, Scheduler};
+use super::{ClassDemand, Demand, Placement, Plan, Room, Scheduler};
 use crate::queue::Shape;
 
 /// The policy of the specification. It skips workers without room, and keeps its place by the worker's id and not by an
@@ -15,9 +16,12 @@ pub struct RoundRobin {
     last: Option<WorkerId>,
 }
 
+/// A task's place in the order of submissions; where it waits in several classes, those that ask for less come first.
+type Place<'a> = (u64, &'a Arc<Shape>);
+
 /// A class while a plan is made: its first task that still waits, and what comes after.
 struct Head<'a> {
-    shape: &'a Shape,
+    shape: &'a Arc<Shape>,
     task: TaskId,
     waiting: u32,
     rest: std::collections::btree_map::Iter<'a, u64, TaskId>,
@@ -31,7 +35,7 @@ impl Scheduler for RoundRobin {
     fn plan(&mut self, demand: &Demand<'_>, rooms: &[Room], limit: usize) -> Plan {
         let mut rooms = rooms.to_vec();
         let mut plan = Plan::default();
-        let mut heads: BTreeMap<u64, Head<'_>> =
+        let mut heads: BTreeMap<Place<'_>, Head<'_>> =
             demand.classes().iter().filter_map(|class| first(class, demand)).collect();
         let mut turn = self.last.as_ref().map_or(0, |last| rooms.partition_point(|room| room.worker <= *last));
         while let Some(mut entry) = heads.first_entry() {
@@ -46,7 +50,11 @@ impl Scheduler for RoundRobin {
             }
             let room = &mut rooms[at];
             room.free = room.free.saturating_sub(head.shape.resources);
-            plan.placements.push((head.task, room.worker.clone()));
+            plan.placements.push(Placement {
+                task: head.task,
+                shape: Arc::clone(head.shape),
+                worker: room.worker.clone(),
+            });
             turn = at + 1;
             head.waiting -= 1;
             if head.waiting == 0 {
@@ -54,8 +62,8 @@ impl Scheduler for RoundRobin {
                 heads.extend(next(head.shape, head.rest, demand));
             }
         }
-        if let Some((_, worker)) = plan.placements.last() {
-            self.last = Some(worker.clone());
+        if let Some(placement) = plan.placements.last() {
+            self.last = Some(placement.worker.clone());
         }
         plan
     }
@@ -67,24 +75,24 @@ fn next_fit(rooms: &[Room], turn: usize, shape: &Shape) -> Option<usize> {
     (turn..rooms.len()).chain(0..turn).find(|at| rooms[*at].fits(shape))
 }
 
-fn first<'a>(class: &ClassDemand<'a>, demand: &Demand<'_>) -> Option<(u64, Head<'a>)> {
+fn first<'a>(class: &ClassDemand<'a>, demand: &Demand<'_>) -> Option<(Place<'a>, Head<'a>)> {
     next(class.shape, class.tasks.iter(), demand)
 }
 
 fn next<'a>(
-    shape: &'a Shape,
+    shape: &'a Arc<Shape>,
     mut rest: std::collections::btree_map::Iter<'a, u64, TaskId>,
     demand: &Demand<'_>,
-) -> Option<(u64, Head<'a>)> {
-    let (sequence, task, waiting) =
-        rest.by_ref().map(|(sequence, task)| (*sequence, *task, demand.waiting(*task))).find(|next| next.2 > 0)?;
-    Some((sequence, Head { shape, task, waiting, rest }))
+) -> Option<(Place<'a>, Head<'a>)> {
+    let (sequence, task, waiting) = rest
+        .by_ref()
+        .map(|(sequence, task)| (*sequence, *task, demand.waiting(*task, shape)))
+        .find(|next| next.2 > 0)?;
+    Some(((sequence, shape), Head { shape, task, waiting, rest }))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use shared::resources::Resources;
     use shared::worker::{WorkerProtocol, WorkerState};
     use ulid::Ulid;
@@ -100,7 +108,7 @@ mod tests {
     }
 
     impl WaitingCount for World {
-        fn waiting(&self, task: TaskId) -> u32 {
+        fn waiting(&self, task: TaskId, _: &Shape) -> u32 {
             self.waiting.get(&task).copied().unwrap_or(0)
         }
     }
@@ -144,7 +152,7 @@ mod tests {
             let classes = self.classes.iter().map(|(shape, tasks)| ClassDemand { shape, tasks }).collect();
             let plan = policy.plan(&Demand::new(classes, self), &self.rooms, limit);
             let mut words: Vec<_> =
-                plan.placements.iter().map(|(task, worker)| format!("{}>{worker}", task.0.0)).collect();
+                plan.placements.iter().map(|placed| format!("{}>{}", placed.task.0.0, placed.worker)).collect();
             words.extend(plan.unfinished.then(|| "...".to_owned()));
             words.join(" ")
         }

@@ -52,10 +52,10 @@ fn cancel(
         }
         ended @ (TaskState::Completed | TaskState::Failed) => return Err(Reject::TaskEnded(target, ended)),
     }
+    let waited = task.waiting_memories();
     let withdrawn = withdraw(task, &mut cluster.alarms, now, target.elements, effects);
-    if task.waiting() == 0 {
-        cluster.queue.remove(&task.shape, task.record.sequence);
-    }
+    cluster.leave_queue(target.task, &waited);
+    let Some(task) = cluster.tasks.get_mut(&target.task) else { return Err(Reject::TaskNotFound(target)) };
     let (first, last) = target.elements.bounds();
     let marked: Vec<u32> = task.live.range(first..=last).map(|(index, _)| *index).collect();
     let mut orders: BTreeMap<SessionId, Vec<CancelOrder>> = BTreeMap::new();
@@ -77,7 +77,6 @@ fn cancel(
     effects.extend(orders.into_iter().map(|(session, orders)| Effect::Send(session, ToWorker::Cancel(orders))));
     let elements = withdrawn + marked.len() as u32;
     effects.push(Effect::Publish(Event::CancelRequested { task: target.task, elements }));
-    cluster.dirty.insert(target.task);
     for key in ended {
         cluster.end_run(now, key, Verdict::Cancelled, None, effects);
     }

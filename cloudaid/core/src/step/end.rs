@@ -1,5 +1,7 @@
 //! Runs and elements end.
 
+use std::collections::BTreeMap;
+
 use shared::id::{AttemptKey, WorkerId};
 use shared::link::Outcome;
 use shared::task::{TaskState, Verdict, VerdictKind};
@@ -13,6 +15,7 @@ use crate::event::Event;
 use crate::failing::{End, LEFT_OUT};
 use crate::record::{Change, Progress, Requeued, ResultRecord};
 use crate::task::{Run, RunPhase, Task};
+use crate::worker::Worker;
 
 /// Why the worker of a run was told to stop it, as its task knows.
 #[derive(Debug, Clone, Copy)]
@@ -106,8 +109,12 @@ impl Cluster {
         let worker = run.worker.clone();
         if let Some(pause) = pause {
             let attempts = run.attempt;
-            task.requeue(Requeued { index: key.index, attempts, infrastructure_failures: failures, pause });
-            self.queue.insert(&task.shape, task.record.sequence, key.task);
+            let memory = match verdict {
+                Verdict::Oom { .. } => grown(&self.workers, task, run.memory),
+                _ => run.memory,
+            };
+            task.requeue(Requeued { index: key.index, attempts, infrastructure_failures: failures, memory, pause });
+            self.queue.insert(&task.shape_with(memory), task.record.sequence, key.task);
             ring::limit_requeued(self, now.boot, key.element(), pause);
         } else {
             // Who was lost while somebody wanted it cancelled is cancelled.
@@ -132,6 +139,22 @@ impl Cluster {
             effects.push(Effect::Publish(Event::WorkerLeftOut { worker: id.clone(), reason }));
         }
     }
+}
+
+/// The memory for the run after one that had too little: twice as much, but no more than the task may have, and no more
+/// than any worker has that could run it, for it would wait there for ever.
+fn grown(workers: &BTreeMap<WorkerId, Worker>, task: &Task, memory: Option<u64>) -> Option<u64> {
+    let most = task.record.spec.policy.memory_max_bytes?;
+    let had = task.shape_with(memory);
+    let largest = workers
+        .iter()
+        .map(|(id, worker)| (id, worker.record.admission.protocol(), worker.record.facts.capacity))
+        .filter(|(id, protocol, capacity)| had.could_ever_fit(id, *protocol, *capacity))
+        .map(|(_, _, capacity)| capacity.memory_bytes)
+        .max();
+    let had = had.resources.memory_bytes;
+    let next = had.saturating_mul(2).min(most).min(largest.unwrap_or(most));
+    if next > had { Some(next) } else { memory }
 }
 
 /// An element is over with its last run.

@@ -92,20 +92,22 @@ fn stop_late(cluster: &mut Cluster, now: Now, key: AttemptKey, effects: &mut Vec
 fn give_up_again(cluster: &mut Cluster, now: Now, element: ElementId, effects: &mut Vec<Effect>) {
     let Some(task) = cluster.tasks.get_mut(&element.task) else { return };
     let Some(at) = task.progress.requeued.iter().position(|waiting| waiting.index == element.index) else { return };
+    let waited = task.waiting_memories();
     let waiting = task.progress.requeued.remove(at);
     task.resting.remove(&element.index);
     give_up(task, now, &[waiting], effects);
-    cluster.leave_queue(element.task);
+    cluster.leave_queue(element.task, &waited);
     forget_requeued(cluster, element);
 }
 
 fn give_up_waiting(cluster: &mut Cluster, now: Now, id: TaskId, effects: &mut Vec<Effect>) {
     let Some(task) = cluster.tasks.get_mut(&id).filter(|task| !task.progress.untouched.is_empty()) else { return };
+    let waited = task.waiting_memories();
     let untouched: Vec<_> =
         task.progress.untouched.iter().map(|index| Requeued { index, ..Requeued::default() }).collect();
     task.progress.untouched = task.progress.untouched.emptied();
     give_up(task, now, &untouched, effects);
-    cluster.leave_queue(id);
+    cluster.leave_queue(id, &waited);
 }
 
 fn give_up(task: &mut Task, now: Now, waiting: &[Requeued], effects: &mut Vec<Effect>) {

@@ -9,6 +9,7 @@ use cloudaid_core::testkit::{Link, World, assigned, brief};
 use shared::id::{AttemptKey, TaskId};
 use shared::link::{Held, Phase, ToWorker};
 use shared::policy::RunPolicy;
+use shared::resources::{GIB, Resources};
 use shared::span::Span;
 use shared::task::{TaskSpec, Verdict};
 
@@ -98,6 +99,89 @@ fn only_the_named_failures_are_retried() {
         world.finished(&a, key, verdict.clone());
         assert_eq!(world.cluster.is_open(task.into()), again, "{verdict}");
     }
+}
+
+fn oom() -> Verdict {
+    Verdict::Oom { limit_bytes: 1 }
+}
+
+/// Grows at once.
+fn growing(most: u64) -> RunPolicy {
+    let backoff = "0s".parse().ok();
+    RunPolicy { retries: 9, backoff, memory_max_bytes: Some(most * GIB), ..RunPolicy::default() }
+}
+
+/// The memory of what these effects assign, in GiB.
+fn memories(effects: &[Effect]) -> Vec<u64> {
+    assigned(effects).iter().map(|(_, order)| order.resources.memory_bytes / GIB).collect()
+}
+
+#[test]
+fn what_was_out_of_memory_gets_twice_as_much_up_to_what_the_task_may_have() {
+    let (mut world, a) = world();
+    let (_, mut effects) = submit(&mut world, 1, growing(6));
+    let mut had = Vec::new();
+    for verdict in [oom(), failed(), oom(), oom()] {
+        had.extend(memories(&effects));
+        effects = world.finished(&a, only(&effects), verdict);
+    }
+    had.extend(memories(&effects));
+    assert_eq!(had, [1, 2, 2, 4, 6], "other failures do not take it away");
+    let key = only(&effects);
+    world.restart();
+    let (a, _) = world.connect("a", 4, vec![Held { key, phase: Phase::Running }]);
+    let lost = Verdict::WorkerLost { message: String::new() };
+    assert_eq!(memories(&world.finished(&a, key, lost)), [6], "nor does the infrastructure, nor a new start");
+}
+
+#[test]
+fn nobody_is_made_to_wait_for_a_worker_that_is_not_there() {
+    let mut world = World::default();
+    world.pass(60 * SECOND);
+    let (a, _) = world.connect_with("a", Resources { memory_bytes: 3 * GIB, ..World::capacity(4) }, vec![]);
+    let (_, effects) = submit(&mut world, 1, growing(64));
+    let effects = world.finished(&a, only(&effects), oom());
+    assert_eq!(memories(&effects), [2]);
+    let effects = world.finished(&a, only(&effects), oom());
+    assert_eq!(memories(&effects), [3], "all that the largest worker has");
+    assert_eq!(memories(&world.finished(&a, only(&effects), oom())), [3]);
+}
+
+#[test]
+fn elements_with_more_memory_hold_up_nobody_and_count_against_the_limit_of_their_array() {
+    let mut world = World::default();
+    world.pass(60 * SECOND);
+    let (a, _) = world.connect_with("a", Resources { memory_bytes: 4 * GIB, ..World::capacity(9) }, vec![]);
+    let submission = world.submission(1, 6);
+    let spec = Arc::new(TaskSpec { policy: growing(4), ..(*submission.spec).clone() });
+    let array = Some(Arc::new("0-5%3".parse().expect("an array")));
+    let (task, effects) = world.submit_this(Submission { spec, array, ..submission });
+    let keys: Vec<_> = assigned(&effects).iter().map(|(_, order)| order.key).collect();
+    assert_eq!(memories(&effects), [1, 1, 1]);
+    assert_eq!(memories(&world.finished(&a, keys[0], oom())), [1], "2 GiB are not free: another one goes on");
+    let queue = world.cluster.queue_view(9);
+    let waiting: Vec<_> = queue.tasks.iter().map(|row| (row.waiting, row.resources.memory_bytes / GIB)).collect();
+    assert_eq!((queue.waiting, waiting), (3, vec![(2, 1), (1, 2)]));
+    assert_eq!(memories(&world.finished(&a, keys[1], Verdict::Success)), [1]);
+    assert_eq!(memories(&world.finished(&a, keys[2], Verdict::Success)), [1]);
+    assert!(world.cluster.is_open(task.into()));
+}
+
+#[test]
+fn classes_of_one_array_share_its_limit_within_one_plan() {
+    let (mut world, a) = world();
+    let submission = world.submission(1, 3);
+    let spec = Arc::new(TaskSpec { policy: growing(4), ..(*submission.spec).clone() });
+    let array = Some(Arc::new("0-2%1".parse().expect("an array")));
+    let (_, effects) = world.submit_this(Submission { spec, array, ..submission });
+    let mut had = memories(&effects);
+    let mut key = only(&effects);
+    for verdict in [oom(), oom(), Verdict::Success, Verdict::Success] {
+        let effects = world.finished(&a, key, verdict);
+        key = only(&effects);
+        had.extend(memories(&effects));
+    }
+    assert_eq!(had, [1, 1, 1, 2, 2]);
 }
 
 #[test]

@@ -34,6 +34,7 @@ fn verdict() -> impl Strategy<Value = Verdict> {
     prop_oneof![
         3 => Just(Verdict::Success),
         1 => Just(Verdict::ExitCode { exit_code: 1 }),
+        2 => Just(Verdict::Oom { limit_bytes: 1 }),
         1 => Just(Verdict::Cancelled),
         1 => Just(Verdict::Rejected { message: String::new() }),
     ]
@@ -49,15 +50,17 @@ fn array() -> impl Strategy<Value = Array> {
 
 fn policy() -> impl Strategy<Value = RunPolicy> {
     let span = || prop::option::weighted(0.3, (1u64..60).prop_map(Span::seconds));
-    (span(), span(), 0u32..3, any::<bool>()).prop_map(|(time_limit, queue_time_limit, retries, at_most_once)| {
-        RunPolicy {
+    let memory_max = prop::option::of((1u64..9).prop_map(|gib| gib << 30));
+    (span(), span(), 0u32..3, any::<bool>(), memory_max).prop_map(
+        |(time_limit, queue_time_limit, retries, at_most_once, memory_max_bytes)| RunPolicy {
             time_limit,
             queue_time_limit,
             retries,
+            memory_max_bytes,
             at_most_once: at_most_once && retries == 0,
             ..RunPolicy::default()
-        }
-    })
+        },
+    )
 }
 
 fn elements() -> impl Strategy<Value = Elements> {

@@ -78,6 +78,7 @@ pub fn spec() -> TaskSpec {
             retries: 2,
             retry_on: vec![RetryOn::Oom, RetryOn::Exit(Some(137))],
             backoff: Some(Backoff::DEFAULT),
+            memory_max_bytes: Some(8 << 30),
             at_most_once: true,
         },
     }
@@ -149,6 +150,7 @@ pub fn attempt(task: u64, index: u32, attempt: u32, worker: &str) -> AttemptReco
         state: AttemptState::Pending,
         verdict: None,
         infrastructure_failures: attempt - 1,
+        memory: (attempt > 1).then_some(u64::from(attempt) << 30),
         placed_at: time(u64::from(attempt)),
         started_at: None,
         finished_at: None,

@@ -37,7 +37,13 @@ pub async fn arrays_round_trip(factory: &dyn StoreFactory) {
         tally: Tally { queued: 999_900, pending: 1, running: 2, completed: 90, failed: 6, cancelled: 1 },
         untouched: indices(100_000, 1, 500).iter().chain(indices(700_000, 2, 50).iter()).collect(),
         requeued: vec![
-            Requeued { index: 7, attempts: 2, infrastructure_failures: 1, pause: Duration::from_millis(10_001) },
+            Requeued {
+                index: 7,
+                attempts: 2,
+                infrastructure_failures: 1,
+                memory: Some(u64::MAX),
+                pause: Duration::from_millis(10_001),
+            },
             Requeued { index: 999_999, attempts: u32::MAX, ..Requeued::default() },
         ],
         ended: BTreeMap::from([

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, params};
 use shared::id::ElementId;
 
+use super::load;
 use super::lookup::all;
 use super::row;
 use super::uploads;
@@ -23,9 +24,7 @@ fn find(connection: &Connection, from: DumpCursor, wanted: usize) -> Result<Foun
     let Some((last, _)) = tasks.last() else { return Ok(Found::default()) };
     let values = params![first, from.index, last.sequence.cast_signed(), wanted];
     Ok(Found {
-        attempts: all(connection, &attempts(), values, |row| {
-            row::attempt(row, 0, ElementId { task: row::parsed(row, 9)?, index: row.get(10)? })
-        })?,
+        attempts: all(connection, &attempts(), values, load::attempt)?,
         results: all(connection, &results(), values, |row| {
             row::result(row, 0, ElementId { task: row::parsed(row, 6)?, index: row.get(7)? })
         })?,

@@ -34,7 +34,7 @@ pub(super) fn load(connection: &Connection) -> Result<(Snapshot, Position), Stor
         join_tokens: all(connection, "SELECT record FROM join_tokens", [], |row| row::json(row, 0))?,
         pending: all(connection, "SELECT record FROM pending_workers", [], |row| row::json(row, 0))?,
         tasks: all(connection, &open, [], |row| Ok((row::task_record(row)?, row::progress(row)?)))?,
-        attempts: all(connection, &live, [], live_attempt)?,
+        attempts: all(connection, &live, [], attempt)?,
     };
     Ok((snapshot, position))
 }
@@ -62,6 +62,8 @@ fn audit_end(connection: &Connection) -> Result<Chain, StoreError> {
     Ok(last.map_or_else(Chain::default, |entry| Chain { sequence: entry.sequence, seal: entry.seal }))
 }
 
-fn live_attempt(row: &Row<'_>) -> Result<AttemptRecord, StoreError> {
-    row::attempt(row, 0, ElementId { task: row::parsed(row, 9)?, index: row.get(10)? })
+/// Reads [`row::ATTEMPT`], and the task and the index behind it.
+pub(super) fn attempt(row: &Row<'_>) -> Result<AttemptRecord, StoreError> {
+    let element = ElementId { task: row::parsed(row, row::ATTEMPT_WIDTH)?, index: row.get(row::ATTEMPT_WIDTH + 1)? };
+    row::attempt(row, 0, element)
 }

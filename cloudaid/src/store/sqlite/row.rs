@@ -28,8 +28,10 @@ const AFTER_TASK: usize = 12;
 
 /// What [`attempt`] reads, of `assignments a`.
 pub(super) const ATTEMPT: &str = "a.attempt, a.fence, a.worker, a.state, a.verdict, a.infrastructure_failures,
-    a.placed_at, a.started_at, a.finished_at";
-const AFTER_ATTEMPT: usize = AFTER_TASK + 9;
+    a.placed_at, a.started_at, a.finished_at, a.memory";
+/// How many columns that is.
+pub(super) const ATTEMPT_WIDTH: usize = 10;
+const AFTER_ATTEMPT: usize = AFTER_TASK + ATTEMPT_WIDTH;
 
 /// What [`result`] reads, of `results r`.
 pub(super) const RESULT: &str = "r.verdict, r.attempt, r.worker, r.started_at, r.finished_at, r.outcome";
@@ -86,6 +88,7 @@ pub(super) fn attempt(row: &Row<'_>, first: usize, element: ElementId) -> Result
         state: attempt_state(row, first + 3)?,
         verdict: optional_json(row, first + 4)?,
         infrastructure_failures: row.get(first + 5)?,
+        memory: row.get::<_, Option<i64>>(first + 9)?.map(i64::cast_unsigned),
         placed_at: WallTime(row.get(first + 6)?),
         started_at: time(row, first + 7)?,
         finished_at: time(row, first + 8)?,

@@ -18,6 +18,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0010_ahead.sql"),
     include_str!("migrations/0011_cordon.sql"),
     include_str!("migrations/0012_uploads.sql"),
+    include_str!("migrations/0013_memory.sql"),
 ];
 
 /// Marks the file as ours: `ClAI`.
@@ -94,7 +95,7 @@ mod tests {
         let mut connection = Connection::open_in_memory().expect("a database");
         migrate(&mut connection, MIGRATIONS).expect("migrations");
         connection.pragma_update(None, "user_version", 99).expect("a version");
-        assert!(matches!(migrate(&mut connection, MIGRATIONS), Err(StoreError::TooNew { found: 99, known: 12 })));
+        assert!(matches!(migrate(&mut connection, MIGRATIONS), Err(StoreError::TooNew { found: 99, known: 13 })));
     }
 
     #[test]

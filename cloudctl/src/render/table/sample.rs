@@ -32,6 +32,7 @@ pub(crate) fn task() -> TaskView {
         worker_id: "worker-1".parse().expect("a name"),
         state: AttemptState::Ended,
         verdict: verdict.clone(),
+        memory_bytes: Some(16 << 30),
         placed_at: SUBMITTED,
         started_at: Some(started),
         finished_at: Some(finished),

@@ -99,6 +99,9 @@ fn policy(policy: &RunPolicy, mut line: impl FnMut(&str, &str)) {
         let backoff = policy.backoff.unwrap_or(Backoff::DEFAULT);
         line("Retries", &format!("{} after {}, pause {backoff}", policy.retries, on.join(",")));
     }
+    if let Some(most) = policy.memory_max_bytes {
+        line("Memory", &format!("after an oom twice as much, up to {}", Bytes(most)));
+    }
     if policy.at_most_once {
         line("Once", "it is not started again, whatever becomes of its worker");
     }
@@ -158,10 +161,18 @@ fn attempts(attempts: &[AttemptView], style: &Style, now: WallTime) -> String {
             Cell::new(state),
             Cell::new(style.ago(now, attempt.placed_at)),
             optional(took, style),
-            optional(attempt.verdict.as_ref().map(ToString::to_string), style),
+            optional(result(attempt), style),
         ]);
     }
     format!("\n{}", grid.finish())
+}
+
+/// How a run ended, and what it had that its task had not asked for.
+fn result(attempt: &AttemptView) -> Option<String> {
+    let memory = attempt.memory_bytes.map(|memory| format!("with {} of memory", Bytes(memory)));
+    let verdict = attempt.verdict.as_ref().map(ToString::to_string);
+    let parts: Vec<_> = verdict.into_iter().chain(memory).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 /// `why`
@@ -215,7 +226,7 @@ Usage:      1s234ms of CPU time, 12 MiB of memory at the most
 Output:     link\\u{1b} was not collected
 
 ATTEMPT  WORKER    STATE  PLACED  TOOK  RESULT
-1        worker-1  ended  2h ago  4.5s  exit code 3
+1        worker-1  ended  2h ago  4.5s  exit code 3, with 16 GiB of memory
 ";
         assert_eq!(show(&sample::task(), &Style::default(), sample::NOW), expected);
     }

@@ -215,6 +215,7 @@ pub(super) fn policy() -> RunPolicy {
         retries: 2,
         retry_on: vec![RetryOn::Oom, RetryOn::Exit(Some(137))],
         backoff: Some(Backoff::DEFAULT),
+        memory_max_bytes: Some(8 << 30),
         at_most_once: true,
     }
 }
