@@ -204,6 +204,8 @@ pub struct WorkerConfig {
     pub on_stop: OnStop,
     /// What it offers, where that is not all there is.
     pub overrides: CapacityOverrides,
+    /// How its GPUs are found.
+    pub gpus: GpuSettings,
     /// For filters.
     pub labels: BTreeMap<String, String>,
     /// Shown in lists; the host name if none.
@@ -232,6 +234,15 @@ pub struct CapacityOverrides {
     pub storage_bytes: Option<u64>,
     /// Thousandths of a GPU.
     pub gpu_millis: Option<u64>,
+}
+
+/// How GPUs are found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GpuSettings {
+    /// NVIDIA's library; none: where the system has it.
+    pub library: Option<PathBuf>,
+    /// How long a GPU gets no work after an error that it reported.
+    pub quarantine: Duration,
 }
 
 /// What `cloudaid dev` is started with.

@@ -99,6 +99,8 @@ pub struct ContainerSpec {
     pub env: BTreeMap<String, String>,
     /// Limits.
     pub resources: Resources,
+    /// The GPUs that it gets, by their UUIDs; empty: none, or as many as `resources` says, whichever the engine picks.
+    pub gpus: Vec<String>,
     /// Directory of the host that the container sees as /output. Made with the container ([`output::ensure`]), if it is
     /// not there.
     pub output: PathBuf,

@@ -22,6 +22,7 @@ use crate::runtime::{Runtime, RuntimeError};
 use data_dir::DataDir;
 use driver::{Driver, EVENT_LIMIT};
 use execute::Executor;
+use gpu::Gpus;
 use join::Joined;
 use journal::Journal;
 use link::dial::{Dialer, Master};
@@ -37,6 +38,7 @@ mod driver;
 mod engine;
 mod error;
 mod execute;
+mod gpu;
 mod health;
 mod inputs;
 mod join;
@@ -95,7 +97,8 @@ async fn run_on(
         },
     };
     let Some((runtime, info)) = engine::wait_until_ready(connect, &shutdown).await else { return Ok(()) };
-    let offer = Offer::measure(&config, &info)?;
+    let gpus = Gpus::find(&config.gpus, config.overrides.gpu_millis)?;
+    let offer = Offer::measure(&config, &info, &gpus)?;
     let servers = TaskTracker::new();
     let (dialer, cluster) = match (found, config.seed) {
         (None, Some(listen)) => become_gateway(listen, &data, &life, &servers).await?,
@@ -106,7 +109,8 @@ async fn run_on(
     let (events, inbox) = mpsc::channel(EVENT_LIMIT);
     let (uplinks, uplink) = watch::channel(None);
     let running = Arc::new(AtomicU32::new(0));
-    let usage = telemetry::watch_usage(data.path(), life.clone());
+    let usage = telemetry::watch_usage(data.path(), gpus.gauge(), life.clone());
+    let ill_gpus = gpus.watch(config.gpus.quarantine, life.clone());
     let health = health::watch(Arc::clone(&runtime), &info, data.path().to_owned(), life.clone());
     let executor = Executor::new(runtime, cluster, Arc::clone(&data), events.clone(), uplink);
     let leaving = CancellationToken::new();
@@ -117,6 +121,7 @@ async fn run_on(
         uplinks,
         usage,
         health,
+        ill_gpus,
         leaving: leaving.clone(),
         running: Arc::clone(&running),
         life,

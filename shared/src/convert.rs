@@ -13,6 +13,7 @@ use crate::resources::Resources;
 use crate::time::WallTime;
 
 mod from_worker;
+mod gpu;
 mod to_worker;
 
 /// A message that cannot be taken.

@@ -13,6 +13,7 @@ pub mod audit;
 pub mod confinement;
 pub mod error;
 pub mod files_of;
+pub mod gpu;
 pub mod id;
 pub mod link;
 pub mod policy;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::confinement::Confinement;
+use crate::gpu::{GpuLease, IllGpu};
 use crate::id::{AttemptKey, ClusterId, Epoch, Fence, InputId, UserName, WorkerId};
 use crate::pull::PullPolicy;
 use crate::resources::Resources;
@@ -50,6 +51,8 @@ pub struct Hello {
     pub inventory: Vec<Held>,
     /// See [`Heartbeat::problem`].
     pub problem: Option<String>,
+    /// See [`Heartbeat::ill_gpus`].
+    pub ill_gpus: Vec<IllGpu>,
 }
 
 /// An attempt that a worker holds.
@@ -124,6 +127,8 @@ pub struct Heartbeat {
     pub usage: Usage,
     /// Why it should get no new work: its engine does not answer, or its disk is full.
     pub problem: Option<String>,
+    /// Those of its GPUs that should get no new work.
+    pub ill_gpus: Vec<IllGpu>,
     /// Grows by one within a session, from 1 on; the hello counts as 0.
     pub number: u64,
 }
@@ -145,6 +150,9 @@ pub struct Assignment {
     pub command: Command,
     /// Limits of the container.
     pub resources: Resources,
+    /// The GPUs that it gets; empty: none, or so many as `resources` says, whichever the worker picks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<GpuLease>,
     /// Environment of the container.
     pub env: BTreeMap<String, String>,
     /// Uploaded files that the container reads at /input.

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::confinement::Confinement;
+use crate::gpu::GpuLease;
 use crate::id::{InputId, UserName, WorkerId};
 use crate::policy::RunPolicy;
 use crate::pull::PullPolicy;
 use crate::resources::Resources;
 use crate::task::{AttemptState, Command, TaskState, Verdict};
 use crate::time::WallTime;
-use crate::worker::{Cordon, Usage, WorkerProtocol, WorkerState};
 
 pub use account::{
     AuthorityView, CreateTokenRequest, CreateUserRequest, InviteRequest, InviteView, KeysView, LoginRequest, LoginView,
@@ -41,6 +41,7 @@ pub use repair::{RepairStatus, RepairView, RunView, WorkerRepairView};
 pub use store::StoreState;
 pub use telemetry::{EventFrame, EventKind, EventView, TelemetryFrame, TelemetryView};
 pub use wait::{WAIT_SECONDS_LIMIT, WAIT_TASKS_LIMIT, WaitRequest, WaitView};
+pub use workers::{GpuView, WorkerListView, WorkerView};
 
 mod account;
 mod admission;
@@ -57,6 +58,7 @@ mod repair;
 mod store;
 mod telemetry;
 mod wait;
+mod workers;
 
 /// The answer to a submission.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,6 +205,9 @@ pub struct AttemptView {
     /// Bytes of memory that it had, where that is more than its task asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<u64>,
+    /// The GPUs that it had, where its worker knows them one by one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<GpuLease>,
     /// When it was placed on the worker.
     pub placed_at: WallTime,
     /// When its container started.
@@ -263,52 +268,6 @@ pub struct CancelView {
     pub state: TaskState,
     /// Whether a worker still has to stop it.
     pub cancelling: bool,
-}
-
-/// A worker.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct WorkerView {
-    /// Its name.
-    pub worker_id: WorkerId,
-    /// Whether it can be counted on.
-    pub state: WorkerState,
-    /// How it and the master talk.
-    #[serde(default)]
-    pub protocol: WorkerProtocol,
-    /// Host name or address.
-    pub address: String,
-    /// Version of its program.
-    pub version: String,
-    /// What it can give to tasks.
-    pub capacity: Resources,
-    /// What live attempts have reserved of it.
-    pub allocated: Resources,
-    /// As last reported.
-    pub usage: Option<Usage>,
-    /// Why it gets no new work, in its own words: its engine does not answer, or its disk is full.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
-    /// Why it gets no new work: an operator wants it so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cordon: Option<Cordon>,
-    /// Live attempts: their element ids.
-    pub running_tasks: Vec<String>,
-    /// When it was last heard of.
-    pub last_heartbeat: Option<WallTime>,
-    /// When it first registered.
-    pub registered_at: WallTime,
-    /// Labels.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
-}
-
-/// All workers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct WorkerListView {
-    /// By name.
-    pub workers: Vec<WorkerView>,
 }
 
 /// What waits.

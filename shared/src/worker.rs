@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ApiError;
+use crate::gpu::Gpu;
 use crate::id::UserName;
 use crate::resources::Resources;
 use crate::submit::check_text;
@@ -113,6 +114,9 @@ pub struct WorkerFacts {
     pub version: String,
     /// What it can give to tasks.
     pub capacity: Resources,
+    /// Its GPUs one by one, by their UUIDs; empty: it has none, or only says how many.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<Gpu>,
     /// For constraints and filters.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloudaid::config::{
-    CapacityOverrides, FileSettings, JoinFrom, LeaseSettings, MasterConfig, Registration, Secret, StoreSettings,
-    TaskLogSettings, TlsSettings, WorkerConfig,
+    CapacityOverrides, FileSettings, GpuSettings, JoinFrom, LeaseSettings, MasterConfig, Registration, Secret,
+    StoreSettings, TaskLogSettings, TlsSettings, WorkerConfig,
 };
 use cloudaid::master::logs::Keep;
 use cloudaid::master::{MasterError, Started};
@@ -233,6 +233,7 @@ pub fn worker_config(
         join: Some(JoinFrom::Inline(Secret::new(join_token))),
         docker_host: None,
         registry_patience: Duration::from_secs(1),
+        gpus: GpuSettings { library: None, quarantine: Duration::from_secs(600) },
         on_stop: Default::default(),
         overrides,
         labels: Default::default(),

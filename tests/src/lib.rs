@@ -15,6 +15,7 @@ pub mod docker;
 pub mod embedded;
 pub mod engine;
 pub mod golden;
+pub mod gpus;
 pub mod grpc;
 pub mod master;
 pub mod mongo;

@@ -57,6 +57,7 @@ impl Bench {
             image: self.image.clone(),
             pull: shared::pull::PullPolicy::Missing,
             confinement: Default::default(),
+            gpus: Vec::new(),
             command,
             env: BTreeMap::new(),
             resources: Resources { cpu_millis: 1000, memory_bytes: 64 * MIB, ..Resources::default() },

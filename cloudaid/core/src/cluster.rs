@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use shared::array::{COUNT_VARIABLE, INDEX_VARIABLE};
 use shared::audit::Chain;
+use shared::gpu::GpuLease;
 use shared::id::{AttemptKey, BlobId, Epoch, Fence, InputId, LoginId, SessionId, TaskId, TokenId, UserName, WorkerId};
 use shared::link::{Assignment, ToWorker};
 use shared::policy::ATTEMPT_VARIABLE;
@@ -17,6 +18,7 @@ use crate::alarm::{Alarm, Alarms};
 use crate::effect::{Answer, Effect};
 use crate::event::Event;
 use crate::files::{FileUsage, InputRecord};
+use crate::gpus::{self, Device};
 use crate::input::Input;
 use crate::ledger::Ledger;
 use crate::login::LoginRecord;
@@ -239,18 +241,55 @@ impl Cluster {
     pub(crate) fn rooms(&self) -> Vec<Room> {
         let room = |(id, worker): (&WorkerId, &Worker)| {
             let capacity = worker.record.facts.capacity;
+            let gpus = self.devices(id, worker);
+            let mut free = capacity.saturating_sub(self.ledger.reserved(id));
+            if !gpus.is_empty() {
+                free.gpu_millis = free.gpu_millis.min(gpus.iter().map(Device::available).sum());
+            }
             Room {
                 worker: id.clone(),
                 state: worker.state(),
                 protocol: worker.record.admission.protocol(),
                 capacity,
-                free: capacity.saturating_sub(self.ledger.reserved(id)),
+                free,
+                gpus,
                 healthy: worker.problem.is_none(),
                 left_out: worker.failing.is_left_out,
                 cordoned: worker.record.cordon.is_some(),
             }
         };
         self.workers.iter().map(room).collect()
+    }
+
+    /// The GPUs of a worker, and what is free of them; empty: it has none, or only says how many.
+    pub(crate) fn devices(&self, id: &WorkerId, worker: &Worker) -> Vec<Device> {
+        let is_ill = |uuid: &str| worker.ill_gpus.iter().any(|ill| ill.uuid == uuid);
+        let gpus = &worker.record.facts.gpus;
+        let mut devices: Vec<_> = gpus.iter().map(|gpu| Device::unused(gpu, is_ill(&gpu.uuid))).collect();
+        if devices.is_empty() {
+            return devices;
+        }
+        for (element, resources) in self.ledger.runs(id) {
+            let run = self.tasks.get(&element.task).and_then(|task| task.live.get(&element.index));
+            let Some(run) = run.filter(|_| resources.gpu_millis > 0) else { continue };
+            if run.gpus.is_empty() {
+                // Placed when the worker only said how many it has: it has some of them, and nobody knows which.
+                let some = gpus::choose(&devices, resources.gpu_millis).unwrap_or_default();
+                gpus::take(&mut devices, &some);
+            } else {
+                gpus::take(&mut devices, &run.gpus);
+            }
+        }
+        devices
+    }
+
+    /// The GPUs for a run that is about to be placed; none: they are not to be had.
+    fn lease_gpus(&self, id: &WorkerId, millis: u64) -> Option<Vec<GpuLease>> {
+        let worker = self.workers.get(id)?;
+        if millis == 0 || worker.record.facts.gpus.is_empty() {
+            return Some(Vec::new());
+        }
+        gpus::choose(&self.devices(id, worker), millis)
     }
 
     fn place(&mut self, now: Now, effects: &mut Vec<Effect>) {
@@ -274,6 +313,7 @@ impl Cluster {
 
     fn place_one(&mut self, now: Now, placement: &Placement, effects: &mut Vec<Effect>) -> Option<Assignment> {
         let Placement { task: id, shape, worker } = placement;
+        let leases = self.lease_gpus(worker, shape.resources.gpu_millis)?;
         let task = self.tasks.get_mut(id)?;
         let waiting = task.take_waiting(shape)?;
         self.last_fence += 1;
@@ -283,6 +323,7 @@ impl Cluster {
             worker: worker.clone(),
             infrastructure_failures: waiting.infrastructure_failures,
             memory: waiting.memory,
+            gpus: leases,
             placed_at: now.wall,
             placed: now.boot,
             overdue: false,
@@ -351,6 +392,7 @@ pub(crate) fn count(totals: &mut TaskCounts, before: &Tally, after: &Tally) {
 /// What a worker is told about a run.
 pub(crate) fn assignment(task: &Task, key: AttemptKey, settings: &Settings) -> Assignment {
     let spec = &task.record.spec;
+    let run = task.live.get(&key.index);
     let mut env = spec.env.clone();
     if let Some(array) = &task.record.array {
         let facts = [(INDEX_VARIABLE, key.index), (COUNT_VARIABLE, array.indices.len())];
@@ -363,7 +405,8 @@ pub(crate) fn assignment(task: &Task, key: AttemptKey, settings: &Settings) -> A
         key,
         image: task.progress.image.clone().unwrap_or_else(|| spec.image.clone()),
         command: spec.command.clone(),
-        resources: task.resources(task.live.get(&key.index).and_then(|run| run.memory)),
+        resources: task.resources(run.and_then(|run| run.memory)),
+        gpus: run.map(|run| run.gpus.clone()).unwrap_or_default(),
         env,
         input: spec.input,
         user: task.record.user.clone(),

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use shared::gpu::IllGpu;
 use shared::id::{AttemptKey, Fence, LoginId, TaskId, TaskRef, TokenId, UserName, WorkerId};
 use shared::task::{TaskState, Verdict};
 use shared::worker::{Cordon, WorkerFacts};
@@ -61,6 +62,8 @@ pub enum Event {
     WorkerRecovered { worker: WorkerId },
     /// It says that it should get no new work, or that it may again.
     WorkerHealth { worker: WorkerId, problem: Option<String> },
+    /// Other ones of its GPUs than before should get no new work.
+    WorkerGpus { worker: WorkerId, ill: Vec<IllGpu> },
     /// Its connection is closed.
     WorkerDisconnected { worker: WorkerId, live_attempts: usize },
     /// It was silent for too long: its runs were given up, but for `kept` that may run once at most.

@@ -31,6 +31,7 @@ enum Cause {
     Unhealthy,
     Failing,
     Cordoned,
+    IllGpus,
     Suspect,
     Inactive,
     FirstGeneration,
@@ -66,9 +67,9 @@ impl Cluster {
             return vec!["no worker is connected: the task waits until one is".to_owned()];
         }
         // What is free does not matter here, and to count it for every submission would cost by what runs.
-        if present.any(|(id, worker)| {
-            shape.could_ever_fit(id, worker.record.admission.protocol(), worker.record.facts.capacity)
-        }) {
+        if present
+            .any(|(id, worker)| shape.could_ever_fit(id, worker.record.admission.protocol(), &worker.record.facts))
+        {
             return Vec::new();
         }
         let (reasons, _) = causes(&self.present_rooms(), shape);
@@ -159,6 +160,7 @@ fn causes(rooms: &[Room], shape: &Shape) -> (Vec<ReasonView>, u32) {
                 Obstacle::Unhealthy => (Cause::Unhealthy, 0, 0),
                 Obstacle::Failing => (Cause::Failing, 0, 0),
                 Obstacle::Cordoned => (Cause::Cordoned, 0, 0),
+                Obstacle::IllGpus => (Cause::IllGpus, 0, 0),
                 Obstacle::NotActive(WorkerState::Suspect) => (Cause::Suspect, 0, 0),
                 Obstacle::NotActive(WorkerState::Active | WorkerState::Inactive) => (Cause::Inactive, 0, 0),
                 Obstacle::Busy(shortage) => (Cause::Insufficient(shortage.kind), shortage.available, shortage.wanted),
@@ -200,6 +202,10 @@ fn reason(cause: Cause, count: Count) -> ReasonView {
         Cause::Cordoned => (
             "worker_cordoned".to_owned(),
             format!("{workers} {verb} been taken out of use by an operator (`cloudctl workers` says why)"),
+        ),
+        Cause::IllGpus => (
+            "gpu_ill".to_owned(),
+            format!("{workers} {verb} GPUs that are out of use because something is wrong with them"),
         ),
         Cause::Suspect => ("worker_suspect".to_owned(), format!("{workers} {is} suspect: heartbeats are missing")),
         Cause::Inactive => ("worker_inactive".to_owned(), format!("{workers} {is} not connected")),
@@ -274,7 +280,9 @@ fn hint(reasons: &[ReasonView], can_never_run: bool) -> String {
         }
         Some("draining") => "it runs after the next start of the master".to_owned(),
         Some("worker_cordoned") => "an admin ends that with `cloudctl undrain WORKER`".to_owned(),
-        Some("worker_unhealthy" | "worker_failing") => "`cloudctl stats WORKER` says what is wrong with it".to_owned(),
+        Some("worker_unhealthy" | "worker_failing" | "gpu_ill") => {
+            "`cloudctl stats WORKER` says what is wrong with it".to_owned()
+        }
         Some("worker_inactive") => "see whether `cloudaid worker` runs there and reaches the master".to_owned(),
         Some(_) | None => "it starts by itself as soon as there is room".to_owned(),
     }

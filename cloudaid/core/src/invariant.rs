@@ -4,6 +4,7 @@ use crate::cluster::Cluster;
 
 mod conservation;
 mod elements;
+mod gpus;
 mod queueing;
 
 /// Checks all invariants.
@@ -13,5 +14,6 @@ mod queueing;
 pub fn check(cluster: &Cluster) -> Result<(), String> {
     elements::check(cluster)?;
     conservation::check(cluster)?;
+    gpus::check(cluster)?;
     queueing::check(cluster)
 }

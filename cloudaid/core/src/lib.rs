@@ -23,6 +23,7 @@ pub mod effect;
 pub mod event;
 pub mod explain;
 pub mod files;
+pub mod gpus;
 pub mod guesses;
 pub mod input;
 pub mod invariant;

@@ -1,14 +1,16 @@
 //! What the cluster shows of itself. Reading changes nothing.
 
+use shared::gpu::Gpu;
 use shared::id::{AttemptKey, Elements, TaskRef, WorkerId};
 use shared::resources::Resources;
 use shared::time::WallTime;
-use shared::view::{QueueView, QueuedView, StatusView, StoreState, TaskCounts, WorkerView};
+use shared::view::{GpuView, QueueView, QueuedView, StatusView, StoreState, TaskCounts, WorkerView};
 use shared::worker::WorkerState;
 
 use crate::admission::{Admission, JoinTokenRecord, Joining, PendingRecord};
 use crate::cluster::Cluster;
 use crate::explain;
+use crate::gpus::Device;
 use crate::reject::Reject;
 use crate::scheduler::Room;
 use crate::worker::Worker;
@@ -159,6 +161,26 @@ impl Cluster {
             last_heartbeat: worker.heard_at,
             registered_at: worker.record.registered_at,
             labels: facts.labels.clone(),
+            gpus: self.gpu_views(id, worker),
         }
+    }
+
+    fn gpu_views(&self, id: &WorkerId, worker: &Worker) -> Vec<GpuView> {
+        let devices = self.devices(id, worker);
+        let holders = |uuid: &str| {
+            let runs = self.ledger.runs(id).filter_map(|(element, _)| {
+                let task = self.tasks.get(&element.task)?;
+                let has = task.live.get(&element.index)?.gpus.iter().any(|lease| lease.uuid == uuid);
+                has.then(|| task.shown(element.index).to_string())
+            });
+            runs.collect()
+        };
+        let view = |(gpu, device): (&Gpu, Device)| GpuView {
+            gpu: gpu.clone(),
+            free_millis: device.free,
+            problem: worker.ill_gpus.iter().find(|ill| ill.uuid == gpu.uuid).map(|ill| ill.reason.clone()),
+            running_tasks: holders(&gpu.uuid),
+        };
+        worker.record.facts.gpus.iter().zip(devices).map(view).collect()
     }
 }

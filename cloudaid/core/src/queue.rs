@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use shared::gpu::Gpu;
 use shared::id::{TaskId, UserName, WorkerId};
 use shared::resources::Resources;
 use shared::task::{Command, TaskSpec};
-use shared::worker::WorkerProtocol;
+use shared::worker::{WorkerFacts, WorkerProtocol};
 
+use crate::gpus::{self, Device};
 use crate::record::TaskRecord;
 
 /// What makes two tasks equal to a scheduler.
@@ -41,9 +43,16 @@ impl Shape {
     }
 
     /// Whether it would fit on a worker of this capacity if nothing else ran there.
-    pub(crate) fn could_ever_fit(&self, worker: &WorkerId, protocol: WorkerProtocol, capacity: Resources) -> bool {
+    pub(crate) fn could_ever_fit(&self, worker: &WorkerId, protocol: WorkerProtocol, facts: &WorkerFacts) -> bool {
         let is_meant = self.worker.as_ref().is_none_or(|wanted| wanted == worker);
-        is_meant && self.can_be_told(protocol) && capacity.fits(self.resources)
+        is_meant && self.can_be_told(protocol) && facts.capacity.fits(self.resources) && self.finds_gpus(&facts.gpus)
+    }
+
+    /// Whether its GPUs could be had of these if nobody else had any.
+    fn finds_gpus(&self, all: &[Gpu]) -> bool {
+        let wanted = self.resources.gpu_millis;
+        let unused = || all.iter().map(|gpu| Device::unused(gpu, false)).collect::<Vec<_>>();
+        wanted == 0 || all.is_empty() || gpus::choose(&unused(), wanted).is_some()
     }
 
     /// Whether all that it asks for can be told to such a worker.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shared::array::Array;
 use shared::audit::{AuditEntry, Chain};
+use shared::gpu::GpuLease;
 use shared::id::{
     AttemptKey, BlobId, ClusterId, ElementId, Epoch, InputId, LoginId, TaskId, TokenId, UserName, WorkerId,
 };
@@ -245,6 +246,9 @@ pub struct AttemptRecord {
     /// Bytes of memory that it has, where that is more than its task asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
+    /// The GPUs that it has; empty: none, or whichever its worker picks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gpus: Vec<GpuLease>,
     /// When it was placed.
     pub placed_at: WallTime,
     /// When its container started.

@@ -151,6 +151,7 @@ impl Cluster {
             worker: attempt.worker,
             infrastructure_failures: attempt.infrastructure_failures,
             memory: attempt.memory,
+            gpus: attempt.gpus,
             placed_at: attempt.placed_at,
             placed: self.started.boot,
             overdue: false,

@@ -10,9 +10,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use shared::id::{TaskId, WorkerId};
-use shared::resources::{Resources, Shortage};
+use shared::resources::{Kind, Resources, Shortage};
 use shared::worker::{WorkerProtocol, WorkerState};
 
+use crate::gpus::{self, Device};
 use crate::queue::Shape;
 
 pub mod round_robin;
@@ -81,8 +82,10 @@ pub struct Room {
     pub protocol: WorkerProtocol,
     /// All that it has.
     pub capacity: Resources,
-    /// What is not reserved.
+    /// What is not reserved, and of GPUs what is well.
     pub free: Resources,
+    /// Its GPUs one by one; empty: it has none, or only says how many.
+    pub gpus: Vec<Device>,
     /// Whether it says itself that it can run anything.
     pub healthy: bool,
     /// Whether it gets nothing because all its last runs failed at once.
@@ -110,6 +113,8 @@ pub enum Obstacle {
     Busy(Shortage),
     /// It does not have that much in all.
     TooSmall(Shortage),
+    /// It would have room if all its GPUs were well.
+    IllGpus,
 }
 
 impl Room {
@@ -122,8 +127,9 @@ impl Room {
             WorkerState::Active => self.left_out.then_some(Obstacle::Failing),
             state @ (WorkerState::Suspect | WorkerState::Inactive) => Some(Obstacle::NotActive(state)),
         };
-        let capacity = self.capacity;
-        let lacking = self.free.lacking(shape.resources).map(move |shortage| {
+        let (capacity, gpus) = (self.capacity, self.gpus_in_the_way(shape.resources.gpu_millis));
+        let lacking = self.free.lacking(shape.resources).filter(move |lack| gpus.is_none() || lack.kind != Kind::Gpu);
+        let lacking = lacking.map(move |shortage| {
             let all = shortage.kind.of(&capacity);
             if all < shortage.wanted {
                 Obstacle::TooSmall(Shortage { available: all, ..shortage })
@@ -135,8 +141,37 @@ impl Room {
         let untold = (!shape.can_be_told(self.protocol)).then_some(Obstacle::FirstGeneration);
         let never = other.or(untold);
         // For a task that is not for this worker nothing else matters here.
-        let rest = never.is_none().then(|| inactive.into_iter().chain(lacking));
+        let rest = never.is_none().then(|| inactive.into_iter().chain(lacking).chain(gpus));
         never.into_iter().chain(rest.into_iter().flatten())
+    }
+
+    /// What keeps so many thousandths from being had of its GPUs, where they are known one by one.
+    fn gpus_in_the_way(&self, wanted: u64) -> Option<Obstacle> {
+        if wanted == 0 || self.gpus.is_empty() || gpus::choose(&self.gpus, wanted).is_some() {
+            return None;
+        }
+        let with = |change: fn(&mut Device)| {
+            let mut devices = self.gpus.clone();
+            devices.iter_mut().for_each(change);
+            devices
+        };
+        let unused = with(|device| (device.free, device.ill) = (device.millis, false));
+        let shortage = |devices: &[Device]| Shortage { kind: Kind::Gpu, available: gpus::most(devices), wanted };
+        if gpus::choose(&unused, wanted).is_none() {
+            return Some(Obstacle::TooSmall(shortage(&unused)));
+        }
+        let well = with(|device| device.ill = false);
+        Some(match gpus::choose(&well, wanted) {
+            Some(_) => Obstacle::IllGpus,
+            None => Obstacle::Busy(shortage(&self.gpus)),
+        })
+    }
+
+    /// Takes what a task of some shape reserves: it must fit.
+    pub fn take(&mut self, shape: &Shape) {
+        self.free = self.free.saturating_sub(shape.resources);
+        let leases = gpus::choose(&self.gpus, shape.resources.gpu_millis).unwrap_or_default();
+        gpus::take(&mut self.gpus, &leases);
     }
 
     /// Whether `shape` fits now.
@@ -148,7 +183,10 @@ impl Room {
     /// Whether `shape` would fit if nothing else ran here.
     #[must_use]
     pub fn could_ever_fit(&self, shape: &Shape) -> bool {
-        shape.could_ever_fit(&self.worker, self.protocol, self.capacity)
+        let never = |obstacle| {
+            matches!(obstacle, Obstacle::OtherWorkerRequested | Obstacle::FirstGeneration | Obstacle::TooSmall(_))
+        };
+        !self.obstacles(shape).any(never)
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::gpu::GpuLease;
 use shared::id::{AttemptKey, ElementId, Elements, Fence, TaskRef, WorkerId};
 use shared::link::CancelOrder;
 use shared::resources::Resources;
@@ -67,6 +68,8 @@ pub(crate) struct Run {
     pub(crate) infrastructure_failures: u32,
     /// Bytes, where that is more than its task asks for.
     pub(crate) memory: Option<u64>,
+    /// Empty: none, or whichever its worker picks.
+    pub(crate) gpus: Vec<GpuLease>,
     pub(crate) placed_at: WallTime,
     /// When it was placed, or when this master started.
     pub(crate) placed: BootTime,
@@ -293,6 +296,7 @@ impl Task {
             verdict: None,
             infrastructure_failures: run.infrastructure_failures,
             memory: run.memory,
+            gpus: run.gpus.clone(),
             placed_at: run.placed_at,
             started_at,
             finished_at: None,

@@ -354,17 +354,23 @@ impl World {
 
     /// A worker that has this much connects, holding `inventory`.
     pub fn connect_with(&mut self, name: &str, capacity: Resources, inventory: Vec<Held>) -> (Link, Vec<Effect>) {
+        self.connect_as(name, WorkerFacts { capacity, ..WorkerFacts::default() }, inventory)
+    }
+
+    /// A worker that is this connects, holding `inventory`.
+    pub fn connect_as(&mut self, name: &str, facts: WorkerFacts, inventory: Vec<Held>) -> (Link, Vec<Effect>) {
         self.next_session += 1;
         let session = SessionId(self.next_session);
         let worker: WorkerId = name.parse().expect("a name");
         let hello = Hello {
             worker: worker.clone(),
             protocol: PROTOCOL,
-            facts: WorkerFacts { capacity, ..WorkerFacts::default() },
+            facts,
             boot_id: "boot".into(),
             incarnation: "one".into(),
             inventory,
             problem: None,
+            ill_gpus: Vec::new(),
         };
         let proof = self.admit(name);
         let effects = self.step(Input::WorkerConnected { session, proof, hello });

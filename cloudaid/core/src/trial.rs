@@ -41,6 +41,7 @@ fn in_words(worker: &WorkerId, obstacle: Obstacle) -> String {
         Obstacle::NotActive(state) => format!("{worker} is {state}"),
         Obstacle::Unhealthy => format!("{worker} has a problem with its container engine or its disk"),
         Obstacle::Cordoned => format!("{worker} was taken out of use by an operator"),
+        Obstacle::IllGpus => format!("{worker} has GPUs that are out of use because something is wrong with them"),
         Obstacle::Failing => format!("{worker} is left out for a while: all its last runs failed at once"),
         Obstacle::Busy(shortage) => {
             let amount = |amount| shortage.kind.describe(amount);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use shared::gpu::IllGpu;
 use shared::id::{Fence, SessionId};
 use shared::resources::Resources;
 use shared::time::{BootTime, Now, WallTime};
@@ -26,6 +27,8 @@ pub(crate) struct Worker {
     pub(crate) usage: Option<Usage>,
     /// Why it gets no new work, as it says itself.
     pub(crate) problem: Option<String>,
+    /// Those of its GPUs that get no work, as it last said.
+    pub(crate) ill_gpus: Vec<IllGpu>,
     /// What was reserved when it registered. It may then have told of a smaller capacity than that.
     pub(crate) reserved_at_registration: Resources,
     /// Of the present session.
@@ -90,6 +93,7 @@ impl Worker {
             heard_at: None,
             usage: None,
             problem: None,
+            ill_gpus: Vec::new(),
             reserved_at_registration: Resources::default(),
             reported: Reported::default(),
             inquired: None,

@@ -10,6 +10,7 @@ mod core {
     mod cordon;
     mod edit;
     mod explain;
+    mod gpus;
     mod input_files;
     mod inquire;
     mod join;

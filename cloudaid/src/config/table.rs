@@ -295,7 +295,11 @@ settings! {
     STORAGE: row("worker.storage", "CLOUDAI_STORAGE", "storage", One("SIZE"), WORKER | DEV, Unset,
         "Disk to offer, if not all: GiB or with a unit");
     GPU: row("worker.gpu", "CLOUDAI_GPU", "gpu", One("GPUS"), WORKER | DEV, Unset,
-        "GPUs to offer: `1`, `0.5`");
+        "GPUs to offer, if not all: `1`, `0.5`");
+    NVML: row("worker.nvml", "CLOUDAI_NVML", "", One("FILE"), WORKER | DEV, Unset,
+        "NVIDIA's library `libnvidia-ml.so.1`, where the system does not find it by itself");
+    GPU_QUARANTINE: row("worker.gpu_quarantine", "CLOUDAI_GPU_QUARANTINE", "", One("TIME"), WORKER | DEV, Text("10m"),
+        "How long a GPU gets no work after an error that it reported");
     LABELS: row("worker.labels", "CLOUDAI_LABELS", "label", Many("NAME=VALUE"), WORKER | DEV, Unset,
         "Labels of the worker, for filters");
     ADVERTISE: row("worker.advertise", "CLOUDAI_ADVERTISE", "advertise", One("ADDR"), WORKER | DEV, Unset,

@@ -222,6 +222,7 @@ fn describe(event: &Event, owners: &mut HashMap<TaskId, UserName>) -> Option<Eve
         | Event::WorkerLeftOut { .. }
         | Event::WorkerTriedAgain { .. }
         | Event::WorkerHealth { .. }
+        | Event::WorkerGpus { .. }
         | Event::WorkerReconciled { .. }
         | Event::ReportRefused { .. } => return None,
     })

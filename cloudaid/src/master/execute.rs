@@ -142,6 +142,7 @@ impl Shell {
             | Event::WorkerLeftOut { .. }
             | Event::WorkerTriedAgain { .. }
             | Event::WorkerHealth { .. }
+            | Event::WorkerGpus { .. }
             | Event::ReportRefused { .. } => {}
         }
     }

@@ -84,6 +84,12 @@ pub(crate) fn event(event: &Event) {
         Event::WorkerHealth { worker, problem: Some(problem) } => {
             warn!("Worker {worker} gets no new tasks: {problem}");
         }
+        Event::WorkerGpus { worker, ill } if ill.is_empty() => info!("All GPUs of worker {worker} are well again"),
+        Event::WorkerGpus { worker, ill } => {
+            for ill in ill {
+                warn!("Worker {worker} has a GPU that gets no new tasks: {}: {}", ill.uuid, ill.reason);
+            }
+        }
         Event::WorkerHealth { worker, problem: None } => info!("Worker {worker} is well again and gets new tasks"),
         Event::WorkersSilent { silent, of, hold } => warn!(
             "{silent} of {of} workers were silent at once, so it may be the network of this master: what they run is kept \

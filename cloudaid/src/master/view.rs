@@ -157,6 +157,7 @@ fn attempt(record: &AttemptRecord) -> AttemptView {
         state: record.state,
         verdict: record.verdict.clone(),
         memory_bytes: record.memory,
+        gpus: record.gpus.clone(),
         placed_at: record.placed_at,
         started_at: record.started_at,
         finished_at: record.finished_at,

@@ -69,6 +69,7 @@ impl Suite<'_> {
             image: self.image.to_owned(),
             pull: shared::pull::PullPolicy::Missing,
             confinement: Default::default(),
+            gpus: Vec::new(),
             command,
             env: BTreeMap::new(),
             resources: Resources { cpu_millis: 500, memory_bytes: 64 * MIB, ..Resources::default() },

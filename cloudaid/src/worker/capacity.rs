@@ -6,12 +6,13 @@ use std::path::Path;
 use shared::resources::{Kind, Resources};
 use sysinfo::{MemoryRefreshKind, System};
 
+use super::gpu::Gpus;
 use crate::config::CapacityOverrides;
 use crate::runtime::RuntimeInfo;
 
 /// Measures the machine, keeps to what the engine says it has, and then does as the settings say.
-pub(super) fn measure(info: &RuntimeInfo, overrides: CapacityOverrides, data_dir: &Path) -> Resources {
-    let measured = within_engine(machine(data_dir), info);
+pub(super) fn measure(info: &RuntimeInfo, gpus: &Gpus, overrides: CapacityOverrides, data_dir: &Path) -> Resources {
+    let measured = gpus.in_addition_to(within_engine(machine(data_dir), info));
     let capacity = overridden(measured, overrides);
     for shortage in measured.lacking(capacity) {
         tracing::warn!(
@@ -25,8 +26,7 @@ pub(super) fn measure(info: &RuntimeInfo, overrides: CapacityOverrides, data_dir
     capacity
 }
 
-/// What is not known counts as nothing: nobody places a task on what may not be there. GPUs are only counted when the
-/// settings say so.
+/// What is not known counts as nothing: nobody places a task on what may not be there.
 fn machine(data_dir: &Path) -> Resources {
     let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
     let memory_bytes = System::new().map_or(0, |mut system| {

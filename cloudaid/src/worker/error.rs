@@ -67,6 +67,9 @@ pub enum WorkerError {
         /// What the system said.
         source: io::Error,
     },
+    /// The library that was named cannot be used.
+    #[error("GPUs cannot be found: {0}")]
+    Gpus(String),
     /// It has never joined, and has nothing to join with.
     #[error("this worker has not joined a cluster yet, and was given no token to do it with")]
     NoToken,
@@ -126,7 +129,7 @@ impl WorkerError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Data { .. } | Self::Unreadable { .. } | Self::Credentials { .. } | Self::Listen { .. } => 1,
-            Self::NoToken | Self::Token { .. } | Self::Address { .. } => 2,
+            Self::Gpus(_) | Self::NoToken | Self::Token { .. } | Self::Address { .. } => 2,
             Self::Refused { .. } | Self::OtherAuthority { .. } => 4,
             Self::InUse { .. }
             | Self::OtherWorker { .. }
@@ -155,6 +158,10 @@ impl WorkerError {
             }
             Self::OtherProtocol { .. } => {
                 "start it without --protocol seed, or give this worker a directory of its own with --data-dir"
+                    .to_owned()
+            }
+            Self::Gpus(_) => {
+                "check CLOUDAI_NVML and that `nvidia-smi` works here; leave it out, or give --gpu 0, to go on without GPUs"
                     .to_owned()
             }
             Self::Listen { .. } => "choose another address with --listen, or stop who has it".to_owned(),

@@ -302,6 +302,7 @@ async fn create(
         command: assignment.command.clone(),
         env: assignment.env.clone(),
         resources: assignment.resources,
+        gpus: assignment.gpus.iter().map(|lease| lease.uuid.clone()).collect(),
         output: data.output(&key),
         input: assignment.input.map(|input| data.input(input)),
         limits: RunLimits::of(assignment),

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use cloudaid_core::agent::AgentInput;
+use shared::gpu::IllGpu;
 use shared::id::ClusterId;
 use shared::link::{FromWorker, Heartbeat, Hello, PROTOCOL, ToWorker, Welcome};
 use shared::proto;
@@ -21,6 +22,7 @@ use super::capacity;
 use super::data_dir::failed;
 use super::driver::{Event, Saying};
 use super::error::WorkerError;
+use super::gpu::Gpus;
 use crate::clock;
 use crate::config::WorkerConfig;
 use crate::pause::Pauses;
@@ -54,7 +56,7 @@ pub(super) struct Offer {
 }
 
 impl Offer {
-    pub(super) fn measure(config: &WorkerConfig, info: &RuntimeInfo) -> Result<Self, WorkerError> {
+    pub(super) fn measure(config: &WorkerConfig, info: &RuntimeInfo, gpus: &Gpus) -> Result<Self, WorkerError> {
         let path = std::path::Path::new("/proc/sys/kernel/random/boot_id");
         let boot_id = std::fs::read_to_string(path).map_err(|source| failed(path, source))?;
         let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -62,7 +64,8 @@ impl Offer {
             facts: WorkerFacts {
                 address: config.advertise.clone().unwrap_or_else(host),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                capacity: capacity::measure(info, config.overrides, &config.data_dir),
+                capacity: capacity::measure(info, gpus, config.overrides, &config.data_dir),
+                gpus: gpus.offered.clone(),
                 labels: config.labels.clone(),
             },
             boot_id: boot_id.trim().to_owned(),
@@ -82,6 +85,8 @@ pub(super) struct Link {
     pub(super) usage: watch::Receiver<Usage>,
     /// Why no new work should come.
     pub(super) health: watch::Receiver<Option<String>>,
+    /// GPUs that should get no new work.
+    pub(super) ill_gpus: watch::Receiver<Vec<IllGpu>>,
     /// The worker waits for its runs to end, and takes nothing new.
     pub(super) leaving: CancellationToken,
     pub(super) running: Arc<AtomicU32>,
@@ -169,6 +174,7 @@ impl Link {
             incarnation: self.offer.incarnation.clone(),
             inventory,
             problem: self.problem(),
+            ill_gpus: self.ill_gpus.borrow().clone(),
         };
         let greeted_at = clock::boot();
         let (outbound, stream) = mpsc::channel(OUTBOUND_LIMIT);
@@ -212,7 +218,7 @@ impl Link {
     ) -> Result<(), String> {
         let mut beats = tokio::time::interval(heartbeat);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut health = self.health.clone();
+        let (mut health, mut ill_gpus) = (self.health.clone(), self.ill_gpus.clone());
         let mut sayings = Vec::new();
         let mut pulse = Pulse::default();
         let mut leaves = self.leaving.is_cancelled();
@@ -235,6 +241,7 @@ impl Link {
                 _ = beats.tick() => vec![self.heartbeat(&mut pulse)],
                 // At once: until the master knows, it sends tasks here.
                 Ok(()) = health.changed() => vec![self.heartbeat(&mut pulse)],
+                Ok(()) = ill_gpus.changed() => vec![self.heartbeat(&mut pulse)],
                 () = self.leaving.cancelled(), if !leaves => {
                     leaves = true;
                     vec![self.heartbeat(&mut pulse)]
@@ -286,7 +293,8 @@ impl Link {
     fn heartbeat(&self, pulse: &mut Pulse) -> FromWorker {
         let usage = Usage { running: self.running.load(Ordering::Relaxed), ..*self.usage.borrow() };
         tracing::debug!(?usage, "Heartbeat");
-        FromWorker::Heartbeat(Heartbeat { usage, problem: self.problem(), number: pulse.beat(clock::boot()) })
+        let (problem, ill_gpus) = (self.problem(), self.ill_gpus.borrow().clone());
+        FromWorker::Heartbeat(Heartbeat { usage, problem, ill_gpus, number: pulse.beat(clock::boot()) })
     }
 }
 

@@ -14,9 +14,14 @@ use super::capacity;
 const EVERY: Duration = Duration::from_secs(5);
 
 /// Measures now and again, on a thread where a slow disk delays nothing.
-pub(super) fn watch_usage(data_dir: &Path, life: CancellationToken) -> watch::Receiver<Usage> {
+pub(super) fn watch_usage(
+    data_dir: &Path,
+    gpu_percent: impl Fn() -> f64 + Send + 'static,
+    life: CancellationToken,
+) -> watch::Receiver<Usage> {
     let (sender, receiver) = watch::channel(Usage::default());
-    let mut sampler = Sampler { system: System::new().ok(), data_dir: data_dir.to_owned() };
+    let gpu_percent = Box::new(gpu_percent);
+    let mut sampler = Sampler { system: System::new().ok(), data_dir: data_dir.to_owned(), gpu_percent };
     tokio::spawn(life.run_until_cancelled_owned(async move {
         loop {
             let sampled = tokio::task::spawn_blocking(move || {
@@ -32,11 +37,11 @@ pub(super) fn watch_usage(data_dir: &Path, life: CancellationToken) -> watch::Re
     receiver
 }
 
-#[derive(Debug)]
 struct Sampler {
     /// None where the system does not tell.
     system: Option<System>,
     data_dir: PathBuf,
+    gpu_percent: Box<dyn Fn() -> f64 + Send>,
 }
 
 impl Sampler {
@@ -51,7 +56,7 @@ impl Sampler {
             cpu_percent: if cpu_percent.is_finite() { cpu_percent.clamp(0.0, 100.0) } else { 0.0 },
             memory_used_bytes,
             storage_used_bytes: capacity::disk(&self.data_dir).map_or(0, |disk| disk.used_bytes),
-            gpu_percent: 0.0,
+            gpu_percent: (self.gpu_percent)(),
             running: 0,
         }
     }
@@ -64,9 +69,11 @@ mod tests {
     #[test]
     fn this_machine_uses_some_of_what_it_has() {
         let scratch = tempfile::tempdir().expect("a directory");
-        let mut sampler = Sampler { system: System::new().ok(), data_dir: scratch.path().to_owned() };
+        let gpu_percent = Box::new(|| 12.5);
+        let mut sampler = Sampler { system: System::new().ok(), data_dir: scratch.path().to_owned(), gpu_percent };
         let usage = sampler.sample();
         assert!(usage.memory_used_bytes > 0 && usage.storage_used_bytes > 0, "{usage:?}");
+        assert!((usage.gpu_percent - 12.5).abs() < f64::EPSILON, "{usage:?}");
         assert!((0.0..=100.0).contains(&usage.cpu_percent), "{usage:?}");
     }
 }

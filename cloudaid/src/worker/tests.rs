@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{WorkerError, run_with};
-use crate::config::{CapacityOverrides, JoinFrom, Secret, WorkerConfig};
+use crate::config::{CapacityOverrides, GpuSettings, JoinFrom, Secret, WorkerConfig};
 use crate::master::join_token::JoinToken;
 use crate::runtime::fake::{Behaviour, FakeRuntime};
 use master::{CLUSTER, Master, Talk};
@@ -48,6 +48,7 @@ fn assignment(index: u32) -> Assignment {
         at_most_once: false,
         pull: Default::default(),
         confinement: Default::default(),
+        gpus: Vec::new(),
     }
 }
 
@@ -80,6 +81,7 @@ impl Running {
             join: token.map(|token| JoinFrom::Inline(Secret::new(token))),
             docker_host: None,
             registry_patience: Duration::from_secs(1),
+            gpus: GpuSettings { library: None, quarantine: Duration::from_secs(600) },
             on_stop: Default::default(),
             overrides: CapacityOverrides { cpu_millis: Some(64_000), ..CapacityOverrides::default() },
             labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),

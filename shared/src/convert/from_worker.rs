@@ -1,5 +1,6 @@
 //! What workers send.
 
+use super::gpu::{gpus, ill_gpus};
 use super::{InvalidMessage, attempt_key, each, plain_text, required, sorted, variant, wall_time};
 use crate::id::{AttemptKey, Fence};
 use crate::link::{
@@ -60,6 +61,8 @@ impl From<Hello> for proto::Hello {
             incarnation: hello.incarnation,
             inventory: hello.inventory.into_iter().map(Into::into).collect(),
             problem: hello.problem.unwrap_or_default(),
+            gpus: hello.facts.gpus.into_iter().map(Into::into).collect(),
+            ill_gpus: hello.ill_gpus.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -80,12 +83,14 @@ impl TryFrom<proto::Hello> for Hello {
                 address: plain_text("address", wire.address, TEXT_LIMIT)?,
                 version: plain_text("version", wire.version, TEXT_LIMIT)?,
                 capacity: required("capacity", wire.capacity)?.into(),
+                gpus: gpus(wire.gpus)?,
                 labels: labels.collect::<Result<_, InvalidMessage>>()?,
             },
             boot_id: plain_text("boot_id", wire.boot_id, TEXT_LIMIT)?,
             incarnation: plain_text("incarnation", wire.incarnation, TEXT_LIMIT)?,
             inventory: each(wire.inventory)?,
             problem: problem(wire.problem)?,
+            ill_gpus: ill_gpus(wire.ill_gpus)?,
         })
     }
 }
@@ -155,6 +160,7 @@ impl From<Heartbeat> for proto::Heartbeat {
             running: usage.running,
             problem: heartbeat.problem.unwrap_or_default(),
             number: heartbeat.number,
+            ill_gpus: heartbeat.ill_gpus.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -169,7 +175,7 @@ impl TryFrom<proto::Heartbeat> for Heartbeat {
             gpu_percent: percent("gpu_percent", wire.gpu_percent)?,
             running: wire.running,
         };
-        Ok(Self { usage, problem: problem(wire.problem)?, number: wire.number })
+        Ok(Self { usage, problem: problem(wire.problem)?, ill_gpus: ill_gpus(wire.ill_gpus)?, number: wire.number })
     }
 }
 
@@ -273,6 +279,7 @@ impl TryFrom<proto::Finished> for Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::{Gpu, IllGpu};
     use crate::id::{AttemptKey, Fence};
     use crate::resources::Resources;
     use crate::task::Verdict;
@@ -301,6 +308,28 @@ mod tests {
         assert_eq!(FromWorker::try_from(proto::FromWorker::from(message.clone())), Ok(message));
     }
 
+    fn gpu(uuid: &str, parent: Option<&str>) -> Gpu {
+        let millis = if parent.is_some() { 428 } else { 1000 };
+        Gpu { uuid: uuid.to_owned(), name: "H".to_owned(), millis, memory_bytes: 9, parent: parent.map(str::to_owned) }
+    }
+
+    fn ill() -> Vec<IllGpu> {
+        vec![IllGpu { uuid: "GPU-1".to_owned(), reason: "Xid 79".to_owned() }]
+    }
+
+    #[test]
+    fn gpus_that_cannot_be_are_refused() {
+        let read = |gpus: Vec<Gpu>| {
+            Hello::try_from(proto::Hello::from(Hello { facts: WorkerFacts { gpus, ..hello().facts }, ..hello() }))
+        };
+        assert!(read(vec![gpu("a", None), gpu("a", None)]).is_err(), "twice");
+        assert!(read(vec![gpu("", None)]).is_err());
+        assert!(read(vec![Gpu { millis: 0, ..gpu("a", None) }]).is_err());
+        assert!(read(vec![Gpu { millis: 1001, ..gpu("a", None) }]).is_err());
+        let sorted = read(vec![gpu("b", None), gpu("a", None)]).expect("good").facts.gpus;
+        assert_eq!(sorted.iter().map(|gpu| gpu.uuid.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    }
+
     fn hello() -> Hello {
         Hello {
             worker: "w1".parse().expect("a name"),
@@ -309,6 +338,7 @@ mod tests {
                 address: "host".to_owned(),
                 version: "0.1.0".to_owned(),
                 capacity: Resources::TASK_DEFAULT,
+                gpus: vec![gpu("GPU-1", None), gpu("MIG-2", Some("GPU-3"))],
                 labels: [("zone".to_owned(), "a".to_owned())].into(),
             },
             boot_id: "b".to_owned(),
@@ -317,6 +347,7 @@ mod tests {
                 .map(|phase| Held { key: key(), phase })
                 .into(),
             problem: None,
+            ill_gpus: ill(),
         }
     }
 
@@ -326,7 +357,12 @@ mod tests {
         let usage =
             Usage { cpu_percent: 99.5, memory_used_bytes: 1, storage_used_bytes: 2, gpu_percent: 0.0, running: 3 };
         for problem in [None, Some("its disk is full".to_owned())] {
-            round_trip(FromWorker::Heartbeat(Heartbeat { usage, problem: problem.clone(), number: 4 }));
+            round_trip(FromWorker::Heartbeat(Heartbeat {
+                usage,
+                problem: problem.clone(),
+                ill_gpus: ill(),
+                number: 4,
+            }));
             round_trip(FromWorker::Hello(Hello { problem, ..hello() }));
         }
         let changes = [

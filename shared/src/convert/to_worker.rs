@@ -124,6 +124,7 @@ impl From<Assignment> for proto::Assignment {
             pull: pull_to_wire(assignment.pull).into(),
             profile: profile_to_wire(assignment.confinement.profile).into(),
             network: network_to_wire(assignment.confinement.network).into(),
+            gpus: assignment.gpus.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -163,6 +164,7 @@ impl TryFrom<proto::Assignment> for Assignment {
             confinement: Confinement { profile, network },
             command,
             resources: required("resources", wire.resources)?.into(),
+            gpus: wire.gpus.into_iter().map(Into::into).collect(),
             env: sorted(wire.env),
             user: wire.user.parse().map_err(|error| InvalidMessage::new("user", error))?,
             name: (!wire.name.is_empty()).then_some(wire.name),
@@ -229,6 +231,7 @@ fn limit_from_wire(millis: u64) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gpu::GpuLease;
     use crate::id::InputId;
     use crate::resources::Resources;
 
@@ -243,6 +246,7 @@ mod tests {
             image: "busybox".to_owned(),
             command,
             resources: Resources::TASK_DEFAULT,
+            gpus: name.map(|_| GpuLease { uuid: "GPU-1".to_owned(), millis: 500 }).into_iter().collect(),
             env: [("A".to_owned(), "1".to_owned())].into(),
             user: "ada".parse().expect("a name"),
             name: name.map(str::to_owned),

@@ -53,6 +53,7 @@ impl World {
             incarnation: life.to_string(),
             inventory: agent.inventory(),
             problem: None,
+            ill_gpus: Vec::new(),
         };
         let link = self.links.len();
         self.links.push(Link {

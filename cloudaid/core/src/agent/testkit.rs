@@ -36,6 +36,7 @@ pub(super) fn assignment_of(key: AttemptKey) -> Assignment {
         at_most_once: false,
         pull: Default::default(),
         confinement: Default::default(),
+        gpus: Vec::new(),
     }
 }
 

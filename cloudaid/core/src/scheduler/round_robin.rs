@@ -49,7 +49,7 @@ impl Scheduler for RoundRobin {
                 break;
             }
             let room = &mut rooms[at];
-            room.free = room.free.saturating_sub(head.shape.resources);
+            room.take(head.shape);
             plan.placements.push(Placement {
                 task: head.task,
                 shape: Arc::clone(head.shape),
@@ -140,6 +140,7 @@ mod tests {
                 protocol,
                 capacity: cores(cpu),
                 free: cores(cpu),
+                gpus: Vec::new(),
                 healthy: true,
                 left_out: false,
                 cordoned: false,

@@ -57,6 +57,7 @@ pub(crate) fn on_connected(
         heard_at: Some(now.wall),
         usage: None,
         problem: hello.problem,
+        ill_gpus: hello.ill_gpus,
         reserved_at_registration: cluster.ledger.reserved(&id),
         reported: Reported::default(),
         inquired: None,

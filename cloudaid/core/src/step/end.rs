@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use shared::gpu::IllGpu;
 use shared::id::{AttemptKey, WorkerId};
 use shared::link::Outcome;
 use shared::task::{TaskState, Verdict, VerdictKind};
@@ -74,6 +75,10 @@ impl Cluster {
         self.plan_stale = true;
         let told = Told::take(task, key.index);
         let verdict = told.judge(verdict, task, &run, outcome.as_ref());
+        let verdict = match self.workers.get(&run.worker) {
+            Some(worker) if !told.cancelling => blame_gpus(verdict, &run, worker),
+            Some(_) | None => verdict,
+        };
         let in_good_order = told.evicted || outcome.as_ref().is_some_and(|outcome| outcome.handed_back);
         if verdict.is_infrastructure() && in_good_order {
             task.spare(key.index);
@@ -141,6 +146,17 @@ impl Cluster {
     }
 }
 
+/// A command that fails while something is wrong with a GPU that it has is not to blame.
+fn blame_gpus(verdict: Verdict, run: &Run, worker: &Worker) -> Verdict {
+    let of_run = |ill: &&IllGpu| run.gpus.iter().any(|lease| lease.uuid == ill.uuid);
+    match (&verdict, worker.ill_gpus.iter().find(of_run)) {
+        (Verdict::ExitCode { .. } | Verdict::Signal { .. } | Verdict::Setup { .. }, Some(ill)) => {
+            Verdict::WorkerLost { message: format!("{verdict}, and its GPU {} is ill: {}", ill.uuid, ill.reason) }
+        }
+        _ => verdict,
+    }
+}
+
 /// The memory for the run after one that had too little: twice as much, but no more than the task may have, and no more
 /// than any worker has that could run it, for it would wait there for ever.
 fn grown(workers: &BTreeMap<WorkerId, Worker>, task: &Task, memory: Option<u64>) -> Option<u64> {
@@ -148,9 +164,9 @@ fn grown(workers: &BTreeMap<WorkerId, Worker>, task: &Task, memory: Option<u64>)
     let had = task.shape_with(memory);
     let largest = workers
         .iter()
-        .map(|(id, worker)| (id, worker.record.admission.protocol(), worker.record.facts.capacity))
-        .filter(|(id, protocol, capacity)| had.could_ever_fit(id, *protocol, *capacity))
-        .map(|(_, _, capacity)| capacity.memory_bytes)
+        .map(|(id, worker)| (id, worker.record.admission.protocol(), &worker.record.facts))
+        .filter(|(id, protocol, facts)| had.could_ever_fit(id, *protocol, facts))
+        .map(|(_, _, facts)| facts.capacity.memory_bytes)
         .max();
     let had = had.resources.memory_bytes;
     let next = had.saturating_mul(2).min(most).min(largest.unwrap_or(most));

@@ -30,12 +30,17 @@ pub(crate) fn on_heard(
     }
     worker.heard = worker.heard.max(at);
     worker.heard_at = Some(now.wall);
-    if let Some(Heartbeat { usage, problem, number: _ }) = heartbeat {
+    if let Some(Heartbeat { usage, problem, ill_gpus, number: _ }) = heartbeat {
         worker.usage = Some(usage);
         if worker.problem != problem {
             cluster.plan_stale |= problem.is_none();
             worker.problem.clone_from(&problem);
             effects.push(Effect::Publish(Event::WorkerHealth { worker: id.clone(), problem }));
+        }
+        if worker.ill_gpus != ill_gpus {
+            cluster.plan_stale = true;
+            worker.ill_gpus.clone_from(&ill_gpus);
+            effects.push(Effect::Publish(Event::WorkerGpus { worker: id.clone(), ill: ill_gpus }));
         }
     }
     if suspect && now.boot.since(worker.heard) < cluster.settings.suspect {

@@ -104,6 +104,7 @@ fn who_has_not_proved_who_it_is_is_refused() {
             incarnation: String::new(),
             inventory: vec![],
             problem: None,
+            ill_gpus: vec![],
         };
         let effects = world.step(Input::WorkerConnected { session, proof, hello });
         assert_eq!(effects, [Effect::Close(session, Reject::NotAdmitted(name(worker)))]);

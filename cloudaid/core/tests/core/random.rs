@@ -9,16 +9,19 @@ use cloudaid_core::input::Submission;
 use cloudaid_core::testkit::{Link, World, assigned};
 use proptest::prelude::*;
 use shared::array::Array;
+use shared::gpu::Gpu;
 use shared::id::{AttemptKey, Elements, TaskId, TaskRef};
 use shared::link::{Held, Phase};
 use shared::policy::RunPolicy;
 use shared::ranges::RangeSet;
+use shared::resources::Resources;
 use shared::span::Span;
 use shared::task::{TaskSpec, Verdict};
+use shared::worker::WorkerFacts;
 
 #[derive(Debug, Clone)]
 enum Action {
-    Submit { cores: u64, array: Option<Array>, policy: RunPolicy },
+    Submit { cores: u64, gpu_millis: u64, array: Option<Array>, policy: RunPolicy },
     Connect { worker: usize, remembers: bool },
     Disconnect { worker: usize },
     Start { pick: usize },
@@ -73,8 +76,8 @@ fn elements() -> impl Strategy<Value = Elements> {
 
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        4 => (1u64..4, prop::option::of(array()), policy())
-            .prop_map(|(cores, array, policy)| Action::Submit { cores, array, policy }),
+        4 => (1u64..4, prop_oneof![3 => Just(0u64), 1 => (1u64..5).prop_map(|halves| halves * 500)], prop::option::of(array()), policy())
+            .prop_map(|(cores, gpu_millis, array, policy)| Action::Submit { cores, gpu_millis, array, policy }),
         3 => (0usize..3, any::<bool>()).prop_map(|(worker, remembers)| Action::Connect { worker, remembers }),
         2 => (0usize..3).prop_map(|worker| Action::Disconnect { worker }),
         4 => any::<usize>().prop_map(|pick| Action::Start { pick }),
@@ -113,11 +116,21 @@ impl Fleet {
     }
 }
 
+/// Each has more cores than the one before, and two GPUs, but for the first one.
+fn facts(worker: usize) -> WorkerFacts {
+    let gpu =
+        |uuid: &str| Gpu { uuid: uuid.to_owned(), name: String::new(), millis: 1000, memory_bytes: 1, parent: None };
+    let gpus: Vec<_> = if worker == 0 { vec![] } else { ["g1", "g2"].map(gpu).into() };
+    let capacity = Resources { gpu_millis: 1000 * gpus.len() as u64, ..World::capacity(2 + worker as u64) };
+    WorkerFacts { capacity, gpus, ..WorkerFacts::default() }
+}
+
 fn act(world: &mut World, fleet: &mut Fleet, action: Action) {
     let effects = match action {
-        Action::Submit { cores, array, policy } => {
+        Action::Submit { cores, gpu_millis, array, policy } => {
             let submission = world.submission(cores, 1);
-            let spec = Arc::new(TaskSpec { policy, ..(*submission.spec).clone() });
+            let resources = Resources { gpu_millis, ..submission.spec.resources };
+            let spec = Arc::new(TaskSpec { policy, resources, ..(*submission.spec).clone() });
             let (id, effects) = world.submit_this(Submission { array: array.map(Arc::new), spec, ..submission });
             fleet.tasks.push(id);
             effects
@@ -126,7 +139,7 @@ fn act(world: &mut World, fleet: &mut Fleet, action: Action) {
             if !remembers {
                 fleet.held.retain(|_, (at, _)| *at != worker);
             }
-            let (link, effects) = world.connect(&format!("w{worker}"), 2 + worker as u64, fleet.inventory(worker));
+            let (link, effects) = world.connect_as(&format!("w{worker}"), facts(worker), fleet.inventory(worker));
             fleet.links.insert(worker, link);
             effects
         }

@@ -93,6 +93,7 @@ fn a_worker_may_be_older_than_its_master_as_far_as_that_goes_back_and_never_newe
             incarnation: String::new(),
             inventory: vec![],
             problem: None,
+            ill_gpus: vec![],
         };
         world.step(cloudaid_core::input::Input::WorkerConnected { session, proof, hello })
     };

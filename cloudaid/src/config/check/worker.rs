@@ -12,7 +12,7 @@ use shared::worker::WorkerProtocol;
 use super::{Check, absolute};
 use crate::config::layers::Origin;
 use crate::config::table::{self, Role, Setting};
-use crate::config::{CapacityOverrides, JoinFrom, OnStop, Secret, WorkerConfig, parse};
+use crate::config::{CapacityOverrides, GpuSettings, JoinFrom, OnStop, Secret, WorkerConfig, parse};
 
 impl Check<'_> {
     pub(in crate::config) fn worker(
@@ -41,6 +41,10 @@ impl Check<'_> {
             storage_bytes: self.amount(&table::STORAGE, Quantity::to_bytes, 0),
             gpu_millis: self.amount(&table::GPU, Quantity::to_millis, 0),
         };
+        let library = self.optional(&table::NVML, |text| Ok(PathBuf::from(text.trim())));
+        let quarantine = self.required(&table::GPU_QUARANTINE, "", |text| {
+            parse::duration(text, Duration::ZERO, Duration::from_secs(7 * 86_400))
+        });
         let labels: BTreeMap<_, _> = self.optional(&table::LABELS, parse::labels).unwrap_or_default();
         let advertise = self.optional(&table::ADVERTISE, parse::advertise);
         let seed = self.seed();
@@ -53,6 +57,7 @@ impl Check<'_> {
             registry_patience: registry_patience?,
             on_stop: on_stop.unwrap_or_default(),
             overrides,
+            gpus: GpuSettings { library: library.map(|path| absolute(&path)), quarantine: quarantine? },
             labels,
             advertise,
             seed,

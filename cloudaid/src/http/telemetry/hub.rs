@@ -198,6 +198,7 @@ mod tests {
             last_heartbeat: Some(WallTime(heard)),
             registered_at: WallTime(0),
             labels: Default::default(),
+            gpus: vec![],
         }
     }
 

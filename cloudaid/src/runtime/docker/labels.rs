@@ -119,6 +119,7 @@ pub(super) mod tests {
             image: "busybox:test".to_owned(),
             pull: shared::pull::PullPolicy::Missing,
             confinement: Default::default(),
+            gpus: Vec::new(),
             command: Command::ImageDefault,
             env: BTreeMap::new(),
             resources: Resources::TASK_DEFAULT,

@@ -112,7 +112,7 @@ fn host_config(spec: &ContainerSpec, host_cpus: u64, image: &ImageSays) -> Resul
         }),
         mounts: Some(mounts(spec)?),
         log_config: Some(log_config()),
-        device_requests: (gpu_millis > 0).then(|| vec![gpus(gpu_millis)]),
+        device_requests: (gpu_millis > 0).then(|| vec![gpus(&spec.gpus, gpu_millis)]),
         ..HostConfig::default()
     };
     Ok(match spec.confinement.profile {
@@ -176,10 +176,12 @@ fn log_config() -> HostConfigLogConfig {
     HostConfigLogConfig { typ: Some("local".to_owned()), config: Some(HashMap::from(config)) }
 }
 
-/// Whole GPUs: the engine cannot split one.
-fn gpus(millis: u64) -> DeviceRequest {
+/// These GPUs. Where nobody knows which, whole ones: the engine cannot split one.
+fn gpus(uuids: &[String], millis: u64) -> DeviceRequest {
+    let by_number = uuids.is_empty();
     DeviceRequest {
-        count: Some(signed(millis.div_ceil(1000))),
+        count: by_number.then(|| signed(millis.div_ceil(1000))),
+        device_ids: (!by_number).then(|| uuids.to_vec()),
         capabilities: Some(vec![vec!["gpu".to_owned()]]),
         ..DeviceRequest::default()
     }
@@ -279,6 +281,17 @@ mod tests {
     fn part_of_a_gpu_takes_a_whole_one() {
         let requests = host(|spec| spec.resources.gpu_millis = 1001).device_requests.expect("a request");
         assert_eq!(requests.iter().map(|request| request.count).collect::<Vec<_>>(), [Some(2)]);
+    }
+
+    #[test]
+    fn gpus_that_are_leased_are_asked_for_by_name() {
+        let leased = |spec: &mut ContainerSpec| {
+            spec.resources.gpu_millis = 500;
+            spec.gpus = vec!["GPU-1".to_owned()];
+        };
+        let requests = host(leased).device_requests.expect("a request");
+        let asked: Vec<_> = requests.into_iter().map(|request| (request.count, request.device_ids)).collect();
+        assert_eq!(asked, [(None, Some(vec!["GPU-1".to_owned()]))]);
     }
 
     #[test]

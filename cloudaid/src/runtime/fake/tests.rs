@@ -21,6 +21,7 @@ fn spec(number: u32, image: &str, line: &str) -> ContainerSpec {
         image: image.to_owned(),
         pull: shared::pull::PullPolicy::Missing,
         confinement: Default::default(),
+        gpus: Vec::new(),
         command: Command::Shell(line.to_owned()),
         env: BTreeMap::new(),
         resources: Resources::TASK_DEFAULT,

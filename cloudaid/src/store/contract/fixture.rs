@@ -16,6 +16,7 @@ use cloudaid_core::record::{
 use shared::array::Array;
 use shared::audit::{AuditEntry, FIRST};
 use shared::confinement::{Confinement, Profile};
+use shared::gpu::{Gpu, GpuLease};
 use shared::id::{
     AttemptKey, BlobId, ClusterId, ElementId, Epoch, Fence, InputId, LoginId, TaskId, TokenId, UserName, WorkerId,
 };
@@ -151,6 +152,7 @@ pub fn attempt(task: u64, index: u32, attempt: u32, worker: &str) -> AttemptReco
         verdict: None,
         infrastructure_failures: attempt - 1,
         memory: (attempt > 1).then_some(u64::from(attempt) << 30),
+        gpus: if attempt > 1 { vec![GpuLease { uuid: "GPU-1".into(), millis: 500 }] } else { vec![] },
         placed_at: time(u64::from(attempt)),
         started_at: None,
         finished_at: None,
@@ -210,8 +212,13 @@ fn cordon(number: u64) -> Option<Cordon> {
 #[must_use]
 pub fn worker(name: &str, seen: u64) -> WorkerRecord {
     let labels = BTreeMap::from([("zone".into(), "a".into())]);
-    let facts =
-        WorkerFacts { address: "10.0.0.7".into(), version: "0.1.0".into(), capacity: Resources::TASK_DEFAULT, labels };
+    let facts = WorkerFacts {
+        address: "10.0.0.7".into(),
+        version: "0.1.0".into(),
+        capacity: Resources::TASK_DEFAULT,
+        gpus: vec![Gpu { uuid: "GPU-1".into(), name: "H".into(), millis: 1000, memory_bytes: 80 << 30, parent: None }],
+        labels,
+    };
     let admission = Admission::Certificate(Identity {
         id: IdentityId(seen << 40),
         pool: Some("gpu".into()),

@@ -18,7 +18,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0010_ahead.sql"),
     include_str!("migrations/0011_cordon.sql"),
     include_str!("migrations/0012_uploads.sql"),
-    include_str!("migrations/0013_memory.sql"),
+    include_str!("migrations/0013_more_of_runs.sql"),
 ];
 
 /// Marks the file as ours: `ClAI`.

@@ -58,6 +58,7 @@ pub(super) fn accept(task: Task, fence: Fence) -> Result<Record, String> {
         at_most_once: false,
         pull: Default::default(),
         confinement: Default::default(),
+        gpus: Vec::new(),
     };
     Ok(Record { wire_id: task.task_id, user_id: task.user_id, task_name, assignment, cancelled: false, end: None })
 }

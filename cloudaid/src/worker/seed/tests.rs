@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use crate::config::{CapacityOverrides, WorkerConfig};
+use crate::config::{CapacityOverrides, GpuSettings, WorkerConfig};
 use crate::runtime::fake::{Behaviour, FakeRuntime};
 use crate::worker::tests::{LIMIT, wait_for};
 use crate::worker::{WorkerError, run_with};
@@ -40,6 +40,7 @@ impl Running {
             join: None,
             docker_host: None,
             registry_patience: Duration::from_secs(1),
+            gpus: GpuSettings { library: None, quarantine: Duration::from_secs(600) },
             on_stop: Default::default(),
             overrides: CapacityOverrides {
                 cpu_millis: Some(2500),

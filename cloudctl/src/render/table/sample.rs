@@ -5,6 +5,7 @@ mod items;
 use std::collections::BTreeMap;
 
 use shared::confinement::Confinement;
+use shared::gpu::GpuLease;
 use shared::policy::RunPolicy;
 use shared::pull::PullPolicy;
 use shared::resources::{GIB, Resources};
@@ -16,6 +17,7 @@ use shared::view::{
 };
 use shared::worker::{Usage, WorkerProtocol, WorkerState};
 
+pub(super) use items::gpu;
 pub(crate) use items::{all_items, input, internal_state};
 
 const TASK: &str = "task-01arz3ndektsv4rrffq69g5fav";
@@ -33,6 +35,7 @@ pub(crate) fn task() -> TaskView {
         state: AttemptState::Ended,
         verdict: verdict.clone(),
         memory_bytes: Some(16 << 30),
+        gpus: vec![GpuLease { uuid: "GPU-1".into(), millis: 500 }],
         placed_at: SUBMITTED,
         started_at: Some(started),
         finished_at: Some(finished),
@@ -147,6 +150,7 @@ pub(crate) fn workers() -> WorkerListView {
         last_heartbeat: Some(WallTime(NOW.0 - 3_000)),
         registered_at: SUBMITTED,
         labels: BTreeMap::new(),
+        gpus: vec![],
     };
     let gone = WorkerView {
         worker_id: "worker-2".parse().expect("a name"),

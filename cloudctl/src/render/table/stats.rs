@@ -1,11 +1,13 @@
 //! One worker in full.
 
+use comfy_table::Cell;
 use shared::resources::Resources;
 use shared::time::WallTime;
+use shared::view::GpuView;
 use shared::worker::Usage;
 
 use super::cluster::{in_words, state};
-use super::grid::Widths;
+use super::grid::{Grid, Widths, text};
 use super::listing::tasks;
 use crate::render::text::{decimal, gigabytes};
 use crate::render::{StatsView, Style};
@@ -37,10 +39,36 @@ pub(super) fn show(view: &StatsView, style: &Style, now: WallTime) -> String {
     for (name, value) in resources(&worker.capacity, &worker.allocated, worker.usage.as_ref(), style) {
         line(name, &value);
     }
+    out += &gpus(&worker.gpus, style);
     if view.tasks.is_empty() {
         return out;
     }
     format!("{out}\n{}", tasks(&view.tasks, style, now, &mut Widths::default()))
+}
+
+/// One line each: `GPU-... NVIDIA H100 80GB HBM3, 80GB, 0.5 of 1.0 allocated`.
+fn gpus(gpus: &[GpuView], style: &Style) -> String {
+    if gpus.is_empty() {
+        return String::new();
+    }
+    let mut grid = Grid::new(style, ["GPU", "MODEL", "MEMORY", "ALLOCATED", "STATE"], &[1, 4]);
+    for GpuView { gpu, free_millis, problem, .. } in gpus {
+        let taken = gpu.millis.saturating_sub(*free_millis);
+        let allocated = match style.raw {
+            true => format!("{taken}m of {}m", gpu.millis),
+            false => format!("{} of {}", decimal(taken), decimal(gpu.millis)),
+        };
+        let memory = if style.raw { gpu.memory_bytes.to_string() } else { gigabytes(gpu.memory_bytes) };
+        let state = problem.as_ref().map_or_else(|| "well".to_owned(), |problem| format!("no new tasks: {problem}"));
+        grid.row([
+            text(&gpu.uuid, style),
+            text(&gpu.name, style),
+            Cell::new(memory),
+            Cell::new(allocated),
+            text(&state, style),
+        ]);
+    }
+    format!("\n{}", grid.finish())
 }
 
 /// What is reserved of each resource, and what is used.
@@ -57,7 +85,8 @@ fn resources(
     let cpu = usage.map(|usage| used(format!("{:.0}%", usage.cpu_percent)));
     let memory = usage.map(|usage| used(size(usage.memory_used_bytes)));
     let storage = usage.map(|usage| used(size(usage.storage_used_bytes)));
-    let gpu = share(number(allocated.gpu_millis), number(capacity.gpu_millis));
+    let busy = usage.filter(|_| capacity.gpu_millis > 0).map(|usage| used(format!("{:.0}%", usage.gpu_percent)));
+    let gpu = share(number(allocated.gpu_millis), number(capacity.gpu_millis)) + &busy.unwrap_or_default();
     [
         ("CPU", share(number(allocated.cpu_millis), number(capacity.cpu_millis)) + &cpu.unwrap_or_default()),
         ("Memory", share(size(allocated.memory_bytes), size(capacity.memory_bytes)) + &memory.unwrap_or_default()),
@@ -78,6 +107,12 @@ mod tests {
         assert!(text.contains("Status:         🟢 Active\n"), "{text}");
         assert!(text.contains("Protocol:       session\n"), "{text}");
         assert!(text.contains("CPU:            1.0 of 4.0 allocated, 45% used\n"), "{text}");
+        let mut worker = sample::workers().workers.remove(0);
+        worker.gpus = vec![sample::gpu()];
+        let text = show(&StatsView { worker, tasks: vec![] }, &Style::default(), sample::NOW);
+        let row =
+            "MIG-1  NVIDIA H100 MIG 3g.40gb  40.0GB  0.3 of 0.428  no new tasks: Xid 79: it has fallen off the bus";
+        assert!(text.contains(row), "{text}");
         assert!(text.contains("Memory:         0.50GB of 8.0GB allocated, 1.5GB used\n"), "{text}");
     }
 }

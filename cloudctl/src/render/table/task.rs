@@ -170,8 +170,9 @@ fn attempts(attempts: &[AttemptView], style: &Style, now: WallTime) -> String {
 /// How a run ended, and what it had that its task had not asked for.
 fn result(attempt: &AttemptView) -> Option<String> {
     let memory = attempt.memory_bytes.map(|memory| format!("with {} of memory", Bytes(memory)));
+    let gpus = attempt.gpus.iter().map(|lease| format!("on {lease}"));
     let verdict = attempt.verdict.as_ref().map(ToString::to_string);
-    let parts: Vec<_> = verdict.into_iter().chain(memory).collect();
+    let parts: Vec<_> = verdict.into_iter().chain(memory).chain(gpus).collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 
@@ -226,7 +227,7 @@ Usage:      1s234ms of CPU time, 12 MiB of memory at the most
 Output:     link\\u{1b} was not collected
 
 ATTEMPT  WORKER    STATE  PLACED  TOOK  RESULT
-1        worker-1  ended  2h ago  4.5s  exit code 3, with 16 GiB of memory
+1        worker-1  ended  2h ago  4.5s  exit code 3, with 16 GiB of memory, on 0.5 of GPU-1
 ";
         assert_eq!(show(&sample::task(), &Style::default(), sample::NOW), expected);
     }

@@ -20,7 +20,7 @@ pub(crate) fn capacity_of(info: &WorkerInfo) -> Result<Resources, InvalidQuantit
 
 /// What is shown of it.
 pub(super) fn facts_of(address: String, capacity: Resources) -> WorkerFacts {
-    WorkerFacts { address, version: "first generation".to_owned(), capacity, labels: Default::default() }
+    WorkerFacts { address, version: "first generation".to_owned(), capacity, ..WorkerFacts::default() }
 }
 
 /// What it has measured. Of a percentage that is none nothing is believed.

@@ -101,6 +101,7 @@ mod tests {
             at_most_once: false,
             pull: Default::default(),
             confinement: Default::default(),
+            gpus: Vec::new(),
         }
     }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 use shared::audit::AuditEntry;
 use shared::confinement::{Confinement, Profile};
 use shared::error::{ApiError, ErrorBody, ErrorCode};
+use shared::gpu::Gpu;
 use shared::id::InputId;
 use shared::policy::{Backoff, RetryOn, RunPolicy};
 use shared::pull::PullPolicy;
@@ -17,10 +18,10 @@ use shared::span::Span;
 use shared::task::{Command, TaskSpec, TaskState, Verdict, VerdictKind};
 use shared::view::{
     AuthorityView, CancelView, ClassView, DeletedFilesView, DryRunView, ElementGroupView, FileView, Fit, FitView,
-    InputFileView, InputSummaryView, InputView, InternalStateView, InviteView, KeysView, LeaseView, LedgerRunView,
-    LedgerView, LinkView, NewTokenView, NewWorkerTokenView, OpenTaskView, PendingWorkerView, ReasonView, RepairStatus,
-    RepairView, RunView, SchedulerView, SettingsView, ShutdownView, SubmitLineResult, SubmitLineView, SubmitView,
-    TaskView, TokenView, UserFileView, UserView, WhyView, WorkerRepairView, WorkerTokenView, WorkerView,
+    GpuView, InputFileView, InputSummaryView, InputView, InternalStateView, InviteView, KeysView, LeaseView,
+    LedgerRunView, LedgerView, LinkView, NewTokenView, NewWorkerTokenView, OpenTaskView, PendingWorkerView, ReasonView,
+    RepairStatus, RepairView, RunView, SchedulerView, SettingsView, ShutdownView, SubmitLineResult, SubmitLineView,
+    SubmitView, TaskView, TokenView, UserFileView, UserView, WhyView, WorkerRepairView, WorkerTokenView, WorkerView,
 };
 use shared::worker::Cordon;
 
@@ -304,7 +305,29 @@ fn download() -> DownloadedView {
 }
 
 fn worker() -> WorkerView {
-    WorkerView { labels: labels(), problem: Some("p".into()), cordon: Some(cordon()), ..workers().workers.remove(0) }
+    WorkerView {
+        labels: labels(),
+        problem: Some("p".into()),
+        cordon: Some(cordon()),
+        gpus: vec![gpu()],
+        ..workers().workers.remove(0)
+    }
+}
+
+/// A slice of one, with something wrong.
+pub(in crate::render::table) fn gpu() -> GpuView {
+    GpuView {
+        gpu: Gpu {
+            uuid: "MIG-1".into(),
+            name: "NVIDIA H100 MIG 3g.40gb".into(),
+            millis: 428,
+            memory_bytes: 40 << 30,
+            parent: Some("GPU-1".into()),
+        },
+        free_millis: 128,
+        problem: Some("Xid 79: it has fallen off the bus".into()),
+        running_tasks: vec![format!("{TASK}.0")],
+    }
 }
 
 fn repair() -> RepairView {

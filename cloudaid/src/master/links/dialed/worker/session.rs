@@ -59,6 +59,7 @@ impl Worker {
             incarnation: String::new(),
             inventory: live.iter().map(|run| Held { key: run.key, phase: Phase::Running }).collect(),
             problem: None,
+            ill_gpus: Vec::new(),
         };
         if self.inner.cluster.worker_connected(id, Proof::Dialed(address), hello).await.is_err() {
             self.inner.cluster.shell().links.forget(id);
