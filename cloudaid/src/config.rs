@@ -204,6 +204,8 @@ pub struct WorkerConfig {
     pub on_stop: OnStop,
     /// What it offers, where that is not all there is.
     pub overrides: CapacityOverrides,
+    /// Bytes of the engine's disk that stay free: else images that were pulled for tasks are removed.
+    pub image_room: u64,
     /// How its GPUs are found.
     pub gpus: GpuSettings,
     /// For filters.

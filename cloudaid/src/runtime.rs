@@ -15,7 +15,7 @@ use shared::confinement::Confinement;
 use shared::id::{AttemptKey, ClusterId, WorkerId};
 use shared::link::LogStream;
 use shared::link::{ContainerUsage, RunLimits};
-use shared::pull::PullPolicy;
+use shared::pull::{PullPolicy, Pulling, RegistryLogin};
 use shared::resources::Resources;
 use shared::task::Command;
 use shared::time::WallTime;
@@ -33,7 +33,14 @@ pub trait Runtime: Send + Sync + fmt::Debug + 'static {
 
     /// Makes sure that the image is there: present, or pulled, as the policy says. Returns what it is by its content,
     /// `name@sha256:...`; none: it came from no registry.
-    async fn prepare_image(&self, image: &str, pull: PullPolicy) -> Result<Option<String>, RuntimeError>;
+    async fn prepare_image(&self, wish: &ImageWish) -> Result<Option<String>, RuntimeError>;
+
+    /// The images that are being fetched now, by name.
+    fn pulling(&self) -> Vec<Pulling>;
+
+    /// Removes images that were fetched for tasks and are not in use, the one first that was used longest ago, as far as its
+    /// disk is short of room.
+    async fn keep_room(&self) -> Result<(), RuntimeError>;
 
     /// Makes the container, or finds the one that an earlier try made for the same attempt.
     async fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError>;
@@ -74,6 +81,25 @@ pub struct RuntimeInfo {
     pub memory_bytes: u64,
     /// Where it keeps images and containers, if it says so and this process can see it.
     pub root: Option<PathBuf>,
+}
+
+/// An image that a run needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageWish {
+    /// Image reference.
+    pub image: String,
+    /// When it is pulled.
+    pub pull: PullPolicy,
+    /// What its registry is to know us by; none: nobody.
+    pub login: Option<RegistryLogin>,
+}
+
+impl ImageWish {
+    /// One that everybody may have.
+    #[must_use]
+    pub fn new(image: &str, pull: PullPolicy) -> Self {
+        Self { image: image.to_owned(), pull, login: None }
+    }
 }
 
 /// A container to make.

@@ -60,9 +60,10 @@ mod tests;
 /// # Errors
 /// It cannot start (data directory, token, another cluster), or can no longer keep its journal.
 pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<(), WorkerError> {
-    let host = config.docker_host.clone();
-    let connect =
-        move || -> Result<Arc<dyn Runtime>, RuntimeError> { Ok(Arc::new(DockerRuntime::connect(host.as_deref())?)) };
+    let (host, images, room) = (config.docker_host.clone(), config.data_dir.join("images"), config.image_room);
+    let connect = move || -> Result<Arc<dyn Runtime>, RuntimeError> {
+        Ok(Arc::new(DockerRuntime::connect(host.as_deref())?.keeping_images(images.clone(), room)))
+    };
     run_on(connect, config, shutdown).await
 }
 
@@ -112,12 +113,14 @@ async fn run_on(
     let usage = telemetry::watch_usage(data.path(), gpus.gauge(), life.clone());
     let ill_gpus = gpus.watch(config.gpus.quarantine, life.clone());
     let health = health::watch(Arc::clone(&runtime), &info, data.path().to_owned(), life.clone());
-    let executor = Executor::new(runtime, cluster, Arc::clone(&data), events.clone(), uplink);
+    tidy::keep_room(Arc::clone(&runtime), life.clone());
+    let executor = Executor::new(Arc::clone(&runtime), cluster, Arc::clone(&data), events.clone(), uplink);
     let leaving = CancellationToken::new();
     let link = Link {
         dialer,
         offer,
         events,
+        runtime: Arc::clone(&runtime),
         uplinks,
         usage,
         health,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::confinement::Confinement;
 use crate::gpu::{GpuLease, IllGpu};
 use crate::id::{AttemptKey, ClusterId, Epoch, Fence, InputId, UserName, WorkerId};
-use crate::pull::PullPolicy;
+use crate::pull::{PullPolicy, Pulling};
 use crate::resources::Resources;
 use crate::task::{Command, Verdict};
 use crate::time::WallTime;
@@ -129,6 +129,8 @@ pub struct Heartbeat {
     pub problem: Option<String>,
     /// Those of its GPUs that should get no new work.
     pub ill_gpus: Vec<IllGpu>,
+    /// The images that it is fetching.
+    pub pulling: Vec<Pulling>,
     /// Grows by one within a session, from 1 on; the hello counts as 0.
     pub number: u64,
 }

@@ -1,4 +1,4 @@
-//! When an image is pulled.
+//! How an image comes to a worker.
 
 use std::fmt;
 use std::str::FromStr;
@@ -43,6 +43,43 @@ impl PullPolicy {
 impl fmt::Display for PullPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+/// How far the pull of an image is, in bytes as they are fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PullProgress {
+    /// Fetched.
+    pub done_bytes: u64,
+    /// Known to be fetched; grows while the registry says more. 0: nobody knows yet.
+    pub total_bytes: u64,
+}
+
+/// An image that a worker is fetching.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Pulling {
+    /// As its tasks name it.
+    pub image: String,
+    /// How far that is.
+    #[serde(flatten)]
+    pub progress: PullProgress,
+}
+
+/// What a registry knows somebody by.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RegistryLogin {
+    /// The name there.
+    pub username: String,
+    /// The password or token there.
+    pub password: String,
+}
+
+/// Without the password.
+impl fmt::Debug for RegistryLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegistryLogin").field("username", &self.username).finish_non_exhaustive()
     }
 }
 

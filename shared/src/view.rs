@@ -8,7 +8,7 @@ use crate::confinement::Confinement;
 use crate::gpu::GpuLease;
 use crate::id::{InputId, UserName, WorkerId};
 use crate::policy::RunPolicy;
-use crate::pull::PullPolicy;
+use crate::pull::{PullPolicy, PullProgress};
 use crate::resources::Resources;
 use crate::task::{AttemptState, Command, TaskState, Verdict};
 use crate::time::WallTime;
@@ -208,6 +208,9 @@ pub struct AttemptView {
     /// The GPUs that it had, where its worker knows them one by one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<GpuLease>,
+    /// How far its image is, while that is fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pulling: Option<PullProgress>,
     /// When it was placed on the worker.
     pub placed_at: WallTime,
     /// When its container started.

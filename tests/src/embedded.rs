@@ -233,6 +233,7 @@ pub fn worker_config(
         join: Some(JoinFrom::Inline(Secret::new(join_token))),
         docker_host: None,
         registry_patience: Duration::from_secs(1),
+        image_room: 0,
         gpus: GpuSettings { library: None, quarantine: Duration::from_secs(600) },
         on_stop: Default::default(),
         overrides,

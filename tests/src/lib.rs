@@ -26,6 +26,8 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod python;
+pub mod registry;
+pub mod runtime_bench;
 pub mod s3;
 pub mod sim;
 pub mod socket;

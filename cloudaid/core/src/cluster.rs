@@ -403,7 +403,7 @@ pub(crate) fn assignment(task: &Task, key: AttemptKey, settings: &Settings) -> A
     }
     Assignment {
         key,
-        image: task.progress.image.clone().unwrap_or_else(|| spec.image.clone()),
+        image: task.image().clone(),
         command: spec.command.clone(),
         resources: task.resources(run.and_then(|run| run.memory)),
         gpus: run.map(|run| run.gpus.clone()).unwrap_or_default(),

@@ -13,7 +13,8 @@
 use std::collections::BTreeMap;
 
 use shared::id::TaskRef;
-use shared::resources::Kind;
+use shared::pull::PullProgress;
+use shared::resources::{Bytes, Kind};
 use shared::task::TaskState;
 use shared::view::{ReasonView, WhyView};
 use shared::worker::WorkerState;
@@ -55,7 +56,7 @@ impl Cluster {
         let state = tally.summary();
         match (tally.queued, tally.pending + tally.running) {
             (0, 0) => None,
-            (0, _) => Some(why_held(target, task, state)),
+            (0, _) => Some(self.why_held(target, task, state)),
             (_, _) => Some(self.why_waiting(target, task, state)),
         }
     }
@@ -288,37 +289,50 @@ fn hint(reasons: &[ReasonView], can_never_run: bool) -> String {
     }
 }
 
-/// Why a task that a worker holds has not ended.
-fn why_held(target: TaskRef, task: &Task, state: TaskState) -> WhyView {
-    let (first, last) = target.elements.bounds();
-    let run = task.live.range(first..=last).next().map(|(_, run)| run);
-    let place = run.map_or_else(String::new, |run| format!(" on {}", run.worker));
-    let cancelling = !task.progress.cancelling.is_empty();
-    let unreachable = !task.progress.unreachable.within(first, last).is_empty();
-    let (code, message) = match (cancelling, state) {
-        _ if unreachable => {
-            let message = format!(
-                "its worker is not heard of{place}: it may still be running there, and may run once at most, so it is not \
+impl Cluster {
+    /// Why a task that a worker holds has not ended.
+    fn why_held(&self, target: TaskRef, task: &Task, state: TaskState) -> WhyView {
+        let (first, last) = target.elements.bounds();
+        let (index, run) = task.live.range(first..=last).next().unzip();
+        let pull = index.and_then(|index| self.pull_of(task.element(*index)));
+        let place = run.map_or_else(String::new, |run| format!(" on {}", run.worker));
+        let cancelling = !task.progress.cancelling.is_empty();
+        let unreachable = !task.progress.unreachable.within(first, last).is_empty();
+        let (code, message) = match (cancelling, state) {
+            _ if unreachable => {
+                let message = format!(
+                    "its worker is not heard of{place}: it may still be running there, and may run once at most, so it is not \
                  started elsewhere"
-            );
-            ("unreachable", message)
+                );
+                ("unreachable", message)
+            }
+            (true, _) => ("cancelling", format!("its worker was told to stop it{place}")),
+            (false, TaskState::Running) => ("running", format!("it does not wait: it runs{place}")),
+            (false, _) => match pull {
+                Some(PullProgress { done_bytes, total_bytes: 0 }) => (
+                    "pulling",
+                    format!("it is placed{place}: its image is being fetched, {} so far", Bytes(done_bytes)),
+                ),
+                Some(PullProgress { done_bytes, total_bytes }) => {
+                    let (done, total) = (Bytes(done_bytes), Bytes(total_bytes));
+                    ("pulling", format!("it is placed{place}: its image is being fetched, {done} of {total} are there"))
+                }
+                None => ("pending", format!("it is placed{place}: its image is being fetched or its container made")),
+            },
+        };
+        let hint = if unreachable {
+            format!("bring the worker back; if it is gone for good, `cloudctl cancel --force {target}` ends it")
+        } else {
+            format!("`cloudctl monitor {target}` follows its log")
+        };
+        WhyView {
+            task_id: target.to_string(),
+            state,
+            summary: message.clone(),
+            position: None,
+            can_never_run: false,
+            reasons: vec![ReasonView { code: code.to_owned(), workers: 1, message }],
+            hint,
         }
-        (true, _) => ("cancelling", format!("its worker was told to stop it{place}")),
-        (false, TaskState::Running) => ("running", format!("it does not wait: it runs{place}")),
-        (false, _) => ("pending", format!("it is placed{place}: its image is being fetched or its container made")),
-    };
-    let hint = if unreachable {
-        format!("bring the worker back; if it is gone for good, `cloudctl cancel --force {target}` ends it")
-    } else {
-        format!("`cloudctl monitor {target}` follows its log")
-    };
-    WhyView {
-        task_id: target.to_string(),
-        state,
-        summary: message.clone(),
-        position: None,
-        can_never_run: false,
-        reasons: vec![ReasonView { code: code.to_owned(), workers: 1, message }],
-        hint,
     }
 }

@@ -1,7 +1,8 @@
 //! What the cluster shows of itself. Reading changes nothing.
 
 use shared::gpu::Gpu;
-use shared::id::{AttemptKey, Elements, TaskRef, WorkerId};
+use shared::id::{AttemptKey, ElementId, Elements, TaskRef, WorkerId};
+use shared::pull::PullProgress;
 use shared::resources::Resources;
 use shared::time::WallTime;
 use shared::view::{GpuView, QueueView, QueuedView, StatusView, StoreState, TaskCounts, WorkerView};
@@ -13,6 +14,7 @@ use crate::explain;
 use crate::gpus::Device;
 use crate::reject::Reject;
 use crate::scheduler::Room;
+use crate::task::RunPhase;
 use crate::worker::Worker;
 
 impl Cluster {
@@ -65,6 +67,20 @@ impl Cluster {
     pub fn shown(&self, key: AttemptKey) -> TaskRef {
         let plain = self.tasks.get(&key.task).is_some_and(|task| task.record.array.is_none());
         TaskRef { task: key.task, elements: if plain { Elements::All } else { Elements::One(key.index) } }
+    }
+
+    /// How far the image of an element's run is that its worker is fetching, as it last said; none: it fetches none.
+    #[must_use]
+    pub fn pull_of(&self, element: ElementId) -> Option<PullProgress> {
+        let task = self.tasks.get(&element.task)?;
+        let run = task.live.get(&element.index).filter(|run| run.phase == RunPhase::Pending)?;
+        let image = task.image();
+        self.workers
+            .get(&run.worker)?
+            .pulling
+            .iter()
+            .find(|pulling| pulling.image == *image)
+            .map(|pulling| pulling.progress)
     }
 
     /// Whether a run is live that its worker was told to stop, for whatever reason.
@@ -162,6 +178,7 @@ impl Cluster {
             registered_at: worker.record.registered_at,
             labels: facts.labels.clone(),
             gpus: self.gpu_views(id, worker),
+            pulling: worker.pulling.clone(),
         }
     }
 

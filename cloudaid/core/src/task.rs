@@ -116,6 +116,11 @@ impl Task {
         self.record.array.as_ref()?.limit
     }
 
+    /// What its runs are made of.
+    pub(crate) fn image(&self) -> &String {
+        self.progress.image.as_ref().unwrap_or(&self.record.spec.image)
+    }
+
     /// What a run has.
     pub(crate) fn resources(&self, memory: Option<u64>) -> Resources {
         let asked = self.record.spec.resources;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use shared::gpu::IllGpu;
 use shared::id::{Fence, SessionId};
+use shared::pull::Pulling;
 use shared::resources::Resources;
 use shared::time::{BootTime, Now, WallTime};
 use shared::worker::{Usage, WorkerProtocol, WorkerState};
@@ -29,6 +30,8 @@ pub(crate) struct Worker {
     pub(crate) problem: Option<String>,
     /// Those of its GPUs that get no work, as it last said.
     pub(crate) ill_gpus: Vec<IllGpu>,
+    /// The images that it was fetching, as it last said.
+    pub(crate) pulling: Vec<Pulling>,
     /// What was reserved when it registered. It may then have told of a smaller capacity than that.
     pub(crate) reserved_at_registration: Resources,
     /// Of the present session.
@@ -94,6 +97,7 @@ impl Worker {
             usage: None,
             problem: None,
             ill_gpus: Vec::new(),
+            pulling: Vec::new(),
             reserved_at_registration: Resources::default(),
             reported: Reported::default(),
             inquired: None,

@@ -296,6 +296,8 @@ settings! {
         "Disk to offer, if not all: GiB or with a unit");
     GPU: row("worker.gpu", "CLOUDAI_GPU", "gpu", One("GPUS"), WORKER | DEV, Unset,
         "GPUs to offer, if not all: `1`, `0.5`");
+    IMAGE_ROOM: row("worker.image_room", "CLOUDAI_IMAGE_ROOM", "", One("SIZE"), WORKER | DEV, Text("2GiB"),
+        "Disk of the container engine that stays free: where less is, images that tasks have pulled are removed, those first that were used longest ago");
     NVML: row("worker.nvml", "CLOUDAI_NVML", "", One("FILE"), WORKER | DEV, Unset,
         "NVIDIA's library `libnvidia-ml.so.1`, where the system does not find it by itself");
     GPU_QUARANTINE: row("worker.gpu_quarantine", "CLOUDAI_GPU_QUARANTINE", "", One("TIME"), WORKER | DEV, Text("10m"),

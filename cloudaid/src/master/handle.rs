@@ -17,7 +17,7 @@ use shared::error::{ApiError, ErrorCode};
 use shared::id::{AttemptKey, ElementId, Elements, RequestId, SessionId, TaskId, TaskRef, UserName, WorkerId};
 use shared::link::{Heartbeat, Hello, Inventory, Report};
 use shared::submit::TaskEdit;
-use shared::task::TaskState;
+use shared::task::{AttemptState, TaskState};
 use shared::view::{
     CancelView, DryRunView, InternalStateView, QueueView, ReasonView, ShutdownView, StatusView, StoreState, SubmitView,
     TaskCounts, TaskListView, TaskView, WhyView, WorkerListView, WorkerView,
@@ -204,17 +204,22 @@ impl ClusterHandle {
             let element = ElementId { task: task.task, index };
             self.store.list_attempts(element).await.map_err(|error| unreadable(&error))
         };
-        match task.elements {
-            Elements::All if stored.record.array.is_none() => Ok(view::task(&stored, Some(&attempts(0).await?))),
-            Elements::All => Ok(view::task(&stored, None)),
-            Elements::Range(..) => Ok(view::elements(&stored, task, elements::tally(&alike))),
+        let (index, mut view) = match task.elements {
+            Elements::All if stored.record.array.is_none() => (0, view::task(&stored, Some(&attempts(0).await?))),
+            Elements::All => return Ok(view::task(&stored, None)),
+            Elements::Range(..) => return Ok(view::elements(&stored, task, elements::tally(&alike))),
             Elements::One(index) => {
                 let element = ElementId { task: task.task, index };
                 let attempts = attempts(index).await?;
                 let result = self.store.find_result(element).await.map_err(|error| unreadable(&error))?;
-                Ok(view::element(&stored, element, &attempts, result.as_ref()))
+                (index, view::element(&stored, element, &attempts, result.as_ref()))
             }
+        };
+        if let Some(run) = view.attempts.last_mut().filter(|run| run.state == AttemptState::Pending) {
+            let element = ElementId { task: task.task, index };
+            run.pulling = self.read(move |cluster| cluster.pull_of(element)).await?;
         }
+        Ok(view)
     }
 
     /// A page of tasks, newest first.

@@ -158,6 +158,7 @@ fn attempt(record: &AttemptRecord) -> AttemptView {
         verdict: record.verdict.clone(),
         memory_bytes: record.memory,
         gpus: record.gpus.clone(),
+        pulling: None,
         placed_at: record.placed_at,
         started_at: record.started_at,
         finished_at: record.finished_at,

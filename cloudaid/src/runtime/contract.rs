@@ -17,7 +17,7 @@ use shared::resources::{MIB, Resources};
 use shared::task::Command;
 use ulid::Ulid;
 
-use super::{ContainerSpec, Exit, Found, FoundState, Runtime, RuntimeError, StopSignal};
+use super::{ContainerSpec, Exit, Found, FoundState, ImageWish, Runtime, RuntimeError, StopSignal};
 
 /// The longest that one container of a check may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -109,13 +109,16 @@ impl Suite<'_> {
     async fn images(&self) -> Result<()> {
         self.runtime.info().await?;
         for pull in [PullPolicy::Missing, PullPolicy::Never, PullPolicy::Missing] {
-            let prepared = self.runtime.prepare_image(self.image, pull).await;
+            let prepared = self.runtime.prepare_image(&ImageWish::new(self.image, pull)).await;
             prepared.with_context(|| format!("one that is there, {pull}"))?;
         }
         for image in ["Not/An/Image", ""] {
-            let refused = self.runtime.prepare_image(image, PullPolicy::Missing).await;
+            let refused = self.runtime.prepare_image(&ImageWish::new(image, PullPolicy::Missing)).await;
             ensure!(matches!(refused, Err(RuntimeError::ImageNotFound(_))), "`{image}` gives {refused:?}");
         }
+        ensure!(self.runtime.pulling().is_empty(), "nothing is fetched any more");
+        self.runtime.keep_room().await.context("room is kept")?;
+        ensure!(self.runtime.prepare_image(&ImageWish::new(self.image, PullPolicy::Never)).await.is_ok(), "it stays");
         Ok(())
     }
 

@@ -17,7 +17,7 @@ use bollard::query_parameters::{
 use bollard::{API_DEFAULT_VERSION, Docker};
 use parking_lot::Mutex;
 use shared::id::{AttemptKey, ClusterId, WorkerId};
-use shared::pull::PullPolicy;
+use shared::pull::Pulling;
 use tokio::sync::OnceCell;
 
 use self::daemon::Daemon;
@@ -27,7 +27,9 @@ use self::image::Images;
 use self::labels::{Owner, container_name};
 use self::network::Network;
 use self::start::Starts;
-use super::{ContainerSpec, Exit, Found, FoundState, LogPieces, Runtime, RuntimeError, RuntimeInfo, StopSignal};
+use super::{
+    ContainerSpec, Exit, Found, FoundState, ImageWish, LogPieces, Runtime, RuntimeError, RuntimeInfo, StopSignal,
+};
 use crate::failpoint;
 
 mod create;
@@ -123,6 +125,13 @@ impl DockerRuntime {
         })
     }
 
+    /// Keeps in `file` which images it has pulled, and removes those that were used longest ago where less than `floor`
+    /// bytes of the engine's disk are free.
+    #[must_use]
+    pub fn keeping_images(self, file: PathBuf, floor: u64) -> Self {
+        Self { images: Images::keeping(file, floor), ..self }
+    }
+
     async fn facts(&self) -> Result<&Facts, RuntimeError> {
         let ask = || async {
             let info = within(CALL_LIMIT, self.engine.info()).await.map_err(Failure::of_engine)?;
@@ -131,6 +140,7 @@ impl DockerRuntime {
                 true => Daemon::find(&self.socket).await.and_then(|daemon| daemon.cgroup_parent()),
                 false => None,
             };
+            self.images.are_on(info.docker_root_dir.map(PathBuf::from).filter(|root| root.is_dir()));
             Ok(Facts { engine_id: info.id.unwrap_or_default(), cpus, parent })
         };
         self.facts.get_or_try_init(ask).await
@@ -190,8 +200,20 @@ impl Runtime for DockerRuntime {
         })
     }
 
-    async fn prepare_image(&self, image: &str, pull: PullPolicy) -> Result<Option<String>, RuntimeError> {
-        self.images.prepare(&self.patient, image, pull).await
+    async fn prepare_image(&self, wish: &ImageWish) -> Result<Option<String>, RuntimeError> {
+        // Where images are has to be known before room is looked for.
+        self.facts().await?;
+        self.images.prepare(&self.patient, wish).await
+    }
+
+    fn pulling(&self) -> Vec<Pulling> {
+        self.images.pulling()
+    }
+
+    async fn keep_room(&self) -> Result<(), RuntimeError> {
+        self.facts().await?;
+        self.images.keep_room(&self.engine).await;
+        Ok(())
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {

@@ -16,12 +16,14 @@ use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use shared::id::{AttemptKey, ClusterId, WorkerId};
-use shared::pull::PullPolicy;
+use shared::pull::Pulling;
 use shared::resources::GIB;
 use shared::time::WallTime;
 
 use self::container::Container;
-use super::{ContainerSpec, Exit, Found, FoundState, LogPieces, Runtime, RuntimeError, RuntimeInfo, StopSignal};
+use super::{
+    ContainerSpec, Exit, Found, FoundState, ImageWish, LogPieces, Runtime, RuntimeError, RuntimeInfo, StopSignal,
+};
 
 mod behaviour;
 mod container;
@@ -194,11 +196,19 @@ impl Runtime for FakeRuntime {
         self.call(Call::Info, |_| Ok(info))
     }
 
-    async fn prepare_image(&self, image: &str, _pull: PullPolicy) -> Result<Option<String>, RuntimeError> {
-        if image.starts_with("fake/hung") {
+    async fn prepare_image(&self, wish: &ImageWish) -> Result<Option<String>, RuntimeError> {
+        if wish.image.starts_with("fake/hung") {
             return std::future::pending().await;
         }
-        self.call(Call::PrepareImage, |_| behaviour::image(image)).map(|()| None)
+        self.call(Call::PrepareImage, |_| behaviour::image(&wish.image)).map(|()| None)
+    }
+
+    fn pulling(&self) -> Vec<Pulling> {
+        Vec::new()
+    }
+
+    async fn keep_room(&self) -> Result<(), RuntimeError> {
+        Ok(())
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {

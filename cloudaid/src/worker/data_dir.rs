@@ -6,6 +6,7 @@
 //! journal     see `journal.rs`
 //! runs/<task>.<index>-<attempt>/output
 //! runs/<task>.<index>-<attempt>/input  the id of the input that the run reads
+//! images      see `runtime/docker/image/shelf.rs`
 //! inputs/<input>  see `inputs.rs`
 //! seed/           see `seed/ledger.rs`
 //! ```

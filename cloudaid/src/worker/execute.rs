@@ -22,7 +22,7 @@ use super::logs::{Lanes, Pump};
 use super::storage::StorageWatch;
 use super::tidy::Tidy;
 use super::uploads::Uploads;
-use crate::runtime::{ContainerSpec, Runtime, RuntimeError};
+use crate::runtime::{ContainerSpec, ImageWish, Runtime, RuntimeError};
 
 /// Engine calls at a time, waits and log streams not counted: more only queue inside the engine.
 const ENGINE_CALLS: usize = 32;
@@ -129,7 +129,7 @@ impl Executor {
                 if let Some(input) = input {
                     inputs.ensure(key, input).await?;
                 }
-                runtime.prepare_image(&image, pull).await
+                runtime.prepare_image(&ImageWish::new(&image, pull)).await
             };
             match prepared.await {
                 Ok(image) => AgentInput::ImageReady(key, image),

@@ -26,7 +26,7 @@ use super::gpu::Gpus;
 use crate::clock;
 use crate::config::WorkerConfig;
 use crate::pause::Pauses;
-use crate::runtime::RuntimeInfo;
+use crate::runtime::{Runtime, RuntimeInfo};
 use dial::{Dialer, Line, LinkError, Uplink};
 use pulse::Pulse;
 
@@ -80,6 +80,7 @@ pub(super) struct Link {
     pub(super) dialer: Dialer,
     pub(super) offer: Offer,
     pub(super) events: mpsc::Sender<Event>,
+    pub(super) runtime: Arc<dyn Runtime>,
     /// Where bulk data goes while there is a session.
     pub(super) uplinks: watch::Sender<Option<Uplink>>,
     pub(super) usage: watch::Receiver<Usage>,
@@ -294,7 +295,8 @@ impl Link {
         let usage = Usage { running: self.running.load(Ordering::Relaxed), ..*self.usage.borrow() };
         tracing::debug!(?usage, "Heartbeat");
         let (problem, ill_gpus) = (self.problem(), self.ill_gpus.borrow().clone());
-        FromWorker::Heartbeat(Heartbeat { usage, problem, ill_gpus, number: pulse.beat(clock::boot()) })
+        let pulling = self.runtime.pulling();
+        FromWorker::Heartbeat(Heartbeat { usage, problem, ill_gpus, pulling, number: pulse.beat(clock::boot()) })
     }
 }
 

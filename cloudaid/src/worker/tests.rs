@@ -81,6 +81,7 @@ impl Running {
             join: token.map(|token| JoinFrom::Inline(Secret::new(token))),
             docker_host: None,
             registry_patience: Duration::from_secs(1),
+            image_room: 0,
             gpus: GpuSettings { library: None, quarantine: Duration::from_secs(600) },
             on_stop: Default::default(),
             overrides: CapacityOverrides { cpu_millis: Some(64_000), ..CapacityOverrides::default() },

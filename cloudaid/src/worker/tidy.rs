@@ -1,10 +1,14 @@
 //! Starting comes before tidying up: to remove a container costs the engine about as much as to start one, and nobody
 //! waits for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::runtime::Runtime;
 
 /// How long what has ended may lie about while others are being started. Bounds the disk that it takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -13,6 +17,23 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const QUIET: Duration = Duration::from_millis(300);
 /// Removals at a time.
 const REMOVALS: usize = 4;
+
+/// How often it is looked whether the engine's disk has room.
+const ROOM: Duration = Duration::from_secs(30);
+
+/// Looks now and again whether images have to be removed.
+pub(super) fn keep_room(runtime: Arc<dyn Runtime>, life: CancellationToken) {
+    tokio::spawn(life.run_until_cancelled_owned(async move {
+        let mut looks = interval(ROOM);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            looks.tick().await;
+            if let Err(error) = runtime.keep_room().await {
+                tracing::debug!(%error, "Images cannot be removed now");
+            }
+        }
+    }));
+}
 
 /// When containers are removed.
 #[derive(Debug)]

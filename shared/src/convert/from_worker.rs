@@ -7,6 +7,7 @@ use crate::link::{
     AttemptChange, ContainerUsage, FromWorker, Heartbeat, Held, Hello, Inventory, Outcome, Phase, Report,
 };
 use crate::proto::{self, from_worker::Message, report::Change};
+use crate::pull::{PullProgress, Pulling};
 use crate::worker::{Usage, WorkerFacts};
 
 /// The most labels a worker may have, and the longest text of one.
@@ -14,6 +15,8 @@ const LABEL_LIMIT: usize = 64;
 const TEXT_LIMIT: usize = 255;
 /// The longest image reference.
 const IMAGE_LIMIT: usize = 600;
+/// The most images that are fetched at a time and shown.
+const PULLING_LIMIT: usize = 64;
 /// The longest problem: its end is what an engine said.
 const PROBLEM_LIMIT: usize = 8 * 1024;
 /// The longest verdict: its message is what an engine said.
@@ -161,6 +164,7 @@ impl From<Heartbeat> for proto::Heartbeat {
             problem: heartbeat.problem.unwrap_or_default(),
             number: heartbeat.number,
             ill_gpus: heartbeat.ill_gpus.into_iter().map(Into::into).collect(),
+            pulling: heartbeat.pulling.into_iter().map(pulling_to_wire).collect(),
         }
     }
 }
@@ -175,8 +179,28 @@ impl TryFrom<proto::Heartbeat> for Heartbeat {
             gpu_percent: percent("gpu_percent", wire.gpu_percent)?,
             running: wire.running,
         };
-        Ok(Self { usage, problem: problem(wire.problem)?, ill_gpus: ill_gpus(wire.ill_gpus)?, number: wire.number })
+        Ok(Self {
+            usage,
+            problem: problem(wire.problem)?,
+            ill_gpus: ill_gpus(wire.ill_gpus)?,
+            pulling: pulling(wire.pulling)?,
+            number: wire.number,
+        })
     }
+}
+
+fn pulling_to_wire(pulling: Pulling) -> proto::Pulling {
+    let Pulling { image, progress: PullProgress { done_bytes, total_bytes } } = pulling;
+    proto::Pulling { image, done_bytes, total_bytes }
+}
+
+fn pulling(wire: Vec<proto::Pulling>) -> Result<Vec<Pulling>, InvalidMessage> {
+    let one = |wire: proto::Pulling| {
+        let progress = PullProgress { done_bytes: wire.done_bytes, total_bytes: wire.total_bytes };
+        Ok(Pulling { image: plain_text("image", wire.image, IMAGE_LIMIT)?, progress })
+    };
+    // It is for people to look at: what is too much is left out.
+    wire.into_iter().take(PULLING_LIMIT).map(one).collect()
 }
 
 /// Empty: there is none.
@@ -356,11 +380,13 @@ mod tests {
         round_trip(FromWorker::Hello(hello()));
         let usage =
             Usage { cpu_percent: 99.5, memory_used_bytes: 1, storage_used_bytes: 2, gpu_percent: 0.0, running: 3 };
+        let progress = PullProgress { done_bytes: 1, total_bytes: u64::MAX };
         for problem in [None, Some("its disk is full".to_owned())] {
             round_trip(FromWorker::Heartbeat(Heartbeat {
                 usage,
                 problem: problem.clone(),
                 ill_gpus: ill(),
+                pulling: vec![Pulling { image: "a".to_owned(), progress }],
                 number: 4,
             }));
             round_trip(FromWorker::Hello(Hello { problem, ..hello() }));

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gpu::Gpu;
 use crate::id::WorkerId;
+use crate::pull::Pulling;
 use crate::resources::Resources;
 use crate::time::WallTime;
 use crate::worker::{Cordon, Usage, WorkerProtocol, WorkerState};
@@ -49,6 +50,9 @@ pub struct WorkerView {
     /// Its GPUs one by one, where it knows them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<GpuView>,
+    /// The images that it is fetching, as last reported.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pulling: Vec<Pulling>,
 }
 
 /// All workers.

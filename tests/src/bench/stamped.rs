@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use cloudaid::runtime::fake::{Behaviour, FakeRuntime};
-use cloudaid::runtime::{ContainerSpec, Exit, Found, LogPieces, Runtime, RuntimeError, RuntimeInfo, StopSignal};
+use cloudaid::runtime::{
+    ContainerSpec, Exit, Found, ImageWish, LogPieces, Runtime, RuntimeError, RuntimeInfo, StopSignal,
+};
 use shared::id::{AttemptKey, ClusterId, TaskId, WorkerId};
-use shared::pull::PullPolicy;
+use shared::pull::Pulling;
 use tokio::sync::Notify;
 
 /// Containers that end at once with exit code 0.
@@ -49,8 +51,14 @@ impl Runtime for Stamped {
     async fn info(&self) -> Result<RuntimeInfo, RuntimeError> {
         self.engine.info().await
     }
-    async fn prepare_image(&self, image: &str, pull: PullPolicy) -> Result<Option<String>, RuntimeError> {
-        self.engine.prepare_image(image, pull).await
+    async fn prepare_image(&self, wish: &ImageWish) -> Result<Option<String>, RuntimeError> {
+        self.engine.prepare_image(wish).await
+    }
+    fn pulling(&self) -> Vec<Pulling> {
+        self.engine.pulling()
+    }
+    async fn keep_room(&self) -> Result<(), RuntimeError> {
+        self.engine.keep_room().await
     }
     async fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
         self.engine.create(spec).await

@@ -58,6 +58,7 @@ pub(crate) fn on_connected(
         usage: None,
         problem: hello.problem,
         ill_gpus: hello.ill_gpus,
+        pulling: Vec::new(),
         reserved_at_registration: cluster.ledger.reserved(&id),
         reported: Reported::default(),
         inquired: None,

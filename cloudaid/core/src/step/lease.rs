@@ -30,8 +30,9 @@ pub(crate) fn on_heard(
     }
     worker.heard = worker.heard.max(at);
     worker.heard_at = Some(now.wall);
-    if let Some(Heartbeat { usage, problem, ill_gpus, number: _ }) = heartbeat {
+    if let Some(Heartbeat { usage, problem, ill_gpus, pulling, number: _ }) = heartbeat {
         worker.usage = Some(usage);
+        worker.pulling = pulling;
         if worker.problem != problem {
             cluster.plan_stale |= problem.is_none();
             worker.problem.clone_from(&problem);

@@ -2,6 +2,33 @@ use std::time::Duration;
 
 use cloudaid_core::input::Input;
 use cloudaid_core::testkit::{World, assigned};
+use shared::link::Heartbeat;
+use shared::pull::{PullProgress, Pulling};
+
+#[test]
+fn a_pull_is_shown_as_far_as_it_is() {
+    let mut world = World::default();
+    world.pass(Duration::from_secs(60));
+    let (link, _) = world.connect("a", 4, vec![]);
+    let (task, effects) = world.submit(1, 1);
+    let key = assigned(&effects)[0].1.key;
+    let mut says = |done_bytes, total_bytes| {
+        let progress = PullProgress { done_bytes, total_bytes };
+        let other = Pulling { image: "other".to_owned(), progress: PullProgress::default() };
+        let pulling = vec![other, Pulling { image: "busybox".to_owned(), progress }];
+        let (worker, session, at) = (link.worker.clone(), link.session, world.now.boot);
+        let heartbeat = Some(Heartbeat { pulling, ..Heartbeat::default() });
+        world.step(Input::WorkerHeard { worker, session, at, heartbeat });
+        (world.cluster.pull_of(key.element()), world.cluster.why(task.into()).expect("it is here"))
+    };
+    let (_, why) = says(7, 0);
+    assert!(why.summary.ends_with("its image is being fetched, 7 B so far"), "{why:?}");
+    let (pull, why) = says(512, 2048);
+    assert_eq!((why.reasons[0].code.as_str(), pull.map(|pull| pull.done_bytes)), ("pulling", Some(512)));
+    assert!(why.summary.ends_with("512 B of 2 KiB are there"), "{why:?}");
+    world.started(&link, key);
+    assert_eq!(world.cluster.pull_of(key.element()), None);
+}
 
 #[test]
 fn each_reason_comes_from_the_filter_that_the_scheduler_uses() {

@@ -41,6 +41,7 @@ impl Check<'_> {
             storage_bytes: self.amount(&table::STORAGE, Quantity::to_bytes, 0),
             gpu_millis: self.amount(&table::GPU, Quantity::to_millis, 0),
         };
+        let image_room = self.required(&table::IMAGE_ROOM, "", parse::bytes);
         let library = self.optional(&table::NVML, |text| Ok(PathBuf::from(text.trim())));
         let quarantine = self.required(&table::GPU_QUARANTINE, "", |text| {
             parse::duration(text, Duration::ZERO, Duration::from_secs(7 * 86_400))
@@ -57,6 +58,7 @@ impl Check<'_> {
             registry_patience: registry_patience?,
             on_stop: on_stop.unwrap_or_default(),
             overrides,
+            image_room: image_room?,
             gpus: GpuSettings { library: library.map(|path| absolute(&path)), quarantine: quarantine? },
             labels,
             advertise,

@@ -199,6 +199,7 @@ mod tests {
             registered_at: WallTime(0),
             labels: Default::default(),
             gpus: vec![],
+            pulling: vec![],
         }
     }
 

@@ -10,7 +10,7 @@ use super::errors::{Failure, short, within};
 use super::image::ImageSays;
 use super::labels::container_name;
 use super::{DockerRuntime, Known, WORK_LIMIT, owner, spec, usage};
-use crate::runtime::{ContainerSpec, RuntimeError, output};
+use crate::runtime::{ContainerSpec, ImageWish, RuntimeError, output};
 
 /// How often a refused name is looked at again: its container may be half made, or half removed.
 const TRIES: u32 = 50;
@@ -63,7 +63,8 @@ impl DockerRuntime {
                     }
                     // What was fetched just now need not be fetched again if it is there.
                     let pull = if spec.pull == PullPolicy::Never { spec.pull } else { PullPolicy::Missing };
-                    self.images.prepare(&self.patient, &spec.image, pull).await?;
+                    let wish = ImageWish { image: spec.image.clone(), pull, login: self.images.login(&spec.image) };
+                    self.images.prepare(&self.patient, &wish).await?;
                 }
                 // The answer is lost, which says nothing about the container.
                 Err(Failure::Lost(reason)) => return self.adopt_after(spec, &name, reason).await,

@@ -87,6 +87,10 @@ impl Failure {
         let missing = MISSING.iter().any(|words| self.mentions(words));
         match self {
             Self::Lost(reason) => RuntimeError::Engine(reason),
+            // Another worker may have room.
+            Self::Answer { message, .. } if message.contains("no space left on device") => {
+                RuntimeError::Engine(format!("{image} could not be pulled: {}", short(&message)))
+            }
             Self::Answer { message, .. } if passing => RuntimeError::ImageUnavailable(format!(
                 "{image} could not be pulled, its registry cannot be reached now: {}",
                 short(&message)

@@ -1,18 +1,30 @@
 //! Images: there already, or pulled once however many tasks wait for them.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bollard::Docker;
-use bollard::query_parameters::{CreateImageOptions, CreateImageOptionsBuilder};
-use futures_util::StreamExt;
+use bollard::auth::DockerCredentials;
+use bollard::errors::Error;
+use bollard::models::CreateImageInfo;
+use bollard::query_parameters::{CreateImageOptions, CreateImageOptionsBuilder, RemoveImageOptions};
+use futures_util::{Stream, StreamExt};
 use parking_lot::Mutex;
-use shared::pull::PullPolicy;
+use shared::pull::{PullPolicy, Pulling, RegistryLogin};
+use shared::resources::Bytes;
 
+use self::layers::Layers;
+use self::room::{Room, Shortage};
+use self::shelf::Shelf;
 use super::errors::{Failure, within};
 use crate::failpoint;
-use crate::runtime::RuntimeError;
+use crate::runtime::{ImageWish, RuntimeError};
+
+mod layers;
+mod room;
+mod shelf;
 
 const CALL_LIMIT: Duration = Duration::from_secs(30);
 /// How long a pull may show no progress at all. Large images take long; what stands still does not get better.
@@ -27,6 +39,33 @@ pub(super) struct Images {
     /// With what they are by their content.
     present: Mutex<HashMap<String, Option<String>>>,
     pulls: Mutex<HashMap<String, Turn>>,
+    /// How far each pull is, by the image as tasks name it.
+    pulling: Mutex<BTreeMap<String, Layers>>,
+    shelf: Shelf,
+    /// Set once the engine has said where it keeps images.
+    room: OnceLock<Room>,
+    /// Bytes of its disk that have to stay free.
+    floor: u64,
+    removal: tokio::sync::Mutex<()>,
+    /// What each was last fetched with, for when it has to be fetched again.
+    logins: Mutex<HashMap<String, RegistryLogin>>,
+}
+
+/// A pull goes on as long as this is there, and takes room.
+struct UnderWay<'a>(&'a Images, &'a str);
+
+impl<'a> UnderWay<'a> {
+    fn begin(images: &'a Images, image: &'a str) -> Self {
+        images.pulling.lock().insert(image.to_owned(), Layers::default());
+        Self(images, image)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.pulling.lock().remove(self.1);
+        self.0.room().release(self.1);
+    }
 }
 
 /// What an image says of itself.
@@ -59,19 +98,27 @@ impl Images {
         }
     }
 
+    /// Keeps what it has pulled in mind in `file`, and so many bytes of the engine's disk free.
+    pub(super) fn keeping(file: PathBuf, floor: u64) -> Self {
+        Self { shelf: Shelf::open(file), floor, ..Self::default() }
+    }
+
+    /// Where the engine keeps images, as it says.
+    pub(super) fn are_on(&self, disk: Option<PathBuf>) {
+        // The first one stays: it does not change while an engine runs.
+        let _ = self.room.set(Room::new(disk, self.floor));
+    }
+
     /// Makes sure that the image is there.
-    pub(super) async fn prepare(
-        &self,
-        engine: &Docker,
-        image: &str,
-        policy: PullPolicy,
-    ) -> Result<Option<String>, RuntimeError> {
-        if policy != PullPolicy::Always
+    pub(super) async fn prepare(&self, engine: &Docker, wish: &ImageWish) -> Result<Option<String>, RuntimeError> {
+        let ImageWish { image, pull: policy, .. } = wish;
+        let reference = full_reference(image)?;
+        self.shelf.used(&reference);
+        if *policy != PullPolicy::Always
             && let Some(content) = self.present.lock().get(image)
         {
             return Ok(content.clone());
         }
-        let reference = full_reference(image)?;
         let wanted_at = Instant::now();
         let turn = Arc::clone(self.pulls.lock().entry(reference.clone()).or_default());
         let mut pulled_at = turn.lock().await;
@@ -80,11 +127,11 @@ impl Images {
             PullPolicy::Always if pulled_at.is_some_and(|at| at >= wanted_at) => Ok(()),
             PullPolicy::Always => {
                 let begin = Instant::now();
-                let pulled = fetch(engine, &reference).await;
+                let pulled = self.fetch(engine, wish, &reference).await;
                 *pulled_at = pulled.is_ok().then_some(begin);
                 pulled
             }
-            PullPolicy::Missing | PullPolicy::Never => ensure(engine, &reference, policy).await,
+            PullPolicy::Missing | PullPolicy::Never => self.ensure(engine, wish, &reference).await,
         };
         drop(pulled_at);
         self.drop_idle(&reference, &turn);
@@ -92,6 +139,118 @@ impl Images {
         let content = content_of(engine, &reference).await?;
         self.present.lock().insert(image.to_owned(), content.clone());
         Ok(content)
+    }
+
+    /// Pulls it if it is not there, and may be pulled.
+    async fn ensure(&self, engine: &Docker, wish: &ImageWish, reference: &str) -> Result<(), RuntimeError> {
+        match (is_there(engine, reference).await?, wish.pull) {
+            (true, _) => Ok(()),
+            (false, PullPolicy::Missing | PullPolicy::Always) => self.fetch(engine, wish, reference).await,
+            (false, PullPolicy::Never) => {
+                let message = format!("{reference} is not on the worker, and the task does not want it pulled");
+                Err(RuntimeError::ImageNotFound(message))
+            }
+        }
+    }
+
+    async fn fetch(&self, engine: &Docker, wish: &ImageWish, reference: &str) -> Result<(), RuntimeError> {
+        tracing::info!("pulling image {reference}");
+        failpoint::hit("docker.pull.before");
+        match &wish.login {
+            Some(login) => self.logins.lock().insert(wish.image.clone(), login.clone()),
+            None => self.logins.lock().remove(&wish.image),
+        };
+        let under_way = UnderWay::begin(self, &wish.image);
+        let pulled = self.pull(engine, wish, reference).await;
+        drop(under_way);
+        failpoint::hit("docker.pull.after");
+        if pulled.is_ok() {
+            self.shelf.pulled(reference);
+        }
+        pulled
+    }
+
+    /// What it takes of the disk is reserved as soon as the registry says how large it is, which is before most of it has
+    /// come, so that it does not take what others need.
+    async fn pull(&self, engine: &Docker, wish: &ImageWish, reference: &str) -> Result<(), RuntimeError> {
+        let options: CreateImageOptions = CreateImageOptionsBuilder::default().from_image(reference).build();
+        let login = wish.login.clone().map(|login| DockerCredentials {
+            username: Some(login.username),
+            password: Some(login.password),
+            ..DockerCredentials::default()
+        });
+        self.find_room(engine, &wish.image, 0).await?;
+        let mut progress = engine.create_image(Some(options), None, login);
+        // To its end: the engine stops pulling when nobody listens, and an error comes last.
+        while let Some(info) = next_of(&mut progress, reference).await? {
+            let (is_more, needs) = match self.pulling.lock().get_mut(&wish.image) {
+                Some(layers) => (layers.see(&info), layers.still_needs()),
+                None => (false, 0),
+            };
+            if is_more {
+                self.find_room(engine, &wish.image, needs).await?;
+            } else {
+                // It needs less and less, and what is free becomes less by as much.
+                let _ = self.room().reserve(&wish.image, needs);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reserves room for an image, and removes others for it if that has to be.
+    async fn find_room(&self, engine: &Docker, image: &str, wanted: u64) -> Result<(), RuntimeError> {
+        let Err(_) = self.room().reserve(image, wanted) else { return Ok(()) };
+        self.remove_oldest(engine, || self.room().reserve(image, wanted).is_ok()).await;
+        self.room().reserve(image, wanted).map_err(|Shortage { wanted, left }| {
+            RuntimeError::Engine(format!(
+                "there is no room for {image}: it takes about {}, and {} are left for it",
+                Bytes(wanted),
+                Bytes(left)
+            ))
+        })
+    }
+
+    /// Removes images that were pulled for tasks, the one first that was used longest ago, where less is free than should
+    /// be.
+    pub(super) async fn keep_room(&self, engine: &Docker) {
+        if self.room().is_short() {
+            self.remove_oldest(engine, || !self.room().is_short()).await;
+        }
+    }
+
+    /// Stops when there is enough. The engine keeps what any container is made of, and is never told to do otherwise.
+    async fn remove_oldest(&self, engine: &Docker, is_enough: impl Fn() -> bool) {
+        // One at a time: two would both remove more than is needed.
+        let _turn = self.removal.lock().await;
+        for image in self.shelf.oldest() {
+            if is_enough() {
+                return;
+            }
+            match within(CALL_LIMIT, engine.remove_image(&image, None::<RemoveImageOptions>, None)).await {
+                Ok(_) => {
+                    tracing::info!("removed image {image}: it was used longest ago, and the disk is short of room");
+                    self.shelf.gone(&image);
+                    self.present.lock().clear();
+                }
+                Err(failure) if failure.is(404) => self.shelf.gone(&image),
+                Err(failure) => tracing::debug!(?failure, "image {image} stays"),
+            }
+        }
+    }
+
+    /// What an image was last fetched with.
+    pub(super) fn login(&self, image: &str) -> Option<RegistryLogin> {
+        self.logins.lock().get(image).cloned()
+    }
+
+    /// The images that are being fetched.
+    pub(super) fn pulling(&self) -> Vec<Pulling> {
+        let pulling = self.pulling.lock();
+        pulling.iter().map(|(image, layers)| Pulling { image: image.clone(), progress: layers.progress() }).collect()
+    }
+
+    fn room(&self) -> &Room {
+        self.room.get_or_init(Room::default)
     }
 
     /// Forgets the lock of a pull that nobody else waits for: two owners are the table and the caller.
@@ -130,18 +289,6 @@ fn exact(reference: &str, digests: &[String]) -> Option<String> {
     of_name.min().map(|digest| format!("{name}@{digest}"))
 }
 
-/// Pulls it if it is not there, and may be pulled.
-async fn ensure(engine: &Docker, reference: &str, policy: PullPolicy) -> Result<(), RuntimeError> {
-    match (is_there(engine, reference).await?, policy) {
-        (true, _) => Ok(()),
-        (false, PullPolicy::Missing | PullPolicy::Always) => fetch(engine, reference).await,
-        (false, PullPolicy::Never) => {
-            let message = format!("{reference} is not on the worker, and the task does not want it pulled");
-            Err(RuntimeError::ImageNotFound(message))
-        }
-    }
-}
-
 async fn is_there(engine: &Docker, reference: &str) -> Result<bool, RuntimeError> {
     match within(CALL_LIMIT, engine.inspect_image(reference)).await {
         Ok(_) => Ok(true),
@@ -151,28 +298,19 @@ async fn is_there(engine: &Docker, reference: &str) -> Result<bool, RuntimeError
     }
 }
 
-async fn fetch(engine: &Docker, reference: &str) -> Result<(), RuntimeError> {
-    tracing::info!("pulling image {reference}");
-    failpoint::hit("docker.pull.before");
-    let pulled = pull(engine, reference).await;
-    failpoint::hit("docker.pull.after");
-    pulled
-}
-
-/// Reads the engine's progress to its end: it stops pulling when nobody listens, and an error comes last.
-async fn pull(engine: &Docker, reference: &str) -> Result<(), RuntimeError> {
-    let options: CreateImageOptions = CreateImageOptionsBuilder::default().from_image(reference).build();
-    let mut progress = engine.create_image(Some(options), None, None);
-    loop {
-        match tokio::time::timeout(STALL_LIMIT, progress.next()).await {
-            Ok(Some(Ok(_))) => {}
-            Ok(Some(Err(error))) => return Err(Failure::from(error).of_pull(reference)),
-            Ok(None) => return Ok(()),
-            Err(_) => {
-                let minutes = STALL_LIMIT.as_secs() / 60;
-                let message = format!("{reference} could not be pulled: there was no progress for {minutes} min");
-                return Err(RuntimeError::ImageUnavailable(message));
-            }
+/// What the engine says next of a pull; none: it is done.
+async fn next_of(
+    progress: &mut (impl Stream<Item = Result<CreateImageInfo, Error>> + Unpin),
+    reference: &str,
+) -> Result<Option<CreateImageInfo>, RuntimeError> {
+    match tokio::time::timeout(STALL_LIMIT, progress.next()).await {
+        Ok(Some(Ok(info))) => Ok(Some(info)),
+        Ok(Some(Err(error))) => Err(Failure::from(error).of_pull(reference)),
+        Ok(None) => Ok(None),
+        Err(_) => {
+            let minutes = STALL_LIMIT.as_secs() / 60;
+            let message = format!("{reference} could not be pulled: there was no progress for {minutes} min");
+            Err(RuntimeError::ImageUnavailable(message))
         }
     }
 }

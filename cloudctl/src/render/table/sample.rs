@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use shared::confinement::Confinement;
 use shared::gpu::GpuLease;
 use shared::policy::RunPolicy;
-use shared::pull::PullPolicy;
+use shared::pull::{PullPolicy, PullProgress};
 use shared::resources::{GIB, Resources};
 use shared::task::{AttemptState, Command, TaskState, Verdict};
 use shared::time::WallTime;
@@ -17,8 +17,8 @@ use shared::view::{
 };
 use shared::worker::{Usage, WorkerProtocol, WorkerState};
 
-pub(super) use items::gpu;
 pub(crate) use items::{all_items, input, internal_state};
+pub(super) use items::{gpu, pulling};
 
 const TASK: &str = "task-01arz3ndektsv4rrffq69g5fav";
 const SUBMITTED: WallTime = WallTime(1_700_000_000_000);
@@ -35,6 +35,7 @@ pub(crate) fn task() -> TaskView {
         state: AttemptState::Ended,
         verdict: verdict.clone(),
         memory_bytes: Some(16 << 30),
+        pulling: Some(PullProgress { done_bytes: 1 << 30, total_bytes: 2 << 30 }),
         gpus: vec![GpuLease { uuid: "GPU-1".into(), millis: 500 }],
         placed_at: SUBMITTED,
         started_at: Some(started),
@@ -151,6 +152,7 @@ pub(crate) fn workers() -> WorkerListView {
         registered_at: SUBMITTED,
         labels: BTreeMap::new(),
         gpus: vec![],
+        pulling: vec![],
     };
     let gone = WorkerView {
         worker_id: "worker-2".parse().expect("a name"),

@@ -1,6 +1,7 @@
 //! One worker in full.
 
 use comfy_table::Cell;
+use shared::pull::{PullProgress, Pulling};
 use shared::resources::Resources;
 use shared::time::WallTime;
 use shared::view::GpuView;
@@ -35,6 +36,9 @@ pub(super) fn show(view: &StatsView, style: &Style, now: WallTime) -> String {
         let labels: Vec<_> = worker.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
         line("Labels", &labels.join(", "));
     }
+    for Pulling { image, progress } in &worker.pulling {
+        line("Pulling", &format!("{image}: {}", pull_progress(*progress, style)));
+    }
     line("Running Tasks", &worker.running_tasks.len().to_string());
     for (name, value) in resources(&worker.capacity, &worker.allocated, worker.usage.as_ref(), style) {
         line(name, &value);
@@ -44,6 +48,12 @@ pub(super) fn show(view: &StatsView, style: &Style, now: WallTime) -> String {
         return out;
     }
     format!("{out}\n{}", tasks(&view.tasks, style, now, &mut Widths::default()))
+}
+
+/// `1.0GB of 2.0GB`
+fn pull_progress(progress: PullProgress, style: &Style) -> String {
+    let size = |bytes: u64| if style.raw { bytes.to_string() } else { gigabytes(bytes) };
+    format!("{} of {}", size(progress.done_bytes), size(progress.total_bytes))
 }
 
 /// One line each: `GPU-... NVIDIA H100 80GB HBM3, 80GB, 0.5 of 1.0 allocated`.
@@ -109,10 +119,12 @@ mod tests {
         assert!(text.contains("CPU:            1.0 of 4.0 allocated, 45% used\n"), "{text}");
         let mut worker = sample::workers().workers.remove(0);
         worker.gpus = vec![sample::gpu()];
+        worker.pulling = vec![sample::pulling()];
         let text = show(&StatsView { worker, tasks: vec![] }, &Style::default(), sample::NOW);
         let row =
             "MIG-1  NVIDIA H100 MIG 3g.40gb  40.0GB  0.3 of 0.428  no new tasks: Xid 79: it has fallen off the bus";
         assert!(text.contains(row), "{text}");
+        assert!(text.contains("Pulling:        trainer:7: 1.0GB of 2.0GB\n"), "{text}");
         assert!(text.contains("Memory:         0.50GB of 8.0GB allocated, 1.5GB used\n"), "{text}");
     }
 }

@@ -170,9 +170,11 @@ fn attempts(attempts: &[AttemptView], style: &Style, now: WallTime) -> String {
 /// How a run ended, and what it had that its task had not asked for.
 fn result(attempt: &AttemptView) -> Option<String> {
     let memory = attempt.memory_bytes.map(|memory| format!("with {} of memory", Bytes(memory)));
+    let pulling = attempt.pulling.filter(|_| attempt.state == AttemptState::Pending);
+    let pulling = pulling.map(|pull| format!("pulling {} of {}", Bytes(pull.done_bytes), Bytes(pull.total_bytes)));
     let gpus = attempt.gpus.iter().map(|lease| format!("on {lease}"));
     let verdict = attempt.verdict.as_ref().map(ToString::to_string);
-    let parts: Vec<_> = verdict.into_iter().chain(memory).chain(gpus).collect();
+    let parts: Vec<_> = verdict.into_iter().chain(pulling).chain(memory).chain(gpus).collect();
     (!parts.is_empty()).then(|| parts.join(", "))
 }
 

@@ -10,7 +10,7 @@ use shared::error::{ApiError, ErrorBody, ErrorCode};
 use shared::gpu::Gpu;
 use shared::id::InputId;
 use shared::policy::{Backoff, RetryOn, RunPolicy};
-use shared::pull::PullPolicy;
+use shared::pull::{PullPolicy, PullProgress, Pulling};
 use shared::ranges::RangeSet;
 use shared::resources::Resources;
 use shared::role::Role;
@@ -310,8 +310,14 @@ fn worker() -> WorkerView {
         problem: Some("p".into()),
         cordon: Some(cordon()),
         gpus: vec![gpu()],
+        pulling: vec![pulling()],
         ..workers().workers.remove(0)
     }
+}
+
+/// Half of it is there.
+pub(in crate::render::table) fn pulling() -> Pulling {
+    Pulling { image: "trainer:7".into(), progress: PullProgress { done_bytes: 1 << 30, total_bytes: 2 << 30 } }
 }
 
 /// A slice of one, with something wrong.

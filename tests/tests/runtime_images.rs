@@ -1,0 +1,166 @@
+//! Images on a real engine, from a registry of the test's own.
+//!
+//! `CLOUDAI_TEST_DOCKER` and `CLOUDAI_TEST_IMAGE` as in `runtime_docker.rs`.
+
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+use bollard::query_parameters::RemoveImageOptions;
+use cloudai_tests::docker;
+use cloudai_tests::registry::{Registry, SLOW_BYTES};
+use cloudai_tests::runtime_bench::Bench;
+use cloudai_tests::wait::{PATIENCE, eventually};
+use cloudaid::runtime::docker::DockerRuntime;
+use cloudaid::runtime::{ContainerSpec, ImageWish, Runtime, RuntimeError};
+use shared::pull::{PullPolicy, RegistryLogin};
+use shared::task::Command;
+
+#[tokio::test]
+async fn images_are_pulled_once() {
+    let bench = Bench::new();
+    let registry = Registry::serve().await;
+    let image = registry.image("empty:1");
+    let wish = ImageWish::new(&image, PullPolicy::Missing);
+    let pulls = (0..6).map(|_| bench.runtime.prepare_image(&wish));
+    let mut contents = Vec::new();
+    for result in futures_util::future::join_all(pulls).await {
+        contents.push(result.expect("pulled").expect("it came from a registry"));
+    }
+    assert_eq!(registry.pulls(), 1);
+    assert!(contents[0].starts_with(&format!("{}/empty@sha256:", registry.address)), "{contents:?}");
+    assert!(contents.iter().all(|content| *content == contents[0]), "{contents:?}");
+    // It can be had by that, and it is the same.
+    let again = bench.runtime.prepare_image(&ImageWish::new(&contents[0], PullPolicy::Missing)).await.expect("there");
+    assert_eq!(again, Some(contents[0].clone()));
+    let local = bench.runtime.prepare_image(&ImageWish::new(&bench.image, PullPolicy::Missing)).await.expect("there");
+    assert_eq!(local, None, "it was made here");
+
+    // Six that want it fresh at once are content with one pull or two, and one that comes later is not.
+    let wish = ImageWish::new(&image, PullPolicy::Always);
+    let pulls = (0..6).map(|_| bench.runtime.prepare_image(&wish));
+    for result in futures_util::future::join_all(pulls).await {
+        result.expect("pulled");
+    }
+    let so_far = registry.pulls();
+    bench.runtime.prepare_image(&ImageWish::new(&image, PullPolicy::Always)).await.expect("pulled");
+    let before = registry.pulls();
+    assert!((2..=3).contains(&so_far) && before > so_far, "{so_far}, {before} pulls");
+    bench.runtime.prepare_image(&ImageWish::new(&image, PullPolicy::Never)).await.expect("it is there");
+    let missing = bench.runtime.prepare_image(&ImageWish::new(&registry.image("empty:2"), PullPolicy::Never)).await;
+    assert!(
+        matches!(&missing, Err(RuntimeError::ImageNotFound(why)) if why.contains("does not want it pulled")),
+        "{missing:?}"
+    );
+    assert_eq!(registry.pulls(), before);
+
+    // Removed behind our back: it is fetched again when a container is made of it.
+    bench.engine.remove_image(&image, None::<RemoveImageOptions>, None).await.expect("removed");
+    let spec = ContainerSpec { image: image.clone(), ..bench.spec(Command::ImageDefault) };
+    bench.runtime.create(&spec).await.expect("made");
+    assert_eq!(registry.pulls(), before + 1);
+    bench.runtime.remove(&spec.key).await.expect("removed");
+    bench.engine.remove_image(&image, None::<RemoveImageOptions>, None).await.expect("removed");
+}
+
+#[tokio::test]
+async fn pulls_that_fail_say_whether_to_try_again() {
+    let bench = Bench::new();
+    let registry = Registry::serve().await;
+    for image in ["nosuch:1", "forbidden:1"] {
+        let error = bench.runtime.prepare_image(&ImageWish::new(&registry.image(image), PullPolicy::Missing)).await;
+        assert!(matches!(error, Err(RuntimeError::ImageNotFound(_))), "{image}: {error:?}");
+    }
+    for image in ["busy:1", "broken:1"] {
+        let error = bench.runtime.prepare_image(&ImageWish::new(&registry.image(image), PullPolicy::Missing)).await;
+        assert!(matches!(error, Err(RuntimeError::ImageUnavailable(_))), "{image}: {error:?}");
+    }
+    let error = bench.runtime.prepare_image(&ImageWish::new("127.0.0.1:1/none:1", PullPolicy::Missing)).await;
+    assert!(matches!(error, Err(RuntimeError::ImageUnavailable(_))), "{error:?}");
+    let error = bench.runtime.prepare_image(&ImageWish::new("UPPER/case", PullPolicy::Missing)).await;
+    assert!(matches!(error, Err(RuntimeError::ImageNotFound(_))), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_pull_says_how_far_it_is_and_leaves_room() {
+    let bench = Bench::new();
+    let registry = Registry::serve().await;
+    let image = registry.image("slow:1");
+    let scratch = tempfile::tempdir().expect("a directory");
+    let wish = ImageWish::new(&image, PullPolicy::Missing);
+    let narrow = DockerRuntime::connect(Some(&docker::host())).expect("an engine");
+    let narrow = narrow.keeping_images(scratch.path().join("narrow"), u64::MAX);
+    let refused = narrow.prepare_image(&wish).await;
+    assert!(matches!(&refused, Err(RuntimeError::Engine(why)) if why.contains("there is no room")), "{refused:?}");
+    assert_eq!(narrow.pulling(), [], "it is over");
+
+    let pull = bench.runtime.prepare_image(&wish);
+    let some = eventually(PATIENCE, "some of it is there", || async {
+        let pulling = bench.runtime.pulling();
+        pulling.into_iter().find(|pulling| pulling.progress.done_bytes > 0)
+    });
+    let watch = async {
+        let some = some.await;
+        assert_eq!(some.image, image);
+        let progress = some.progress;
+        assert!(
+            progress.total_bytes as usize > SLOW_BYTES && progress.done_bytes < progress.total_bytes,
+            "{progress:?}"
+        );
+        registry.open();
+    };
+    let (pulled, ()) = tokio::join!(pull, watch);
+    pulled.expect("pulled");
+    assert_eq!(bench.runtime.pulling(), []);
+    bench.engine.remove_image(&image, None::<RemoveImageOptions>, None).await.expect("removed");
+}
+
+#[tokio::test]
+async fn what_tasks_used_longest_ago_makes_room_and_nothing_else() {
+    let bench = Bench::new();
+    let registry = Registry::serve().await;
+    let image = registry.image("empty:1");
+    let scratch = tempfile::tempdir().expect("a directory");
+    let kept = scratch.path().join("images");
+    let runtime = |floor| {
+        let runtime = DockerRuntime::connect(Some(&docker::host())).expect("an engine");
+        runtime.keeping_images(kept.clone(), floor)
+    };
+    let is_there = async || bench.engine.inspect_image(&image).await.is_ok();
+    runtime(0).prepare_image(&ImageWish::new(&image, PullPolicy::Missing)).await.expect("pulled");
+    runtime(u64::MAX).keep_room().await.expect("looked");
+    assert!(is_there().await, "it was used just now");
+
+    // Long ago, but a container is made of it.
+    std::fs::write(&kept, format!("{{\"{image}\":0}}")).expect("written");
+    let spec = ContainerSpec { image: image.clone(), ..bench.spec(Command::ImageDefault) };
+    bench.runtime.create(&spec).await.expect("made");
+    runtime(u64::MAX).keep_room().await.expect("looked");
+    assert!(is_there().await, "a container needs it");
+
+    bench.runtime.remove(&spec.key).await.expect("removed");
+    runtime(0).keep_room().await.expect("looked");
+    assert!(is_there().await, "there is room");
+    runtime(u64::MAX).keep_room().await.expect("looked");
+    assert!(!is_there().await, "it makes room");
+    assert!(bench.engine.inspect_image(&bench.image).await.is_ok(), "what was not pulled for tasks stays");
+    assert_eq!(std::fs::read_to_string(&kept).expect("written"), "{}");
+}
+
+#[tokio::test]
+async fn a_private_image_is_for_who_has_the_password() {
+    let bench = Bench::new();
+    let registry = Registry::serve_privately().await;
+    let image = registry.image("empty:1");
+    let login = |password: &str| {
+        let login = RegistryLogin { username: "ann".to_owned(), password: password.to_owned() };
+        ImageWish { login: Some(login), ..ImageWish::new(&image, PullPolicy::Missing) }
+    };
+    let refused = bench.runtime.prepare_image(&login("wrong")).await;
+    assert!(matches!(refused, Err(RuntimeError::ImageNotFound(_))), "{refused:?}");
+    bench.runtime.prepare_image(&login("secret")).await.expect("pulled");
+    // Removed behind our back: it is fetched again in the same way.
+    bench.engine.remove_image(&image, None::<RemoveImageOptions>, None).await.expect("removed");
+    let spec = ContainerSpec { image: image.clone(), ..bench.spec(Command::ImageDefault) };
+    bench.runtime.create(&spec).await.expect("made");
+    bench.runtime.remove(&spec.key).await.expect("removed");
+    bench.engine.remove_image(&image, None::<RemoveImageOptions>, None).await.expect("removed");
+}
