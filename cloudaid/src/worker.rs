@@ -98,7 +98,11 @@ async fn run_on(
         },
     };
     let Some((runtime, info)) = engine::wait_until_ready(connect, &shutdown).await else { return Ok(()) };
-    let gpus = Gpus::find(&config.gpus, config.overrides.gpu_millis)?;
+    let gpus = match config.seed {
+        // Such a master counts them, and cannot say which.
+        Some(_) => Gpus::none(),
+        None => Gpus::find(&config.gpus, config.overrides.gpu_millis).await?,
+    };
     let offer = Offer::measure(&config, &info, &gpus)?;
     let servers = TaskTracker::new();
     let (dialer, cluster) = match (found, config.seed) {
@@ -110,11 +114,12 @@ async fn run_on(
     let (events, inbox) = mpsc::channel(EVENT_LIMIT);
     let (uplinks, uplink) = watch::channel(None);
     let running = Arc::new(AtomicU32::new(0));
-    let usage = telemetry::watch_usage(data.path(), gpus.gauge(), life.clone());
-    let ill_gpus = gpus.watch(config.gpus.quarantine, life.clone());
+    let gpu_watch = gpus.watch(config.gpus.quarantine, life.clone()).await;
+    let usage = telemetry::watch_usage(data.path(), gpu_watch.percent.clone(), life.clone());
     let health = health::watch(Arc::clone(&runtime), &info, data.path().to_owned(), life.clone());
     tidy::keep_room(Arc::clone(&runtime), life.clone());
-    let executor = Executor::new(Arc::clone(&runtime), cluster, Arc::clone(&data), events.clone(), uplink);
+    let executor =
+        Executor::new(Arc::clone(&runtime), cluster, Arc::clone(&data), events.clone(), uplink, gpu_watch.clone());
     let leaving = CancellationToken::new();
     let link = Link {
         dialer,
@@ -124,7 +129,7 @@ async fn run_on(
         uplinks,
         usage,
         health,
-        ill_gpus,
+        ill_gpus: gpu_watch.ill.clone(),
         leaving: leaving.clone(),
         running: Arc::clone(&running),
         life,

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::resources::Millis;
 
+/// A whole GPU, in thousandths.
+pub const WHOLE: u64 = 1000;
+
 /// A device that tasks can have: a GPU, or one slice (MIG) of a GPU that is cut into some.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -14,7 +17,7 @@ pub struct Gpu {
     pub uuid: String,
     /// Its model.
     pub name: String,
-    /// Thousandths of a whole GPU: 1000, and of a slice as many as it has of its GPU.
+    /// Thousandths of a whole GPU: [`WHOLE`], and of a slice as many as it has of its GPU.
     pub millis: u64,
     /// Bytes of its own memory.
     pub memory_bytes: u64,
@@ -45,7 +48,7 @@ pub struct GpuLease {
 impl fmt::Display for GpuLease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.millis {
-            1000 => f.write_str(&self.uuid),
+            WHOLE => f.write_str(&self.uuid),
             part => write!(f, "{} of {}", Millis(part), self.uuid),
         }
     }

@@ -119,6 +119,22 @@ async fn an_ill_gpu_gets_no_work_and_what_fails_on_it_is_not_to_blame() {
 }
 
 #[tokio::test]
+async fn what_dies_with_its_gpu_is_not_to_blame_though_nobody_has_noticed_yet() {
+    let mut gpus = FakeGpus::new(TWO);
+    let cluster = cluster(&gpus).await;
+    let api = cluster.api();
+    let line = "[ $NVIDIA_VISIBLE_DEVICES = GPU-b ] || exec sleep 600";
+    let id = api.submit(&with_gpus("1", line)).await.expect("accepted").task_id;
+    assert_eq!(leased(&running(&cluster, &id).await), ["GPU-a"]);
+    gpus.tell("lost GPU-a\n");
+    cluster.containers.as_ref().expect("containers").signal("KILL").await;
+    let task = api.ended(PATIENCE, &id).await;
+    assert_eq!((leased(&task), &task.verdict), (vec!["GPU-b".to_owned()], &Some(Verdict::Success)), "{task:?}");
+    let Some(Verdict::WorkerLost { message }) = &task.attempts[0].verdict else { panic!("{task:?}") };
+    assert!(message.contains("it has fallen off the bus"), "{message}");
+}
+
+#[tokio::test]
 async fn a_library_that_was_named_and_cannot_be_used_is_said_at_once() {
     let gpus = FakeGpus::new("");
     let mut cluster = Cluster::start(0).await;

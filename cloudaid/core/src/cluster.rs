@@ -244,7 +244,8 @@ impl Cluster {
             let gpus = self.devices(id, worker);
             let mut free = capacity.saturating_sub(self.ledger.reserved(id));
             if !gpus.is_empty() {
-                free.gpu_millis = free.gpu_millis.min(gpus.iter().map(Device::available).sum());
+                // What runs have of GPUs that are not there any more takes nothing from the others.
+                free.gpu_millis = gpus.iter().map(Device::available).sum();
             }
             Room {
                 worker: id.clone(),
@@ -270,8 +271,11 @@ impl Cluster {
             return devices;
         }
         for (element, resources) in self.ledger.runs(id) {
+            if resources.gpu_millis == 0 {
+                continue;
+            }
             let run = self.tasks.get(&element.task).and_then(|task| task.live.get(&element.index));
-            let Some(run) = run.filter(|_| resources.gpu_millis > 0) else { continue };
+            let Some(run) = run else { continue };
             if run.gpus.is_empty() {
                 // Placed when the worker only said how many it has: it has some of them, and nobody knows which.
                 let some = gpus::choose(&devices, resources.gpu_millis).unwrap_or_default();

@@ -62,8 +62,8 @@ pub enum Event {
     WorkerRecovered { worker: WorkerId },
     /// It says that it should get no new work, or that it may again.
     WorkerHealth { worker: WorkerId, problem: Option<String> },
-    /// Other ones of its GPUs than before should get no new work.
-    WorkerGpus { worker: WorkerId, ill: Vec<IllGpu> },
+    /// GPUs of it get no new work any more, or get it again.
+    WorkerGpus { worker: WorkerId, ill: Vec<IllGpu>, well: Vec<String> },
     /// Its connection is closed.
     WorkerDisconnected { worker: WorkerId, live_attempts: usize },
     /// It was silent for too long: its runs were given up, but for `kept` that may run once at most.

@@ -22,7 +22,7 @@ use shared::worker::WorkerState;
 use crate::cluster::Cluster;
 use crate::queue::Shape;
 use crate::scheduler::{Obstacle, Room};
-use crate::task::Task;
+use crate::task::{AGAIN, Task};
 
 /// A reason while it is counted. The order is that of the answers among equal counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -239,7 +239,7 @@ pub(crate) fn held_back(task: &Task) -> Option<ReasonView> {
     }
     limit_reached(task).or_else(|| {
         let resting = task.resting.len() as u32;
-        if resting == task.waiting() {
+        if resting == task.waiting() || resting as usize >= AGAIN {
             let message = format!(
                 "{resting} failed and {}",
                 if resting == 1 { "runs again after a pause" } else { "run again after a pause" }

@@ -1,9 +1,6 @@
 //! Which GPUs a run gets. GPUs are not a number: half of one and half of another are not one.
 
-use shared::gpu::{Gpu, GpuLease};
-
-/// A whole GPU, in thousandths.
-const WHOLE: u64 = 1000;
+use shared::gpu::{Gpu, GpuLease, WHOLE};
 
 /// A GPU of a worker, or a slice of one, as placing sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,12 +13,14 @@ pub struct Device {
     pub free: u64,
     /// Whether it gets no work.
     pub ill: bool,
+    /// Whether it is a slice of a GPU: a program cannot use one beside another device.
+    pub slice: bool,
 }
 
 impl Device {
     /// One that nobody has.
     pub(crate) fn unused(gpu: &Gpu, ill: bool) -> Self {
-        Self { uuid: gpu.uuid.clone(), millis: gpu.millis, free: gpu.millis, ill }
+        Self { uuid: gpu.uuid.clone(), millis: gpu.millis, free: gpu.millis, ill, slice: gpu.parent.is_some() }
     }
 
     /// What of it can be given.
@@ -29,29 +28,53 @@ impl Device {
     pub fn available(&self) -> u64 {
         if self.ill { 0 } else { self.free }
     }
+
+    /// Whether it is one of several whole GPUs that can be had together.
+    fn is_whole(&self) -> bool {
+        !self.slice && self.available() == WHOLE
+    }
 }
 
-/// The devices for so many thousandths, in the order of `devices`: whole GPUs for whole ones, and what is left over from
-/// the device where it fits most tightly, so that larger pieces stay whole. None: it is not to be had in one piece.
+/// The devices for so many thousandths, in the order of `devices`. Up to a whole GPU is one device, that where it fits most
+/// tightly, so that larger pieces stay whole; more are whole GPUs, and for what is left over a part of another one. None:
+/// that is not to be had.
 #[must_use]
 pub fn choose(devices: &[Device], wanted: u64) -> Option<Vec<GpuLease>> {
-    let (whole, rest) = (wanted / WHOLE, wanted % WHOLE);
-    let count = usize::try_from(whole).ok()?;
     let lease = |device: &Device, millis| GpuLease { uuid: device.uuid.clone(), millis };
-    let is_whole = |device: &&Device| device.millis == WHOLE && device.available() == WHOLE;
-    let mut leases: Vec<_> = devices.iter().filter(is_whole).take(count).map(|device| lease(device, WHOLE)).collect();
-    if leases.len() < count {
+    if wanted == 0 {
+        return Some(Vec::new());
+    }
+    if wanted <= WHOLE {
+        return tightest(devices.iter(), wanted).map(|device| vec![lease(device, wanted)]);
+    }
+    let (whole, rest) = (usize::try_from(wanted / WHOLE).ok()?, wanted % WHOLE);
+    let taken: Vec<&Device> = devices.iter().filter(|device| device.is_whole()).take(whole).collect();
+    if taken.len() < whole {
         return None;
     }
+    let mut leases: Vec<_> = taken.iter().map(|device| lease(device, WHOLE)).collect();
     if rest > 0 {
-        let is_taken = |device: &&Device| leases.iter().any(|lease| lease.uuid == device.uuid);
-        let tightest = devices
-            .iter()
-            .filter(|device| device.available() >= rest && !is_taken(device))
-            .min_by_key(|device| device.free)?;
-        leases.push(lease(tightest, rest));
+        let is_taken = |device: &Device| taken.iter().any(|other| other.uuid == device.uuid);
+        let others = devices.iter().filter(|device| !device.slice && !is_taken(device));
+        leases.push(lease(tightest(others, rest)?, rest));
     }
     Some(leases)
+}
+
+/// Whether [`choose`] finds them, for whoever asks often.
+#[must_use]
+pub fn could(devices: &[Device], wanted: u64) -> bool {
+    if wanted <= WHOLE {
+        return wanted == 0 || devices.iter().any(|device| device.available() >= wanted);
+    }
+    let (whole, rest) = (wanted / WHOLE, wanted % WHOLE);
+    let there = devices.iter().filter(|device| device.is_whole()).count() as u64;
+    let has_rest = |device: &Device| !device.slice && !device.is_whole() && device.available() >= rest;
+    there >= whole && (rest == 0 || there > whole || devices.iter().any(has_rest))
+}
+
+fn tightest<'a>(devices: impl Iterator<Item = &'a Device>, wanted: u64) -> Option<&'a Device> {
+    devices.filter(|device| device.available() >= wanted).min_by_key(|device| device.free)
 }
 
 /// Takes from the devices what a run has of them. What it has of a device that is not there is nobody's business.
@@ -66,29 +89,34 @@ pub fn take(devices: &mut [Device], leases: &[GpuLease]) {
 /// The most that could be had at once.
 #[must_use]
 pub fn most(devices: &[Device]) -> u64 {
-    let whole = devices.iter().filter(|device| device.millis == WHOLE && device.available() == WHOLE).count() as u64;
-    let part = |device: &Device| if device.available() == WHOLE { 0 } else { device.available() };
-    whole * WHOLE + devices.iter().map(part).max().unwrap_or(0)
+    let whole = devices.iter().filter(|device| device.is_whole()).count() as u64;
+    let parts = devices.iter().filter(|device| !device.slice && !device.is_whole()).map(Device::available);
+    let alone = devices.iter().map(Device::available).max().unwrap_or(0);
+    alone.max(whole * WHOLE + parts.max().unwrap_or(0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// `name:millis:free` each; `!` before the name: ill.
+    /// `name:millis:free` each; `!` before the name: ill; one that begins with `m` is a slice.
     fn devices(text: &str) -> Vec<Device> {
         let number = |text: Option<&str>| text.and_then(|text| text.parse().ok()).expect("a number");
         let device = |text: &str| {
             let mut parts = text.split(':');
             let name = parts.next().expect("a name");
             let (millis, free) = (number(parts.next()), number(parts.next()));
-            Device { uuid: name.trim_start_matches('!').to_owned(), millis, free, ill: name.starts_with('!') }
+            let uuid = name.trim_start_matches('!').to_owned();
+            Device { slice: uuid.starts_with('m'), uuid, millis, free, ill: name.starts_with('!') }
         };
         text.split(' ').map(device).collect()
     }
 
     fn chosen(text: &str, wanted: u64) -> Option<String> {
-        let leases = choose(&devices(text), wanted)?;
+        let devices = devices(text);
+        let leases = choose(&devices, wanted);
+        assert_eq!(leases.is_some(), could(&devices, wanted), "{text}, {wanted}");
+        let leases = leases?;
         Some(leases.iter().map(|lease| format!("{}:{}", lease.uuid, lease.millis)).collect::<Vec<_>>().join(" "))
     }
 
@@ -117,6 +145,10 @@ mod tests {
         assert_eq!(chosen(cut, 400).as_deref(), Some("m1:400"));
         assert_eq!(chosen(cut, 100).as_deref(), Some("m3:100"));
         assert_eq!(most(&devices(cut)), 428);
+        assert_eq!(chosen("a:1000:1000 m1:428:428", 1400), None, "not together");
+        assert_eq!(chosen("m1:1000:1000", 1000).as_deref(), Some("m1:1000"), "a slice that is all of its GPU");
+        assert_eq!(chosen("m1:1000:1000 m2:1000:1000", 2000), None);
+        assert_eq!(most(&devices("a:1000:1000 m1:1000:1000")), 1000);
         assert_eq!(chosen("!a:1000:1000 b:1000:1000", 2000), None);
         assert_eq!(chosen("!a:1000:1000 b:1000:1000", 1000).as_deref(), Some("b:1000"));
     }

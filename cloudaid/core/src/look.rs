@@ -195,7 +195,7 @@ impl Cluster {
         let view = |(gpu, device): (&Gpu, Device)| GpuView {
             gpu: gpu.clone(),
             free_millis: device.free,
-            problem: worker.ill_gpus.iter().find(|ill| ill.uuid == gpu.uuid).map(|ill| ill.reason.clone()),
+            problem: worker.gpu_problem(&gpu.uuid),
             running_tasks: holders(&gpu.uuid),
         };
         worker.record.facts.gpus.iter().zip(devices).map(view).collect()

@@ -52,7 +52,7 @@ impl Shape {
     fn finds_gpus(&self, all: &[Gpu]) -> bool {
         let wanted = self.resources.gpu_millis;
         let unused = || all.iter().map(|gpu| Device::unused(gpu, false)).collect::<Vec<_>>();
-        wanted == 0 || all.is_empty() || gpus::choose(&unused(), wanted).is_some()
+        wanted == 0 || all.is_empty() || gpus::could(&unused(), wanted)
     }
 
     /// Whether all that it asks for can be told to such a worker.

@@ -147,7 +147,7 @@ impl Room {
 
     /// What keeps so many thousandths from being had of its GPUs, where they are known one by one.
     fn gpus_in_the_way(&self, wanted: u64) -> Option<Obstacle> {
-        if wanted == 0 || self.gpus.is_empty() || gpus::choose(&self.gpus, wanted).is_some() {
+        if self.gpus.is_empty() || gpus::could(&self.gpus, wanted) {
             return None;
         }
         let with = |change: fn(&mut Device)| {
@@ -157,14 +157,11 @@ impl Room {
         };
         let unused = with(|device| (device.free, device.ill) = (device.millis, false));
         let shortage = |devices: &[Device]| Shortage { kind: Kind::Gpu, available: gpus::most(devices), wanted };
-        if gpus::choose(&unused, wanted).is_none() {
+        if !gpus::could(&unused, wanted) {
             return Some(Obstacle::TooSmall(shortage(&unused)));
         }
         let well = with(|device| device.ill = false);
-        Some(match gpus::choose(&well, wanted) {
-            Some(_) => Obstacle::IllGpus,
-            None => Obstacle::Busy(shortage(&self.gpus)),
-        })
+        Some(if gpus::could(&well, wanted) { Obstacle::IllGpus } else { Obstacle::Busy(shortage(&self.gpus)) })
     }
 
     /// Takes what a task of some shape reserves: it must fit.

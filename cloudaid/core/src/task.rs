@@ -19,6 +19,9 @@ use crate::settings::Settings;
 /// After so many elements in a row that failed in the same way. Fewer happen by chance.
 pub(crate) const ALIKE: u32 = 10;
 
+/// While so many elements of an array wait to run again, none is begun that has not run: each of them is kept on its own.
+pub(crate) const AGAIN: usize = 1000;
+
 /// Untouched elements are ranges, ended ones are ranges, and only what a worker holds is an element of its own.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Task {
@@ -168,9 +171,15 @@ impl Task {
             return self.placeable();
         }
         let memory = self.memory_in(shape);
-        let rests = |waiting: &&Requeued| waiting.memory == memory && self.resting.contains(&waiting.index);
-        let resting = self.progress.requeued.iter().filter(rests).count() as u32;
-        (self.waiting_in(shape) - resting).min(self.placeable())
+        let is_ready = |waiting: &&Requeued| waiting.memory == memory && !self.resting.contains(&waiting.index);
+        let again = self.progress.requeued.iter().filter(is_ready).count() as u32;
+        let fresh = if memory.is_none() { self.fresh() } else { 0 };
+        (again + fresh).min(self.placeable())
+    }
+
+    /// Elements that have not run, and may.
+    fn fresh(&self) -> u32 {
+        if self.progress.requeued.len() < AGAIN { self.progress.untouched.len() } else { 0 }
     }
 
     /// Elements that wait for a worker and may be given to one now.
@@ -180,7 +189,8 @@ impl Task {
         // What is unreachable says nothing for who knows how long.
         let tried = live.saturating_sub(self.progress.unreachable.len());
         let room = if self.is_suspicious() { room.min(1_u32.saturating_sub(tried)) } else { room };
-        (self.waiting() - self.resting.len() as u32).min(room)
+        let again = self.progress.requeued.len() - self.resting.len();
+        (again as u32 + self.fresh()).min(room)
     }
 
     /// Whether so many of its elements have failed one after the other, and in the same way, that the others most likely
@@ -250,6 +260,7 @@ impl Task {
         match (self.progress.requeued.iter().position(is_next), memory) {
             (Some(at), _) => Some(self.progress.requeued.remove(at)),
             (None, Some(_)) => None,
+            (None, None) if self.fresh() == 0 => None,
             (None, None) => self.progress.untouched.pop_first().map(|index| Requeued { index, ..Requeued::default() }),
         }
     }

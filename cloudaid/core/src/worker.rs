@@ -106,6 +106,15 @@ impl Worker {
         }
     }
 
+    /// Why a GPU of it gets no work, if there is a reason; one that it had and has no more is one.
+    pub(crate) fn gpu_problem(&self, uuid: &str) -> Option<String> {
+        let gpus = &self.record.facts.gpus;
+        if !gpus.is_empty() && gpus.iter().all(|gpu| gpu.uuid != uuid) {
+            return Some("its worker has it no more".to_owned());
+        }
+        self.ill_gpus.iter().find(|ill| ill.uuid == uuid).map(|ill| ill.reason.clone())
+    }
+
     /// Whether it ends runs by itself when their time is up.
     pub(crate) fn knows_limits(&self) -> bool {
         self.record.admission.protocol() == WorkerProtocol::Session

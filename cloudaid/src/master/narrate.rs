@@ -84,8 +84,10 @@ pub(crate) fn event(event: &Event) {
         Event::WorkerHealth { worker, problem: Some(problem) } => {
             warn!("Worker {worker} gets no new tasks: {problem}");
         }
-        Event::WorkerGpus { worker, ill } if ill.is_empty() => info!("All GPUs of worker {worker} are well again"),
-        Event::WorkerGpus { worker, ill } => {
+        Event::WorkerGpus { worker, ill, well } => {
+            for uuid in well {
+                info!("GPU {uuid} of worker {worker} gets new tasks again");
+            }
             for ill in ill {
                 warn!("Worker {worker} has a GPU that gets no new tasks: {}: {}", ill.uuid, ill.reason);
             }

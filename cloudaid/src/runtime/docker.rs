@@ -78,6 +78,8 @@ pub struct DockerRuntime {
 struct Facts {
     engine_id: String,
     cpus: u64,
+    /// Whether the engine gives GPUs to every container whose environment asks for them.
+    gives_gpus: bool,
     /// The control group in which each container gets one around its own; none: it gets none.
     parent: Option<String>,
 }
@@ -141,7 +143,8 @@ impl DockerRuntime {
                 false => None,
             };
             self.images.are_on(info.docker_root_dir.map(PathBuf::from).filter(|root| root.is_dir()));
-            Ok(Facts { engine_id: info.id.unwrap_or_default(), cpus, parent })
+            let gives_gpus = info.default_runtime.is_some_and(|runtime| runtime.starts_with("nvidia"));
+            Ok(Facts { engine_id: info.id.unwrap_or_default(), cpus, gives_gpus, parent })
         };
         self.facts.get_or_try_init(ask).await
     }

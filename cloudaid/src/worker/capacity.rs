@@ -13,7 +13,7 @@ use crate::runtime::RuntimeInfo;
 /// Measures the machine, keeps to what the engine says it has, and then does as the settings say.
 pub(super) fn measure(info: &RuntimeInfo, gpus: &Gpus, overrides: CapacityOverrides, data_dir: &Path) -> Resources {
     let measured = gpus.in_addition_to(within_engine(machine(data_dir), info));
-    let capacity = overridden(measured, overrides);
+    let capacity = gpus.in_addition_to(overridden(measured, overrides));
     for shortage in measured.lacking(capacity) {
         tracing::warn!(
             "This worker offers {} but the machine has {}: tasks will share what there is",

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::data_dir::DataDir;
 use super::driver::{Event, Saying};
 use super::engine;
+use super::gpu::GpuWatch;
 use super::inputs::Inputs;
 use super::link::dial::Uplink;
 use super::logs::{Lanes, Pump};
@@ -52,6 +53,8 @@ pub(super) struct Executor {
     lanes: Arc<Lanes>,
     uploads: Arc<Uploads>,
     inputs: Arc<Inputs>,
+    /// Looked at before it is said that a run has failed.
+    gpus: GpuWatch,
     runs: BTreeMap<AttemptKey, Following>,
     /// Everything that goes on; ends with this executor.
     orders: JoinSet<()>,
@@ -64,6 +67,7 @@ impl Executor {
         data: Arc<DataDir>,
         events: mpsc::Sender<Event>,
         uplink: watch::Receiver<Option<Uplink>>,
+        gpus: GpuWatch,
     ) -> Self {
         let lanes = Arc::new(Lanes::new(uplink.clone()));
         let uploads = Arc::new(Uploads::new(uplink.clone()));
@@ -71,7 +75,7 @@ impl Executor {
         let calls = Arc::new(Semaphore::new(ENGINE_CALLS));
         let tidy = Arc::default();
         let (runs, orders) = (BTreeMap::new(), JoinSet::new());
-        Self { runtime, cluster, data, events, calls, tidy, lanes, uploads, inputs, runs, orders }
+        Self { runtime, cluster, data, events, calls, tidy, lanes, uploads, inputs, gpus, runs, orders }
     }
 
     /// All containers of this worker.
@@ -158,7 +162,7 @@ impl Executor {
     }
 
     fn start(&mut self, key: AttemptKey) {
-        let runtime = Arc::clone(&self.runtime);
+        let (runtime, gpus) = (Arc::clone(&self.runtime), self.gpus.clone());
         let starting = self.tidy.starting();
         self.call(async move {
             let _starting = starting;
@@ -166,6 +170,7 @@ impl Executor {
                 Ok(()) => AgentInput::Started(key),
                 Err(error) => {
                     tracing::warn!(task = %key, %error, "Container was not started");
+                    gpus.look().await;
                     AgentInput::StartFailed(key, engine::error(error))
                 }
             }
@@ -173,12 +178,15 @@ impl Executor {
     }
 
     fn wait(&mut self, key: AttemptKey) {
-        let runtime = Arc::clone(&self.runtime);
+        let (runtime, gpus) = (Arc::clone(&self.runtime), self.gpus.clone());
         let ended = self.runs.entry(key).or_default().ended.clone();
         self.follow(key, async move {
             match runtime.wait(&key).await {
                 Ok(exit) => {
                     ended.cancel();
+                    if exit.code != 0 {
+                        gpus.look().await;
+                    }
                     AgentInput::Exited(key, engine::ended(exit))
                 }
                 Err(error) => {

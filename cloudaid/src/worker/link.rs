@@ -249,7 +249,15 @@ impl Link {
                 }
                 count = outbox.recv_many(&mut sayings, REPORTS_LIMIT) => match count {
                     0 => return Ok(()),
-                    _ => together(std::mem::take(&mut sayings)),
+                    _ => {
+                        let mut messages = together(std::mem::take(&mut sayings));
+                        // The master has to know first that a GPU is ill, or it blames who ran there.
+                        if ill_gpus.has_changed().unwrap_or(false) {
+                            ill_gpus.mark_unchanged();
+                            messages.insert(0, self.heartbeat(&mut pulse));
+                        }
+                        messages
+                    }
                 },
             };
             for message in messages {

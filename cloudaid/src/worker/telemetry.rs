@@ -16,11 +16,10 @@ const EVERY: Duration = Duration::from_secs(5);
 /// Measures now and again, on a thread where a slow disk delays nothing.
 pub(super) fn watch_usage(
     data_dir: &Path,
-    gpu_percent: impl Fn() -> f64 + Send + 'static,
+    gpu_percent: watch::Receiver<f64>,
     life: CancellationToken,
 ) -> watch::Receiver<Usage> {
     let (sender, receiver) = watch::channel(Usage::default());
-    let gpu_percent = Box::new(gpu_percent);
     let mut sampler = Sampler { system: System::new().ok(), data_dir: data_dir.to_owned(), gpu_percent };
     tokio::spawn(life.run_until_cancelled_owned(async move {
         loop {
@@ -37,11 +36,12 @@ pub(super) fn watch_usage(
     receiver
 }
 
+#[derive(Debug)]
 struct Sampler {
     /// None where the system does not tell.
     system: Option<System>,
     data_dir: PathBuf,
-    gpu_percent: Box<dyn Fn() -> f64 + Send>,
+    gpu_percent: watch::Receiver<f64>,
 }
 
 impl Sampler {
@@ -56,7 +56,7 @@ impl Sampler {
             cpu_percent: if cpu_percent.is_finite() { cpu_percent.clamp(0.0, 100.0) } else { 0.0 },
             memory_used_bytes,
             storage_used_bytes: capacity::disk(&self.data_dir).map_or(0, |disk| disk.used_bytes),
-            gpu_percent: (self.gpu_percent)(),
+            gpu_percent: *self.gpu_percent.borrow(),
             running: 0,
         }
     }
@@ -69,7 +69,7 @@ mod tests {
     #[test]
     fn this_machine_uses_some_of_what_it_has() {
         let scratch = tempfile::tempdir().expect("a directory");
-        let gpu_percent = Box::new(|| 12.5);
+        let (_sender, gpu_percent) = watch::channel(12.5);
         let mut sampler = Sampler { system: System::new().ok(), data_dir: scratch.path().to_owned(), gpu_percent };
         let usage = sampler.sample();
         assert!(usage.memory_used_bytes > 0 && usage.storage_used_bytes > 0, "{usage:?}");

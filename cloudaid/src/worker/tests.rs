@@ -84,7 +84,11 @@ impl Running {
             image_room: 0,
             gpus: GpuSettings { library: None, quarantine: Duration::from_secs(600) },
             on_stop: Default::default(),
-            overrides: CapacityOverrides { cpu_millis: Some(64_000), ..CapacityOverrides::default() },
+            overrides: CapacityOverrides {
+                cpu_millis: Some(64_000),
+                gpu_millis: Some(0),
+                ..CapacityOverrides::default()
+            },
             labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
             advertise: None,
             seed: None,

@@ -1,7 +1,7 @@
 //! GPUs.
 
 use super::{InvalidMessage, each, plain_text};
-use crate::gpu::{Gpu, GpuLease, IllGpu};
+use crate::gpu::{Gpu, GpuLease, IllGpu, WHOLE};
 use crate::proto;
 
 /// The most GPUs of one worker, slices counted.
@@ -44,8 +44,8 @@ impl TryFrom<proto::Gpu> for Gpu {
         if wire.uuid.is_empty() {
             return Err(InvalidMessage::missing("uuid"));
         }
-        if !(1..=1000).contains(&wire.millis) {
-            return Err(InvalidMessage::new("millis", format_args!("{} is not 1 to 1000", wire.millis)));
+        if !(1..=WHOLE).contains(&wire.millis) {
+            return Err(InvalidMessage::new("millis", format_args!("{} is not 1 to {WHOLE}", wire.millis)));
         }
         let parent = plain_text("parent", wire.parent, TEXT_LIMIT)?;
         Ok(Self {

@@ -1,5 +1,6 @@
 //! First in, first out, and the workers take turns.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,8 +17,9 @@ pub struct RoundRobin {
     last: Option<WorkerId>,
 }
 
-/// A task's place in the order of submissions; where it waits in several classes, those that ask for less come first.
-type Place<'a> = (u64, &'a Arc<Shape>);
+/// A task's place in the order of submissions; where it waits in several classes, those that ask for more come first: they
+/// have run before.
+type Place<'a> = (u64, Reverse<&'a Arc<Shape>>);
 
 /// A class while a plan is made: its first task that still waits, and what comes after.
 struct Head<'a> {
@@ -88,7 +90,7 @@ fn next<'a>(
         .by_ref()
         .map(|(sequence, task)| (*sequence, *task, demand.waiting(*task, shape)))
         .find(|next| next.2 > 0)?;
-    Some(((sequence, shape), Head { shape, task, waiting, rest }))
+    Some(((sequence, Reverse(shape)), Head { shape, task, waiting, rest }))
 }
 
 #[cfg(test)]

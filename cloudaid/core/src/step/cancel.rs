@@ -54,8 +54,6 @@ fn cancel(
     }
     let waited = task.waiting_memories();
     let withdrawn = withdraw(task, &mut cluster.alarms, now, target.elements, effects);
-    cluster.leave_queue(target.task, &waited);
-    let Some(task) = cluster.tasks.get_mut(&target.task) else { return Err(Reject::TaskNotFound(target)) };
     let (first, last) = target.elements.bounds();
     let marked: Vec<u32> = task.live.range(first..=last).map(|(index, _)| *index).collect();
     let mut orders: BTreeMap<SessionId, Vec<CancelOrder>> = BTreeMap::new();
@@ -77,6 +75,7 @@ fn cancel(
     effects.extend(orders.into_iter().map(|(session, orders)| Effect::Send(session, ToWorker::Cancel(orders))));
     let elements = withdrawn + marked.len() as u32;
     effects.push(Effect::Publish(Event::CancelRequested { task: target.task, elements }));
+    cluster.leave_queue(target.task, &waited);
     for key in ended {
         cluster.end_run(now, key, Verdict::Cancelled, None, effects);
     }

@@ -1,9 +1,11 @@
 //! A worker connects, or its connection ends.
 
+use shared::gpu::GpuLease;
 use shared::id::{AttemptKey, SessionId, WorkerId};
 use shared::link::{Assignment, CancelOrder, Decision, Held, Hello, Phase, ToWorker, Welcome, is_served};
 use shared::task::Verdict;
 use shared::time::Now;
+use shared::worker::WorkerFacts;
 
 use crate::admission::{Admission, Identity, POOL, Proof};
 use crate::cluster::{Cluster, assignment};
@@ -44,6 +46,7 @@ pub(crate) fn on_connected(
     effects.push(Effect::Save(Change::Worker(id.clone(), Some(record.clone()))));
     let decisions: Vec<_> = hello.inventory.iter().map(|held| (held.key, decide(cluster, &id, held))).collect();
     let lost = missing(cluster, &id, &hello.inventory);
+    let bereft = without_gpus(cluster, &id, &hello.inventory, &record.facts);
     effects.push(Effect::Publish(Event::WorkerRegistered {
         worker: id.clone(),
         facts: record.facts.clone(),
@@ -57,7 +60,7 @@ pub(crate) fn on_connected(
         heard_at: Some(now.wall),
         usage: None,
         problem: hello.problem,
-        ill_gpus: hello.ill_gpus,
+        ill_gpus: hello.ill_gpus.clone(),
         pulling: Vec::new(),
         reserved_at_registration: cluster.ledger.reserved(&id),
         reported: Reported::default(),
@@ -74,11 +77,18 @@ pub(crate) fn on_connected(
             cluster.dirty.insert(key.task);
         }
     }
+    if !hello.ill_gpus.is_empty() {
+        effects.push(Effect::Publish(Event::WorkerGpus { worker: id.clone(), ill: hello.ill_gpus, well: Vec::new() }));
+    }
     silence::end_hold(cluster);
     cluster.plan_stale = true;
     for key in lost {
         let message = "the worker no longer has its container".to_owned();
         cluster.end_run(now, key, Verdict::WorkerLost { message }, None, effects);
+    }
+    for key in bereft {
+        let message = "the worker no longer has the GPU that it was to have".to_owned();
+        cluster.end_run(now, key, Verdict::Rejected { message }, None, effects);
     }
     effects.push(Effect::Send(
         session,
@@ -122,6 +132,17 @@ fn missing(cluster: &Cluster, worker: &WorkerId, inventory: &[Held]) -> Vec<Atte
         })
         .map(|(key, _)| key)
         .collect()
+}
+
+/// Runs that never arrived, and were to have GPUs that are not there any more.
+fn without_gpus(cluster: &Cluster, worker: &WorkerId, inventory: &[Held], facts: &WorkerFacts) -> Vec<AttemptKey> {
+    let is_there = |lease: &GpuLease| facts.gpus.iter().any(|gpu| gpu.uuid == lease.uuid);
+    let keys = live_runs(cluster, worker).map(|(key, _)| key).filter(|key| {
+        let run = cluster.tasks.get(&key.task).and_then(|task| task.live.get(&key.index));
+        let never_arrived = inventory.iter().all(|held| held.key != *key);
+        never_arrived && run.is_some_and(|run| run.phase == RunPhase::Pending && !run.gpus.iter().all(is_there))
+    });
+    keys.collect()
 }
 
 /// Assignments that never arrived, and wishes to cancel, which are repeated at every connection.

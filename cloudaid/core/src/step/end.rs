@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use shared::gpu::IllGpu;
 use shared::id::{AttemptKey, WorkerId};
 use shared::link::Outcome;
 use shared::task::{TaskState, Verdict, VerdictKind};
 use shared::time::Now;
+use shared::worker::WorkerState;
 
 use super::ring;
 use crate::alarm::Alarm;
@@ -75,10 +75,6 @@ impl Cluster {
         self.plan_stale = true;
         let told = Told::take(task, key.index);
         let verdict = told.judge(verdict, task, &run, outcome.as_ref());
-        let verdict = match self.workers.get(&run.worker) {
-            Some(worker) if !told.cancelling => blame_gpus(verdict, &run, worker),
-            Some(_) | None => verdict,
-        };
         let in_good_order = told.evicted || outcome.as_ref().is_some_and(|outcome| outcome.handed_back);
         if verdict.is_infrastructure() && in_good_order {
             task.spare(key.index);
@@ -86,10 +82,16 @@ impl Cluster {
         let failures = run.infrastructure_failures + u32::from(verdict.is_infrastructure());
         let spared = task.spared(key.index);
         let policy = &task.record.spec.policy;
-        let pause = match told.cancelling {
+        let pause = |verdict: &Verdict, failures| match told.cancelling {
             true => None,
-            false => self.settings.pause_before_next(policy, &verdict, run.attempt, (failures, spared)),
+            false => self.settings.pause_before_next(policy, verdict, run.attempt, (failures, spared)),
         };
+        // Where the infrastructure has no run left to give, how it ended is still the best that is known.
+        let blamed = self.workers.get(&run.worker).and_then(|worker| blame_gpus(&verdict, &run, worker));
+        let blamed = blamed.filter(|blamed| pause(blamed, failures + 1).is_some());
+        let failures = failures + u32::from(blamed.is_some());
+        let verdict = blamed.unwrap_or(verdict);
+        let pause = pause(&verdict, failures);
         if pause.is_none() && !verdict.is_infrastructure() {
             task.streak.add(&verdict);
         }
@@ -147,14 +149,12 @@ impl Cluster {
 }
 
 /// A command that fails while something is wrong with a GPU that it has is not to blame.
-fn blame_gpus(verdict: Verdict, run: &Run, worker: &Worker) -> Verdict {
-    let of_run = |ill: &&IllGpu| run.gpus.iter().any(|lease| lease.uuid == ill.uuid);
-    match (&verdict, worker.ill_gpus.iter().find(of_run)) {
-        (Verdict::ExitCode { .. } | Verdict::Signal { .. } | Verdict::Setup { .. }, Some(ill)) => {
-            Verdict::WorkerLost { message: format!("{verdict}, and its GPU {} is ill: {}", ill.uuid, ill.reason) }
-        }
-        _ => verdict,
+fn blame_gpus(verdict: &Verdict, run: &Run, worker: &Worker) -> Option<Verdict> {
+    if !matches!(verdict, Verdict::ExitCode { .. } | Verdict::Signal { .. } | Verdict::Setup { .. }) {
+        return None;
     }
+    let (uuid, problem) = run.gpus.iter().find_map(|lease| Some((&lease.uuid, worker.gpu_problem(&lease.uuid)?)))?;
+    Some(Verdict::WorkerLost { message: format!("{verdict}, and something is wrong with its GPU {uuid}: {problem}") })
 }
 
 /// The memory for the run after one that had too little: twice as much, but no more than the task may have, and no more
@@ -162,12 +162,15 @@ fn blame_gpus(verdict: Verdict, run: &Run, worker: &Worker) -> Verdict {
 fn grown(workers: &BTreeMap<WorkerId, Worker>, task: &Task, memory: Option<u64>) -> Option<u64> {
     let most = task.record.spec.policy.memory_max_bytes?;
     let had = task.shape_with(memory);
-    let largest = workers
-        .iter()
-        .map(|(id, worker)| (id, worker.record.admission.protocol(), &worker.record.facts))
-        .filter(|(id, protocol, facts)| had.could_ever_fit(id, *protocol, facts))
-        .map(|(_, _, facts)| facts.capacity.memory_bytes)
-        .max();
+    let could = |(id, worker): &(&WorkerId, &Worker)| {
+        had.could_ever_fit(id, worker.record.admission.protocol(), &worker.record.facts)
+    };
+    let has = |(_, worker): (&WorkerId, &Worker)| worker.record.facts.capacity.memory_bytes;
+    let in_use =
+        |(_, worker): &(&WorkerId, &Worker)| worker.state() != WorkerState::Inactive && worker.record.cordon.is_none();
+    // Where none that is in use could run it, it waits for one of the others.
+    let largest = workers.iter().filter(in_use).filter(could).map(has).max();
+    let largest = largest.or_else(|| workers.iter().filter(could).map(has).max());
     let had = had.resources.memory_bytes;
     let next = had.saturating_mul(2).min(most).min(largest.unwrap_or(most));
     if next > had { Some(next) } else { memory }

@@ -2,6 +2,7 @@
 //!
 //! The master has to be sure that the silence is not its own: see `silence`.
 
+use shared::gpu::IllGpu;
 use shared::id::{SessionId, WorkerId};
 use shared::link::Heartbeat;
 use shared::task::Verdict;
@@ -38,10 +39,14 @@ pub(crate) fn on_heard(
             worker.problem.clone_from(&problem);
             effects.push(Effect::Publish(Event::WorkerHealth { worker: id.clone(), problem }));
         }
-        if worker.ill_gpus != ill_gpus {
+        // The words may change while a GPU is ill.
+        let not_in = |gpu: &IllGpu, others: &[IllGpu]| others.iter().all(|other| other.uuid != gpu.uuid);
+        let before = std::mem::replace(&mut worker.ill_gpus, ill_gpus);
+        let ill: Vec<_> = worker.ill_gpus.iter().filter(|gpu| not_in(gpu, &before)).cloned().collect();
+        let well: Vec<_> = before.into_iter().filter(|gpu| not_in(gpu, &worker.ill_gpus)).map(|gpu| gpu.uuid).collect();
+        if !ill.is_empty() || !well.is_empty() {
             cluster.plan_stale = true;
-            worker.ill_gpus.clone_from(&ill_gpus);
-            effects.push(Effect::Publish(Event::WorkerGpus { worker: id.clone(), ill: ill_gpus }));
+            effects.push(Effect::Publish(Event::WorkerGpus { worker: id.clone(), ill, well }));
         }
     }
     if suspect && now.boot.since(worker.heard) < cluster.settings.suspect {

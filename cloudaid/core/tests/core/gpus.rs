@@ -8,19 +8,19 @@ use cloudaid_core::input::{Input, Submission};
 use cloudaid_core::testkit::{Link, World, assigned, brief};
 use shared::gpu::{Gpu, IllGpu};
 use shared::id::{AttemptKey, TaskId};
-use shared::link::{Heartbeat, Held, Phase};
+use shared::link::{Heartbeat, Held, Phase, ToWorker};
 use shared::resources::Resources;
 use shared::task::{TaskSpec, Verdict};
 use shared::worker::WorkerFacts;
 
-/// A worker with these: `name:millis`.
+/// A worker with these: their names and thousandths; those that begin with `m` are slices.
 fn facts(gpus: &[(&str, u64)]) -> WorkerFacts {
     let gpu = |&(uuid, millis): &(&str, u64)| Gpu {
         uuid: uuid.to_owned(),
         name: "H".to_owned(),
         millis,
         memory_bytes: 1,
-        parent: None,
+        parent: uuid.starts_with('m').then(|| "g".to_owned()),
     };
     let gpus: Vec<_> = gpus.iter().map(gpu).collect();
     let capacity = Resources { gpu_millis: gpus.iter().map(|gpu| gpu.millis).sum(), ..World::capacity(32) };
@@ -124,7 +124,7 @@ fn what_fails_with_its_gpu_runs_again_elsewhere_and_what_fails_beside_it_does_no
     let effects = world.finished(&a, first, failed);
     assert_eq!(only(&effects).1, "g2");
     let said = brief(&effects).into_iter().find(|line| line.starts_with("save attempt 2.0#1")).expect("its end");
-    assert!(said.contains("exit code 1, and its GPU g1 is ill: Xid 79"), "{said}");
+    assert!(said.contains("exit code 1, and something is wrong with its GPU g1: Xid 79"), "{said}");
 }
 
 #[test]
@@ -137,9 +137,16 @@ fn leases_outlive_the_master_and_gpus_that_are_taken_out() {
     let (_, _) = world.connect_as("a", facts(&[("g1", 1000), ("g2", 1000)]), held.clone());
     assert_eq!(only(&submit(&mut world, 1000).1).1, "g2");
     let (waits, _) = submit(&mut world, 1000);
-    let (_, effects) = world.connect_as("a", facts(&[("g3", 1000)]), held);
-    assert_eq!(leases(&effects).iter().map(|(_, gpus)| gpus.as_str()).collect::<Vec<_>>(), ["g2"], "it never arrived");
-    assert_eq!(why(&world, waits).0, "insufficient_gpu", "two runs still have what the worker had");
+    let (a, effects) = world.connect_as("a", facts(&[("g3", 1000)]), held);
+    assert_eq!(leases(&effects).iter().map(|(_, gpus)| gpus.as_str()).collect::<Vec<_>>(), ["g3"]);
+    assert!(
+        effects.iter().any(|effect| matches!(effect, Effect::Send(_, ToWorker::Assign(orders)) if orders.len() == 1))
+    );
+    assert!(brief(&effects).iter().any(|line| line.contains("no longer has the GPU")), "{effects:?}");
+    assert_eq!(assigned(&effects)[0].1.key.task, waits);
+    let failed = Verdict::ExitCode { exit_code: 1 };
+    let said = brief(&world.finished(&a, key, failed));
+    assert!(said.iter().any(|line| line.contains("its worker has it no more")), "{said:?}");
 }
 
 #[test]

@@ -151,7 +151,7 @@ fn nobody_is_made_to_wait_for_a_worker_that_is_not_there() {
 fn elements_with_more_memory_hold_up_nobody_and_count_against_the_limit_of_their_array() {
     let mut world = World::default();
     world.pass(60 * SECOND);
-    let (a, _) = world.connect_with("a", Resources { memory_bytes: 4 * GIB, ..World::capacity(9) }, vec![]);
+    let (a, _) = world.connect_with("a", Resources { memory_bytes: 3 * GIB, ..World::capacity(9) }, vec![]);
     let submission = world.submission(1, 6);
     let spec = Arc::new(TaskSpec { policy: growing(4), ..(*submission.spec).clone() });
     let array = Some(Arc::new("0-5%3".parse().expect("an array")));
@@ -168,6 +168,23 @@ fn elements_with_more_memory_hold_up_nobody_and_count_against_the_limit_of_their
 }
 
 #[test]
+fn an_array_of_which_much_waits_to_run_again_begins_nothing_new() {
+    let mut world = World::default();
+    world.pass(60 * SECOND);
+    let (a, _) = world.connect("a", 1000, vec![]);
+    let backoff = "1h".parse().ok();
+    let (task, effects) = submit(&mut world, 2500, RunPolicy { retries: 1, backoff, ..RunPolicy::default() });
+    let mut begun = assigned(&effects).len();
+    assert_eq!(begun, 1000);
+    for (_, order) in assigned(&effects) {
+        begun += assigned(&world.finished(&a, order.key, failed())).len();
+    }
+    assert_eq!(begun, 1000 + 999, "while fewer than 1,000 wait again");
+    let why = world.cluster.why(task.into()).expect("it waits");
+    assert_eq!(why.reasons[0].code, "resting", "{why:?}");
+}
+
+#[test]
 fn classes_of_one_array_share_its_limit_within_one_plan() {
     let (mut world, a) = world();
     let submission = world.submission(1, 3);
@@ -181,7 +198,7 @@ fn classes_of_one_array_share_its_limit_within_one_plan() {
         key = only(&effects);
         had.extend(memories(&effects));
     }
-    assert_eq!(had, [1, 1, 1, 2, 2]);
+    assert_eq!(had, [1, 2, 4, 1, 1], "what has run before comes first");
 }
 
 #[test]

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloudaid_core::input::Submission;
+use cloudaid_core::input::{Input, Submission};
 use cloudaid_core::testkit::{Link, World, assigned};
 use proptest::prelude::*;
 use shared::array::Array;
-use shared::gpu::Gpu;
+use shared::gpu::{Gpu, IllGpu};
 use shared::id::{AttemptKey, Elements, TaskId, TaskRef};
-use shared::link::{Held, Phase};
+use shared::link::{Heartbeat, Held, Phase};
 use shared::policy::RunPolicy;
 use shared::ranges::RangeSet;
 use shared::resources::Resources;
@@ -29,7 +29,7 @@ enum Action {
     Repeat { pick: usize, verdict: Verdict },
     Cancel { pick: usize, elements: Elements, force: bool },
     Pass { seconds: u64 },
-    Heard { worker: usize },
+    Heard { worker: usize, ill: Option<bool> },
     Restart,
 }
 
@@ -76,7 +76,7 @@ fn elements() -> impl Strategy<Value = Elements> {
 
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        4 => (1u64..4, prop_oneof![3 => Just(0u64), 1 => (1u64..5).prop_map(|halves| halves * 500)], prop::option::of(array()), policy())
+        4 => (1u64..4, prop_oneof![3 => Just(0u64), 1 => (1u64..7).prop_map(|parts| parts * 400)], prop::option::of(array()), policy())
             .prop_map(|(cores, gpu_millis, array, policy)| Action::Submit { cores, gpu_millis, array, policy }),
         3 => (0usize..3, any::<bool>()).prop_map(|(worker, remembers)| Action::Connect { worker, remembers }),
         2 => (0usize..3).prop_map(|worker| Action::Disconnect { worker }),
@@ -86,7 +86,7 @@ fn action() -> impl Strategy<Value = Action> {
         2 => (any::<usize>(), elements(), any::<bool>())
             .prop_map(|(pick, elements, force)| Action::Cancel { pick, elements, force }),
         2 => (1u64..50).prop_map(|seconds| Action::Pass { seconds }),
-        2 => (0usize..3).prop_map(|worker| Action::Heard { worker }),
+        2 => (0usize..3, prop::option::of(any::<bool>())).prop_map(|(worker, ill)| Action::Heard { worker, ill }),
         1 => Just(Action::Restart),
     ]
 }
@@ -116,12 +116,14 @@ impl Fleet {
     }
 }
 
-/// Each has more cores than the one before, and two GPUs, but for the first one.
-fn facts(worker: usize) -> WorkerFacts {
-    let gpu =
-        |uuid: &str| Gpu { uuid: uuid.to_owned(), name: String::new(), millis: 1000, memory_bytes: 1, parent: None };
-    let gpus: Vec<_> = if worker == 0 { vec![] } else { ["g1", "g2"].map(gpu).into() };
-    let capacity = Resources { gpu_millis: 1000 * gpus.len() as u64, ..World::capacity(2 + worker as u64) };
+/// Each has more cores than the one before. All have GPUs, and some only say how many.
+fn facts(worker: usize, by_number: bool) -> WorkerFacts {
+    let gpu = |uuid: &str| {
+        let (millis, parent) = if uuid.starts_with('m') { (428, Some("g".to_owned())) } else { (1000, None) };
+        Gpu { uuid: uuid.to_owned(), name: String::new(), millis, memory_bytes: 1, parent }
+    };
+    let gpus: Vec<_> = if by_number { vec![] } else { ["g1", "g2", "g3", "m1", "m2"].map(gpu).into() };
+    let capacity = Resources { gpu_millis: 3856, ..World::capacity(2 + worker as u64) };
     WorkerFacts { capacity, gpus, ..WorkerFacts::default() }
 }
 
@@ -139,7 +141,11 @@ fn act(world: &mut World, fleet: &mut Fleet, action: Action) {
             if !remembers {
                 fleet.held.retain(|_, (at, _)| *at != worker);
             }
-            let (link, effects) = world.connect_as(&format!("w{worker}"), facts(worker), fleet.inventory(worker));
+            let (link, effects) = world.connect_as(
+                &format!("w{worker}"),
+                facts(worker, worker == 0 || !remembers),
+                fleet.inventory(worker),
+            );
             fleet.links.insert(worker, link);
             effects
         }
@@ -174,8 +180,13 @@ fn act(world: &mut World, fleet: &mut Fleet, action: Action) {
             if force { world.force_cancel(target).1 } else { world.cancel(target).1 }
         }
         Action::Pass { seconds } => world.pass(Duration::from_secs(seconds)),
-        Action::Heard { worker } => match fleet.links.get(&worker).cloned() {
-            Some(link) => world.heard(&link),
+        Action::Heard { worker, ill } => match fleet.links.get(&worker).cloned() {
+            Some(Link { worker, session }) => {
+                let ill = ill
+                    .map(|first| IllGpu { uuid: if first { "g1" } else { "m2" }.to_owned(), reason: "x".to_owned() });
+                let heartbeat = Some(Heartbeat { ill_gpus: ill.into_iter().collect(), ..Heartbeat::default() });
+                world.step(Input::WorkerHeard { worker, session, at: world.now.boot, heartbeat })
+            }
             None => return,
         },
         Action::Restart => {
@@ -199,7 +210,7 @@ fn heal(world: &mut World, fleet: &mut Fleet) {
                 break;
             }
             // Something rests.
-            (0..3).for_each(|worker| act(world, fleet, Action::Heard { worker }));
+            (0..3).for_each(|worker| act(world, fleet, Action::Heard { worker, ill: None }));
             act(world, fleet, Action::Pass { seconds: 10 });
             assert!(round < 9_999, "it does not come to an end");
             continue;

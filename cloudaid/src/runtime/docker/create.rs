@@ -37,6 +37,9 @@ impl DockerRuntime {
             Profile::Strict => self.images.says(&self.engine, &spec.image).await?,
         };
         let mut body = spec::body(spec, facts.cpus, &image)?;
+        if facts.gives_gpus {
+            spec::keep_gpus(&mut body.env, spec.resources.gpu_millis > 0);
+        }
         if let (Some(host), Some(parent)) = (&mut body.host_config, &facts.parent) {
             host.cgroup_parent = Some(usage::surrounding(parent, &spec.key));
         }

@@ -176,6 +176,19 @@ fn log_config() -> HostConfigLogConfig {
     HostConfigLogConfig { typ: Some("local".to_owned()), config: Some(HashMap::from(config)) }
 }
 
+/// The variable by which NVIDIA's runtime is asked for GPUs.
+const ASKS_FOR_GPUS: &str = "NVIDIA_VISIBLE_DEVICES=";
+
+/// Where an engine's usual runtime is NVIDIA's, images and users could have any GPU by a variable: only what is requested
+/// is given, and to who has none, none.
+pub(super) fn keep_gpus(env: &mut Option<Vec<String>>, has_some: bool) {
+    let env = env.get_or_insert_default();
+    env.retain(|variable| !variable.starts_with(ASKS_FOR_GPUS));
+    if !has_some {
+        env.push(format!("{ASKS_FOR_GPUS}void"));
+    }
+}
+
 /// These GPUs. Where nobody knows which, whole ones: the engine cannot split one.
 fn gpus(uuids: &[String], millis: u64) -> DeviceRequest {
     let by_number = uuids.is_empty();
@@ -292,6 +305,18 @@ mod tests {
         let requests = host(leased).device_requests.expect("a request");
         let asked: Vec<_> = requests.into_iter().map(|request| (request.count, request.device_ids)).collect();
         assert_eq!(asked, [(None, Some(vec!["GPU-1".to_owned()]))]);
+    }
+
+    #[test]
+    fn nobody_gets_gpus_by_a_variable() {
+        let env = || Some(vec!["A=1".to_owned(), "NVIDIA_VISIBLE_DEVICES=all".to_owned()]);
+        let kept = |has_some| {
+            let mut env = env();
+            keep_gpus(&mut env, has_some);
+            env.unwrap_or_default()
+        };
+        assert_eq!(kept(false), ["A=1", "NVIDIA_VISIBLE_DEVICES=void"]);
+        assert_eq!(kept(true), ["A=1"], "the request for devices says which");
     }
 
     #[test]

@@ -16,12 +16,10 @@ use nvml_wrapper::error::NvmlError;
 use nvml_wrapper::structs::device::FieldId;
 use nvml_wrapper::sys_exports::field_id::{NVML_FI_DEV_REMAPPED_FAILURE, NVML_FI_DEV_REMAPPED_PENDING};
 use nvml_wrapper::{Device, EventSet, Nvml as Library};
-use shared::gpu::Gpu;
+use shared::gpu::{Gpu, WHOLE};
 
 /// What the library is called where the system finds it. The second is of systems with the files for developers only.
 const NAMES: [&str; 2] = ["libnvidia-ml.so.1", "libnvidia-ml.so"];
-/// A whole GPU, in thousandths.
-const WHOLE: u64 = 1000;
 /// How NVML says that it does not know the number of an Xid.
 const UNKNOWN_XID: u64 = 999;
 
@@ -121,7 +119,7 @@ impl Nvml {
     /// What tasks can have, by UUID: whole GPUs, and of one in MIG mode its slices and not itself. A slice has as many
     /// thousandths as its compute slices are of those that its GPU can be cut into, which is [the most MIG devices that it
     /// can have][count]; where the driver does not tell these, as its memory is of its GPU's. One that does not answer is
-    /// left out; [`Self::probe`] says why.
+    /// left out, and the log says why.
     ///
     /// [count]: https://docs.nvidia.com/deploy/nvml-api/group__nvmlMultiInstanceGPU.html
     ///
@@ -129,41 +127,38 @@ impl Nvml {
     ///
     /// If the driver does not say how many GPUs there are.
     pub(crate) fn devices(&self) -> Result<Vec<Gpu>, NvmlFault> {
-        let mut devices: Vec<Gpu> = self.gpus()?.filter_map(|gpu| devices_of(&gpu).ok()).flatten().collect();
+        let answer = |(index, gpu): (usize, Device<'_>)| {
+            devices_of(&gpu).inspect_err(|error| tracing::warn!("GPU number {index} is left out: {error}")).ok()
+        };
+        let mut devices: Vec<Gpu> = self.gpus()?.enumerate().filter_map(answer).flatten().collect();
         devices.sort_by(|a, b| a.uuid.cmp(&b.uuid));
         Ok(devices)
     }
 
-    /// Whether a device can be trusted with work; the error is the reason why not, in words. A slice is as good as its
-    /// GPU.
-    pub(crate) fn probe(&self, uuid: &str) -> Result<(), String> {
-        let gpu = self.gpu_of(uuid)?;
-        // Its UUID may be remembered; how much is in use only the GPU itself can say.
-        answer(gpu.memory_info())?;
-        match answer(gpu.total_ecc_errors(MemoryError::Uncorrected, EccCounter::Volatile))? {
-            None | Some(0) => {}
-            Some(1) => return Err("1 memory error that could not be corrected".to_owned()),
-            Some(errors) => return Err(format!("{errors} memory errors that could not be corrected")),
+    /// Whether each of these devices can be trusted with work; the error is the reason why not, in words. A slice is as good
+    /// as its GPU.
+    pub(crate) fn probe(&self, uuids: &[String]) -> Vec<(String, Result<(), String>)> {
+        let mut looks: Vec<(Vec<String>, Result<(), String>)> = Vec::new();
+        // By their numbers: asked for one by its UUID, the driver may fail over another that is lost.
+        for gpu in self.gpus().into_iter().flatten() {
+            let names = std::iter::once(gpu.uuid().ok()).chain(slices(&gpu).map(|slice| slice.uuid().ok()));
+            looks.push((names.flatten().collect(), look_at(&gpu)));
         }
-        let fields = [NVML_FI_DEV_REMAPPED_FAILURE, NVML_FI_DEV_REMAPPED_PENDING].map(FieldId);
-        let rows = answer(gpu.field_values_for(&fields))?.unwrap_or_default();
-        let is_set = |field| {
-            let mut values = rows.iter().flatten().filter(|row| row.field.0 == field).map(|row| &row.value);
-            values.any(|value| matches!(value, Ok(SampleValue::U32(1..) | SampleValue::U64(1..))))
+        let of = |uuid: &String| match looks.iter().find(|(names, _)| names.contains(uuid)) {
+            Some((_, look)) => look.clone(),
+            None => Err(silence(&self.library.device_by_uuid(uuid.as_str()).err().unwrap_or(NvmlError::NotFound))),
         };
-        if is_set(NVML_FI_DEV_REMAPPED_FAILURE) {
-            return Err("a row of its memory is bad and could not be remapped".to_owned());
-        }
-        if is_set(NVML_FI_DEV_REMAPPED_PENDING) {
-            return Err("a row of its memory is to be remapped at the next reset".to_owned());
-        }
-        Ok(())
+        uuids.iter().map(|uuid| (uuid.clone(), of(uuid))).collect()
     }
 
-    /// How busy the GPUs are, on average: percent of the driver's last sample period, 0 to 100. None: no GPU says so.
-    /// One in MIG mode does not.
-    pub(crate) fn utilisation(&self) -> Option<f64> {
-        let rates = self.gpus().ok()?.filter_map(|gpu| gpu.utilization_rates().ok());
+    /// How busy the GPUs are that these devices are, or are slices of, on average: percent of the driver's last sample
+    /// period, 0 to 100. None: none of them says so. One in MIG mode does not.
+    pub(crate) fn utilisation(&self, devices: &[Gpu]) -> Option<f64> {
+        let is_meant = |gpu: &Device<'_>| {
+            let uuid = gpu.uuid().unwrap_or_default();
+            devices.iter().any(|device| *device.parent.as_ref().unwrap_or(&device.uuid) == uuid)
+        };
+        let rates = self.gpus().ok()?.filter(is_meant).filter_map(|gpu| gpu.utilization_rates().ok());
         let (sum, count) = rates.fold((0, 0), |(sum, count), rates| (sum + rates.gpu.min(100), count + 1));
         (count > 0).then(|| f64::from(sum) / f64::from(count))
     }
@@ -195,17 +190,6 @@ impl Nvml {
         let count = self.library.device_count().map_err(|source| NvmlFault::Driver { source })?;
         Ok((0..count).filter_map(|index| self.library.device_by_index(index).ok()))
     }
-
-    /// The GPU that has this UUID, or a slice that has it. The driver is not asked by UUID, as then it may look at
-    /// other GPUs too, and fail over one of them.
-    fn gpu_of(&self, uuid: &str) -> Result<Device<'_>, String> {
-        let is_it = |handle: &Device<'_>| handle.uuid().is_ok_and(|own| own == uuid);
-        let mut gpus = self.gpus().map_err(|fault| fault.to_string())?;
-        gpus.find(|gpu| is_it(gpu) || slices(gpu).any(|slice| is_it(&slice))).ok_or_else(|| {
-            let why = self.library.device_by_uuid(uuid).err();
-            silence(&why.unwrap_or(NvmlError::NotFound))
-        })
-    }
 }
 
 /// One who listens: see [`Nvml::listen`].
@@ -234,6 +218,30 @@ impl Xids<'_> {
         });
         Ok(code.map(|code| Xid { uuid: event.device.uuid().ok(), code }))
     }
+}
+
+/// Whether a physical GPU can be trusted with work.
+fn look_at(gpu: &Device<'_>) -> Result<(), String> {
+    // Its UUID may be remembered; how much is in use only the GPU itself can say.
+    answer(gpu.memory_info())?;
+    match answer(gpu.total_ecc_errors(MemoryError::Uncorrected, EccCounter::Volatile))? {
+        None | Some(0) => {}
+        Some(1) => return Err("1 memory error that could not be corrected".to_owned()),
+        Some(errors) => return Err(format!("{errors} memory errors that could not be corrected")),
+    }
+    let fields = [NVML_FI_DEV_REMAPPED_FAILURE, NVML_FI_DEV_REMAPPED_PENDING].map(FieldId);
+    let rows = answer(gpu.field_values_for(&fields))?.unwrap_or_default();
+    let is_set = |field| {
+        let mut values = rows.iter().flatten().filter(|row| row.field.0 == field).map(|row| &row.value);
+        values.any(|value| matches!(value, Ok(SampleValue::U32(1..) | SampleValue::U64(1..))))
+    };
+    if is_set(NVML_FI_DEV_REMAPPED_FAILURE) {
+        return Err("a row of its memory is bad and could not be remapped".to_owned());
+    }
+    if is_set(NVML_FI_DEV_REMAPPED_PENDING) {
+        return Err("a row of its memory is to be remapped at the next reset".to_owned());
+    }
+    Ok(())
 }
 
 /// What tasks can have of a physical GPU.
@@ -361,7 +369,7 @@ pub(crate) mod tests {
         assert!(problem(&library).ends_with("libnvidia-ml.so.1 cannot be used: NVIDIA driver is not loaded"));
         tell(directory.path(), "driver 550.54\n");
         let nvml = Nvml::open(Some(&library)).expect("a library").expect("a driver");
-        assert_eq!((nvml.devices().expect("devices"), nvml.utilisation()), (vec![], None));
+        assert_eq!((nvml.devices().expect("devices"), nvml.utilisation(&[])), (vec![], None));
         assert!(nvml.listen().expect("nothing to listen to").is_none());
     }
 
@@ -378,10 +386,12 @@ pub(crate) mod tests {
         let small = device("MIG-1", "A100-SXM4-40GB MIG 1g.5gb", 142, 4864, Some("GPU-c"));
         let large = device("MIG-2", "A100-SXM4-40GB MIG 3g.20gb", 428, 20096, Some("GPU-c"));
         assert_eq!(nvml.devices().expect("devices"), [a, b.clone(), small.clone(), large.clone()]);
-        assert_eq!(nvml.utilisation(), Some(40.0), "one that is cut does not say");
+        let all = nvml.devices().expect("devices");
+        assert_eq!(nvml.utilisation(&all), Some(40.0), "one that is cut does not say");
+        assert_eq!(nvml.utilisation(&all[..1]), Some(50.0));
         tell(directory.path(), &format!("{STATE}lost GPU-a\n"));
         assert_eq!(nvml.devices().expect("devices"), [b, small, large]);
-        assert_eq!(nvml.utilisation(), Some(30.0));
+        assert_eq!(nvml.utilisation(&all), Some(30.0));
         tell(directory.path(), "gpu GPU-c 40960 0 A100\nmig GPU-c MIG-3 20096 0 A100 MIG\n");
         let millis: Vec<u64> = nvml.devices().expect("devices").iter().map(|device| device.millis).collect();
         assert_eq!(millis, [490], "of one that does not tell its slices, what its memory is");
@@ -393,7 +403,8 @@ pub(crate) mod tests {
         let nvml = opened(directory.path(), STATE);
         let problems = |state: &str| {
             tell(directory.path(), &format!("{STATE}{state}"));
-            ["GPU-a", "GPU-b", "MIG-1"].map(|uuid| nvml.probe(uuid).err().unwrap_or_default())
+            let probed = nvml.probe(&["GPU-a", "GPU-b", "MIG-1"].map(str::to_owned));
+            probed.into_iter().map(|(_, look)| look.err().unwrap_or_default()).collect::<Vec<_>>()
         };
         assert_eq!(problems(""), [""; 3], "what cannot be measured is not held against it");
         assert_eq!(problems("ecc GPU-a 0\nremap MIG-1 failed\n"), [""; 3]);
@@ -404,8 +415,8 @@ pub(crate) mod tests {
         assert_eq!(problems("remap GPU-c pending\n"), ["", "", pending]);
         let lost = "it does not answer: it has fallen off the bus";
         assert_eq!(problems("lost GPU-c\nlost GPU-a\n"), [lost, "", lost]);
-        let gone = nvml.probe("GPU-x").expect_err("no such device");
-        assert_eq!(gone, "it does not answer: the driver does not know it");
+        let gone = nvml.probe(&["GPU-x".to_owned()]);
+        assert_eq!(gone[0].1, Err("it does not answer: the driver does not know it".to_owned()));
     }
 
     #[test]

@@ -56,7 +56,7 @@ fn pull_progress(progress: PullProgress, style: &Style) -> String {
     format!("{} of {}", size(progress.done_bytes), size(progress.total_bytes))
 }
 
-/// One line each: `GPU-... NVIDIA H100 80GB HBM3, 80GB, 0.5 of 1.0 allocated`.
+/// What each of its GPUs is, what of it is allocated, and whether it is well.
 fn gpus(gpus: &[GpuView], style: &Style) -> String {
     if gpus.is_empty() {
         return String::new();
