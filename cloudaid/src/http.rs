@@ -19,6 +19,7 @@ use crate::master::files::FileStore;
 use crate::master::handle::ClusterHandle;
 use crate::master::inputs::Inputs;
 use crate::master::logs::LogStore;
+use crate::master::registries::Seal;
 use crate::tls::server::ServerTls;
 
 mod admission;
@@ -49,6 +50,7 @@ mod ndjson;
 mod patient;
 mod peer;
 mod range;
+mod registries;
 pub(crate) mod routes;
 mod serve;
 mod site;
@@ -84,6 +86,8 @@ pub struct ApiState {
     pub files: FileStore,
     /// Takes what they read.
     pub inputs: Inputs,
+    /// Encrypts what workers pull private images with.
+    pub seal: Seal,
     /// The authority that workers' certificates are from.
     pub tls: ServerTls,
     /// Where workers connect.

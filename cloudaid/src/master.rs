@@ -47,6 +47,7 @@ pub mod logs;
 
 pub use error::MasterError;
 pub use open_store::FALLBACK;
+pub use registries::Seal;
 
 pub(crate) mod links;
 pub(crate) mod narrate;
@@ -59,6 +60,7 @@ mod execute;
 mod file_turns;
 mod heard;
 mod open_store;
+pub mod registries;
 mod repairs;
 mod reply;
 mod retention;
@@ -160,12 +162,14 @@ pub async fn run_with(
         data_dir: &config.data_dir,
     };
     let auth = Auth::new(&auth_config, cluster.clone(), guesses)?;
+    let seal = Seal::open(&config.data_dir.join(registries::KEY_FILE)).map_err(MasterError::Secret)?;
 
     let api = Arc::new(ApiState {
         cluster: cluster.clone(),
         auth: auth.clone(),
         logs: logs.clone(),
         inputs,
+        seal,
         files: files.clone(),
         tls: tls.clone(),
         grpc: grpc_address,

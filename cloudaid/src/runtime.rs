@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -83,22 +84,29 @@ pub struct RuntimeInfo {
     pub root: Option<PathBuf>,
 }
 
+/// What a registry knows us by, for whoever has to pull an image.
+#[async_trait]
+pub trait Logins: Send + Sync + fmt::Debug {
+    /// Asked before each pull, and only then; none: nothing.
+    async fn login(&self) -> Result<Option<RegistryLogin>, RuntimeError>;
+}
+
 /// An image that a run needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ImageWish {
     /// Image reference.
     pub image: String,
     /// When it is pulled.
     pub pull: PullPolicy,
-    /// What its registry is to know us by; none: nobody.
-    pub login: Option<RegistryLogin>,
+    /// Who says what its registry knows us by; none: it is for everybody.
+    pub logins: Option<Arc<dyn Logins>>,
 }
 
 impl ImageWish {
     /// One that everybody may have.
     #[must_use]
     pub fn new(image: &str, pull: PullPolicy) -> Self {
-        Self { image: image.to_owned(), pull, login: None }
+        Self { image: image.to_owned(), pull, logins: None }
     }
 }
 
@@ -190,7 +198,7 @@ pub enum RuntimeError {
     /// No such image, or no right to it: trying again does not help.
     #[error("{0}")]
     ImageNotFound(String),
-    /// The image could not be fetched now.
+    /// The image could not be fetched now, or has gone meanwhile.
     #[error("{0}")]
     ImageUnavailable(String),
     /// The container cannot be made or started as it was asked for.
@@ -199,6 +207,9 @@ pub enum RuntimeError {
     /// There is no such container.
     #[error("no such container")]
     NotFound,
+    /// There is no room for the image here.
+    #[error("{0}")]
+    NoRoom(String),
     /// The engine does not answer, or failed for a reason of its own.
     #[error("container engine: {0}")]
     Engine(String),

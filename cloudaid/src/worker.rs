@@ -46,6 +46,7 @@ mod journal;
 mod link;
 mod logs;
 pub mod outputs;
+mod registries;
 mod seed;
 mod storage;
 mod telemetry;

@@ -11,6 +11,7 @@ mod key;
 mod logs;
 mod normalise;
 mod pair;
+mod registry;
 mod session;
 mod submit;
 mod tasks;
@@ -35,6 +36,7 @@ pub(crate) use edit::{DeleteArgs, EditArgs};
 pub(crate) use files::{DeleteFilesArgs, DownloadArgs, FilesArgs, FilesVerb, ListFilesArgs, OverArgs, TaskFilesArgs};
 pub(crate) use global::{GlobalArgs, OutputFormat};
 pub(crate) use logs::{LogsArgs, MonitorArgs, StreamName};
+pub(crate) use registry::{RegistryArgs, RegistryVerb};
 pub(crate) use session::{ContextArgs, ContextVerb, LoginArgs, LogoutArgs};
 pub(crate) use submit::{DispatchArgs, FileType, SubmitArgs, TaskArgs};
 pub(crate) use tasks::{CancelArgs, Ids, ListTasksArgs, RetryArgs, TaskIdArgs, WaitArgs};
@@ -167,6 +169,14 @@ pub(crate) enum Verb {
         cloudctl worker-token create --uses 20 --ttl 1h --pool gpu -q > token\n  cloudctl worker-token list"
     )]
     WorkerToken(WorkerTokenArgs),
+    /// List, set and end what image registries know the cluster by.
+    ///
+    /// Workers pull private images with that, whoever's task it is. The master keeps passwords encrypted.
+    #[command(
+        after_help = "Examples:\n  cloudctl registry login ghcr.io --username robot        (asks for the password)\n  \
+        cloudctl registry login registry.example:5000 -u robot --password-stdin < token\n  cloudctl registry logout ghcr.io"
+    )]
+    Registry(RegistryArgs),
     /// Let in a worker that waits for it.
     ///
     /// It is one of the first generation: the master will dial it. Others join with a token.

@@ -36,6 +36,7 @@ mod passwords;
 mod queue;
 mod register;
 mod register_worker;
+mod registry;
 mod request;
 mod retry;
 mod search;
@@ -114,6 +115,7 @@ pub(crate) async fn run(cli: &Cli, terminal: &Terminal) -> Result<Done, CtlError
         Verb::Workers(args) => workers::run(args, &session).await,
         Verb::Stats(args) => stats::run(args, &session).await,
         Verb::WorkerToken(args) => worker_token::run(args, &session).await,
+        Verb::Registry(args) => registry::run(args, &session).await,
         Verb::Register(args) => register_worker::run(args, &session).await,
         Verb::Approve(args) => approve::run(args, &session).await,
         Verb::Cordon(args) => cordon::run(args, &session).await,

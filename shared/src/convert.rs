@@ -14,6 +14,7 @@ use crate::time::WallTime;
 
 mod from_worker;
 mod gpu;
+mod registry;
 mod to_worker;
 
 /// A message that cannot be taken.

@@ -37,6 +37,7 @@ pub use internal::{
     SettingsView,
 };
 pub use log_search::{LogMatchView, LogSearchView};
+pub use registries::{RegistryListView, RegistryView, SetRegistryRequest};
 pub use repair::{RepairStatus, RepairView, RunView, WorkerRepairView};
 pub use store::StoreState;
 pub use telemetry::{EventFrame, EventKind, EventView, TelemetryFrame, TelemetryView};
@@ -54,6 +55,7 @@ mod history;
 mod inputs;
 mod internal;
 mod log_search;
+mod registries;
 mod repair;
 mod store;
 mod telemetry;

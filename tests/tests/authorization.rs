@@ -108,9 +108,14 @@ async fn state(admin: &Api) -> Value {
     for moving in ["leases", "links", "ledger"] {
         object.remove(moving);
     }
-    for path in
-        ["/api/tasks?limit=1000", "/api/inputs?user=ann&limit=1000", "/api/users", "/api/workers", "/api/worker-tokens"]
-    {
+    for path in [
+        "/api/tasks?limit=1000",
+        "/api/inputs?user=ann&limit=1000",
+        "/api/users",
+        "/api/workers",
+        "/api/worker-tokens",
+        "/api/registries",
+    ] {
         let mut list: Value = admin.get(path).await.expect("a list");
         for worker in list["workers"].as_array_mut().into_iter().flatten() {
             worker.as_object_mut().expect("a worker").retain(|field, _| field == "worker_id" || field == "labels");
@@ -149,6 +154,12 @@ async fn something_of(admin: &Api, ann: &Api, Operation { method, path, .. }: &O
         "/api/worker-tokens/{id}" => {
             let made: Value = admin.post("/api/worker-tokens", &json!({})).await.expect("a token");
             made["token_id"].as_str().expect("an id").to_owned()
+        }
+        "/api/registries/{id}" => {
+            let name = format!("r{}.example", rand::random::<u32>());
+            let login = json!({"registry": name, "username": "u", "password": "p"});
+            let _: Value = admin.post("/api/registries", &login).await.expect("set");
+            name
         }
         path if path.starts_with("/api/files/{id}") && of_input => input(ann).await,
         "/api/tokens/{id}" => token(ann, Role::ReadOnly).await.view.token_id.to_string(),

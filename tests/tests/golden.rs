@@ -49,6 +49,7 @@ scripts!(
     password,
     queue,
     register,
+    registry,
     retry,
     shell,
     show,

@@ -4,13 +4,15 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::sync::Arc;
+
 use bollard::query_parameters::RemoveImageOptions;
 use cloudai_tests::docker;
 use cloudai_tests::registry::{Registry, SLOW_BYTES};
 use cloudai_tests::runtime_bench::Bench;
 use cloudai_tests::wait::{PATIENCE, eventually};
 use cloudaid::runtime::docker::DockerRuntime;
-use cloudaid::runtime::{ContainerSpec, ImageWish, Runtime, RuntimeError};
+use cloudaid::runtime::{ContainerSpec, ImageWish, Logins, Runtime, RuntimeError};
 use shared::pull::{PullPolicy, RegistryLogin};
 use shared::task::Command;
 
@@ -52,9 +54,12 @@ async fn images_are_pulled_once() {
     );
     assert_eq!(registry.pulls(), before);
 
-    // Removed behind our back: it is fetched again when a container is made of it.
+    // Removed behind our back: that is said when a container is to be made of it, and it is fetched again.
     bench.engine.remove_image(&image, None::<RemoveImageOptions>, None).await.expect("removed");
     let spec = ContainerSpec { image: image.clone(), ..bench.spec(Command::ImageDefault) };
+    let gone = bench.runtime.create(&spec).await;
+    assert!(matches!(&gone, Err(RuntimeError::ImageUnavailable(why)) if why.contains("was removed")), "{gone:?}");
+    bench.runtime.prepare_image(&ImageWish::new(&image, PullPolicy::Missing)).await.expect("pulled");
     bench.runtime.create(&spec).await.expect("made");
     assert_eq!(registry.pulls(), before + 1);
     bench.runtime.remove(&spec.key).await.expect("removed");
@@ -89,7 +94,7 @@ async fn a_pull_says_how_far_it_is_and_leaves_room() {
     let narrow = DockerRuntime::connect(Some(&docker::host())).expect("an engine");
     let narrow = narrow.keeping_images(scratch.path().join("narrow"), u64::MAX);
     let refused = narrow.prepare_image(&wish).await;
-    assert!(matches!(&refused, Err(RuntimeError::Engine(why)) if why.contains("there is no room")), "{refused:?}");
+    assert!(matches!(&refused, Err(RuntimeError::NoRoom(why)) if why.contains("there is no room")), "{refused:?}");
     assert_eq!(narrow.pulling(), [], "it is over");
 
     let pull = bench.runtime.prepare_image(&wish);
@@ -130,7 +135,7 @@ async fn what_tasks_used_longest_ago_makes_room_and_nothing_else() {
     assert!(is_there().await, "it was used just now");
 
     // Long ago, but a container is made of it.
-    std::fs::write(&kept, format!("{{\"{image}\":0}}")).expect("written");
+    std::fs::write(&kept, format!("{{\"{image}\":{{\"used\":0,\"content\":null}}}}")).expect("written");
     let spec = ContainerSpec { image: image.clone(), ..bench.spec(Command::ImageDefault) };
     bench.runtime.create(&spec).await.expect("made");
     runtime(u64::MAX).keep_room().await.expect("looked");
@@ -150,17 +155,26 @@ async fn a_private_image_is_for_who_has_the_password() {
     let bench = Bench::new();
     let registry = Registry::serve_privately().await;
     let image = registry.image("empty:1");
-    let login = |password: &str| {
-        let login = RegistryLogin { username: "ann".to_owned(), password: password.to_owned() };
-        ImageWish { login: Some(login), ..ImageWish::new(&image, PullPolicy::Missing) }
+    let login = |password: &'static str| ImageWish {
+        logins: Some(Arc::new(Says(password))),
+        ..ImageWish::new(&image, PullPolicy::Missing)
     };
     let refused = bench.runtime.prepare_image(&login("wrong")).await;
     assert!(matches!(refused, Err(RuntimeError::ImageNotFound(_))), "{refused:?}");
     bench.runtime.prepare_image(&login("secret")).await.expect("pulled");
-    // Removed behind our back: it is fetched again in the same way.
+    // What is there needs no password.
+    bench.runtime.prepare_image(&login("never asked for")).await.expect("there");
     bench.engine.remove_image(&image, None::<RemoveImageOptions>, None).await.expect("removed");
-    let spec = ContainerSpec { image: image.clone(), ..bench.spec(Command::ImageDefault) };
-    bench.runtime.create(&spec).await.expect("made");
-    bench.runtime.remove(&spec.key).await.expect("removed");
-    bench.engine.remove_image(&image, None::<RemoveImageOptions>, None).await.expect("removed");
+}
+
+/// Somebody who knows a password; the right one or not.
+#[derive(Debug)]
+struct Says(&'static str);
+
+#[async_trait::async_trait]
+impl Logins for Says {
+    async fn login(&self) -> Result<Option<RegistryLogin>, RuntimeError> {
+        assert_ne!(self.0, "never asked for");
+        Ok(Some(RegistryLogin { username: "ann".to_owned(), password: self.0.to_owned() }))
+    }
 }

@@ -9,6 +9,7 @@ use shared::gpu::GpuLease;
 use shared::id::{AttemptKey, BlobId, Epoch, Fence, InputId, LoginId, SessionId, TaskId, TokenId, UserName, WorkerId};
 use shared::link::{Assignment, ToWorker};
 use shared::policy::ATTEMPT_VARIABLE;
+use shared::registry::RegistryName;
 use shared::time::{BootTime, Now};
 use shared::view::{Tally, TaskCounts};
 
@@ -24,6 +25,7 @@ use crate::ledger::Ledger;
 use crate::login::LoginRecord;
 use crate::queue::{Queue, Shape};
 use crate::record::{Change, ClusterRecord};
+use crate::registry::RegistryRecord;
 use crate::scheduler::{ClassDemand, Demand, Placement, Room, Scheduler, WaitingCount};
 use crate::settings::Settings;
 use crate::step;
@@ -41,6 +43,8 @@ pub struct Cluster {
     pub(crate) tasks: BTreeMap<TaskId, Task>,
     pub(crate) workers: BTreeMap<WorkerId, Worker>,
     pub(crate) join_tokens: BTreeMap<TokenId, JoinTokenRecord>,
+    /// What the workers pull private images with.
+    pub(crate) registries: BTreeMap<RegistryName, RegistryRecord>,
     /// Workers that wait to be let in.
     pub(crate) pending: BTreeMap<WorkerId, PendingRecord>,
     pub(crate) queue: Queue,
@@ -136,6 +140,9 @@ impl Cluster {
             }
             Input::ChangeJoinToken { request, change } => {
                 step::join::on_change(self, now.wall, request, change, effects);
+            }
+            Input::ChangeRegistry { request, name, record } => {
+                step::registry::on_change(self, request, name, record, effects);
             }
             Input::JoinWorker { request, joining } => step::join::on_join(self, now, request, joining, effects),
             Input::RegisterWorker { request, worker, address } => {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use shared::array::Array;
 use shared::id::{AttemptKey, InputId, RequestId, SessionId, TaskId, TaskRef, UserName, WorkerId};
 use shared::link::{Heartbeat, Hello, Inventory, Report};
+use shared::registry::RegistryName;
 use shared::submit::TaskEdit;
 use shared::task::TaskSpec;
 use shared::time::{BootTime, WallTime};
@@ -19,6 +20,7 @@ use crate::files::{FileUsage, GoneFile, InputFile, Leftover, UploadRecord};
 use crate::guesses::GuessChange;
 use crate::login::LoginChange;
 use crate::record::{FileRecord, IdempotencyKey, TaskRecord};
+use crate::registry::RegistryRecord;
 
 /// A command of a client, a fact from a worker, or time.
 #[derive(Debug, Clone, PartialEq)]
@@ -242,6 +244,15 @@ pub enum Input {
         request: RequestId,
         /// What shall become of it.
         change: JoinTokenChange,
+    },
+    /// An admin says what a registry knows us by, or that it does no more.
+    ChangeRegistry {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// Which.
+        name: RegistryName,
+        /// What is known there; none: nothing any more.
+        record: Option<RegistryRecord>,
     },
     /// A worker wants to join.
     JoinWorker {

@@ -31,6 +31,7 @@ pub mod login;
 pub mod queue;
 pub mod record;
 pub mod recover;
+pub mod registry;
 pub mod reject;
 pub mod scheduler;
 pub mod settings;

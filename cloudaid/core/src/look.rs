@@ -1,8 +1,9 @@
 //! What the cluster shows of itself. Reading changes nothing.
 
 use shared::gpu::Gpu;
-use shared::id::{AttemptKey, ElementId, Elements, TaskRef, WorkerId};
+use shared::id::{AttemptKey, ElementId, Elements, TaskId, TaskRef, WorkerId};
 use shared::pull::PullProgress;
+use shared::registry::RegistryName;
 use shared::resources::Resources;
 use shared::time::WallTime;
 use shared::view::{GpuView, QueueView, QueuedView, StatusView, StoreState, TaskCounts, WorkerView};
@@ -12,6 +13,7 @@ use crate::admission::{Admission, JoinTokenRecord, Joining, PendingRecord};
 use crate::cluster::Cluster;
 use crate::explain;
 use crate::gpus::Device;
+use crate::registry::RegistryRecord;
 use crate::reject::Reject;
 use crate::scheduler::Room;
 use crate::task::RunPhase;
@@ -38,6 +40,17 @@ impl Cluster {
     /// The join tokens that can be used now, the newest first.
     pub fn join_tokens(&self, now: WallTime) -> impl Iterator<Item = &JoinTokenRecord> {
         self.join_tokens.values().rev().filter(move |token| token.is_good(now))
+    }
+
+    /// The registries that know us, by name.
+    pub fn registries(&self) -> impl Iterator<Item = &RegistryRecord> {
+        self.registries.values()
+    }
+
+    /// What the image of a task that has not ended is pulled with, if there is anything.
+    #[must_use]
+    pub fn registry_of(&self, task: TaskId) -> Option<&RegistryRecord> {
+        self.registries.get(&RegistryName::of(self.tasks.get(&task)?.image()))
     }
 
     /// Whether a worker could join now.
@@ -74,13 +87,10 @@ impl Cluster {
     pub fn pull_of(&self, element: ElementId) -> Option<PullProgress> {
         let task = self.tasks.get(&element.task)?;
         let run = task.live.get(&element.index).filter(|run| run.phase == RunPhase::Pending)?;
-        let image = task.image();
-        self.workers
-            .get(&run.worker)?
-            .pulling
-            .iter()
-            .find(|pulling| pulling.image == *image)
-            .map(|pulling| pulling.progress)
+        // One that was placed before the image was pinned is pulled by its tag.
+        let is_it = |image: &String| *image == task.record.spec.image || image == task.image();
+        let pulling = &self.workers.get(&run.worker)?.pulling;
+        pulling.iter().find(|pulling| is_it(&pulling.image)).map(|pulling| pulling.progress)
     }
 
     /// Whether a run is live that its worker was told to stop, for whatever reason.

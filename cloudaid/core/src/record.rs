@@ -16,6 +16,7 @@ use shared::id::{
 };
 use shared::link::Outcome;
 use shared::ranges::RangeSet;
+use shared::registry::RegistryName;
 use shared::task::{AttemptState, TaskSpec, TaskState, Verdict, VerdictKind};
 use shared::time::WallTime;
 use shared::view::{Tally, TaskCounts};
@@ -26,6 +27,7 @@ use crate::admission::{Admission, JoinTokenRecord, PendingRecord};
 use crate::files::{FileUsage, GoneFile, InputFile, InputRecord, Leftover, UploadRecord};
 use crate::guesses::{GuessCount, GuessKey};
 use crate::login::LoginRecord;
+use crate::registry::RegistryRecord;
 
 /// One durable change. All changes of a batch are committed together or not at all.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -67,6 +69,8 @@ pub enum Change {
     JoinToken(TokenId, Option<JoinTokenRecord>),
     /// A worker that waits to be let in; none: it waits no longer.
     Pending(WorkerId, Option<PendingRecord>),
+    /// What a registry knows us by; none: it does no more.
+    Registry(RegistryName, Option<RegistryRecord>),
     /// An account, new or changed.
     User(UserRecord),
     /// A personal token, new or changed; none: it is no more.
@@ -341,6 +345,8 @@ pub struct Snapshot {
     pub join_tokens: Vec<JoinTokenRecord>,
     /// Workers that wait to be let in.
     pub pending: Vec<PendingRecord>,
+    /// All registries that know us.
+    pub registries: Vec<RegistryRecord>,
     /// Submissions with at least one element that has not ended, by sequence.
     pub tasks: Vec<(Arc<TaskRecord>, Progress)>,
     /// Runs that have not ended.

@@ -72,6 +72,7 @@ impl Cluster {
                 .map(|record| (record.id.clone(), Worker::absent(record, now)))
                 .collect(),
             join_tokens: snapshot.join_tokens.into_iter().map(|token| (token.id, token)).collect(),
+            registries: snapshot.registries.into_iter().map(|record| (record.registry.clone(), record)).collect(),
             pending: snapshot.pending.into_iter().map(|pending| (pending.worker.clone(), pending)).collect(),
             queue: Queue::default(),
             ledger: Ledger::default(),

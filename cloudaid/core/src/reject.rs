@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use shared::error::{ApiError, ErrorCode};
 use shared::id::{AttemptKey, InputId, TaskRef, TokenId, UserName, WorkerId};
 use shared::link::{OLDEST_PROTOCOL, PROTOCOL};
+use shared::registry::RegistryName;
 use shared::resources::Bytes;
 use shared::task::TaskState;
 
@@ -81,6 +82,10 @@ pub enum Reject {
     NoJoinToken(TokenId),
     /// There are as many join tokens as there can be.
     TooManyJoinTokens,
+    /// No such registry knows us.
+    NoRegistry(RegistryName),
+    /// There are as many registries as there can be.
+    TooManyRegistries,
     /// A worker of this name belongs to the cluster already.
     WorkerExists(WorkerId),
     /// A worker of this name is known at another address.
@@ -232,6 +237,16 @@ impl From<Reject> for ApiError {
                 ErrorCode::ResourceExhausted,
                 format!("there are {} join tokens already", crate::admission::JOIN_TOKENS_LIMIT),
                 "revoke some: `cloudctl worker-token list`",
+            ),
+            Reject::NoRegistry(name) => Self::new(
+                ErrorCode::NotFound,
+                format!("the cluster has no login at {name}"),
+                "`cloudctl registry list` shows where it has one",
+            ),
+            Reject::TooManyRegistries => Self::new(
+                ErrorCode::ResourceExhausted,
+                format!("there are {} registries already", crate::registry::REGISTRIES_LIMIT),
+                "take one out first: `cloudctl registry logout`",
             ),
             Reject::WorkerExists(worker) => Self::new(
                 ErrorCode::Conflict,

@@ -15,6 +15,7 @@ pub(crate) mod inquire;
 pub(crate) mod join;
 pub(crate) mod lease;
 pub(crate) mod login;
+pub(crate) mod registry;
 pub(crate) mod report;
 pub(crate) mod ring;
 pub(crate) mod silence;

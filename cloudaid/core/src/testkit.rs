@@ -92,6 +92,10 @@ impl Saved {
                 self.snapshot.join_tokens.retain(|other| other.id != id);
                 self.snapshot.join_tokens.extend(record);
             }
+            Change::Registry(name, record) => {
+                self.snapshot.registries.retain(|other| other.registry != name);
+                self.snapshot.registries.extend(record);
+            }
             Change::Pending(id, record) => {
                 self.snapshot.pending.retain(|other| other.worker != id);
                 self.snapshot.pending.extend(record);

@@ -20,6 +20,7 @@ mod core {
     mod random;
     mod reconnect;
     mod recover;
+    mod registries;
     mod report;
     mod silence;
     mod submit;

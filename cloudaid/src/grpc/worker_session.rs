@@ -7,8 +7,8 @@ use shared::error::{ApiError, ErrorCode};
 use shared::id::WorkerId;
 use shared::proto::worker_session_server::WorkerSession;
 use shared::proto::{
-    Attempt, DescribeReply, DescribeRequest, FileFrame, FileReceipt, FromWorker, LogAck, LogFrame, ToWorker,
-    UploadState,
+    Attempt, DescribeReply, DescribeRequest, FileFrame, FileReceipt, FromWorker, LogAck, LogFrame, RegistryLogin,
+    ToWorker, UploadState,
 };
 use tokio_stream::Stream;
 use tonic::{Extensions, Request, Response, Status, Streaming};
@@ -20,6 +20,7 @@ use crate::tls::certified::Certified;
 mod control;
 mod fetch;
 mod logs;
+mod registry;
 mod upload;
 
 pub(crate) use upload::UploadTurns;
@@ -106,6 +107,11 @@ impl WorkerSession for Service {
     async fn describe_upload(&self, request: Request<Attempt>) -> Result<Response<UploadState>, Status> {
         let caller = self.authenticate(request.extensions(), "DescribeUpload")?;
         upload::describe(&self.state, &caller, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn describe_registry(&self, request: Request<Attempt>) -> Result<Response<RegistryLogin>, Status> {
+        let caller = self.authenticate(request.extensions(), "DescribeRegistry")?;
+        registry::describe(&self.state, &caller, request.into_inner()).await.map(Response::new)
     }
 
     type FetchInputStream = Answers<FileFrame>;

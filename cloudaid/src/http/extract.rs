@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use shared::error::{ApiError, ErrorCode};
 use shared::files_of::{FilesOf, UnknownFiles};
 use shared::id::{TaskRef, TokenId, UserName, WorkerId};
+use shared::registry::RegistryName;
 
 use super::error::{Failure, invalid};
 use super::json;
@@ -78,6 +79,16 @@ impl<S: Send + Sync> FromRequestParts<S> for TokenPath {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
         Ok(Self(path_parameter(parts, state, "`cloudctl tokens list` lists the tokens").await?))
+    }
+}
+
+/// The `{id}` of an image registry: its name.
+pub(super) struct RegistryPath(pub(super) RegistryName);
+
+impl<S: Send + Sync> FromRequestParts<S> for RegistryPath {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        Ok(Self(path_parameter(parts, state, "`cloudctl registry list` lists them").await?))
     }
 }
 

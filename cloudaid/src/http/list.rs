@@ -4,6 +4,7 @@ use axum::Router;
 use axum::http::StatusCode;
 use shared::error::ErrorCode;
 use shared::id::{TaskRef, TokenId, UserName, WorkerId};
+use shared::registry::RegistryName;
 use shared::submit::{SubmitRequest, TaskEdit};
 use shared::task::TaskState;
 use shared::time::WallTime;
@@ -12,9 +13,10 @@ use shared::view::{
     CreateUserRequest, CreateWorkerTokenRequest, DrainRequest, DryRunView, FileListView, HealthView, InternalStateView,
     InviteRequest, InviteView, KeysView, LogSearchView, LoginRequest, LoginView, LogoutRequest, MeView, NewTokenView,
     NewWorkerTokenView, PasswordRequest, PendingWorkerListView, QueueView, ReadyView, RefreshRequest, RegisterRequest,
-    RegisterWorkerRequest, RepairView, RetryRequest, SetupRequest, ShutdownRequest, ShutdownView, StatusView,
-    SubmitLineView, SubmitView, TaskCounts, TaskListView, TaskView, TelemetryView, TokenListView, UpdateUserRequest,
-    UserListView, UserView, WaitRequest, WaitView, WhyView, WorkerListView, WorkerTokenListView, WorkerView,
+    RegisterWorkerRequest, RegistryListView, RegistryView, RepairView, RetryRequest, SetRegistryRequest, SetupRequest,
+    ShutdownRequest, ShutdownView, StatusView, SubmitLineView, SubmitView, TaskCounts, TaskListView, TaskView,
+    TelemetryView, TokenListView, UpdateUserRequest, UserListView, UserView, WaitRequest, WaitView, WhyView,
+    WorkerListView, WorkerTokenListView, WorkerView,
 };
 
 mod of_files;
@@ -22,8 +24,8 @@ mod of_files;
 use super::describe::{BYTES, Doc, bytes, doc, one_of, pattern, switch, text, whole};
 use super::routes::{Listed, Right, Routes};
 use super::{
-    Shared, admission, audit, auth, cluster, docs, events, files, follow, health, log_search, logs, metrics, submit,
-    tasks, telemetry, tokens, users, workers,
+    Shared, admission, audit, auth, cluster, docs, events, files, follow, health, log_search, logs, metrics,
+    registries, submit, tasks, telemetry, tokens, users, workers,
 };
 
 const OK: StatusCode = StatusCode::OK;
@@ -414,6 +416,31 @@ fn worker_paths(routes: Routes) -> Routes {
             doc("End a join token")
                 .path_of::<TokenId>("id", "The token")
                 .done(NO_CONTENT, "It works no longer")
+                .refused(&[NotFound]),
+        )
+        .get(
+            "/api/registries",
+            Administer,
+            registries::list,
+            doc("List image registries that know the cluster").answers::<RegistryListView>(OK, "Without passwords"),
+        )
+        .post(
+            "/api/registries",
+            Administer,
+            registries::set,
+            doc("Say what an image registry knows the cluster by")
+                .about("Workers pull its images with that, whoever's task it is. The password is kept encrypted, and never shown.")
+                .body::<SetRegistryRequest>()
+                .answers::<RegistryView>(OK, "As it is now")
+                .refused(&[ResourceExhausted]),
+        )
+        .delete(
+            "/api/registries/{id}",
+            Administer,
+            registries::remove,
+            doc("Forget what an image registry knows the cluster by")
+                .path_of::<RegistryName>("id", "As images name it")
+                .done(NO_CONTENT, "Nothing is known there any more")
                 .refused(&[NotFound]),
         )
         .get("/api/workers", Look, workers::list, doc("List workers").answers::<WorkerListView>(OK, "The workers"))

@@ -76,6 +76,7 @@ impl Bench {
             logs,
             inputs: Inputs::new(cluster.clone(), files.clone()),
             files,
+            seal: Seal::open(&directory.path().join("registries.secret")).expect("a key"),
             tls: tls(directory.path()),
             grpc: "127.0.0.1:50051".parse().expect("an address"),
             site,

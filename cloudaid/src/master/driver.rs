@@ -280,6 +280,7 @@ fn request_of(input: &Input) -> Option<RequestId> {
         | Input::ChangeToken { request, .. }
         | Input::ChangeLogin { request, .. }
         | Input::ChangeJoinToken { request, .. }
+        | Input::ChangeRegistry { request, .. }
         | Input::JoinWorker { request, .. }
         | Input::RegisterWorker { request, .. }
         | Input::WorkerAnnounced { request, .. }

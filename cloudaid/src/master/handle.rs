@@ -39,6 +39,7 @@ mod audit;
 mod elements;
 pub(crate) mod files;
 mod people;
+mod registries;
 mod repair;
 mod retry;
 mod wait;

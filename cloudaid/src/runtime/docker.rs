@@ -142,7 +142,11 @@ impl DockerRuntime {
                 true => Daemon::find(&self.socket).await.and_then(|daemon| daemon.cgroup_parent()),
                 false => None,
             };
-            self.images.are_on(info.docker_root_dir.map(PathBuf::from).filter(|root| root.is_dir()));
+            // Where containerd keeps images the engine does not say.
+            let elsewhere =
+                info.driver_status.iter().flatten().flatten().any(|word| word.contains("io.containerd.snapshotter"));
+            let root = info.docker_root_dir.map(PathBuf::from).filter(|root| root.is_dir() && !elsewhere);
+            self.images.are_on(root);
             let gives_gpus = info.default_runtime.is_some_and(|runtime| runtime.starts_with("nvidia"));
             Ok(Facts { engine_id: info.id.unwrap_or_default(), cpus, gives_gpus, parent })
         };
@@ -215,8 +219,7 @@ impl Runtime for DockerRuntime {
 
     async fn keep_room(&self) -> Result<(), RuntimeError> {
         self.facts().await?;
-        self.images.keep_room(&self.engine).await;
-        Ok(())
+        self.images.keep_room(&self.engine).await
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {

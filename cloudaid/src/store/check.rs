@@ -185,6 +185,7 @@ impl Checker {
             | Change::Left(_)
             | Change::Input(_)
             | Change::JoinToken(..)
+            | Change::Registry(..)
             | Change::Token(_, None)
             | Change::Login(_, None)
             | Change::Worker(_, None)

@@ -14,8 +14,10 @@ use cloudaid_core::login::LoginRecord;
 use cloudaid_core::record::{
     AttemptRecord, Change, ClusterRecord, FileRecord, Progress, ResultRecord, TaskRecord, Totals, WorkerRecord,
 };
+use cloudaid_core::registry::RegistryRecord;
 use shared::audit::AuditEntry;
 use shared::id::{AttemptKey, InputId, LoginId, TaskId, TokenId, UserName, WorkerId};
+use shared::registry::RegistryName;
 use shared::task::TaskSpec;
 
 /// The changes of one commit, by kind.
@@ -37,6 +39,8 @@ pub struct Batch {
     pub workers: Vec<(WorkerId, Option<WorkerRecord>)>,
     /// By id; none: it goes.
     pub join_tokens: Vec<(TokenId, Option<JoinTokenRecord>)>,
+    /// Registries.
+    pub registries: Vec<(RegistryName, Option<RegistryRecord>)>,
     /// By name; none: it goes.
     pub pending: Vec<(WorkerId, Option<PendingRecord>)>,
     /// By sequence.
@@ -105,6 +109,7 @@ impl Batch {
                 Change::Result(record) => batch.results.push(record),
                 Change::Worker(id, record) => batch.workers.push((id, record)),
                 Change::JoinToken(id, record) => batch.join_tokens.push((id, record)),
+                Change::Registry(name, record) => batch.registries.push((name, record)),
                 Change::Pending(id, record) => batch.pending.push((id, record)),
                 Change::User(record) => batch.users.push(record),
                 Change::Token(id, record) => batch.tokens.push((id, record)),
@@ -141,6 +146,7 @@ impl Batch {
         keep_last(&mut batch.guesses, |(key, _)| key.clone());
         keep_last(&mut batch.workers, |(id, _)| id.clone());
         keep_last(&mut batch.join_tokens, |(id, _)| *id);
+        keep_last(&mut batch.registries, |(name, _)| name.clone());
         keep_last(&mut batch.pending, |(id, _)| id.clone());
         keep_last(&mut batch.tasks, |task| (task.record.sequence, task.record.id));
         keep_last(&mut batch.specs, |(id, _)| *id);
@@ -173,7 +179,7 @@ impl Batch {
         let people = self.users.len() + self.tokens.len() + self.logins.len() + self.guesses.len();
         let leftovers = self.gone.len() + self.left.len() + self.swept.len();
         let tasks = self.tasks.len() + self.specs.len() + self.progress.len() + leftovers;
-        let workers = self.workers.len() + self.join_tokens.len() + self.pending.len();
+        let workers = self.workers.len() + self.join_tokens.len() + self.pending.len() + self.registries.len();
         people + self.audit.len() + workers + tasks + self.attempts.len() + self.results.len() + files
     }
 

@@ -13,9 +13,11 @@ use cloudaid_core::record::{
     AttemptRecord, Change, ClusterRecord, FileRecord, Progress, ResultRecord, Snapshot, TaskRecord, Totals,
     WorkerRecord,
 };
+use cloudaid_core::registry::RegistryRecord;
 use parking_lot::Mutex;
 use shared::audit::{AuditEntry, Chain};
 use shared::id::{AttemptKey, BlobId, ElementId, Elements, InputId, LoginId, TaskId, TokenId, UserName, WorkerId};
+use shared::registry::RegistryName;
 use shared::task::{AttemptState, TaskState};
 use shared::time::WallTime;
 use shared::view::TaskCounts;
@@ -56,6 +58,7 @@ struct Facts {
     forgotten: TaskCounts,
     workers: BTreeMap<WorkerId, WorkerRecord>,
     join_tokens: BTreeMap<TokenId, JoinTokenRecord>,
+    registries: BTreeMap<RegistryName, RegistryRecord>,
     pending: BTreeMap<WorkerId, PendingRecord>,
     tasks: BTreeMap<u64, (Arc<TaskRecord>, Progress)>,
     sequences: BTreeMap<TaskId, u64>,
@@ -309,6 +312,7 @@ impl Facts {
             file_usage: self.file_usage.iter().map(|(user, usage)| (user.clone(), *usage)).collect(),
             workers: self.workers.values().cloned().collect(),
             join_tokens: self.join_tokens.values().cloned().collect(),
+            registries: self.registries.values().cloned().collect(),
             pending: self.pending.values().cloned().collect(),
             tasks: open.cloned().collect(),
             attempts: live.cloned().collect(),
@@ -351,6 +355,7 @@ impl Facts {
         self.users.extend(batch.users.into_iter().map(|user| (user.name.clone(), user)));
         put(&mut self.workers, batch.workers);
         put(&mut self.join_tokens, batch.join_tokens);
+        put(&mut self.registries, batch.registries);
         put(&mut self.pending, batch.pending);
         let mut progress = batch.progress;
         for task in batch.tasks {

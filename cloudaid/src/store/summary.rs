@@ -72,7 +72,7 @@ impl Counts {
             Change::Worker(..) | Change::Pending(..) => &mut self.workers,
             Change::JoinToken(..) => &mut self.join_tokens,
             Change::Audit(_) => &mut self.audit_entries,
-            Change::Guess(..) | Change::Left(_) | Change::FileUsage(..) => &mut self.others,
+            Change::Guess(..) | Change::Left(_) | Change::FileUsage(..) | Change::Registry(..) => &mut self.others,
             // Part of a submission, or of no walk.
             Change::Progress(..)
             | Change::Totals(_)

@@ -144,6 +144,7 @@ fn records(mut snapshot: Snapshot) -> Vec<Change> {
     snapshot.workers.sort_by(|a, b| a.id.cmp(&b.id));
     snapshot.join_tokens.sort_by_key(|token| token.id);
     snapshot.pending.sort_by(|a, b| a.worker.cmp(&b.worker));
+    snapshot.registries.sort_by(|a, b| a.registry.cmp(&b.registry));
 
     let mut changes: Vec<Change> = snapshot.users.into_iter().map(Change::User).collect();
     changes.extend(snapshot.tokens.into_iter().map(|token| Change::Token(token.id, Some(token))));
@@ -154,6 +155,8 @@ fn records(mut snapshot: Snapshot) -> Vec<Change> {
     changes.extend(snapshot.workers.into_iter().map(|worker| Change::Worker(worker.id.clone(), Some(worker))));
     changes.extend(snapshot.join_tokens.into_iter().map(|token| Change::JoinToken(token.id, Some(token))));
     changes.extend(snapshot.pending.into_iter().map(|pending| Change::Pending(pending.worker.clone(), Some(pending))));
+    let registries = snapshot.registries.into_iter();
+    changes.extend(registries.map(|record| Change::Registry(record.registry.clone(), Some(record))));
     changes.extend(snapshot.inputs.into_iter().map(Change::Input));
     changes
 }

@@ -53,6 +53,7 @@ pub(super) fn error(error: RuntimeError) -> EngineError {
     match error {
         RuntimeError::ImageNotFound(message) => EngineError::ImageNotFound(bounded(message)),
         RuntimeError::ImageUnavailable(message) => EngineError::ImageUnavailable(bounded(message)),
+        RuntimeError::NoRoom(message) => EngineError::NoRoom(bounded(message)),
         RuntimeError::Setup(message) => EngineError::Setup(bounded(message)),
         RuntimeError::NotFound => EngineError::NotFound,
         RuntimeError::Engine(message) => EngineError::Engine(bounded(message)),

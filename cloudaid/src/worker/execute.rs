@@ -20,6 +20,7 @@ use super::gpu::GpuWatch;
 use super::inputs::Inputs;
 use super::link::dial::Uplink;
 use super::logs::{Lanes, Pump};
+use super::registries;
 use super::storage::StorageWatch;
 use super::tidy::Tidy;
 use super::uploads::Uploads;
@@ -53,6 +54,7 @@ pub(super) struct Executor {
     lanes: Arc<Lanes>,
     uploads: Arc<Uploads>,
     inputs: Arc<Inputs>,
+    uplink: watch::Receiver<Option<Uplink>>,
     /// Looked at before it is said that a run has failed.
     gpus: GpuWatch,
     runs: BTreeMap<AttemptKey, Following>,
@@ -71,11 +73,11 @@ impl Executor {
     ) -> Self {
         let lanes = Arc::new(Lanes::new(uplink.clone()));
         let uploads = Arc::new(Uploads::new(uplink.clone()));
-        let inputs = Arc::new(Inputs::new(Arc::clone(&data), uplink));
+        let inputs = Arc::new(Inputs::new(Arc::clone(&data), uplink.clone()));
         let calls = Arc::new(Semaphore::new(ENGINE_CALLS));
         let tidy = Arc::default();
         let (runs, orders) = (BTreeMap::new(), JoinSet::new());
-        Self { runtime, cluster, data, events, calls, tidy, lanes, uploads, inputs, gpus, runs, orders }
+        Self { runtime, cluster, data, events, calls, tidy, lanes, uploads, inputs, uplink, gpus, runs, orders }
     }
 
     /// All containers of this worker.
@@ -126,6 +128,7 @@ impl Executor {
 
     fn prepare(&mut self, key: AttemptKey, image: String, pull: PullPolicy, input: Option<InputId>) {
         let (runtime, inputs) = (Arc::clone(&self.runtime), Arc::clone(&self.inputs));
+        let wish = ImageWish { image, pull, logins: Some(registries::of(key, self.uplink.clone())) };
         // It may take long, and ends with the run. It is no call of those that are counted: many runs may wait for one
         // image, and no other may wait for them.
         self.follow(key, async move {
@@ -133,12 +136,12 @@ impl Executor {
                 if let Some(input) = input {
                     inputs.ensure(key, input).await?;
                 }
-                runtime.prepare_image(&ImageWish::new(&image, pull)).await
+                runtime.prepare_image(&wish).await
             };
             match prepared.await {
                 Ok(image) => AgentInput::ImageReady(key, image),
                 Err(error) => {
-                    tracing::warn!(task = %key, %image, %error, "Image or input is not available");
+                    tracing::warn!(task = %key, image = wish.image, %error, "Image or input is not available");
                     AgentInput::ImageFailed(key, engine::error(error))
                 }
             }

@@ -1,6 +1,7 @@
 //! Every request of the admin API that cloudctl makes, in one list; those about joining workers in [`admission`].
 
 mod admission;
+mod registries;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RANGE};

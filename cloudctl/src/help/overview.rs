@@ -42,6 +42,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
             "workers",
             "stats",
             "worker-token",
+            "registry",
             "approve",
             "cordon",
             "drain",

@@ -74,6 +74,7 @@ impl View {
             Self::WhoAmI(view) => sink.row(view),
             Self::Why(view) => sink.row(view),
             Self::Workers(view) => all(&view.workers, sink),
+            Self::Registries(view) => all(&view.registries, sink),
             Self::WorkerTokens(view) => all(&view.worker_tokens, sink),
         }
     }
@@ -120,6 +121,7 @@ impl View {
             Self::WhoAmI(_) => "whoami",
             Self::Why(_) => "why",
             Self::Admitted(_) | Self::Workers(_) => "worker",
+            Self::Registries(_) => "registry",
             Self::WorkerTokens(_) => "worker-token",
         }
     }
@@ -171,6 +173,7 @@ impl View {
             Self::NewToken(view) => vec![&view.token],
             Self::NewWorkerToken(view) => vec![&view.token],
             Self::PendingWorkers(view) => view.pending.iter().map(|worker| worker.worker_id.as_str()).collect(),
+            Self::Registries(view) => view.registries.iter().map(|view| view.registry.as_str()).collect(),
             Self::Revoked(view) => view.revoked.iter().map(String::as_str).collect(),
             Self::Queue(view) => view.tasks.iter().map(|task| task.task_id.as_str()).collect(),
             Self::Repair(view) => view.workers.iter().map(|worker| worker.worker_id.as_str()).collect(),

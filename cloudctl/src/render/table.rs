@@ -80,6 +80,7 @@ pub(super) fn render(view: &View, style: &Style, now: WallTime) -> String {
         View::WhoAmI(view) => message::who_am_i(view, style, now),
         View::Why(view) => task::why(view, style),
         View::Workers(view) => cluster::workers(view, style, now),
+        View::Registries(view) => admission::registries(view, style),
         View::WorkerTokens(view) => admission::tokens(view, style),
     }
 }

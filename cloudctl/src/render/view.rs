@@ -7,8 +7,9 @@ use shared::time::WallTime;
 use shared::view::{
     AuditListView, AuthorityView, CancelView, DeletedFilesView, DryRunView, FileListView, FileView, InputListView,
     InputView, InternalStateView, InviteView, KeysView, NewTokenView, NewWorkerTokenView, PendingWorkerListView,
-    QueueView, RepairView, ShutdownView, StatusView, SubmitLineView, SubmitView, TaskListView, TaskView, TokenListView,
-    UserFilesView, UserListView, UserView, WhyView, WorkerListView, WorkerTokenListView, WorkerView,
+    QueueView, RegistryListView, RepairView, ShutdownView, StatusView, SubmitLineView, SubmitView, TaskListView,
+    TaskView, TokenListView, UserFilesView, UserListView, UserView, WhyView, WorkerListView, WorkerTokenListView,
+    WorkerView,
 };
 
 use crate::help::ExitCodeView;
@@ -96,6 +97,8 @@ pub(crate) enum View {
     WhoAmI(WhoAmIView),
     Why(WhyView),
     Workers(WorkerListView),
+    /// `registry`
+    Registries(RegistryListView),
     /// `worker-token`
     WorkerTokens(WorkerTokenListView),
 }

@@ -54,7 +54,10 @@ impl Run {
                 let finished_at = out.now.wall;
                 self.harvest(Harvest { verdict, finished_at, usage: None, logs: None, outputs: None }, out);
             }
-            EngineError::ImageNotFound(_) | EngineError::ImageUnavailable(_) | EngineError::Engine(_) => {
+            EngineError::ImageNotFound(_)
+            | EngineError::ImageUnavailable(_)
+            | EngineError::NoRoom(_)
+            | EngineError::Engine(_) => {
                 watch.wait.failed(out.now.boot);
             }
         }

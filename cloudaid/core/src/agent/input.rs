@@ -159,6 +159,8 @@ pub enum EngineError {
     ImageNotFound(String),
     /// The image could not be fetched now.
     ImageUnavailable(String),
+    /// There is no room for the image: another worker may have some.
+    NoRoom(String),
     /// It cannot be done as it was asked for: trying again does not help.
     Setup(String),
     /// There is no such container.

@@ -40,6 +40,8 @@ pub(super) struct Run {
     pub(super) at_most_once: bool,
     /// What its image is by its content, where that is known.
     pub(super) image: Option<String>,
+    /// How often its image was gone before its container was made.
+    pub(super) images_gone: u32,
     pub(super) started_at: Option<WallTime>,
     pub(super) stop: Option<Stop>,
     pub(super) stage: Stage,
@@ -108,6 +110,7 @@ impl Run {
             deadline: None,
             at_most_once: limits.is_some_and(|limits| limits.at_most_once),
             image: None,
+            images_gone: 0,
             started_at: None,
             stop: None,
             stage,

@@ -17,6 +17,9 @@ use super::run::{Run, Stage, Stop};
 /// certainly not begun.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(5 * 60);
 
+/// How often an image may be gone before its container is made.
+const IMAGES_GONE: u32 = 3;
+
 impl Run {
     pub(super) fn accept(assignment: Assignment, out: &mut Out<'_>) -> Self {
         let assignment = Arc::new(assignment);
@@ -68,6 +71,9 @@ impl Run {
             EngineError::ImageUnavailable(_) | EngineError::ImageNotFound(_) | EngineError::Setup(_) => {
                 self.finish_unstarted(lasting(error), out);
             }
+            EngineError::NoRoom(message) => {
+                self.finish_unstarted(Verdict::Rejected { message: message.clone() }, out);
+            }
             EngineError::Engine(message) if pace.has_failed_for(ENGINE_PATIENCE, now) => {
                 self.finish_unstarted(handed_back(message), out);
             }
@@ -84,12 +90,21 @@ impl Run {
     }
 
     pub(super) fn create_failed(&mut self, error: &EngineError, out: &mut Out<'_>) {
-        let Stage::Creating { pace, .. } = &mut self.stage else { return };
+        let Stage::Creating { pace, assignment } = &mut self.stage else { return };
         if self.stop.is_some() {
             self.finish_stopped(out);
             return;
         }
         match error {
+            // It was removed since it was there: it is fetched again.
+            EngineError::ImageUnavailable(_) if self.images_gone < IMAGES_GONE => {
+                self.images_gone += 1;
+                let assignment = Arc::clone(assignment);
+                self.prepare(assignment, out);
+            }
+            EngineError::NoRoom(message) => {
+                self.finish_unstarted(Verdict::Rejected { message: message.clone() }, out);
+            }
             EngineError::ImageNotFound(_) | EngineError::ImageUnavailable(_) | EngineError::Setup(_) => {
                 self.finish_unstarted(lasting(error), out);
             }
@@ -139,7 +154,7 @@ impl Run {
                 self.finish_unstarted(lasting(error), out);
             }
             EngineError::NotFound => self.finish_unstarted(super::verdict::container_gone(), out),
-            EngineError::Engine(_) => pace.failed(out.now.boot),
+            EngineError::NoRoom(_) | EngineError::Engine(_) => pace.failed(out.now.boot),
         }
     }
 }
@@ -161,7 +176,9 @@ fn lasting(error: &EngineError) -> Verdict {
         EngineError::ImageNotFound(message) | EngineError::ImageUnavailable(message) => {
             Verdict::Image { message: message.clone() }
         }
-        EngineError::Setup(message) | EngineError::Engine(message) => Verdict::Setup { message: message.clone() },
+        EngineError::Setup(message) | EngineError::Engine(message) | EngineError::NoRoom(message) => {
+            Verdict::Setup { message: message.clone() }
+        }
         EngineError::NotFound => super::verdict::container_gone(),
     }
 }

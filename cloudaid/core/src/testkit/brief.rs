@@ -60,6 +60,9 @@ fn save(change: &Change) -> String {
                 record.as_ref().map_or_else(|| "gone".to_owned(), |token| token.uses_left.to_string())
             )
         }
+        Change::Registry(name, record) => {
+            format!("registry {name}{}", if record.is_some() { "" } else { " is no more" })
+        }
         Change::Pending(id, Some(_)) => format!("worker {id} waits"),
         Change::Pending(id, None) => format!("worker {id} waits no longer"),
         Change::Token(id, Some(_)) => format!("token {id}"),

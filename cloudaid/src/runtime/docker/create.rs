@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 use shared::confinement::Profile;
-use shared::pull::PullPolicy;
 
-use super::errors::{Failure, short, within};
+use super::errors::{Failure, within};
 use super::image::ImageSays;
 use super::labels::container_name;
 use super::{DockerRuntime, Known, WORK_LIMIT, owner, spec, usage};
-use crate::runtime::{ContainerSpec, ImageWish, RuntimeError, output};
+use crate::runtime::{ContainerSpec, RuntimeError, output};
 
 /// How often a refused name is looked at again: its container may be half made, or half removed.
 const TRIES: u32 = 50;
@@ -46,7 +45,6 @@ impl DockerRuntime {
         output::ensure(&spec.output)
             .map_err(|error| RuntimeError::Engine(format!("the output directory cannot be made: {error}")))?;
         let name = container_name(&spec.key);
-        let mut image_again = true;
         for _ in 0..TRIES {
             let options = CreateContainerOptionsBuilder::default().name(&name).build();
             match within(WORK_LIMIT, self.engine.create_container(Some(options), body.clone())).await {
@@ -61,13 +59,8 @@ impl DockerRuntime {
                 }
                 Err(failure) if failure.is(404) && failure.mentions("no such image") => {
                     self.images.forget(&spec.image);
-                    if !std::mem::take(&mut image_again) {
-                        return Err(image_gone(spec, failure));
-                    }
-                    // What was fetched just now need not be fetched again if it is there.
-                    let pull = if spec.pull == PullPolicy::Never { spec.pull } else { PullPolicy::Missing };
-                    let wish = ImageWish { image: spec.image.clone(), pull, login: self.images.login(&spec.image) };
-                    self.images.prepare(&self.patient, &wish).await?;
+                    let message = format!("{} was removed before its container was made", spec.image);
+                    return Err(RuntimeError::ImageUnavailable(message));
                 }
                 // The answer is lost, which says nothing about the container.
                 Err(Failure::Lost(reason)) => return self.adopt_after(spec, &name, reason).await,
@@ -126,16 +119,5 @@ impl DockerRuntime {
     /// It may have been started by an earlier life of this process, so it is not fresh.
     fn adopt(&self, spec: &ContainerSpec, id: String) {
         self.known.lock().insert(spec.key, Known::new(id, false));
-    }
-}
-
-fn image_gone(spec: &ContainerSpec, failure: Failure) -> RuntimeError {
-    match failure {
-        Failure::Answer { message, .. } => RuntimeError::ImageUnavailable(format!(
-            "{} is removed as soon as it is there: {}",
-            spec.image,
-            short(&message)
-        )),
-        Failure::Lost(reason) => RuntimeError::Engine(reason),
     }
 }

@@ -11,7 +11,9 @@ use crate::runtime::RuntimeError;
 const MESSAGE_LIMIT: usize = 500;
 
 /// Words of registries for: there is no such image, or not for us.
-const MISSING: [&str; 9] = [
+const MISSING: [&str; 11] = [
+    "no basic auth credentials",
+    "403 forbidden",
     "manifest unknown",
     "name unknown",
     "not found",
@@ -89,7 +91,7 @@ impl Failure {
             Self::Lost(reason) => RuntimeError::Engine(reason),
             // Another worker may have room.
             Self::Answer { message, .. } if message.contains("no space left on device") => {
-                RuntimeError::Engine(format!("{image} could not be pulled: {}", short(&message)))
+                RuntimeError::NoRoom(format!("{image} could not be pulled: {}", short(&message)))
             }
             Self::Answer { message, .. } if passing => RuntimeError::ImageUnavailable(format!(
                 "{image} could not be pulled, its registry cannot be reached now: {}",

@@ -1,6 +1,6 @@
 //! Images: there already, or pulled once however many tasks wait for them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -8,8 +8,10 @@ use std::time::{Duration, Instant};
 use bollard::Docker;
 use bollard::auth::DockerCredentials;
 use bollard::errors::Error;
-use bollard::models::CreateImageInfo;
-use bollard::query_parameters::{CreateImageOptions, CreateImageOptionsBuilder, RemoveImageOptions};
+use bollard::models::{CreateImageInfo, ImageSummary};
+use bollard::query_parameters::{
+    CreateImageOptions, CreateImageOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptions, RemoveImageOptions,
+};
 use futures_util::{Stream, StreamExt};
 use parking_lot::Mutex;
 use shared::pull::{PullPolicy, Pulling, RegistryLogin};
@@ -47,8 +49,6 @@ pub(super) struct Images {
     /// Bytes of its disk that have to stay free.
     floor: u64,
     removal: tokio::sync::Mutex<()>,
-    /// What each was last fetched with, for when it has to be fetched again.
-    logins: Mutex<HashMap<String, RegistryLogin>>,
 }
 
 /// A pull goes on as long as this is there, and takes room.
@@ -124,10 +124,10 @@ impl Images {
         let mut pulled_at = turn.lock().await;
         let result = match policy {
             // Somebody else has begun a pull since this one was wanted, and it is as good.
-            PullPolicy::Always if pulled_at.is_some_and(|at| at >= wanted_at) => Ok(()),
+            PullPolicy::Always if pulled_at.is_some_and(|at| at >= wanted_at) => Ok(false),
             PullPolicy::Always => {
                 let begin = Instant::now();
-                let pulled = self.fetch(engine, wish, &reference).await;
+                let pulled = self.refresh(engine, wish, &reference).await;
                 *pulled_at = pulled.is_ok().then_some(begin);
                 pulled
             }
@@ -135,17 +135,29 @@ impl Images {
         };
         drop(pulled_at);
         self.drop_idle(&reference, &turn);
-        result?;
+        let is_ours = result?;
         let content = content_of(engine, &reference).await?;
-        self.present.lock().insert(image.to_owned(), content.clone());
+        if is_ours {
+            self.shelf.pulled(&reference, content.as_deref());
+        }
+        self.present.lock().insert(image.clone(), content.clone());
         Ok(content)
     }
 
-    /// Pulls it if it is not there, and may be pulled.
-    async fn ensure(&self, engine: &Docker, wish: &ImageWish, reference: &str) -> Result<(), RuntimeError> {
+    /// Pulls it though it may be there. Returns whether it was not there before: what people have put there stays theirs.
+    async fn refresh(&self, engine: &Docker, wish: &ImageWish, reference: &str) -> Result<bool, RuntimeError> {
+        let was_there = is_there(engine, reference).await?;
+        self.fetch(engine, wish, reference).await?;
+        Ok(!was_there)
+    }
+
+    /// Pulls it if it is not there, and may be pulled. Returns whether it has.
+    async fn ensure(&self, engine: &Docker, wish: &ImageWish, reference: &str) -> Result<bool, RuntimeError> {
         match (is_there(engine, reference).await?, wish.pull) {
-            (true, _) => Ok(()),
-            (false, PullPolicy::Missing | PullPolicy::Always) => self.fetch(engine, wish, reference).await,
+            (true, _) => Ok(false),
+            (false, PullPolicy::Missing | PullPolicy::Always) => {
+                self.fetch(engine, wish, reference).await.map(|()| true)
+            }
             (false, PullPolicy::Never) => {
                 let message = format!("{reference} is not on the worker, and the task does not want it pulled");
                 Err(RuntimeError::ImageNotFound(message))
@@ -156,17 +168,10 @@ impl Images {
     async fn fetch(&self, engine: &Docker, wish: &ImageWish, reference: &str) -> Result<(), RuntimeError> {
         tracing::info!("pulling image {reference}");
         failpoint::hit("docker.pull.before");
-        match &wish.login {
-            Some(login) => self.logins.lock().insert(wish.image.clone(), login.clone()),
-            None => self.logins.lock().remove(&wish.image),
-        };
         let under_way = UnderWay::begin(self, &wish.image);
         let pulled = self.pull(engine, wish, reference).await;
         drop(under_way);
         failpoint::hit("docker.pull.after");
-        if pulled.is_ok() {
-            self.shelf.pulled(reference);
-        }
         pulled
     }
 
@@ -174,9 +179,13 @@ impl Images {
     /// come, so that it does not take what others need.
     async fn pull(&self, engine: &Docker, wish: &ImageWish, reference: &str) -> Result<(), RuntimeError> {
         let options: CreateImageOptions = CreateImageOptionsBuilder::default().from_image(reference).build();
-        let login = wish.login.clone().map(|login| DockerCredentials {
-            username: Some(login.username),
-            password: Some(login.password),
+        let login = match &wish.logins {
+            Some(logins) => logins.login().await?,
+            None => None,
+        };
+        let login = login.map(|RegistryLogin { username, password }| DockerCredentials {
+            username: Some(username),
+            password: Some(password),
             ..DockerCredentials::default()
         });
         self.find_room(engine, &wish.image, 0).await?;
@@ -197,12 +206,16 @@ impl Images {
         Ok(())
     }
 
-    /// Reserves room for an image, and removes others for it if that has to be.
+    /// Reserves room for an image, and removes others for it if that has to be, and helps.
     async fn find_room(&self, engine: &Docker, image: &str, wanted: u64) -> Result<(), RuntimeError> {
-        let Err(_) = self.room().reserve(image, wanted) else { return Ok(()) };
-        self.remove_oldest(engine, || self.room().reserve(image, wanted).is_ok()).await;
+        let Err(Shortage { wanted, left }) = self.room().reserve(image, wanted) else { return Ok(()) };
+        // What is too large in any case takes nobody's image away.
+        let removable = self.removable(engine).await?.iter().map(|(_, size)| *size).fold(left, u64::saturating_add);
+        if removable >= wanted {
+            self.remove_oldest(engine, || self.room().reserve(image, wanted).is_ok()).await?;
+        }
         self.room().reserve(image, wanted).map_err(|Shortage { wanted, left }| {
-            RuntimeError::Engine(format!(
+            RuntimeError::NoRoom(format!(
                 "there is no room for {image}: it takes about {}, and {} are left for it",
                 Bytes(wanted),
                 Bytes(left)
@@ -210,21 +223,47 @@ impl Images {
         })
     }
 
-    /// Removes images that were pulled for tasks, the one first that was used longest ago, where less is free than should
-    /// be.
-    pub(super) async fn keep_room(&self, engine: &Docker) {
-        if self.room().is_short() {
-            self.remove_oldest(engine, || !self.room().is_short()).await;
+    /// The images that may be removed, each with its size, the one first that was used longest ago. What any container is
+    /// made of is in use, by whatever name.
+    async fn removable(&self, engine: &Docker) -> Result<Vec<(String, u64)>, RuntimeError> {
+        let idle = self.shelf.oldest();
+        if idle.is_empty() {
+            return Ok(Vec::new());
         }
+        let all = ListContainersOptionsBuilder::default().all(true).build();
+        let containers = within(CALL_LIMIT, engine.list_containers(Some(all))).await.map_err(Failure::of_engine)?;
+        let in_use: HashSet<String> = containers.into_iter().filter_map(|container| container.image_id).collect();
+        let images = within(CALL_LIMIT, engine.list_images(None::<ListImagesOptions>)).await;
+        let images = images.map_err(Failure::of_engine)?;
+        let mut removable = Vec::new();
+        for name in idle {
+            let is_it =
+                |image: &&ImageSummary| image.repo_tags.iter().chain(&image.repo_digests).any(|other| *other == name);
+            match images.iter().find(is_it) {
+                None => self.shelf.gone(&name),
+                Some(image) if in_use.contains(&image.id) => {}
+                Some(image) => removable.push((name, u64::try_from(image.size).unwrap_or(0))),
+            }
+        }
+        Ok(removable)
     }
 
-    /// Stops when there is enough. The engine keeps what any container is made of, and is never told to do otherwise.
-    async fn remove_oldest(&self, engine: &Docker, is_enough: impl Fn() -> bool) {
+    /// Removes images that were pulled for tasks, the one first that was used longest ago, where less is free than should
+    /// be.
+    pub(super) async fn keep_room(&self, engine: &Docker) -> Result<(), RuntimeError> {
+        if self.room().is_short() {
+            self.remove_oldest(engine, || !self.room().is_short()).await?;
+        }
+        Ok(())
+    }
+
+    /// Stops when there is enough.
+    async fn remove_oldest(&self, engine: &Docker, is_enough: impl Fn() -> bool) -> Result<(), RuntimeError> {
         // One at a time: two would both remove more than is needed.
         let _turn = self.removal.lock().await;
-        for image in self.shelf.oldest() {
+        for (image, _) in self.removable(engine).await? {
             if is_enough() {
-                return;
+                break;
             }
             match within(CALL_LIMIT, engine.remove_image(&image, None::<RemoveImageOptions>, None)).await {
                 Ok(_) => {
@@ -233,14 +272,11 @@ impl Images {
                     self.present.lock().clear();
                 }
                 Err(failure) if failure.is(404) => self.shelf.gone(&image),
+                // A container was made of it just now: the engine is never told to remove it all the same.
                 Err(failure) => tracing::debug!(?failure, "image {image} stays"),
             }
         }
-    }
-
-    /// What an image was last fetched with.
-    pub(super) fn login(&self, image: &str) -> Option<RegistryLogin> {
-        self.logins.lock().get(image).cloned()
+        Ok(())
     }
 
     /// The images that are being fetched.

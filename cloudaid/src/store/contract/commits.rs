@@ -106,6 +106,9 @@ fn everything() -> (Vec<Change>, Snapshot) {
         Change::JoinToken(fixture::join_token(1).id, Some(fixture::join_token(1))),
         Change::JoinToken(fixture::join_token(2).id, Some(fixture::join_token(2))),
         Change::JoinToken(fixture::join_token(2).id, None),
+        Change::Registry(fixture::registry("a.io", 1).registry, Some(fixture::registry("a.io", 1))),
+        Change::Registry(fixture::registry("b.io", 1).registry, Some(fixture::registry("b.io", 1))),
+        Change::Registry(fixture::registry("b.io", 1).registry, None),
         Change::Pending(fixture::worker_id("w3"), Some(fixture::pending("w3"))),
         Change::Pending(fixture::worker_id("w4"), Some(fixture::pending("w4"))),
         Change::NewTask(fixture::task(3)),
@@ -145,6 +148,7 @@ fn everything() -> (Vec<Change>, Snapshot) {
         workers: vec![fixture::worker("w1", 1)],
         join_tokens: vec![fixture::join_token(1)],
         pending: vec![fixture::pending("w3"), fixture::pending("w4")],
+        registries: vec![fixture::registry("a.io", 1)],
         tasks: vec![(plain, progress), (array, fixture::queued(5))],
         attempts,
     };
@@ -314,6 +318,7 @@ pub async fn records_are_replaced(factory: &dyn StoreFactory) {
         Change::Worker(fixture::worker_id("w1"), Some(fixture::worker("w1", 5))),
         Change::JoinToken(used.id, Some(used.clone())),
         Change::Pending(fixture::worker_id("w4"), None),
+        Change::Registry(fixture::registry("a.io", 2).registry, Some(fixture::registry("a.io", 2))),
         Change::Attempt(attempt.clone()),
         Change::Result(fixture::result(2, 3, Verdict::Cancelled)),
     ];
@@ -323,6 +328,7 @@ pub async fn records_are_replaced(factory: &dyn StoreFactory) {
     snapshot.workers[0] = fixture::worker("w1", 5);
     snapshot.join_tokens[0] = used;
     snapshot.pending.pop();
+    snapshot.registries[0] = fixture::registry("a.io", 2);
     snapshot.attempts.iter_mut().filter(|old| old.key.task == attempt.key.task).for_each(|old| *old = attempt.clone());
     assert_eq!(load(&*store).await.0, snapshot);
     let counts = store.count_ended().await.expect("counts");

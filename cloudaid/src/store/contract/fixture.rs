@@ -13,6 +13,7 @@ use cloudaid_core::record::{
     AttemptRecord, Change, ClusterRecord, FileRecord, IdempotencyKey, Progress, ResultRecord, Snapshot, TaskRecord,
     WorkerRecord,
 };
+use cloudaid_core::registry::RegistryRecord;
 use shared::array::Array;
 use shared::audit::{AuditEntry, FIRST};
 use shared::confinement::{Confinement, Profile};
@@ -251,6 +252,18 @@ pub fn join_token(number: u64) -> JoinTokenRecord {
     }
 }
 
+/// A registry.
+#[must_use]
+pub fn registry(name: &str, sealed: u8) -> RegistryRecord {
+    RegistryRecord {
+        registry: name.parse().expect("a name"),
+        username: "ann".into(),
+        sealed: format!("{sealed:02x}00ff"),
+        changed_by: user_name("ada"),
+        changed_at: time(3),
+    }
+}
+
 /// A worker that waits to be let in.
 #[must_use]
 pub fn pending(name: &str) -> PendingRecord {
@@ -367,6 +380,7 @@ pub async fn load(store: &dyn Store) -> (Snapshot, Position) {
     snapshot.workers.sort_by(|a, b| a.id.cmp(&b.id));
     snapshot.join_tokens.sort_by_key(|token| token.id);
     snapshot.pending.sort_by(|a, b| a.worker.cmp(&b.worker));
+    snapshot.registries.sort_by(|a, b| a.registry.cmp(&b.registry));
     snapshot.attempts.sort_by_key(|attempt| attempt.key);
     (snapshot, position)
 }

@@ -32,9 +32,10 @@ pub(super) const UPLOADS: &str = "UPLOADS";
 pub(super) const UNSWEPT: &str = "UNSWEPT";
 pub(super) const JOIN_TOKENS: &str = "JOIN_TOKENS";
 pub(super) const PENDING_WORKERS: &str = "PENDING_WORKERS";
+pub(super) const REGISTRIES: &str = "REGISTRIES";
 
 /// Those of which deleted documents leave a mark.
-pub(super) const MARKED: [&str; 12] = [
+pub(super) const MARKED: [&str; 13] = [
     TASKS,
     FILE_METADATA,
     UPLOADS,
@@ -46,6 +47,7 @@ pub(super) const MARKED: [&str; 12] = [
     UNSWEPT,
     JOIN_TOKENS,
     PENDING_WORKERS,
+    REGISTRIES,
     FILE_USAGE,
 ];
 
@@ -130,7 +132,7 @@ fn clarify(name: &str, fault: Fault) -> StoreError {
 }
 
 /// Every collection with its indexes, beside that of `_id`.
-fn indexes() -> [(&'static str, Vec<Document>); 19] {
+fn indexes() -> [(&'static str, Vec<Document>); 20] {
     let index = |name: &str, key: Document| doc! { "name": name, "key": key };
     let unique = |name: &str, key: Document| doc! { "name": name, "key": key, "unique": true };
     [
@@ -187,5 +189,6 @@ fn indexes() -> [(&'static str, Vec<Document>); 19] {
         (UNSWEPT, Vec::new()),
         (JOIN_TOKENS, Vec::new()),
         (PENDING_WORKERS, Vec::new()),
+        (REGISTRIES, Vec::new()),
     ]
 }

@@ -13,7 +13,7 @@ use shared::view::TaskCounts;
 use super::codec::from_document;
 use super::collections::{
     ASSIGNMENTS, AUDIT, CLUSTER, FILE_METADATA, FILE_USAGE, GUESSES, INPUTS, JOIN_TOKENS, JOURNAL, LOGINS,
-    PENDING_WORKERS, RESULTS, TASKS, TOKENS, UNSWEPT, USERS, WORKER_REGISTRY,
+    PENDING_WORKERS, REGISTRIES, RESULTS, TASKS, TOKENS, UNSWEPT, USERS, WORKER_REGISTRY,
 };
 use super::documents;
 use super::journal::Journal;
@@ -129,6 +129,7 @@ pub(super) async fn load(server: &Server) -> Result<Snapshot, StoreError> {
         workers: records(server, WORKER_REGISTRY, "id").await?,
         join_tokens: records(server, JOIN_TOKENS, "id").await?,
         pending: records(server, PENDING_WORKERS, "worker").await?,
+        registries: records(server, REGISTRIES, "registry").await?,
         // A run without its submission is what a master has left that was stopped in the middle of a deletion.
         attempts: attempts.into_iter().filter(|attempt| known.contains(&attempt.key.task)).collect(),
         tasks,

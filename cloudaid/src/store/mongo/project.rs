@@ -13,8 +13,8 @@ use shared::view::TaskCounts;
 
 use super::codec::to_document;
 use super::collections::{
-    ASSIGNMENTS, AUDIT, CLUSTER, GUESSES, JOIN_TOKENS, LOGINS, PENDING_WORKERS, RESULTS, TASKS, TOKENS, UNSWEPT, USERS,
-    WORKER_REGISTRY,
+    ASSIGNMENTS, AUDIT, CLUSTER, GUESSES, JOIN_TOKENS, LOGINS, PENDING_WORKERS, REGISTRIES, RESULTS, TASKS, TOKENS,
+    UNSWEPT, USERS, WORKER_REGISTRY,
 };
 use super::documents;
 use super::fault::Fault;
@@ -285,6 +285,7 @@ impl<'a> Projection<'a> {
         self.put_or_remove(WORKER_REGISTRY, "id", &batch.workers)?;
         self.put_or_remove(JOIN_TOKENS, "id", &batch.join_tokens)?;
         self.put_or_remove(PENDING_WORKERS, "worker", &batch.pending)?;
+        self.put_or_remove(REGISTRIES, "registry", &batch.registries)?;
         if let Some(cluster) = &batch.cluster {
             let mut fields = to_document(cluster, "").map_err(Fault::Refused)?;
             fields.insert("position", self.position);

@@ -32,6 +32,7 @@ pub(super) fn load(connection: &Connection) -> Result<(Snapshot, Position), Stor
         users: all(connection, row::USERS, [], row::user)?,
         workers: all(connection, row::WORKERS, [], row::worker)?,
         join_tokens: all(connection, "SELECT record FROM join_tokens", [], |row| row::json(row, 0))?,
+        registries: all(connection, "SELECT record FROM registries", [], |row| row::json(row, 0))?,
         pending: all(connection, "SELECT record FROM pending_workers", [], |row| row::json(row, 0))?,
         tasks: all(connection, &open, [], |row| Ok((row::task_record(row)?, row::progress(row)?)))?,
         attempts: all(connection, &live, [], attempt)?,

@@ -7,7 +7,7 @@ use futures_util::{Stream, StreamExt};
 use shared::link::{FromWorker, Hello, PROTOCOL};
 use shared::proto::worker_session_server::WorkerSession;
 use shared::proto::{
-    self, Attempt, DescribeReply, DescribeRequest, FileFrame, FileReceipt, LogAck, LogFrame, UploadState,
+    self, Attempt, DescribeReply, DescribeRequest, FileFrame, FileReceipt, LogAck, LogFrame, RegistryLogin, UploadState,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -64,6 +64,10 @@ impl WorkerSession for Service {
     async fn describe_upload(&self, _: Request<Attempt>) -> Result<Response<UploadState>, Status> {
         // These masters keep nothing of a stream that broke off, and take everything.
         Ok(Response::new(UploadState::default()))
+    }
+
+    async fn describe_registry(&self, _: Request<Attempt>) -> Result<Response<RegistryLogin>, Status> {
+        Err(Status::not_found("this master knows nobody at any registry"))
     }
 
     type FetchInputStream = Answers<FileFrame>;

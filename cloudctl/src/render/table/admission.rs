@@ -3,7 +3,8 @@
 use comfy_table::Cell;
 use shared::time::WallTime;
 use shared::view::{
-    AuthorityView, NewWorkerTokenView, PendingWorkerListView, WorkerTokenListView, WorkerTokenView, WorkerView,
+    AuthorityView, NewWorkerTokenView, PendingWorkerListView, RegistryListView, RegistryView, WorkerTokenListView,
+    WorkerTokenView, WorkerView,
 };
 use shared::worker::WorkerProtocol;
 
@@ -28,6 +29,23 @@ pub(super) fn new_token(view: &NewWorkerTokenView, style: &Style) -> String {
         style.text(master),
         style.text(token)
     )
+}
+
+/// `registry`
+pub(super) fn registries(view: &RegistryListView, style: &Style) -> String {
+    if view.registries.is_empty() {
+        return "No registry knows the cluster. `cloudctl registry login` changes that.\n".to_owned();
+    }
+    let mut grid = Grid::new(style, ["REGISTRY", "USERNAME", "SET BY", "SET AT"], &[0, 1]);
+    for RegistryView { registry, username, changed_by, changed_at } in &view.registries {
+        grid.row([
+            text(registry.as_str(), style),
+            text(username, style),
+            text(changed_by.as_str(), style),
+            Cell::new(style.time(*changed_at)),
+        ]);
+    }
+    grid.finish()
 }
 
 /// `worker-token`

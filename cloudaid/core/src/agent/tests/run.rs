@@ -136,6 +136,31 @@ fn an_engine_in_trouble_is_asked_again_more_and_more_slowly() {
 }
 
 #[test]
+fn an_image_that_was_removed_meanwhile_is_fetched_again_and_not_for_ever() {
+    let mut scene = Scene::connected();
+    scene.assign(0);
+    let gone = || EngineError::ImageUnavailable("it was removed".to_owned());
+    for _ in 0..3 {
+        scene.step(AgentInput::ImageReady(key(0), None));
+        let effects = scene.step(AgentInput::CreateFailed(key(0), gone()));
+        assert_eq!(effects, [prepare(key(0))]);
+    }
+    scene.step(AgentInput::ImageReady(key(0), None));
+    let effects = scene.step(AgentInput::CreateFailed(key(0), gone()));
+    let verdict = Verdict::Image { message: "it was removed".to_owned() };
+    assert_eq!(effects, finished(key(0), 1, &outcome(verdict, None, 0)));
+}
+
+#[test]
+fn where_there_is_no_room_for_an_image_the_run_is_handed_back_at_once() {
+    let mut scene = Scene::connected();
+    scene.assign(0);
+    let effects = scene.step(AgentInput::ImageFailed(key(0), EngineError::NoRoom("no room".to_owned())));
+    let verdict = Verdict::Rejected { message: "no room".to_owned() };
+    assert_eq!(effects, finished(key(0), 1, &outcome(verdict, None, 0)));
+}
+
+#[test]
 fn what_can_never_be_is_said_at_once() {
     let mut scene = Scene::connected();
     scene.assign(0);

@@ -59,14 +59,17 @@ impl Layers {
 
     /// How much of it has been fetched.
     pub(super) fn progress(&self) -> PullProgress {
-        let sum = |of: fn(&Layer) -> u64| self.0.values().map(of).sum();
+        let sum = |of: fn(&Layer) -> u64| self.0.values().map(of).fold(0, u64::saturating_add);
         PullProgress { done_bytes: sum(|layer| layer.fetched), total_bytes: sum(|layer| layer.total) }
     }
 
     /// What it will still take of the disk.
     pub(super) fn still_needs(&self) -> u64 {
-        let of = |layer: &Layer| layer.total * UNPACKED - layer.fetched - layer.unpacked * (UNPACKED - 1);
-        self.0.values().map(of).sum()
+        let of = |layer: &Layer| {
+            let done = layer.fetched.saturating_add(layer.unpacked.saturating_mul(UNPACKED - 1));
+            layer.total.saturating_mul(UNPACKED).saturating_sub(done)
+        };
+        self.0.values().map(of).fold(0, u64::saturating_add)
     }
 }
 
@@ -112,5 +115,9 @@ mod tests {
         says(&mut layers, "b", "Downloading", Some((100, 10)));
         says(&mut layers, "c", "Extracting", Some((1, 1)));
         assert_eq!(layers.progress(), PullProgress { done_bytes: 10, total_bytes: 10 });
+        for id in ["d", "e", "f"] {
+            says(&mut layers, id, "Downloading", Some((0, i64::MAX)));
+        }
+        assert_eq!((layers.progress().total_bytes, layers.still_needs()), (u64::MAX, u64::MAX));
     }
 }

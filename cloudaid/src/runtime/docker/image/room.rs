@@ -33,7 +33,13 @@ impl Room {
     /// Reserves what the pull of an image will still take, less or more than before. Nothing is reserved that is not there:
     /// then it says how much is.
     pub(super) fn reserve(&self, image: &str, wanted: u64) -> Result<(), Shortage> {
-        let Some(free) = self.free() else { return Ok(()) };
+        match self.free() {
+            Some(free) => self.reserve_of(free, image, wanted),
+            None => Ok(()),
+        }
+    }
+
+    fn reserve_of(&self, free: u64, image: &str, wanted: u64) -> Result<(), Shortage> {
         let mut all = self.wanted.lock();
         let of_others: u64 = all.iter().filter(|(other, _)| *other != image).map(|(_, wanted)| *wanted).sum();
         let left = free.saturating_sub(self.floor).saturating_sub(of_others);
@@ -67,21 +73,21 @@ mod tests {
 
     #[test]
     fn each_pull_leaves_the_others_theirs() {
-        let scratch = tempfile::tempdir().expect("a directory");
-        let of_disk = |floor| Room::new(Some(scratch.path().to_owned()), floor);
-        let free = of_disk(0).free().expect("a disk");
-        let floor = free - (100 << 20);
-        let room = of_disk(floor);
-        // Others write to this disk too.
-        assert_eq!(room.reserve("a", 60 << 20), Ok(()));
-        let refused = room.reserve("b", 60 << 20).expect_err("it is not there");
-        assert!(refused.wanted == 60 << 20 && refused.left < 60 << 20, "{refused:?}");
-        assert_eq!(room.reserve("a", 20 << 20), Ok(()), "it needs less by now");
-        assert_eq!(room.reserve("b", 50 << 20), Ok(()));
+        let room = Room::new(None, 50);
+        assert_eq!(room.reserve_of(150, "a", 60), Ok(()));
+        assert_eq!(room.reserve_of(150, "b", 60), Err(Shortage { wanted: 60, left: 40 }));
+        assert_eq!(room.reserve_of(150, "a", 20), Ok(()), "it needs less by now");
+        assert_eq!(room.reserve_of(150, "b", 60), Ok(()));
+        assert_eq!(room.reserve_of(40, "c", 1), Err(Shortage { wanted: 1, left: 0 }));
         room.release("b");
-        assert_eq!(room.reserve("a", 65 << 20), Ok(()));
-        assert!(!room.is_short());
-        assert!(of_disk(free + (1 << 40)).is_short());
+        assert_eq!(room.reserve_of(150, "a", 100), Ok(()));
+    }
+
+    #[test]
+    fn a_disk_is_short_when_less_is_free_than_should_be() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let short = |floor| Room::new(Some(scratch.path().to_owned()), floor).is_short();
+        assert!(!short(1) && short(u64::MAX));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use shared::time::WallTime;
 
 use crate::clock;
@@ -21,74 +22,86 @@ const IN_USE: Duration = Duration::from_secs(10 * 60);
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
     file: Option<PathBuf>,
-    /// When each was last used, in milliseconds since 1970.
-    used: Mutex<BTreeMap<String, i64>>,
+    /// By the reference that each was pulled with.
+    images: Mutex<BTreeMap<String, Kept>>,
+}
+
+/// An image that was pulled.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Kept {
+    /// When it was last used, in milliseconds since 1970.
+    used: i64,
+    /// What it is by its content: later runs of a task may name it so.
+    content: Option<String>,
 }
 
 impl Shelf {
     /// As it was left. What cannot be read is forgotten: then nothing is removed that should stay.
     pub(super) fn open(file: PathBuf) -> Self {
         let read = || serde_json::from_slice(&fs::read(&file)?).map_err(io::Error::from);
-        let used = match read() {
-            Ok(used) => used,
+        let images = match read() {
+            Ok(images) => images,
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => {
                 tracing::warn!("{}: {error}: images that were pulled before stay for ever", file.display());
                 BTreeMap::new()
             }
         };
-        Self { file: Some(file), used: Mutex::new(used) }
+        Self { file: Some(file), images: Mutex::new(images) }
     }
 
     /// It was pulled for a task.
-    pub(super) fn pulled(&self, image: &str) {
-        let now = clock::wall();
-        self.change(|used| used.insert(image.to_owned(), now.0).is_none_or(|before| is_news(before, now)));
+    pub(super) fn pulled(&self, image: &str, content: Option<&str>) {
+        let kept = Kept { used: clock::wall().0, content: content.map(str::to_owned) };
+        self.change(|images| {
+            images.insert(image.to_owned(), kept);
+            true
+        });
     }
 
-    /// A task uses it, whoever has pulled it.
+    /// A task uses it by this reference, whoever has pulled it.
     pub(super) fn used(&self, image: &str) {
         let now = clock::wall();
-        self.change(|used| match used.get_mut(image) {
-            Some(at) if is_news(*at, now) => {
-                *at = now.0;
-                true
+        self.change(|images| {
+            let mut is_news = false;
+            for (name, kept) in images.iter_mut() {
+                let is_it = name == image || kept.content.as_deref() == Some(image);
+                if is_it && now.since(WallTime(kept.used)) >= EXACT {
+                    kept.used = now.0;
+                    is_news = true;
+                }
             }
-            Some(_) | None => false,
+            is_news
         });
     }
 
     /// It is not there any more.
     pub(super) fn gone(&self, image: &str) {
-        self.change(|used| used.remove(image).is_some());
+        self.change(|images| images.remove(image).is_some());
     }
 
     /// Those that are not in use, the one first that was used longest ago.
     pub(super) fn oldest(&self) -> Vec<String> {
         let now = clock::wall();
-        let used = self.used.lock();
-        let mut idle: Vec<_> = used.iter().filter(|(_, at)| now.since(WallTime(**at)) > IN_USE).collect();
-        idle.sort_by_key(|(_, at)| **at);
+        let images = self.images.lock();
+        let mut idle: Vec<_> = images.iter().filter(|(_, kept)| now.since(WallTime(kept.used)) > IN_USE).collect();
+        idle.sort_by_key(|(_, kept)| kept.used);
         idle.into_iter().map(|(image, _)| image.clone()).collect()
     }
 
     /// Writes if `change` says so. Half of a file is never there; one that cannot be written is one that says too little.
-    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, i64>) -> bool) {
-        let mut used = self.used.lock();
-        let Some(file) = self.file.as_ref().filter(|_| change(&mut used)) else { return };
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Kept>) -> bool) {
+        let mut images = self.images.lock();
+        let Some(file) = self.file.as_ref().filter(|_| change(&mut images)) else { return };
         let write = || {
             let fresh = file.with_extension("new");
-            fs::write(&fresh, serde_json::to_vec(&*used)?)?;
+            fs::write(&fresh, serde_json::to_vec(&*images)?)?;
             fs::rename(&fresh, file)
         };
         if let Err(error) = write() {
             tracing::warn!("{}: {error}: it is not kept which images were pulled for tasks", file.display());
         }
     }
-}
-
-fn is_news(before: i64, now: WallTime) -> bool {
-    now.since(WallTime(before)) >= EXACT
 }
 
 #[cfg(test)]
@@ -100,18 +113,22 @@ mod tests {
         let scratch = tempfile::tempdir().expect("a directory");
         let file = scratch.path().join("images");
         let hour_ago = |hours: i64| clock::wall().0 - hours * 3_600_000;
-        let kept = BTreeMap::from([("a:1", hour_ago(1)), ("b:1", hour_ago(2)), ("c:1", hour_ago(3))]);
+        let kept = |hours, content: Option<&str>| Kept { used: hour_ago(hours), content: content.map(str::to_owned) };
+        let kept =
+            [("a:1", kept(1, None)), ("b:1", kept(2, None)), ("c:1", kept(3, None)), ("e:1", kept(4, Some("e@1")))];
+        let kept = BTreeMap::from(kept);
         fs::write(&file, serde_json::to_vec(&kept).expect("json")).expect("written");
         let shelf = Shelf::open(file.clone());
-        assert_eq!(shelf.oldest(), ["c:1", "b:1", "a:1"]);
+        assert_eq!(shelf.oldest(), ["e:1", "c:1", "b:1", "a:1"]);
         shelf.used("c:1");
+        shelf.used("e@1");
         shelf.used("of-the-host:1");
-        shelf.pulled("d:1");
+        shelf.pulled("d:1", None);
         shelf.gone("b:1");
         assert_eq!(shelf.oldest(), ["a:1"], "what was used just now is in use");
         let again = Shelf::open(file);
-        let kept: Vec<_> = again.used.lock().keys().cloned().collect();
-        assert_eq!((kept, again.oldest()), (vec!["a:1".into(), "c:1".into(), "d:1".into()], vec!["a:1".to_owned()]));
+        let kept: Vec<_> = again.images.lock().keys().cloned().collect();
+        assert_eq!((kept.join(" "), again.oldest()), ("a:1 c:1 d:1 e:1".to_owned(), vec!["a:1".to_owned()]));
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub(super) fn write(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), 
         };
     }
     write_records(transaction, "join_tokens", &batch.join_tokens)?;
+    write_records(transaction, "registries", &batch.registries)?;
     write_records(transaction, "pending_workers", &batch.pending)
 }
 

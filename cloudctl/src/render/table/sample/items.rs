@@ -20,8 +20,9 @@ use shared::view::{
     AuthorityView, CancelView, ClassView, DeletedFilesView, DryRunView, ElementGroupView, FileView, Fit, FitView,
     GpuView, InputFileView, InputSummaryView, InputView, InternalStateView, InviteView, KeysView, LeaseView,
     LedgerRunView, LedgerView, LinkView, NewTokenView, NewWorkerTokenView, OpenTaskView, PendingWorkerView, ReasonView,
-    RepairStatus, RepairView, RunView, SchedulerView, SettingsView, ShutdownView, SubmitLineResult, SubmitLineView,
-    SubmitView, TaskView, TokenView, UserFileView, UserView, WhyView, WorkerRepairView, WorkerTokenView, WorkerView,
+    RegistryView, RepairStatus, RepairView, RunView, SchedulerView, SettingsView, ShutdownView, SubmitLineResult,
+    SubmitLineView, SubmitView, TaskView, TokenView, UserFileView, UserView, WhyView, WorkerRepairView,
+    WorkerTokenView, WorkerView,
 };
 use shared::worker::Cordon;
 
@@ -86,6 +87,7 @@ pub(crate) fn all_items() -> Vec<(&'static str, Value)> {
     add("new-token", json(&NewTokenView { token: "t".into(), view: view(None) }));
     let (fingerprint, retired) = ("sha256:00".to_owned(), Some("sha256:11".to_owned()));
     add("authority", json(&AuthorityView { fingerprint, expires_at: SUBMITTED, retired }));
+    add("registry", json(&registry()));
     add("worker-token", json(&worker_token()));
     let (token, master) = ("t".to_owned(), "h:50051".to_owned());
     add("new-worker-token", json(&NewWorkerTokenView { token, master, view: worker_token() }));
@@ -110,6 +112,15 @@ pub(crate) fn all_items() -> Vec<(&'static str, Value)> {
         add("exit-code", json(&code));
     }
     items
+}
+
+fn registry() -> RegistryView {
+    RegistryView {
+        registry: "ghcr.io".parse().expect("a name"),
+        username: "robot".into(),
+        changed_by: "ann".parse().expect("a name"),
+        changed_at: SUBMITTED,
+    }
 }
 
 fn worker_token() -> WorkerTokenView {
