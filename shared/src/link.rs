@@ -43,8 +43,6 @@ pub struct Hello {
     pub protocol: u32,
     /// What it is and has.
     pub facts: WorkerFacts,
-    /// Changes with every boot of its host.
-    pub boot_id: String,
     /// Changes with every start of its process.
     pub incarnation: String,
     /// The attempts that it holds, live or ended without acknowledgement.

@@ -112,6 +112,9 @@ pub struct WorkerFacts {
     pub address: String,
     /// Version of its program.
     pub version: String,
+    /// Changes with every boot of its host; empty: it does not say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub boot_id: String,
     /// What it can give to tasks.
     pub capacity: Resources,
     /// Its GPUs one by one, by their UUIDs; empty: it has none, or only says how many.

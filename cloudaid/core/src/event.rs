@@ -55,7 +55,7 @@ pub enum Event {
     /// A worker was taken out of the cluster; its runs were given up.
     WorkerUnregistered { worker: WorkerId, attempts: usize },
     /// A worker has registered.
-    WorkerRegistered { worker: WorkerId, facts: WorkerFacts, kept: usize, stopped: usize },
+    WorkerRegistered { worker: WorkerId, facts: WorkerFacts, rebooted: bool, kept: usize, stopped: usize },
     /// Three heartbeats are missing.
     WorkerSuspected { worker: WorkerId },
     /// It was heard of again.

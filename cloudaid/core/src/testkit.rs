@@ -370,7 +370,6 @@ impl World {
             worker: worker.clone(),
             protocol: PROTOCOL,
             facts,
-            boot_id: "boot".into(),
             incarnation: "one".into(),
             inventory,
             problem: None,

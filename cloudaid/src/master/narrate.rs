@@ -69,7 +69,7 @@ pub(crate) fn event(event: &Event) {
         Event::WorkerUnregistered { worker, attempts } => {
             warn!("Worker {worker} is taken out of the cluster; {attempts} attempts are given up");
         }
-        Event::WorkerRegistered { worker, facts, kept, stopped } => {
+        Event::WorkerRegistered { worker, facts, rebooted, kept, stopped } => {
             let capacity = facts.capacity;
             info!(
                 "Worker registration: {worker} (IP: {}, CPU: {:.2}, Memory: {:.2} GB)",
@@ -77,6 +77,9 @@ pub(crate) fn event(event: &Event) {
                 capacity.cpu_millis as f64 / 1e3,
                 capacity.memory_bytes as f64 / GIB as f64,
             );
+            if *rebooted {
+                info!("The host of worker {worker} was restarted since it was last here");
+            }
             if kept + stopped > 0 {
                 info!("Worker {worker} brought {kept} attempts that go on and {stopped} that were given up");
             }

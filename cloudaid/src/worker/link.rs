@@ -51,7 +51,6 @@ const OUTBOUND_LIMIT: usize = 16;
 #[derive(Debug, Clone)]
 pub(super) struct Offer {
     facts: WorkerFacts,
-    boot_id: String,
     incarnation: String,
 }
 
@@ -64,11 +63,11 @@ impl Offer {
             facts: WorkerFacts {
                 address: config.advertise.clone().unwrap_or_else(host),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
+                boot_id: boot_id.trim().to_owned(),
                 capacity: capacity::measure(info, gpus, config.overrides, &config.data_dir),
                 gpus: gpus.offered.clone(),
                 labels: config.labels.clone(),
             },
-            boot_id: boot_id.trim().to_owned(),
             incarnation: format!("{:032x}", rand::random::<u128>()),
         })
     }
@@ -171,7 +170,6 @@ impl Link {
             worker: self.dialer.name().clone(),
             protocol: PROTOCOL,
             facts: self.offer.facts.clone(),
-            boot_id: self.offer.boot_id.clone(),
             incarnation: self.offer.incarnation.clone(),
             inventory,
             problem: self.problem(),

@@ -60,7 +60,7 @@ impl From<Hello> for proto::Hello {
             address: hello.facts.address,
             capacity: Some(hello.facts.capacity.into()),
             labels: hello.facts.labels.into_iter().collect(),
-            boot_id: hello.boot_id,
+            boot_id: hello.facts.boot_id,
             incarnation: hello.incarnation,
             inventory: hello.inventory.into_iter().map(Into::into).collect(),
             problem: hello.problem.unwrap_or_default(),
@@ -85,11 +85,11 @@ impl TryFrom<proto::Hello> for Hello {
             facts: WorkerFacts {
                 address: plain_text("address", wire.address, TEXT_LIMIT)?,
                 version: plain_text("version", wire.version, TEXT_LIMIT)?,
+                boot_id: plain_text("boot_id", wire.boot_id, TEXT_LIMIT)?,
                 capacity: required("capacity", wire.capacity)?.into(),
                 gpus: gpus(wire.gpus)?,
                 labels: labels.collect::<Result<_, InvalidMessage>>()?,
             },
-            boot_id: plain_text("boot_id", wire.boot_id, TEXT_LIMIT)?,
             incarnation: plain_text("incarnation", wire.incarnation, TEXT_LIMIT)?,
             inventory: each(wire.inventory)?,
             problem: problem(wire.problem)?,
@@ -361,11 +361,11 @@ mod tests {
             facts: WorkerFacts {
                 address: "host".to_owned(),
                 version: "0.1.0".to_owned(),
+                boot_id: "b".to_owned(),
                 capacity: Resources::TASK_DEFAULT,
                 gpus: vec![gpu("GPU-1", None), gpu("MIG-2", Some("GPU-3"))],
                 labels: [("zone".to_owned(), "a".to_owned())].into(),
             },
-            boot_id: "b".to_owned(),
             incarnation: "i".to_owned(),
             inventory: [Phase::Accepted, Phase::Running, Phase::Finished]
                 .map(|phase| Held { key: key(), phase })

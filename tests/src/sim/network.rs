@@ -48,8 +48,7 @@ impl World {
         let hello = Hello {
             worker: this.id.clone(),
             protocol: PROTOCOL,
-            facts: WorkerFacts { capacity: this.capacity(), ..WorkerFacts::default() },
-            boot_id: this.boots.to_string(),
+            facts: WorkerFacts { capacity: this.capacity(), boot_id: this.boots.to_string(), ..WorkerFacts::default() },
             incarnation: life.to_string(),
             inventory: agent.inventory(),
             problem: None,

@@ -38,6 +38,7 @@ pub(crate) fn on_connected(
     if let Some(older) = known.session() {
         effects.push(Effect::Close(older, Reject::Replaced(id.clone())));
     }
+    let rebooted = is_other_boot(&known.record.facts.boot_id, &hello.facts.boot_id);
     let mut record = WorkerRecord { facts: hello.facts, seen_at: now.wall, ..known.record.clone() };
     // Which pool it is in is not its own choice.
     if let Admission::Certificate(Identity { pool: Some(pool), .. }) = &record.admission {
@@ -50,6 +51,7 @@ pub(crate) fn on_connected(
     effects.push(Effect::Publish(Event::WorkerRegistered {
         worker: id.clone(),
         facts: record.facts.clone(),
+        rebooted,
         kept: decisions.iter().filter(|(_, decision)| *decision == Decision::Keep).count(),
         stopped: decisions.iter().filter(|(_, decision)| *decision == Decision::Stop).count(),
     }));
@@ -83,7 +85,8 @@ pub(crate) fn on_connected(
     silence::end_hold(cluster);
     cluster.plan_stale = true;
     for key in lost {
-        let message = "the worker no longer has its container".to_owned();
+        let host = "the worker's host was restarted, and it no longer has its container";
+        let message = if rebooted { host } else { "the worker no longer has its container" }.to_owned();
         cluster.end_run(now, key, Verdict::WorkerLost { message }, None, effects);
     }
     for key in bereft {
@@ -109,6 +112,11 @@ pub(crate) fn on_disconnected(cluster: &mut Cluster, id: &WorkerId, session: Ses
     let Some(worker) = cluster.workers.get_mut(id).filter(|worker| worker.session() == Some(session)) else { return };
     worker.link = Link::Down;
     effects.push(Effect::Publish(Event::WorkerDisconnected { worker: id.clone(), live_attempts }));
+}
+
+/// Whether a host was started anew since it was last heard of; one that has never said anything was not.
+fn is_other_boot(before: &str, now: &str) -> bool {
+    !before.is_empty() && !now.is_empty() && before != now
 }
 
 pub(super) fn decide(cluster: &Cluster, worker: &WorkerId, held: &Held) -> Decision {

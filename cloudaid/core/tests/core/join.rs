@@ -100,7 +100,6 @@ fn who_has_not_proved_who_it_is_is_refused() {
             worker: name(worker),
             protocol: shared::link::PROTOCOL,
             facts: Default::default(),
-            boot_id: String::new(),
             incarnation: String::new(),
             inventory: vec![],
             problem: None,

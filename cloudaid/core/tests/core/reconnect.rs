@@ -4,9 +4,30 @@ use cloudaid_core::testkit::{World, assigned, brief};
 use shared::id::{AttemptKey, Fence};
 use shared::link::{Held, Phase};
 use shared::task::Verdict;
+use shared::worker::WorkerFacts;
 
 fn held(key: AttemptKey, phase: Phase) -> Held {
     Held { key, phase }
+}
+
+#[test]
+fn what_a_reboot_has_taken_is_said_to_be_that() {
+    let boot =
+        |id: &str| WorkerFacts { capacity: World::capacity(4), boot_id: id.to_owned(), ..WorkerFacts::default() };
+    let mut world = World::default();
+    let lost_on = |world: &mut World, first: &str, second: &str| {
+        let (a, _) = world.connect_as("a", boot(first), vec![]);
+        let key = assigned(&world.submit(1, 1).1)[0].1.key;
+        world.started(&a, key);
+        world.restart();
+        let said = brief(&world.connect_as("a", boot(second), vec![]).1);
+        let end = said.into_iter().find(|line| line.starts_with("save attempt")).expect("it is lost");
+        world.cluster.why(key.task.into()).expect("it runs again");
+        end.contains("host was restarted")
+    };
+    assert!(lost_on(&mut world, "one", "two"));
+    assert!(!lost_on(&mut world, "two", "two"));
+    assert!(!lost_on(&mut world, "", "two"), "nobody knows");
 }
 
 #[test]
@@ -89,7 +110,6 @@ fn a_worker_may_be_older_than_its_master_as_far_as_that_goes_back_and_never_newe
             worker: "a".parse().expect("a name"),
             protocol,
             facts: Default::default(),
-            boot_id: String::new(),
             incarnation: String::new(),
             inventory: vec![],
             problem: None,

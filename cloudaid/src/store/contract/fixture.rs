@@ -216,6 +216,7 @@ pub fn worker(name: &str, seen: u64) -> WorkerRecord {
     let facts = WorkerFacts {
         address: "10.0.0.7".into(),
         version: "0.1.0".into(),
+        boot_id: "b".into(),
         capacity: Resources::TASK_DEFAULT,
         gpus: vec![Gpu { uuid: "GPU-1".into(), name: "H".into(), millis: 1000, memory_bytes: 80 << 30, parent: None }],
         labels,

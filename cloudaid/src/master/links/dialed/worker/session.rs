@@ -55,7 +55,6 @@ impl Worker {
             worker: self.id.clone(),
             protocol: PROTOCOL,
             facts: facts::facts_of(address.to_string(), capacity),
-            boot_id: String::new(),
             incarnation: String::new(),
             inventory: live.iter().map(|run| Held { key: run.key, phase: Phase::Running }).collect(),
             problem: None,
