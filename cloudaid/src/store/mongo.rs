@@ -388,8 +388,18 @@ impl Store for MongoStore {
             // Of a server that does not answer the last figures are better than none.
             Some(counts) => Ok(counts),
             None => {
-                settled?;
-                Ok(load::count_ended(&self.server).await?)
+                let counted = async {
+                    settled?;
+                    load::count_ended(&self.server).await
+                };
+                match counted.await {
+                    Ok(counts) => {
+                        *self.shown.last_ended.lock() = counts;
+                        Ok(counts)
+                    }
+                    Err(StoreError::Unreachable(_)) => Ok(*self.shown.last_ended.lock()),
+                    Err(error) => Err(error),
+                }
             }
         }
     }

@@ -43,6 +43,8 @@ pub(super) struct Shown {
     pub(super) runs: Mutex<HashSet<AttemptKey>>,
     /// Ended elements, where that is known.
     pub(super) ended: Mutex<Option<TaskCounts>>,
+    /// How many there were when that was last known.
+    pub(super) last_ended: Mutex<TaskCounts>,
 }
 
 impl Shown {
@@ -53,6 +55,7 @@ impl Shown {
             sequences: Mutex::default(),
             runs: Mutex::default(),
             ended: Mutex::default(),
+            last_ended: Mutex::default(),
         }
     }
 
@@ -86,7 +89,9 @@ impl Shown {
     fn gain(&self, gain: &Gain) {
         let mut known = self.ended.lock();
         if gain.recount {
-            *known = None;
+            if let Some(known) = known.take() {
+                *self.last_ended.lock() = known;
+            }
         } else if let Some(known) = &mut *known {
             known.completed += gain.ended.completed;
             known.failed += gain.ended.failed;
@@ -197,4 +202,21 @@ pub(super) async fn tidy(server: &Server) -> Result<(), Fault> {
         server.delete(name, vec![doc! { "q": { "gone": { "$lt": before } }, "limit": 0 }]).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_counted_last_is_there_until_it_is_counted_again() {
+        let shown = Shown::new(0);
+        let ended = |completed| TaskCounts { completed, ..TaskCounts::default() };
+        *shown.ended.lock() = Some(ended(7));
+        shown.gain(&Gain { ended: ended(1), recount: false });
+        for _ in 0..2 {
+            shown.gain(&Gain { ended: ended(1), recount: true });
+            assert_eq!((*shown.ended.lock(), *shown.last_ended.lock()), (None, ended(8)));
+        }
+    }
 }
