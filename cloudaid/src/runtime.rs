@@ -123,8 +123,6 @@ pub struct ContainerSpec {
     pub name: Option<String>,
     /// Image reference.
     pub image: String,
-    /// When it is pulled.
-    pub pull: PullPolicy,
     /// What it is kept from.
     pub confinement: Confinement,
     /// What runs.

@@ -61,7 +61,6 @@ impl Bench {
             worker: "w-1".parse().expect("a name"),
             name: Some("a test".to_owned()),
             image: self.image.clone(),
-            pull: shared::pull::PullPolicy::Missing,
             confinement: Default::default(),
             gpus: Vec::new(),
             command,

@@ -19,6 +19,7 @@ use crate::tls::certified::Certified;
 
 mod control;
 mod fetch;
+mod live;
 mod logs;
 mod registry;
 mod upload;

@@ -67,7 +67,6 @@ impl Suite<'_> {
             worker: self.worker.clone(),
             name: Some("contract".to_owned()),
             image: self.image.to_owned(),
-            pull: shared::pull::PullPolicy::Missing,
             confinement: Default::default(),
             gpus: Vec::new(),
             command,

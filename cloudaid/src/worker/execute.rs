@@ -308,7 +308,6 @@ async fn create(
         worker: data.name().clone(),
         name: assignment.name.clone(),
         image: assignment.image.clone(),
-        pull: assignment.pull,
         confinement: assignment.confinement,
         command: assignment.command.clone(),
         env: assignment.env.clone(),

@@ -3,8 +3,7 @@
 use bytes::Bytes;
 use cloudaid_core::files::InputFile;
 use futures_util::TryStreamExt;
-use shared::error::ErrorCode;
-use shared::id::{AttemptKey, InputId};
+use shared::id::InputId;
 use shared::link::CHUNK_LIMIT;
 use shared::proto;
 use shared::proto::file_frame::Content;
@@ -12,8 +11,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::{Answers, Caller};
-use crate::grpc::{GrpcState, audit, status};
+use super::{Answers, Caller, live};
+use crate::grpc::{GrpcState, status};
 use crate::master::inputs;
 
 /// Frames that wait for a slow worker.
@@ -25,15 +24,8 @@ pub(super) async fn send(
     caller: Caller,
     attempt: proto::Attempt,
 ) -> Result<Answers<proto::FileFrame>, Status> {
-    let key = AttemptKey::try_from(attempt).map_err(|error| Status::invalid_argument(error.to_string()))?;
+    let key = live::check(state, &caller, attempt, "FetchInput")?;
     let failed = |error: shared::error::ApiError| status(&error);
-    state.cluster.live().check(key, &caller.worker).map_err(|error| {
-        if error.code == ErrorCode::Unavailable {
-            return status(&error);
-        }
-        audit::refused(state, &caller.peer, "gRPC FetchInput", &key.to_string(), error.code);
-        Status::failed_precondition(error.message)
-    })?;
     let id = state.cluster.input_of(key.task).await.map_err(failed)?;
     let id = id.ok_or_else(|| Status::not_found(format!("{key} reads no input")))?;
     let files = state.cluster.input_files(id).await.map_err(failed)?;

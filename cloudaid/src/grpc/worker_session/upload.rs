@@ -11,7 +11,7 @@ use shared::proto;
 use shared::proto::file_frame::Content;
 use tonic::{Status, Streaming};
 
-use super::Caller;
+use super::{Caller, live};
 use crate::grpc::{GrpcState, audit, status};
 use crate::master::files::{StagedUpload, UploadError};
 use crate::master::handle::files::detached;
@@ -31,7 +31,7 @@ pub(super) async fn describe(
     caller: &Caller,
     attempt: proto::Attempt,
 ) -> Result<proto::UploadState, Status> {
-    let key = parse(attempt)?;
+    let key = live::parse(attempt)?;
     state.cluster.live().check(key, &caller.worker).map_err(|error| given_up(state, caller, key, &error))?;
     if let Some(ended) = ended(state, key).await? {
         return Ok(proto::UploadState { ended: Some(ended), ..proto::UploadState::default() });
@@ -53,7 +53,7 @@ pub(super) async fn take(
     mut inbound: Streaming<proto::FileFrame>,
 ) -> Result<proto::FileReceipt, Status> {
     let key = match inbound.message().await?.and_then(|frame| frame.content) {
-        Some(Content::Attempt(attempt)) => parse(attempt)?,
+        Some(Content::Attempt(attempt)) => live::parse(attempt)?,
         Some(Content::Begin(_) | Content::Data(_) | Content::End(_) | Content::Resume(_) | Content::Last(_)) | None => {
             return Err(Status::invalid_argument("the first frame must name the attempt"));
         }
@@ -210,10 +210,6 @@ async fn take_frame(upload: &mut StagedUpload, frame: proto::FileFrame) -> Resul
         None => return Err(Status::invalid_argument("a file frame without content")),
     };
     taken.map_err(|error| refused(&error))
-}
-
-fn parse(attempt: proto::Attempt) -> Result<AttemptKey, Status> {
-    AttemptKey::try_from(attempt).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
 /// The core has refused a part.

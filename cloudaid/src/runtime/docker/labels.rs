@@ -117,7 +117,6 @@ pub(super) mod tests {
             worker: "w-1".parse().expect("a name"),
             name: Some("night\nly".to_owned()),
             image: "busybox:test".to_owned(),
-            pull: shared::pull::PullPolicy::Missing,
             confinement: Default::default(),
             gpus: Vec::new(),
             command: Command::ImageDefault,

@@ -19,7 +19,6 @@ fn spec(number: u32, image: &str, line: &str) -> ContainerSpec {
         worker: "w".parse().expect("a name"),
         name: None,
         image: image.to_owned(),
-        pull: shared::pull::PullPolicy::Missing,
         confinement: Default::default(),
         gpus: Vec::new(),
         command: Command::Shell(line.to_owned()),
