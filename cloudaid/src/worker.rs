@@ -17,14 +17,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::WorkerConfig;
+use crate::runtime::Runtime;
 use crate::runtime::docker::DockerRuntime;
-use crate::runtime::{Runtime, RuntimeError};
 use data_dir::DataDir;
 use driver::{Driver, EVENT_LIMIT};
+use engine::Survey;
 use execute::Executor;
 use gpu::Gpus;
 use join::Joined;
 use journal::Journal;
+use late::Late;
 use link::dial::{Dialer, Master};
 use link::{Link, Offer};
 use seed::Gateway;
@@ -43,6 +45,7 @@ mod health;
 mod inputs;
 mod join;
 mod journal;
+mod late;
 mod link;
 mod logs;
 pub mod outputs;
@@ -61,11 +64,10 @@ mod tests;
 /// # Errors
 /// It cannot start (data directory, token, another cluster), or can no longer keep its journal.
 pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<(), WorkerError> {
-    let (host, images, room) = (config.docker_host.clone(), config.data_dir.join("images"), config.image_room);
-    let connect = move || -> Result<Arc<dyn Runtime>, RuntimeError> {
-        Ok(Arc::new(DockerRuntime::connect(host.as_deref())?.keeping_images(images.clone(), room)))
-    };
-    run_on(connect, config, shutdown).await
+    let engine = DockerRuntime::connect(config.docker_host.as_deref());
+    let engine = engine.map_err(|error| WorkerError::Engine(engine::in_words(&error)))?;
+    let engine = engine.keeping_images(config.data_dir.join("images"), config.image_room);
+    run_with(Arc::new(engine), config, shutdown).await
 }
 
 /// The same on any engine, for tests and benches.
@@ -74,14 +76,6 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
 /// As [`run`].
 pub async fn run_with(
     runtime: Arc<dyn Runtime>,
-    config: WorkerConfig,
-    shutdown: CancellationToken,
-) -> Result<(), WorkerError> {
-    run_on(move || Ok(Arc::clone(&runtime)), config, shutdown).await
-}
-
-async fn run_on(
-    connect: impl Fn() -> Result<Arc<dyn Runtime>, RuntimeError>,
     config: WorkerConfig,
     shutdown: CancellationToken,
 ) -> Result<(), WorkerError> {
@@ -98,13 +92,15 @@ async fn run_on(
             None => return Ok(()),
         },
     };
-    let Some((runtime, info)) = engine::wait_until_ready(connect, &shutdown).await else { return Ok(()) };
+    // Such a master cannot be told that nothing should come, so it has to wait.
+    if config.seed.is_some() && shutdown.run_until_cancelled(engine::at_last(|| runtime.info())).await.is_none() {
+        return Ok(());
+    }
     let gpus = match config.seed {
         // Such a master counts them, and cannot say which.
         Some(_) => Gpus::none(),
         None => Gpus::find(&config.gpus, config.overrides.gpu_millis).await?,
     };
-    let offer = Offer::measure(&config, &info, &gpus)?;
     let servers = TaskTracker::new();
     let (dialer, cluster) = match (found, config.seed) {
         (None, Some(listen)) => become_gateway(listen, &data, &life, &servers).await?,
@@ -112,20 +108,29 @@ async fn run_on(
         (None, None) => return Ok(()),
     };
     let data = Arc::new(data.join(cluster)?);
+    let taken = engine::soon(Survey::take(&*runtime, cluster, data.name()));
+    let Some(survey) = shutdown.run_until_cancelled(taken).await else { return Ok(()) };
+    let survey = survey.unwrap_or_else(|| Err(engine::hangs()));
+    let (first_answer, found) = match survey {
+        Ok(Survey { info, found }) => (Ok(info), Some(found)),
+        Err(error) => (Err(error), None),
+    };
+    let offer = watch::Sender::new(Offer::measure(&config, first_answer.as_ref().ok(), &gpus)?);
+    let first_answer = watch::Sender::new(first_answer);
     let (events, inbox) = mpsc::channel(EVENT_LIMIT);
     let (uplinks, uplink) = watch::channel(None);
     let running = Arc::new(AtomicU32::new(0));
     let gpu_watch = gpus.watch(config.gpus.quarantine, life.clone()).await;
     let usage = telemetry::watch_usage(data.path(), gpu_watch.percent.clone(), life.clone());
-    let health = health::watch(Arc::clone(&runtime), &info, data.path().to_owned(), life.clone());
+    let health = health::watch(Arc::clone(&runtime), first_answer.subscribe(), data.path().to_owned(), life.clone());
     tidy::keep_room(Arc::clone(&runtime), life.clone());
     let executor =
         Executor::new(Arc::clone(&runtime), cluster, Arc::clone(&data), events.clone(), uplink, gpu_watch.clone());
     let leaving = CancellationToken::new();
     let link = Link {
         dialer,
-        offer,
-        events,
+        offer: offer.subscribe(),
+        events: events.clone(),
         runtime: Arc::clone(&runtime),
         uplinks,
         usage,
@@ -133,13 +138,16 @@ async fn run_on(
         ill_gpus: gpu_watch.ill.clone(),
         leaving: leaving.clone(),
         running: Arc::clone(&running),
-        life,
+        life: life.clone(),
     };
 
     let settings = AgentSettings { registry_patience: config.registry_patience };
     let mut driver = Driver::new(settings, executor, journal, inbox, running);
-    if !driver.recover(&shutdown).await? {
-        return Ok(());
+    let is_there = found.is_some();
+    driver.recover(found).await?;
+    if !is_there {
+        let late = Late { runtime, data, cluster, events, offer, first_answer, gpus, config: config.clone() };
+        tokio::spawn(life.run_until_cancelled_owned(late.arrives()));
     }
     let link = tokio::spawn(link.run());
     let result = driver.run(shutdown, config.on_stop, leaving).await;

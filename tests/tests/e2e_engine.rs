@@ -14,6 +14,7 @@ use shared::resources::Quantity;
 use shared::submit::SubmitRequest;
 use shared::task::{TaskState, Verdict, VerdictKind};
 use shared::view::TaskView;
+use shared::worker::WorkerState;
 use tempfile::TempDir;
 
 const KILLS: u32 = 2;
@@ -135,6 +136,31 @@ async fn a_worker_without_an_engine_gets_nothing_new_and_says_why() {
     assert_eq!(why.reasons[0].code, "worker_unhealthy", "{why:?}");
     // What runs is not given up: heartbeats go on.
     tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(api.task(&running_id).await.expect("the task").state, TaskState::Running);
+    engine.up();
+    assert_eq!(api.ended(PATIENCE, &waiting).await.verdict, Some(Verdict::ExitCode { exit_code: 7 }));
+    let task = api.ended(PATIENCE, &running_id).await;
+    assert_eq!((task.verdict.clone(), task.attempts.len()), (Some(Verdict::ExitCode { exit_code: 7 }), 1), "{task:?}");
+    check_log(&cluster, &task).await;
+}
+
+#[tokio::test]
+async fn a_worker_that_starts_without_an_engine_is_there_and_loses_nothing() {
+    let (mut cluster, mut engine, _dir) = world(true).await;
+    let running_id = cluster.api().submit(&counting(10)).await.expect("accepted").task_id;
+    running(&cluster, &running_id).await;
+    cluster.workers[0].kill9();
+    engine.down();
+    cluster.workers[0].restart();
+    let api = cluster.api();
+    let worker = eventually(PATIENCE, "it says what it lacks", || async {
+        api.workers().await.ok()?.into_iter().find(|worker| worker.problem.is_some())
+    })
+    .await;
+    assert!(worker.problem.as_ref().is_some_and(|problem| problem.contains("container engine")), "{worker:?}");
+    assert_eq!(worker.state, WorkerState::Active, "{worker:?}");
+    let waiting = api.submit(&counting(0)).await.expect("accepted").task_id;
+    assert_eq!(api.why(&waiting).await.expect("a reason").reasons[0].code, "worker_unhealthy");
     assert_eq!(api.task(&running_id).await.expect("the task").state, TaskState::Running);
     engine.up();
     assert_eq!(api.ended(PATIENCE, &waiting).await.verdict, Some(Verdict::ExitCode { exit_code: 7 }));

@@ -8,6 +8,8 @@
 //! - Once a start is journaled, the container is never made again. If it is gone, the run is lost, and said to be.
 //! - Nothing of a run is removed before the master has acknowledged its end, or has said that it does not want it.
 //!
+//! After a start a run is Unseen while the engine gives no answer.
+//!
 //! Reports are not queued: each session begins with a report of where every run stands, so nothing can be forgotten.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -128,6 +130,10 @@ impl Agent {
                 recover::recover(&mut self.runs, journal, found, &mut out);
                 self.index = Index::of(&self.runs);
             }
+            AgentInput::Surveyed(found) => {
+                recover::survey(&mut self.runs, &self.gone, found, &mut out);
+                self.index = Index::of(&self.runs);
+            }
             AgentInput::ImageReady(key, image) => {
                 self.on_run(now, key, effects, |run, out| run.image_ready(image, out));
             }
@@ -200,6 +206,11 @@ impl Agent {
     #[must_use]
     pub fn running(&self) -> usize {
         self.index.running()
+    }
+
+    /// All runs, those too that were given up.
+    pub fn keys(&self) -> impl Iterator<Item = AttemptKey> {
+        self.runs.keys().copied()
     }
 
     /// Whether nothing is held, not even to be removed.

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -63,8 +63,8 @@ const PATIENT_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// One Docker engine.
 #[derive(Debug)]
 pub struct DockerRuntime {
-    engine: Docker,
-    patient: Docker,
+    /// Empty until its socket has been there once.
+    client: OnceLock<Docker>,
     socket: String,
     facts: OnceCell<Facts>,
     network: Arc<Network>,
@@ -104,21 +104,17 @@ impl Known {
 }
 
 impl DockerRuntime {
-    /// The engine at `host` (`unix:///path`), else at `DOCKER_HOST`, else at Docker's usual socket.
+    /// The engine at `host` (`unix:///path`), else at `DOCKER_HOST`, else at Docker's usual socket. It need not be there
+    /// yet: until it is, every call fails.
     ///
     /// # Errors
-    /// It is no unix socket, or there is none. Whether the engine answers is not asked yet.
+    /// That is no unix socket.
     pub fn connect(host: Option<&str>) -> Result<Self, RuntimeError> {
         let from_environment = std::env::var("DOCKER_HOST").ok().filter(|host| !host.is_empty());
         let host = host.or(from_environment.as_deref());
-        let path = socket_path(host)?;
-        // The version is not sent by this client, so engines of any age answer.
-        let engine = Docker::connect_with_unix(path, CLIENT_LIMIT.as_secs(), API_DEFAULT_VERSION)
-            .map_err(|error| Failure::from(error).of_engine())?;
         Ok(Self {
-            patient: engine.clone().with_timeout(PATIENT_LIMIT),
-            socket: path.to_owned(),
-            engine,
+            socket: socket_path(host)?.to_owned(),
+            client: OnceLock::new(),
             facts: OnceCell::new(),
             network: Arc::new(Network::new()),
             images: Images::default(),
@@ -134,9 +130,23 @@ impl DockerRuntime {
         Self { images: Images::keeping(file, floor), ..self }
     }
 
+    fn engine(&self) -> Result<&Docker, RuntimeError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        // The version is not sent by this client, so engines of any age answer.
+        let client = Docker::connect_with_unix(&self.socket, CLIENT_LIMIT.as_secs(), API_DEFAULT_VERSION);
+        let client = client.map_err(|error| Failure::from(error).of_engine())?;
+        Ok(self.client.get_or_init(|| client))
+    }
+
+    fn patient(&self) -> Result<Docker, RuntimeError> {
+        Ok(self.engine()?.clone().with_timeout(PATIENT_LIMIT))
+    }
+
     async fn facts(&self) -> Result<&Facts, RuntimeError> {
         let ask = || async {
-            let info = within(CALL_LIMIT, self.engine.info()).await.map_err(Failure::of_engine)?;
+            let info = within(CALL_LIMIT, self.engine()?.info()).await.map_err(Failure::of_engine)?;
             let cpus = info.ncpu.and_then(|cpus| u64::try_from(cpus).ok()).unwrap_or(1);
             let parent = match usage::can_surround(&info) {
                 true => Daemon::find(&self.socket).await.and_then(|daemon| daemon.cgroup_parent()),
@@ -153,13 +163,14 @@ impl DockerRuntime {
         self.facts.get_or_try_init(ask).await
     }
 
-    async fn inspect(&self, name_or_id: &str) -> Result<ContainerInspectResponse, Failure> {
-        within(CALL_LIMIT, self.engine.inspect_container(name_or_id, None::<InspectContainerOptions>)).await
+    async fn inspect(&self, name_or_id: &str) -> Result<ContainerInspectResponse, RuntimeError> {
+        let inspect = self.engine()?.inspect_container(name_or_id, None::<InspectContainerOptions>);
+        within(CALL_LIMIT, inspect).await.map_err(Failure::of_container)
     }
 
     async fn size_of_layer(&self, id: &str) -> Result<u64, RuntimeError> {
         let options = InspectContainerOptions { size: true };
-        let found = within(CALL_LIMIT, self.engine.inspect_container(id, Some(options))).await;
+        let found = within(CALL_LIMIT, self.engine()?.inspect_container(id, Some(options))).await;
         // A size of 0 is left out; one below 0 could not be measured.
         let size = found.map_err(Failure::of_container)?.size_rw.unwrap_or(0);
         u64::try_from(size).map_err(|_| RuntimeError::Engine("the engine cannot measure the layer".to_owned()))
@@ -171,7 +182,7 @@ impl DockerRuntime {
             return Ok(known.id.clone());
         }
         let name = container_name(key);
-        let found = self.inspect(&name).await.map_err(Failure::of_container)?;
+        let found = self.inspect(&name).await?;
         let id = found.id.clone().unwrap_or_default();
         match owner(&found) {
             Some(owner) if owner.key == *key && !id.is_empty() => {
@@ -197,7 +208,7 @@ impl DockerRuntime {
 #[async_trait]
 impl Runtime for DockerRuntime {
     async fn info(&self) -> Result<RuntimeInfo, RuntimeError> {
-        let info = within(CALL_LIMIT, self.engine.info()).await.map_err(Failure::of_engine)?;
+        let info = within(CALL_LIMIT, self.engine()?.info()).await.map_err(Failure::of_engine)?;
         let number = |number: Option<i64>| number.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
         Ok(RuntimeInfo {
             description: format!("Docker {}", info.server_version.unwrap_or_else(|| "of unknown version".to_owned())),
@@ -210,7 +221,7 @@ impl Runtime for DockerRuntime {
     async fn prepare_image(&self, wish: &ImageWish) -> Result<Option<String>, RuntimeError> {
         // Where images are has to be known before room is looked for.
         self.facts().await?;
-        self.images.prepare(&self.patient, wish).await
+        self.images.prepare(&self.patient()?, wish).await
     }
 
     fn pulling(&self) -> Vec<Pulling> {
@@ -219,7 +230,7 @@ impl Runtime for DockerRuntime {
 
     async fn keep_room(&self) -> Result<(), RuntimeError> {
         self.facts().await?;
-        self.images.keep_room(&self.engine).await
+        self.images.keep_room(self.engine()?).await
     }
 
     async fn create(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
@@ -255,7 +266,7 @@ impl Runtime for DockerRuntime {
         };
         failpoint::hit("docker.signal.before");
         let options = KillContainerOptionsBuilder::default().signal(name).build();
-        let result = within(CALL_LIMIT, self.engine.kill_container(&id, Some(options))).await;
+        let result = within(CALL_LIMIT, self.engine()?.kill_container(&id, Some(options))).await;
         failpoint::hit("docker.signal.after");
         match result {
             // Gone, or not running: nothing is left to signal.
@@ -267,7 +278,7 @@ impl Runtime for DockerRuntime {
     async fn logs(&self, key: &AttemptKey) -> Result<LogPieces, RuntimeError> {
         let id = self.resolve(key).await?;
         let ended = self.known.lock().get(key).is_some_and(|known| known.ended);
-        Ok(logs::read(&self.engine, id, ended))
+        Ok(logs::read(self.engine()?, id, ended))
     }
 
     async fn layer_bytes(&self, key: &AttemptKey) -> Result<u64, RuntimeError> {
@@ -280,7 +291,7 @@ impl Runtime for DockerRuntime {
         let filters = HashMap::from([("label".to_owned(), wanted)]);
         let options = ListContainersOptionsBuilder::default().all(true).filters(&filters).build();
         let listed =
-            within(WORK_LIMIT, self.engine.list_containers(Some(options))).await.map_err(Failure::of_engine)?;
+            within(WORK_LIMIT, self.engine()?.list_containers(Some(options))).await.map_err(Failure::of_engine)?;
         let mut all: Vec<Found> = Vec::with_capacity(listed.len());
         let mut renamed = Vec::new();
         for container in listed {
@@ -337,7 +348,7 @@ impl DockerRuntime {
     /// With its anonymous volumes: nobody else can name them.
     async fn remove_id(&self, id: &str) -> Result<(), RuntimeError> {
         let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
-        match within(WORK_LIMIT, self.engine.remove_container(id, Some(options))).await {
+        match within(WORK_LIMIT, self.engine()?.remove_container(id, Some(options))).await {
             Err(failure) if failure.is(404) || (failure.is(409) && failure.mentions("already in progress")) => Ok(()),
             other => other.map_err(Failure::of_engine),
         }
@@ -388,9 +399,10 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_engine_without_a_socket_is_said_at_once() {
-        let error = DockerRuntime::connect(Some("unix:///nowhere/docker.sock")).map(|_| ());
+    #[tokio::test]
+    async fn an_engine_without_a_socket_may_come_later() {
+        let engine = DockerRuntime::connect(Some("unix:///nowhere/docker.sock")).expect("an address");
+        let error = engine.info().await.map(drop);
         assert!(matches!(error, Err(RuntimeError::Engine(text)) if text.contains("/nowhere/docker.sock")));
     }
 }

@@ -10,9 +10,15 @@ use super::gpu::Gpus;
 use crate::config::CapacityOverrides;
 use crate::runtime::RuntimeInfo;
 
-/// Measures the machine, keeps to what the engine says it has, and then does as the settings say.
-pub(super) fn measure(info: &RuntimeInfo, gpus: &Gpus, overrides: CapacityOverrides, data_dir: &Path) -> Resources {
-    let measured = gpus.in_addition_to(within_engine(machine(data_dir), info));
+/// Measures the machine, keeps to what the engine says it has, if it does, and then does as the settings say.
+pub(super) fn measure(
+    info: Option<&RuntimeInfo>,
+    gpus: &Gpus,
+    overrides: CapacityOverrides,
+    data_dir: &Path,
+) -> Resources {
+    let machine = machine(data_dir);
+    let measured = gpus.in_addition_to(info.map_or(machine, |info| within_engine(machine, info)));
     let capacity = gpus.in_addition_to(overridden(measured, overrides));
     for shortage in measured.lacking(capacity) {
         tracing::warn!(

@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use cloudaid_core::agent::{Agent, AgentEffect, AgentInput, AgentSettings, JournalRecord};
+use cloudaid_core::agent::{Agent, AgentEffect, AgentInput, AgentSettings, FoundContainer, JournalRecord};
 use parking_lot::Mutex;
+use shared::id::AttemptKey;
 use shared::link::{Decision, Held, Inventory, Report, Welcome};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -15,7 +16,6 @@ use super::execute::Executor;
 use super::journal::Journal;
 use crate::clock;
 use crate::config::OnStop;
-use crate::pause::Pauses;
 
 /// The most inputs that share one sync.
 const BATCH_LIMIT: usize = 1024;
@@ -27,6 +27,8 @@ pub(super) const EVENT_LIMIT: usize = 4096;
 pub(super) enum Event {
     /// For the core.
     Input(AgentInput),
+    /// The engine, which gave no answer at the start, says what is there.
+    Surveyed(Vec<FoundContainer>),
     /// The link wants to say hello.
     Inventory(oneshot::Sender<Vec<Held>>),
     /// A session began; what is to be told in it goes there.
@@ -68,33 +70,32 @@ impl Driver {
         Self { agent: Agent::with(settings), executor, journal, inbox, master: None, running }
     }
 
-    /// Takes up the runs of an earlier life. Returns false if `shutdown` came first.
-    pub(super) async fn recover(&mut self, shutdown: &CancellationToken) -> Result<bool, WorkerError> {
-        let mut pauses = Pauses::default();
-        let found = loop {
-            match self.executor.inventory().await {
-                Ok(found) => break found,
-                Err(error) => tracing::warn!(%error, "Containers cannot be listed; trying again"),
-            }
-            tokio::select! {
-                () = shutdown.cancelled() => return Ok(false),
-                () = tokio::time::sleep(pauses.next()) => {}
-            }
-        };
+    /// Takes up the runs of an earlier life; without `found` as the journal alone has them.
+    pub(super) async fn recover(&mut self, found: Option<Vec<FoundContainer>>) -> Result<(), WorkerError> {
         let journal = self.journal.lock().entries();
-        let held: BTreeSet<_> =
-            journal.iter().map(|entry| entry.key).chain(found.iter().map(|found| found.key)).collect();
+        let noted: BTreeSet<_> = journal.iter().map(|entry| entry.key).collect();
+        if let Some(found) = &found {
+            self.sweep(noted.clone(), found);
+        }
+        self.step_all(vec![Event::Input(AgentInput::Recovered { journal, found })]).await?;
+        self.say_what_was_taken_up(&noted);
+        Ok(())
+    }
+
+    /// Removes what is left of runs that are neither `held` nor have a container.
+    fn sweep(&self, mut held: BTreeSet<AttemptKey>, found: &[FoundContainer]) {
+        held.extend(found.iter().map(|found| found.key));
         self.executor.sweep(&held);
         if !held.is_empty() {
             tracing::info!(runs = held.len(), containers = found.len(), "Taking up the tasks of an earlier start");
         }
-        let noted: BTreeSet<_> = journal.iter().map(|entry| entry.key).collect();
-        self.step_all(vec![Event::Input(AgentInput::Recovered { journal, found })]).await?;
+    }
+
+    fn say_what_was_taken_up(&self, noted: &BTreeSet<AttemptKey>) {
         for (key, standing) in self.agent.standings() {
             let by = if noted.contains(&key) { "" } else { "found by its labels, without a journal: " };
             tracing::info!("Taken up: {key}: {by}{standing}");
         }
-        Ok(true)
     }
 
     /// Runs until `shutdown` and what is to be done then, or until the journal cannot be kept. Who leaves and does not keep
@@ -149,6 +150,12 @@ impl Driver {
                     self.master = None;
                 }
                 Event::Input(input) => self.agent.step(now, input, &mut effects),
+                Event::Surveyed(found) => {
+                    let known: BTreeSet<_> = self.agent.keys().collect();
+                    self.sweep(known.clone(), &found);
+                    self.agent.step(now, AgentInput::Surveyed(found), &mut effects);
+                    self.say_what_was_taken_up(&known);
+                }
                 Event::Connected(welcome, master) => {
                     note_decisions(&welcome);
                     self.carry_out(std::mem::take(&mut effects)).await?;

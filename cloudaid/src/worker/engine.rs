@@ -1,49 +1,65 @@
-//! Waiting for the container engine, and its words in the core's.
+//! Asking the container engine for what is there, and its words in the core's.
 
-use std::sync::Arc;
+use std::future::Future;
 use std::time::Duration;
 
 use cloudaid_core::agent::{self, ContainerState, Ended, EngineError, FoundContainer};
-use tokio_util::sync::CancellationToken;
+use shared::id::{ClusterId, WorkerId};
 
+use crate::pause::Pauses;
 use crate::runtime::{self, Exit, Found, FoundState, Runtime, RuntimeError, RuntimeInfo};
 
-const TRY_EVERY: Duration = Duration::from_secs(5);
+/// How long an engine may take to say that it is there; one that hangs does not say so itself.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// The most that is kept of what an engine says, in characters.
 const MESSAGE_LIMIT: usize = 2000;
 
-/// Asks until the engine answers; none if `shutdown` comes first. A worker without an engine could only take tasks and
-/// not run them.
-pub(super) async fn wait_until_ready(
-    connect: impl Fn() -> Result<Arc<dyn Runtime>, RuntimeError>,
-    shutdown: &CancellationToken,
-) -> Option<(Arc<dyn Runtime>, RuntimeInfo)> {
-    let ask = async || -> Result<(Arc<dyn Runtime>, RuntimeInfo), RuntimeError> {
-        let runtime = connect()?;
+/// What an engine says of itself and of this worker's containers.
+#[derive(Debug)]
+pub(super) struct Survey {
+    pub(super) info: RuntimeInfo,
+    pub(super) found: Vec<FoundContainer>,
+}
+
+impl Survey {
+    /// Asks once.
+    pub(super) async fn take(
+        runtime: &dyn Runtime,
+        cluster: ClusterId,
+        worker: &WorkerId,
+    ) -> Result<Self, RuntimeError> {
         let info = runtime.info().await?;
-        Ok((runtime, info))
-    };
+        let found = runtime.inventory(cluster, worker).await?;
+        tracing::info!(engine = %info.description, "Container engine is ready");
+        Ok(Self { info, found: found.into_iter().map(self::found).collect() })
+    }
+}
+
+/// The answer, if it comes in time; none if it does not.
+pub(super) async fn soon<T>(answer: impl Future<Output = Result<T, RuntimeError>>) -> Option<Result<T, RuntimeError>> {
+    tokio::time::timeout(ANSWER_LIMIT, answer).await.ok()
+}
+
+/// The error of an engine that hangs.
+pub(super) fn hangs() -> RuntimeError {
+    RuntimeError::Engine(format!("no answer within {} s", ANSWER_LIMIT.as_secs()))
+}
+
+/// Asks until the engine answers.
+pub(super) async fn at_last<T, F: Future<Output = Result<T, RuntimeError>>>(ask: impl Fn() -> F) -> T {
+    let mut pauses = Pauses::default();
     loop {
-        let answer = tokio::select! {
-            () = shutdown.cancelled() => return None,
-            answer = ask() => answer,
+        let error = match ask().await {
+            Ok(answer) => return answer,
+            Err(error) => error,
         };
-        match answer {
-            Ok((runtime, info)) => {
-                tracing::info!(engine = %info.description, "Container engine is ready");
-                return Some((runtime, info));
-            }
-            Err(error) => tracing::warn!(
-                %error,
-                "No container engine. Start it (for Docker: `systemctl start docker`, as root) or name its socket with \
-                 --docker-host; trying again every {} s",
-                TRY_EVERY.as_secs()
-            ),
-        }
-        tokio::select! {
-            () = shutdown.cancelled() => return None,
-            () = tokio::time::sleep(TRY_EVERY) => {}
-        }
+        let pause = pauses.next();
+        tracing::warn!(
+            %error,
+            "No container engine, and until then no tasks. Start it (for Docker: `systemctl start docker`, as root) or \
+             name its socket with --docker-host; trying again in {pause:.1?}"
+        );
+        tokio::time::sleep(pause).await;
     }
 }
 

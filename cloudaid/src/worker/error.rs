@@ -67,6 +67,9 @@ pub enum WorkerError {
         /// What the system said.
         source: io::Error,
     },
+    /// The engine's address cannot be one.
+    #[error("{0}")]
+    Engine(String),
     /// The library that was named cannot be used.
     #[error("GPUs cannot be found: {0}")]
     Gpus(String),
@@ -129,7 +132,7 @@ impl WorkerError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Data { .. } | Self::Unreadable { .. } | Self::Credentials { .. } | Self::Listen { .. } => 1,
-            Self::Gpus(_) | Self::NoToken | Self::Token { .. } | Self::Address { .. } => 2,
+            Self::Engine(_) | Self::Gpus(_) | Self::NoToken | Self::Token { .. } | Self::Address { .. } => 2,
             Self::Refused { .. } | Self::OtherAuthority { .. } => 4,
             Self::InUse { .. }
             | Self::OtherWorker { .. }
@@ -160,6 +163,7 @@ impl WorkerError {
                 "start it without --protocol seed, or give this worker a directory of its own with --data-dir"
                     .to_owned()
             }
+            Self::Engine(_) => "give --docker-host as unix:///PATH of the engine's socket, or unset DOCKER_HOST".to_owned(),
             Self::Gpus(_) => {
                 "check CLOUDAI_NVML and that `nvidia-smi` works here; leave it out, or give --gpu 0, to go on without GPUs"
                     .to_owned()

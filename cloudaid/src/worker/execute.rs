@@ -5,7 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloudaid_core::agent::{AgentEffect, AgentInput, FoundContainer, StopSignal};
+use cloudaid_core::agent::{AgentEffect, AgentInput, StopSignal};
 use shared::id::{AttemptKey, ClusterId, Fence, InputId};
 use shared::link::{Assignment, AttemptChange, Report, RunLimits};
 use shared::pull::PullPolicy;
@@ -78,12 +78,6 @@ impl Executor {
         let tidy = Arc::default();
         let (runs, orders) = (BTreeMap::new(), JoinSet::new());
         Self { runtime, cluster, data, events, calls, tidy, lanes, uploads, inputs, uplink, gpus, runs, orders }
-    }
-
-    /// All containers of this worker.
-    pub(super) async fn inventory(&self) -> Result<Vec<FoundContainer>, RuntimeError> {
-        let found = self.runtime.inventory(self.cluster, self.data.name()).await?;
-        Ok(found.into_iter().map(engine::found).collect())
     }
 
     /// Removes output directories that belong to no run.

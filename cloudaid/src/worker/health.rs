@@ -9,13 +9,11 @@ use shared::resources::Bytes;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::capacity;
+use super::{capacity, engine};
 use crate::runtime::{Runtime, RuntimeError, RuntimeInfo};
 
 /// How often it is looked. Twice as often as heartbeats come, so that none brings old news.
 const EVERY: Duration = Duration::from_millis(2500);
-/// How long an engine may take to say that it is there; one that hangs does not say so itself.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// The longest pause after such a one: each question stays open at an engine that hangs, for as long as it does.
 const LONGEST: Duration = Duration::from_secs(60);
 /// One answer that is missing may be a restart of the engine, which is over by the next look.
@@ -25,25 +23,28 @@ const FULL: u64 = 256 << 20;
 /// There has to be so much again, or a worker at the edge would come and go.
 const ROOM: u64 = 512 << 20;
 
-/// Looks now and again. What is seen is the problem, if there is one.
+/// What the engine has said of itself first, or why it says nothing yet.
+pub(super) type FirstAnswer = Result<RuntimeInfo, RuntimeError>;
+
+/// Looks now and again, once the engine has answered. What is seen is the problem, if there is one.
 pub(super) fn watch(
     runtime: Arc<dyn Runtime>,
-    info: &RuntimeInfo,
+    mut first: watch::Receiver<FirstAnswer>,
     data_dir: PathBuf,
     life: CancellationToken,
 ) -> watch::Receiver<Option<String>> {
-    let (sender, receiver) = watch::channel(None);
-    let disks = std::iter::once(data_dir).chain(info.root.clone()).collect();
-    let mut looks = Looks { misses: 0, disks, full: None };
+    let (sender, receiver) = watch::channel(first.borrow().as_ref().err().map(engine::in_words));
     tokio::spawn(life.run_until_cancelled_owned(async move {
+        let answered = first.wait_for(Result::is_ok).await.map(|first| first.clone());
+        // There is no engine any more to come when the worker stops.
+        let Ok(Ok(info)) = answered else { return };
+        let disks = std::iter::once(data_dir).chain(info.root).collect();
+        let mut looks = Looks { misses: 0, disks, full: None };
         let mut pause = EVERY;
         loop {
-            let answer = tokio::time::timeout(ANSWER_LIMIT, runtime.info()).await;
-            pause = next_pause(pause, answer.is_err());
-            let answer = answer.unwrap_or_else(|_| {
-                let text = format!("no answer within {} s", ANSWER_LIMIT.as_secs());
-                Err(RuntimeError::Engine(text))
-            });
+            let answer = engine::soon(runtime.info()).await;
+            pause = next_pause(pause, answer.is_none());
+            let answer = answer.unwrap_or_else(|| Err(engine::hangs()));
             let problem = looks.judge(answer.map(drop), |disk| capacity::disk(disk).ok().map(|disk| disk.free_bytes));
             sender.send_if_modified(|known| {
                 // The words of an engine may change while its state does not.
@@ -90,7 +91,7 @@ impl Looks {
         });
         self.full = lacking.as_ref().map(|(disk, _)| disk.clone());
         match (engine, lacking) {
-            (Err(error), _) if self.misses >= MISSES => Some(super::engine::in_words(&error)),
+            (Err(error), _) if self.misses >= MISSES => Some(engine::in_words(&error)),
             (_, Some((disk, free))) => Some(format!(
                 "the disk of {} is full: {} are left, {} are needed",
                 disk.display(),

@@ -55,7 +55,8 @@ pub(super) struct Offer {
 }
 
 impl Offer {
-    pub(super) fn measure(config: &WorkerConfig, info: &RuntimeInfo, gpus: &Gpus) -> Result<Self, WorkerError> {
+    /// Without `info` the engine has not said yet what it has: the machine is offered as it is.
+    pub(super) fn measure(config: &WorkerConfig, info: Option<&RuntimeInfo>, gpus: &Gpus) -> Result<Self, WorkerError> {
         let path = std::path::Path::new("/proc/sys/kernel/random/boot_id");
         let boot_id = std::fs::read_to_string(path).map_err(|source| failed(path, source))?;
         let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -71,13 +72,19 @@ impl Offer {
             incarnation: format!("{:032x}", rand::random::<u128>()),
         })
     }
+
+    /// The engine has said what it has.
+    pub(super) fn measure_again(&mut self, config: &WorkerConfig, info: &RuntimeInfo, gpus: &Gpus) {
+        self.facts.capacity = capacity::measure(Some(info), gpus, config.overrides, &config.data_dir);
+    }
 }
 
 /// Keeps a session with the master.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) dialer: Dialer,
-    pub(super) offer: Offer,
+    /// A change is told by a new hello.
+    pub(super) offer: watch::Receiver<Offer>,
     pub(super) events: mpsc::Sender<Event>,
     pub(super) runtime: Arc<dyn Runtime>,
     /// Where bulk data goes while there is a session.
@@ -107,7 +114,8 @@ impl Link {
                 Some(Ok(line)) => self.converse(line, &mut welcomed, &mut pauses).await,
             };
             let pause = match ended {
-                Ok(()) => return,
+                Ok(Next::Stop) => return,
+                Ok(Next::Hello) => Duration::ZERO,
                 Err(LinkError::Refused(error)) if !welcomed => {
                     // The driver is there as long as this is.
                     let _ = self.events.send(Event::Fatal(error)).await;
@@ -129,11 +137,15 @@ impl Link {
         }
     }
 
-    /// One session, from hello to its end. Returns `Ok` if it is the worker that stops.
-    async fn converse(&self, line: Line, welcomed: &mut bool, pauses: &mut Pauses) -> Result<(), LinkError> {
+    /// One session, from hello to its end. Returns `Ok` if it is the worker that ends it.
+    async fn converse(&self, line: Line, welcomed: &mut bool, pauses: &mut Pauses) -> Result<Next, LinkError> {
         let master = line.master.clone();
         let life = self.life.clone();
-        let Some(greeted) = life.run_until_cancelled(self.greet(line)).await else { return Ok(()) };
+        let mut offers = self.offer.clone();
+        let offer = offers.borrow_and_update().clone();
+        let Some(greeted) = life.run_until_cancelled(self.greet(line, offer)).await else {
+            return Ok(Next::Stop);
+        };
         let Session { welcome, greeted_at, inbound, outbound, uplink } = greeted?;
         tracing::info!(
             "Worker registration: {} accepted by master {master} (cluster {}, epoch {})",
@@ -149,7 +161,7 @@ impl Link {
         self.uplinks.send_replace(Some(uplink));
         let _ = self.events.send(Event::Connected(welcome, sayings)).await;
         let _ = self.events.send(Event::Input(AgentInput::Heard { sent: greeted_at })).await;
-        let ended = self.talk(inbound, outbound, outbox, heartbeat).await;
+        let ended = self.talk(inbound, outbound, outbox, heartbeat, offers).await;
         // Two processes of one name end each other's sessions: they shall do so more and more slowly.
         if begin.elapsed() >= STABLE {
             pauses.reset();
@@ -161,16 +173,17 @@ impl Link {
         ended.map_err(|reason| LinkError::Lost { master, reason })
     }
 
-    async fn greet(&self, mut line: Line) -> Result<Session, LinkError> {
+    async fn greet(&self, mut line: Line, offer: Offer) -> Result<Session, LinkError> {
         let lost = |reason: &str| LinkError::Lost { master: line.master.clone(), reason: reason.to_owned() };
         let (asked, answer) = oneshot::channel();
         let _ = self.events.send(Event::Inventory(asked)).await;
         let inventory = answer.await.map_err(|_| lost("the worker stops"))?;
+        let Offer { facts, incarnation } = offer;
         let hello = Hello {
             worker: self.dialer.name().clone(),
             protocol: PROTOCOL,
-            facts: self.offer.facts.clone(),
-            incarnation: self.offer.incarnation.clone(),
+            facts,
+            incarnation,
             inventory,
             problem: self.problem(),
             ill_gpus: self.ill_gpus.borrow().clone(),
@@ -214,7 +227,8 @@ impl Link {
         outbound: mpsc::Sender<proto::FromWorker>,
         mut outbox: mpsc::UnboundedReceiver<Saying>,
         heartbeat: Duration,
-    ) -> Result<(), String> {
+        mut offers: watch::Receiver<Offer>,
+    ) -> Result<Next, String> {
         let mut beats = tokio::time::interval(heartbeat);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut health, mut ill_gpus) = (self.health.clone(), self.ill_gpus.clone());
@@ -231,7 +245,7 @@ impl Link {
                         // Only if there is room: who stops does not wait for a slow master.
                         let _ = outbound.try_send(message.into());
                     }
-                    return Ok(());
+                    return Ok(Next::Stop);
                 }
                 received = inbound.message() => {
                     self.receive(received.map_err(|status| dial::describe_status(&status))?, &mut pulse).await?;
@@ -241,12 +255,13 @@ impl Link {
                 // At once: until the master knows, it sends tasks here.
                 Ok(()) = health.changed() => vec![self.heartbeat(&mut pulse)],
                 Ok(()) = ill_gpus.changed() => vec![self.heartbeat(&mut pulse)],
+                Ok(()) = offers.changed() => return Ok(Next::Hello),
                 () = self.leaving.cancelled(), if !leaves => {
                     leaves = true;
                     vec![self.heartbeat(&mut pulse)]
                 }
                 count = outbox.recv_many(&mut sayings, REPORTS_LIMIT) => match count {
-                    0 => return Ok(()),
+                    0 => return Ok(Next::Stop),
                     _ => {
                         let mut messages = together(std::mem::take(&mut sayings));
                         // The master has to know first that a GPU is ill, or it blames who ran there.
@@ -262,7 +277,7 @@ impl Link {
                 match self.life.run_until_cancelled(outbound.send(message.into())).await {
                     Some(Ok(())) => {}
                     Some(Err(_)) => return Err("the connection is closed".to_owned()),
-                    None => return Ok(()),
+                    None => return Ok(Next::Stop),
                 }
             }
         }
@@ -317,6 +332,15 @@ fn together(sayings: Vec<Saying>) -> Vec<FromWorker> {
         }
     }
     messages
+}
+
+/// What comes after a session that the worker has ended.
+#[derive(Debug)]
+enum Next {
+    /// Nothing: it stops.
+    Stop,
+    /// Another one: what it says of itself has changed.
+    Hello,
 }
 
 /// A session that has begun.

@@ -1,6 +1,6 @@
 //! The whole worker on a fake engine, against a master over a real connection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use shared::id::{AttemptKey, Epoch, Fence};
 use shared::link::{
-    Assignment, AttemptChange, CancelOrder, Decision, FromWorker, Held, LogStream, Outcome, Phase, Report, ToWorker,
-    Welcome,
+    Assignment, AttemptChange, CancelOrder, Decision, FromWorker, Held, Hello, LogStream, Outcome, Phase, Report,
+    ToWorker, Welcome,
 };
 use shared::resources::Resources;
 use shared::task::{Command, Verdict};
@@ -111,13 +111,18 @@ impl Running {
 impl Master {
     /// Waits for the next session and welcomes it.
     async fn welcome(&mut self, decide: impl Fn(&Held) -> Decision) -> (Talk, Vec<Held>) {
+        let (talk, hello) = self.greeted(decide).await;
+        (talk, hello.inventory)
+    }
+
+    async fn greeted(&mut self, decide: impl Fn(&Held) -> Decision) -> (Talk, Hello) {
         let mut talk = timeout(LIMIT, self.sessions.recv()).await.expect("a session").expect("a session");
         let FromWorker::Hello(hello) = talk.next().await else { panic!("no hello first") };
         assert_eq!(hello.worker.as_str(), "w1");
         assert_eq!(hello.facts.capacity.cpu_millis, 64_000);
         let decisions = hello.inventory.iter().map(|held| (held.key, decide(held))).collect();
         talk.say(welcome(decisions));
-        (talk, hello.inventory)
+        (talk, hello)
     }
 }
 
@@ -378,15 +383,44 @@ async fn a_second_worker_on_the_same_directory_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_engine_that_does_not_answer_is_waited_for() {
+async fn without_an_engine_the_worker_is_there_and_takes_up_everything_when_it_comes() {
     let scratch = tempfile::tempdir().expect("a directory");
-    let runtime = Arc::new(FakeRuntime::new());
-    runtime.set_outage(Some("stopped"));
+    let runtime = Arc::new(FakeRuntime::with(|_| Behaviour::endless().writing("kept", "x")));
     let mut master = Master::start().await;
     let worker = Running::start(&master, scratch.path(), &runtime);
-    wait_for("a first try", || runtime.calls().info > 0).await;
-    assert!(master.sessions.try_recv().is_err(), "no master is bothered before there is an engine");
+    let (mut talk, hello) = master.greeted(|_| Decision::Keep).await;
+    assert_eq!(hello.problem, None);
+    talk.say(ToWorker::Assign(vec![assignment(0), assignment(1)]));
+    let both = BTreeSet::from([talk.started().await, talk.started().await]);
+    assert_eq!(both, BTreeSet::from([key(0), key(1)]));
+    worker.stop().await;
+
+    runtime.set_outage(Some("it is stopped"));
+    let runs = scratch.path().join("runs");
+    let outputs = || std::fs::read_dir(&runs).expect("runs").count();
+    let worker = Running::start(&master, scratch.path(), &runtime);
+    let (mut talk, hello) = master.greeted(|_| Decision::Keep).await;
+    assert_eq!(hello.problem.as_deref(), Some("container engine: it is stopped"));
+    assert_eq!(hello.inventory, [0, 1].map(|index| Held { key: key(index), phase: Phase::Running }));
+    let FromWorker::Heartbeat(beat) = talk.next().await else { panic!("no heartbeat") };
+    assert_eq!((beat.problem, beat.usage.running), (hello.problem, 2));
+    // One is cancelled and one has gone, before anybody can see.
+    talk.say(ToWorker::Cancel(vec![CancelOrder { key: key(0), grace: Duration::from_secs(10), time_limit: None }]));
+    runtime.lose(&key(1));
+    assert_eq!(outputs(), 2, "nobody knows what is not needed any more");
+
     runtime.set_outage(None);
-    master.welcome(|_| Decision::Keep).await;
+    let (mut talk, hello) = master.greeted(|_| Decision::Keep).await;
+    assert_eq!(hello.inventory.len(), 2, "the session begins anew with what is there");
+    let mut ends = BTreeMap::new();
+    while ends.len() < 2 {
+        if let Report { key, change: AttemptChange::Finished(outcome), .. } = talk.report().await {
+            ends.insert(key, outcome.verdict);
+        }
+    }
+    assert_eq!(ends[&key(0)], Verdict::Cancelled);
+    assert!(matches!(ends[&key(1)], Verdict::WorkerLost { .. }), "{ends:?}");
+    while !matches!(talk.next().await, FromWorker::Heartbeat(beat) if beat.problem.is_none()) {}
+    assert_eq!(runtime.starts().len(), 2, "nothing was started again");
     worker.stop().await;
 }

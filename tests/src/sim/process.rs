@@ -102,7 +102,7 @@ impl World {
         let found =
             this.engine.iter().map(|(&key, container)| FoundContainer { key, state: container.state, limits: None });
         let found = found.collect();
-        self.step_worker(worker, AgentInput::Recovered { journal, found })?;
+        self.step_worker(worker, AgentInput::Recovered { journal, found: Some(found) })?;
         if self.workers[worker].life == life {
             self.schedule.after(0, Event::Dial { worker, life });
         } else {

@@ -85,7 +85,8 @@ impl Run {
                 harvest.logs = Some(bytes);
                 self.finish_harvest(out);
             }
-            Stage::WaitsToPrepare(_)
+            Stage::Unseen(_)
+            | Stage::WaitsToPrepare(_)
             | Stage::WaitsToStart
             | Stage::Preparing { .. }
             | Stage::Creating { .. }

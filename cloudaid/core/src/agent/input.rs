@@ -37,9 +37,11 @@ pub enum AgentInput {
     Recovered {
         /// What the journal adds up to.
         journal: Vec<JournalEntry>,
-        /// All containers of this worker.
-        found: Vec<FoundContainer>,
+        /// All containers of this worker; none: the engine gives no answer, and `Surveyed` follows when it does.
+        found: Option<Vec<FoundContainer>>,
     },
+    /// All containers of this worker, from an engine that gave no answer at the start.
+    Surveyed(Vec<FoundContainer>),
     /// The image is there.
     /// With what it is by its content, `name@sha256:...`, if it came from a registry.
     ImageReady(AttemptKey, Option<String>),

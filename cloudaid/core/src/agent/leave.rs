@@ -36,7 +36,8 @@ impl Run {
     pub(super) fn hand_back(&mut self, out: &mut Out<'_>) {
         match &self.stage {
             Stage::Stopping(..) | Stage::Harvesting(_) | Stage::Reporting(_) | Stage::Removing(_) => {}
-            Stage::WaitsToPrepare(_)
+            Stage::Unseen(_)
+            | Stage::WaitsToPrepare(_)
             | Stage::WaitsToStart
             | Stage::Preparing { .. }
             | Stage::Creating { .. }

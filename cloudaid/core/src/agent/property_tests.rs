@@ -36,6 +36,8 @@ struct World {
     now: u64,
     agent: Agent,
     connected: bool,
+    /// Whether the engine has said what is there since the process began.
+    surveyed: bool,
     /// Orders that the engine has not answered.
     orders: Vec<AgentEffect>,
     journal: BTreeMap<AttemptKey, JournalEntry>,
@@ -55,6 +57,7 @@ impl World {
             now: 0,
             agent: Agent::new(),
             connected: false,
+            surveyed: true,
             orders: Vec::new(),
             journal: BTreeMap::new(),
             containers: BTreeMap::new(),
@@ -157,9 +160,24 @@ impl World {
         self.orders.clear();
         self.agent = Agent::new();
         self.connected = false;
-        let found = self.containers.iter().map(|(&key, &state)| FoundContainer { key, state, limits: None }).collect();
+        self.surveyed = self.dice.roll(3) != 1;
+        let found = self.surveyed.then(|| self.found());
         let journal = self.journal.values().cloned().collect();
         self.step(AgentInput::Recovered { journal, found });
+    }
+
+    fn found(&self) -> Vec<FoundContainer> {
+        self.containers.iter().map(|(&key, &state)| FoundContainer { key, state, limits: None }).collect()
+    }
+
+    /// The engine answers at last, and the worker says hello anew.
+    fn survey(&mut self) {
+        self.surveyed = true;
+        self.step(AgentInput::Surveyed(self.found()));
+        if self.connected {
+            self.connected = false;
+            self.step(AgentInput::Disconnected);
+        }
     }
 
     fn connect(&mut self) {
@@ -238,9 +256,7 @@ impl World {
                 if fails { AgentInput::RemoveFailed(key) } else { AgentInput::Removed(key) }
             }
             AgentEffect::ListContainers { horizon, watched } => {
-                let containers = self.containers.iter();
-                let found = Ok(containers.map(|(&key, &state)| FoundContainer { key, state, limits: None }).collect());
-                AgentInput::Listed { horizon, watched, found }
+                AgentInput::Listed { horizon, watched, found: Ok(self.found()) }
             }
             AgentEffect::Journal(_) | AgentEffect::Signal(..) | AgentEffect::Report(_) | AgentEffect::Answer(_) => {
                 return;
@@ -288,6 +304,7 @@ impl World {
                 }
             }
             5 => self.restart(),
+            12 if !self.surveyed => self.survey(),
             6 => {
                 let key = key(u32::try_from(self.dice.roll(RUNS as usize)).expect("small"));
                 if self.dice.roll(4) == 1 && self.containers.get(&key) == Some(&ContainerState::Exited) {
@@ -311,6 +328,9 @@ impl World {
     /// Everything is well from here on: it must come to an end.
     fn settle(&mut self) {
         for _ in 0..1000 {
+            if !self.surveyed {
+                self.survey();
+            }
             if !self.connected {
                 self.connect();
             }

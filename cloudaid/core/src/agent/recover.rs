@@ -1,10 +1,10 @@
 //! After a restart: what the journal says, joined with the containers that are there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::id::AttemptKey;
+use shared::id::{AttemptKey, Fence};
 use shared::link::RunLimits;
 
 use super::effect::AgentEffect;
@@ -19,9 +19,13 @@ use super::verdict;
 pub(super) fn recover(
     runs: &mut BTreeMap<AttemptKey, Run>,
     journal: Vec<JournalEntry>,
-    found: Vec<FoundContainer>,
+    found: Option<Vec<FoundContainer>>,
     out: &mut Out<'_>,
 ) {
+    let Some(found) = found else {
+        runs.extend(journal.into_iter().map(|entry| (entry.key, take_up_unseen(entry, out))));
+        return;
+    };
     let mut found: BTreeMap<_, _> = found.into_iter().map(|container| (container.key, container)).collect();
     for entry in journal {
         let container = found.remove(&entry.key);
@@ -30,6 +34,52 @@ pub(super) fn recover(
     for (key, container) in found {
         runs.insert(key, adopt(container, out));
     }
+}
+
+/// The engine answers for the first time: what may have begun is taken up as at a start, and so is what no journal speaks
+/// of.
+pub(super) fn survey(
+    runs: &mut BTreeMap<AttemptKey, Run>,
+    gone: &BTreeSet<Fence>,
+    found: Vec<FoundContainer>,
+    out: &mut Out<'_>,
+) {
+    let mut found: BTreeMap<_, _> = found.into_iter().map(|container| (container.key, container)).collect();
+    for (key, run) in runs.iter_mut() {
+        let container = found.remove(key);
+        let Stage::Unseen(entry) = &run.stage else { continue };
+        let is_running = container.is_some_and(|container| container.state == ContainerState::Running);
+        let is_discarded = run.is_discarded();
+        if is_discarded && !is_running {
+            run.forget(out);
+            continue;
+        }
+        // It may have been ordered to stop meanwhile.
+        let stop = entry.stop.or_else(|| run.stop.and_then(Stop::order));
+        *run = take_up(&JournalEntry { stop, ..JournalEntry::clone(entry) }, container, out);
+        if is_discarded {
+            run.give_up(out);
+        }
+    }
+    for (key, container) in found {
+        if !gone.contains(&key.fence) {
+            runs.insert(key, adopt(container, out));
+        }
+    }
+}
+
+/// What the journal alone can say. A run that has certainly not begun goes on like a new one; of another nobody knows
+/// whether it runs.
+fn take_up_unseen(entry: JournalEntry, out: &mut Out<'_>) -> Run {
+    let has_ended = entry.exited.is_some() || entry.outcome.is_some();
+    if has_ended || (entry.assignment.is_some() && entry.starting_at.is_none()) {
+        return take_up(&entry, None, out);
+    }
+    let mut run = Run::new(entry.key, entry.assignment.as_deref().map(RunLimits::of), Stage::WaitsToStart);
+    run.started_at = entry.starting_at;
+    run.stop = entry.stop.map(Stop::Order);
+    run.stage = Stage::Unseen(Box::new(entry));
+    run
 }
 
 /// Takes up a container that no journal speaks of.

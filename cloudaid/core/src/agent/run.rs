@@ -10,7 +10,7 @@ use shared::time::{BootTime, WallTime};
 
 use super::effect::AgentEffect;
 use super::input::LogBytes;
-use super::journal::StopOrder;
+use super::journal::{JournalEntry, StopOrder};
 use super::out::Out;
 use super::pace::Pace;
 
@@ -56,9 +56,20 @@ pub(super) enum Stop {
     Discard,
 }
 
+impl Stop {
+    pub(super) fn order(self) -> Option<StopOrder> {
+        match self {
+            Self::Order(order) => Some(order),
+            Self::Discard => None,
+        }
+    }
+}
+
 /// Where it stands.
 #[derive(Debug)]
 pub(super) enum Stage {
+    /// Taken up while the engine gives no answer: it may run, or have run.
+    Unseen(Box<JournalEntry>),
     /// Accepted in an earlier life, without a container: goes on when the master says so.
     WaitsToPrepare(Arc<Assignment>),
     /// Its container was made in an earlier life: is started when the master says so.
@@ -146,7 +157,7 @@ impl Run {
             | Stage::Preparing { .. }
             | Stage::Creating { .. }
             | Stage::Starting(_) => Some(Phase::Accepted),
-            Stage::Running(_) | Stage::Stopping(..) => Some(Phase::Running),
+            Stage::Unseen(_) | Stage::Running(_) | Stage::Stopping(..) => Some(Phase::Running),
             Stage::Harvesting(_) | Stage::Reporting(_) => Some(Phase::Finished),
             Stage::Removing(_) => None,
         }
@@ -155,6 +166,7 @@ impl Run {
     /// In words.
     pub(super) fn standing(&self) -> &'static str {
         match &self.stage {
+            Stage::Unseen(_) => "it may run: the container engine will say, when it answers",
             Stage::WaitsToPrepare(_) => "it has no container yet, and gets one if the master still wants it",
             Stage::WaitsToStart => "its container was never started, and is if the master still wants it",
             Stage::Preparing { .. } => "its image is being fetched",
@@ -177,7 +189,8 @@ impl Run {
     pub(super) fn is_watched(&self) -> bool {
         match &self.stage {
             Stage::Running(_) | Stage::Stopping(..) => true,
-            Stage::WaitsToPrepare(_)
+            Stage::Unseen(_)
+            | Stage::WaitsToPrepare(_)
             | Stage::WaitsToStart
             | Stage::Preparing { .. }
             | Stage::Creating { .. }
@@ -193,7 +206,8 @@ impl Run {
         self.at_most_once
             && self.stop.is_none()
             && match &self.stage {
-                Stage::WaitsToPrepare(_)
+                Stage::Unseen(_)
+                | Stage::WaitsToPrepare(_)
                 | Stage::WaitsToStart
                 | Stage::Preparing { .. }
                 | Stage::Creating { .. }
@@ -215,7 +229,7 @@ impl Run {
     /// Whether its container may be running.
     pub(super) fn may_run(&self) -> bool {
         match &self.stage {
-            Stage::Starting(_) | Stage::Running(_) | Stage::Stopping(..) => true,
+            Stage::Unseen(_) | Stage::Starting(_) | Stage::Running(_) | Stage::Stopping(..) => true,
             Stage::WaitsToPrepare(_)
             | Stage::WaitsToStart
             | Stage::Preparing { .. }
@@ -232,7 +246,8 @@ impl Run {
             return;
         }
         match &self.stage {
-            Stage::WaitsToPrepare(_)
+            Stage::Unseen(_)
+            | Stage::WaitsToPrepare(_)
             | Stage::WaitsToStart
             | Stage::Preparing { .. }
             | Stage::Creating { .. }

@@ -38,7 +38,8 @@ impl Run {
                 self.prepare(assignment, out);
             }
             Stage::WaitsToStart => self.start(out),
-            Stage::Preparing { .. }
+            Stage::Unseen(_)
+            | Stage::Preparing { .. }
             | Stage::Creating { .. }
             | Stage::Starting(_)
             | Stage::Running(_)

@@ -26,7 +26,7 @@ impl Run {
                 self.abandon_start(out);
             }
             // The engine is at work: its answer decides.
-            Stage::Creating { .. } | Stage::Starting(_) => self.remember(order, out),
+            Stage::Unseen(_) | Stage::Creating { .. } | Stage::Starting(_) => self.remember(order, out),
             Stage::Running(_) => {
                 self.remember(order, out);
                 self.terminate(Stop::Order(order), out);
@@ -52,7 +52,7 @@ impl Run {
                 self.stop = Some(Stop::Discard);
                 self.terminate(Stop::Discard, out);
             }
-            Stage::Stopping(..) => self.stop = Some(Stop::Discard),
+            Stage::Unseen(_) | Stage::Stopping(..) => self.stop = Some(Stop::Discard),
             Stage::WaitsToPrepare(_)
             | Stage::WaitsToStart
             | Stage::Preparing { .. }
@@ -69,7 +69,8 @@ impl Run {
         self.stop = Some(Stop::Discard);
         match &self.stage {
             Stage::Creating { pace, .. } | Stage::Starting(pace) if pace.is_in_flight() => {}
-            Stage::WaitsToPrepare(_)
+            Stage::Unseen(_)
+            | Stage::WaitsToPrepare(_)
             | Stage::WaitsToStart
             | Stage::Preparing { .. }
             | Stage::Creating { .. }

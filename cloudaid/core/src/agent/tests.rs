@@ -40,7 +40,7 @@ impl Scene {
     fn recovered(journal: Vec<JournalEntry>, found: &[(AttemptKey, ContainerState)]) -> (Self, Vec<AgentEffect>) {
         let mut scene = Self::default();
         let found = found.iter().map(|&(key, state)| FoundContainer { key, state, limits: None }).collect();
-        let effects = scene.step(AgentInput::Recovered { journal, found });
+        let effects = scene.step(AgentInput::Recovered { journal, found: Some(found) });
         (scene, effects)
     }
 

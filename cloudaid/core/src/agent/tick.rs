@@ -56,7 +56,11 @@ impl Run {
                     out.emit(AgentEffect::Remove(key));
                 }
             }
-            Stage::WaitsToPrepare(_) | Stage::WaitsToStart | Stage::Harvesting(_) | Stage::Reporting(_) => {}
+            Stage::Unseen(_)
+            | Stage::WaitsToPrepare(_)
+            | Stage::WaitsToStart
+            | Stage::Harvesting(_)
+            | Stage::Reporting(_) => {}
         }
     }
 
@@ -68,7 +72,11 @@ impl Run {
             | Stage::Removing(pace) => pace.next_wake(),
             Stage::Running(watch) => watch.wait.next_wake().into_iter().chain(self.deadline).min(),
             Stage::Stopping(watch, kill_at) => Some(watch.wait.next_wake().map_or(*kill_at, |wait| wait.min(*kill_at))),
-            Stage::WaitsToPrepare(_) | Stage::WaitsToStart | Stage::Harvesting(_) | Stage::Reporting(_) => None,
+            Stage::Unseen(_)
+            | Stage::WaitsToPrepare(_)
+            | Stage::WaitsToStart
+            | Stage::Harvesting(_)
+            | Stage::Reporting(_) => None,
         }
     }
 }

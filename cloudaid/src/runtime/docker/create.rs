@@ -30,10 +30,10 @@ enum Standing {
 impl DockerRuntime {
     pub(super) async fn create_or_adopt(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
         let facts = self.facts().await?;
-        self.network.ensure(&self.engine, &facts.engine_id).await?;
+        self.network.ensure(self.engine()?, &facts.engine_id).await?;
         let image = match spec.confinement.profile {
             Profile::Standard => ImageSays::default(),
-            Profile::Strict => self.images.says(&self.engine, &spec.image).await?,
+            Profile::Strict => self.images.says(self.engine()?, &spec.image).await?,
         };
         let mut body = spec::body(spec, facts.cpus, &image)?;
         if facts.gives_gpus {
@@ -47,7 +47,7 @@ impl DockerRuntime {
         let name = container_name(&spec.key);
         for _ in 0..TRIES {
             let options = CreateContainerOptionsBuilder::default().name(&name).build();
-            match within(WORK_LIMIT, self.engine.create_container(Some(options), body.clone())).await {
+            match within(WORK_LIMIT, self.engine()?.create_container(Some(options), body.clone())).await {
                 Ok(made) => {
                     self.known.lock().insert(spec.key, Known::new(made.id, true));
                     return Ok(());
@@ -106,8 +106,8 @@ impl DockerRuntime {
     async fn standing(&self, spec: &ContainerSpec, name: &str) -> Result<Standing, RuntimeError> {
         let found = match self.inspect(name).await {
             Ok(found) => found,
-            Err(failure) if failure.is(404) => return Ok(Standing::Nothing),
-            Err(failure) => return Err(failure.of_engine()),
+            Err(RuntimeError::NotFound) => return Ok(Standing::Nothing),
+            Err(error) => return Err(error),
         };
         Ok(match (owner(&found), found.id) {
             (Some(owner), Some(id)) if owner.cluster == spec.cluster && owner.key == spec.key => Standing::Ours(id),

@@ -47,7 +47,8 @@ impl DockerRuntime {
     pub(super) async fn start_once(&self, key: &AttemptKey) -> Result<(), RuntimeError> {
         let id = self.resolve(key).await?;
         let facts = self.facts().await?.clone();
-        let start = self.starts.0.lock().entry(*key).or_insert_with(|| self.begin(key, id, facts)).clone();
+        let engine = self.patient()?;
+        let start = self.starts.0.lock().entry(*key).or_insert_with(|| self.begin(key, engine, id, facts)).clone();
         match tokio::time::timeout(WORK_LIMIT, start).await {
             Ok(result) => {
                 self.starts.forget(key);
@@ -58,9 +59,9 @@ impl DockerRuntime {
     }
 
     /// Sends the request from a task of its own.
-    fn begin(&self, key: &AttemptKey, id: String, facts: Facts) -> Start {
+    fn begin(&self, key: &AttemptKey, engine: Docker, id: String, facts: Facts) -> Start {
         let fresh = self.known.lock().get_mut(key).is_some_and(|known| std::mem::take(&mut known.fresh));
-        let (engine, network) = (self.patient.clone(), Arc::clone(&self.network));
+        let network = Arc::clone(&self.network);
         let task = tokio::spawn(Request { engine, network, facts, id, fresh }.run());
         let outcome = async {
             task.await.unwrap_or_else(|error| Err(RuntimeError::Engine(format!("the start broke off: {error}"))))

@@ -33,7 +33,7 @@ impl DockerRuntime {
     async fn wait_once(&self, key: &AttemptKey) -> Result<Exit, RuntimeError> {
         let id = self.resolve(key).await?;
         let seen = self.wait_until_stopped(key, &id).await?;
-        let state = self.inspect(&id).await.map_err(Failure::of_container)?.state.unwrap_or_default();
+        let state = self.inspect(&id).await?.state.unwrap_or_default();
         if was_forgotten(&state) {
             let processes = orphan::kill(&id).await;
             tracing::warn!(
@@ -62,7 +62,7 @@ impl DockerRuntime {
     /// Returns what it has used.
     async fn wait_until_stopped(&self, key: &AttemptKey, id: &str) -> Result<Option<ContainerUsage>, RuntimeError> {
         let options = WaitContainerOptionsBuilder::default().condition("not-running").build();
-        let mut waiting = self.engine.wait_container(id, Some(options));
+        let mut waiting = self.engine()?.wait_container(id, Some(options));
         let around = self.facts().await?.parent.as_ref().map(|parent| Group::around(parent, key));
         let mut seen = None;
         let stopped = match &around {
@@ -93,7 +93,7 @@ impl DockerRuntime {
     /// The engine starts its init, and the init the command: if there is no such command, the init says so in the log
     /// and nothing of the task's has run.
     async fn check_it_ran(&self, id: &str) -> Result<(), RuntimeError> {
-        let log = within(CALL_LIMIT, logs::last_lines(&self.engine, id, 2).try_collect::<Vec<_>>());
+        let log = within(CALL_LIMIT, logs::last_lines(self.engine()?, id, 2).try_collect::<Vec<_>>());
         match complaint_of_init(&log.await.map_err(Failure::of_container)?) {
             Some(complaint) => Err(RuntimeError::Setup(complaint)),
             None => Ok(()),

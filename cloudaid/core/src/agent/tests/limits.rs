@@ -70,7 +70,7 @@ fn the_time_limit_goes_on_over_a_restart() {
     let started = journal.starting_at.expect("it was started").0;
     let mut scene = Scene { now: 50_000, ..Scene::default() };
     let found = vec![FoundContainer { key: key(0), state: ContainerState::Running, limits: None }];
-    scene.step(AgentInput::Recovered { journal: vec![journal], found });
+    scene.step(AgentInput::Recovered { journal: vec![journal], found: Some(found) });
     assert_eq!(scene.agent.next_wake(), Some(BootTime(u64::try_from(started).expect("a time") + 60_000)));
     let expected = [ordered(key(0), StopReason::TimeLimit(LIMIT)), AgentEffect::Signal(key(0), StopSignal::Term)];
     assert_eq!(scene.wake(), expected);
@@ -82,7 +82,7 @@ fn what_a_container_is_held_to_is_in_its_labels_when_the_journal_is_lost() {
         let mut scene = Scene { now: 50_000, ..Scene::default() };
         let limits = RunLimits { storage_bytes: 77, at_most_once, ..RunLimits::of(&limited(0)) };
         let found = vec![FoundContainer { key: key(0), state: ContainerState::Running, limits: Some(limits) }];
-        let effects = scene.step(AgentInput::Recovered { journal: vec![], found });
+        let effects = scene.step(AgentInput::Recovered { journal: vec![], found: Some(found) });
         assert!(effects.contains(&AgentEffect::WatchStorage { key: key(0), limit_bytes: 77 }), "{effects:?}");
         scene
     };
@@ -160,7 +160,7 @@ fn what_ended_in_time_while_nobody_watched_has_its_own_end() {
         let mut scene = Scene { now: 900_000, ..Scene::default() };
         scene.step(AgentInput::Recovered {
             journal: vec![journal.clone()],
-            found: vec![FoundContainer { key: key(0), state, limits: None }],
+            found: Some(vec![FoundContainer { key: key(0), state, limits: None }]),
         });
         scene.step(AgentInput::Tick);
         assert_eq!(verdict_of(&scene.step(AgentInput::Exited(key(0), ended))), Some(Verdict::Success), "{state:?}");

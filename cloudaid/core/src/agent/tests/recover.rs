@@ -109,3 +109,66 @@ fn an_exit_code_outlives_the_process_and_the_container() {
     let expected = Outcome { usage, ..outcome(Verdict::ExitCode { exit_code: 3 }, Some(41), 50) };
     assert_eq!(effects, finished(key(0), 0, &expected)[..1]);
 }
+
+/// A start at which the engine gives no answer.
+fn unseen(journal: Vec<JournalEntry>) -> (Scene, Vec<AgentEffect>) {
+    let mut scene = Scene::default();
+    let effects = scene.step(AgentInput::Recovered { journal, found: None });
+    (scene, effects)
+}
+
+fn surveyed(found: &[(AttemptKey, ContainerState)]) -> AgentInput {
+    AgentInput::Surveyed(found.iter().map(|&(key, state)| FoundContainer { key, state, limits: None }).collect())
+}
+
+#[test]
+fn without_an_engine_nothing_is_said_of_what_may_run_until_it_answers() {
+    let entries = (0..3).map(|index| entry_started(key(index))).chain([entry(key(3))]).collect();
+    let (mut scene, effects) = unseen(entries);
+    assert_eq!(effects, []);
+    let held = |index: u32| {
+        let phase = if index == 3 { Phase::Accepted } else { Phase::Running };
+        Held { key: key(index), phase }
+    };
+    assert_eq!(scene.agent.inventory(), [0, 1, 2, 3].map(held));
+    let keep = || welcome((0..4).map(|index| (key(index), Decision::Keep)).collect());
+    // What has not begun asks the engine like anything new, and may be handed back.
+    assert_eq!(scene.step(AgentInput::Connected(keep())), [prepare(key(3))]);
+    assert_eq!(scene.agent.running(), 3);
+
+    let effects = scene.step(surveyed(&[
+        (key(0), ContainerState::Running),
+        (key(1), ContainerState::Created),
+        (key(7), ContainerState::Exited),
+    ]));
+    let lost = Verdict::WorkerLost { message: "the container is gone".to_owned() };
+    let mut expected = watched(key(0));
+    expected.extend(finished(key(2), 1, &outcome(lost.clone(), Some(40), 0)));
+    expected.push(AgentEffect::Journal(JournalRecord::Adopted(key(7))));
+    expected.extend(attached(key(7)));
+    assert_eq!(effects, expected);
+    // The next hello begins with what is known now.
+    let mut expected = starting(key(1), 0);
+    expected.push(started(key(0), 1, 40));
+    expected.push(finished(key(2), 2, &outcome(lost, Some(40), 0)).remove(1));
+    expected.push(started(key(7), 3, 0));
+    assert_eq!(scene.step(AgentInput::Connected(keep())), expected);
+}
+
+#[test]
+fn what_is_stopped_before_the_engine_answers_is_stopped_then() {
+    let (mut scene, _) = unseen((0..3).map(|index| entry_started(key(index))).collect());
+    let decisions = vec![(key(0), Decision::Keep), (key(1), Decision::Stop), (key(2), Decision::Forget)];
+    assert_eq!(scene.step(AgentInput::Connected(welcome(decisions))), [AgentEffect::Remove(key(2))]);
+    assert_eq!(scene.cancel(0, GRACE), [stopping(key(0), GRACE)]);
+    scene.step(AgentInput::Removed(key(2)));
+    let running = [0, 1, 2].map(|index| (key(index), ContainerState::Running));
+    let term = |index| AgentEffect::Signal(key(index), StopSignal::Term);
+    let expected = [watched(key(0)), vec![term(0)], watched(key(1)), vec![term(1)]].concat();
+    assert_eq!(scene.step(surveyed(&running)), expected, "what is gone is not taken up again");
+    scene.step(AgentInput::Exited(key(0), exit(143)));
+    scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    assert_eq!(effects, finished(key(0), 1, &outcome(Verdict::Cancelled, Some(40), 0)));
+    assert_eq!(scene.step(AgentInput::Exited(key(1), exit(143))), [AgentEffect::Remove(key(1))]);
+}
