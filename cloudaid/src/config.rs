@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cloudaid_core::files::FileUsage;
-use shared::confinement::Profile;
+use shared::confinement::{NetworkAccess, Profile};
 use shared::id::WorkerId;
 
 use crate::http::Site;
@@ -67,6 +67,8 @@ pub struct MasterConfig {
     pub infrastructure_attempts: u32,
     /// The least strict profile of a task.
     pub task_profile: Profile,
+    /// The most that strict tasks may have of the network.
+    pub strict_network: NetworkAccess,
     /// Where files are kept, how many and how long.
     pub files: FileSettings,
     /// What of the logs of tasks is kept.

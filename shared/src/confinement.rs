@@ -24,12 +24,12 @@ impl Confinement {
         *self == Self::default()
     }
 
-    /// The stricter of its profile and another one, and the network that goes with it.
+    /// The stricter of its profile and another one; a strict one has no more of the network than `network`.
     #[must_use]
-    pub fn at_least(self, profile: Profile) -> Self {
+    pub fn at_least(self, profile: Profile, network: NetworkAccess) -> Self {
         match self.profile.max(profile) {
             Profile::Standard => self,
-            Profile::Strict => Self { profile: Profile::Strict, network: NetworkAccess::None },
+            Profile::Strict => Self { profile: Profile::Strict, network: self.network.max(network) },
         }
     }
 }
@@ -42,19 +42,21 @@ pub enum Profile {
     /// What runs under a plain `docker run` runs here.
     #[default]
     Standard,
-    /// For programs of people who are not trusted: no capabilities, no root, no network, nothing to write to but /output
-    /// and a small /tmp.
+    /// For programs of people who are not trusted: no capabilities, no root, no network unless the cluster lets them at the
+    /// Internet, nothing to write to but /output and a small /tmp.
     Strict,
 }
 
-/// What a container can reach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// What a container can reach. The later one allows less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum NetworkAccess {
     /// Everything that its machine can, but for other containers.
     #[default]
     Outgoing,
+    /// The Internet, but no private address: neither the networks around its machine nor the machine itself.
+    Public,
     /// Nothing.
     None,
 }
@@ -75,13 +77,14 @@ impl Profile {
 
 impl NetworkAccess {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Outgoing, Self::None];
+    pub const ALL: [Self; 3] = [Self::Outgoing, Self::Public, Self::None];
 
     /// The name used on every wire.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Outgoing => "outgoing",
+            Self::Public => "public",
             Self::None => "none",
         }
     }
@@ -94,7 +97,7 @@ pub struct InvalidProfile;
 
 /// Not such an access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("give outgoing or none")]
+#[error("give outgoing, public or none")]
 pub struct InvalidNetworkAccess;
 
 impl FromStr for Profile {
@@ -143,11 +146,15 @@ mod tests {
 
     #[test]
     fn nobody_gets_less_strict_than_the_cluster_wants_it() {
-        let (standard, strict) = (Confinement::default(), Confinement::default().at_least(Profile::Strict));
-        assert_eq!(strict, Confinement { profile: Profile::Strict, network: NetworkAccess::None });
-        assert_eq!(standard.at_least(Profile::Standard), standard);
-        assert_eq!(strict.at_least(Profile::Standard), strict);
-        let alone = Confinement { network: NetworkAccess::None, ..standard };
-        assert_eq!(alone.at_least(Profile::Standard), alone);
+        use NetworkAccess::{None, Outgoing, Public};
+        use Profile::{Standard, Strict};
+        let of = |profile, network| Confinement { profile, network };
+        for network in NetworkAccess::ALL {
+            assert_eq!(of(Standard, network).at_least(Standard, None), of(Standard, network));
+            assert_eq!(of(Standard, network).at_least(Strict, None), of(Strict, None));
+            assert_eq!(of(Strict, None).at_least(Standard, network), of(Strict, None));
+        }
+        assert_eq!(of(Standard, Outgoing).at_least(Strict, Public), of(Strict, Public));
+        assert_eq!(of(Strict, Public).at_least(Standard, Public), of(Strict, Public));
     }
 }

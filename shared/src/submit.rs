@@ -173,10 +173,17 @@ impl SubmitRequest {
         };
         policy.check()?;
         let profile = self.profile.unwrap_or_default();
-        if profile == Profile::Strict && self.network == Some(NetworkAccess::Outgoing) {
-            return Err(invalid("network: a strict task has none", "leave out network, or profile"));
-        }
-        let confinement = Confinement { profile, network: self.network.unwrap_or_default() }.at_least(profile);
+        let network = match (profile, self.network) {
+            (Profile::Strict, Some(NetworkAccess::Outgoing)) => {
+                return Err(invalid(
+                    "network: a strict task has none, or public where the cluster allows it",
+                    "leave out network, or profile",
+                ));
+            }
+            (Profile::Strict, network) => network.unwrap_or(NetworkAccess::None),
+            (Profile::Standard, network) => network.unwrap_or_default(),
+        };
+        let confinement = Confinement { profile, network };
         let command = check_command(self.command)?;
         let spec = TaskSpec {
             name: self.name,

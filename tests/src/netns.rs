@@ -31,12 +31,20 @@ impl Netns {
     /// Without the right to it.
     #[must_use]
     pub fn make() -> Self {
-        let number = rand::random_range(0..0x00ff_ffff_u32);
-        let [_, a, b, c] = number.to_be_bytes();
-        let (name, wire) = (format!("cloudai-{number:x}"), format!("cai{number:x}"));
+        let [a, b, c] = rand::random::<[u8; 3]>();
         // 100.64.0.0/10 is nobody's own.
-        let (ours, theirs) =
-            (format!("100.{}.{b}.{}", 64 + a % 64, c & 0xfc | 1), format!("100.{}.{b}.{}", 64 + a % 64, c & 0xfc | 2));
+        let address = |last: u8| format!("100.{}.{b}.{}", 64 + a % 64, c & 0xfc | last);
+        Self::at(address(1), &address(2))
+    }
+
+    /// Makes one with these addresses at our end and at its own, in one network of four.
+    ///
+    /// # Panics
+    /// Without the right to it.
+    #[must_use]
+    pub fn at(ours: String, theirs: &str) -> Self {
+        let number = rand::random_range(0..0x00ff_ffff_u32);
+        let (name, wire) = (format!("cloudai-{number:x}"), format!("cai{number:x}"));
         let netns = Self { name, wire, gateway: ours };
         let Self { name, wire, gateway } = &netns;
         run(&["netns", "add", name]);
@@ -53,6 +61,14 @@ impl Netns {
     #[must_use]
     pub fn network(&self) -> Network {
         Network { name: self.name.clone(), gateway: self.gateway.clone() }
+    }
+
+    /// A command that runs in it.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, program]);
+        command
     }
 
     /// Cuts the wire.

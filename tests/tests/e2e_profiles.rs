@@ -1,11 +1,14 @@
 //! Images in the shapes that people have them, under both container profiles.
 #![allow(missing_docs, clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::process::{Child, Command, Stdio};
+
 use bollard::models::ContainerConfig;
 use cloudai_tests::api::Api;
 use cloudai_tests::cluster::{Cluster, shell_task};
 use cloudai_tests::docker;
 use cloudai_tests::master::MasterOptions;
+use cloudai_tests::netns::Netns;
 use cloudai_tests::wait::PATIENCE;
 use cloudai_tests::worker::WorkerOptions;
 use shared::confinement::{Confinement, NetworkAccess, Profile};
@@ -122,6 +125,62 @@ async fn a_task_is_as_strict_as_the_cluster_wants_it() {
     assert_eq!((seen.code, seen.stdout.trim_end().lines().last()), (0, Some("65534")), "{}", seen.stderr);
     let refused = cluster.ctl().run(&["task", "a", "--profile", "privileged"]).await;
     assert!(refused.code == 2 && refused.stderr.contains("give standard or strict"), "{}", refused.stderr);
+    let refused = cluster.ctl().run(&["task", "a", "--network", "public"]).await;
+    let (code, stderr) = (refused.code, refused.stderr);
+    assert!(code != 0 && stderr.contains("strict tasks have none on this cluster"), "{stderr}");
     let refused = cluster.ctl().run(&["task", "a", "--profile", "strict", "--network", "outgoing"]).await;
-    assert!(refused.code != 0 && refused.stderr.contains("a strict task has none"), "{}", refused.stderr);
+    assert!(refused.code != 0 && refused.stderr.contains("a strict task has none, or public"), "{}", refused.stderr);
+}
+
+/// Somebody who answers HTTP at another machine, or at this one.
+struct Server(Child);
+
+impl Server {
+    fn start(mut command: Command, address: &str) -> Self {
+        let port = address.rsplit(':').next().expect("a port");
+        let (host, dir) = (address.trim_end_matches(port).trim_end_matches(':'), env!("CARGO_MANIFEST_DIR"));
+        command.args(["-m", "http.server", port, "--bind", host, "--directory", dir]);
+        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("a server"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_strict_task_that_may_reach_the_internet_reaches_nothing_private() {
+    let env = vec![("CLOUDAI_TASKS_STRICT_NETWORK".to_owned(), "public".to_owned())];
+    let options = MasterOptions { env, ..MasterOptions::default() };
+    let cluster = Cluster::start_with(&options, 1, &WorkerOptions::default()).await;
+    let api = cluster.api();
+    // Addresses for documentation are no private ones.
+    let internet = Netns::at("198.51.100.1".to_owned(), "198.51.100.2");
+    let site = Netns::at("10.77.0.1".to_owned(), "10.77.0.2");
+    // The third is of the machine itself, in its end of the first wire.
+    let (far, near, own) = ("198.51.100.2:8000", "10.77.0.2:8000", "198.51.100.1:8000");
+    let _servers = [
+        Server::start(internet.command("python3"), far),
+        Server::start(site.command("python3"), near),
+        Server::start(Command::new("python3"), own),
+    ];
+    let reach = |address: &str| format!("nc -w 3 {} </dev/null 2>/dev/null", address.replace(':', " "));
+    let ask = |address: &str| format!("{} && echo {address}; ", reach(address));
+    let line = [far, near, own].map(ask).concat() + "true";
+    let all = [far, near, own].map(reach).join(" && ");
+    let until_up = format!("until {all}; do sleep 0.1; done; {line}");
+    // Who is trusted reaches all of them.
+    let (ended, log) = run(&api, &of(&docker::image(), &until_up, Profile::Standard)).await;
+    assert_eq!((ended.verdict, log), (Some(Verdict::Success), format!("{far}\n{near}\n{own}\n")));
+    for profile in Profile::ALL {
+        let task = SubmitRequest { network: Some(NetworkAccess::Public), ..of(&docker::image(), &line, profile) };
+        let (ended, log) = run(&api, &task).await;
+        assert_eq!((ended.verdict, log), (Some(Verdict::Success), format!("{far}\n")));
+        assert_eq!(ended.confinement, Confinement { profile, network: NetworkAccess::Public });
+    }
+    let (ended, log) = run(&api, &of(&docker::image(), "ls /sys/class/net", Profile::Strict)).await;
+    assert_eq!((ended.verdict, log.as_str()), (Some(Verdict::Success), "lo\n"), "nobody asked for more");
 }

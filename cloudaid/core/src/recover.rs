@@ -99,7 +99,7 @@ impl Cluster {
             cluster.missing.entry(input).or_default().insert(blob);
         }
         for (record, progress) in snapshot.tasks {
-            let record = submit::as_strict_as(cluster.settings.profile, record);
+            let record = submit::as_strict_as(&cluster.settings, record);
             let shape = cluster.queue.intern(Shape::of(&record));
             if let Some(key) = &record.key {
                 cluster.keys.insert((record.user.clone(), Arc::clone(&key.key)), record.id);

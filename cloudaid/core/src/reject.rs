@@ -26,6 +26,8 @@ pub enum Reject {
         /// The ones that have.
         known: Vec<WorkerId>,
     },
+    /// The cluster gives strict tasks no network.
+    NoStrictNetwork,
     /// Cancel of something that has ended otherwise.
     TaskEnded(TaskRef, TaskState),
     /// A change of something that waits no longer.
@@ -124,6 +126,11 @@ impl From<Reject> for ApiError {
                 };
                 Self::new(ErrorCode::WorkerNotFound, format!("there is no worker {worker}"), hint)
             }
+            Reject::NoStrictNetwork => Self::new(
+                ErrorCode::PermissionDenied,
+                "network: strict tasks have none on this cluster",
+                "leave out network; an admin may allow it with CLOUDAI_TASKS_STRICT_NETWORK=public",
+            ),
             Reject::TaskEnded(task, state) => Self::new(
                 ErrorCode::TaskEnded,
                 format!("{task} has ended already: it is {state}"),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use shared::confinement::Profile;
+use shared::confinement::{NetworkAccess, Profile};
 use shared::policy::{Backoff, RunPolicy};
 use shared::task::Verdict;
 
@@ -36,6 +36,8 @@ pub struct Settings {
     pub file_quota: FileUsage,
     /// The least strict profile that a task may have.
     pub profile: Profile,
+    /// The most that strict tasks may have of the network.
+    pub strict_network: NetworkAccess,
     /// Whether runs of tasks that are not known are kept at their workers, with what they report: the store that knows them
     /// could not be reached at the start.
     pub keep_unknown: bool,
@@ -82,6 +84,7 @@ impl Default for Settings {
             stop_grace: Duration::from_secs(30),
             infrastructure_attempts: 3,
             profile: Profile::Standard,
+            strict_network: NetworkAccess::None,
             placements_per_pass: 4096,
             file_quota: FileUsage { bytes: 100 << 30, files: 1_000_000 },
             keep_unknown: false,

@@ -205,6 +205,8 @@ settings! {
 
     TASK_PROFILE: row("tasks.profile", "CLOUDAI_TASKS_PROFILE", "", One("standard|strict"), MASTER | DEV, Text("standard"),
         "How containers are set up at the least: a task may ask for the stricter one only");
+    STRICT_NETWORK: row("tasks.strict_network", "CLOUDAI_TASKS_STRICT_NETWORK", "", One("none|public"), MASTER | DEV, Text("none"),
+        "What strict tasks may reach: nothing, or the Internet but no private address");
 
     USER_BYTES: row("limits.user_bytes", "CLOUDAI_LIMITS_USER_BYTES", "", One("SIZE"), MASTER | DEV, Text("100GiB"),
         "How much the files of a user may take, outputs and inputs together: GiB or with a unit; admins may have more");

@@ -116,7 +116,7 @@ impl DockerRuntime {
             socket: socket_path(host)?.to_owned(),
             client: OnceLock::new(),
             facts: OnceCell::new(),
-            network: Arc::new(Network::new()),
+            network: Arc::default(),
             images: Images::default(),
             known: Mutex::default(),
             starts: Starts::default(),

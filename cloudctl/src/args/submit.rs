@@ -49,7 +49,8 @@ pub(crate) struct SubmitArgs {
     /// nothing to write to but /output and /tmp [default: standard].
     #[arg(long, value_name = "PROFILE")]
     pub(crate) profile: Option<Profile>,
-    /// What the container can reach: outgoing (everything but other containers) or none [default: outgoing].
+    /// What the container can reach: outgoing (everything but other containers), public (the Internet, but no private
+    /// address) or none [default: outgoing; with --profile strict: none].
     #[arg(long, value_name = "ACCESS")]
     pub(crate) network: Option<NetworkAccess>,
     /// CPU cores, for example 2.5 or 500m [default: 1.0].

@@ -151,6 +151,7 @@ impl TryFrom<proto::Assignment> for Assignment {
         };
         let network = match variant("network", wire.network)? {
             proto::NetworkAccess::Outgoing => NetworkAccess::Outgoing,
+            proto::NetworkAccess::Public => NetworkAccess::Public,
             proto::NetworkAccess::None => NetworkAccess::None,
         };
         let input = match wire.input_id.as_str() {
@@ -215,6 +216,7 @@ fn profile_to_wire(profile: Profile) -> proto::Profile {
 fn network_to_wire(network: NetworkAccess) -> proto::NetworkAccess {
     match network {
         NetworkAccess::Outgoing => proto::NetworkAccess::Outgoing,
+        NetworkAccess::Public => proto::NetworkAccess::Public,
         NetworkAccess::None => proto::NetworkAccess::None,
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::confinement::Profile;
+use shared::confinement::NetworkAccess;
 use shared::id::{RequestId, TaskId, WorkerId};
 use shared::task::TaskSpec;
 use shared::time::Now;
@@ -17,6 +17,7 @@ use crate::input::Submission;
 use crate::queue::Shape;
 use crate::record::{Change, IdempotencyKey, Progress, TaskRecord};
 use crate::reject::Reject;
+use crate::settings::Settings;
 use crate::task::{Streak, Task};
 
 pub(crate) fn on_submit(
@@ -31,6 +32,7 @@ pub(crate) fn on_submit(
         Some(Ok(view)) => Ok(Answer::Submitted(view)),
         Some(Err(reject)) => Err(reject),
         None => check_worker(cluster, submission.spec.worker.as_ref())
+            .and_then(|()| check_network(&cluster.settings, &submission.spec))
             .and_then(|()| input_files::check(cluster, &submission.user, submission.spec.input))
             .map(|()| Answer::Submitted(accept(cluster, now, submission, effects))),
     };
@@ -73,10 +75,17 @@ pub(crate) fn check_worker(cluster: &Cluster, wanted: Option<&WorkerId>) -> Resu
     }
 }
 
+/// Who says what network it needs is not run without it.
+fn check_network(settings: &Settings, spec: &TaskSpec) -> Result<(), Reject> {
+    let wanted = spec.confinement.network;
+    let given = spec.confinement.at_least(settings.profile, settings.strict_network).network;
+    if wanted == NetworkAccess::Public && given != wanted { Err(Reject::NoStrictNetwork) } else { Ok(()) }
+}
+
 fn accept(cluster: &mut Cluster, now: Now, submission: Submission, effects: &mut Vec<Effect>) -> SubmitView {
     cluster.last_sequence += 1;
     let record = as_strict_as(
-        cluster.settings.profile,
+        &cluster.settings,
         Arc::new(TaskRecord {
             id: submission.id,
             sequence: cluster.last_sequence,
@@ -104,8 +113,8 @@ fn accept(cluster: &mut Cluster, now: Now, submission: Submission, effects: &mut
 }
 
 /// As strict as the cluster wants it, also where it wanted less when the task was submitted.
-pub(crate) fn as_strict_as(profile: Profile, record: Arc<TaskRecord>) -> Arc<TaskRecord> {
-    let confinement = record.spec.confinement.at_least(profile);
+pub(crate) fn as_strict_as(settings: &Settings, record: Arc<TaskRecord>) -> Arc<TaskRecord> {
+    let confinement = record.spec.confinement.at_least(settings.profile, settings.strict_network);
     if confinement == record.spec.confinement {
         return record;
     }

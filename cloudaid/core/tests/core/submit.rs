@@ -145,19 +145,29 @@ fn a_draining_master_accepts_but_places_nothing() {
 fn a_task_is_as_strict_as_it_asks_for_or_as_the_cluster_wants_it() {
     use cloudaid_core::settings::Settings;
     use cloudaid_core::testkit::assigned;
-    use shared::confinement::{Confinement, Profile};
-    let strict = Confinement::default().at_least(Profile::Strict);
-    let run = |profile, asked: Confinement| {
-        let mut world = World::new(Settings { profile, ..Settings::default() });
+    use shared::confinement::{Confinement, NetworkAccess, Profile};
+    let of = |profile, network| Confinement { profile, network };
+    let run = |profile, strict_network, asked: Confinement| {
+        let mut world = World::new(Settings { profile, strict_network, ..Settings::default() });
         world.connect("a", 4, vec![]);
         let mut submission = world.submission(1, 1);
         submission.spec = Arc::new(shared::task::TaskSpec { confinement: asked, ..spec(1) });
         let (_, effects) = world.ask(|request| Input::SubmitTask { request, submission, known: None });
-        assigned(&effects)[0].1.confinement
+        assigned(&effects).first().map(|(_, assignment)| assignment.confinement)
     };
-    assert_eq!(run(Profile::Standard, Confinement::default()), Confinement::default());
-    assert_eq!(run(Profile::Standard, strict), strict);
-    assert_eq!(run(Profile::Strict, Confinement::default()), strict);
+    use NetworkAccess::{None as Nothing, Outgoing, Public};
+    use Profile::{Standard, Strict};
+    for network in [Outgoing, Public, Nothing] {
+        assert_eq!(run(Standard, Nothing, of(Standard, network)), Some(of(Standard, network)));
+    }
+    assert_eq!(run(Standard, Nothing, of(Strict, Nothing)), Some(of(Strict, Nothing)));
+    assert_eq!(run(Standard, Public, of(Strict, Nothing)), Some(of(Strict, Nothing)));
+    assert_eq!(run(Standard, Public, of(Strict, Public)), Some(of(Strict, Public)));
+    assert_eq!(run(Strict, Nothing, Confinement::default()), Some(of(Strict, Nothing)));
+    assert_eq!(run(Strict, Public, Confinement::default()), Some(of(Strict, Public)));
+    // Who needs it is told that it is not to be had.
+    assert_eq!(run(Standard, Nothing, of(Strict, Public)), None);
+    assert_eq!(run(Strict, Nothing, of(Standard, Public)), None);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cloudaid_core::files::FileUsage;
+use shared::confinement::NetworkAccess;
 
 use super::{Check, absolute};
 use crate::config::table;
@@ -91,6 +92,11 @@ impl Check<'_> {
         let task_profile = self.required(&table::TASK_PROFILE, "", |text| {
             text.trim().parse().map_err(|error| format!("`{}`: {error}", parse::shown(text)))
         });
+        let strict_network = self.required(&table::STRICT_NETWORK, "", |text| match text.trim() {
+            "none" => Ok(NetworkAccess::None),
+            "public" => Ok(NetworkAccess::Public),
+            other => Err(format!("`{}` is not `none` or `public`", parse::shown(other))),
+        });
         let files = self.files();
         let task_logs = self.task_logs();
         let store = self.store();
@@ -109,6 +115,7 @@ impl Check<'_> {
             leases: leases?,
             infrastructure_attempts: attempts?,
             task_profile: task_profile?,
+            strict_network: strict_network?,
             files: files?,
             task_logs: task_logs?,
             store: store?,

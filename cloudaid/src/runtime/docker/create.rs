@@ -30,7 +30,7 @@ enum Standing {
 impl DockerRuntime {
     pub(super) async fn create_or_adopt(&self, spec: &ContainerSpec) -> Result<(), RuntimeError> {
         let facts = self.facts().await?;
-        self.network.ensure(self.engine()?, &facts.engine_id).await?;
+        self.network.ensure(self.engine()?, &facts.engine_id, spec.confinement.network).await?;
         let image = match spec.confinement.profile {
             Profile::Standard => ImageSays::default(),
             Profile::Strict => self.images.says(self.engine()?, &spec.image).await?,

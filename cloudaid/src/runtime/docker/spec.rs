@@ -11,14 +11,13 @@ use bollard::models::{
     ContainerCreateBody, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountType, ResourcesUlimits,
     RestartPolicy, RestartPolicyNameEnum,
 };
-use shared::confinement::{NetworkAccess, Profile};
+use shared::confinement::Profile;
 use shared::resources::{MIB, Resources};
 use shared::task::Command;
 
 use super::image::ImageSays;
 use super::labels::labels;
-use super::network::NETWORK;
-use super::{strict, threads};
+use super::{network, strict, threads};
 use crate::runtime::{ContainerSpec, RuntimeError};
 
 /// Where a container sees its output directory.
@@ -106,10 +105,7 @@ fn host_config(spec: &ContainerSpec, host_cpus: u64, image: &ImageSays) -> Resul
         init: Some(true),
         restart_policy: Some(RestartPolicy { name: Some(RestartPolicyNameEnum::NO), maximum_retry_count: None }),
         auto_remove: Some(false),
-        network_mode: Some(match spec.confinement.network {
-            NetworkAccess::Outgoing => NETWORK.to_owned(),
-            NetworkAccess::None => "none".to_owned(),
-        }),
+        network_mode: Some(network::name(spec.confinement.network).to_owned()),
         mounts: Some(mounts(spec)?),
         log_config: Some(log_config()),
         device_requests: (gpu_millis > 0).then(|| vec![gpus(&spec.gpus, gpu_millis)]),
@@ -206,7 +202,7 @@ fn signed(amount: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use shared::confinement::Confinement;
+    use shared::confinement::{Confinement, NetworkAccess};
     use shared::resources::GIB;
 
     use super::super::labels::tests::spec;
@@ -237,7 +233,8 @@ mod tests {
 
     #[test]
     fn the_strict_profile() {
-        let config = host(|spec| spec.confinement = Confinement::default().at_least(Profile::Strict));
+        let config =
+            host(|spec| spec.confinement = Confinement::default().at_least(Profile::Strict, NetworkAccess::None));
         assert_eq!(config.cap_drop, Some(vec!["ALL".to_owned()]));
         assert_eq!(config.cap_add, None);
         assert_eq!(config.security_opt, Some(vec!["no-new-privileges".to_owned()]));
@@ -249,7 +246,7 @@ mod tests {
         let of = |user: &str| ImageSays { user: Some(user.to_owned()), volumes: vec!["/data".to_owned()] };
         let mut spec = spec();
         assert_eq!(body(&spec, 2, &of("root")).expect("a body").user, None, "the image's own");
-        spec.confinement = spec.confinement.at_least(Profile::Strict);
+        spec.confinement = spec.confinement.at_least(Profile::Strict, NetworkAccess::None);
         let strict = body(&spec, 2, &ImageSays::default()).expect("a body");
         assert_eq!(strict.user.as_deref(), Some("65534:65534"));
         assert!(strict.env.expect("an environment").contains(&"HOME=/tmp".to_owned()));

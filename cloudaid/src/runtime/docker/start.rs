@@ -13,10 +13,11 @@ use bollard::query_parameters::{InspectContainerOptions, StartContainerOptions};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
+use shared::confinement::NetworkAccess;
 use shared::id::AttemptKey;
 
 use super::errors::{Failure, within};
-use super::network::Network;
+use super::network::{self, Network};
 use super::orphan;
 use super::{CALL_LIMIT, DockerRuntime, Facts, WORK_LIMIT};
 use crate::runtime::RuntimeError;
@@ -78,8 +79,10 @@ impl Request {
         match self.send().await {
             // The network is looked up at the start; somebody may have removed it since the container was made.
             Err(failure) if failure.is(404) && failure.mentions("network") => {
+                let is_public = failure.mentions(network::name(NetworkAccess::Public));
+                let access = if is_public { NetworkAccess::Public } else { NetworkAccess::Outgoing };
                 self.network.forget();
-                self.network.ensure(&self.engine, &self.facts.engine_id).await?;
+                self.network.ensure(&self.engine, &self.facts.engine_id, access).await?;
                 self.send().await.map_err(Failure::of_setup)
             }
             Err(failure) if orphan::is_lost(&failure) => {

@@ -16,7 +16,7 @@ use cloudaid_core::record::{
 use cloudaid_core::registry::RegistryRecord;
 use shared::array::Array;
 use shared::audit::{AuditEntry, FIRST};
-use shared::confinement::{Confinement, Profile};
+use shared::confinement::{Confinement, NetworkAccess, Profile};
 use shared::gpu::{Gpu, GpuLease};
 use shared::id::{
     AttemptKey, BlobId, ClusterId, ElementId, Epoch, Fence, InputId, LoginId, TaskId, TokenId, UserName, WorkerId,
@@ -72,7 +72,7 @@ pub fn spec() -> TaskSpec {
         worker: None,
         input: None,
         pull: PullPolicy::Always,
-        confinement: Confinement::default().at_least(Profile::Strict),
+        confinement: Confinement { profile: Profile::Strict, network: NetworkAccess::Public },
         policy: RunPolicy {
             time_limit: Some(Span::seconds(5_400)),
             queue_time_limit: Some(Span(Duration::from_millis(1_500))),

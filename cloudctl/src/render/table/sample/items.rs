@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 use shared::audit::AuditEntry;
-use shared::confinement::{Confinement, Profile};
+use shared::confinement::{Confinement, NetworkAccess, Profile};
 use shared::error::{ApiError, ErrorBody, ErrorCode};
 use shared::gpu::Gpu;
 use shared::id::InputId;
@@ -196,7 +196,7 @@ fn whole_task() -> TaskView {
         policy: policy(),
         pinned_image: Some("a@sha256:0".into()),
         pull: PullPolicy::Always,
-        confinement: Confinement::default().at_least(Profile::Strict),
+        confinement: Confinement { profile: Profile::Strict, network: NetworkAccess::None },
         command: Command::Shell("x".into()),
         ..task()
     }
@@ -245,7 +245,7 @@ fn dry_run() -> DryRunView {
         input: Some(input_id()),
         policy: policy(),
         pull: PullPolicy::Always,
-        confinement: Confinement::default().at_least(Profile::Strict),
+        confinement: Confinement { profile: Profile::Strict, network: NetworkAccess::None },
     };
     let fit = FitView { worker_id: worker(), fit: Fit::Never, reasons: vec!["r".into()] };
     DryRunView {
