@@ -12,6 +12,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::Stream;
+use serde::{Deserialize, Serialize};
 use shared::confinement::Confinement;
 use shared::id::{AttemptKey, ClusterId, WorkerId};
 use shared::link::LogStream;
@@ -55,8 +56,9 @@ pub trait Runtime: Send + Sync + fmt::Debug + 'static {
     /// Sends TERM or KILL. One that does not run is no error.
     async fn signal(&self, key: &AttemptKey, signal: StopSignal) -> Result<(), RuntimeError>;
 
-    /// Everything that it has written and will write, from the first byte until its end; each stream in its own order.
-    async fn logs(&self, key: &AttemptKey) -> Result<LogPieces, RuntimeError>;
+    /// Everything that it has written and will write, from the first byte or from `from` on, until its end; each stream in
+    /// its own order.
+    async fn logs(&self, key: &AttemptKey, from: LogMark) -> Result<LogPieces, RuntimeError>;
 
     /// How many bytes it has written to its own layer: to any place but those that the host gave it.
     async fn layer_bytes(&self, key: &AttemptKey) -> Result<u64, RuntimeError>;
@@ -69,7 +71,40 @@ pub trait Runtime: Send + Sync + fmt::Debug + 'static {
 }
 
 /// See [`Runtime::logs`].
-pub type LogPieces = Pin<Box<dyn Stream<Item = Result<(LogStream, Bytes), RuntimeError>> + Send>>;
+pub type LogPieces = Pin<Box<dyn Stream<Item = Result<LogPiece, RuntimeError>> + Send>>;
+
+/// What comes out of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogPiece {
+    /// What was written next to a stream.
+    Data(LogStream, Bytes),
+    /// A later reading can begin there; it replaces the place that was told before.
+    Mark(LogMark),
+    /// Something before this was dropped by the engine before it was read, nobody knows how much.
+    Gap,
+}
+
+impl LogPiece {
+    /// What was written, if it is that.
+    #[must_use]
+    pub fn data(self) -> Option<(LogStream, Bytes)> {
+        match self {
+            Self::Data(stream, bytes) => Some((stream, bytes)),
+            Self::Mark(_) | Self::Gap => None,
+        }
+    }
+}
+
+/// A place in a log: everything before it was written before that time. The default is the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LogMark {
+    /// Seconds since the epoch; 0: the start.
+    pub at: i64,
+    /// How many bytes of stdout and of stderr are before it.
+    pub bytes: [u64; 2],
+    /// Whether the last line of each before it was one that the engine had cut.
+    pub cut: [bool; 2],
+}
 
 /// What an engine says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

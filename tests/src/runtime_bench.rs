@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bollard::Docker;
 use cloudaid::runtime::docker::DockerRuntime;
-use cloudaid::runtime::{ContainerSpec, Runtime};
+use cloudaid::runtime::{ContainerSpec, LogMark, LogPiece, Runtime};
 use futures_util::TryStreamExt;
 use shared::id::{AttemptKey, ClusterId, Fence, TaskId};
 use shared::link::{LogStream, RunLimits};
@@ -110,12 +110,14 @@ impl Bench {
     /// # Panics
     /// There is no log.
     pub async fn log(&self, key: &AttemptKey) -> (Vec<u8>, Vec<u8>) {
-        let mut log = self.runtime.logs(key).await.expect("a log");
+        let mut log = self.runtime.logs(key, LogMark::default()).await.expect("a log");
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        while let Some((stream, bytes)) = log.try_next().await.expect("a whole log") {
-            match stream {
-                LogStream::Stdout => stdout.extend_from_slice(&bytes),
-                LogStream::Stderr => stderr.extend_from_slice(&bytes),
+        while let Some(piece) = log.try_next().await.expect("a whole log") {
+            match piece {
+                LogPiece::Data(LogStream::Stdout, bytes) => stdout.extend_from_slice(&bytes),
+                LogPiece::Data(LogStream::Stderr, bytes) => stderr.extend_from_slice(&bytes),
+                LogPiece::Mark(_) => {}
+                LogPiece::Gap => panic!("a part of the log is missing"),
             }
         }
         (stdout, stderr)

@@ -8,7 +8,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use bytes::Bytes;
 use futures_util::TryStreamExt;
 use shared::id::{AttemptKey, ClusterId, Fence, TaskId, WorkerId};
 use shared::link::{LogStream, RunLimits};
@@ -17,7 +16,7 @@ use shared::resources::{MIB, Resources};
 use shared::task::Command;
 use ulid::Ulid;
 
-use super::{ContainerSpec, Exit, Found, FoundState, ImageWish, Runtime, RuntimeError, StopSignal};
+use super::{ContainerSpec, Exit, Found, FoundState, ImageWish, LogMark, Runtime, RuntimeError, StopSignal};
 
 /// The longest that one container of a check may take.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -174,14 +173,15 @@ impl Suite<'_> {
     }
 
     async fn log(&self, key: &AttemptKey) -> Result<(Vec<u8>, Vec<u8>)> {
-        let read =
-            self.runtime.logs(key).await?.try_fold((Vec::new(), Vec::new()), |mut all, (stream, bytes): (_, Bytes)| {
-                match stream {
-                    LogStream::Stdout => all.0.extend_from_slice(&bytes),
-                    LogStream::Stderr => all.1.extend_from_slice(&bytes),
-                }
-                std::future::ready(Ok(all))
-            });
+        let pieces = self.runtime.logs(key, LogMark::default()).await?;
+        let read = pieces.try_fold((Vec::new(), Vec::new()), |mut all, piece| {
+            match piece.data() {
+                Some((LogStream::Stdout, bytes)) => all.0.extend_from_slice(&bytes),
+                Some((LogStream::Stderr, bytes)) => all.1.extend_from_slice(&bytes),
+                None => {}
+            }
+            std::future::ready(Ok(all))
+        });
         Ok(tokio::time::timeout(LIMIT, read).await.context("the log does not end")??)
     }
 
@@ -209,7 +209,7 @@ impl Suite<'_> {
         self.runtime.remove(&key).await?;
 
         let key = self.run("trap '' TERM; echo ready; sleep 600").await?;
-        let ready = self.runtime.logs(&key).await?.try_next().await?;
+        let ready = self.runtime.logs(&key, LogMark::default()).await?.try_next().await?;
         ensure!(ready.is_some(), "no output");
         self.runtime.signal(&key, StopSignal::Term).await?;
         self.expect_state(&key, FoundState::Running).await?;
@@ -230,7 +230,7 @@ impl Suite<'_> {
         ensure!(started == Err(RuntimeError::NotFound), "start gives {started:?}");
         let waited = self.runtime.wait(&key).await;
         ensure!(waited == Err(RuntimeError::NotFound), "wait gives {waited:?}");
-        let read = self.runtime.logs(&key).await.map(|_| ());
+        let read = self.runtime.logs(&key, LogMark::default()).await.map(|_| ());
         ensure!(read == Err(RuntimeError::NotFound), "logs gives {read:?}");
         self.runtime.signal(&key, StopSignal::Kill).await.context("signal")?;
         Ok(self.runtime.remove(&key).await?)

@@ -18,6 +18,7 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 use parking_lot::Mutex;
 use shared::id::{AttemptKey, ClusterId, WorkerId};
 use shared::pull::Pulling;
+use shared::resources::MIB;
 use tokio::sync::OnceCell;
 
 use self::daemon::Daemon;
@@ -28,7 +29,8 @@ use self::labels::{Owner, container_name};
 use self::network::Network;
 use self::start::Starts;
 use super::{
-    ContainerSpec, Exit, Found, FoundState, ImageWish, LogPieces, Runtime, RuntimeError, RuntimeInfo, StopSignal,
+    ContainerSpec, Exit, Found, FoundState, ImageWish, LogMark, LogPieces, Runtime, RuntimeError, RuntimeInfo,
+    StopSignal,
 };
 use crate::failpoint;
 
@@ -51,6 +53,9 @@ mod wait;
 
 /// Where Docker's socket is if nothing else is said.
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";
+/// One log file; just above 1 GiB, which is the most that is kept of a task's log. There are two of them, because a single
+/// one would start again from nothing at its end while the reader is still in it.
+const LOG_FILE: u64 = 1100 * MIB;
 /// For calls that only ask or signal.
 const CALL_LIMIT: Duration = Duration::from_secs(30);
 /// For calls that make, start or remove a container, which wait for the kernel and the disk.
@@ -71,6 +76,8 @@ pub struct DockerRuntime {
     images: Images,
     known: Mutex<HashMap<AttemptKey, Known>>,
     starts: Starts,
+    /// Bytes of a log file: see [`DockerRuntime::with_log_files`].
+    log_file: u64,
 }
 
 /// What does not change while an engine runs.
@@ -120,6 +127,7 @@ impl DockerRuntime {
             images: Images::default(),
             known: Mutex::default(),
             starts: Starts::default(),
+            log_file: LOG_FILE,
         })
     }
 
@@ -128,6 +136,13 @@ impl DockerRuntime {
     #[must_use]
     pub fn keeping_images(self, file: PathBuf, floor: u64) -> Self {
         Self { images: Images::keeping(file, floor), ..self }
+    }
+
+    /// Keeps two log files of this many bytes for each container, instead of two of 1100 MiB: of what nobody has read the
+    /// engine drops the rest.
+    #[must_use]
+    pub fn with_log_files(self, bytes: u64) -> Self {
+        Self { log_file: bytes, ..self }
     }
 
     fn engine(&self) -> Result<&Docker, RuntimeError> {
@@ -275,10 +290,10 @@ impl Runtime for DockerRuntime {
         }
     }
 
-    async fn logs(&self, key: &AttemptKey) -> Result<LogPieces, RuntimeError> {
+    async fn logs(&self, key: &AttemptKey, from: LogMark) -> Result<LogPieces, RuntimeError> {
         let id = self.resolve(key).await?;
         let ended = self.known.lock().get(key).is_some_and(|known| known.ended);
-        Ok(logs::read(self.engine()?, id, ended))
+        Ok(logs::read(self.engine()?, id, ended, from, self.log_file))
     }
 
     async fn layer_bytes(&self, key: &AttemptKey) -> Result<u64, RuntimeError> {

@@ -22,7 +22,8 @@ use shared::time::WallTime;
 
 use self::container::Container;
 use super::{
-    ContainerSpec, Exit, Found, FoundState, ImageWish, LogPieces, Runtime, RuntimeError, RuntimeInfo, StopSignal,
+    ContainerSpec, Exit, Found, FoundState, ImageWish, LogMark, LogPiece, LogPieces, Runtime, RuntimeError,
+    RuntimeInfo, StopSignal,
 };
 
 mod behaviour;
@@ -258,14 +259,15 @@ impl Runtime for FakeRuntime {
         })
     }
 
-    async fn logs(&self, key: &AttemptKey) -> Result<LogPieces, RuntimeError> {
+    /// Nothing of it is ever dropped, so there are no marks.
+    async fn logs(&self, key: &AttemptKey, _from: LogMark) -> Result<LogPieces, RuntimeError> {
         let (log, changes) = self.call(Call::Logs, |state| {
             let container = state.find(key)?;
             Ok((container.log(), container.watch()?))
         })?;
         let pieces = stream::unfold((log, changes), |(mut log, mut changes)| async move {
             let piece = log.next(&mut changes).await?;
-            Some((Ok(piece), (log, changes)))
+            Some((Ok(LogPiece::Data(piece.0, piece.1)), (log, changes)))
         });
         Ok(pieces.boxed())
     }

@@ -6,6 +6,7 @@
 //! journal     see `journal.rs`
 //! runs/<task>.<index>-<attempt>/output
 //! runs/<task>.<index>-<attempt>/input  the id of the input that the run reads
+//! runs/<task>.<index>-<attempt>/log-place  see `logs/place.rs`
 //! images      see `runtime/docker/image/shelf.rs`
 //! inputs/<input>  see `inputs.rs`
 //! seed/           see `seed/ledger.rs`
@@ -95,6 +96,11 @@ impl DataDir {
     /// What the container of a run sees as /output.
     pub(super) fn output(&self, key: &AttemptKey) -> PathBuf {
         self.run(key).join("output")
+    }
+
+    /// Where it is kept how far a long log has been read: see `logs/place.rs`.
+    pub(super) fn log_place(&self, key: &AttemptKey) -> PathBuf {
+        self.run(key).join("log-place")
     }
 
     /// Whether there is anything of a run. One look at one name: not worth a thread.

@@ -19,7 +19,7 @@ use super::engine;
 use super::gpu::GpuWatch;
 use super::inputs::Inputs;
 use super::link::dial::Uplink;
-use super::logs::{Lanes, Pump};
+use super::logs::{Lanes, Place, Pump};
 use super::registries;
 use super::storage::StorageWatch;
 use super::tidy::Tidy;
@@ -205,7 +205,8 @@ impl Executor {
     }
 
     fn collect_logs(&mut self, key: AttemptKey) {
-        let pump = Pump { key, runtime: Arc::clone(&self.runtime), lanes: Arc::clone(&self.lanes) };
+        let place = Place::at(self.data.log_place(&key));
+        let pump = Pump { key, runtime: Arc::clone(&self.runtime), lanes: Arc::clone(&self.lanes), place };
         let ended = self.runs.entry(key).or_default().ended.clone();
         self.follow(key, async move {
             // Whichever comes first.

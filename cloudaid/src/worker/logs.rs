@@ -1,7 +1,8 @@
 //! Bringing to the master what containers write: one stream per session for all runs, acknowledged by offset.
 //!
-//! A run's log is read from its first byte whenever pushing (re)starts, and what the master already has is skipped, so
-//! nothing needs to be kept here. A run that writes nothing costs no message at all.
+//! A run's log is read again whenever pushing (re)starts, and what the master already has is skipped, so nothing needs to be
+//! kept here but, of a log of hundreds of MiB, a place in it: the engine drops the start of one that becomes too long. A
+//! run that writes nothing costs no message at all.
 
 use std::sync::Arc;
 
@@ -14,12 +15,14 @@ use shared::proto;
 use shared::proto::log_frame::Content;
 
 use crate::pause::Pauses;
-use crate::runtime::{LogPieces, Runtime, RuntimeError};
+use crate::runtime::{LogMark, LogPiece, LogPieces, Runtime, RuntimeError};
 use lane::{Lane, Route};
 
 pub(super) use lane::Lanes;
+pub(super) use place::Place;
 
 mod lane;
+mod place;
 
 /// Bytes of one run that may be on their way without acknowledgement.
 const WINDOW: u64 = 1 << 20;
@@ -30,6 +33,7 @@ pub(super) struct Pump {
     pub(super) key: AttemptKey,
     pub(super) runtime: Arc<dyn Runtime>,
     pub(super) lanes: Arc<Lanes>,
+    pub(super) place: Place,
 }
 
 /// Why pushing stopped before the end.
@@ -39,7 +43,7 @@ enum Broken {
     Link,
     /// The master cannot keep it now: start over after a while.
     Later(String),
-    /// Read it again from the start.
+    /// Read it again.
     Engine(RuntimeError),
     /// There is nothing more to be had, or the master does not want it.
     GiveUp(String),
@@ -47,13 +51,14 @@ enum Broken {
 
 impl Pump {
     /// Returns when all that was and will be written is at the master, or cannot be brought there.
-    pub(super) async fn drain(self) -> LogBytes {
+    pub(super) async fn drain(mut self) -> LogBytes {
         let mut pauses = Pauses::default();
-        let mut durable = Offsets::default();
+        self.place.recall().await;
+        let mut durable = Offsets::from(self.place.mark);
         loop {
             let before = durable;
             match self.push(&mut durable).await {
-                Ok(all) => return all.into(),
+                Ok(all) => return all,
                 Err(Broken::GiveUp(reason)) => {
                     tracing::warn!(task = %self.key, reason, "The rest of the log is given up");
                     return LogBytes { lacks_end: true, ..durable.into() };
@@ -75,36 +80,41 @@ impl Pump {
         }
     }
 
-    /// One try from the first byte to the last. `durable` is what the master is known to have.
-    async fn push(&self, durable: &mut Offsets) -> Result<Offsets, Broken> {
-        let mut pieces = self.runtime.logs(&self.key).await.map_err(Broken::Engine)?;
-        let Some(first) = pieces.next().await else { return Ok(*durable) };
+    /// One try from the last place on to the end. `durable` is what the master is known to have.
+    async fn push(&mut self, durable: &mut Offsets) -> Result<LogBytes, Broken> {
+        let mark = self.place.mark;
+        let mut pieces = self.runtime.logs(&self.key, mark).await.map_err(Broken::Engine)?;
+        let Some(first) = pieces.next().await else { return Ok((*durable).into()) };
         let first = first.map_err(Broken::Engine)?;
 
         let lane = self.lanes.open().await.ok_or(Broken::Link)?;
         let mut route = lane.register(self.key).ok_or(Broken::Link)?;
         self.send(&lane, Content::Open(proto::LogOpen {})).await?;
         *durable = taken(route.next().await)?;
-        let mut reader = Reader::new(pieces, *durable);
-        reader.add(first);
+        let mut reader = Reader::new(pieces, mark, *durable);
+        reader.take(first);
         self.relay(&lane, &mut route, reader, durable).await
     }
 
     async fn relay(
-        &self,
+        &mut self,
         lane: &Lane,
         route: &mut Route,
         mut reader: Reader,
         durable: &mut Offsets,
-    ) -> Result<Offsets, Broken> {
+    ) -> Result<LogBytes, Broken> {
         loop {
+            if let Some(mark) = reader.mark.take_if(|mark| durable.reach(*mark)) {
+                self.place.remember(mark).await;
+            }
             for (stream, offset, data) in reader.take_chunks() {
                 let chunk = proto::LogChunk { stream: proto::LogStream::from(stream).into(), offset, data };
                 self.send(lane, Content::Chunk(chunk)).await?;
             }
             let unacknowledged = reader.position.beyond(*durable);
             if reader.ended && unacknowledged == 0 {
-                return Ok(reader.position.max(*durable));
+                let all = reader.position.max(*durable);
+                return Ok(LogBytes { lacks_end: reader.has_gap, ..all.into() });
             }
             tokio::select! {
                 ack = route.next() => *durable = durable.max(taken(ack)?),
@@ -147,9 +157,21 @@ impl Offsets {
         Self { stdout: self.stdout.max(other.stdout), stderr: self.stderr.max(other.stderr) }
     }
 
+    /// Whether everything before the mark is before here.
+    fn reach(self, mark: LogMark) -> bool {
+        let Self { stdout, stderr } = Self::from(mark);
+        self.stdout >= stdout && self.stderr >= stderr
+    }
+
     /// Bytes from `earlier` to here.
     fn beyond(self, earlier: Self) -> u64 {
         self.stdout.saturating_sub(earlier.stdout) + self.stderr.saturating_sub(earlier.stderr)
+    }
+}
+
+impl From<LogMark> for Offsets {
+    fn from(LogMark { bytes: [stdout, stderr], .. }: LogMark) -> Self {
+        Self { stdout, stderr }
     }
 }
 
@@ -170,12 +192,24 @@ struct Reader {
     stdout: BytesMut,
     stderr: BytesMut,
     ended: bool,
+    has_gap: bool,
+    /// The last one that was passed.
+    mark: Option<LogMark>,
 }
 
 impl Reader {
-    fn new(pieces: LogPieces, start: Offsets) -> Self {
-        let position = Offsets::default();
-        Self { pieces, start, position, stdout: BytesMut::new(), stderr: BytesMut::new(), ended: false }
+    /// `pieces` begin at `mark`.
+    fn new(pieces: LogPieces, mark: LogMark, start: Offsets) -> Self {
+        Self {
+            pieces,
+            start,
+            position: mark.into(),
+            stdout: BytesMut::new(),
+            stderr: BytesMut::new(),
+            ended: false,
+            has_gap: false,
+            mark: None,
+        }
     }
 
     /// Waits for something, then takes what is there besides: a slow writer is sent at once, a fast one in large chunks.
@@ -184,7 +218,7 @@ impl Reader {
         loop {
             match next {
                 None => self.ended = true,
-                Some(piece) => self.add(piece?),
+                Some(piece) => self.take(piece?),
             }
             if self.ended || self.stdout.len() + self.stderr.len() >= CHUNK_LIMIT {
                 return Ok(());
@@ -196,7 +230,15 @@ impl Reader {
         }
     }
 
-    fn add(&mut self, (stream, data): (LogStream, Bytes)) {
+    fn take(&mut self, piece: LogPiece) {
+        match piece {
+            LogPiece::Data(stream, data) => self.add(stream, &data),
+            LogPiece::Mark(mark) => self.mark = Some(mark),
+            LogPiece::Gap => self.has_gap = true,
+        }
+    }
+
+    fn add(&mut self, stream: LogStream, data: &[u8]) {
         let (start, position) = (*self.start.of(stream), self.position.of(stream));
         let skip = usize::try_from(start.saturating_sub(*position)).unwrap_or(usize::MAX).min(data.len());
         *position += data.len() as u64;
@@ -234,7 +276,8 @@ mod tests {
     use super::*;
 
     fn reader(pieces: Vec<(LogStream, Bytes)>, start: Offsets) -> Reader {
-        Reader::new(Box::pin(stream::iter(pieces.into_iter().map(Ok))), start)
+        let pieces = pieces.into_iter().map(|(stream, data)| Ok(LogPiece::Data(stream, data)));
+        Reader::new(Box::pin(stream::iter(pieces)), LogMark::default(), start)
     }
 
     #[tokio::test]
@@ -263,6 +306,22 @@ mod tests {
             assert!(chunks.iter().all(|(_, offset, _)| *offset == durable), "from {durable}");
             assert_eq!(reader.position, Offsets { stdout: 6, stderr: 0 });
         }
+    }
+
+    #[tokio::test]
+    async fn reading_goes_on_at_a_mark_and_a_gap_is_said() {
+        let mark = LogMark { at: 5, bytes: [3, 1], cut: [false; 2] };
+        let data = LogPiece::Data(LogStream::Stdout, Bytes::from("def"));
+        let later = LogMark { at: 9, bytes: [6, 1], cut: [false; 2] };
+        let pieces = vec![Ok(data), Ok(LogPiece::Mark(later)), Ok(LogPiece::Gap)];
+        let mut reader = Reader::new(Box::pin(stream::iter(pieces)), mark, Offsets { stdout: 4, stderr: 1 });
+        reader.fill().await.expect("read");
+        assert_eq!(reader.take_chunks(), [(LogStream::Stdout, 4, Bytes::from("ef"))]);
+        assert_eq!(
+            (reader.has_gap, reader.mark, reader.position),
+            (true, Some(later), Offsets { stdout: 6, stderr: 1 })
+        );
+        assert!(!Offsets { stdout: 6, stderr: 0 }.reach(later) && reader.position.reach(later));
     }
 
     #[tokio::test]

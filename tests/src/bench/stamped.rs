@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use cloudaid::runtime::fake::{Behaviour, FakeRuntime};
 use cloudaid::runtime::{
-    ContainerSpec, Exit, Found, ImageWish, LogPieces, Runtime, RuntimeError, RuntimeInfo, StopSignal,
+    ContainerSpec, Exit, Found, ImageWish, LogMark, LogPieces, Runtime, RuntimeError, RuntimeInfo, StopSignal,
 };
 use shared::id::{AttemptKey, ClusterId, TaskId, WorkerId};
 use shared::pull::Pulling;
@@ -74,8 +74,8 @@ impl Runtime for Stamped {
     async fn signal(&self, key: &AttemptKey, signal: StopSignal) -> Result<(), RuntimeError> {
         self.engine.signal(key, signal).await
     }
-    async fn logs(&self, key: &AttemptKey) -> Result<LogPieces, RuntimeError> {
-        self.engine.logs(key).await
+    async fn logs(&self, key: &AttemptKey, from: LogMark) -> Result<LogPieces, RuntimeError> {
+        self.engine.logs(key, from).await
     }
     async fn layer_bytes(&self, key: &AttemptKey) -> Result<u64, RuntimeError> {
         self.engine.layer_bytes(key).await

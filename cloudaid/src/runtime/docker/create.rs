@@ -39,8 +39,9 @@ impl DockerRuntime {
         if facts.gives_gpus {
             spec::keep_gpus(&mut body.env, spec.resources.gpu_millis > 0);
         }
-        if let (Some(host), Some(parent)) = (&mut body.host_config, &facts.parent) {
-            host.cgroup_parent = Some(usage::surrounding(parent, &spec.key));
+        if let Some(host) = &mut body.host_config {
+            host.cgroup_parent = facts.parent.as_ref().map(|parent| usage::surrounding(parent, &spec.key));
+            host.log_config = Some(spec::log_config(self.log_file));
         }
         output::ensure(&spec.output)
             .map_err(|error| RuntimeError::Engine(format!("the output directory cannot be made: {error}")))?;

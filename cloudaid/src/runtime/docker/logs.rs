@@ -2,9 +2,12 @@
 //!
 //! A followed log can lack its end: the engine stops following when the container has ended, and what was written last,
 //! such as a line without a newline, may still be unread. So what follows a container is read a second time when it
-//! has ended, without following, and given out from where the first reading stopped.
+//! has ended, without following, from the last place on that is known ([`marks`]), and given out from where the first
+//! reading stopped.
 
 mod long_lines;
+mod marks;
+mod repeats;
 
 use std::time::Duration;
 
@@ -18,24 +21,39 @@ use futures_util::{Stream, StreamExt};
 use shared::link::LogStream;
 
 use self::long_lines::LongLines;
+use self::marks::Marks;
+use self::repeats::Repeats;
 use super::CALL_LIMIT;
 use super::errors::{Failure, short, within};
-use crate::runtime::{LogPieces, RuntimeError};
+use crate::runtime::{LogMark, LogPiece, LogPieces, RuntimeError};
 
+/// Places to begin a reading at, in one file of the engine: the last one is always there.
+const MARKS_PER_FILE: u64 = 4;
 /// Before following again what has stopped though the container runs.
 const PAUSE: Duration = Duration::from_millis(100);
-/// Bytes of an RFC 3339 time with nanoseconds and an offset, and the space behind it.
-const LONGEST_TIME: usize = 36;
 
-/// Everything from the first byte, until the container has ended and all is read. One that is known to have ended is
-/// read once.
-pub(super) fn read(engine: &Docker, id: String, ended: bool) -> LogPieces {
-    let source = open(engine, &id, !ended, "all", true).boxed();
-    let lines = LongLines::default();
-    let reader = Reader { engine: engine.clone(), id, source, lines, follows: !ended, given: [0; 2], skip: [0; 2] };
+/// Everything from `from` on, until the container has ended and all is read. One that is known to have ended is read once.
+/// The engine keeps it in files of `file` bytes.
+pub(super) fn read(engine: &Docker, id: String, ended: bool, from: LogMark, file: u64) -> LogPieces {
+    let source = open(engine, &id, !ended, Since(from)).boxed();
+    let (lines, marks) = (LongLines::after(from.cut), Marks::after(from, file / MARKS_PER_FILE));
+    let reader = Reader {
+        engine: engine.clone(),
+        id,
+        source,
+        lines,
+        marks,
+        repeats: Repeats::new(file, from == LogMark::default()),
+        file,
+        follows: !ended,
+        given: from.bytes,
+        skip: [0; 2],
+        found: None,
+    };
     let pieces = stream::unfold(Some(reader), |reader| async {
         let mut reader = reader?;
         match reader.next().await {
+            Ok(Some(LogPiece::Gap)) => Some((Ok(LogPiece::Gap), None)),
             Ok(Some(piece)) => Some((Ok(piece), Some(reader))),
             Ok(None) => None,
             Err(error) => Some((Err(error), None)),
@@ -50,18 +68,27 @@ pub(super) fn last_lines(
     id: &str,
     lines: u32,
 ) -> impl Stream<Item = Result<LogOutput, Error>> + use<> {
-    open(engine, id, false, &lines.to_string(), false)
+    let options = streams().tail(&lines.to_string());
+    engine.logs(id, Some(options.build()))
 }
 
+/// Where a reading begins.
+struct Since(LogMark);
+
+/// With times: without them the engine keeps empty frames to itself, and an empty one can be all that ends a long line.
 fn open(
     engine: &Docker,
     id: &str,
     follow: bool,
-    tail: &str,
-    times: bool,
+    Since(mark): Since,
 ) -> impl Stream<Item = Result<LogOutput, Error>> + use<> {
-    let options = LogsOptionsBuilder::default().follow(follow).stdout(true).stderr(true).tail(tail).timestamps(times);
-    engine.logs(id, Some(options.build()))
+    // 0 is everything.
+    let since = i32::try_from(mark.at).unwrap_or(0);
+    engine.logs(id, Some(streams().follow(follow).tail("all").since(since).timestamps(true).build()))
+}
+
+fn streams() -> LogsOptionsBuilder {
+    LogsOptionsBuilder::default().stdout(true).stderr(true)
 }
 
 /// A reading under way.
@@ -71,35 +98,50 @@ struct Reader {
     source: BoxStream<'static, Result<LogOutput, Error>>,
     /// Those of `source`.
     lines: LongLines,
+    marks: Marks,
+    repeats: Repeats,
+    file: u64,
     /// Whether `source` follows; what does not is the last.
     follows: bool,
     /// Bytes given out, of each stream.
     given: [u64; 2],
     /// Bytes of `source` that an earlier one has given out.
     skip: [u64; 2],
+    /// A place to tell of.
+    found: Option<LogMark>,
 }
 
 impl Reader {
-    async fn next(&mut self) -> Result<Option<(LogStream, Bytes)>, RuntimeError> {
+    async fn next(&mut self) -> Result<Option<LogPiece>, RuntimeError> {
         loop {
+            if let Some(mark) = self.found.take() {
+                return Ok(Some(LogPiece::Mark(mark)));
+            }
             match self.source.next().await {
                 Some(item) => {
-                    let Some((stream, frame)) = piece(item)? else { continue };
-                    let frame = self.lines.mend(stream, without_time(frame)?);
-                    let piece = self.new_part(stream, frame);
-                    if piece.is_some() {
-                        return Ok(piece);
+                    let Some((stream, mut frame)) = piece(item)? else { continue };
+                    let whole = frame.clone();
+                    let second = self.marks.time(&mut frame)?;
+                    if self.follows && self.repeats.has(stream, &whole, frame.len()) {
+                        continue;
+                    }
+                    let frame = self.lines.mend(stream, frame);
+                    let (length, cut) = (frame.len() as u64, self.lines.is_cut(stream));
+                    self.found = self.marks.pass(stream, second, length, cut);
+                    if let Some((stream, data)) = self.new_part(stream, frame) {
+                        return Ok(Some(LogPiece::Data(stream, data)));
                     }
                 }
                 None if self.follows => self.reopen().await?,
                 None => {
-                    if self.skip != [0; 2] {
+                    let is_whole = self.skip == [0; 2];
+                    if !is_whole {
                         tracing::warn!(
-                            "the log of container {} is so long that the engine has dropped its start",
+                            "the engine has dropped a part of the log of container {} before it was read",
                             self.id
                         );
                     }
-                    return Ok(None);
+                    return Ok((!is_whole).then_some(LogPiece::Gap));
                 }
             }
         }
@@ -122,8 +164,11 @@ impl Reader {
         if self.follows {
             tokio::time::sleep(PAUSE).await;
         }
-        self.source = open(&self.engine, &self.id, self.follows, "all", true).boxed();
-        (self.skip, self.lines) = (self.given, LongLines::default());
+        let mark = self.marks.last();
+        self.source = open(&self.engine, &self.id, self.follows, Since(mark)).boxed();
+        (self.lines, self.marks) = (LongLines::after(mark.cut), Marks::after(mark, self.file / MARKS_PER_FILE));
+        self.repeats = Repeats::new(self.file, mark == LogMark::default());
+        self.skip = [0, 1].map(|of| self.given[of] - mark.bytes[of]);
         Ok(())
     }
 }
@@ -139,18 +184,6 @@ fn piece(item: Result<LogOutput, Error>) -> Result<Option<(LogStream, Bytes)>, R
             Err(RuntimeError::Engine(format!("the log breaks off: {}", short(&text))))
         }
     }
-}
-
-/// The engine puts a time and a space before each frame. They are asked for because without them it keeps empty frames
-/// to itself, and an empty one can be all that ends a long line.
-fn without_time(mut frame: Bytes) -> Result<Bytes, RuntimeError> {
-    let head = &frame[..frame.len().min(LONGEST_TIME)];
-    let space = head.iter().position(|byte| *byte == b' ');
-    let space = space.ok_or_else(|| {
-        RuntimeError::Engine(format!("no time in the log: {}", short(&String::from_utf8_lossy(head))))
-    })?;
-    frame.advance(space + 1);
-    Ok(frame)
 }
 
 #[cfg(test)]
@@ -170,21 +203,14 @@ mod tests {
         assert!(matches!(piece(LogOutput::Console { message }), Err(RuntimeError::Engine(_))));
     }
 
-    #[test]
-    fn the_time_before_a_frame_is_not_part_of_it() {
-        let without = |frame: &'static str| without_time(Bytes::from_static(frame.as_bytes()));
-        assert_eq!(without("2026-11-25T14:08:05.787412915Z  a b\n"), Ok(Bytes::from_static(b" a b\n")));
-        assert_eq!(without("2026-11-25T14:08:05.787412915+02:00 "), Ok(Bytes::new()));
-        assert!(matches!(without("none"), Err(RuntimeError::Engine(_))));
-    }
-
     #[tokio::test]
     async fn a_second_reading_goes_on_where_the_first_stopped() {
         let engine = Docker::connect_with_http("http://127.0.0.1:1", 1, API_DEFAULT_VERSION).expect("a client");
         let source = stream::empty().boxed();
-        let lines = LongLines::default();
-        let (given, skip) = ([0; 2], [0; 2]);
-        let mut reader = Reader { engine, id: "x".to_owned(), source, lines, follows: true, given, skip };
+        let (lines, marks, repeats) =
+            (LongLines::default(), Marks::after(LogMark::default(), 1), Repeats::new(1, true));
+        let (id, file, given, skip, found) = ("x".to_owned(), 1, [0; 2], [0; 2], None);
+        let mut reader = Reader { engine, id, source, lines, marks, repeats, file, follows: true, given, skip, found };
         let part = |reader: &mut Reader, stream, text: &'static str| {
             reader.new_part(stream, Bytes::from_static(text.as_bytes())).map(|(_, bytes)| bytes)
         };

@@ -37,9 +37,6 @@ const LONGEST_PERIOD: u64 = 1_000_000;
 const PIDS: i64 = 4096;
 /// The least shared memory, which is also Docker's own default.
 const SHM_FLOOR: u64 = 64 * MIB;
-/// One log file; just above 1 GiB, which is the most that is kept of a task's log. Two of them, because a single file
-/// would start again from nothing at its end while the reader is still in it.
-const LOG_FILE: &str = "1100m";
 const LOG_FILES: &str = "2";
 
 /// The create request for `spec` on a host with `host_cpus` CPUs.
@@ -107,7 +104,6 @@ fn host_config(spec: &ContainerSpec, host_cpus: u64, image: &ImageSays) -> Resul
         auto_remove: Some(false),
         network_mode: Some(network::name(spec.confinement.network).to_owned()),
         mounts: Some(mounts(spec)?),
-        log_config: Some(log_config()),
         device_requests: (gpu_millis > 0).then(|| vec![gpus(&spec.gpus, gpu_millis)]),
         ..HostConfig::default()
     };
@@ -166,9 +162,9 @@ fn mount(source: &Path, target: &str, read_only: bool) -> Result<Mount, RuntimeE
 
 /// The `local` driver keeps every byte as it was but for the newlines of long lines, which `logs::long_lines` puts back;
 /// `json-file` replaces those that are not UTF-8.
-fn log_config() -> HostConfigLogConfig {
-    let config = [("max-size", LOG_FILE), ("max-file", LOG_FILES), ("compress", "false")];
-    let config = config.map(|(name, value)| (name.to_owned(), value.to_owned()));
+pub(super) fn log_config(file: u64) -> HostConfigLogConfig {
+    let config = [("max-size", file.to_string()), ("max-file", LOG_FILES.to_owned()), ("compress", "false".to_owned())];
+    let config = config.map(|(name, value)| (name.to_owned(), value));
     HostConfigLogConfig { typ: Some("local".to_owned()), config: Some(HashMap::from(config)) }
 }
 

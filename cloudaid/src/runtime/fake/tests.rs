@@ -82,9 +82,9 @@ async fn output_after_a_kill_is_never_written() {
     let spec = spec(0, "busybox", "echo first; sleep 10; echo second");
     fake.create(&spec).await.expect("made");
     fake.start(&spec.key).await.expect("started");
-    let mut log = fake.logs(&spec.key).await.expect("a log");
+    let mut log = fake.logs(&spec.key, LogMark::default()).await.expect("a log");
     let first = log.try_next().await.expect("a piece");
-    assert_eq!(first, Some((LogStream::Stdout, Bytes::from_static(b"first\n"))));
+    assert_eq!(first, Some(LogPiece::Data(LogStream::Stdout, Bytes::from_static(b"first\n"))));
     fake.signal(&spec.key, StopSignal::Kill).await.expect("killed");
     assert_eq!(log.try_next().await.expect("the end"), None);
     assert_eq!(fake.wait(&spec.key).await.expect("an end").code, 137);

@@ -9,7 +9,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use shared::link::LogStream;
 
 /// Bytes of a frame that is not the last of its line (`defaultBufSize` in Moby's `daemon/logger/copier.go`).
-const FULL: usize = 16 * 1024;
+pub(super) const FULL: usize = 16 * 1024;
 
 /// Where one stream stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,6 +28,16 @@ enum At {
 pub(super) struct LongLines([At; 2]);
 
 impl LongLines {
+    /// Of a reading that begins where each stream stands behind the end of such a line, or not.
+    pub(super) fn after(cut: [bool; 2]) -> Self {
+        Self(cut.map(|is_cut| if is_cut { At::End } else { At::Frame }))
+    }
+
+    /// Whether the stream stands behind the end of such a line.
+    pub(super) fn is_cut(&self, stream: LogStream) -> bool {
+        self.0[stream as usize] == At::End
+    }
+
     /// What the container wrote, as far as this frame says it.
     pub(super) fn mend(&mut self, stream: LogStream, frame: Bytes) -> Bytes {
         let at = &mut self.0[stream as usize];
