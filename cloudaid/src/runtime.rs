@@ -171,6 +171,8 @@ pub struct ContainerSpec {
     /// Directory of the host that the container sees as /output. Made with the container ([`output::ensure`]), if it is
     /// not there.
     pub output: PathBuf,
+    /// The block device of the file system that is mounted there, if it is one of its own: the engine mounts it itself.
+    pub output_device: Option<PathBuf>,
     /// Directory of the host that the container sees as /input, and cannot write to.
     pub input: Option<PathBuf>,
     /// Labels it. Its grace is for whoever stops it by hand too.

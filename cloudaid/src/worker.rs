@@ -7,6 +7,7 @@
 //! A worker that stops leaves its containers running; the next one with the same data directory finds them.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
@@ -55,6 +56,7 @@ mod storage;
 mod telemetry;
 mod tidy;
 mod uploads;
+mod volume;
 
 #[cfg(test)]
 mod tests;
@@ -120,12 +122,20 @@ pub async fn run_with(
     let (events, inbox) = mpsc::channel(EVENT_LIMIT);
     let (uplinks, uplink) = watch::channel(None);
     let running = Arc::new(AtomicU32::new(0));
+    let has_volumes = volumes_in(data.path()).await;
     let gpu_watch = gpus.watch(config.gpus.quarantine, life.clone()).await;
     let usage = telemetry::watch_usage(data.path(), gpu_watch.percent.clone(), life.clone());
     let health = health::watch(Arc::clone(&runtime), first_answer.subscribe(), data.path().to_owned(), life.clone());
     tidy::keep_room(Arc::clone(&runtime), life.clone());
-    let executor =
-        Executor::new(Arc::clone(&runtime), cluster, Arc::clone(&data), events.clone(), uplink, gpu_watch.clone());
+    let executor = Executor::new(
+        Arc::clone(&runtime),
+        cluster,
+        Arc::clone(&data),
+        events.clone(),
+        uplink,
+        gpu_watch.clone(),
+        has_volumes,
+    );
     let leaving = CancellationToken::new();
     let link = Link {
         dialer,
@@ -172,6 +182,24 @@ async fn find_master(
     let masters = Master::all(&config.masters)?;
     tokio::spawn(join::keep_fresh(masters.clone(), keyring.clone(), life.clone()));
     Ok(Some((Dialer::new(masters, config.name.clone(), keyring, cluster), cluster)))
+}
+
+/// Whether the /output of a strict task can be a file system of its own here. Said once, because it is what limits them.
+async fn volumes_in(data: &Path) -> bool {
+    let place = data.to_owned();
+    let tried = tokio::task::spawn_blocking(move || volume::try_out(&place)).await;
+    match tried.unwrap_or_else(|error| Err(error.to_string())) {
+        Ok(()) => {
+            tracing::info!("/output of a strict task is a file system as large as it may be");
+            true
+        }
+        Err(reason) => {
+            tracing::info!(
+                "/output of a strict task is measured, because it cannot be a file system of its own: {reason}"
+            );
+            false
+        }
+    }
 }
 
 /// A master of the first generation finds us; who stands for it is in this process.

@@ -67,6 +67,7 @@ impl Bench {
             env: BTreeMap::new(),
             resources: Resources { cpu_millis: 1000, memory_bytes: 64 * MIB, ..Resources::default() },
             output: self.scratch.path().to_owned(),
+            output_device: None,
             input: None,
             limits: RunLimits {
                 memory_bytes: 0,

@@ -58,6 +58,17 @@ pub struct Worker {
     data_dir: PathBuf,
 }
 
+impl Drop for Worker {
+    /// What it has mounted outlives it, and would keep its directory.
+    fn drop(&mut self) {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let places = mounts.lines().filter_map(|line| line.split(' ').nth(1));
+        for place in places.filter(|place| Path::new(place).starts_with(&self.data_dir)) {
+            let _ = std::process::Command::new("umount").args(["--lazy", place]).status();
+        }
+    }
+}
+
 impl Worker {
     /// Starts a worker for `master` with its data below `dir` and a join token of its own. Does not wait until it is
     /// registered.

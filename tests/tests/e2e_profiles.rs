@@ -1,6 +1,7 @@
 //! Images in the shapes that people have them, under both container profiles.
 #![allow(missing_docs, clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use bollard::models::ContainerConfig;
@@ -9,10 +10,10 @@ use cloudai_tests::cluster::{Cluster, shell_task};
 use cloudai_tests::docker;
 use cloudai_tests::master::MasterOptions;
 use cloudai_tests::netns::Netns;
-use cloudai_tests::wait::PATIENCE;
+use cloudai_tests::wait::{PATIENCE, eventually};
 use cloudai_tests::worker::WorkerOptions;
 use shared::confinement::{Confinement, NetworkAccess, Profile};
-use shared::resources::Quantity;
+use shared::resources::{MIB, Quantity};
 use shared::submit::SubmitRequest;
 use shared::task::Verdict;
 use shared::view::TaskView;
@@ -183,4 +184,68 @@ async fn a_strict_task_that_may_reach_the_internet_reaches_nothing_private() {
     }
     let (ended, log) = run(&api, &of(&docker::image(), "ls /sys/class/net", Profile::Strict)).await;
     assert_eq!((ended.verdict, log.as_str()), (Some(Verdict::Success), "lo\n"), "nobody asked for more");
+}
+
+/// Whether this machine can give each strict task a file system.
+fn has_volumes() -> bool {
+    rustix::process::geteuid().is_root() && Path::new("/dev/loop-control").exists()
+}
+
+async fn nothing_is_mounted(cluster: &Cluster) {
+    let below = cluster.dir().display().to_string();
+    eventually(PATIENCE, "what is left of the runs is removed", || async {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").ok()?;
+        (!mounts.contains(&below)).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn output_of_a_strict_task_is_as_large_as_it_asked_for() {
+    let cluster = Cluster::start(1).await;
+    let api = cluster.api();
+    let line = "grep ' /output ' /proc/mounts; dd if=/dev/zero of=/output/f bs=64k count=1000 || exit 3";
+    let storage = Some(Quantity::Text("16MiB".to_owned()));
+    let task = SubmitRequest { storage, ..of(&docker::image(), line, Profile::Strict) };
+    let (ended, log) = run(&api, &task).await;
+    assert_eq!(ended.verdict, Some(Verdict::Disk { limit_bytes: 16 * MIB }), "{log}");
+    let files = api.files(&ended.task_id).await.expect("a list").files;
+    let notes = ended.output_notes.join("; ");
+    if has_volumes() {
+        for word in [" ext4 ", "nosuid", "nodev", "noexec"] {
+            assert!(log.lines().next().is_some_and(|mount| mount.contains(word)), "{log}");
+        }
+        assert!(log.contains("No space left on device") && notes.contains("its /output was full"), "{log} {notes}");
+        assert_eq!(files.len(), 1);
+        assert!((16 * MIB..20 * MIB).contains(&files[0].size), "{files:?}");
+    } else {
+        assert!(notes.contains("as the worker measured them"), "{notes}");
+    }
+    nothing_is_mounted(&cluster).await;
+}
+
+#[tokio::test]
+async fn output_of_a_strict_task_outlives_its_worker_and_what_it_had_mounted() {
+    let mut cluster = Cluster::start(1).await;
+    let api = cluster.api();
+    let line = "echo kept > /output/r; while [ ! -e /output/go ]; do sleep 0.1; done";
+    let id = api.submit(&of(&docker::image(), line, Profile::Strict)).await.expect("accepted").task_id;
+    let runs = cluster.workers[0].data_dir().join("runs");
+    let output = eventually(PATIENCE, "it writes", || async {
+        let run = std::fs::read_dir(&runs).ok()?.next()?.ok()?.path();
+        run.join("output/r").exists().then(|| run.join("output"))
+    })
+    .await;
+    std::fs::write(output.join("go"), "").expect("it sees what we write");
+    cluster.workers[0].kill9();
+    if has_volumes() {
+        let unmounted = Command::new("umount").arg("--lazy").arg(&output).status().expect("umount");
+        assert!(unmounted.success() && !output.join("r").exists());
+    }
+    cluster.workers[0].restart();
+    let ended = api.ended(PATIENCE, &id).await;
+    assert_eq!((ended.verdict, ended.attempts.len()), (Some(Verdict::Success), 1));
+    let files = api.files(&id).await.expect("a list").files;
+    assert_eq!(files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["go", "r"]);
+    nothing_is_mounted(&cluster).await;
 }

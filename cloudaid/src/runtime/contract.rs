@@ -72,6 +72,7 @@ impl Suite<'_> {
             env: BTreeMap::new(),
             resources: Resources { cpu_millis: 500, memory_bytes: 64 * MIB, ..Resources::default() },
             output,
+            output_device: None,
             input: None,
             limits: LIMITS,
         })

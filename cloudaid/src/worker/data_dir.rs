@@ -5,6 +5,7 @@
 //! identity    the cluster and the worker that it belongs to
 //! journal     see `journal.rs`
 //! runs/<task>.<index>-<attempt>/output
+//! runs/<task>.<index>-<attempt>/output.img  see `volume.rs`
 //! runs/<task>.<index>-<attempt>/input  the id of the input that the run reads
 //! runs/<task>.<index>-<attempt>/log-place  see `logs/place.rs`
 //! images      see `runtime/docker/image/shelf.rs`
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use shared::id::{AttemptKey, ClusterId, InputId, WorkerId};
 
 use super::error::WorkerError;
+use super::volume::Volume;
 
 /// The name of the note of a run that it reads an input.
 const CLAIM: &str = "input";
@@ -98,6 +100,11 @@ impl DataDir {
         self.run(key).join("output")
     }
 
+    /// The file system that the /output of a run may be.
+    pub(super) fn volume(&self, key: &AttemptKey) -> Volume {
+        Volume::of(&self.run(key))
+    }
+
     /// Where it is kept how far a long log has been read: see `logs/place.rs`.
     pub(super) fn log_place(&self, key: &AttemptKey) -> PathBuf {
         self.run(key).join("log-place")
@@ -111,7 +118,7 @@ impl DataDir {
     /// Removes all that a run has written. What containers wrote as root stays if this process is not root: it is in
     /// nobody's way, and said.
     pub(super) fn remove_run(&self, key: &AttemptKey) -> io::Result<()> {
-        remove_tree(&self.run(key))
+        remove_run(&self.run(key))
     }
 
     /// Removes what is left of runs that nobody holds any more.
@@ -119,7 +126,7 @@ impl DataDir {
         let keep: BTreeSet<_> = held.iter().map(|key| self.run(key)).collect();
         for path in entries(&self.path.join("runs"))? {
             if !keep.contains(&path) {
-                remove_tree(&path)?;
+                remove_run(&path)?;
             }
         }
         Ok(())
@@ -232,6 +239,14 @@ fn read_identity(path: &Path) -> Result<Option<Identity>, WorkerError> {
     };
     let identity = serde_json::from_slice(&text);
     identity.map(Some).map_err(|error| WorkerError::Unreadable { path: path.to_owned(), problem: error.to_string() })
+}
+
+fn remove_run(path: &Path) -> io::Result<()> {
+    let volume = Volume::of(path);
+    if volume.exists() {
+        volume.close()?;
+    }
+    remove_tree(path)
 }
 
 pub(super) fn remove_tree(path: &Path) -> io::Result<()> {

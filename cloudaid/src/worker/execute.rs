@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cloudaid_core::agent::{AgentEffect, AgentInput, StopSignal};
+use shared::confinement::Profile;
 use shared::id::{AttemptKey, ClusterId, Fence, InputId};
 use shared::link::{Assignment, AttemptChange, Report, RunLimits};
 use shared::pull::PullPolicy;
@@ -24,6 +26,8 @@ use super::registries;
 use super::storage::StorageWatch;
 use super::tidy::Tidy;
 use super::uploads::Uploads;
+use super::volume::Volume;
+use crate::pause::Pauses;
 use crate::runtime::{ContainerSpec, ImageWish, Runtime, RuntimeError};
 
 /// Engine calls at a time, waits and log streams not counted: more only queue inside the engine.
@@ -57,6 +61,8 @@ pub(super) struct Executor {
     uplink: watch::Receiver<Option<Uplink>>,
     /// Looked at before it is said that a run has failed.
     gpus: GpuWatch,
+    /// Whether the /output of a strict task is a file system of its own.
+    has_volumes: bool,
     runs: BTreeMap<AttemptKey, Following>,
     /// Everything that goes on; ends with this executor.
     orders: JoinSet<()>,
@@ -70,6 +76,7 @@ impl Executor {
         events: mpsc::Sender<Event>,
         uplink: watch::Receiver<Option<Uplink>>,
         gpus: GpuWatch,
+        has_volumes: bool,
     ) -> Self {
         let lanes = Arc::new(Lanes::new(uplink.clone()));
         let uploads = Arc::new(Uploads::new(uplink.clone()));
@@ -77,7 +84,22 @@ impl Executor {
         let calls = Arc::new(Semaphore::new(ENGINE_CALLS));
         let tidy = Arc::default();
         let (runs, orders) = (BTreeMap::new(), JoinSet::new());
-        Self { runtime, cluster, data, events, calls, tidy, lanes, uploads, inputs, uplink, gpus, runs, orders }
+        Self {
+            runtime,
+            cluster,
+            data,
+            events,
+            calls,
+            tidy,
+            lanes,
+            uploads,
+            inputs,
+            uplink,
+            gpus,
+            has_volumes,
+            runs,
+            orders,
+        }
     }
 
     /// Removes output directories that belong to no run.
@@ -145,10 +167,11 @@ impl Executor {
     fn create(&mut self, assignment: Arc<Assignment>) {
         let (runtime, data, cluster) = (Arc::clone(&self.runtime), Arc::clone(&self.data), self.cluster);
         let starting = self.tidy.starting();
+        let has_volume = self.has_volumes && assignment.confinement.profile == Profile::Strict;
         self.call(async move {
             let _starting = starting;
             let key = assignment.key;
-            match create(&*runtime, &data, cluster, &assignment).await {
+            match create(&*runtime, &data, cluster, &assignment, has_volume).await {
                 Ok(()) => AgentInput::Created(key),
                 Err(error) => {
                     tracing::warn!(task = %key, %error, "Container was not made");
@@ -176,6 +199,7 @@ impl Executor {
 
     fn wait(&mut self, key: AttemptKey) {
         let (runtime, gpus) = (Arc::clone(&self.runtime), self.gpus.clone());
+        let (volume, events) = (self.data.volume(&key), self.events.clone());
         let ended = self.runs.entry(key).or_default().ended.clone();
         self.follow(key, async move {
             match runtime.wait(&key).await {
@@ -183,6 +207,11 @@ impl Executor {
                     ended.cancel();
                     if exit.code != 0 {
                         gpus.look().await;
+                        // Before its end: it is why it failed.
+                        if tokio::task::spawn_blocking(move || volume.is_full()).await.unwrap_or(false) {
+                            let full = AgentInput::StorageExceeded { key, used_bytes: None };
+                            let _ = events.send(Event::Input(full)).await;
+                        }
                     }
                     AgentInput::Exited(key, engine::ended(exit))
                 }
@@ -216,12 +245,16 @@ impl Executor {
     }
 
     fn watch_storage(&mut self, key: AttemptKey, limit_bytes: u64) {
+        if self.data.volume(&key).exists() {
+            // Nothing else can be written to, and that is as large as it may be.
+            return;
+        }
         let (runtime, output) = (Arc::clone(&self.runtime), self.data.output(&key));
         let (calls, ended) = (Arc::clone(&self.calls), self.runs.entry(key).or_default().ended.clone());
         self.follow(key, async move {
             let watch = StorageWatch { key, runtime, calls, output, limit_bytes };
             match ended.run_until_cancelled(watch.exceeded()).await {
-                Some(used_bytes) => AgentInput::StorageExceeded { key, used_bytes },
+                Some(used_bytes) => AgentInput::StorageExceeded { key, used_bytes: Some(used_bytes) },
                 // There is nothing to answer. It goes with the run.
                 None => std::future::pending().await,
             }
@@ -229,8 +262,11 @@ impl Executor {
     }
 
     fn upload_outputs(&mut self, key: AttemptKey) {
-        let (uploads, root) = (Arc::clone(&self.uploads), self.data.output(&key));
-        self.follow(key, async move { uploads.upload(key, root).await });
+        let (uploads, root, volume) = (Arc::clone(&self.uploads), self.data.output(&key), self.data.volume(&key));
+        self.follow(key, async move {
+            open_volume(key, volume).await;
+            uploads.upload(key, root).await
+        });
     }
 
     fn remove(&mut self, key: AttemptKey) {
@@ -295,8 +331,13 @@ async fn create(
     data: &DataDir,
     cluster: ClusterId,
     assignment: &Assignment,
+    has_volume: bool,
 ) -> Result<(), RuntimeError> {
     let key = assignment.key;
+    let output_device = match has_volume {
+        true => Some(make_volume(data.volume(&key), assignment.resources.storage_bytes).await?),
+        false => None,
+    };
     let spec = ContainerSpec {
         key,
         cluster,
@@ -309,10 +350,32 @@ async fn create(
         resources: assignment.resources,
         gpus: assignment.gpus.iter().map(|lease| lease.uuid.clone()).collect(),
         output: data.output(&key),
+        output_device,
         input: assignment.input.map(|input| data.input(input)),
         limits: RunLimits::of(assignment),
     };
     runtime.create(&spec).await
+}
+
+async fn make_volume(volume: Volume, bytes: u64) -> Result<PathBuf, RuntimeError> {
+    let made = tokio::task::spawn_blocking(move || volume.ensure(bytes)).await;
+    let made = made.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    made.map_err(|error| RuntimeError::Engine(format!("/output cannot be made: {error}")))
+}
+
+/// Mounts it again, where something has unmounted it. What is in it is all that the run leaves, so this does not give up.
+async fn open_volume(key: AttemptKey, volume: Volume) {
+    let mut pauses = Pauses::default();
+    loop {
+        let volume = volume.clone();
+        let opened =
+            tokio::task::spawn_blocking(move || if volume.exists() { volume.mount().map(drop) } else { Ok(()) });
+        match opened.await.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            Ok(()) => return,
+            Err(error) => tracing::warn!(task = %key, %error, "Its /output cannot be mounted; trying again"),
+        }
+        tokio::time::sleep(pauses.next()).await;
+    }
 }
 
 /// A session that has just ended takes no more; the next one begins with everything.

@@ -115,11 +115,7 @@ impl Run {
             Some(Stop::Order(StopOrder { reason: StopReason::Storage { limit_bytes, used_bytes }, .. })),
         ) = (&harvest.verdict, self.stop)
         {
-            let (mut used, limit) = (Bytes(used_bytes).to_string(), Bytes(limit_bytes).to_string());
-            if used == limit {
-                used = format!("{} bytes more than {limit}", used_bytes.saturating_sub(limit_bytes));
-            }
-            notes.push(format!("it stored {used} and may store {limit}: /output and the container's own layer, as the worker measured them"));
+            notes.push(storage_note(limit_bytes, used_bytes));
         }
         let outcome = Outcome {
             verdict: harvest.verdict.clone(),
@@ -194,4 +190,19 @@ impl Run {
         let Stage::Removing(pace) = &mut self.stage else { return };
         pace.failed(out.now.boot);
     }
+}
+
+/// How it came to the end of what it may store, and who has seen that.
+fn storage_note(limit: u64, used: Option<u64>) -> String {
+    let limit_text = Bytes(limit).to_string();
+    let Some(used) = used else {
+        return format!("its /output was full: it may store {limit_text}, and is a file system of that size");
+    };
+    let used_text = match Bytes(used).to_string() {
+        same if same == limit_text => format!("{} bytes more than {limit_text}", used.saturating_sub(limit)),
+        text => text,
+    };
+    format!(
+        "it stored {used_text} and may store {limit_text}: /output and the container's own layer, as the worker measured them"
+    )
 }

@@ -59,12 +59,12 @@ pub enum AgentInput {
     Exited(AttemptKey, Ended),
     /// Waiting for its end failed.
     WaitFailed(AttemptKey, EngineError),
-    /// It stores more than it may.
+    /// It stores more than it may, or it has failed with all that it may stored.
     StorageExceeded {
         /// Which.
         key: AttemptKey,
-        /// How much it was, in bytes.
-        used_bytes: u64,
+        /// How much it was, in bytes; none: its /output is a file system of its own, and full.
+        used_bytes: Option<u64>,
     },
     /// All that it wrote is at the master.
     LogsDrained(AttemptKey, LogBytes),

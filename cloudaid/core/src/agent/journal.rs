@@ -77,8 +77,8 @@ pub enum StopReason {
     Storage {
         /// What it may, in bytes.
         limit_bytes: u64,
-        /// What it did, in bytes.
-        used_bytes: u64,
+        /// What it did, in bytes; none: its /output is a file system of its own, and was full.
+        used_bytes: Option<u64>,
     },
 }
 

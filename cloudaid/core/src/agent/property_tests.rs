@@ -245,7 +245,9 @@ impl World {
                 }
             },
             AgentEffect::CollectLogs(key) => AgentInput::LogsDrained(key, LogBytes::default()),
-            AgentEffect::WatchStorage { key, .. } if fails => AgentInput::StorageExceeded { key, used_bytes: u64::MAX },
+            AgentEffect::WatchStorage { key, .. } if fails => {
+                AgentInput::StorageExceeded { key, used_bytes: Some(u64::MAX) }
+            }
             AgentEffect::WatchStorage { .. } => return,
             AgentEffect::UploadOutputs(key) if fails => AgentInput::UploadFailed(key, "refused".to_owned()),
             AgentEffect::UploadOutputs(key) => AgentInput::OutputsUploaded { key, files: 1, notes: Vec::new() },

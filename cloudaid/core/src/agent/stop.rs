@@ -38,7 +38,7 @@ impl Run {
 
     /// It stores more than it may: it ends at once, because whoever is asked may go on writing. Who is being stopped for
     /// another reason is stopped for that, and now.
-    pub(super) fn storage_exceeded(&mut self, used_bytes: u64, out: &mut Out<'_>) {
+    pub(super) fn storage_exceeded(&mut self, used_bytes: Option<u64>, out: &mut Out<'_>) {
         if matches!(self.stage, Stage::Running(_) | Stage::Stopping(..)) {
             let reason = StopReason::Storage { limit_bytes: self.storage_limit, used_bytes };
             self.order_stop(StopOrder { grace: Duration::ZERO, reason }, out);

@@ -123,6 +123,7 @@ pub(super) mod tests {
             env: BTreeMap::new(),
             resources: Resources::TASK_DEFAULT,
             output: "/tmp/output".into(),
+            output_device: None,
             input: None,
             limits: RunLimits {
                 memory_bytes: 7,

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use bollard::models::{
-    ContainerCreateBody, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountType, ResourcesUlimits,
-    RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, DeviceRequest, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions,
+    MountVolumeOptionsDriverConfig, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 use shared::confinement::Profile;
 use shared::resources::{MIB, Resources};
@@ -139,11 +139,37 @@ impl CpuShare {
 }
 
 fn mounts(spec: &ContainerSpec) -> Result<Vec<Mount>, RuntimeError> {
-    let mut mounts = vec![mount(&spec.output, OUTPUT, false)?];
+    let output = match &spec.output_device {
+        Some(device) => volume(device)?,
+        None => mount(&spec.output, OUTPUT, false)?,
+    };
+    let mut mounts = vec![output];
     if let Some(input) = &spec.input {
         mounts.push(mount(input, INPUT, true)?);
     }
     Ok(mounts)
+}
+
+/// The engine's own driver of volumes mounts the device, wherever the engine sees it, and unmounts it at the end. The volume
+/// has no name, so that it goes with its container.
+fn volume(device: &Path) -> Result<Mount, RuntimeError> {
+    let device = device.to_str().ok_or_else(|| RuntimeError::Engine("a device whose name is not UTF-8".to_owned()))?;
+    let options = [("type", "ext4"), ("device", device), ("o", "nosuid,nodev,noexec")];
+    let driver = MountVolumeOptionsDriverConfig {
+        name: Some("local".to_owned()),
+        options: Some(options.map(|(name, value)| (name.to_owned(), value.to_owned())).into()),
+    };
+    Ok(Mount {
+        typ: Some(MountType::VOLUME),
+        target: Some(OUTPUT.to_owned()),
+        // What the image has there, and whose it is, is not for this.
+        volume_options: Some(MountVolumeOptions {
+            no_copy: Some(true),
+            driver_config: Some(driver),
+            ..MountVolumeOptions::default()
+        }),
+        ..Mount::default()
+    })
 }
 
 /// A mount and not a bind string: a colon in the path would end a bind string, and a missing directory would be made.

@@ -25,6 +25,7 @@ fn spec(number: u32, image: &str, line: &str) -> ContainerSpec {
         env: BTreeMap::new(),
         resources: Resources::TASK_DEFAULT,
         output: "/nowhere".into(),
+        output_device: None,
         input: None,
         limits: RunLimits {
             memory_bytes: 0,

@@ -186,8 +186,8 @@ fn who_stores_too_much_is_ended_at_once_and_told_how_much_it_was() {
     let mut scene = Scene::connected();
     run(&mut scene, assignment(0));
     let limit_bytes = assignment(0).resources.storage_bytes;
-    let reason = StopReason::Storage { limit_bytes, used_bytes: limit_bytes + 1 };
-    let effects = scene.step(AgentInput::StorageExceeded { key: key(0), used_bytes: limit_bytes + 1 });
+    let reason = StopReason::Storage { limit_bytes, used_bytes: Some(limit_bytes + 1) };
+    let effects = scene.step(AgentInput::StorageExceeded { key: key(0), used_bytes: Some(limit_bytes + 1) });
     let order = StopOrder { grace: Duration::ZERO, reason };
     let journal = AgentEffect::Journal(JournalRecord::Stopping { key: key(0), order });
     assert_eq!(effects, [journal, AgentEffect::Signal(key(0), StopSignal::Term)]);
@@ -206,14 +206,29 @@ fn who_stores_too_much_is_ended_at_once_and_told_how_much_it_was() {
 }
 
 #[test]
+fn who_fails_with_a_full_file_system_of_its_own_has_failed_for_that() {
+    let mut scene = Scene::connected();
+    run(&mut scene, assignment(0));
+    let limit_bytes = assignment(0).resources.storage_bytes;
+    // The worker looks when the container has ended, and says so before that.
+    scene.step(AgentInput::StorageExceeded { key: key(0), used_bytes: None });
+    let effects = scene.step(AgentInput::Exited(key(0), exit(1)));
+    assert_eq!(verdict_of(&effects), Some(Verdict::Disk { limit_bytes }));
+    scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 1, notes: Vec::new() });
+    let AgentEffect::Journal(JournalRecord::Finished { outcome, .. }) = &effects[0] else { panic!("{effects:?}") };
+    assert!(outcome.output_notes[0].starts_with("its /output was full: it may store 1 GiB"), "{outcome:?}");
+}
+
+#[test]
 fn what_has_ended_or_is_being_stopped_keeps_its_own_end_whatever_it_stores() {
     let mut scene = Scene::connected();
     run(&mut scene, assignment(0));
     scene.step(AgentInput::Exited(key(0), exit(0)));
-    assert_eq!(scene.step(AgentInput::StorageExceeded { key: key(0), used_bytes: u64::MAX }), []);
+    assert_eq!(scene.step(AgentInput::StorageExceeded { key: key(0), used_bytes: Some(u64::MAX) }), []);
     run(&mut scene, assignment(1));
     scene.cancel(1, GRACE);
-    assert_eq!(scene.step(AgentInput::StorageExceeded { key: key(1), used_bytes: u64::MAX }), []);
+    assert_eq!(scene.step(AgentInput::StorageExceeded { key: key(1), used_bytes: Some(u64::MAX) }), []);
     assert_eq!(scene.wake(), [AgentEffect::Signal(key(1), StopSignal::Kill)]);
     assert_eq!(scene.now, 0, "its grace is over");
     let effects = scene.step(AgentInput::Exited(key(1), exit(137)));

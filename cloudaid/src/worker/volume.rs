@@ -1,0 +1,208 @@
+//! A file system of its own for the /output of a strict task: a sparse file as large as the task may store, with ext4 in
+//! it, so that a full one is full, whatever the program does, and nothing in it is run or is a device. Where the machine
+//! has no means for that, outputs are measured (see `storage`).
+//!
+//! The file is mounted twice: by the engine for the container, which may live in another mount namespace than this process
+//! and so is given the loop device, and by us, to read what is left. Ours outlives this process, and not a reboot.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use rustix::mount::{UnmountFlags, unmount};
+use shared::resources::MIB;
+
+/// Of the run's file system, beside its `output`.
+const IMAGE: &str = "output.img";
+/// What nobody may do with what is in it.
+const OPTIONS: &str = "nosuid,nodev,noexec";
+/// Files and folders: one for so many bytes, but not fewer or more than these.
+const BYTES_PER_INODE: u64 = 16 * 1024;
+const INODES: (u64, u64) = (1024, 1_000_000);
+/// What ext4 needs for itself, besides a part of the whole: tables, and a journal.
+const INODE_BYTES: u64 = 256;
+const AROUND: u64 = 8 * MIB;
+const WHOLE_PER_AROUND: u64 = 64;
+/// With less than this left it is full: programs write blocks, and give up before the last one.
+const FULL: u64 = 64 * 1024;
+
+/// The /output of one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Volume {
+    image: PathBuf,
+    output: PathBuf,
+}
+
+impl Volume {
+    /// Of the run in this directory. It need not have one.
+    pub(super) fn of(run: &Path) -> Self {
+        Self { image: run.join(IMAGE), output: run.join("output") }
+    }
+
+    /// Whether the run has one.
+    pub(super) fn exists(&self) -> bool {
+        self.image.exists()
+    }
+
+    /// Makes it, as far as an earlier try has not, and mounts it. Returns its device.
+    pub(super) fn ensure(&self, bytes: u64) -> io::Result<PathBuf> {
+        if !self.exists() {
+            let new = self.image.with_extension("new");
+            fs::create_dir_all(&self.output)?;
+            format(&new, bytes)?;
+            fs::rename(new, &self.image)?;
+        }
+        let device = self.mount()?;
+        match fs::remove_dir(self.output.join("lost+found")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(device),
+        }
+    }
+
+    /// Mounts it, if it is not: a reboot, or a manager that gives each process its own mounts, has taken that away. Returns
+    /// its device.
+    pub(super) fn mount(&self) -> io::Result<PathBuf> {
+        if let Some(device) = self.device()? {
+            return Ok(device);
+        }
+        let options = format!("loop,{OPTIONS}");
+        run(Command::new("mount").args(["-t", "ext4", "-o", &options]).arg(&self.image).arg(&self.output))?;
+        self.device()?.ok_or_else(|| io::Error::other("it was mounted and is not there"))
+    }
+
+    /// Whether nothing more can be written to it.
+    pub(super) fn is_full(&self) -> bool {
+        let stat = self.device().ok().flatten().and_then(|_| rustix::fs::statvfs(&self.output).ok());
+        stat.is_some_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) < FULL || stat.f_favail == 0)
+    }
+
+    /// Unmounts it; its file is left to whoever removes the run.
+    pub(super) fn close(&self) -> io::Result<()> {
+        while self.device()?.is_some() {
+            // A reader that is still in it must not keep the run.
+            unmount(&self.output, UnmountFlags::DETACH)?;
+        }
+        Ok(())
+    }
+
+    fn device(&self) -> io::Result<Option<PathBuf>> {
+        // The path itself may go through links.
+        let Ok(output) = fs::canonicalize(&self.output) else { return Ok(None) };
+        Ok(device_at(&fs::read("/proc/self/mountinfo")?, &output))
+    }
+}
+
+/// Tries whether this machine has the means.
+///
+/// # Errors
+/// It has not, in words.
+pub(super) fn try_out(data: &Path) -> Result<(), String> {
+    let trial = data.join("volume-trial");
+    let volume = Volume::of(&trial);
+    let remove = || volume.close().and_then(|()| fs::remove_dir_all(&trial));
+    let tried = || {
+        fs::create_dir_all(&trial)?;
+        // Of an earlier one that was killed in the middle.
+        volume.close()?;
+        volume.ensure(MIB)
+    };
+    let result = tried().map(drop).map_err(|error| error.to_string());
+    remove().map_err(|error| error.to_string()).and(result)
+}
+
+/// Makes the file, with room for `bytes` of what is stored in files.
+fn format(image: &Path, bytes: u64) -> io::Result<()> {
+    let inodes = (bytes / BYTES_PER_INODE).clamp(INODES.0, INODES.1);
+    let around = inodes * INODE_BYTES + bytes / WHOLE_PER_AROUND + AROUND;
+    File::create(image)?.set_len(bytes.saturating_add(around))?;
+    let mut mkfs = Command::new("mkfs.ext4");
+    // mkfs and its kind are where plain users do not look.
+    mkfs.args(["-q", "-F", "-m", "0", "-J", "size=4", "-N", &inodes.to_string()]);
+    mkfs.args(["-O", "^resize_inode", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"]);
+    run(mkfs.arg(image))
+}
+
+fn run(command: &mut Command) -> io::Result<()> {
+    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = command.env("PATH", path).env("LC_ALL", "C").stdin(Stdio::null()).output();
+    let output = output.map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+    Err(io::Error::other(format!("{name}: {said}")))
+}
+
+/// What is mounted last at a place, by `/proc/self/mountinfo` (see proc(5)).
+fn device_at(mounts: &[u8], place: &Path) -> Option<PathBuf> {
+    let at = |line: &&[u8]| line.split(|byte| *byte == b' ').nth(4).is_some_and(|path| unescaped(path) == place);
+    let line = mounts.split(|byte| *byte == b'\n').rfind(at)?;
+    let mut behind = line.split(|byte| *byte == b' ').skip_while(|field| *field != b"-");
+    behind.nth(2).map(unescaped)
+}
+
+/// Blanks and backslashes are written in octal there.
+fn unescaped(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, more)) = rest.split_first() {
+        let octal = more.first_chunk::<3>().filter(|_| *first == b'\\');
+        let code = octal.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok());
+        bytes.push(code.unwrap_or(*first));
+        rest = if code.is_some() { &more[3..] } else { more };
+    }
+    PathBuf::from(OsStr::from_bytes(&bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_mounted_is_found_under_any_name() {
+        let mounts = b"36 35 98:0 / / rw - ext4 /dev/vda rw\n\
+            37 36 7:1 / /data/a\\040b\\134 rw,nosuid shared:1 - ext4 /dev/loop1 rw\n\
+            38 36 7:2 / /data/a\\040b\\134 rw - ext4 /dev/loop2 rw\n";
+        assert_eq!(device_at(mounts, Path::new("/data/a b\\")), Some("/dev/loop2".into()));
+        assert_eq!(device_at(mounts, Path::new("/data")), None);
+        assert_eq!(device_at(b"", Path::new("/data")), None);
+    }
+
+    #[test]
+    fn it_holds_what_was_asked_for_and_no_more() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        if let Err(reason) = try_out(scratch.path()) {
+            // The rest of it needs root and loop devices.
+            assert!(!rustix::process::geteuid().is_root() || !Path::new("/dev/loop-control").exists(), "{reason}");
+            return;
+        }
+        assert_eq!(fs::read_dir(scratch.path()).expect("a directory").count(), 0, "nothing is left of the trial");
+        for bytes in [MIB, 64 * MIB, 3072 * MIB] {
+            let volume = Volume::of(&scratch.path().join(bytes.to_string()));
+            assert!(!volume.exists());
+            let device = volume.ensure(bytes).expect("made");
+            assert_eq!(volume.ensure(bytes).expect("found"), device);
+            let stat = rustix::fs::statvfs(&volume.output).expect("it is mounted");
+            let room = stat.f_bavail * stat.f_frsize;
+            assert!(room >= bytes && room < bytes + bytes / 16 + 16 * MIB, "{room} for {bytes}");
+            assert!(!volume.is_full());
+            assert_eq!(fs::read_dir(&volume.output).expect("it is mounted").count(), 0);
+            if bytes == MIB {
+                let full = vec![1; usize::try_from(room).expect("small") + 1];
+                assert!(fs::write(volume.output.join("f"), full).is_err(), "there is no more room");
+                assert!(volume.is_full());
+            }
+            fs::write(volume.output.join("kept"), "").expect("an empty one needs no room");
+            volume.close().expect("closed");
+            volume.close().expect("closed twice");
+            assert!(!volume.is_full(), "nobody knows");
+            volume.mount().expect("mounted again");
+            assert!(volume.output.join("kept").exists());
+            volume.close().expect("closed");
+        }
+    }
+}
