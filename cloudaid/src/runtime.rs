@@ -56,6 +56,9 @@ pub trait Runtime: Send + Sync + fmt::Debug + 'static {
     /// Sends TERM or KILL. One that does not run is no error.
     async fn signal(&self, key: &AttemptKey, signal: StopSignal) -> Result<(), RuntimeError>;
 
+    /// Lets none of its processes run, or all of them again. One that does not run is no error.
+    async fn freeze(&self, key: &AttemptKey, frozen: bool) -> Result<(), RuntimeError>;
+
     /// Everything that it has written and will write, from the first byte or from `from` on, until its end; each stream in
     /// its own order.
     async fn logs(&self, key: &AttemptKey, from: LogMark) -> Result<LogPieces, RuntimeError>;

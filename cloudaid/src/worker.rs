@@ -43,6 +43,7 @@ mod error;
 mod execute;
 mod gpu;
 mod health;
+mod hold;
 mod inputs;
 mod join;
 mod journal;

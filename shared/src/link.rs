@@ -169,6 +169,9 @@ pub struct Assignment {
     /// Whether it is stopped when its worker has lost touch with the master for longer than the lease.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub at_most_once: bool,
+    /// Whether it stands still while its log cannot be brought to the master as fast as it is written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub blocking_log: bool,
 }
 
 /// Something that a worker says about an attempt.
@@ -239,6 +242,9 @@ pub struct RunLimits {
     pub time_limit: Option<Duration>,
     /// Whether it is stopped when its worker's lease is over.
     pub at_most_once: bool,
+    /// Whether it stands still while its log cannot be brought to the master as fast as it is written.
+    #[serde(default)]
+    pub blocking_log: bool,
 }
 
 impl RunLimits {
@@ -251,6 +257,7 @@ impl RunLimits {
             stop_grace: assignment.stop_grace,
             time_limit: assignment.time_limit,
             at_most_once: assignment.at_most_once,
+            blocking_log: assignment.blocking_log,
         }
     }
 }

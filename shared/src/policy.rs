@@ -57,6 +57,9 @@ pub struct RunPolicy {
     /// Once its container may have been started it is never started again, whatever becomes of its worker.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub at_most_once: bool,
+    /// It stands still while its log cannot be brought to the master as fast as it is written.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub blocking_log: bool,
 }
 
 fn is_zero(number: &u32) -> bool {

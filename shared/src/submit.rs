@@ -117,6 +117,10 @@ pub struct SubmitRequest {
     /// Never to start it again once its container may have been started, whatever becomes of its worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_most_once: Option<bool>,
+    /// To let it stand still while its log cannot be brought to the master as fast as it is written, instead of having the
+    /// oldest part dropped when there is too much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocking_log: Option<bool>,
 }
 
 /// A command as a client writes it.
@@ -170,6 +174,7 @@ impl SubmitRequest {
             backoff: self.backoff,
             memory_max_bytes,
             at_most_once: self.at_most_once.unwrap_or(false),
+            blocking_log: self.blocking_log.unwrap_or(false),
         };
         policy.check()?;
         let profile = self.profile.unwrap_or_default();

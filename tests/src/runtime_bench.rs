@@ -75,6 +75,7 @@ impl Bench {
                 stop_grace: Duration::from_secs(1),
                 time_limit: None,
                 at_most_once: false,
+                blocking_log: false,
             },
         }
     }

@@ -425,6 +425,7 @@ pub(crate) fn assignment(task: &Task, key: AttemptKey, settings: &Settings) -> A
         stop_grace: task.stop_grace(settings),
         time_limit: spec.policy.time_limit.map(|limit| limit.0),
         at_most_once: spec.policy.at_most_once,
+        blocking_log: spec.policy.blocking_log,
         pull: spec.pull,
         confinement: spec.confinement,
     }

@@ -36,6 +36,7 @@ impl Shape {
         let has_environment = is_array || !spec.env.is_empty() || spec.policy.retries > 0;
         let needs_session = spec.input.is_some()
             || spec.policy.at_most_once
+            || spec.policy.blocking_log
             || !spec.pull.is_default()
             || !spec.confinement.is_default()
             || has_environment && spec.command == Command::ImageDefault;

@@ -53,6 +53,7 @@ const LIMITS: RunLimits = RunLimits {
     stop_grace: Duration::from_secs(1),
     time_limit: Some(Duration::from_millis(3_600_001)),
     at_most_once: true,
+    blocking_log: true,
 };
 
 impl Suite<'_> {

@@ -290,6 +290,24 @@ impl Runtime for DockerRuntime {
         }
     }
 
+    async fn freeze(&self, key: &AttemptKey, frozen: bool) -> Result<(), RuntimeError> {
+        let id = match self.resolve(key).await {
+            Ok(id) => id,
+            Err(RuntimeError::NotFound) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let engine = self.engine()?;
+        let result = match frozen {
+            true => within(CALL_LIMIT, engine.pause_container(&id)).await,
+            false => within(CALL_LIMIT, engine.unpause_container(&id)).await,
+        };
+        match result {
+            // Gone, not running, or that already.
+            Err(failure) if failure.is(404) || failure.is(409) || failure.mentions("paused") => Ok(()),
+            other => other.map_err(Failure::of_engine),
+        }
+    }
+
     async fn logs(&self, key: &AttemptKey, from: LogMark) -> Result<LogPieces, RuntimeError> {
         let id = self.resolve(key).await?;
         let ended = self.known.lock().get(key).is_some_and(|known| known.ended);

@@ -8,7 +8,7 @@
 //! every call, can make the next ones fail before or after they took effect, and remembers every start of a process,
 //! which is the witness that nothing ran twice.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Duration;
 
@@ -49,6 +49,7 @@ struct State {
     starts: Vec<AttemptKey>,
     faults: VecDeque<(Call, Fault)>,
     outage: Option<String>,
+    frozen: BTreeSet<AttemptKey>,
 }
 
 /// The calls of a [`Runtime`].
@@ -61,6 +62,7 @@ pub enum Call {
     Start,
     Wait,
     Signal,
+    Freeze,
     Logs,
     Inventory,
     Remove,
@@ -76,6 +78,7 @@ pub struct Calls {
     pub start: u64,
     pub wait: u64,
     pub signal: u64,
+    pub freeze: u64,
     pub logs: u64,
     pub inventory: u64,
     pub remove: u64,
@@ -90,6 +93,7 @@ impl Calls {
             Call::Start => &mut self.start,
             Call::Wait => &mut self.wait,
             Call::Signal => &mut self.signal,
+            Call::Freeze => &mut self.freeze,
             Call::Logs => &mut self.logs,
             Call::Inventory => &mut self.inventory,
             Call::Remove => &mut self.remove,
@@ -130,6 +134,12 @@ impl FakeRuntime {
     #[must_use]
     pub fn starts(&self) -> Vec<AttemptKey> {
         self.state.lock().starts.clone()
+    }
+
+    /// Whether it stands still.
+    #[must_use]
+    pub fn is_frozen(&self, key: &AttemptKey) -> bool {
+        self.state.lock().frozen.contains(key)
     }
 
     /// How many containers there are.
@@ -255,6 +265,14 @@ impl Runtime for FakeRuntime {
             if let Some(container) = state.containers.get_mut(key) {
                 container.signal(signal);
             }
+            Ok(())
+        })
+    }
+
+    /// Only noted: what it does does not take longer.
+    async fn freeze(&self, key: &AttemptKey, frozen: bool) -> Result<(), RuntimeError> {
+        self.call(Call::Freeze, |state| {
+            let _ = if frozen { state.frozen.insert(*key) } else { state.frozen.remove(key) };
             Ok(())
         })
     }

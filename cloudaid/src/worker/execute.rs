@@ -19,6 +19,7 @@ use super::data_dir::DataDir;
 use super::driver::{Event, Saying};
 use super::engine;
 use super::gpu::GpuWatch;
+use super::hold::Hold;
 use super::inputs::Inputs;
 use super::link::dial::Uplink;
 use super::logs::{Lanes, Place, Pump};
@@ -44,6 +45,10 @@ struct Following {
     orders: Vec<AbortHandle>,
     /// Cancelled when its container has ended.
     ended: CancellationToken,
+    /// Whether its log waits for the master.
+    log_waits: watch::Sender<bool>,
+    /// If it may be held for its log: ends that.
+    hold: Option<CancellationToken>,
 }
 
 /// Carries effects out.
@@ -121,6 +126,7 @@ impl Executor {
             AgentEffect::Wait(key) => self.wait(key),
             AgentEffect::Signal(key, signal) => self.signal(key, signal),
             AgentEffect::CollectLogs(key) => self.collect_logs(key),
+            AgentEffect::HoldForLog(key) => self.hold_for_log(key),
             AgentEffect::WatchStorage { key, limit_bytes } => self.watch_storage(key, limit_bytes),
             AgentEffect::UploadOutputs(key) => self.upload_outputs(key),
             AgentEffect::Remove(key) => self.remove(key),
@@ -226,7 +232,15 @@ impl Executor {
     fn signal(&mut self, key: AttemptKey, signal: StopSignal) {
         tracing::info!(task = %key, ?signal, "Stopping");
         let runtime = Arc::clone(&self.runtime);
+        let held = self.runs.get(&key).and_then(|following| following.hold.clone());
         self.orders.spawn(async move {
+            if let Some(over) = held {
+                // What stands still does not hear it.
+                over.cancel();
+                if let Err(error) = runtime.freeze(&key, false).await {
+                    tracing::warn!(task = %key, %error, "The container could not be thawed");
+                }
+            }
             if let Err(error) = runtime.signal(&key, engine::signal(signal)).await {
                 tracing::warn!(task = %key, %error, "The container could not be signalled");
             }
@@ -235,13 +249,22 @@ impl Executor {
 
     fn collect_logs(&mut self, key: AttemptKey) {
         let place = Place::at(self.data.log_place(&key));
-        let pump = Pump { key, runtime: Arc::clone(&self.runtime), lanes: Arc::clone(&self.lanes), place };
-        let ended = self.runs.entry(key).or_default().ended.clone();
+        let following = self.runs.entry(key).or_default();
+        let (ended, waits) = (following.ended.clone(), following.log_waits.clone());
+        let pump = Pump { key, runtime: Arc::clone(&self.runtime), lanes: Arc::clone(&self.lanes), place, waits };
         self.follow(key, async move {
             // Whichever comes first.
             let _early = tokio::time::timeout(LOG_DELAY, ended.cancelled()).await;
             AgentInput::LogsDrained(key, pump.drain().await)
         });
+    }
+
+    fn hold_for_log(&mut self, key: AttemptKey) {
+        let following = self.runs.entry(key).or_default();
+        let (over, waits) = (following.ended.child_token(), following.log_waits.subscribe());
+        let hold = Hold { key, runtime: Arc::clone(&self.runtime), waits, over: over.clone() };
+        following.hold = Some(over);
+        following.orders.push(self.orders.spawn(hold.keep()));
     }
 
     fn watch_storage(&mut self, key: AttemptKey, limit_bytes: u64) {

@@ -199,6 +199,7 @@ mod tests {
             stop_grace: Duration::from_millis(1500),
             time_limit: None,
             at_most_once: false,
+            blocking_log: false,
             pull: Default::default(),
             confinement: Default::default(),
             gpus: Vec::new(),

@@ -13,6 +13,7 @@ use shared::id::AttemptKey;
 use shared::link::{CHUNK_LIMIT, LogStream};
 use shared::proto;
 use shared::proto::log_frame::Content;
+use tokio::sync::watch;
 
 use crate::pause::Pauses;
 use crate::runtime::{LogMark, LogPiece, LogPieces, Runtime, RuntimeError};
@@ -34,6 +35,8 @@ pub(super) struct Pump {
     pub(super) runtime: Arc<dyn Runtime>,
     pub(super) lanes: Arc<Lanes>,
     pub(super) place: Place,
+    /// Whether there is something that waits for the master.
+    pub(super) waits: watch::Sender<bool>,
 }
 
 /// Why pushing stopped before the end.
@@ -60,6 +63,7 @@ impl Pump {
             match self.push(&mut durable).await {
                 Ok(all) => return all,
                 Err(Broken::GiveUp(reason)) => {
+                    self.waits.send_replace(false);
                     tracing::warn!(task = %self.key, reason, "The rest of the log is given up");
                     return LogBytes { lacks_end: true, ..durable.into() };
                 }
@@ -73,6 +77,7 @@ impl Pump {
                 }
                 Err(Broken::Link) => tracing::debug!(task = %self.key, "The log waits for the master"),
             }
+            self.waits.send_replace(true);
             if durable != before {
                 pauses.reset();
             }
@@ -87,6 +92,7 @@ impl Pump {
         let Some(first) = pieces.next().await else { return Ok((*durable).into()) };
         let first = first.map_err(Broken::Engine)?;
 
+        self.waits.send_replace(true);
         let lane = self.lanes.open().await.ok_or(Broken::Link)?;
         let mut route = lane.register(self.key).ok_or(Broken::Link)?;
         self.send(&lane, Content::Open(proto::LogOpen {})).await?;
@@ -112,6 +118,10 @@ impl Pump {
                 self.send(lane, Content::Chunk(chunk)).await?;
             }
             let unacknowledged = reader.position.beyond(*durable);
+            self.waits.send_if_modified(|waits| {
+                let now = unacknowledged >= WINDOW || *waits && unacknowledged >= WINDOW / 2;
+                std::mem::replace(waits, now) != now
+            });
             if reader.ended && unacknowledged == 0 {
                 let all = reader.position.max(*durable);
                 return Ok(LogBytes { lacks_end: reader.has_gap, ..all.into() });

@@ -46,6 +46,7 @@ fn assignment(index: u32) -> Assignment {
         stop_grace: Duration::from_secs(10),
         time_limit: None,
         at_most_once: false,
+        blocking_log: false,
         pull: Default::default(),
         confinement: Default::default(),
         gpus: Vec::new(),

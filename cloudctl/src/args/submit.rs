@@ -111,6 +111,10 @@ pub(crate) struct SubmitArgs {
     /// is not run elsewhere.
     #[arg(long)]
     pub(crate) at_most_once: bool,
+    /// Let it stand still while its log cannot be brought to the master as fast as it writes, so that nothing of it is ever
+    /// dropped on the way. Without it nobody waits for a log.
+    #[arg(long)]
+    pub(crate) blocking_log: bool,
     /// A command line for /bin/sh -c in the container.
     #[arg(long, value_name = "LINE", conflicts_with = "argv", allow_hyphen_values = true)]
     pub(crate) command: Option<String>,

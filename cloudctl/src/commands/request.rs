@@ -78,6 +78,7 @@ impl<'a> Overrides<'a> {
         put(&mut request.retry_on, (!args.retry_on.is_empty()).then_some(&args.retry_on));
         put(&mut request.backoff, args.backoff.as_ref());
         put(&mut request.at_most_once, args.at_most_once.then_some(&true));
+        put(&mut request.blocking_log, args.blocking_log.then_some(&true));
         if args.count.is_some() || args.array.is_some() {
             (request.count, request.array) = (args.count, args.array.clone());
         }
@@ -198,8 +199,9 @@ mod tests {
             "retry_on": ["oom", "exit:137", "signal"], "backoff": "10s..5m", "mem_max": "8GiB",
         });
         assert_eq!(sent(&line.split_whitespace().collect::<Vec<_>>()), expected);
-        let request = sent(&["cloudctl", "task", "a", "--at-most-once", "--pull", "always"]);
-        assert_eq!(request, serde_json::json!({"image": "a", "at_most_once": true, "pull": "always"}));
+        let request = sent(&["cloudctl", "task", "a", "--at-most-once", "--blocking-log", "--pull", "always"]);
+        let expected = serde_json::json!({"image": "a", "at_most_once": true, "blocking_log": true, "pull": "always"});
+        assert_eq!(request, expected);
     }
 
     #[test]

@@ -121,6 +121,7 @@ impl From<Assignment> for proto::Assignment {
             input_id: assignment.input.map(|input| input.to_string()).unwrap_or_default(),
             time_limit_ms: limit_to_wire(assignment.time_limit),
             at_most_once: assignment.at_most_once,
+            blocking_log: assignment.blocking_log,
             pull: pull_to_wire(assignment.pull).into(),
             profile: profile_to_wire(assignment.confinement.profile).into(),
             network: network_to_wire(assignment.confinement.network).into(),
@@ -173,6 +174,7 @@ impl TryFrom<proto::Assignment> for Assignment {
             input,
             time_limit: limit_from_wire(wire.time_limit_ms),
             at_most_once: wire.at_most_once,
+            blocking_log: wire.blocking_log,
         })
     }
 }
@@ -256,6 +258,7 @@ mod tests {
             input: name.map(|_| InputId(7.into())),
             time_limit: name.map(|_| Duration::from_secs(3600)),
             at_most_once: name.is_some(),
+            blocking_log: name.is_some(),
             pull: name.map_or(PullPolicy::Never, |_| PullPolicy::Always),
             confinement: Confinement {
                 profile: name.map_or(Profile::Standard, |_| Profile::Strict),

@@ -74,6 +74,9 @@ impl Runtime for Stamped {
     async fn signal(&self, key: &AttemptKey, signal: StopSignal) -> Result<(), RuntimeError> {
         self.engine.signal(key, signal).await
     }
+    async fn freeze(&self, key: &AttemptKey, frozen: bool) -> Result<(), RuntimeError> {
+        self.engine.freeze(key, frozen).await
+    }
     async fn logs(&self, key: &AttemptKey, from: LogMark) -> Result<LogPieces, RuntimeError> {
         self.engine.logs(key, from).await
     }

@@ -81,8 +81,8 @@ impl World {
                 None
             }
             AgentEffect::CollectLogs(key) => self.collect_logs(worker, key),
-            // What its containers store is nothing.
-            AgentEffect::WatchStorage { .. } => None,
+            // What its containers store is nothing, and their logs never wait.
+            AgentEffect::WatchStorage { .. } | AgentEffect::HoldForLog(_) => None,
             AgentEffect::UploadOutputs(key) => {
                 self.begin_upload(worker, key);
                 None

@@ -34,6 +34,9 @@ pub enum AgentEffect {
     Signal(AttemptKey, StopSignal),
     /// Bring all that it writes to the master: answered by `LogsDrained`.
     CollectLogs(AttemptKey),
+    /// Freeze it whenever its log waits for the master, and thaw it when it does not, until it ends or is sent a signal. Not
+    /// answered.
+    HoldForLog(AttemptKey),
     /// Measure what it stores for as long as it runs: answered by `StorageExceeded` when that is more than it may, if ever.
     WatchStorage {
         /// Whose.

@@ -106,6 +106,7 @@ impl World {
             AgentEffect::Prepare { .. }
             | AgentEffect::Wait(_)
             | AgentEffect::CollectLogs(_)
+            | AgentEffect::HoldForLog(_)
             | AgentEffect::WatchStorage { .. }
             | AgentEffect::UploadOutputs(_)
             | AgentEffect::Remove(_)
@@ -248,7 +249,7 @@ impl World {
             AgentEffect::WatchStorage { key, .. } if fails => {
                 AgentInput::StorageExceeded { key, used_bytes: Some(u64::MAX) }
             }
-            AgentEffect::WatchStorage { .. } => return,
+            AgentEffect::WatchStorage { .. } | AgentEffect::HoldForLog(_) => return,
             AgentEffect::UploadOutputs(key) if fails => AgentInput::UploadFailed(key, "refused".to_owned()),
             AgentEffect::UploadOutputs(key) => AgentInput::OutputsUploaded { key, files: 1, notes: Vec::new() },
             AgentEffect::Remove(key) => {

@@ -38,6 +38,8 @@ pub(super) struct Run {
     pub(super) deadline: Option<BootTime>,
     /// Whether it ends with the lease.
     pub(super) at_most_once: bool,
+    /// Whether it stands still while its log is not brought on.
+    pub(super) blocking_log: bool,
     /// What its image is by its content, where that is known.
     pub(super) image: Option<String>,
     /// How often its image was gone before its container was made.
@@ -120,6 +122,7 @@ impl Run {
             time_limit: limits.and_then(|limits| limits.time_limit),
             deadline: None,
             at_most_once: limits.is_some_and(|limits| limits.at_most_once),
+            blocking_log: limits.is_some_and(|limits| limits.blocking_log),
             image: None,
             images_gone: 0,
             started_at: None,
@@ -133,6 +136,9 @@ impl Run {
         self.stage = Stage::Running(Watch::default());
         out.emit(AgentEffect::Wait(self.key));
         out.emit(AgentEffect::CollectLogs(self.key));
+        if self.blocking_log {
+            out.emit(AgentEffect::HoldForLog(self.key));
+        }
         if self.storage_limit > 0 {
             out.emit(AgentEffect::WatchStorage { key: self.key, limit_bytes: self.storage_limit });
         }

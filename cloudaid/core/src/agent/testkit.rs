@@ -34,6 +34,7 @@ pub(super) fn assignment_of(key: AttemptKey) -> Assignment {
         stop_grace: GRACE,
         time_limit: None,
         at_most_once: false,
+        blocking_log: false,
         pull: Default::default(),
         confinement: Default::default(),
         gpus: Vec::new(),

@@ -131,6 +131,7 @@ pub(super) mod tests {
                 stop_grace: Duration::from_secs(10),
                 time_limit: Some(Duration::from_millis(1500)),
                 at_most_once: true,
+                blocking_log: true,
             },
         }
     }

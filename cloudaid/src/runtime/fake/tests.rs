@@ -33,6 +33,7 @@ fn spec(number: u32, image: &str, line: &str) -> ContainerSpec {
             stop_grace: Duration::from_secs(10),
             time_limit: None,
             at_most_once: false,
+            blocking_log: false,
         },
     }
 }

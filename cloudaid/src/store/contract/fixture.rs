@@ -82,6 +82,7 @@ pub fn spec() -> TaskSpec {
             backoff: Some(Backoff::DEFAULT),
             memory_max_bytes: Some(8 << 30),
             at_most_once: true,
+            blocking_log: true,
         },
     }
 }

@@ -56,6 +56,7 @@ pub(super) fn accept(task: Task, fence: Fence) -> Result<Record, String> {
         stop_grace: STOP_GRACE,
         time_limit: None,
         at_most_once: false,
+        blocking_log: false,
         pull: Default::default(),
         confinement: Default::default(),
         gpus: Vec::new(),

@@ -105,6 +105,9 @@ fn policy(policy: &RunPolicy, mut line: impl FnMut(&str, &str)) {
     if policy.at_most_once {
         line("Once", "it is not started again, whatever becomes of its worker");
     }
+    if policy.blocking_log {
+        line("Log", "it stands still while its log cannot be brought to the master");
+    }
 }
 
 /// The same as for workers, and what a task has besides.

@@ -99,6 +99,7 @@ mod tests {
             stop_grace: std::time::Duration::from_secs(30),
             time_limit: None,
             at_most_once: false,
+            blocking_log: false,
             pull: Default::default(),
             confinement: Default::default(),
             gpus: Vec::new(),

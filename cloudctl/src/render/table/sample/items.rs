@@ -229,6 +229,7 @@ pub(super) fn policy() -> RunPolicy {
         backoff: Some(Backoff::DEFAULT),
         memory_max_bytes: Some(8 << 30),
         at_most_once: true,
+        blocking_log: true,
     }
 }
 
