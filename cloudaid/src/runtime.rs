@@ -171,7 +171,7 @@ pub struct ContainerSpec {
     pub resources: Resources,
     /// The GPUs that it gets, by their UUIDs; empty: none, or as many as `resources` says, whichever the engine picks.
     pub gpus: Vec<String>,
-    /// Directory of the host that the container sees as /output. Made with the container ([`output::ensure`]), if it is
+    /// Directory of the host that the container sees as /output, or where the same file system is mounted. Made with the container ([`output::ensure`]), if it is
     /// not there.
     pub output: PathBuf,
     /// The block device of the file system that is mounted there, if it is one of its own: the engine mounts it itself.

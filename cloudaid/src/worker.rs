@@ -10,10 +10,12 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 use cloudaid_core::agent::AgentSettings;
 use shared::id::ClusterId;
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -62,6 +64,12 @@ mod volume;
 #[cfg(test)]
 mod tests;
 
+/// How long a worker waits at its start for a file system to be made.
+const VOLUME_LIMIT: Duration = Duration::from_secs(30);
+/// How long it waits for the engine where its journal is gone: what it says without either would be wrong. Shorter than the
+/// lease, or the master gives up what runs here.
+const BLIND_LIMIT: Duration = Duration::from_secs(20);
+
 /// Runs on the Docker engine of this machine until `shutdown`.
 ///
 /// # Errors
@@ -104,6 +112,7 @@ pub async fn run_with(
         Some(_) => Gpus::none(),
         None => Gpus::find(&config.gpus, config.overrides.gpu_millis).await?,
     };
+    let had_joined = data.cluster().is_some();
     let servers = TaskTracker::new();
     let (dialer, cluster) = match (found, config.seed) {
         (None, Some(listen)) => become_gateway(listen, &data, &life, &servers).await?,
@@ -111,9 +120,16 @@ pub async fn run_with(
         (None, None) => return Ok(()),
     };
     let data = Arc::new(data.join(cluster)?);
-    let taken = engine::soon(Survey::take(&*runtime, cluster, data.name()));
+    let is_blind = had_joined && journal.is_damaged();
+    let take = || Survey::take(&*runtime, cluster, data.name());
+    let taken = async {
+        match (config.seed, is_blind) {
+            (Some(_), _) => Ok(engine::at_last(take).await),
+            (None, true) => timeout(BLIND_LIMIT, engine::at_last(take)).await.map_err(|_| engine::hangs()),
+            (None, false) => engine::soon(take()).await.unwrap_or_else(|| Err(engine::hangs())),
+        }
+    };
     let Some(survey) = shutdown.run_until_cancelled(taken).await else { return Ok(()) };
-    let survey = survey.unwrap_or_else(|| Err(engine::hangs()));
     let (first_answer, found) = match survey {
         Ok(Survey { info, found }) => (Ok(info), Some(found)),
         Err(error) => (Err(error), None),
@@ -123,7 +139,7 @@ pub async fn run_with(
     let (events, inbox) = mpsc::channel(EVENT_LIMIT);
     let (uplinks, uplink) = watch::channel(None);
     let running = Arc::new(AtomicU32::new(0));
-    let has_volumes = volumes_in(data.path()).await;
+    let Some(has_volumes) = shutdown.run_until_cancelled(volumes_in(data.path())).await else { return Ok(()) };
     let gpu_watch = gpus.watch(config.gpus.quarantine, life.clone()).await;
     let usage = telemetry::watch_usage(data.path(), gpu_watch.percent.clone(), life.clone());
     let health = health::watch(Arc::clone(&runtime), first_answer.subscribe(), data.path().to_owned(), life.clone());
@@ -165,7 +181,7 @@ pub async fn run_with(
     drop(end_of_life);
     servers.close();
     // It says goodbye to the master, and leaves its address; nothing is lost if it cannot.
-    let _ = tokio::time::timeout(link::FAREWELL_LIMIT, async { tokio::join!(link, servers.wait()) }).await;
+    let _ = timeout(link::FAREWELL_LIMIT, async { tokio::join!(link, servers.wait()) }).await;
     result
 }
 
@@ -188,8 +204,12 @@ async fn find_master(
 /// Whether the /output of a strict task can be a file system of its own here. Said once, because it is what limits them.
 async fn volumes_in(data: &Path) -> bool {
     let place = data.to_owned();
-    let tried = tokio::task::spawn_blocking(move || volume::try_out(&place)).await;
-    match tried.unwrap_or_else(|error| Err(error.to_string())) {
+    let tried = tokio::task::spawn_blocking(move || volume::try_out(&place));
+    let tried = match timeout(VOLUME_LIMIT, tried).await {
+        Ok(tried) => tried.unwrap_or_else(|error| Err(error.to_string())),
+        Err(_) => Err(format!("one is not made within {} s", VOLUME_LIMIT.as_secs())),
+    };
+    match tried {
         Ok(()) => {
             tracing::info!("/output of a strict task is a file system as large as it may be");
             true

@@ -208,11 +208,6 @@ impl Agent {
         self.index.running()
     }
 
-    /// All runs, those too that were given up.
-    pub fn keys(&self) -> impl Iterator<Item = AttemptKey> {
-        self.runs.keys().copied()
-    }
-
     /// Whether nothing is held, not even to be removed.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -5,7 +5,7 @@
 //! identity    the cluster and the worker that it belongs to
 //! journal     see `journal.rs`
 //! runs/<task>.<index>-<attempt>/output
-//! runs/<task>.<index>-<attempt>/output.img  see `volume.rs`
+//! runs/<task>.<index>-<attempt>/output.img, output-device  see `volume.rs`
 //! runs/<task>.<index>-<attempt>/input  the id of the input that the run reads
 //! runs/<task>.<index>-<attempt>/log-place  see `logs/place.rs`
 //! images      see `runtime/docker/image/shelf.rs`
@@ -16,6 +16,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -28,6 +29,8 @@ use super::volume::Volume;
 
 /// The name of the note of a run that it reads an input.
 const CLAIM: &str = "input";
+/// The name of the note of a run on what its /output is.
+const DEVICE: &str = "output-device";
 /// Before the name of an input that is being fetched.
 const COMING: &str = "coming-";
 
@@ -100,6 +103,16 @@ impl DataDir {
         self.run(key).join("output")
     }
 
+    /// The device that the container of a run has its /output on, since it was made.
+    pub(super) fn output_device(&self, key: &AttemptKey) -> Option<PathBuf> {
+        fs::read_to_string(self.run(key).join(DEVICE)).ok().map(PathBuf::from)
+    }
+
+    /// Notes that device.
+    pub(super) fn note_output_device(&self, key: &AttemptKey, device: &Path) -> io::Result<()> {
+        replace(&self.run(key).join(DEVICE), device.as_os_str().as_bytes())
+    }
+
     /// The file system that the /output of a run may be.
     pub(super) fn volume(&self, key: &AttemptKey) -> Volume {
         Volume::of(&self.run(key))
@@ -121,15 +134,11 @@ impl DataDir {
         remove_run(&self.run(key))
     }
 
-    /// Removes what is left of runs that nobody holds any more.
-    pub(super) fn sweep(&self, held: &BTreeSet<AttemptKey>) -> io::Result<()> {
+    /// Directories of runs that nobody holds any more, for [`remove_stale`].
+    pub(super) fn stale(&self, held: &BTreeSet<AttemptKey>) -> io::Result<Vec<PathBuf>> {
         let keep: BTreeSet<_> = held.iter().map(|key| self.run(key)).collect();
-        for path in entries(&self.path.join("runs"))? {
-            if !keep.contains(&path) {
-                remove_run(&path)?;
-            }
-        }
-        Ok(())
+        let all = entries(&self.path.join("runs"))?;
+        Ok(all.into_iter().filter(|path| !keep.contains(path)).collect())
     }
 
     /// What containers see as /input.
@@ -241,12 +250,28 @@ fn read_identity(path: &Path) -> Result<Option<Identity>, WorkerError> {
     identity.map(Some).map_err(|error| WorkerError::Unreadable { path: path.to_owned(), problem: error.to_string() })
 }
 
+/// Removes what is left of runs; what cannot be removed keeps no other.
+pub(super) fn remove_stale(runs: Vec<PathBuf>) {
+    for path in runs {
+        if let Err(error) = remove_run(&path) {
+            tracing::warn!(path = %path.display(), %error, "What an old run has left cannot be removed");
+        }
+    }
+}
+
 fn remove_run(path: &Path) -> io::Result<()> {
     let volume = Volume::of(path);
     if volume.exists() {
         volume.close()?;
     }
-    remove_tree(path)
+    match remove_tree(path) {
+        // It was mounted just now, by somebody who came too late.
+        Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+            volume.close()?;
+            remove_tree(path)
+        }
+        other => other,
+    }
 }
 
 pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
@@ -328,7 +353,7 @@ mod tests {
             fs::create_dir_all(data.output(&key(number))).expect("made");
         }
         fs::write(output.join("r.txt"), "data").expect("written");
-        data.sweep(&BTreeSet::from([key(1)])).expect("swept");
+        remove_stale(data.stale(&BTreeSet::from([key(1)])).expect("listed"));
         assert!(output.exists() && data.has_run(&key(1)) && !data.has_run(&key(2)));
         data.remove_run(&key(1)).expect("removed");
         data.remove_run(&key(1)).expect("removed twice");

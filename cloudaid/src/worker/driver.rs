@@ -1,6 +1,6 @@
 //! The loop: take what has come, step the core, make its journal records durable with one sync, carry the rest out.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -73,9 +73,9 @@ impl Driver {
     /// Takes up the runs of an earlier life; without `found` as the journal alone has them.
     pub(super) async fn recover(&mut self, found: Option<Vec<FoundContainer>>) -> Result<(), WorkerError> {
         let journal = self.journal.lock().entries();
-        let noted: BTreeSet<_> = journal.iter().map(|entry| entry.key).collect();
+        let noted: BTreeMap<_, _> = journal.iter().map(|entry| (entry.key, "")).collect();
         if let Some(found) = &found {
-            self.sweep(noted.clone(), found);
+            self.sweep(noted.keys().copied().collect(), found);
         }
         self.step_all(vec![Event::Input(AgentInput::Recovered { journal, found })]).await?;
         self.say_what_was_taken_up(&noted);
@@ -91,9 +91,14 @@ impl Driver {
         }
     }
 
-    fn say_what_was_taken_up(&self, noted: &BTreeSet<AttemptKey>) {
+    /// What stands elsewhere than before; what was not known before has no journal.
+    fn say_what_was_taken_up(&self, before: &BTreeMap<AttemptKey, &str>) {
         for (key, standing) in self.agent.standings() {
-            let by = if noted.contains(&key) { "" } else { "found by its labels, without a journal: " };
+            let by = match before.get(&key) {
+                Some(same) if *same == standing => continue,
+                Some(_) => "",
+                None => "found by its labels, without a journal: ",
+            };
             tracing::info!("Taken up: {key}: {by}{standing}");
         }
     }
@@ -151,8 +156,8 @@ impl Driver {
                 }
                 Event::Input(input) => self.agent.step(now, input, &mut effects),
                 Event::Surveyed(found) => {
-                    let known: BTreeSet<_> = self.agent.keys().collect();
-                    self.sweep(known.clone(), &found);
+                    let known: BTreeMap<_, _> = self.agent.standings().collect();
+                    self.sweep(known.keys().copied().collect(), &found);
                     self.agent.step(now, AgentInput::Surveyed(found), &mut effects);
                     self.say_what_was_taken_up(&known);
                 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cloudaid_core::agent::{AgentEffect, AgentInput, StopSignal};
@@ -15,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::data_dir::DataDir;
+use super::data_dir::{DataDir, remove_stale};
 use super::driver::{Event, Saying};
 use super::engine;
 use super::gpu::GpuWatch;
@@ -37,6 +38,13 @@ const ENGINE_CALLS: usize = 32;
 /// How long a container may run before its log is followed. Most that are short have ended by then, and to read a log
 /// that is complete costs the engine less than following it.
 const LOG_DELAY: Duration = Duration::from_millis(500);
+
+/// How an engine says that it cannot mount a volume.
+const NOT_MOUNTED: &str = "failed to mount local volume";
+/// How we do.
+const ITS_OUTPUT: &str = "its /output";
+/// How long what a run has left is tried to be mounted.
+const MOUNT_PATIENCE: Duration = Duration::from_secs(120);
 
 /// What is going on for a run.
 #[derive(Debug, Default)]
@@ -67,7 +75,7 @@ pub(super) struct Executor {
     /// Looked at before it is said that a run has failed.
     gpus: GpuWatch,
     /// Whether the /output of a strict task is a file system of its own.
-    has_volumes: bool,
+    has_volumes: Arc<AtomicBool>,
     runs: BTreeMap<AttemptKey, Following>,
     /// Everything that goes on; ends with this executor.
     orders: JoinSet<()>,
@@ -101,7 +109,7 @@ impl Executor {
             inputs,
             uplink,
             gpus,
-            has_volumes,
+            has_volumes: Arc::new(AtomicBool::new(has_volumes)),
             runs,
             orders,
         }
@@ -109,8 +117,9 @@ impl Executor {
 
     /// Removes output directories that belong to no run.
     pub(super) fn sweep(&self, held: &BTreeSet<AttemptKey>) {
-        if let Err(error) = self.data.sweep(held) {
-            tracing::warn!(%error, "Old output directories cannot be removed");
+        match self.data.stale(held) {
+            Ok(stale) => drop(tokio::task::spawn_blocking(|| remove_stale(stale))),
+            Err(error) => tracing::warn!(%error, "Old output directories cannot be removed"),
         }
         self.inputs.sweep();
     }
@@ -173,7 +182,8 @@ impl Executor {
     fn create(&mut self, assignment: Arc<Assignment>) {
         let (runtime, data, cluster) = (Arc::clone(&self.runtime), Arc::clone(&self.data), self.cluster);
         let starting = self.tidy.starting();
-        let has_volume = self.has_volumes && assignment.confinement.profile == Profile::Strict;
+        let is_strict = assignment.confinement.profile == Profile::Strict;
+        let has_volume = is_strict && self.has_volumes.load(Ordering::Relaxed);
         self.call(async move {
             let _starting = starting;
             let key = assignment.key;
@@ -189,10 +199,15 @@ impl Executor {
 
     fn start(&mut self, key: AttemptKey) {
         let (runtime, gpus) = (Arc::clone(&self.runtime), self.gpus.clone());
+        let (data, has_volumes) = (Arc::clone(&self.data), Arc::clone(&self.has_volumes));
         let starting = self.tidy.starting();
         self.call(async move {
             let _starting = starting;
-            match runtime.start(&key).await {
+            let started = match data.output_device(&key) {
+                Some(device) => start_on(&*runtime, &data, key, device, &has_volumes).await,
+                None => runtime.start(&key).await,
+            };
+            match started {
                 Ok(()) => AgentInput::Started(key),
                 Err(error) => {
                     tracing::warn!(task = %key, %error, "Container was not started");
@@ -213,8 +228,9 @@ impl Executor {
                     ended.cancel();
                     if exit.code != 0 {
                         gpus.look().await;
-                        // Before its end: it is why it failed.
-                        if tokio::task::spawn_blocking(move || volume.is_full()).await.unwrap_or(false) {
+                        // Before its end: it is why it failed, unless there is a better reason.
+                        let may_be = !exit.by_engine && !exit.oom;
+                        if may_be && tokio::task::spawn_blocking(move || volume.is_full()).await.unwrap_or(false) {
                             let full = AgentInput::StorageExceeded { key, used_bytes: None };
                             let _ = events.send(Event::Input(full)).await;
                         }
@@ -287,8 +303,10 @@ impl Executor {
     fn upload_outputs(&mut self, key: AttemptKey) {
         let (uploads, root, volume) = (Arc::clone(&self.uploads), self.data.output(&key), self.data.volume(&key));
         self.follow(key, async move {
-            open_volume(key, volume).await;
-            uploads.upload(key, root).await
+            match open_volume(key, volume).await {
+                Ok(()) => uploads.upload(key, root).await,
+                Err(error) => AgentInput::UploadFailed(key, format!("its /output cannot be mounted: {error}")),
+            }
         });
     }
 
@@ -357,10 +375,23 @@ async fn create(
     has_volume: bool,
 ) -> Result<(), RuntimeError> {
     let key = assignment.key;
-    let output_device = match has_volume {
-        true => Some(make_volume(data.volume(&key), assignment.resources.storage_bytes).await?),
+    let volume = data.volume(&key);
+    // What an earlier try has made is what will be read.
+    let output_device = match has_volume || volume.exists() {
+        true => Some(make_volume(volume, assignment.resources.storage_bytes).await?),
         false => None,
     };
+    if let Some(device) = &output_device {
+        let noted = data.output_device(&key);
+        if noted.as_ref().is_some_and(|noted| noted != device) {
+            // One that was made with another device, and never started.
+            runtime.remove(&key).await?;
+        }
+        if noted.as_ref() != Some(device) {
+            let written = data.note_output_device(&key, device);
+            written.map_err(|error| RuntimeError::Engine(format!("/output cannot be made: {error}")))?;
+        }
+    }
     let spec = ContainerSpec {
         key,
         cluster,
@@ -386,16 +417,53 @@ async fn make_volume(volume: Volume, bytes: u64) -> Result<PathBuf, RuntimeError
     made.map_err(|error| RuntimeError::Engine(format!("/output cannot be made: {error}")))
 }
 
-/// Mounts it again, where something has unmounted it. What is in it is all that the run leaves, so this does not give up.
-async fn open_volume(key: AttemptKey, volume: Volume) {
+/// Starts a container whose /output is on a device, if it is still that of this run.
+async fn start_on(
+    runtime: &dyn Runtime,
+    data: &DataDir,
+    key: AttemptKey,
+    device: PathBuf,
+    has_volumes: &AtomicBool,
+) -> Result<(), RuntimeError> {
+    let volume = data.volume(&key);
+    let mounted = tokio::task::spawn_blocking(move || volume.mount()).await;
+    let started = match mounted {
+        Ok(Ok(now)) if now == device => runtime.start(&key).await,
+        Ok(Ok(now)) => Err(RuntimeError::Engine(format!(
+            "{ITS_OUTPUT} is not on {} any more, but on {}",
+            device.display(),
+            now.display()
+        ))),
+        Ok(Err(error)) => Err(RuntimeError::Engine(format!("{ITS_OUTPUT} cannot be mounted: {error}"))),
+        Err(error) => Err(RuntimeError::Engine(error.to_string())),
+    };
+    match started {
+        Err(RuntimeError::Engine(message)) if message.contains(NOT_MOUNTED) || message.starts_with(ITS_OUTPUT) => {
+            tracing::warn!(task = %key, message, "It is run anew: its container cannot have its /output");
+            if message.contains(NOT_MOUNTED) {
+                tracing::warn!("/output of strict tasks is measured from now on: this engine mounts no loop devices");
+                has_volumes.store(false, Ordering::Relaxed);
+            }
+            runtime.remove(&key).await?;
+            Err(RuntimeError::NotFound)
+        }
+        other => other,
+    }
+}
+
+/// Mounts it again, where something has unmounted it. What is in it is all that the run leaves, so it is tried for a while.
+async fn open_volume(key: AttemptKey, volume: Volume) -> std::io::Result<()> {
     let mut pauses = Pauses::default();
+    let begin = tokio::time::Instant::now();
     loop {
         let volume = volume.clone();
         let opened =
             tokio::task::spawn_blocking(move || if volume.exists() { volume.mount().map(drop) } else { Ok(()) });
         match opened.await.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
-            Ok(()) => return,
-            Err(error) => tracing::warn!(task = %key, %error, "Its /output cannot be mounted; trying again"),
+            Err(error) if begin.elapsed() < MOUNT_PATIENCE => {
+                tracing::warn!(task = %key, %error, "Its /output cannot be mounted; trying again");
+            }
+            other => return other,
         }
         tokio::time::sleep(pauses.next()).await;
     }

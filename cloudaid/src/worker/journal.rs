@@ -37,6 +37,7 @@ pub(super) struct Journal {
     entries: BTreeMap<AttemptKey, JournalEntry>,
     /// Records in the file.
     records: usize,
+    is_damaged: bool,
 }
 
 impl Journal {
@@ -58,8 +59,14 @@ impl Journal {
             Some(frames) => replay(frames, &mut entries),
             None => (0, 0),
         };
+        let is_damaged = content.len() != HEADER.len() + good;
         let file = Self::prepare(&path, &content, HEADER.len() + good).map_err(|source| failed(&path, source))?;
-        Ok(Self { path, file, entries, records })
+        Ok(Self { path, file, entries, records, is_damaged })
+    }
+
+    /// Whether it was not there when it was opened, or not whole: runs may be missing in it.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.is_damaged
     }
 
     /// Opens the file to append behind its good part.

@@ -105,7 +105,8 @@ impl Link {
     pub(super) async fn run(self) {
         let mut pauses = Pauses::default();
         let mut welcomed = false;
-        for turn in 0_usize.. {
+        let mut turn = 0_usize;
+        loop {
             let life = self.life.clone();
             let dialled = life.run_until_cancelled(self.dialer.dial(turn)).await;
             let ended = match dialled {
@@ -115,7 +116,7 @@ impl Link {
             };
             let pause = match ended {
                 Ok(Next::Stop) => return,
-                Ok(Next::Hello) => Duration::ZERO,
+                Ok(Next::Hello) => continue,
                 Err(LinkError::Refused(error)) if !welcomed => {
                     // The driver is there as long as this is.
                     let _ = self.events.send(Event::Fatal(error)).await;
@@ -134,6 +135,7 @@ impl Link {
             if life.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return;
             }
+            turn = turn.wrapping_add(1);
         }
     }
 

@@ -244,7 +244,11 @@ impl Reader {
         match piece {
             LogPiece::Data(stream, data) => self.add(stream, &data),
             LogPiece::Mark(mark) => self.mark = Some(mark),
-            LogPiece::Gap => self.has_gap = true,
+            LogPiece::Gap => {
+                self.has_gap = true;
+                // What the master has is before it.
+                self.position = self.position.max(self.start);
+            }
         }
     }
 
@@ -323,7 +327,7 @@ mod tests {
         let mark = LogMark { at: 5, bytes: [3, 1], cut: [false; 2] };
         let data = LogPiece::Data(LogStream::Stdout, Bytes::from("def"));
         let later = LogMark { at: 9, bytes: [6, 1], cut: [false; 2] };
-        let pieces = vec![Ok(data), Ok(LogPiece::Mark(later)), Ok(LogPiece::Gap)];
+        let pieces = vec![Ok(data.clone()), Ok(LogPiece::Mark(later)), Ok(LogPiece::Gap)];
         let mut reader = Reader::new(Box::pin(stream::iter(pieces)), mark, Offsets { stdout: 4, stderr: 1 });
         reader.fill().await.expect("read");
         assert_eq!(reader.take_chunks(), [(LogStream::Stdout, 4, Bytes::from("ef"))]);
@@ -332,6 +336,11 @@ mod tests {
             (true, Some(later), Offsets { stdout: 6, stderr: 1 })
         );
         assert!(!Offsets { stdout: 6, stderr: 0 }.reach(later) && reader.position.reach(later));
+        // What comes behind one is new, whatever is there already.
+        let pieces = vec![Ok(LogPiece::Gap), Ok(data)];
+        let mut reader = Reader::new(Box::pin(stream::iter(pieces)), mark, Offsets { stdout: 50, stderr: 1 });
+        reader.fill().await.expect("read");
+        assert_eq!(reader.take_chunks(), [(LogStream::Stdout, 50, Bytes::from("def"))]);
     }
 
     #[tokio::test]

@@ -3,7 +3,8 @@
 //! has no means for that, outputs are measured (see `storage`).
 //!
 //! The file is mounted twice: by the engine for the container, which may live in another mount namespace than this process
-//! and so is given the loop device, and by us, to read what is left. Ours outlives this process, and not a reboot.
+//! and so is given the loop device, and by us, to read what is left. Ours outlives this process, and not a reboot: it is
+//! looked at again before a container is started, which would else get whatever has its device by then.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -14,6 +15,8 @@ use std::process::{Command, Stdio};
 
 use rustix::mount::{UnmountFlags, unmount};
 use shared::resources::MIB;
+
+use super::data_dir::sync_parent;
 
 /// Of the run's file system, beside its `output`.
 const IMAGE: &str = "output.img";
@@ -53,7 +56,9 @@ impl Volume {
             let new = self.image.with_extension("new");
             fs::create_dir_all(&self.output)?;
             format(&new, bytes)?;
+            File::open(&new)?.sync_all()?;
             fs::rename(new, &self.image)?;
+            sync_parent(&self.image)?;
         }
         let device = self.mount()?;
         match fs::remove_dir(self.output.join("lost+found")) {
@@ -73,9 +78,10 @@ impl Volume {
         self.device()?.ok_or_else(|| io::Error::other("it was mounted and is not there"))
     }
 
-    /// Whether nothing more can be written to it.
+    /// Whether the run has one, and nothing more can be written to it.
     pub(super) fn is_full(&self) -> bool {
-        let stat = self.device().ok().flatten().and_then(|_| rustix::fs::statvfs(&self.output).ok());
+        let is_there = self.exists() && self.mount().is_ok();
+        let stat = is_there.then(|| rustix::fs::statvfs(&self.output).ok()).flatten();
         stat.is_some_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) < FULL || stat.f_favail == 0)
     }
 
@@ -110,7 +116,8 @@ pub(super) fn try_out(data: &Path) -> Result<(), String> {
         volume.ensure(MIB)
     };
     let result = tried().map(drop).map_err(|error| error.to_string());
-    remove().map_err(|error| error.to_string()).and(result)
+    let removed = remove().map_err(|error| error.to_string());
+    result.and(removed)
 }
 
 /// Makes the file, with room for `bytes` of what is stored in files.
@@ -199,7 +206,8 @@ mod tests {
             fs::write(volume.output.join("kept"), "").expect("an empty one needs no room");
             volume.close().expect("closed");
             volume.close().expect("closed twice");
-            assert!(!volume.is_full(), "nobody knows");
+            assert_eq!(volume.is_full(), bytes == MIB, "it is mounted for the look");
+            volume.close().expect("closed");
             volume.mount().expect("mounted again");
             assert!(volume.output.join("kept").exists());
             volume.close().expect("closed");

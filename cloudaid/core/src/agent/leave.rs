@@ -19,10 +19,12 @@ impl Agent {
         }
     }
 
-    /// Whether nothing is left that a worker that leaves waits for. What may run once at most goes on without it.
+    /// Whether nothing is left that a worker that leaves waits for. What may run once at most goes on without it, and so does
+    /// what only the engine could tell of, which does not answer.
     #[must_use]
     pub fn may_leave(&self, hand_back: bool) -> bool {
-        self.runs.values().all(|run| hand_back && run.is_left_alone())
+        let is_unseen = |run: &Run| matches!(run.stage, Stage::Unseen(_));
+        self.runs.values().all(|run| is_unseen(run) || hand_back && run.is_left_alone())
     }
 }
 
@@ -36,6 +38,7 @@ impl Run {
     pub(super) fn hand_back(&mut self, out: &mut Out<'_>) {
         match &self.stage {
             Stage::Stopping(..) | Stage::Harvesting(_) | Stage::Reporting(_) | Stage::Removing(_) => {}
+            Stage::Running(_) if self.has_ended => {}
             Stage::Unseen(_)
             | Stage::WaitsToPrepare(_)
             | Stage::WaitsToStart

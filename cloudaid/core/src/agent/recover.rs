@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use shared::id::{AttemptKey, Fence};
 use shared::link::RunLimits;
+use shared::task::Verdict;
 
 use super::effect::AgentEffect;
 use super::input::{ContainerState, FoundContainer};
-use super::journal::{Exited, JournalEntry, JournalRecord};
+use super::journal::{Exited, JournalEntry, JournalRecord, StopOrder, StopReason};
 use super::out::Out;
 use super::run::{Harvest, Run, Stage, Stop};
 use super::verdict;
@@ -54,8 +55,11 @@ pub(super) fn survey(
             run.forget(out);
             continue;
         }
-        // It may have been ordered to stop meanwhile.
-        let stop = entry.stop.or_else(|| run.stop.and_then(Stop::order));
+        // It may have been ordered to stop meanwhile; what was over by then did not end for want of a master.
+        let has_ended = container.is_some_and(|container| container.state == ContainerState::Exited);
+        let counts =
+            |order: &StopOrder| !(has_ended && matches!(order.reason, StopReason::Lease | StopReason::HandedBack));
+        let stop = entry.stop.or_else(|| run.stop.and_then(Stop::order).filter(counts));
         *run = take_up(&JournalEntry { stop, ..JournalEntry::clone(entry) }, container, out);
         if is_discarded {
             run.give_up(out);
@@ -109,21 +113,18 @@ fn take_up(entry: &JournalEntry, container: Option<FoundContainer>, out: &mut Ou
             run.attach(out);
         }
         (Some(ContainerState::Exited), _) => {
-            // What has ended is not measured any more.
-            run.storage_limit = 0;
+            run.has_ended = true;
             run.attach(out);
         }
         (None, None) => match (&entry.assignment, entry.starting_at) {
             (Some(assignment), None) => run.stage = Stage::WaitsToPrepare(Arc::clone(assignment)),
-            (Some(_), Some(_)) | (None, _) => run.finish_unstarted(verdict::container_gone(), out),
+            (Some(_), Some(_)) | (None, _) => run.harvest_gone(verdict::container_gone(), out),
         },
-        (None | Some(ContainerState::Created), Some(_)) => {
-            let verdict = match (entry.starting_at, entry.stop) {
-                (None, Some(order)) => verdict::unstarted(order.reason),
-                (_, _) => verdict::stopped(run.stop),
-            };
-            run.finish_unstarted(verdict, out);
-        }
+        (None | Some(ContainerState::Created), Some(_)) => match (entry.starting_at, entry.stop) {
+            (None, Some(order)) => run.finish_unstarted(verdict::unstarted(order.reason), out),
+            (_, _) if state.is_none() => run.harvest_gone(verdict::stopped(run.stop), out),
+            (_, _) => run.finish_unstarted(verdict::stopped(run.stop), out),
+        },
         // An engine that was killed right after the start knows nothing of it, so it may have run.
         (Some(ContainerState::Created), None) if run.at_most_once && entry.starting_at.is_some() => {
             run.finish_unstarted(verdict::container_gone(), out);
@@ -141,6 +142,13 @@ impl Run {
         self.stage = Stage::Harvesting(Harvest { verdict, finished_at, usage, logs: None, outputs: None });
         out.emit(AgentEffect::CollectLogs(self.key));
         out.emit(AgentEffect::UploadOutputs(self.key));
+    }
+
+    /// The same where nobody knows more than that it was started: what it has stored is still there.
+    fn harvest_gone(&mut self, verdict: Verdict, out: &mut Out<'_>) {
+        let exited = Exited { verdict, started_at: self.started_at, finished_at: out.now.wall, usage: None };
+        out.journal(JournalRecord::Exited { key: self.key, exited: exited.clone() });
+        self.harvest_again(&exited, out);
     }
 
     /// Its time limit goes on: by the wall clock, because nothing else outlives a process.

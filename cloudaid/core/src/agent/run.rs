@@ -46,6 +46,8 @@ pub(super) struct Run {
     pub(super) images_gone: u32,
     pub(super) started_at: Option<WallTime>,
     pub(super) stop: Option<Stop>,
+    /// Whether its container had ended when it was taken up, so that only its end has to be read.
+    pub(super) has_ended: bool,
     pub(super) stage: Stage,
 }
 
@@ -127,6 +129,7 @@ impl Run {
             images_gone: 0,
             started_at: None,
             stop: None,
+            has_ended: false,
             stage,
         }
     }
@@ -136,10 +139,10 @@ impl Run {
         self.stage = Stage::Running(Watch::default());
         out.emit(AgentEffect::Wait(self.key));
         out.emit(AgentEffect::CollectLogs(self.key));
-        if self.blocking_log {
+        if self.blocking_log && !self.has_ended {
             out.emit(AgentEffect::HoldForLog(self.key));
         }
-        if self.storage_limit > 0 {
+        if self.storage_limit > 0 && !self.has_ended {
             out.emit(AgentEffect::WatchStorage { key: self.key, limit_bytes: self.storage_limit });
         }
     }
@@ -210,6 +213,7 @@ impl Run {
     /// Whether the end of the lease ends it.
     pub(super) fn is_leased(&self) -> bool {
         self.at_most_once
+            && !self.has_ended
             && self.stop.is_none()
             && match &self.stage {
                 Stage::Unseen(_)
@@ -259,6 +263,8 @@ impl Run {
             | Stage::Creating { .. }
             | Stage::Starting(_)
             | Stage::Removing(_) => {}
+            // It may never have begun.
+            Stage::Harvesting(harvest) if matches!(harvest.verdict, Verdict::WorkerLost { .. }) => {}
             Stage::Running(_) | Stage::Stopping(..) | Stage::Harvesting(_) => {
                 let at = self.started_at.unwrap_or(out.now.wall);
                 let (container, image) = (container_name(&self.key), self.image.clone());

@@ -35,7 +35,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Everything from `from` on, until the container has ended and all is read. One that is known to have ended is read once.
 /// The engine keeps it in files of `file` bytes.
 pub(super) fn read(engine: &Docker, id: String, ended: bool, from: LogMark, file: u64) -> LogPieces {
-    let source = open(engine, &id, !ended, Since(from)).boxed();
+    let source = open(engine, &id, !ended, from.at).boxed();
     let (lines, marks) = (LongLines::after(from.cut), Marks::after(from, file / MARKS_PER_FILE));
     let reader = Reader {
         engine: engine.clone(),
@@ -49,11 +49,13 @@ pub(super) fn read(engine: &Docker, id: String, ended: bool, from: LogMark, file
         given: from.bytes,
         skip: [0; 2],
         found: None,
+        next: None,
+        // There is a frame of that very second, or it would be no place.
+        expected: (from != LogMark::default()).then_some(from.at),
     };
     let pieces = stream::unfold(Some(reader), |reader| async {
         let mut reader = reader?;
         match reader.next().await {
-            Ok(Some(LogPiece::Gap)) => Some((Ok(LogPiece::Gap), None)),
             Ok(Some(piece)) => Some((Ok(piece), Some(reader))),
             Ok(None) => None,
             Err(error) => Some((Err(error), None)),
@@ -72,18 +74,10 @@ pub(super) fn last_lines(
     engine.logs(id, Some(options.build()))
 }
 
-/// Where a reading begins.
-struct Since(LogMark);
-
-/// With times: without them the engine keeps empty frames to itself, and an empty one can be all that ends a long line.
-fn open(
-    engine: &Docker,
-    id: &str,
-    follow: bool,
-    Since(mark): Since,
-) -> impl Stream<Item = Result<LogOutput, Error>> + use<> {
+/// What was written from the second `at` on. With times: without them the engine keeps empty frames to itself, and an empty one can be all that ends a long line.
+fn open(engine: &Docker, id: &str, follow: bool, at: i64) -> impl Stream<Item = Result<LogOutput, Error>> + use<> {
     // 0 is everything.
-    let since = i32::try_from(mark.at).unwrap_or(0);
+    let since = i32::try_from(at).unwrap_or(i32::MAX);
     engine.logs(id, Some(streams().follow(follow).tail("all").since(since).timestamps(true).build()))
 }
 
@@ -109,11 +103,18 @@ struct Reader {
     skip: [u64; 2],
     /// A place to tell of.
     found: Option<LogMark>,
+    /// What is behind a gap.
+    next: Option<LogPiece>,
+    /// When the first frame was written, if it is still there.
+    expected: Option<i64>,
 }
 
 impl Reader {
     async fn next(&mut self) -> Result<Option<LogPiece>, RuntimeError> {
         loop {
+            if self.next.is_some() {
+                return Ok(self.next.take());
+            }
             if let Some(mark) = self.found.take() {
                 return Ok(Some(LogPiece::Mark(mark)));
             }
@@ -125,26 +126,32 @@ impl Reader {
                     if self.follows && self.repeats.has(stream, &whole, frame.len()) {
                         continue;
                     }
+                    let expected = self.expected.take().unwrap_or(second);
                     let frame = self.lines.mend(stream, frame);
-                    let (length, cut) = (frame.len() as u64, self.lines.is_cut(stream));
-                    self.found = self.marks.pass(stream, second, length, cut);
-                    if let Some((stream, data)) = self.new_part(stream, frame) {
-                        return Ok(Some(LogPiece::Data(stream, data)));
+                    let (length, cut, inside) =
+                        (frame.len() as u64, self.lines.is_cut(stream), self.lines.is_inside(stream));
+                    self.found = self.marks.pass(stream, second, length, cut, inside);
+                    let data = self.new_part(stream, frame).map(|(stream, data)| LogPiece::Data(stream, data));
+                    if second > expected {
+                        self.next = data;
+                        return Ok(Some(self.gap()));
+                    }
+                    if data.is_some() {
+                        return Ok(data);
                     }
                 }
                 None if self.follows => self.reopen().await?,
                 None => {
-                    let is_whole = self.skip == [0; 2];
-                    if !is_whole {
-                        tracing::warn!(
-                            "the engine has dropped a part of the log of container {} before it was read",
-                            self.id
-                        );
-                    }
-                    return Ok((!is_whole).then_some(LogPiece::Gap));
+                    let lacks = std::mem::take(&mut self.skip) != [0; 2];
+                    return Ok(lacks.then(|| self.gap()));
                 }
             }
         }
+    }
+
+    fn gap(&self) -> LogPiece {
+        tracing::warn!("the engine has dropped a part of the log of container {} before it was read", self.id);
+        LogPiece::Gap
     }
 
     /// What of a piece has not been given out.
@@ -165,7 +172,7 @@ impl Reader {
             tokio::time::sleep(PAUSE).await;
         }
         let mark = self.marks.last();
-        self.source = open(&self.engine, &self.id, self.follows, Since(mark)).boxed();
+        self.source = open(&self.engine, &self.id, self.follows, mark.at).boxed();
         (self.lines, self.marks) = (LongLines::after(mark.cut), Marks::after(mark, self.file / MARKS_PER_FILE));
         self.repeats = Repeats::new(self.file, mark == LogMark::default());
         self.skip = [0, 1].map(|of| self.given[of] - mark.bytes[of]);
@@ -209,8 +216,23 @@ mod tests {
         let source = stream::empty().boxed();
         let (lines, marks, repeats) =
             (LongLines::default(), Marks::after(LogMark::default(), 1), Repeats::new(1, true));
-        let (id, file, given, skip, found) = ("x".to_owned(), 1, [0; 2], [0; 2], None);
-        let mut reader = Reader { engine, id, source, lines, marks, repeats, file, follows: true, given, skip, found };
+        let (id, file, given, skip) = ("x".to_owned(), 1, [0; 2], [0; 2]);
+        let (found, next, expected) = (None, None, None);
+        let mut reader = Reader {
+            engine,
+            id,
+            source,
+            lines,
+            marks,
+            repeats,
+            file,
+            follows: true,
+            given,
+            skip,
+            found,
+            next,
+            expected,
+        };
         let part = |reader: &mut Reader, stream, text: &'static str| {
             reader.new_part(stream, Bytes::from_static(text.as_bytes())).map(|(_, bytes)| bytes)
         };

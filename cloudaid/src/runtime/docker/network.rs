@@ -39,6 +39,8 @@ pub(super) fn name(access: NetworkAccess) -> &'static str {
 pub(super) struct Network {
     outgoing: Bridge,
     public: Bridge,
+    /// Whether it was said that tasks can reach too much.
+    warned: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -66,8 +68,10 @@ impl Network {
             NetworkAccess::None => Ok(()),
             NetworkAccess::Outgoing => {
                 let bridge = interface("cai", engine_id);
-                if self.outgoing.ensure(engine, access, &bridge).await?
-                    && let Err(reason) = rules::ensure(&rules::no_metadata(&bridge)).await
+                self.outgoing.ensure(engine, access, &bridge).await?;
+                // Each time, as below; said once.
+                if let Err(reason) = rules::ensure(&rules::no_metadata(&bridge)).await
+                    && !self.warned.swap(true, Ordering::Relaxed)
                 {
                     let address = rules::METADATA;
                     tracing::warn!(
@@ -93,18 +97,17 @@ impl Network {
 }
 
 impl Bridge {
-    /// Whether it was looked for, and may have been made just now.
-    async fn ensure(&self, engine: &Docker, access: NetworkAccess, bridge: &str) -> Result<bool, RuntimeError> {
+    async fn ensure(&self, engine: &Docker, access: NetworkAccess, bridge: &str) -> Result<(), RuntimeError> {
         if self.ready.load(Ordering::Acquire) {
-            return Ok(false);
+            return Ok(());
         }
         let _one_at_a_time = self.making.lock().await;
         if self.ready.load(Ordering::Acquire) {
-            return Ok(false);
+            return Ok(());
         }
         make(engine, name(access), bridge).await?;
         self.ready.store(true, Ordering::Release);
-        Ok(true)
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Under the `standard` profile whatever runs under a plain `docker run IMAGE` runs here too, less what no batch job needs;
 //! `strict` takes everything away that a program can do without. Fields that would give a task the host (privileged, host
-//! namespaces, devices, volumes) are never set, so no request can ask for them.
+//! namespaces, devices, volumes of the host) are never set by what a task says, so no request can ask for them.
 
 use std::collections::HashMap;
 use std::path::Path;

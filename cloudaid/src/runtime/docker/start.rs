@@ -73,8 +73,13 @@ impl DockerRuntime {
 
 impl Request {
     async fn run(self) -> Result<(), RuntimeError> {
-        if !self.fresh && self.has_run().await? {
-            return Ok(());
+        if !self.fresh {
+            let (has_run, access) = self.look().await?;
+            if has_run {
+                return Ok(());
+            }
+            // It may have been made before a reboot, which takes the rules of the firewall.
+            self.network.ensure(&self.engine, &self.facts.engine_id, access).await?;
         }
         match self.send().await {
             // The network is looked up at the start; somebody may have removed it since the container was made.
@@ -98,11 +103,14 @@ impl Request {
         self.engine.start_container(&self.id, None::<StartContainerOptions>).await.map_err(Failure::from)
     }
 
-    /// The engine answers this only when no start of the same container is half done.
-    async fn has_run(&self) -> Result<bool, RuntimeError> {
+    /// Whether it has run, and what it can reach. The engine answers this only when no start of the same container is half
+    /// done.
+    async fn look(&self) -> Result<(bool, NetworkAccess), RuntimeError> {
         let inspect = self.engine.inspect_container(&self.id, None::<InspectContainerOptions>);
         let found = within(CALL_LIMIT, inspect).await.map_err(Failure::of_container)?;
         let status = found.state.and_then(|state| state.status);
-        Ok(status != Some(ContainerStateStatusEnum::CREATED))
+        let mode = found.host_config.and_then(|host| host.network_mode).unwrap_or_default();
+        let access = NetworkAccess::ALL.into_iter().find(|access| network::name(*access) == mode);
+        Ok((status != Some(ContainerStateStatusEnum::CREATED), access.unwrap_or(NetworkAccess::None)))
     }
 }

@@ -39,7 +39,12 @@ fn what_runs_or_ended_is_watched_again_at_once() {
 fn a_container_that_was_started_and_is_gone_is_lost() {
     let (mut scene, effects) = Scene::recovered(vec![entry_started(key(0))], &[]);
     let verdict = Verdict::WorkerLost { message: "the container is gone".to_owned() };
-    let expected = finished(key(0), 1, &outcome(verdict, Some(40), 0));
+    assert_eq!(effects, gone(key(0), &verdict));
+    // What it has stored is still there.
+    scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 2, notes: Vec::new() });
+    let outcome = Outcome { output_files: 2, ..outcome(verdict, Some(40), 0) };
+    let expected = finished(key(0), 1, &outcome);
     assert_eq!(effects, expected[..1]);
     assert_eq!(scene.step(AgentInput::Connected(welcome(vec![(key(0), Decision::Keep)]))), expected[1..]);
 }
@@ -110,6 +115,14 @@ fn an_exit_code_outlives_the_process_and_the_container() {
     assert_eq!(effects, finished(key(0), 0, &expected)[..1]);
 }
 
+/// A container that was started is not there, and what it has left is brought to the master.
+fn gone(key: AttemptKey, verdict: &Verdict) -> Vec<AgentEffect> {
+    let started_at = Some(WallTime(40));
+    let exited = Exited { verdict: verdict.clone(), started_at, finished_at: WallTime(0), usage: None };
+    let journal = AgentEffect::Journal(JournalRecord::Exited { key, exited });
+    vec![journal, AgentEffect::CollectLogs(key), AgentEffect::UploadOutputs(key)]
+}
+
 /// A start at which the engine gives no answer.
 fn unseen(journal: Vec<JournalEntry>) -> (Scene, Vec<AgentEffect>) {
     let mut scene = Scene::default();
@@ -143,15 +156,13 @@ fn without_an_engine_nothing_is_said_of_what_may_run_until_it_answers() {
     ]));
     let lost = Verdict::WorkerLost { message: "the container is gone".to_owned() };
     let mut expected = watched(key(0));
-    expected.extend(finished(key(2), 1, &outcome(lost.clone(), Some(40), 0)));
+    expected.extend(gone(key(2), &lost));
     expected.push(AgentEffect::Journal(JournalRecord::Adopted(key(7))));
     expected.extend(attached(key(7)));
     assert_eq!(effects, expected);
-    // The next hello begins with what is known now.
+    // The next session begins with what is known now.
     let mut expected = starting(key(1), 0);
-    expected.push(started(key(0), 1, 40));
-    expected.push(finished(key(2), 2, &outcome(lost, Some(40), 0)).remove(1));
-    expected.push(started(key(7), 3, 0));
+    expected.extend([started(key(0), 1, 40), started(key(7), 2, 0)]);
     assert_eq!(scene.step(AgentInput::Connected(keep())), expected);
 }
 
@@ -171,4 +182,31 @@ fn what_is_stopped_before_the_engine_answers_is_stopped_then() {
     let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
     assert_eq!(effects, finished(key(0), 1, &outcome(Verdict::Cancelled, Some(40), 0)));
     assert_eq!(scene.step(AgentInput::Exited(key(1), exit(143))), [AgentEffect::Remove(key(1))]);
+}
+
+#[test]
+fn what_was_over_before_the_lease_was_keeps_its_own_end() {
+    let once = |index| {
+        let assignment = Assignment { at_most_once: true, ..assignment(index) };
+        JournalEntry { assignment: Some(Arc::new(assignment)), ..entry_started(key(index)) }
+    };
+    let (mut scene, _) = unseen(vec![once(0), once(1)]);
+    scene.now = 31_000;
+    let lost_touch = StopOrder { grace: GRACE, reason: StopReason::Lease };
+    let order = |index| AgentEffect::Journal(JournalRecord::Stopping { key: key(index), order: lost_touch });
+    assert_eq!(scene.step(AgentInput::Tick), [order(0), order(1)]);
+    scene.step(surveyed(&[(key(0), ContainerState::Exited), (key(1), ContainerState::Running)]));
+    let verdict = |effects: Vec<AgentEffect>| match effects.into_iter().next() {
+        Some(AgentEffect::Journal(JournalRecord::Exited { exited, .. })) => exited.verdict,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(verdict(scene.step(AgentInput::Exited(key(0), exit(0)))), Verdict::Success);
+    assert!(matches!(verdict(scene.step(AgentInput::Exited(key(1), exit(143)))), Verdict::WorkerLost { .. }));
+}
+
+#[test]
+fn a_worker_that_leaves_does_not_wait_for_an_engine_that_gives_no_answer() {
+    let (mut scene, _) = unseen(vec![entry_started(key(0))]);
+    scene.step(AgentInput::Leave { hand_back: false });
+    assert!(scene.agent.may_leave(false) && scene.agent.may_leave(true));
 }

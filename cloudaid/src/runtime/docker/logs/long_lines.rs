@@ -38,6 +38,11 @@ impl LongLines {
         self.0[stream as usize] == At::End
     }
 
+    /// Whether the stream stands inside such a line.
+    pub(super) fn is_inside(&self, stream: LogStream) -> bool {
+        self.0[stream as usize] == At::Inside
+    }
+
     /// What the container wrote, as far as this frame says it.
     pub(super) fn mend(&mut self, stream: LogStream, frame: Bytes) -> Bytes {
         let at = &mut self.0[stream as usize];

@@ -29,6 +29,9 @@ pub(super) struct Marks {
     bytes: [u64; 2],
     /// Whether a stream stands behind a line that was cut.
     cut: [bool; 2],
+    /// Whether a stream stands inside such a line, and when its last piece was noted.
+    inside: [bool; 2],
+    seconds: [i64; 2],
     newest: i64,
     candidate: Option<Candidate>,
     clock: Clock,
@@ -45,7 +48,17 @@ impl Marks {
     /// Of a reading that begins at `last`.
     pub(super) fn after(last: LogMark, step: u64) -> Self {
         let LogMark { bytes, cut, .. } = last;
-        Self { step, last, bytes, cut, newest: last.at, candidate: None, clock: Clock::default() }
+        Self {
+            step,
+            last,
+            bytes,
+            cut,
+            inside: [false; 2],
+            seconds: [0; 2],
+            newest: last.at,
+            candidate: None,
+            clock: Clock::default(),
+        }
     }
 
     /// The last place that was found.
@@ -58,9 +71,16 @@ impl Marks {
         self.clock.take(frame)
     }
 
-    /// A piece of `length` bytes, noted at `second`, behind which its stream may stand at a cut line's end. Returns a place
-    /// before it, if that can be given out now.
-    pub(super) fn pass(&mut self, stream: LogStream, second: i64, length: u64, cut: bool) -> Option<LogMark> {
+    /// A piece of `length` bytes, noted at `second`, behind which its stream may stand at a cut line's end, or inside such a
+    /// line: all its pieces are noted at the time of the first, so that there is no place until it ends. Returns a place before it, if that can be given out now.
+    pub(super) fn pass(
+        &mut self,
+        stream: LogStream,
+        second: i64,
+        length: u64,
+        cut: bool,
+        inside: bool,
+    ) -> Option<LogMark> {
         let of = stream as usize;
         let mut found = None;
         if second < self.last.at {
@@ -79,12 +99,18 @@ impl Marks {
             },
             Some(candidate) => {
                 candidate.passed[of] = true;
-                if second >= candidate.mark.at + MOMENT {
-                    self.last = candidate.mark;
-                    found = Some(self.last);
+                let at = candidate.mark.at;
+                // More of a line that began before it may come, for as long as that line goes on.
+                let is_open = (0..2).any(|of| self.inside[of] && self.seconds[of] < at);
+                if second >= at + MOMENT {
+                    if !is_open {
+                        self.last = candidate.mark;
+                        found = Some(self.last);
+                    }
                     self.candidate = None;
                 }
             }
+            None if self.inside != [false; 2] => {}
             None => {
                 let passed: u64 = self.bytes.iter().sum::<u64>() - self.last.bytes.iter().sum::<u64>();
                 if passed >= self.step && second > self.newest {
@@ -96,6 +122,8 @@ impl Marks {
             }
         }
         self.newest = self.newest.max(second);
+        self.seconds[of] = second;
+        self.inside[of] = inside;
         self.bytes[of] += length;
         self.cut[of] = cut;
         found
@@ -141,38 +169,57 @@ mod tests {
     #[test]
     fn a_place_is_a_second_and_what_was_written_before_it() {
         let mut marks = Marks::after(LogMark::default(), 100);
-        assert_eq!(marks.pass(Stdout, 10, 99, false), None);
-        assert_eq!(marks.pass(Stdout, 11, 1, false), None);
-        assert_eq!(marks.pass(Stdout, 11, 5, false), None, "in the middle of a second is none");
-        assert_eq!(marks.pass(Stdout, 12, 7, false), None);
+        assert_eq!(marks.pass(Stdout, 10, 99, false, false), None);
+        assert_eq!(marks.pass(Stdout, 11, 1, false, false), None);
+        assert_eq!(marks.pass(Stdout, 11, 5, false, false), None, "in the middle of a second is none");
+        assert_eq!(marks.pass(Stdout, 12, 7, false, false), None);
         // It was written before the last one, and noted after it.
-        assert_eq!(marks.pass(Stderr, 11, 3, true), None);
+        assert_eq!(marks.pass(Stderr, 11, 3, true, false), None);
         let found = LogMark { cut: [false, true], ..mark(12, [105, 3]) };
-        assert_eq!(marks.pass(Stderr, 13, 3, false), Some(found));
-        assert_eq!(marks.pass(Stdout, 14, 1, false), None);
+        assert_eq!(marks.pass(Stderr, 13, 3, false, false), Some(found));
+        assert_eq!(marks.pass(Stdout, 14, 1, false, false), None);
         assert_eq!(marks.last(), found);
         // The next one is as far away again.
-        assert_eq!(marks.pass(Stdout, 15, 100, false), None);
-        assert_eq!(marks.pass(Stdout, 16, 1, false), None);
-        assert_eq!(marks.pass(Stdout, 17, 1, false), Some(mark(16, [213, 6])));
+        assert_eq!(marks.pass(Stdout, 15, 100, false, false), None);
+        assert_eq!(marks.pass(Stdout, 16, 1, false, false), None);
+        assert_eq!(marks.pass(Stdout, 17, 1, false, false), Some(mark(16, [213, 6])));
         // Who reads from there counts on.
         let mut later = Marks::after(found, 100);
         for (second, length) in [(12, 7), (14, 1), (15, 100), (16, 1)] {
-            later.pass(Stdout, second, length, false);
+            later.pass(Stdout, second, length, false, false);
         }
         let still = LogMark { cut: [false, true], ..mark(16, [213, 3]) };
-        assert_eq!(later.pass(Stdout, 17, 1, false), Some(still));
+        assert_eq!(later.pass(Stdout, 17, 1, false, false), Some(still));
+    }
+
+    #[test]
+    fn there_is_no_place_inside_a_line_that_the_engine_cuts() {
+        let mut marks = Marks::after(LogMark::default(), 10);
+        marks.pass(Stderr, 10, 50, false, true);
+        assert_eq!(marks.pass(Stdout, 12, 1, false, false), None);
+        assert_eq!(marks.pass(Stdout, 14, 1, false, false), None);
+        // It ends, noted when it began.
+        assert_eq!(marks.pass(Stderr, 10, 5, true, false), None);
+        assert_eq!(marks.pass(Stdout, 15, 1, false, false), None);
+        // Of one that begins later nothing is before it.
+        assert_eq!(marks.pass(Stderr, 15, 9, false, true), None);
+        assert_eq!(marks.pass(Stdout, 16, 1, false, false), Some(LogMark { cut: [false, true], ..mark(15, [2, 55]) }));
+        marks.pass(Stderr, 15, 9, true, false);
+        // One that began before, and is noted a moment too late, goes on.
+        assert_eq!(marks.pass(Stdout, 20, 20, false, false), None);
+        assert_eq!(marks.pass(Stderr, 19, 9, false, true), None);
+        assert_eq!(marks.pass(Stdout, 21, 1, false, false), None);
     }
 
     #[test]
     fn a_clock_that_is_set_back_leaves_no_wrong_place() {
         let mut marks = Marks::after(LogMark::default(), 10);
-        marks.pass(Stdout, 100, 10, false);
-        marks.pass(Stdout, 101, 1, false);
-        assert_eq!(marks.pass(Stdout, 50, 1, false), None, "before it is given out");
-        assert_eq!(marks.pass(Stdout, 103, 1, false), None);
-        assert_eq!(marks.pass(Stdout, 104, 1, false), Some(mark(103, [12, 0])));
-        assert_eq!(marks.pass(Stdout, 60, 1, false), Some(LogMark::default()), "it is taken back");
+        marks.pass(Stdout, 100, 10, false, false);
+        marks.pass(Stdout, 101, 1, false, false);
+        assert_eq!(marks.pass(Stdout, 50, 1, false, false), None, "before it is given out");
+        assert_eq!(marks.pass(Stdout, 103, 1, false, false), None);
+        assert_eq!(marks.pass(Stdout, 104, 1, false, false), Some(mark(103, [12, 0])));
+        assert_eq!(marks.pass(Stdout, 60, 1, false, false), Some(LogMark::default()), "it is taken back");
     }
 
     #[test]

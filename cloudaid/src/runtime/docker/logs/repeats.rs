@@ -1,6 +1,6 @@
 //! Frames that the engine gives twice: when it goes on to a new file while somebody follows the log, some of the last frames
 //! come once more (seen with Docker 20.10). They are known by their times, which go up from line to line of a stream; the
-//! frames of one line share theirs, so that one which is not the last of its line is never taken for a repetition.
+//! frames of one line share theirs, so that one which is not the last of the newest line is never taken for a repetition.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -49,11 +49,14 @@ impl Repeats {
         let mut hasher = DefaultHasher::new();
         whole.hash(&mut hasher);
         let digest = hasher.finish();
-        // The engine writes all times with as many digits.
-        if time <= *last && content != FULL && frames.contains(&digest) {
+        // The engine writes all times with as many digits. Of two at the same time both may be of one line.
+        let may_be = time < *last || time == *last && content != FULL;
+        if may_be && frames.contains(&digest) {
             return true;
         }
-        *last = time;
+        if time > *last {
+            *last = time;
+        }
         frames.push_back(digest);
         if frames.len() > RECENT {
             frames.pop_front();
@@ -80,5 +83,6 @@ mod tests {
         let full = "x".repeat(FULL);
         assert!(!has(Stdout, 4, &full) && !has(Stdout, 4, &full) && !has(Stdout, 4, "rest"));
         assert!(has(Stdout, 4, "rest"));
+        assert!(!has(Stdout, 5, "x") && has(Stdout, 4, &full) && has(Stdout, 4, "rest") && has(Stdout, 5, "x"));
     }
 }
