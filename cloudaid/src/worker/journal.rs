@@ -2,7 +2,7 @@
 //!
 //! `length u32, checksum u32, JSON` each, little-endian, behind a header. A batch of records is one write and one
 //! fdatasync. A tail that was torn by a crash was never durable and is cut. When most of the file speaks of runs that
-//! are gone it is rewritten.
+//! are gone it is rewritten. Some of the disk is kept for what comes next: a disk that is full must not end a worker.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use cloudaid_core::agent::{JournalEntry, JournalRecord};
+use rustix::fs::{FallocateFlags, fallocate};
 use shared::id::AttemptKey;
 
 use super::data_dir::{failed, replace, sync_parent};
@@ -28,6 +29,10 @@ const COMPACT_FROM: usize = 8192;
 /// It is rewritten when it holds this many times the records that are still needed.
 const COMPACT_FACTOR: usize = 8;
 
+/// Bytes of the disk that are kept for what comes next, and how few of them may be left.
+const RESERVE: u64 = 4 << 20;
+const RESERVE_LEAST: u64 = 1 << 20;
+
 /// The open journal.
 #[derive(Debug)]
 pub(super) struct Journal {
@@ -37,6 +42,11 @@ pub(super) struct Journal {
     entries: BTreeMap<AttemptKey, JournalEntry>,
     /// Records in the file.
     records: usize,
+    /// From how many on it is worth rewriting.
+    compact_from: usize,
+    /// Bytes of the file, and up to where the disk has room for it.
+    length: u64,
+    reserved: u64,
     is_damaged: bool,
 }
 
@@ -61,7 +71,10 @@ impl Journal {
         };
         let is_damaged = content.len() != HEADER.len() + good;
         let file = Self::prepare(&path, &content, HEADER.len() + good).map_err(|source| failed(&path, source))?;
-        Ok(Self { path, file, entries, records, is_damaged })
+        let mut journal =
+            Self { path, file, entries, records, compact_from: COMPACT_FROM, length: 0, reserved: 0, is_damaged };
+        journal.measure().map_err(|source| failed(&journal.path, source))?;
+        Ok(journal)
     }
 
     /// Whether it was not there when it was opened, or not whole: runs may be missing in it.
@@ -103,31 +116,63 @@ impl Journal {
     /// Makes all records durable. After an error the file cannot be trusted any more: the process must end, and the
     /// next one reads what is there.
     pub(super) fn append(&mut self, records: &[JournalRecord]) -> Result<(), WorkerError> {
-        let write = |file: &mut File| -> io::Result<()> {
+        let write = |file: &mut File| -> io::Result<u64> {
             let mut frames = Vec::with_capacity(records.len() * 256);
             records.iter().try_for_each(|record| encode(record, &mut frames))?;
             file.write_all(&frames)?;
             failpoint::hit("worker.journal.before");
             file.sync_data()?;
             failpoint::hit("worker.journal.after");
-            Ok(())
+            Ok(frames.len() as u64)
         };
-        write(&mut self.file).map_err(|source| failed(&self.path, source))?;
+        let written = write(&mut self.file).map_err(|source| failed(&self.path, source))?;
+        self.length += written;
+        if self.length + RESERVE_LEAST > self.reserved {
+            self.reserve();
+        }
         records.iter().for_each(|record| record.apply(&mut self.entries));
         self.records += records.len();
-        if self.records >= COMPACT_FROM && self.records > COMPACT_FACTOR * 4 * self.entries.len() {
-            self.compact().map_err(|source| failed(&self.path, source))?;
+        if self.records >= self.compact_from && self.records > COMPACT_FACTOR * 4 * self.entries.len() {
+            self.compact_from = match self.rewrite() {
+                Ok(()) => {
+                    self.file =
+                        File::options().append(true).open(&self.path).map_err(|source| failed(&self.path, source))?;
+                    self.measure().map_err(|source| failed(&self.path, source))?;
+                    COMPACT_FROM
+                }
+                // The old one is as good, only longer. A full disk is no reason to end.
+                Err(error) => {
+                    tracing::warn!(path = %self.path.display(), %error, "The journal cannot be rewritten now");
+                    self.records + COMPACT_FROM
+                }
+            };
         }
         Ok(())
     }
 
-    /// Rewrites the file with what is still needed.
-    fn compact(&mut self) -> io::Result<()> {
+    /// How long the file is, and room for more.
+    fn measure(&mut self) -> io::Result<()> {
+        self.length = self.file.metadata()?.len();
+        self.reserve();
+        Ok(())
+    }
+
+    /// Keeps some of the disk for what comes next, so that whoever fills it does not end the worker. Not every file system
+    /// can do that.
+    fn reserve(&mut self) {
+        let kept = fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.length, RESERVE);
+        if let Err(error) = kept {
+            tracing::debug!(%error, "No room can be kept for the journal");
+        }
+        self.reserved = self.length + RESERVE;
+    }
+
+    /// Writes the file anew with what is still needed, in the place of the old one.
+    fn rewrite(&mut self) -> io::Result<()> {
         let records: Vec<_> = self.entries.values().flat_map(JournalEntry::to_records).collect();
         let mut content = HEADER.to_vec();
         records.iter().try_for_each(|record| encode(record, &mut content))?;
         replace(&self.path, &content)?;
-        self.file = File::options().append(true).open(&self.path)?;
         tracing::debug!(before = self.records, after = records.len(), "Journal rewritten");
         self.records = records.len();
         Ok(())
@@ -319,5 +364,30 @@ mod tests {
         drop(journal);
         let journal = Journal::open(scratch.path()).expect("the same journal");
         assert_eq!(journal.entries(), sum(&[accepted(0), starting(0), finished(0), accepted(1)]));
+    }
+
+    #[test]
+    fn a_full_disk_ends_nothing() {
+        use crate::worker::volume::{Volume, try_out};
+        let scratch = tempfile::tempdir().expect("a directory");
+        let run = scratch.path().join("run");
+        let volume = Volume::of(&run);
+        // A disk that can be filled needs root and loop devices.
+        if try_out(scratch.path()).is_err() || volume.ensure(16 << 20).is_err() {
+            assert!(!rustix::process::geteuid().is_root() || !Path::new("/dev/loop-control").exists());
+            return;
+        }
+        let disk = run.join("output");
+        let mut journal = Journal::open(&disk).expect("a new journal");
+        let mut filler = File::create(disk.join("filler")).expect("a file");
+        for chunk in [1 << 20, 4096, 1] {
+            while filler.write_all(&vec![1; chunk]).is_ok() {}
+        }
+        assert!(volume.is_full());
+        let records: Vec<_> = (0..3000).map(accepted).collect();
+        records.chunks(3).for_each(|batch| journal.append(batch).expect("there is room for it"));
+        drop(journal);
+        assert_eq!(Journal::open(&disk).expect("the same journal").entries(), sum(&records));
+        volume.close().expect("closed");
     }
 }
