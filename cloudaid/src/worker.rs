@@ -211,7 +211,7 @@ async fn volumes_in(data: &Path) -> bool {
     };
     match tried {
         Ok(()) => {
-            tracing::info!("/output of a strict task is a file system as large as it may be");
+            tracing::info!("/output of a strict task is a file system of its own, as large as it asks for");
             true
         }
         Err(reason) => {

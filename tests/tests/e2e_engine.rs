@@ -168,3 +168,33 @@ async fn a_worker_that_starts_without_an_engine_is_there_and_loses_nothing() {
     assert_eq!((task.verdict.clone(), task.attempts.len()), (Some(Verdict::ExitCode { exit_code: 7 }), 1), "{task:?}");
     check_log(&cluster, &task).await;
 }
+
+#[tokio::test]
+async fn an_engine_that_hangs_is_no_reason_to_give_anything_up() {
+    let (cluster, mut engine, _dir) = world(true).await;
+    let api = cluster.api();
+    let running_id = api.submit(&counting(20)).await.expect("accepted").task_id;
+    running(&cluster, &running_id).await;
+    engine.pause();
+    let problem = eventually(PATIENCE, "it says that it is not well", || async {
+        api.workers().await.ok()?.into_iter().next()?.problem
+    })
+    .await;
+    assert!(problem.contains("no answer"), "{problem}");
+    let waiting = api.submit(&counting(0)).await.expect("accepted").task_id;
+    assert_eq!(api.why(&waiting).await.expect("a reason").reasons[0].code, "worker_unhealthy");
+    // It takes longer than three heartbeats to say so: they have not stopped.
+    let worker = api.workers().await.expect("workers").remove(0);
+    assert_eq!(worker.state, WorkerState::Active, "{worker:?}");
+    assert_eq!(api.task(&running_id).await.expect("the task").state, TaskState::Running);
+    engine.go_on();
+    for id in [&waiting, &running_id] {
+        let task = api.ended(PATIENCE * 2, id).await;
+        assert_eq!(
+            (task.verdict.clone(), task.attempts.len()),
+            (Some(Verdict::ExitCode { exit_code: 7 }), 1),
+            "{task:?}"
+        );
+    }
+    check_log(&cluster, &api.task(&running_id).await.expect("the task")).await;
+}
