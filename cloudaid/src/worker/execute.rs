@@ -21,7 +21,7 @@ use super::driver::{Event, Saying};
 use super::engine;
 use super::gpu::GpuWatch;
 use super::hold::Hold;
-use super::inputs::Inputs;
+use super::inputs::{Inputs, blocking};
 use super::link::dial::Uplink;
 use super::logs::{Lanes, Place, Pump};
 use super::registries;
@@ -41,8 +41,6 @@ const LOG_DELAY: Duration = Duration::from_millis(500);
 
 /// How an engine says that it cannot mount a volume.
 const NOT_MOUNTED: &str = "failed to mount local volume";
-/// How we do.
-const ITS_OUTPUT: &str = "its /output";
 /// How long what a run has left is tried to be mounted.
 const MOUNT_PATIENCE: Duration = Duration::from_secs(120);
 
@@ -412,8 +410,7 @@ async fn create(
 }
 
 async fn make_volume(volume: Volume, bytes: u64) -> Result<PathBuf, RuntimeError> {
-    let made = tokio::task::spawn_blocking(move || volume.ensure(bytes)).await;
-    let made = made.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    let made = blocking(move || volume.ensure(bytes)).await;
     made.map_err(|error| RuntimeError::Engine(format!("/output cannot be made: {error}")))
 }
 
@@ -426,29 +423,21 @@ async fn start_on(
     has_volumes: &AtomicBool,
 ) -> Result<(), RuntimeError> {
     let volume = data.volume(&key);
-    let mounted = tokio::task::spawn_blocking(move || volume.mount()).await;
-    let started = match mounted {
-        Ok(Ok(now)) if now == device => runtime.start(&key).await,
-        Ok(Ok(now)) => Err(RuntimeError::Engine(format!(
-            "{ITS_OUTPUT} is not on {} any more, but on {}",
-            device.display(),
-            now.display()
-        ))),
-        Ok(Err(error)) => Err(RuntimeError::Engine(format!("{ITS_OUTPUT} cannot be mounted: {error}"))),
-        Err(error) => Err(RuntimeError::Engine(error.to_string())),
-    };
-    match started {
-        Err(RuntimeError::Engine(message)) if message.contains(NOT_MOUNTED) || message.starts_with(ITS_OUTPUT) => {
-            tracing::warn!(task = %key, message, "It is run anew: its container cannot have its /output");
-            if message.contains(NOT_MOUNTED) {
+    let problem = match blocking(move || volume.mount()).await {
+        Ok(now) if now == device => match runtime.start(&key).await {
+            Err(RuntimeError::Engine(message)) if message.contains(NOT_MOUNTED) => {
                 tracing::warn!("/output of strict tasks is measured from now on: this engine mounts no loop devices");
                 has_volumes.store(false, Ordering::Relaxed);
+                message
             }
-            runtime.remove(&key).await?;
-            Err(RuntimeError::NotFound)
-        }
-        other => other,
-    }
+            other => return other,
+        },
+        Ok(now) => format!("it is not on {} any more, but on {}", device.display(), now.display()),
+        Err(error) => format!("it cannot be mounted: {error}"),
+    };
+    tracing::warn!(task = %key, problem, "It is run anew: its container cannot have its /output");
+    runtime.remove(&key).await?;
+    Err(RuntimeError::NotFound)
 }
 
 /// Mounts it again, where something has unmounted it. What is in it is all that the run leaves, so it is tried for a while.
@@ -457,9 +446,7 @@ async fn open_volume(key: AttemptKey, volume: Volume) -> std::io::Result<()> {
     let begin = tokio::time::Instant::now();
     loop {
         let volume = volume.clone();
-        let opened =
-            tokio::task::spawn_blocking(move || if volume.exists() { volume.mount().map(drop) } else { Ok(()) });
-        match opened.await.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+        match blocking(move || if volume.exists() { volume.mount().map(drop) } else { Ok(()) }).await {
             Err(error) if begin.elapsed() < MOUNT_PATIENCE => {
                 tracing::warn!(task = %key, %error, "Its /output cannot be mounted; trying again");
             }

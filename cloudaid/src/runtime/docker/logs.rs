@@ -74,7 +74,8 @@ pub(super) fn last_lines(
     engine.logs(id, Some(options.build()))
 }
 
-/// What was written from the second `at` on. With times: without them the engine keeps empty frames to itself, and an empty one can be all that ends a long line.
+/// What was written from the second `at` on. With times: without them the engine keeps empty frames to itself, and an
+/// empty one can be all that ends a long line.
 fn open(engine: &Docker, id: &str, follow: bool, at: i64) -> impl Stream<Item = Result<LogOutput, Error>> + use<> {
     // 0 is everything.
     let since = i32::try_from(at).unwrap_or(i32::MAX);
