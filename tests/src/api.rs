@@ -223,6 +223,18 @@ impl Api {
         .await
     }
 
+    /// Waits until a task has written `text` to its log.
+    ///
+    /// # Panics
+    /// When the deadline passes.
+    pub async fn said(&self, deadline: Duration, id: &str, text: &str) {
+        eventually(deadline, &format!("{id} says {text}"), || async {
+            let log = self.get_bytes(&format!("/api/tasks/{id}/logs")).await.ok()?;
+            String::from_utf8_lossy(&log).contains(text).then_some(())
+        })
+        .await;
+    }
+
     /// The output files of a task.
     ///
     /// # Errors

@@ -93,3 +93,9 @@ pub fn shell_task(line: &str) -> SubmitRequest {
         ..SubmitRequest::default()
     }
 }
+
+/// A small task that says `ready`, and ends with `code` when it gets the signal USR1.
+#[must_use]
+pub fn until_told(code: u8) -> SubmitRequest {
+    shell_task(&format!("trap 'exit {code}' USR1; echo ready; while :; do sleep 0.1; done"))
+}

@@ -1,10 +1,12 @@
 //! A Docker engine of its own for tests in which the engine dies.
 
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
+use bollard::query_parameters::{KillContainerOptionsBuilder, ListContainersOptions};
 use bollard::{API_DEFAULT_VERSION, Docker};
 
 use crate::docker;
@@ -12,6 +14,8 @@ use crate::wait::eventually;
 
 /// How long an engine may take to come up.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Seconds that it may take for one answer, where somebody waits for more than a sign of life.
+const ANSWER_LIMIT: u64 = 60;
 
 /// The engine. Dropped, it ends with all its containers.
 #[derive(Debug)]
@@ -29,12 +33,26 @@ impl Engine {
     /// # Panics
     /// When it does not come up.
     pub async fn start(dir: &Path, live_restore: bool) -> Self {
+        Self::run(dir, live_restore.then(|| "live-restore".to_owned())).await
+    }
+
+    /// Starts one in `dir` with its data on a disk of its own, of so many bytes.
+    ///
+    /// # Panics
+    /// When it does not come up, or the machine has no loop devices.
+    pub async fn on_disk(dir: &Path, bytes: u64) -> Self {
+        Self::run(dir, Some(format!("disk={bytes}"))).await
+    }
+
+    async fn run(dir: &Path, wish: Option<String>) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("sh/mortal-engine.sh");
         let mut process = Command::new(script)
             .arg(dir)
-            .args(live_restore.then_some("live-restore"))
+            .args(wish)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // Whatever kills the test and its group leaves it the time to unmount its disk.
+            .process_group(0)
             .spawn()
             .expect("an engine");
         let answers = BufReader::new(process.stdout.take().expect("a pipe"));
@@ -77,6 +95,30 @@ impl Engine {
     /// It goes on.
     pub fn go_on(&mut self) {
         self.order("go-on");
+    }
+
+    /// Fills the disk of [`Engine::on_disk`] to its last block.
+    pub fn fill_disk(&mut self) {
+        self.order("fill");
+    }
+
+    /// Makes room again after [`Engine::fill_disk`].
+    pub fn free_disk(&mut self) {
+        self.order("free");
+    }
+
+    /// Sends a signal to the program of each container that runs.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub async fn signal(&self, signal: &str) {
+        let path = self.socket.to_str().expect("a plain path");
+        let engine = Docker::connect_with_unix(path, ANSWER_LIMIT, API_DEFAULT_VERSION).expect("the engine");
+        let options = KillContainerOptionsBuilder::default().signal(signal).build();
+        for container in engine.list_containers(None::<ListContainersOptions>).await.expect("its containers") {
+            let id = container.id.unwrap_or_default();
+            engine.kill_container(&id, Some(options.clone())).await.expect("it is signalled");
+        }
     }
 
     /// Waits until it answers.

@@ -14,6 +14,7 @@ pub mod ctl;
 pub mod docker;
 pub mod embedded;
 pub mod engine;
+pub mod engine_proxy;
 pub mod golden;
 pub mod gpus;
 pub mod grpc;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use cloudai_tests::cluster::{Cluster, shell_task};
+use cloudai_tests::cluster::{Cluster, shell_task, until_told};
 use cloudai_tests::engine::Engine;
 use cloudai_tests::master::MasterOptions;
 use cloudai_tests::wait::{PATIENCE, eventually};
@@ -122,6 +122,19 @@ async fn what_outlives_the_engine_is_taken_up_again_with_its_whole_log() {
         engine.ready().await;
     }
     check_undisturbed(&cluster, &id).await;
+}
+
+#[tokio::test]
+async fn what_ends_by_itself_soon_after_the_engine_came_back_was_not_ended_by_it() {
+    let (cluster, mut engine, _dir) = world(true).await;
+    let api = cluster.api();
+    let id = api.submit(&until_told(143)).await.expect("accepted").task_id;
+    api.said(PATIENCE, &id, "ready").await;
+    engine.kill();
+    engine.ready().await;
+    engine.signal("USR1").await;
+    let task = api.ended(PATIENCE, &id).await;
+    assert_eq!((task.verdict.clone(), task.attempts.len()), (Some(Verdict::Signal { signal: 15 }), 1), "{task:?}");
 }
 
 #[tokio::test]

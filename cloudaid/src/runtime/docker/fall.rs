@@ -4,6 +4,10 @@
 //! the host went down too, 255, and nothing in their records tells that from a program that ended so. What tells is when: it
 //! began before the engine that is there now, and ended about when that one began; or it ended while this process could not
 //! reach the engine.
+//!
+//! With live-restore an engine that goes away or comes back ends nothing, and what has ended meanwhile keeps its own exit code
+//! and time. Only of a container that has nobody to tell its end, after a crash of the host, the engine that comes says 255,
+//! and that it ended just then.
 
 use std::time::Duration;
 
@@ -12,8 +16,10 @@ use shared::time::WallTime;
 use crate::clock;
 use crate::runtime::Exit;
 
-/// KILL, TERM, and what the engine writes where it did not see the end.
-pub(super) const CODES: [i32; 3] = [137, 143, 255];
+/// What the engine writes where it did not see the end.
+const UNSEEN: i32 = 255;
+/// KILL, TERM, and that.
+pub(super) const CODES: [i32; 3] = [137, 143, UNSEEN];
 /// An engine that is stopped waits for so long for its containers: 15 s, and some for the kernel.
 const BEFORE: Duration = Duration::from_secs(20);
 /// An engine with many containers takes so long to see after them when it starts.
@@ -43,6 +49,14 @@ pub(super) fn fell(exit: &Exit, engine: Option<WallTime>, outage: Option<Outage>
     let about = |from: WallTime, to: WallTime| from.0 - millis(BEFORE) <= ended.0 && ended.0 <= to.0 + millis(AFTER);
     engine.is_some_and(|engine| began < engine && about(engine, engine))
         || outage.is_some_and(|outage| about(outage.from, outage.to))
+}
+
+/// Whether it came to its end under the engine whose present process began at `engine`, and that was seen: one with
+/// live-restore has not ended it. What ended before, the one before it may have ended, without live-restore, or the host,
+/// when it went down.
+pub(super) fn was_seen(exit: &Exit, engine: Option<WallTime>) -> bool {
+    let (Some(engine), Some(ended)) = (engine, exit.finished_at) else { return false };
+    exit.code != UNSEEN && ended >= engine
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -85,5 +99,20 @@ mod tests {
         let outage = Some(Outage { from: WallTime(1000 * SECOND), to: WallTime(1300 * SECOND) });
         assert!(fell(&exit(137, 900, 1200), None, outage));
         assert!(!fell(&exit(137, 900, 1500), None, outage));
+    }
+
+    #[test]
+    fn an_end_is_seen_by_the_engine_that_was_there() {
+        let engine = Some(WallTime(1000 * SECOND));
+        for (exit, expected) in [
+            (exit(137, 900, 1000), true),
+            (exit(143, 900, 1001), true),
+            (exit(143, 900, 999), false),
+            (exit(255, 900, 1001), false),
+            (Exit { finished_at: None, ..exit(143, 900, 1001) }, false),
+        ] {
+            assert_eq!(was_seen(&exit, engine), expected, "{exit:?}");
+            assert!(!was_seen(&exit, None), "nobody knows when it began: {exit:?}");
+        }
     }
 }

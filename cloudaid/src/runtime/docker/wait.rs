@@ -51,12 +51,21 @@ impl DockerRuntime {
             exit.oom = oom::was_killed(&id).await;
         }
         if fall::CODES.contains(&exit.code) {
-            exit.by_engine = fall::fell(&exit, Daemon::find(&self.socket).await.map(|daemon| daemon.began), outage);
+            let engine = Daemon::find(&self.socket).await.map(|daemon| daemon.began);
+            let fell = fall::fell(&exit, engine, outage);
+            // The engine is asked only where it matters.
+            exit.by_engine = fell && !(fall::was_seen(&exit, engine) && self.has_live_restore().await);
         }
         if INIT_FAILED.contains(&exit.code) {
             self.check_it_ran(&id).await?;
         }
         Ok(exit)
+    }
+
+    /// Whether containers outlive the engine. It may be told so while it runs, so an earlier answer is not good enough.
+    async fn has_live_restore(&self) -> bool {
+        let Ok(engine) = self.engine() else { return false };
+        within(CALL_LIMIT, engine.info()).await.is_ok_and(|info| info.live_restore_enabled == Some(true))
     }
 
     /// Returns what it has used.

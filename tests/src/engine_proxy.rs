@@ -1,0 +1,161 @@
+//! An engine whose answers come late or not at all: stands between a worker and a real one.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinHandle;
+
+/// How the answer to a request that was carried out begins.
+const DONE: &[u8] = b"HTTP/1.1 2";
+
+/// Passes requests on to an engine. Dropped, nobody can connect any more.
+///
+/// It takes each connection for one request, which is what the workers' client makes of it.
+#[derive(Debug)]
+pub struct EngineProxy {
+    socket: PathBuf,
+    state: Arc<Mutex<State>>,
+    task: JoinHandle<()>,
+}
+
+/// What is done to answers, and what was seen of them.
+#[derive(Debug, Default)]
+struct State {
+    /// Before each answer.
+    delay: Duration,
+    /// The end of a path: the next answer to what was posted there is lost.
+    losing: Option<String>,
+    /// How many answers were.
+    lost: usize,
+    /// The paths of all that was posted and carried out.
+    done: Vec<String>,
+}
+
+impl EngineProxy {
+    /// A proxy at `socket` before the engine at `host` (`unix:///path`).
+    ///
+    /// # Panics
+    /// When it cannot listen there.
+    #[must_use]
+    pub fn start(host: &str, socket: PathBuf) -> Self {
+        let engine = PathBuf::from(host.strip_prefix("unix://").expect("a unix:// address"));
+        let listener = UnixListener::bind(&socket).expect("a socket");
+        let state = Arc::<Mutex<State>>::default();
+        let own = Arc::clone(&state);
+        let task = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (engine, state) = (engine.clone(), Arc::clone(&own));
+                // A connection that breaks is the business of its two ends.
+                tokio::spawn(async move { drop(pass(client, &engine, &state).await) });
+            }
+        });
+        Self { socket, state, task }
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn host(&self) -> String {
+        format!("unix://{}", self.socket.display())
+    }
+
+    /// From now on every answer comes so much later.
+    ///
+    /// # Panics
+    /// When a connection has panicked.
+    pub fn delay(&self, delay: Duration) {
+        self.state.lock().expect("no panics").delay = delay;
+    }
+
+    /// Cuts the connection instead of the answer to the next request that is posted to a path with this end, once the engine
+    /// has carried it out.
+    ///
+    /// # Panics
+    /// When a connection has panicked.
+    pub fn lose_answer_to(&self, end: &str) {
+        self.state.lock().expect("no panics").losing = Some(end.to_owned());
+    }
+
+    /// How many answers were lost.
+    ///
+    /// # Panics
+    /// When a connection has panicked.
+    #[must_use]
+    pub fn lost(&self) -> usize {
+        self.state.lock().expect("no panics").lost
+    }
+
+    /// How many requests that were posted to a path with this end the engine has carried out.
+    ///
+    /// # Panics
+    /// When a connection has panicked.
+    #[must_use]
+    pub fn done(&self, end: &str) -> usize {
+        self.state.lock().expect("no panics").done.iter().filter(|path| path.ends_with(end)).count()
+    }
+}
+
+impl Drop for EngineProxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn pass(mut client: UnixStream, engine: &Path, state: &Mutex<State>) -> io::Result<()> {
+    let mut engine = UnixStream::connect(engine).await?;
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_engine, mut to_engine) = engine.split();
+    let request = first_line(&mut from_client).await?;
+    to_engine.write_all(&request).await?;
+    let up = copy(&mut from_client, &mut to_engine);
+    let down = answer(&mut from_engine, &mut to_client, path_of_post(&request), state);
+    // Whichever ends takes the other with it.
+    tokio::select! {
+        passed = up => passed.map(drop),
+        passed = down => passed,
+    }
+}
+
+async fn answer(
+    engine: &mut (impl AsyncRead + Unpin),
+    client: &mut (impl AsyncWrite + Unpin),
+    posted_to: Option<String>,
+    state: &Mutex<State>,
+) -> io::Result<()> {
+    let begin = first_line(engine).await?;
+    let Some(delay) = judge(&begin, posted_to, state) else { return Ok(()) };
+    tokio::time::sleep(delay).await;
+    client.write_all(&begin).await?;
+    copy(engine, client).await.map(drop)
+}
+
+/// How long an answer that begins so is kept back; none: it is lost.
+fn judge(begin: &[u8], posted_to: Option<String>, state: &Mutex<State>) -> Option<Duration> {
+    let mut state = state.lock().expect("no panics");
+    if let Some(path) = posted_to.filter(|_| begin.starts_with(DONE)) {
+        let is_lost = state.losing.take_if(|end| path.ends_with(end.as_str())).is_some();
+        state.done.push(path);
+        if is_lost {
+            state.lost += 1;
+            return None;
+        }
+    }
+    Some(state.delay)
+}
+
+/// What comes until the first line is whole, or all there is.
+async fn first_line(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>> {
+    let mut begin = Vec::new();
+    while !begin.contains(&b'\n') && stream.read_buf(&mut begin).await? > 0 {}
+    Ok(begin)
+}
+
+/// Where a request is posted to, without its query; none: it is another kind of request.
+fn path_of_post(request: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(request);
+    let path = text.strip_prefix("POST ")?.split([' ', '?']).next()?;
+    Some(path.to_owned())
+}
