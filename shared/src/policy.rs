@@ -60,6 +60,10 @@ pub struct RunPolicy {
     /// It stands still while its log cannot be brought to the master as fast as it is written.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub blocking_log: bool,
+    /// Whether it said how much it stores, and is ended when it stores more. Else the default is only reserved for it. A strict
+    /// task is always held to it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub storage_enforced: bool,
 }
 
 fn is_zero(number: &u32) -> bool {
@@ -102,7 +106,7 @@ impl RunPolicy {
             let field = if self.retry_on.is_empty() { "backoff" } else { "retry_on" };
             return Err(invalid(format!("{field}: says nothing without retries"), "give retries too: 1 or more"));
         }
-        if self.memory_max_bytes.is_some() && !self.wants_retry(&Verdict::Oom { limit_bytes: 0 }, 1) {
+        if self.memory_max_bytes.is_some() && !self.wants_retry(&Verdict::Oom { limit_bytes: 0, peak_bytes: None }, 1) {
             let hint = "give retries too, and let retry_on name oom if it names anything";
             return Err(invalid("mem_max: says nothing without retries after an oom", hint));
         }

@@ -70,7 +70,8 @@ pub struct SubmitRequest {
     /// After it was out of memory it runs again with twice as much, up to this: GiB, or a text with a unit. Needs `retries`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mem_max: Option<Quantity>,
-    /// GiB, or a text with a unit; 1 if not given.
+    /// What it may store, in GiB, or a text with a unit: it is ended when it stores more. If not given, 1 GiB is reserved for it,
+    /// and it may store more for as long as the disk of its worker has room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<Quantity>,
     /// GPUs; 0 if not given.
@@ -175,6 +176,7 @@ impl SubmitRequest {
             memory_max_bytes,
             at_most_once: self.at_most_once.unwrap_or(false),
             blocking_log: self.blocking_log.unwrap_or(false),
+            storage_enforced: self.storage.is_some(),
         };
         policy.check()?;
         let profile = self.profile.unwrap_or_default();

@@ -9,7 +9,7 @@ use crate::confinement::Confinement;
 use crate::id::{InputId, WorkerId};
 use crate::policy::RunPolicy;
 use crate::pull::PullPolicy;
-use crate::resources::Resources;
+use crate::resources::{Bytes, Resources};
 
 /// What a submission asks for, validated. One value serves all elements of an array.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ pub struct TaskSpec {
     /// What runs in the container.
     #[serde(default, skip_serializing_if = "Command::is_image_default")]
     pub command: Command,
-    /// Reserved on the worker and enforced on the container.
+    /// Reserved on the worker and enforced on the container; storage only where [`RunPolicy::storage_enforced`] says so.
     pub resources: Resources,
     /// Environment of the container.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -147,7 +147,8 @@ pub enum Verdict {
         /// As the kernel reported it.
         exit_code: i32,
     },
-    /// A signal that we did not send ended it.
+    /// A signal that was not sent by its worker ended it. A program that ends with 128 + n by itself, as a shell does for its
+    /// last command, is not told from that.
     Signal {
         /// Signal number, for example 11 for SIGSEGV.
         signal: i32,
@@ -156,11 +157,17 @@ pub enum Verdict {
     Oom {
         /// The limit in bytes.
         limit_bytes: u64,
+        /// The most memory that all its processes had at a time, in bytes, where its worker could tell.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        peak_bytes: Option<u64>,
     },
-    /// It ran longer than its time limit.
+    /// It ran longer than its time limit, and its worker stopped it.
     Timeout {
         /// The limit in seconds.
         limit_seconds: u64,
+        /// What it ended with then: 137 where it had to be killed after its grace. None: nobody saw it end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit_code: Option<i32>,
     },
     /// It waited longer for a worker than it wanted to.
     QueueTimeout {
@@ -177,10 +184,13 @@ pub enum Verdict {
         /// What the engine said.
         message: String,
     },
-    /// It wrote more than its storage allows.
+    /// It stored more than it may, and its worker killed it, or its /output was full and it failed.
     Disk {
         /// The limit in bytes.
         limit_bytes: u64,
+        /// What it had stored when that was seen, in bytes; none: its /output is a file system of the limit's size.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        used_bytes: Option<u64>,
     },
     /// The worker, or the container on it, was lost; infrastructure, not the task's fault.
     WorkerLost {
@@ -254,16 +264,40 @@ impl fmt::Display for Verdict {
             Self::Success => f.write_str("success"),
             Self::ExitCode { exit_code } => write!(f, "exit code {exit_code}"),
             Self::Signal { signal } => write!(f, "killed by signal {signal}"),
-            Self::Oom { limit_bytes } => write!(f, "out of memory (limit {})", crate::resources::Bytes(*limit_bytes)),
-            Self::Timeout { limit_seconds } => write!(f, "timed out after {limit_seconds} s"),
+            Self::Oom { limit_bytes, peak_bytes } => {
+                write!(f, "out of memory ({})", Measured { limit: *limit_bytes, amount: *peak_bytes, what: "peak" })
+            }
+            Self::Timeout { limit_seconds, exit_code: Some(KILLED) } => {
+                write!(f, "timed out after {limit_seconds} s, and had to be killed")
+            }
+            Self::Timeout { limit_seconds, .. } => write!(f, "timed out after {limit_seconds} s"),
             Self::QueueTimeout { limit_seconds } => write!(f, "found no worker within {limit_seconds} s"),
             Self::Image { message } => write!(f, "image: {message}"),
             Self::Setup { message } => write!(f, "setup: {message}"),
-            Self::Disk { limit_bytes } => write!(f, "out of disk (limit {})", crate::resources::Bytes(*limit_bytes)),
+            Self::Disk { limit_bytes, used_bytes } => {
+                write!(f, "out of disk ({})", Measured { limit: *limit_bytes, amount: *used_bytes, what: "used" })
+            }
             Self::WorkerLost { message } => write!(f, "worker lost: {message}"),
             Self::Cancelled => f.write_str("cancelled"),
             Self::Rejected { message } => write!(f, "rejected: {message}"),
         }
+    }
+}
+
+/// What a program ends with that was killed.
+const KILLED: i32 = 128 + 9;
+
+/// A limit, and what was measured where something was.
+struct Measured {
+    limit: u64,
+    amount: Option<u64>,
+    what: &'static str,
+}
+
+impl fmt::Display for Measured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "limit {}", Bytes(self.limit))?;
+        self.amount.map_or(Ok(()), |amount| write!(f, ", {} {}", self.what, Bytes(amount)))
     }
 }
 

@@ -23,6 +23,8 @@ const SLOW: Duration = Duration::from_secs(3);
 const SUSPECT: Duration = Duration::from_secs(15);
 /// Of the disk of an engine: twice what has to be free again after it was full.
 const DISK: u64 = 1 << 30;
+/// What is reserved for a task that does not say what it stores.
+const RESERVED: u64 = 1 << 30;
 
 async fn cluster_on(engine: String) -> Cluster {
     let options = WorkerOptions { docker_host: Some(engine), ..WorkerOptions::default() };
@@ -111,4 +113,25 @@ async fn a_full_disk_of_the_engine_stops_new_work_and_nothing_that_runs() {
     engine.free_disk();
     let task = api.ended(PATIENCE, &waiting).await;
     assert_eq!((task.verdict.clone(), task.attempts.len()), (Some(Verdict::ExitCode { exit_code: 3 }), 1), "{task:?}");
+}
+
+#[tokio::test]
+async fn a_full_disk_ends_what_stores_more_than_was_reserved_for_it() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut engine = Engine::on_disk(&dir.path().join("engine"), DISK + 2 * RESERVED).await;
+    let cluster = cluster_on(engine.host()).await;
+    let api = cluster.api();
+    let large = api.submit(&shell_task("fallocate -l 1100M /large && echo ready && exec sleep 600")).await;
+    let large = large.expect("accepted").task_id;
+    let small = api.submit(&until_told(7)).await.expect("accepted").task_id;
+    for id in [&large, &small] {
+        api.said(PATIENCE, id, "ready").await;
+    }
+    engine.fill_disk();
+    let task = api.ended(PATIENCE * 2, &large).await;
+    let Some(Verdict::Disk { limit_bytes, used_bytes: Some(used) }) = task.verdict else { panic!("{task:?}") };
+    assert!(limit_bytes == RESERVED && used > RESERVED, "{task:?}");
+    assert!(task.output_notes[0].starts_with("a disk of its worker was full, it stored 1.07 GiB"), "{task:?}");
+    engine.signal("USR1").await;
+    assert_eq!(api.ended(PATIENCE, &small).await.verdict, Some(Verdict::ExitCode { exit_code: 7 }));
 }

@@ -33,9 +33,10 @@ async fn a_time_limit_ends_a_run_that_listens_and_one_that_does_not() {
     let stubborn =
         api.submit(&limited("trap '' TERM; echo begun; while true; do sleep 1; done")).await.expect("accepted");
     let quick = api.submit(&limited("echo begun")).await.expect("accepted");
-    for id in [&polite.task_id, &stubborn.task_id] {
+    for (id, code) in [(&polite.task_id, 143), (&stubborn.task_id, 137)] {
         let task = api.ended(PATIENCE, id).await;
-        assert_eq!(task.verdict, Some(Verdict::Timeout { limit_seconds: 2 }), "{task:?}");
+        let expected = Verdict::Timeout { limit_seconds: 2, exit_code: Some(code) };
+        assert_eq!(task.verdict, Some(expected), "{task:?}");
         assert_eq!((task.state, task.attempts.len()), (TaskState::Failed, 1));
         assert_eq!(log(&cluster, &task).await, "begun\n", "its log is kept");
     }
@@ -59,7 +60,7 @@ async fn the_time_limit_goes_on_while_the_worker_is_away() {
     eventually(PATIENCE, "its time is up", || async { (begin.elapsed() > Duration::from_secs(3)).then_some(()) }).await;
     cluster.workers[0].restart();
     let task = api.ended(PATIENCE, &id).await;
-    assert_eq!(task.verdict, Some(Verdict::Timeout { limit_seconds: 3 }), "{task:?}");
+    assert_eq!(task.verdict, Some(Verdict::Timeout { limit_seconds: 3, exit_code: Some(143) }), "{task:?}");
 }
 
 #[tokio::test]
@@ -106,7 +107,8 @@ async fn what_is_out_of_memory_runs_again_with_more() {
     let runs: Vec<_> = task.attempts.iter().map(|run| (run.verdict.clone(), run.memory_bytes)).collect();
     let limits = [32_u64 << 20, 64 << 20];
     for (run, limit) in runs.iter().zip(limits).take(runs.len() - 1) {
-        assert_eq!(run.0, Some(Verdict::Oom { limit_bytes: limit }), "{task:?}");
+        let Some(Verdict::Oom { limit_bytes, peak_bytes: Some(peak) }) = run.0 else { panic!("{task:?}") };
+        assert!(limit_bytes == limit && (limit * 9 / 10..=limit).contains(&peak), "close to its limit: {task:?}");
     }
     let (last, memory) = runs.last().expect("a run");
     assert_eq!(*last, Some(Verdict::Success), "{task:?}");

@@ -95,9 +95,14 @@ async fn who_fills_the_disk_is_ended_for_it() {
     let layer = api.submit(&fill("/tmp/large")).await.expect("accepted").task_id;
     let hole = limited("dd if=/dev/zero of=/output/hole bs=1 count=1 seek=1G; sleep 3; rm /output/hole; echo fine");
     let hole = api.submit(&hole).await.expect("accepted").task_id;
+    // Of the 1 GiB that is reserved where nothing is said, more may be stored: the disk has room.
+    let reserved = shell_task("fallocate -l 1200M /output/large && rm /output/large && sleep 3 && echo fine");
+    let reserved = api.submit(&reserved).await.expect("accepted").task_id;
     for id in [output, layer] {
         let task = api.ended(PATIENCE, &id).await;
-        assert_eq!((task.state, task.verdict), (TaskState::Failed, Some(Verdict::Disk { limit_bytes: 8 << 20 })));
+        let Some(Verdict::Disk { limit_bytes, used_bytes: Some(used) }) = task.verdict else { panic!("{task:?}") };
+        assert_eq!((task.state, limit_bytes), (TaskState::Failed, 8 << 20));
+        assert!(used > limit_bytes, "{used}");
         assert_eq!(log(&api, &id, "stdout").await, b"begun\n");
         let notes = task.output_notes.clone();
         // How much of the 24 MiB there was when it was seen is a matter of luck.
@@ -107,4 +112,5 @@ async fn who_fills_the_disk_is_ended_for_it() {
         );
     }
     assert_eq!(api.ended(PATIENCE, &hole).await.verdict, Some(Verdict::Success), "a hole stores nothing");
+    assert_eq!(api.ended(PATIENCE, &reserved).await.verdict, Some(Verdict::Success), "it had asked for nothing");
 }

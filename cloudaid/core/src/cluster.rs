@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use shared::array::{COUNT_VARIABLE, INDEX_VARIABLE};
 use shared::audit::Chain;
+use shared::confinement::Profile;
 use shared::gpu::GpuLease;
 use shared::id::{AttemptKey, BlobId, Epoch, Fence, InputId, LoginId, SessionId, TaskId, TokenId, UserName, WorkerId};
 use shared::link::{Assignment, ToWorker};
@@ -426,6 +427,7 @@ pub(crate) fn assignment(task: &Task, key: AttemptKey, settings: &Settings) -> A
         time_limit: spec.policy.time_limit.map(|limit| limit.0),
         at_most_once: spec.policy.at_most_once,
         blocking_log: spec.policy.blocking_log,
+        storage_enforced: spec.policy.storage_enforced || spec.confinement.profile == Profile::Strict,
         pull: spec.pull,
         confinement: spec.confinement,
     }

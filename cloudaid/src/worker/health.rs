@@ -1,7 +1,7 @@
 //! Whether this machine can take on anything: its engine answers, and its disks have room. Where it cannot, the master is
 //! told why and gives it no new work; what runs goes on, and so do heartbeats.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +63,11 @@ pub(super) fn watch(
         }
     }));
     receiver
+}
+
+/// Whether a disk has so little room left that no new tasks are taken. One that cannot be measured is not full.
+pub(super) fn is_full(disk: &Path) -> bool {
+    capacity::disk(disk).is_ok_and(|disk| disk.free_bytes < FULL)
 }
 
 /// Until the next question: one that gets no answer at all is not asked so soon again.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use shared::id::AttemptKey;
 use tokio::sync::Semaphore;
 
-use super::outputs;
+use super::{health, outputs};
 use crate::runtime::Runtime;
 
 /// Between two looks at the files, at the least, and between two at the layer, which the engine has to walk through.
@@ -26,6 +26,8 @@ pub(super) struct StorageWatch {
     pub(super) calls: Arc<Semaphore>,
     pub(super) output: PathBuf,
     pub(super) limit_bytes: u64,
+    /// Else it may store more while the disks have room.
+    pub(super) enforced: bool,
 }
 
 impl StorageWatch {
@@ -45,7 +47,7 @@ impl StorageWatch {
                     self.measure(&mut layer).await;
                 }
                 let used = files.saturating_add(layer.bytes);
-                if used > self.limit_bytes {
+                if used > self.limit_bytes && (self.enforced || self.finds_no_room().await) {
                     return used;
                 }
             }
@@ -56,6 +58,14 @@ impl StorageWatch {
     async fn files(&self) -> u64 {
         let (output, enough) = (self.output.clone(), self.limit_bytes);
         tokio::task::spawn_blocking(move || outputs::used(&output, enough)).await.unwrap_or(0)
+    }
+
+    /// Whether a disk that it may write to is full.
+    async fn finds_no_room(&self) -> bool {
+        // The semaphore is never closed.
+        let _slot = self.calls.acquire().await;
+        let engine = self.runtime.info().await.ok().and_then(|info| info.root);
+        [Some(self.output.clone()), engine].into_iter().flatten().any(|disk| health::is_full(&disk))
     }
 
     async fn measure(&self, layer: &mut Layer) {

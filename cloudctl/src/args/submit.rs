@@ -62,7 +62,7 @@ pub(crate) struct SubmitArgs {
     /// After it was out of memory, run it again with twice as much, up to this; needs --retries.
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
     pub(crate) mem_max: Option<Quantity>,
-    /// Storage in GiB, or with a unit [default: 1.0].
+    /// Storage in GiB, or with a unit: it is ended when it stores more. Not given, 1 GiB is reserved, and no limit.
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
     pub(crate) storage: Option<Quantity>,
     /// GPUs, for example 1 or 500m [default: 0.0].

@@ -115,7 +115,7 @@ impl Run {
             Some(Stop::Order(StopOrder { reason: StopReason::Storage { limit_bytes, used_bytes }, .. })),
         ) = (&harvest.verdict, self.stop)
         {
-            notes.push(storage_note(limit_bytes, used_bytes));
+            notes.push(storage_note(limit_bytes, used_bytes, self.storage_enforced));
         }
         let outcome = Outcome {
             verdict: harvest.verdict.clone(),
@@ -193,7 +193,7 @@ impl Run {
 }
 
 /// How it came to the end of what it may store, and who has seen that.
-fn storage_note(limit: u64, used: Option<u64>) -> String {
+fn storage_note(limit: u64, used: Option<u64>, enforced: bool) -> String {
     let limit_text = Bytes(limit).to_string();
     let Some(used) = used else {
         return format!("its /output was full: it may store {limit_text}, and is a file system of that size");
@@ -202,7 +202,10 @@ fn storage_note(limit: u64, used: Option<u64>) -> String {
         same if same == limit_text => format!("{} bytes more than {limit_text}", used.saturating_sub(limit)),
         text => text,
     };
-    format!(
-        "it stored {used_text} and may store {limit_text}: /output and the container's own layer, as the worker measured them"
-    )
+    let what = "/output and the container's own layer, as the worker measured them";
+    if enforced {
+        format!("it stored {used_text} and may store {limit_text}: {what}")
+    } else {
+        format!("a disk of its worker was full, it stored {used_text}, and {limit_text} were reserved for it: {what}")
+    }
 }

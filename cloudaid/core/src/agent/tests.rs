@@ -117,7 +117,7 @@ fn attached(key: AttemptKey) -> Vec<AgentEffect> {
 /// The same where its limits are known.
 fn watched(key: AttemptKey) -> Vec<AgentEffect> {
     let limit_bytes = assignment(0).resources.storage_bytes;
-    [attached(key), vec![AgentEffect::WatchStorage { key, limit_bytes }]].concat()
+    [attached(key), vec![AgentEffect::WatchStorage { key, limit_bytes, enforced: true }]].concat()
 }
 
 /// The container has ended.

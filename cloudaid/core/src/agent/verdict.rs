@@ -20,12 +20,14 @@ pub(super) fn stopped(stop: Option<Stop>) -> Verdict {
     match stop {
         Some(Stop::Order(StopOrder { reason, .. })) => match reason {
             StopReason::Person => Verdict::Cancelled,
-            StopReason::TimeLimit(limit) => Verdict::Timeout { limit_seconds: Span(limit).whole_seconds() },
+            StopReason::TimeLimit(limit) => {
+                Verdict::Timeout { limit_seconds: Span(limit).whole_seconds(), exit_code: None }
+            }
             StopReason::Lease => Verdict::WorkerLost {
                 message: "it may run once at most, and its worker stopped it because it had lost touch with the master"
                     .to_owned(),
             },
-            StopReason::Storage { limit_bytes, .. } => Verdict::Disk { limit_bytes },
+            StopReason::Storage { limit_bytes, used_bytes } => Verdict::Disk { limit_bytes, used_bytes },
             StopReason::HandedBack => {
                 Verdict::WorkerLost { message: "its worker was stopped, and handed it back".to_owned() }
             }
@@ -41,7 +43,7 @@ pub(super) fn unstarted(reason: StopReason) -> Verdict {
         StopReason::Lease => {
             Verdict::Rejected { message: "its worker had lost touch with the master before it began".to_owned() }
         }
-        StopReason::Storage { limit_bytes, .. } => Verdict::Disk { limit_bytes },
+        StopReason::Storage { limit_bytes, used_bytes } => Verdict::Disk { limit_bytes, used_bytes },
         StopReason::HandedBack => Verdict::Rejected { message: "its worker is being stopped".to_owned() },
     }
 }
@@ -50,7 +52,10 @@ pub(super) fn unstarted(reason: StopReason) -> Verdict {
 /// was about to, and who ordered it has said what the task is to be.
 pub(super) fn of(ended: Ended, memory_limit: u64, stop: Option<Stop>) -> Verdict {
     if stop.is_some() {
-        return stopped(stop);
+        return match stopped(stop) {
+            Verdict::Timeout { limit_seconds, .. } => Verdict::Timeout { limit_seconds, exit_code: Some(ended.code) },
+            verdict => verdict,
+        };
     }
     if ended.by_engine {
         return Verdict::WorkerLost {
@@ -59,7 +64,10 @@ pub(super) fn of(ended: Ended, memory_limit: u64, stop: Option<Stop>) -> Verdict
     }
     match ended.code {
         0 => Verdict::Success,
-        _ if ended.oom => Verdict::Oom { limit_bytes: memory_limit },
+        _ if ended.oom => {
+            let peak_bytes = ended.usage.map(|usage| usage.memory_peak_bytes);
+            Verdict::Oom { limit_bytes: memory_limit, peak_bytes }
+        }
         code if (129..=128 + LAST_SIGNAL).contains(&code) => Verdict::Signal { signal: code - 128 },
         exit_code => Verdict::ExitCode { exit_code },
     }
@@ -68,6 +76,8 @@ pub(super) fn of(ended: Ended, memory_limit: u64, stop: Option<Stop>) -> Verdict
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use shared::link::ContainerUsage;
 
     use super::*;
 
@@ -83,8 +93,10 @@ mod tests {
     fn the_evidence_decides() {
         assert_eq!(verdict(0, false), Verdict::Success);
         assert_eq!(verdict(0, true), Verdict::Success);
-        assert_eq!(verdict(137, true), Verdict::Oom { limit_bytes: 7 });
-        assert_eq!(verdict(1, true), Verdict::Oom { limit_bytes: 7 });
+        assert_eq!(verdict(137, true), Verdict::Oom { limit_bytes: 7, peak_bytes: None });
+        let usage = Some(ContainerUsage { cpu_ms: 1, memory_peak_bytes: 6 });
+        let measured = of(Ended { usage, ..ended(1, true) }, 7, None);
+        assert_eq!(measured, Verdict::Oom { limit_bytes: 7, peak_bytes: Some(6) });
         assert_eq!(verdict(137, false), Verdict::Signal { signal: 9 });
         assert_eq!(verdict(139, false), Verdict::Signal { signal: 11 });
         assert_eq!(verdict(3, false), Verdict::ExitCode { exit_code: 3 });
@@ -99,7 +111,9 @@ mod tests {
         let stop = |reason| Some(Stop::Order(StopOrder { grace: Duration::ZERO, reason }));
         assert_eq!(of(ended(143, false), 0, stop(StopReason::Person)), Verdict::Cancelled);
         let limit = StopReason::TimeLimit(Duration::from_millis(1500));
-        assert_eq!(of(ended(0, false), 0, stop(limit)), Verdict::Timeout { limit_seconds: 2 });
+        let stopped_with = |code| of(ended(code, false), 0, stop(limit));
+        assert_eq!(stopped_with(0), Verdict::Timeout { limit_seconds: 2, exit_code: Some(0) });
+        assert_eq!(stopped_with(137), Verdict::Timeout { limit_seconds: 2, exit_code: Some(137) });
         assert!(of(ended(137, false), 0, stop(StopReason::Lease)).is_infrastructure());
     }
 

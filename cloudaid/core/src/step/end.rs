@@ -50,7 +50,7 @@ impl Told {
             }
             // Nobody else stops a run that no person wanted stopped; workers of the first generation do not say why.
             (Verdict::Cancelled, Some(limit)) if !self.cancelling => {
-                Verdict::Timeout { limit_seconds: limit.whole_seconds() }
+                Verdict::Timeout { limit_seconds: limit.whole_seconds(), exit_code: None }
             }
             (verdict, _) => verdict,
         }

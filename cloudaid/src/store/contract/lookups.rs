@@ -30,7 +30,7 @@ pub async fn a_task_is_found_with_its_run_and_result(factory: &dyn StoreFactory)
         StoredTask { record: new.clone(), progress: fixture::queued(1), last_attempt: Some(last), result: None };
     assert_eq!(store.find_task(new.id).await.expect("a look-up"), Some(expected.clone()));
 
-    let result = fixture::result(1, 0, Verdict::Oom { limit_bytes: 5 });
+    let result = fixture::result(1, 0, Verdict::Oom { limit_bytes: 5, peak_bytes: None });
     commit(&*store, vec![Change::Result(result.clone())]).await;
     expected.result = Some(result);
     assert_eq!(store.find_task(new.id).await.expect("a look-up"), Some(expected));
@@ -90,7 +90,7 @@ pub async fn failures_are_found_by_index(factory: &dyn StoreFactory) {
         Verdict::Success,
         Verdict::ExitCode { exit_code: 1 },
         Verdict::Cancelled,
-        Verdict::Oom { limit_bytes: 9 },
+        Verdict::Oom { limit_bytes: 9, peak_bytes: None },
         Verdict::Success,
         Verdict::WorkerLost { message: "gone".into() },
     ];
@@ -352,7 +352,7 @@ pub async fn ended_elements_are_counted(factory: &dyn StoreFactory) {
         Verdict::Success,
         Verdict::ExitCode { exit_code: 1 },
         Verdict::WorkerLost { message: "gone".into() },
-        Verdict::Timeout { limit_seconds: 9 },
+        Verdict::Timeout { limit_seconds: 9, exit_code: None },
         Verdict::Cancelled,
     ];
     let results = (0..).zip(ends).map(|(index, verdict)| Change::Result(fixture::result(1, index, verdict)));

@@ -52,7 +52,7 @@ fn the_time_limit_counts_from_the_start_and_not_from_the_pull() {
     assert_eq!(scene.wake(), [AgentEffect::Signal(key(0), StopSignal::Kill)], "it did not listen");
     assert_eq!(scene.now, 570_000);
     let effects = scene.step(AgentInput::Exited(key(0), exit(137)));
-    assert_eq!(verdict_of(&effects), Some(Verdict::Timeout { limit_seconds: 60 }));
+    assert_eq!(verdict_of(&effects), Some(Verdict::Timeout { limit_seconds: 60, exit_code: Some(137) }));
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn an_end_within_the_grace_of_the_time_limit_is_still_a_timeout() {
     run(&mut scene, limited(0));
     scene.wake();
     let effects = scene.step(AgentInput::Exited(key(0), exit(0)));
-    assert_eq!(verdict_of(&effects), Some(Verdict::Timeout { limit_seconds: 60 }));
+    assert_eq!(verdict_of(&effects), Some(Verdict::Timeout { limit_seconds: 60, exit_code: Some(0) }));
 }
 
 #[test]
@@ -80,10 +80,14 @@ fn the_time_limit_goes_on_over_a_restart() {
 fn what_a_container_is_held_to_is_in_its_labels_when_the_journal_is_lost() {
     let recovered = |at_most_once| {
         let mut scene = Scene { now: 50_000, ..Scene::default() };
-        let limits = RunLimits { storage_bytes: 77, at_most_once, ..RunLimits::of(&limited(0)) };
+        let limits =
+            RunLimits { storage_bytes: 77, storage_enforced: false, at_most_once, ..RunLimits::of(&limited(0)) };
         let found = vec![FoundContainer { key: key(0), state: ContainerState::Running, limits: Some(limits) }];
         let effects = scene.step(AgentInput::Recovered { journal: vec![], found: Some(found) });
-        assert!(effects.contains(&AgentEffect::WatchStorage { key: key(0), limit_bytes: 77 }), "{effects:?}");
+        assert!(
+            effects.contains(&AgentEffect::WatchStorage { key: key(0), limit_bytes: 77, enforced: false }),
+            "{effects:?}"
+        );
         scene
     };
     // Nobody knows how long it has run: it has the whole time again.
@@ -101,7 +105,7 @@ fn the_master_may_say_that_time_is_up() {
     run(&mut scene, assignment(0));
     scene.step(AgentInput::Cancelled(vec![CancelOrder { key: key(0), grace: GRACE, time_limit: Some(LIMIT) }]));
     let effects = scene.step(AgentInput::Exited(key(0), exit(143)));
-    assert_eq!(verdict_of(&effects), Some(Verdict::Timeout { limit_seconds: 60 }));
+    assert_eq!(verdict_of(&effects), Some(Verdict::Timeout { limit_seconds: 60, exit_code: Some(143) }));
 }
 
 #[test]
@@ -194,7 +198,7 @@ fn who_stores_too_much_is_ended_at_once_and_told_how_much_it_was() {
     assert_eq!(scene.wake(), [AgentEffect::Signal(key(0), StopSignal::Kill)]);
     assert_eq!(scene.now, 0, "without waiting");
     let effects = scene.step(AgentInput::Exited(key(0), exit(137)));
-    assert_eq!(verdict_of(&effects), Some(Verdict::Disk { limit_bytes }));
+    assert_eq!(verdict_of(&effects), Some(Verdict::Disk { limit_bytes, used_bytes: Some(limit_bytes + 1) }));
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
     let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 1, notes: Vec::new() });
     let notes = effects.iter().find_map(|effect| match effect {
@@ -206,6 +210,23 @@ fn who_stores_too_much_is_ended_at_once_and_told_how_much_it_was() {
 }
 
 #[test]
+fn what_was_only_reserved_is_exceeded_where_the_disk_is_full() {
+    let mut scene = Scene::connected();
+    let assignment = Assignment { storage_enforced: false, ..assignment(0) };
+    let limit_bytes = assignment.resources.storage_bytes;
+    run(&mut scene, assignment);
+    let used_bytes = Some(3 * limit_bytes);
+    scene.step(AgentInput::StorageExceeded { key: key(0), used_bytes });
+    let effects = scene.step(AgentInput::Exited(key(0), exit(137)));
+    assert_eq!(verdict_of(&effects), Some(Verdict::Disk { limit_bytes, used_bytes }));
+    scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 1, notes: Vec::new() });
+    let AgentEffect::Journal(JournalRecord::Finished { outcome, .. }) = &effects[0] else { panic!("{effects:?}") };
+    let expected = "a disk of its worker was full, it stored 3 GiB, and 1 GiB were reserved for it: ";
+    assert!(outcome.output_notes[0].starts_with(expected), "{outcome:?}");
+}
+
+#[test]
 fn who_fails_with_a_full_file_system_of_its_own_has_failed_for_that() {
     let mut scene = Scene::connected();
     run(&mut scene, assignment(0));
@@ -213,7 +234,7 @@ fn who_fails_with_a_full_file_system_of_its_own_has_failed_for_that() {
     // The worker looks when the container has ended, and says so before that.
     scene.step(AgentInput::StorageExceeded { key: key(0), used_bytes: None });
     let effects = scene.step(AgentInput::Exited(key(0), exit(1)));
-    assert_eq!(verdict_of(&effects), Some(Verdict::Disk { limit_bytes }));
+    assert_eq!(verdict_of(&effects), Some(Verdict::Disk { limit_bytes, used_bytes: None }));
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
     let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 1, notes: Vec::new() });
     let AgentEffect::Journal(JournalRecord::Finished { outcome, .. }) = &effects[0] else { panic!("{effects:?}") };

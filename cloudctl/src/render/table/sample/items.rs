@@ -40,8 +40,9 @@ pub(crate) fn all_items() -> Vec<(&'static str, Value)> {
     let mut add = |kind: &'static str, item: Value| items.push((kind, item));
     for verdict in [
         Verdict::Signal { signal: 9 },
-        Verdict::Oom { limit_bytes: 1 },
-        Verdict::Timeout { limit_seconds: 1 },
+        Verdict::Oom { limit_bytes: 1, peak_bytes: Some(1) },
+        Verdict::Timeout { limit_seconds: 1, exit_code: Some(137) },
+        Verdict::Disk { limit_bytes: 1, used_bytes: Some(2) },
         Verdict::QueueTimeout { limit_seconds: 1 },
         Verdict::Image { message: "m".into() },
     ] {
@@ -230,6 +231,7 @@ pub(super) fn policy() -> RunPolicy {
         memory_max_bytes: Some(8 << 30),
         at_most_once: true,
         blocking_log: true,
+        storage_enforced: true,
     }
 }
 
