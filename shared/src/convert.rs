@@ -12,6 +12,8 @@ use crate::proto;
 use crate::resources::Resources;
 use crate::time::WallTime;
 
+#[cfg(test)]
+mod corpus;
 mod from_worker;
 mod gpu;
 mod registry;

@@ -1,6 +1,6 @@
 //! The container engine dies, hangs or is away: nothing of that is the fault of a task.
 //!
-//! `CLOUDAI_TEST_ENGINE_KILLS` says how often it is killed.
+//! `./tests/torture.sh long engine` kills it more often: `CLOUDAI_TEST_ENGINE_KILLS` says how often.
 #![allow(missing_docs, clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;

@@ -10,6 +10,7 @@ use cloudai_tests::engine_proxy::EngineProxy;
 use cloudai_tests::master::MasterOptions;
 use cloudai_tests::wait::{PATIENCE, eventually};
 use cloudai_tests::worker::WorkerOptions;
+use shared::submit::SubmitRequest;
 use shared::task::{TaskState, Verdict};
 use shared::worker::WorkerState;
 use tempfile::TempDir;
@@ -121,8 +122,8 @@ async fn a_full_disk_ends_what_stores_more_than_was_reserved_for_it() {
     let mut engine = Engine::on_disk(&dir.path().join("engine"), DISK + 2 * RESERVED).await;
     let cluster = cluster_on(engine.host()).await;
     let api = cluster.api();
-    let large = api.submit(&shell_task("fallocate -l 1100M /large && echo ready && exec sleep 600")).await;
-    let large = large.expect("accepted").task_id;
+    let large = shell_task("fallocate -l 1100M /large && echo ready && exec sleep 600");
+    let large = api.submit(&SubmitRequest { storage: None, ..large }).await.expect("accepted").task_id;
     let small = api.submit(&until_told(7)).await.expect("accepted").task_id;
     for id in [&large, &small] {
         api.said(PATIENCE, id, "ready").await;

@@ -1,6 +1,6 @@
 //! Much more log than is kept, with many who follow it: nobody's memory grows, and each byte is stored or said to be cut.
 //!
-//! `CLOUDAI_TEST_LOG_LOAD=1 ./tests/run.sh log_load` is the long form: 20 GiB, and 1 GiB that a hundred follow.
+//! `./tests/torture.sh long logs` is the long form: 20 GiB, and 1 GiB that a hundred follow.
 #![allow(missing_docs, clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;

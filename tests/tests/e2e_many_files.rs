@@ -1,6 +1,6 @@
 //! Very many small output files.
 //!
-//! `CLOUDAI_TEST_FILES=1000000 ./tests/run.sh many_files` makes more of them, and prints what the memory rose by.
+//! `./tests/torture.sh long files` makes more of them, as many as `CLOUDAI_TEST_FILES` says.
 #![allow(missing_docs, clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Instant;

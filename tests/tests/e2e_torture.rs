@@ -1,6 +1,6 @@
 //! Workers that are killed and cut off all the time, over real containers that tell themselves how often they ran.
 //!
-//! `CLOUDAI_TEST_TORTURE=1 ./tests/run.sh -j1 torture` is the long form: 1,000 kills over as many containers, 300 partitions.
+//! `./tests/torture.sh long kills partitions` is the long form: 1,000 kills over as many containers, 300 partitions.
 #![allow(missing_docs, clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;

@@ -107,11 +107,20 @@ fn measure(text: &str) -> Option<(&'static str, usize)> {
         ("run_ms: <DURATION>", count(text, "run_ms")),
         ("cpu_ms: <DURATION>", count(text, "cpu_ms")),
         ("memory_peak_bytes: <SIZE>", count(text, "memory_peak_bytes")),
+        ("peak_bytes: <SIZE>", count(text, "peak_bytes")),
+        ("peak <SIZE>", peak(text)),
         ("<PERCENT>", percent(text)),
     ];
     let (name, length) = found.into_iter().find_map(|(name, length)| Some((name, length?)))?;
     let ends_word = !text[length..].starts_with(|c: char| c.is_ascii_alphanumeric());
     ends_word.then_some((name, length))
+}
+
+/// `peak 15.99 MiB`.
+fn peak(text: &str) -> Option<usize> {
+    let rest = text.strip_prefix("peak ")?;
+    let unit = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').strip_prefix(' ')?;
+    Some(text.len() - unit.trim_start_matches(|c: char| c.is_ascii_alphabetic()).len())
 }
 
 /// `2026-11-23T18:02:03.5Z`, also with a blank for the `T` and without fraction and `Z`.

@@ -65,7 +65,8 @@ pub(super) fn of(ended: Ended, memory_limit: u64, stop: Option<Stop>) -> Verdict
     match ended.code {
         0 => Verdict::Success,
         _ if ended.oom => {
-            let peak_bytes = ended.usage.map(|usage| usage.memory_peak_bytes);
+            // Some pages of what starts containers are counted with it.
+            let peak_bytes = ended.usage.map(|usage| usage.memory_peak_bytes.min(memory_limit));
             Verdict::Oom { limit_bytes: memory_limit, peak_bytes }
         }
         code if (129..=128 + LAST_SIGNAL).contains(&code) => Verdict::Signal { signal: code - 128 },

@@ -1,6 +1,6 @@
 //! Trees as somebody makes them who wants files of the host, walked and read while they change.
 //!
-//! `CLOUDAI_TEST_TREES=10000 ./tests/run.sh hostile_trees` tries more of them.
+//! `./tests/torture.sh long trees` tries more of them, as many as `CLOUDAI_TEST_TREES` says.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
