@@ -21,6 +21,8 @@ pub(crate) struct Failing {
     runs: u32,
     tasks: BTreeSet<TaskId>,
     since: BootTime,
+    /// When a container was last lost there at once.
+    lost_at: Option<BootTime>,
     /// When a run last did anything else there than to fail at once.
     good_at: Option<BootTime>,
     /// Whether it gets no new work.
@@ -35,13 +37,20 @@ pub(crate) struct End {
     /// Whether it was stopped by somebody, so that it says nothing.
     pub(crate) says_nothing: bool,
     pub(crate) failed: bool,
+    /// Whether its container was lost, which was not its fault.
+    pub(crate) lost: bool,
 }
 
 impl Failing {
     /// A run has ended there.
     pub(crate) fn ended(&mut self, now: BootTime, end: End) {
-        if end.says_nothing {
+        // What is lost later may have fallen with the machine or its engine; and so may all that is lost at the same time.
+        let is_same_loss = || self.lost_at.is_some_and(|at| now.since(at) < QUICK);
+        if end.says_nothing || end.lost && (end.took > QUICK || is_same_loss()) {
             return;
+        }
+        if end.lost {
+            self.lost_at = Some(now);
         }
         if !end.failed || end.took > QUICK {
             *self = Self { good_at: Some(now), is_left_out: self.is_left_out, ..Self::default() };
@@ -80,7 +89,7 @@ mod tests {
 
     fn end(task: u128, seconds: u64, failed: bool) -> End {
         let task = TaskId(ulid::Ulid(task));
-        End { task, took: Duration::from_secs(seconds), says_nothing: false, failed }
+        End { task, took: Duration::from_secs(seconds), says_nothing: false, failed, lost: false }
     }
 
     fn after(ends: impl IntoIterator<Item = End>) -> Failing {
@@ -107,7 +116,23 @@ mod tests {
         for other in [end(9, 1, false), end(9, 60, true)] {
             assert!(!after(row().chain([other]).chain(row())).is_black_hole([&well].into_iter()));
         }
+        let late = End { lost: true, ..end(9, 60, true) };
+        assert!(after(row().chain([late, end(1, 1, true)])).is_black_hole([&well].into_iter()));
         let stopped = End { says_nothing: true, ..end(9, 1, true) };
         assert!(after(row().chain([stopped, end(1, 1, true)])).is_black_hole([&well].into_iter()));
+    }
+
+    #[test]
+    fn containers_that_are_lost_one_time_after_the_other_count_like_failures() {
+        let well = after([end(1, 1, false)]);
+        let lost = |seconds: u64| {
+            let mut failing = Failing::default();
+            for n in 0..10 {
+                failing.ended(BootTime(n * seconds * 1000), End { lost: true, ..end(n.into(), 1, true) });
+            }
+            failing.is_black_hole([&well].into_iter())
+        };
+        assert!(lost(10));
+        assert!(!lost(1), "an engine that falls takes all with it, once");
     }
 }

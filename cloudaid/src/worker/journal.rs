@@ -229,7 +229,7 @@ mod tests {
     use shared::link::{Assignment, Outcome};
     use shared::resources::Resources;
     use shared::task::{Command, Verdict};
-    use shared::time::WallTime;
+    use shared::time::{BootTime, WallTime};
 
     use super::*;
 
@@ -260,7 +260,7 @@ mod tests {
     }
 
     fn starting(index: u32) -> JournalRecord {
-        JournalRecord::Starting { key: key(index), at: WallTime(1_700_000_000_123) }
+        JournalRecord::Starting { key: key(index), at: WallTime(1_700_000_000_123), boot: Some(BootTime(77)) }
     }
 
     fn finished(index: u32) -> JournalRecord {

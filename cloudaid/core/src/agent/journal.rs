@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use shared::id::AttemptKey;
 use shared::link::{Assignment, ContainerUsage, Outcome};
 use shared::task::Verdict;
-use shared::time::WallTime;
+use shared::time::{BootTime, WallTime};
 
 /// One durable fact about a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub enum JournalRecord {
         key: AttemptKey,
         /// When.
         at: WallTime,
+        /// The same by the clock of its host, which nobody sets.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        boot: Option<BootTime>,
     },
     /// The container is about to be stopped.
     Stopping {
@@ -105,6 +108,8 @@ pub struct JournalEntry {
     pub assignment: Option<Arc<Assignment>>,
     /// When its start was ordered.
     pub starting_at: Option<WallTime>,
+    /// The same by the clock of its host; that begins anew with each boot.
+    pub starting_boot: Option<BootTime>,
     /// Whether it was ordered to end.
     pub stop: Option<StopOrder>,
     /// How its container ended.
@@ -116,7 +121,7 @@ pub struct JournalEntry {
 impl JournalEntry {
     /// Of a run of which nothing is known yet.
     pub(super) fn new(key: AttemptKey) -> Self {
-        Self { key, assignment: None, starting_at: None, stop: None, exited: None, outcome: None }
+        Self { key, assignment: None, starting_at: None, starting_boot: None, stop: None, exited: None, outcome: None }
     }
 
     /// The fewest records that add up to this entry.
@@ -127,7 +132,7 @@ impl JournalEntry {
             Some(assignment) => JournalRecord::Accepted(Arc::clone(assignment)),
             None => JournalRecord::Adopted(key),
         };
-        let starting = self.starting_at.map(|at| JournalRecord::Starting { key, at });
+        let starting = self.starting_at.map(|at| JournalRecord::Starting { key, at, boot: self.starting_boot });
         let stopping = self.stop.map(|order| JournalRecord::Stopping { key, order });
         let exited = self.exited.clone().map(|exited| JournalRecord::Exited { key, exited });
         let finished = self.outcome.clone().map(|outcome| JournalRecord::Finished { key, outcome });
@@ -160,7 +165,7 @@ impl JournalRecord {
         let entry = entries.entry(key).or_insert_with(|| JournalEntry::new(key));
         match self {
             Self::Accepted(assignment) => entry.assignment = Some(Arc::clone(assignment)),
-            Self::Starting { at, .. } => entry.starting_at = Some(*at),
+            Self::Starting { at, boot, .. } => (entry.starting_at, entry.starting_boot) = (Some(*at), *boot),
             Self::Stopping { order, .. } => entry.stop = Some(*order),
             Self::Exited { exited, .. } => entry.exited = Some(exited.clone()),
             Self::Finished { outcome, .. } => entry.outcome = Some(outcome.clone()),
@@ -179,7 +184,7 @@ mod tests {
         let key = key(1);
         let records = [
             JournalRecord::Accepted(Arc::new(assignment(1))),
-            JournalRecord::Starting { key, at: WallTime(5) },
+            JournalRecord::Starting { key, at: WallTime(5), boot: Some(BootTime(6)) },
             JournalRecord::Stopping {
                 key,
                 order: StopOrder { grace: Duration::from_secs(1), reason: StopReason::Lease },

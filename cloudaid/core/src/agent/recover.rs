@@ -7,6 +7,7 @@ use std::time::Duration;
 use shared::id::{AttemptKey, Fence};
 use shared::link::RunLimits;
 use shared::task::Verdict;
+use shared::time::BootTime;
 
 use super::effect::AgentEffect;
 use super::input::{ContainerState, FoundContainer};
@@ -109,7 +110,7 @@ fn take_up(entry: &JournalEntry, container: Option<FoundContainer>, out: &mut Ou
     }
     match (state, run.stop) {
         (Some(ContainerState::Running), _) => {
-            run.limit_again(out);
+            run.limit_again(entry.starting_boot, out);
             run.attach(out);
         }
         (Some(ContainerState::Exited), _) => {
@@ -151,9 +152,14 @@ impl Run {
         self.harvest_again(&exited, out);
     }
 
-    /// Its time limit goes on: by the wall clock, because nothing else outlives a process.
-    fn limit_again(&mut self, out: &Out<'_>) {
-        let ran = self.started_at.map_or(Duration::ZERO, |at| out.now.wall.since(at));
+    /// Its time limit goes on: by the clock of the host, which has not booted since, or the container would not run. Where that
+    /// is not in the journal, or somebody has started the container again after a boot, by the wall clock.
+    fn limit_again(&mut self, started: Option<BootTime>, out: &Out<'_>) {
+        let ran = match (started.filter(|at| *at <= out.now.boot), self.started_at) {
+            (Some(at), _) => out.now.boot.since(at),
+            (None, Some(at)) => out.now.wall.since(at),
+            (None, None) => Duration::ZERO,
+        };
         let left = |limit: Duration| limit.saturating_sub(ran);
         self.deadline = self.time_limit.map(|limit| out.now.boot + left(limit));
     }

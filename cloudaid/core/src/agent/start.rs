@@ -126,7 +126,7 @@ impl Run {
     }
 
     fn start(&mut self, out: &mut Out<'_>) {
-        out.journal(JournalRecord::Starting { key: self.key, at: out.now.wall });
+        out.journal(JournalRecord::Starting { key: self.key, at: out.now.wall, boot: Some(out.now.boot) });
         out.emit(AgentEffect::Start(self.key));
         self.started_at = Some(out.now.wall);
         self.stage = Stage::Starting(Pace::default());

@@ -103,7 +103,8 @@ fn started(key: AttemptKey, sequence: u64, at: i64) -> AgentEffect {
 }
 
 fn starting(key: AttemptKey, at: i64) -> Vec<AgentEffect> {
-    vec![AgentEffect::Journal(JournalRecord::Starting { key, at: WallTime(at) }), AgentEffect::Start(key)]
+    let boot = Some(BootTime(at.unsigned_abs()));
+    vec![AgentEffect::Journal(JournalRecord::Starting { key, at: WallTime(at), boot }), AgentEffect::Start(key)]
 }
 
 fn prepare(key: AttemptKey) -> AgentEffect {

@@ -110,8 +110,9 @@ impl Cluster {
             says_nothing: told.cancelling
                 || in_good_order
                 || task.record.spec.worker.is_some()
-                || matches!(verdict.kind(), VerdictKind::WorkerLost | VerdictKind::Cancelled),
+                || verdict.kind() == VerdictKind::Cancelled,
             failed: verdict.state() == TaskState::Failed,
+            lost: verdict.kind() == VerdictKind::WorkerLost,
         };
         let worker = run.worker.clone();
         if let Some(pause) = pause {

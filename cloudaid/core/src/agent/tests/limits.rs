@@ -77,6 +77,20 @@ fn the_time_limit_goes_on_over_a_restart() {
 }
 
 #[test]
+fn it_goes_by_the_clock_of_the_host_however_the_wall_clock_is_set() {
+    let deadline = |starting_boot, now| {
+        let assignment = Some(Arc::new(limited(0)));
+        let journal = vec![JournalEntry { assignment, starting_boot, ..entry_started(key(0)) }];
+        let mut scene = Scene { now, ..Scene::default() };
+        let found = vec![FoundContainer { key: key(0), state: ContainerState::Running, limits: None }];
+        scene.step(AgentInput::Recovered { journal, found: Some(found) });
+        scene.agent.next_wake()
+    };
+    assert_eq!(deadline(Some(BootTime(20_000)), 50_000), Some(BootTime(80_000)));
+    assert_eq!(deadline(Some(BootTime(60_000)), 50_000), Some(BootTime(60_040)), "of another boot");
+}
+
+#[test]
 fn what_a_container_is_held_to_is_in_its_labels_when_the_journal_is_lost() {
     let recovered = |at_most_once| {
         let mut scene = Scene { now: 50_000, ..Scene::default() };
