@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::time::{ClockId, clock_gettime};
 use shared::time::{BootTime, Now, WallTime};
 
+pub(crate) const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
 /// Both clocks. Boot time counts suspend, which `std::time::Instant` does not: a lease must not stand still while a
 /// machine sleeps.
 #[must_use]
@@ -17,6 +19,14 @@ pub fn now() -> Now {
 pub fn boot() -> BootTime {
     let time = clock_gettime(ClockId::Boottime);
     BootTime(u64::try_from(time.tv_sec).unwrap_or(0) * 1000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000)
+}
+
+/// Which boot of the host it is that boot time counts from.
+///
+/// # Errors
+/// The kernel does not say.
+pub(crate) fn boot_id() -> std::io::Result<String> {
+    Ok(std::fs::read_to_string(BOOT_ID)?.trim().to_owned())
 }
 
 /// What the wall clock said so long ago.

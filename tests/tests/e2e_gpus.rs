@@ -11,6 +11,7 @@ use shared::resources::Quantity;
 use shared::submit::SubmitRequest;
 use shared::task::{TaskState, Verdict};
 use shared::view::TaskView;
+use shared::worker::WorkerState;
 
 const TWO: &str = "driver 550.54\ngpu GPU-a 81920 40 NVIDIA H100\ngpu GPU-b 81920 20 NVIDIA H100\n";
 
@@ -93,7 +94,7 @@ async fn slices_are_devices_of_their_own() {
 #[tokio::test]
 async fn an_ill_gpu_gets_no_work_and_what_fails_on_it_is_not_to_blame() {
     let mut gpus = FakeGpus::new(TWO);
-    let cluster = cluster(&gpus).await;
+    let mut cluster = cluster(&gpus).await;
     let api = cluster.api();
     let line = "echo $NVIDIA_VISIBLE_DEVICES; [ $NVIDIA_VISIBLE_DEVICES = GPU-b ] || exec sleep 600";
     let id = api.submit(&with_gpus("1", line)).await.expect("accepted").task_id;
@@ -116,6 +117,14 @@ async fn an_ill_gpu_gets_no_work_and_what_fails_on_it_is_not_to_blame() {
     assert!(why.stdout.contains("out of use because something is wrong with them"), "{why:?}");
     let stats = cluster.ctl().run(&["stats", "worker-1"]).await;
     assert!(stats.stdout.contains(reason), "{}", stats.stdout);
+    // The driver says it once, and a restart of the worker mends no GPU.
+    gpus.tell("");
+    cluster.workers[0].kill9();
+    api.worker_is(PATIENCE, "worker-1", WorkerState::Inactive).await;
+    cluster.workers[0].restart();
+    api.worker_is(PATIENCE, "worker-1", WorkerState::Active).await;
+    let worker = api.workers().await.expect("workers").remove(0);
+    assert_eq!(worker.gpus[0].problem.as_deref(), Some(reason));
 }
 
 #[tokio::test]

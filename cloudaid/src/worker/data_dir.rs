@@ -9,6 +9,7 @@
 //! runs/<task>.<index>-<attempt>/input  the id of the input that the run reads
 //! runs/<task>.<index>-<attempt>/log-place  see `logs/place.rs`
 //! images      see `runtime/docker/image/shelf.rs`
+//! gpus.json   see `gpu/records.rs`
 //! inputs/<input>  see `inputs.rs`
 //! seed/           see `seed/ledger.rs`
 //! ```
@@ -121,6 +122,11 @@ impl DataDir {
     /// Where it is kept how far a long log has been read: see `logs/place.rs`.
     pub(super) fn log_place(&self, key: &AttemptKey) -> PathBuf {
         self.run(key).join("log-place")
+    }
+
+    /// What GPUs have reported: see `gpu/records.rs`.
+    pub(super) fn gpu_reports(&self) -> PathBuf {
+        self.path.join("gpus.json")
     }
 
     /// Whether there is anything of a run. One look at one name: not worth a thread.

@@ -1,6 +1,7 @@
 //! The GPUs of this machine: found one by one where NVIDIA's library is, and out of use while something is wrong with
 //! them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +13,14 @@ use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::nvml::{Nvml, NvmlFault, Xid};
+use self::records::Records;
 use self::wards::Wards;
 use super::error::WorkerError;
 use crate::clock;
 use crate::config::GpuSettings;
 
 mod nvml;
+mod records;
 mod wards;
 
 /// How often each GPU is looked at.
@@ -107,8 +110,8 @@ impl Gpus {
         }
     }
 
-    /// Watches them until `life` ends; they have been looked at once when this returns.
-    pub(super) async fn watch(&self, quarantine: Duration, life: CancellationToken) -> GpuWatch {
+    /// Watches them until `life` ends; they have been looked at once when this returns. What they report is kept in `file`.
+    pub(super) async fn watch(&self, quarantine: Duration, file: PathBuf, life: CancellationToken) -> GpuWatch {
         let (ill, seen) = watch::channel(Vec::new());
         let (busy, percent) = watch::channel(0.0);
         let Some(nvml) = self.nvml.clone().filter(|_| !self.offered.is_empty()) else {
@@ -120,7 +123,9 @@ impl Gpus {
         // A thread of its own: the library waits in a call that cannot be given up.
         std::thread::spawn(move || listen(&listener, &events, &listens));
         let mut doctor = Doctor { nvml, offered: self.offered.clone(), under_way: None };
-        let mut wards = Wards::new(self.offered.clone(), quarantine);
+        let records = Records::in_file(file);
+        let mut kept = records.load();
+        let mut wards = Wards::new(self.offered.clone(), quarantine, kept.clone());
         tokio::spawn(life.run_until_cancelled_owned(async move {
             let mut probes = tokio::time::interval(PROBE);
             probes.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -146,6 +151,12 @@ impl Gpus {
                     busy.send_replace(look.percent);
                 }
                 let now = wards.ill(clock::boot());
+                if kept != *wards.reports() {
+                    kept.clone_from(wards.reports());
+                    let (records, reported) = (records.clone(), kept.clone());
+                    // The next look must not find an older state there.
+                    let _ = tokio::task::spawn_blocking(move || records.save(reported)).await;
+                }
                 ill.send_if_modified(|known| {
                     let uuids = |ill: &[IllGpu]| ill.iter().map(|ill| ill.uuid.clone()).collect::<Vec<_>>();
                     note(known, &now);
@@ -293,7 +304,7 @@ mod tests {
         assert_eq!(gpus.in_addition_to(Resources::default()).gpu_millis, 2000);
         let life = CancellationToken::new();
         nvml::tests::tell(scratch.path(), &format!("{STATE}ecc GPU-a 1\n"));
-        let watch = gpus.watch(settings.quarantine, life.clone()).await;
+        let watch = gpus.watch(settings.quarantine, scratch.path().join("gpus.json"), life.clone()).await;
         assert_eq!(watch.ill.borrow().len(), 1, "it is seen before anybody is told of any of them");
         assert!((*watch.percent.borrow() - 30.0).abs() < f64::EPSILON);
         nvml::tests::tell(scratch.path(), STATE);

@@ -1,6 +1,7 @@
 //! The control stream to the master: hello, heartbeats and reports out; assignments, cancels and acknowledgements in.
 //! When it is lost the containers go on, and it is dialled again.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -57,14 +58,13 @@ pub(super) struct Offer {
 impl Offer {
     /// Without `info` the engine has not said yet what it has: the machine is offered as it is.
     pub(super) fn measure(config: &WorkerConfig, info: Option<&RuntimeInfo>, gpus: &Gpus) -> Result<Self, WorkerError> {
-        let path = std::path::Path::new("/proc/sys/kernel/random/boot_id");
-        let boot_id = std::fs::read_to_string(path).map_err(|source| failed(path, source))?;
+        let boot_id = clock::boot_id().map_err(|source| failed(Path::new(clock::BOOT_ID), source))?;
         let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
         Ok(Self {
             facts: WorkerFacts {
                 address: config.advertise.clone().unwrap_or_else(host),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                boot_id: boot_id.trim().to_owned(),
+                boot_id,
                 capacity: capacity::measure(info, gpus, config.overrides, &config.data_dir),
                 gpus: gpus.offered.clone(),
                 labels: config.labels.clone(),

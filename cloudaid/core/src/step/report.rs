@@ -126,10 +126,10 @@ fn apply(cluster: &mut Cluster, now: Now, key: AttemptKey, change: AttemptChange
 }
 
 /// What the first run has had, all others of the task have too: a tag may name something else by then. Where each run is to have
-/// what the tag names, or what its worker has, they do.
+/// what its worker has, they do.
 fn pin(task: &mut Task, image: Option<String>) {
     let pinned = &mut task.progress.image;
-    if task.record.spec.pull == PullPolicy::Missing && pinned.is_none() {
+    if task.record.spec.pull != PullPolicy::Never && pinned.is_none() {
         *pinned = image.filter(|image| image.contains("@sha256:"));
     }
 }

@@ -428,5 +428,6 @@ fn all_runs_of_a_task_have_the_image_that_the_first_one_had() {
         images
     };
     assert_eq!(images(PullPolicy::Missing), ["trainer:7", "trainer@sha256:1", "trainer@sha256:1"]);
-    assert_eq!(images(PullPolicy::Always), ["trainer:7"; 3]);
+    assert_eq!(images(PullPolicy::Always), ["trainer:7", "trainer@sha256:1", "trainer@sha256:1"]);
+    assert_eq!(images(PullPolicy::Never), ["trainer:7"; 3]);
 }

@@ -18,6 +18,7 @@ use shared::pull::{PullPolicy, Pulling, RegistryLogin};
 use shared::resources::Bytes;
 
 use self::layers::Layers;
+use self::pulled::LastPull;
 use self::room::{Room, Shortage};
 use self::shelf::Shelf;
 use super::errors::{Failure, within};
@@ -25,6 +26,7 @@ use crate::failpoint;
 use crate::runtime::{ImageWish, RuntimeError};
 
 mod layers;
+mod pulled;
 mod room;
 mod shelf;
 
@@ -77,8 +79,8 @@ pub(super) struct ImageSays {
     pub(super) volumes: Vec<String>,
 }
 
-/// Who pulls an image, one at a time; in it when the last pull that went well began.
-type Turn = Arc<tokio::sync::Mutex<Option<Instant>>>;
+/// Who pulls an image, one at a time; in it the last pull.
+type Turn = Arc<tokio::sync::Mutex<Option<LastPull>>>;
 
 impl Images {
     /// The image is not there any more.
@@ -121,20 +123,21 @@ impl Images {
         }
         let wanted_at = Instant::now();
         let turn = Arc::clone(self.pulls.lock().entry(reference.clone()).or_default());
-        let mut pulled_at = turn.lock().await;
-        let result = match policy {
-            // Somebody else has begun a pull since this one was wanted, and it is as good.
-            PullPolicy::Always if pulled_at.is_some_and(|at| at >= wanted_at) => Ok(false),
-            PullPolicy::Always => {
-                let begin = Instant::now();
-                let pulled = self.refresh(engine, wish, &reference).await;
-                *pulled_at = pulled.is_ok().then_some(begin);
-                pulled
+        let mut last = turn.lock().await;
+        let result = match last.as_ref().and_then(|last| last.stands_for(wanted_at, *policy)) {
+            Some(result) => result,
+            None => {
+                let began = Instant::now();
+                let result = match policy {
+                    PullPolicy::Always => self.refresh(engine, wish, &reference).await,
+                    PullPolicy::Missing | PullPolicy::Never => self.ensure(engine, wish, &reference).await,
+                };
+                *last = LastPull::after(last.take(), began, *policy, &result);
+                result
             }
-            PullPolicy::Missing | PullPolicy::Never => self.ensure(engine, wish, &reference).await,
         };
-        drop(pulled_at);
-        self.drop_idle(&reference, &turn);
+        drop(last);
+        self.drop_idle(&reference);
         let is_ours = result?;
         let content = content_of(engine, &reference).await?;
         if is_ours {
@@ -289,12 +292,15 @@ impl Images {
         self.room.get_or_init(Room::default)
     }
 
-    /// Forgets the lock of a pull that nobody else waits for: two owners are the table and the caller.
-    fn drop_idle(&self, reference: &str, pull: &Turn) {
+    /// Forgets the lock of a pull that nobody else waits for, and that has not failed lately: two owners are the table and the
+    /// caller. So it does of all that have failed longer ago.
+    fn drop_idle(&self, reference: &str) {
+        let rests = |turn: &Turn| turn.try_lock().is_ok_and(|last| last.as_ref().is_some_and(LastPull::rests));
         let mut pulls = self.pulls.lock();
-        if Arc::strong_count(pull) <= 2 {
-            pulls.remove(reference);
-        }
+        pulls.retain(|other, turn| {
+            let owners = if other == reference { 2 } else { 1 };
+            Arc::strong_count(turn) > owners || rests(turn)
+        });
     }
 }
 

@@ -7,6 +7,7 @@ use shared::gpu::{Gpu, IllGpu};
 use shared::time::BootTime;
 
 use super::nvml::Xid;
+use super::records::Reported;
 
 /// A GPU that has reported an error gets no work for a while, and no longer: one that is left out until somebody thinks of
 /// it is a GPU less. One that looks broken gets none for as long as it does.
@@ -14,8 +15,7 @@ use super::nvml::Xid;
 pub(super) struct Wards {
     gpus: Vec<Gpu>,
     quarantine: Duration,
-    /// The last error of each, and when it was reported.
-    reported: BTreeMap<String, (String, BootTime)>,
+    reported: Reported,
     /// Why each looks broken.
     broken: BTreeMap<String, String>,
     /// An error of which nobody has said whose it is.
@@ -23,8 +23,9 @@ pub(super) struct Wards {
 }
 
 impl Wards {
-    pub(super) fn new(gpus: Vec<Gpu>, quarantine: Duration) -> Self {
-        Self { gpus, quarantine, reported: BTreeMap::new(), broken: BTreeMap::new(), unnamed: None }
+    /// Of which `reported` was reported before.
+    pub(super) fn new(gpus: Vec<Gpu>, quarantine: Duration, reported: Reported) -> Self {
+        Self { gpus, quarantine, reported, broken: BTreeMap::new(), unnamed: None }
     }
 
     /// A GPU reports an error. It is that of all its slices. Returns false if they have to be looked at to know whose it is.
@@ -58,6 +59,11 @@ impl Wards {
         }
     }
 
+    /// What was reported, and is not over.
+    pub(super) fn reports(&self) -> &Reported {
+        &self.reported
+    }
+
     /// Those that should get no work now.
     pub(super) fn ill(&mut self, now: BootTime) -> Vec<IllGpu> {
         let quarantine = self.quarantine;
@@ -83,7 +89,8 @@ mod tests {
             memory_bytes: 1,
             parent: parent.map(str::to_owned),
         };
-        Wards::new(vec![gpu("a", None), gpu("m1", Some("b")), gpu("m2", Some("b"))], QUARANTINE)
+        let gpus = vec![gpu("a", None), gpu("m1", Some("b")), gpu("m2", Some("b"))];
+        Wards::new(gpus, QUARANTINE, Reported::new())
     }
 
     fn ill(wards: &mut Wards, seconds: u64) -> Vec<String> {
