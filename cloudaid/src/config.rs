@@ -3,14 +3,14 @@
 //! [`table`] lists every setting in one row; [`Layers`] holds what was found, [`Settings`] turns it into the values below.
 //! Built-in defaults < file < `.env` < environment < flags.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use cloudaid_core::files::FileUsage;
 use shared::confinement::{NetworkAccess, Profile};
-use shared::id::WorkerId;
+use shared::id::{UserName, WorkerId};
 
 use crate::http::Site;
 use crate::master::files::S3Config;
@@ -67,6 +67,8 @@ pub struct MasterConfig {
     pub infrastructure_attempts: u32,
     /// The least strict profile of a task.
     pub task_profile: Profile,
+    /// Whose tasks are strict in any case.
+    pub strict_users: BTreeSet<UserName>,
     /// The most that strict tasks may have of the network.
     pub strict_network: NetworkAccess,
     /// Where files are kept, how many and how long.

@@ -354,6 +354,7 @@ async fn recover(
         mass_loss_hold: config.leases.mass_loss_hold,
         infrastructure_attempts: config.infrastructure_attempts,
         profile: config.task_profile,
+        strict_users: config.strict_users.clone(),
         strict_network: config.strict_network,
         file_quota: config.files.quota,
         keep_unknown: store.stands_in(),

@@ -197,6 +197,7 @@ fn master_config(data_dir: PathBuf) -> MasterConfig {
         leases,
         infrastructure_attempts: 3,
         task_profile: Default::default(),
+        strict_users: Default::default(),
         strict_network: shared::confinement::NetworkAccess::None,
         files: FileSettings {
             s3: None,

@@ -1,15 +1,17 @@
 //! The numbers that the core decides by. All are configurable; the defaults are what the cluster promises.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use shared::confinement::{NetworkAccess, Profile};
+use shared::confinement::{Confinement, NetworkAccess, Profile};
+use shared::id::UserName;
 use shared::policy::{Backoff, RunPolicy};
 use shared::task::Verdict;
 
 use crate::files::FileUsage;
 
 /// See each field. Validated outside: `heartbeat < suspect < lease < reassign`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// How often a worker reports. 5 s in the specification.
     pub heartbeat: Duration,
@@ -36,6 +38,8 @@ pub struct Settings {
     pub file_quota: FileUsage,
     /// The least strict profile that a task may have.
     pub profile: Profile,
+    /// Whose tasks are strict in any case.
+    pub strict_users: BTreeSet<UserName>,
     /// The most that strict tasks may have of the network.
     pub strict_network: NetworkAccess,
     /// Whether runs of tasks that are not known are kept at their workers, with what they report: the store that knows them
@@ -47,6 +51,12 @@ pub struct Settings {
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
 
 impl Settings {
+    /// What a task of `user` is kept from that asks for `asked`.
+    pub(crate) fn confinement(&self, user: &UserName, asked: Confinement) -> Confinement {
+        let profile = if self.strict_users.contains(user) { Profile::Strict } else { self.profile };
+        asked.at_least(profile, self.strict_network)
+    }
+
     /// How long an element waits before it runs again after a run that ended so; none: it does not run again. `attempts` are
     /// its runs so far, `failures` those of them that the infrastructure ended, `spared` those of these that were given back
     /// in good order.
@@ -84,6 +94,7 @@ impl Default for Settings {
             stop_grace: Duration::from_secs(30),
             infrastructure_attempts: 3,
             profile: Profile::Standard,
+            strict_users: BTreeSet::new(),
             strict_network: NetworkAccess::None,
             placements_per_pass: 4096,
             file_quota: FileUsage { bytes: 100 << 30, files: 1_000_000 },

@@ -206,7 +206,7 @@ impl World {
 
     /// The master dies and starts again with what was saved.
     pub fn restart(&mut self) {
-        self.restart_with(self.cluster.settings);
+        self.restart_with(self.cluster.settings.clone());
     }
 
     /// The same, with other settings.

@@ -1,11 +1,12 @@
 //! Texts to values. Each refusal says what to write instead.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::http::uri::Authority;
 use mongodb::options::{ConnectionString, ServerAddress};
+use shared::id::UserName;
 use shared::resources::Quantity;
 use shared::submit::{LABEL_LIMIT, TEXT_LIMIT};
 
@@ -249,6 +250,11 @@ pub(super) fn origins(text: &str) -> Result<Vec<String>, String> {
 pub(super) fn whole(text: &str, range: std::ops::RangeInclusive<u32>) -> Result<u32, String> {
     let number = text.trim().parse().ok().filter(|number| range.contains(number));
     number.ok_or_else(|| format!("`{}` is not a whole number from {} to {}", shown(text), range.start(), range.end()))
+}
+
+/// Names of users.
+pub(super) fn users(text: &str) -> Result<BTreeSet<UserName>, String> {
+    parts(text).map(|name| name.parse().map_err(|error| format!("`{}`: {error}", shown(name)))).collect()
 }
 
 fn parts(text: &str) -> impl Iterator<Item = &str> {

@@ -131,6 +131,7 @@ leases.start_grace              60s              default
 leases.mass_loss_hold           10m              default
 limits.infrastructure_attempts  3                default
 tasks.profile                   standard         default
+tasks.strict_users              -                default
 tasks.strict_network            none             default
 limits.user_bytes               100GiB           default
 limits.user_files               1000000          default

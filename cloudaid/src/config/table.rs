@@ -205,6 +205,8 @@ settings! {
 
     TASK_PROFILE: row("tasks.profile", "CLOUDAI_TASKS_PROFILE", "", One("standard|strict"), MASTER | DEV, Text("standard"),
         "How containers are set up at the least: a task may ask for the stricter one only");
+    STRICT_USERS: row("tasks.strict_users", "CLOUDAI_TASKS_STRICT_USERS", "", Many("USER"), MASTER | DEV, Unset,
+        "Whose containers are strict in any case, whatever the others' are");
     STRICT_NETWORK: row("tasks.strict_network", "CLOUDAI_TASKS_STRICT_NETWORK", "", One("none|public"), MASTER | DEV, Text("none"),
         "What strict tasks may reach: nothing, or the Internet but no private address");
 

@@ -32,7 +32,7 @@ pub(crate) fn on_submit(
         Some(Ok(view)) => Ok(Answer::Submitted(view)),
         Some(Err(reject)) => Err(reject),
         None => check_worker(cluster, submission.spec.worker.as_ref())
-            .and_then(|()| check_network(&cluster.settings, &submission.spec))
+            .and_then(|()| check_network(&cluster.settings, &submission))
             .and_then(|()| input_files::check(cluster, &submission.user, submission.spec.input))
             .map(|()| Answer::Submitted(accept(cluster, now, submission, effects))),
     };
@@ -76,9 +76,9 @@ pub(crate) fn check_worker(cluster: &Cluster, wanted: Option<&WorkerId>) -> Resu
 }
 
 /// Who says what network it needs is not run without it.
-fn check_network(settings: &Settings, spec: &TaskSpec) -> Result<(), Reject> {
-    let wanted = spec.confinement.network;
-    let given = spec.confinement.at_least(settings.profile, settings.strict_network).network;
+fn check_network(settings: &Settings, submission: &Submission) -> Result<(), Reject> {
+    let asked = submission.spec.confinement;
+    let (wanted, given) = (asked.network, settings.confinement(&submission.user, asked).network);
     if wanted == NetworkAccess::Public && given != wanted { Err(Reject::NoStrictNetwork) } else { Ok(()) }
 }
 
@@ -114,7 +114,7 @@ fn accept(cluster: &mut Cluster, now: Now, submission: Submission, effects: &mut
 
 /// As strict as the cluster wants it, also where it wanted less when the task was submitted.
 pub(crate) fn as_strict_as(settings: &Settings, record: Arc<TaskRecord>) -> Arc<TaskRecord> {
-    let confinement = record.spec.confinement.at_least(settings.profile, settings.strict_network);
+    let confinement = settings.confinement(&record.user, record.spec.confinement);
     if confinement == record.spec.confinement {
         return record;
     }

@@ -171,6 +171,24 @@ fn a_task_is_as_strict_as_it_asks_for_or_as_the_cluster_wants_it() {
 }
 
 #[test]
+fn tasks_of_some_users_are_strict_in_any_case() {
+    use cloudaid_core::settings::Settings;
+    use cloudaid_core::testkit::assigned;
+    use shared::confinement::Profile;
+    let profile = |strict: &str| {
+        let strict_users = [strict.parse().expect("a name")].into();
+        let mut world = World::new(Settings { strict_users, ..Settings::default() });
+        world.connect("a", 4, vec![]);
+        let submission = world.submission(1, 1);
+        let (_, effects) = world.ask(|request| Input::SubmitTask { request, submission, known: None });
+        assigned(&effects)[0].1.confinement.profile
+    };
+    let own = World::default().submission(1, 1).user.to_string();
+    assert_eq!(profile(&own), Profile::Strict);
+    assert_eq!(profile("somebody-else"), Profile::Standard);
+}
+
+#[test]
 fn a_task_that_waits_is_as_strict_as_the_cluster_wants_it_after_a_restart() {
     use cloudaid_core::settings::Settings;
     use cloudaid_core::testkit::assigned;

@@ -92,6 +92,7 @@ impl Check<'_> {
         let task_profile = self.required(&table::TASK_PROFILE, "", |text| {
             text.trim().parse().map_err(|error| format!("`{}`: {error}", parse::shown(text)))
         });
+        let strict_users = self.optional(&table::STRICT_USERS, parse::users).unwrap_or_default();
         let strict_network = self.required(&table::STRICT_NETWORK, "", |text| match text.trim() {
             "none" => Ok(NetworkAccess::None),
             "public" => Ok(NetworkAccess::Public),
@@ -115,6 +116,7 @@ impl Check<'_> {
             leases: leases?,
             infrastructure_attempts: attempts?,
             task_profile: task_profile?,
+            strict_users,
             strict_network: strict_network?,
             files: files?,
             task_logs: task_logs?,
