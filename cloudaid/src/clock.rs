@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rustix::time::{ClockId, clock_gettime};
 use shared::time::{BootTime, Now, WallTime};
 
+/// Where the kernel says which boot it is.
 pub(crate) const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Both clocks. Boot time counts suspend, which `std::time::Instant` does not: a lease must not stand still while a

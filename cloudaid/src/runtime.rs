@@ -191,6 +191,10 @@ pub struct Exit {
     pub oom: bool,
     /// Whether it fell with the engine, which was stopped or has crashed: nobody's program has anything to do with it.
     pub by_engine: bool,
+    /// Whether somebody had the engine send it the signal that ended it.
+    pub by_hand: bool,
+    /// The most memory that it had at a time, in bytes, where the kernel has counted it to the end.
+    pub memory_peak: Option<u64>,
     /// By the engine's clock, where it says.
     pub started_at: Option<WallTime>,
     /// By the engine's clock, where it says.

@@ -207,7 +207,7 @@ pub(crate) fn of_task(state: TaskState, verdict: Option<&Verdict>) -> u8 {
     match (verdict, state) {
         (Some(Verdict::Success), _) | (None, TaskState::Completed) => 0,
         (Some(Verdict::ExitCode { exit_code }), _) => byte(*exit_code),
-        (Some(Verdict::Signal { signal }), _) => byte(128 + signal),
+        (Some(Verdict::Signal { signal, .. }), _) => byte(128 + signal),
         (Some(Verdict::Oom { .. }), _) => 137,
         (Some(Verdict::Timeout { .. }), _) => 124,
         (Some(Verdict::Cancelled), _) | (None, TaskState::Cancelled) => INTERRUPTED,
@@ -245,7 +245,7 @@ mod tests {
             (Verdict::Success, 0),
             (Verdict::ExitCode { exit_code: 3 }, 3),
             (Verdict::ExitCode { exit_code: 255 }, 255),
-            (Verdict::Signal { signal: 11 }, 139),
+            (Verdict::Signal { signal: 11, by_hand: false }, 139),
             (Verdict::Oom { limit_bytes: 1, peak_bytes: None }, 137),
             (Verdict::Timeout { limit_seconds: 1, exit_code: None }, 124),
             (Verdict::Cancelled, 130),

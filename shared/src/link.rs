@@ -172,14 +172,9 @@ pub struct Assignment {
     /// Whether it stands still while its log cannot be brought to the master as fast as it is written.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub blocking_log: bool,
-    /// Whether it is ended when it stores more than `resources` says. Else that is only reserved for it.
-    #[serde(default = "yes")]
-    pub storage_enforced: bool,
-}
-
-/// What older workers have written down is enforced.
-fn yes() -> bool {
-    true
+    /// Whether the storage of `resources` is only reserved for it. Else it is ended when it stores more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub storage_reserved: bool,
 }
 
 /// Something that a worker says about an attempt.
@@ -244,9 +239,9 @@ pub struct RunLimits {
     pub memory_bytes: u64,
     /// Of /output and the container's own layer together, in bytes; 0: none.
     pub storage_bytes: u64,
-    /// Whether it is ended when it stores more, or only when the disk is full besides.
-    #[serde(default = "yes")]
-    pub storage_enforced: bool,
+    /// Whether that is only reserved for it, so that it is ended for storing more only where the disk is full besides.
+    #[serde(default)]
+    pub storage_reserved: bool,
     /// Between TERM and KILL.
     pub stop_grace: Duration,
     /// How long it may run.
@@ -265,7 +260,7 @@ impl RunLimits {
         Self {
             memory_bytes: assignment.resources.memory_bytes,
             storage_bytes: assignment.resources.storage_bytes,
-            storage_enforced: assignment.storage_enforced,
+            storage_reserved: assignment.storage_reserved,
             stop_grace: assignment.stop_grace,
             time_limit: assignment.time_limit,
             at_most_once: assignment.at_most_once,

@@ -60,10 +60,10 @@ pub struct RunPolicy {
     /// It stands still while its log cannot be brought to the master as fast as it is written.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub blocking_log: bool,
-    /// Whether it said how much it stores, and is ended when it stores more. Else the default is only reserved for it. A strict
-    /// task is always held to it.
+    /// Whether it did not say how much it stores: the default is only reserved for it, and it may store more while its worker's
+    /// disk has room. A strict task is held to it all the same.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub storage_enforced: bool,
+    pub storage_reserved: bool,
 }
 
 fn is_zero(number: &u32) -> bool {

@@ -13,7 +13,7 @@ pub enum PullPolicy {
     /// Where the worker does not have it.
     #[default]
     Missing,
-    /// Before each run: what a tag names may have changed.
+    /// Also where the worker has it: what a tag names may have changed. What the first run of a task gets, its others get too.
     Always,
     /// Not at all: it has to be there.
     Never,

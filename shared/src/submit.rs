@@ -176,7 +176,7 @@ impl SubmitRequest {
             memory_max_bytes,
             at_most_once: self.at_most_once.unwrap_or(false),
             blocking_log: self.blocking_log.unwrap_or(false),
-            storage_enforced: self.storage.is_some(),
+            storage_reserved: self.storage.is_none(),
         };
         policy.check()?;
         let profile = self.profile.unwrap_or_default();

@@ -29,7 +29,7 @@ pub struct TaskSpec {
     /// What runs in the container.
     #[serde(default, skip_serializing_if = "Command::is_image_default")]
     pub command: Command,
-    /// Reserved on the worker and enforced on the container; storage only where [`RunPolicy::storage_enforced`] says so.
+    /// Reserved on the worker and enforced on the container; storage not where [`RunPolicy::storage_reserved`] says so.
     pub resources: Resources,
     /// Environment of the container.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -152,6 +152,9 @@ pub enum Verdict {
     Signal {
         /// Signal number, for example 11 for SIGSEGV.
         signal: i32,
+        /// Whether somebody had the container engine send it (`docker kill`, `docker stop`), as far as the engine remembers.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        by_hand: bool,
     },
     /// The kernel killed it for using more memory than its limit.
     Oom {
@@ -165,7 +168,8 @@ pub enum Verdict {
     Timeout {
         /// The limit in seconds.
         limit_seconds: u64,
-        /// What it ended with then: 137 where it had to be killed after its grace. None: nobody saw it end.
+        /// What it ended with then: 137 where it was killed, which it is after its grace. None: nobody saw it end, or its
+        /// worker does not say.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exit_code: Option<i32>,
     },
@@ -184,11 +188,13 @@ pub enum Verdict {
         /// What the engine said.
         message: String,
     },
-    /// It stored more than it may, and its worker killed it, or its /output was full and it failed.
+    /// It stored more than it may, or more than was reserved for it while a disk of its worker was full, and its worker killed
+    /// it; or its /output was full and it failed.
     Disk {
         /// The limit in bytes.
         limit_bytes: u64,
-        /// What it had stored when that was seen, in bytes; none: its /output is a file system of the limit's size.
+        /// What it had stored when that was seen, in bytes, at the least: no more is counted than it takes to see it. None: its
+        /// /output is a file system of the limit's size, or its worker does not say.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         used_bytes: Option<u64>,
     },
@@ -225,7 +231,7 @@ impl Verdict {
         match self {
             Self::Success => Some(0),
             Self::ExitCode { exit_code } => Some(*exit_code),
-            Self::Signal { signal } => Some(128 + signal),
+            Self::Signal { signal, .. } => Some(128 + signal),
             Self::Oom { .. } => Some(137),
             Self::Timeout { .. }
             | Self::QueueTimeout { .. }
@@ -263,19 +269,26 @@ impl fmt::Display for Verdict {
         match self {
             Self::Success => f.write_str("success"),
             Self::ExitCode { exit_code } => write!(f, "exit code {exit_code}"),
-            Self::Signal { signal } => write!(f, "killed by signal {signal}"),
+            Self::Signal { signal, by_hand: false } => write!(f, "killed by signal {signal}"),
+            Self::Signal { signal, by_hand: true } => {
+                write!(f, "killed by signal {signal}, which somebody had the container engine send")
+            }
             Self::Oom { limit_bytes, peak_bytes } => {
                 write!(f, "out of memory ({})", Measured { limit: *limit_bytes, amount: *peak_bytes, what: "peak" })
             }
             Self::Timeout { limit_seconds, exit_code: Some(KILLED) } => {
-                write!(f, "timed out after {limit_seconds} s, and had to be killed")
+                write!(f, "timed out after {limit_seconds} s, and was killed")
             }
             Self::Timeout { limit_seconds, .. } => write!(f, "timed out after {limit_seconds} s"),
             Self::QueueTimeout { limit_seconds } => write!(f, "found no worker within {limit_seconds} s"),
             Self::Image { message } => write!(f, "image: {message}"),
             Self::Setup { message } => write!(f, "setup: {message}"),
             Self::Disk { limit_bytes, used_bytes } => {
-                write!(f, "out of disk ({})", Measured { limit: *limit_bytes, amount: *used_bytes, what: "used" })
+                write!(
+                    f,
+                    "out of disk ({})",
+                    Measured { limit: *limit_bytes, amount: *used_bytes, what: "used at least" }
+                )
             }
             Self::WorkerLost { message } => write!(f, "worker lost: {message}"),
             Self::Cancelled => f.write_str("cancelled"),
@@ -287,7 +300,7 @@ impl fmt::Display for Verdict {
 /// What a program ends with that was killed.
 const KILLED: i32 = 128 + 9;
 
-/// A limit, and what was measured where something was.
+/// A limit, and what was measured, where something was.
 struct Measured {
     limit: u64,
     amount: Option<u64>,

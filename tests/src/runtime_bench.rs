@@ -76,7 +76,7 @@ impl Bench {
                 time_limit: None,
                 at_most_once: false,
                 blocking_log: false,
-                storage_enforced: true,
+                storage_reserved: false,
             },
         }
     }

@@ -134,7 +134,11 @@ async fn what_ends_by_itself_soon_after_the_engine_came_back_was_not_ended_by_it
     engine.ready().await;
     engine.signal("USR1").await;
     let task = api.ended(PATIENCE, &id).await;
-    assert_eq!((task.verdict.clone(), task.attempts.len()), (Some(Verdict::Signal { signal: 15 }), 1), "{task:?}");
+    assert_eq!(
+        (task.verdict.clone(), task.attempts.len()),
+        (Some(Verdict::Signal { signal: 15, by_hand: false }), 1),
+        "{task:?}"
+    );
 }
 
 #[tokio::test]

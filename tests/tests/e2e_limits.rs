@@ -85,7 +85,7 @@ async fn a_failure_is_retried_as_the_task_says() {
     let task = api.ended(PATIENCE, &never.task_id).await;
     assert_eq!((task.verdict, task.attempts.len()), (Some(Verdict::ExitCode { exit_code: 7 }), 1));
     let task = api.ended(PATIENCE, &always.task_id).await;
-    assert_eq!((task.verdict, task.attempts.len()), (Some(Verdict::Signal { signal: 9 }), 3));
+    assert_eq!((task.verdict, task.attempts.len()), (Some(Verdict::Signal { signal: 9, by_hand: false }), 3));
     let task = api.ended(PATIENCE, &oom.task_id).await;
     assert_eq!((task.verdict.map(|verdict| verdict.kind()), task.attempts.len()), (Some(VerdictKind::Oom), 3));
     let peak = task.usage.and_then(|usage| usage.memory_peak_bytes).expect("what it used");

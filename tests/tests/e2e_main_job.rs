@@ -83,7 +83,9 @@ async fn the_ways_to_end() {
     let cases: [Case; 5] = [
         ("true", TaskState::Completed, |verdict| matches!(verdict, Verdict::Success)),
         ("exit 7", TaskState::Failed, |verdict| matches!(verdict, Verdict::ExitCode { exit_code: 7 })),
-        ("kill -SEGV $$", TaskState::Failed, |verdict| matches!(verdict, Verdict::Signal { signal: 11 })),
+        ("kill -SEGV $$", TaskState::Failed, |verdict| {
+            matches!(verdict, Verdict::Signal { signal: 11, by_hand: false })
+        }),
         ("exec tail /dev/zero", TaskState::Failed, |verdict| matches!(verdict, Verdict::Oom { .. })),
         ("exec /no/such/program", TaskState::Failed, |verdict| matches!(verdict, Verdict::ExitCode { exit_code: 127 })),
     ];

@@ -103,7 +103,7 @@ async fn who_fills_the_disk_is_ended_for_it() {
     let hole = limited("dd if=/dev/zero of=/output/hole bs=1 count=1 seek=1G; sleep 3; rm /output/hole; echo fine");
     let hole = api.submit(&hole).await.expect("accepted").task_id;
     // Of the 1 GiB that is reserved where nothing is said, more may be stored: the disk has room.
-    let reserved = shell_task("fallocate -l 1200M /output/large && rm /output/large && sleep 3 && echo fine");
+    let reserved = shell_task("fallocate -l 1200M /output/large && sleep 8 && rm /output/large && echo fine");
     let reserved = api.submit(&SubmitRequest { storage: None, ..reserved }).await.expect("accepted").task_id;
     for id in [output, layer] {
         let task = api.ended(PATIENCE, &id).await;
@@ -120,4 +120,18 @@ async fn who_fills_the_disk_is_ended_for_it() {
     }
     assert_eq!(api.ended(PATIENCE, &hole).await.verdict, Some(Verdict::Success), "a hole stores nothing");
     assert_eq!(api.ended(PATIENCE, &reserved).await.verdict, Some(Verdict::Success), "it had asked for nothing");
+}
+
+/// What the engine was told to send is told from what the program, or another one in its container, has sent.
+#[tokio::test]
+async fn who_was_killed_by_hand_is_known() {
+    let (cluster, api) = start().await;
+    let id = api.submit(&shell_task("echo ready; exec sleep 600")).await.expect("accepted").task_id;
+    api.said(PATIENCE, &id, "ready").await;
+    cluster.containers.as_ref().expect("containers").signal("KILL").await;
+    assert_eq!(api.ended(PATIENCE, &id).await.verdict, Some(Verdict::Signal { signal: 9, by_hand: true }));
+    let shown = cluster.ctl().run(&["show", &id]).await;
+    assert!(shown.stdout.contains("killed by signal 9, which somebody had the container engine send"), "{shown:?}");
+    let id = api.submit(&shell_task("kill -9 $$")).await.expect("accepted").task_id;
+    assert_eq!(api.ended(PATIENCE, &id).await.verdict, Some(Verdict::Signal { signal: 9, by_hand: false }));
 }

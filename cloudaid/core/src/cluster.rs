@@ -427,7 +427,7 @@ pub(crate) fn assignment(task: &Task, key: AttemptKey, settings: &Settings) -> A
         time_limit: spec.policy.time_limit.map(|limit| limit.0),
         at_most_once: spec.policy.at_most_once,
         blocking_log: spec.policy.blocking_log,
-        storage_enforced: spec.policy.storage_enforced || spec.confinement.profile == Profile::Strict,
+        storage_reserved: spec.policy.storage_reserved && spec.confinement.profile == Profile::Standard,
         pull: spec.pull,
         confinement: spec.confinement,
     }

@@ -54,7 +54,7 @@ const LIMITS: RunLimits = RunLimits {
     time_limit: Some(Duration::from_millis(3_600_001)),
     at_most_once: true,
     blocking_log: true,
-    storage_enforced: true,
+    storage_reserved: true,
 };
 
 impl Suite<'_> {

@@ -38,6 +38,7 @@ mod create;
 mod daemon;
 mod errors;
 mod fall;
+mod hand;
 mod image;
 mod labels;
 mod logs;

@@ -134,7 +134,7 @@ impl Executor {
             AgentEffect::Signal(key, signal) => self.signal(key, signal),
             AgentEffect::CollectLogs(key) => self.collect_logs(key),
             AgentEffect::HoldForLog(key) => self.hold_for_log(key),
-            AgentEffect::WatchStorage { key, limit_bytes, enforced } => self.watch_storage(key, limit_bytes, enforced),
+            AgentEffect::WatchStorage { key, limit_bytes, reserved } => self.watch_storage(key, limit_bytes, reserved),
             AgentEffect::UploadOutputs(key) => self.upload_outputs(key),
             AgentEffect::Remove(key) => self.remove(key),
             AgentEffect::ListContainers { horizon, watched } => self.list_containers(horizon, watched),
@@ -281,7 +281,7 @@ impl Executor {
         following.orders.push(self.orders.spawn(hold.keep()));
     }
 
-    fn watch_storage(&mut self, key: AttemptKey, limit_bytes: u64, enforced: bool) {
+    fn watch_storage(&mut self, key: AttemptKey, limit_bytes: u64, reserved: bool) {
         if self.data.volume(&key).exists() {
             // Nothing else can be written to, and that is as large as it may be.
             return;
@@ -289,8 +289,8 @@ impl Executor {
         let (runtime, output) = (Arc::clone(&self.runtime), self.data.output(&key));
         let (calls, ended) = (Arc::clone(&self.calls), self.runs.entry(key).or_default().ended.clone());
         self.follow(key, async move {
-            let watch = StorageWatch { key, runtime, calls, output, limit_bytes, enforced };
-            match ended.run_until_cancelled(watch.exceeded()).await {
+            let watch = StorageWatch { key, runtime, calls, output, limit_bytes };
+            match ended.run_until_cancelled(watch.seen(reserved)).await {
                 Some(used_bytes) => AgentInput::StorageExceeded { key, used_bytes: Some(used_bytes) },
                 // There is nothing to answer. It goes with the run.
                 None => std::future::pending().await,

@@ -151,12 +151,6 @@ impl Gpus {
                     busy.send_replace(look.percent);
                 }
                 let now = wards.ill(clock::boot());
-                if kept != *wards.reports() {
-                    kept.clone_from(wards.reports());
-                    let (records, reported) = (records.clone(), kept.clone());
-                    // The next look must not find an older state there.
-                    let _ = tokio::task::spawn_blocking(move || records.save(reported)).await;
-                }
                 ill.send_if_modified(|known| {
                     let uuids = |ill: &[IllGpu]| ill.iter().map(|ill| ill.uuid.clone()).collect::<Vec<_>>();
                     note(known, &now);
@@ -167,6 +161,12 @@ impl Gpus {
                 });
                 for seen in waiting {
                     let _ = seen.send(());
+                }
+                if kept != *wards.reports() {
+                    kept.clone_from(wards.reports());
+                    let (records, reported) = (records.clone(), kept.clone());
+                    // One after the other, and after all have heard of it: a disk that hangs delays nobody.
+                    let _ = tokio::task::spawn_blocking(move || records.save(reported)).await;
                 }
             }
         }));

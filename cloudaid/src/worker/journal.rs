@@ -252,7 +252,7 @@ mod tests {
             time_limit: None,
             at_most_once: false,
             blocking_log: false,
-            storage_enforced: true,
+            storage_reserved: false,
             pull: Default::default(),
             confinement: Default::default(),
             gpus: Vec::new(),

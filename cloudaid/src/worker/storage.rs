@@ -26,20 +26,23 @@ pub(super) struct StorageWatch {
     pub(super) calls: Arc<Semaphore>,
     pub(super) output: PathBuf,
     pub(super) limit_bytes: u64,
-    /// Else it may store more while the disks have room.
-    pub(super) enforced: bool,
 }
 
 impl StorageWatch {
+    /// Returns what it stores when that has to end it.
+    pub(super) async fn seen(self, reserved: bool) -> u64 {
+        if reserved { self.in_the_way().await } else { self.exceeded().await }
+    }
+
     /// Returns what it stores when that is more than it may.
-    pub(super) async fn exceeded(self) -> u64 {
+    async fn exceeded(self) -> u64 {
         let mut layer = Layer { bytes: 0, due: Instant::now() + PAUSES.1, is_measured: true };
         loop {
             if layer.due <= Instant::now() {
                 self.measure(&mut layer).await;
             }
             let begin = Instant::now();
-            let files = self.files().await;
+            let files = self.files(self.limit_bytes).await;
             let took = begin.elapsed();
             if files.saturating_add(layer.bytes) > self.limit_bytes {
                 // What was in the layer may have been moved since.
@@ -47,7 +50,7 @@ impl StorageWatch {
                     self.measure(&mut layer).await;
                 }
                 let used = files.saturating_add(layer.bytes);
-                if used > self.limit_bytes && (self.enforced || self.finds_no_room().await) {
+                if used > self.limit_bytes {
                     return used;
                 }
             }
@@ -55,17 +58,38 @@ impl StorageWatch {
         }
     }
 
-    async fn files(&self) -> u64 {
-        let (output, enough) = (self.output.clone(), self.limit_bytes);
-        tokio::task::spawn_blocking(move || outputs::used(&output, enough)).await.unwrap_or(0)
+    /// Returns what it stores when a disk is full, and it has more there than was reserved for it. Nothing is measured while the
+    /// disks have room.
+    async fn in_the_way(self) -> u64 {
+        let mut engine_disk = None;
+        let mut layer = Layer { bytes: 0, due: Instant::now(), is_measured: true };
+        loop {
+            if engine_disk.is_none() {
+                engine_disk = self.runtime.info().await.ok().map(|info| info.root);
+            }
+            let (own, engine) = (self.output.clone(), engine_disk.clone().flatten());
+            let full = tokio::task::spawn_blocking(move || {
+                (health::is_full(&own), engine.is_some_and(|engine| health::is_full(&engine)))
+            });
+            let (files_are, layer_is) = full.await.unwrap_or_default();
+            let begin = Instant::now();
+            let files = if files_are { self.files(u64::MAX).await } else { 0 };
+            let took = begin.elapsed();
+            if layer_is && layer.due <= Instant::now() {
+                self.measure(&mut layer).await;
+            }
+            let used = files.saturating_add(if layer_is { layer.bytes } else { 0 });
+            if used > self.limit_bytes {
+                return used;
+            }
+            tokio::time::sleep(pause(PAUSES.0, took)).await;
+        }
     }
 
-    /// Whether a disk that it may write to is full.
-    async fn finds_no_room(&self) -> bool {
-        // The semaphore is never closed.
-        let _slot = self.calls.acquire().await;
-        let engine = self.runtime.info().await.ok().and_then(|info| info.root);
-        [Some(self.output.clone()), engine].into_iter().flatten().any(|disk| health::is_full(&disk))
+    /// Bytes in /output; beyond `enough` they are not counted to the end.
+    async fn files(&self, enough: u64) -> u64 {
+        let output = self.output.clone();
+        tokio::task::spawn_blocking(move || outputs::used(&output, enough)).await.unwrap_or(0)
     }
 
     async fn measure(&self, layer: &mut Layer) {

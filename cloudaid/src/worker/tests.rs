@@ -47,7 +47,7 @@ fn assignment(index: u32) -> Assignment {
         time_limit: None,
         at_most_once: false,
         blocking_log: false,
-        storage_enforced: true,
+        storage_reserved: false,
         pull: Default::default(),
         confinement: Default::default(),
         gpus: Vec::new(),

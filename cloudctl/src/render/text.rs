@@ -108,7 +108,10 @@ mod tests {
     #[test]
     fn an_outcome_is_said_once() {
         assert_eq!(outcome(TaskState::Cancelled, Some(&Verdict::Cancelled)), "cancelled");
-        assert_eq!(outcome(TaskState::Failed, Some(&Verdict::Signal { signal: 11 })), "failed: killed by signal 11");
+        assert_eq!(
+            outcome(TaskState::Failed, Some(&Verdict::Signal { signal: 11, by_hand: false })),
+            "failed: killed by signal 11"
+        );
         assert_eq!(outcome(TaskState::Running, None), "running");
     }
 

@@ -122,7 +122,7 @@ impl From<Assignment> for proto::Assignment {
             time_limit_ms: limit_to_wire(assignment.time_limit),
             at_most_once: assignment.at_most_once,
             blocking_log: assignment.blocking_log,
-            storage_enforced: assignment.storage_enforced,
+            storage_reserved: assignment.storage_reserved,
             pull: pull_to_wire(assignment.pull).into(),
             profile: profile_to_wire(assignment.confinement.profile).into(),
             network: network_to_wire(assignment.confinement.network).into(),
@@ -176,7 +176,7 @@ impl TryFrom<proto::Assignment> for Assignment {
             time_limit: limit_from_wire(wire.time_limit_ms),
             at_most_once: wire.at_most_once,
             blocking_log: wire.blocking_log,
-            storage_enforced: wire.storage_enforced,
+            storage_reserved: wire.storage_reserved,
         })
     }
 }
@@ -261,7 +261,7 @@ mod tests {
             time_limit: name.map(|_| Duration::from_secs(3600)),
             at_most_once: name.is_some(),
             blocking_log: name.is_some(),
-            storage_enforced: name.is_some(),
+            storage_reserved: name.is_some(),
             pull: name.map_or(PullPolicy::Never, |_| PullPolicy::Always),
             confinement: Confinement {
                 profile: name.map_or(Profile::Standard, |_| Profile::Strict),

@@ -41,7 +41,9 @@ impl RetryOn {
     pub fn matches(self, verdict: &Verdict) -> bool {
         let kind = match self {
             Self::Exit(Some(code)) => return verdict.exit_code() == Some(code.into()),
-            Self::Signal(Some(number)) => return *verdict == Verdict::Signal { signal: number.into() },
+            Self::Signal(Some(number)) => {
+                return matches!(verdict, Verdict::Signal { signal, .. } if *signal == i32::from(number));
+            }
             Self::Exit(None) => VerdictKind::ExitCode,
             Self::Signal(None) => VerdictKind::Signal,
             Self::Oom => VerdictKind::Oom,
@@ -122,10 +124,10 @@ mod tests {
     fn an_exit_code_is_what_a_shell_shows() {
         let matches = |text: &str, verdict: Verdict| text.parse::<RetryOn>().expect(text).matches(&verdict);
         assert!(matches("exit:137", Verdict::Oom { limit_bytes: 1, peak_bytes: None }));
-        assert!(matches("exit:137", Verdict::Signal { signal: 9 }));
+        assert!(matches("exit:137", Verdict::Signal { signal: 9, by_hand: false }));
         assert!(matches("exit:3", Verdict::ExitCode { exit_code: 3 }));
-        assert!(!matches("exit", Verdict::Signal { signal: 9 }));
-        assert!(!matches("signal:9", Verdict::Signal { signal: 11 }));
+        assert!(!matches("exit", Verdict::Signal { signal: 9, by_hand: false }));
+        assert!(!matches("signal:9", Verdict::Signal { signal: 11, by_hand: false }));
         assert!(!matches("exit", Verdict::Success));
     }
 }

@@ -42,6 +42,8 @@ impl World {
             },
             oom: cause == Cause::Script && container.script.oom,
             by_engine: cause == Cause::Killed,
+            by_hand: false,
+            memory_peak: None,
             usage: None,
             started_at: container.started_at,
             finished_at: Some(finished_at),

@@ -43,8 +43,8 @@ pub enum AgentEffect {
         key: AttemptKey,
         /// What it may store, in bytes: in /output and in the container's own layer together.
         limit_bytes: u64,
-        /// Whether it may not store more even if the disk has room.
-        enforced: bool,
+        /// Whether it may store more while the disks have room.
+        reserved: bool,
     },
     /// Bring what it left in /output to the master: answered by `OutputsUploaded` or `UploadFailed`.
     UploadOutputs(AttemptKey),

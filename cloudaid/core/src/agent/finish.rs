@@ -115,7 +115,7 @@ impl Run {
             Some(Stop::Order(StopOrder { reason: StopReason::Storage { limit_bytes, used_bytes }, .. })),
         ) = (&harvest.verdict, self.stop)
         {
-            notes.push(storage_note(limit_bytes, used_bytes, self.storage_enforced));
+            notes.push(storage_note(limit_bytes, used_bytes, self.storage_reserved));
         }
         let outcome = Outcome {
             verdict: harvest.verdict.clone(),
@@ -193,7 +193,7 @@ impl Run {
 }
 
 /// How it came to the end of what it may store, and who has seen that.
-fn storage_note(limit: u64, used: Option<u64>, enforced: bool) -> String {
+fn storage_note(limit: u64, used: Option<u64>, reserved: bool) -> String {
     let limit_text = Bytes(limit).to_string();
     let Some(used) = used else {
         return format!("its /output was full: it may store {limit_text}, and is a file system of that size");
@@ -203,9 +203,9 @@ fn storage_note(limit: u64, used: Option<u64>, enforced: bool) -> String {
         text => text,
     };
     let what = "/output and the container's own layer, as the worker measured them";
-    if enforced {
-        format!("it stored {used_text} and may store {limit_text}: {what}")
-    } else {
+    if reserved {
         format!("a disk of its worker was full, it stored {used_text}, and {limit_text} were reserved for it: {what}")
+    } else {
+        format!("it stored {used_text} and may store {limit_text}: {what}")
     }
 }

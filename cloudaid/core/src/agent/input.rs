@@ -113,6 +113,10 @@ pub struct Ended {
     pub oom: bool,
     /// Whether it fell with the engine, which was stopped or has crashed.
     pub by_engine: bool,
+    /// Whether somebody had the engine send it the signal that ended it.
+    pub by_hand: bool,
+    /// The most memory that it had at a time, in bytes, where the kernel has counted it to the end.
+    pub memory_peak: Option<u64>,
     /// Where the engine says.
     pub started_at: Option<WallTime>,
     /// Where the engine says.

@@ -237,7 +237,16 @@ impl World {
                 None => AgentInput::WaitFailed(key, EngineError::NotFound),
                 Some(ContainerState::Exited) => AgentInput::Exited(
                     key,
-                    Ended { code: 0, oom: false, by_engine: false, started_at: None, finished_at: None, usage: None },
+                    Ended {
+                        code: 0,
+                        oom: false,
+                        by_engine: false,
+                        by_hand: false,
+                        memory_peak: None,
+                        started_at: None,
+                        finished_at: None,
+                        usage: None,
+                    },
                 ),
                 Some(ContainerState::Created | ContainerState::Running) => {
                     self.orders.push(AgentEffect::Wait(key));

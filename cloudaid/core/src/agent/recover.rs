@@ -152,8 +152,8 @@ impl Run {
         self.harvest_again(&exited, out);
     }
 
-    /// Its time limit goes on: by the clock of the host, which has not booted since, or the container would not run. Where that
-    /// is not in the journal, or somebody has started the container again after a boot, by the wall clock.
+    /// Its time limit goes on: by the clock of the host, which has not booted since, or the container would not run, unless
+    /// somebody has started it again by hand. Where that is seen, or the journal does not say, by the wall clock.
     fn limit_again(&mut self, started: Option<BootTime>, out: &Out<'_>) {
         let ran = match (started.filter(|at| *at <= out.now.boot), self.started_at) {
             (Some(at), _) => out.now.boot.since(at),

@@ -31,8 +31,8 @@ pub(super) struct Run {
     pub(super) memory_limit: u64,
     /// In bytes; 0 where it is not known, and not watched.
     pub(super) storage_limit: u64,
-    /// Whether it is ended when it stores more, and not only when the disk is full besides.
-    pub(super) storage_enforced: bool,
+    /// Whether that is only reserved for it.
+    pub(super) storage_reserved: bool,
     pub(super) stop_grace: Duration,
     /// How long its container may run.
     pub(super) time_limit: Option<Duration>,
@@ -122,7 +122,7 @@ impl Run {
             key,
             memory_limit: limits.map_or(0, |limits| limits.memory_bytes),
             storage_limit: limits.map_or(0, |limits| limits.storage_bytes),
-            storage_enforced: limits.is_some_and(|limits| limits.storage_enforced),
+            storage_reserved: limits.is_some_and(|limits| limits.storage_reserved),
             stop_grace: limits.map_or(DEFAULT_GRACE, |limits| limits.stop_grace),
             time_limit: limits.and_then(|limits| limits.time_limit),
             deadline: None,
@@ -146,8 +146,8 @@ impl Run {
             out.emit(AgentEffect::HoldForLog(self.key));
         }
         if self.storage_limit > 0 && !self.has_ended {
-            let (limit_bytes, enforced) = (self.storage_limit, self.storage_enforced);
-            out.emit(AgentEffect::WatchStorage { key: self.key, limit_bytes, enforced });
+            let (limit_bytes, reserved) = (self.storage_limit, self.storage_reserved);
+            out.emit(AgentEffect::WatchStorage { key: self.key, limit_bytes, reserved });
         }
     }
 

@@ -35,7 +35,7 @@ pub(super) fn assignment_of(key: AttemptKey) -> Assignment {
         time_limit: None,
         at_most_once: false,
         blocking_log: false,
-        storage_enforced: true,
+        storage_reserved: false,
         pull: Default::default(),
         confinement: Default::default(),
         gpus: Vec::new(),

@@ -73,7 +73,16 @@ impl Scene {
 }
 
 fn exit(code: i32) -> Ended {
-    Ended { code, oom: false, by_engine: false, started_at: None, finished_at: None, usage: None }
+    Ended {
+        code,
+        oom: false,
+        by_engine: false,
+        by_hand: false,
+        memory_peak: None,
+        started_at: None,
+        finished_at: None,
+        usage: None,
+    }
 }
 
 fn outcome(verdict: Verdict, started_at: Option<i64>, finished_at: i64) -> Outcome {
@@ -118,7 +127,7 @@ fn attached(key: AttemptKey) -> Vec<AgentEffect> {
 /// The same where its limits are known.
 fn watched(key: AttemptKey) -> Vec<AgentEffect> {
     let limit_bytes = assignment(0).resources.storage_bytes;
-    [attached(key), vec![AgentEffect::WatchStorage { key, limit_bytes, enforced: true }]].concat()
+    [attached(key), vec![AgentEffect::WatchStorage { key, limit_bytes, reserved: false }]].concat()
 }
 
 /// The container has ended.

@@ -66,10 +66,12 @@ pub(super) fn of(ended: Ended, memory_limit: u64, stop: Option<Stop>) -> Verdict
         0 => Verdict::Success,
         _ if ended.oom => {
             // Some pages of what starts containers are counted with it.
-            let peak_bytes = ended.usage.map(|usage| usage.memory_peak_bytes.min(memory_limit));
+            let peak_bytes = ended.memory_peak.filter(|_| memory_limit > 0).map(|peak| peak.min(memory_limit));
             Verdict::Oom { limit_bytes: memory_limit, peak_bytes }
         }
-        code if (129..=128 + LAST_SIGNAL).contains(&code) => Verdict::Signal { signal: code - 128 },
+        code if (129..=128 + LAST_SIGNAL).contains(&code) => {
+            Verdict::Signal { signal: code - 128, by_hand: ended.by_hand }
+        }
         exit_code => Verdict::ExitCode { exit_code },
     }
 }
@@ -78,12 +80,19 @@ pub(super) fn of(ended: Ended, memory_limit: u64, stop: Option<Stop>) -> Verdict
 mod tests {
     use std::time::Duration;
 
-    use shared::link::ContainerUsage;
-
     use super::*;
 
     fn ended(code: i32, oom: bool) -> Ended {
-        Ended { code, oom, by_engine: false, started_at: None, finished_at: None, usage: None }
+        Ended {
+            code,
+            oom,
+            by_engine: false,
+            by_hand: false,
+            memory_peak: None,
+            started_at: None,
+            finished_at: None,
+            usage: None,
+        }
     }
 
     fn verdict(code: i32, oom: bool) -> Verdict {
@@ -95,14 +104,17 @@ mod tests {
         assert_eq!(verdict(0, false), Verdict::Success);
         assert_eq!(verdict(0, true), Verdict::Success);
         assert_eq!(verdict(137, true), Verdict::Oom { limit_bytes: 7, peak_bytes: None });
-        let usage = Some(ContainerUsage { cpu_ms: 1, memory_peak_bytes: 6 });
-        let measured = of(Ended { usage, ..ended(1, true) }, 7, None);
-        assert_eq!(measured, Verdict::Oom { limit_bytes: 7, peak_bytes: Some(6) });
-        assert_eq!(verdict(137, false), Verdict::Signal { signal: 9 });
-        assert_eq!(verdict(139, false), Verdict::Signal { signal: 11 });
+        let measured = |peak, limit| of(Ended { memory_peak: Some(peak), ..ended(1, true) }, limit, None);
+        assert_eq!(measured(6, 7), Verdict::Oom { limit_bytes: 7, peak_bytes: Some(6) });
+        assert_eq!(measured(8, 7), Verdict::Oom { limit_bytes: 7, peak_bytes: Some(7) });
+        assert_eq!(measured(8, 0), Verdict::Oom { limit_bytes: 0, peak_bytes: None }, "the limit is not known");
+        assert_eq!(verdict(137, false), Verdict::Signal { signal: 9, by_hand: false });
+        let by_hand = of(Ended { by_hand: true, ..ended(137, false) }, 7, None);
+        assert_eq!(by_hand, Verdict::Signal { signal: 9, by_hand: true });
+        assert_eq!(verdict(139, false), Verdict::Signal { signal: 11, by_hand: false });
         assert_eq!(verdict(3, false), Verdict::ExitCode { exit_code: 3 });
         assert_eq!(verdict(128, false), Verdict::ExitCode { exit_code: 128 });
-        assert_eq!(verdict(192, false), Verdict::Signal { signal: 64 });
+        assert_eq!(verdict(192, false), Verdict::Signal { signal: 64, by_hand: false });
         assert_eq!(verdict(193, false), Verdict::ExitCode { exit_code: 193 });
         assert_eq!(verdict(255, false), Verdict::ExitCode { exit_code: 255 });
     }

@@ -89,7 +89,7 @@ fn only_the_named_failures_are_retried() {
     };
     for (verdict, again) in [
         (Verdict::Oom { limit_bytes: 1, peak_bytes: None }, true),
-        (Verdict::Signal { signal: 9 }, true),
+        (Verdict::Signal { signal: 9, by_hand: false }, true),
         (failed(), false),
         (Verdict::Image { message: String::new() }, false),
         (Verdict::Success, false),

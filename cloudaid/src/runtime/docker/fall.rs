@@ -22,6 +22,8 @@ const UNSEEN: i32 = 255;
 pub(super) const CODES: [i32; 3] = [137, 143, UNSEEN];
 /// An engine that is stopped waits for so long for its containers: 15 s, and some for the kernel.
 const BEFORE: Duration = Duration::from_secs(20);
+/// When an engine began is known by the second, and what the one before it ended may have ended in the same one.
+const GRANULARITY: Duration = Duration::from_secs(1);
 /// An engine with many containers takes so long to see after them when it starts.
 const AFTER: Duration = Duration::from_secs(120);
 
@@ -56,7 +58,7 @@ pub(super) fn fell(exit: &Exit, engine: Option<WallTime>, outage: Option<Outage>
 /// when it went down.
 pub(super) fn was_seen(exit: &Exit, engine: Option<WallTime>) -> bool {
     let (Some(engine), Some(ended)) = (engine, exit.finished_at) else { return false };
-    exit.code != UNSEEN && ended >= engine
+    exit.code != UNSEEN && ended.0 >= engine.0 + millis(GRANULARITY)
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -71,7 +73,16 @@ mod tests {
 
     fn exit(code: i32, began: i64, ended: i64) -> Exit {
         let (started_at, finished_at) = (Some(WallTime(began * SECOND)), Some(WallTime(ended * SECOND)));
-        Exit { code, oom: false, by_engine: false, started_at, finished_at, usage: None }
+        Exit {
+            code,
+            oom: false,
+            by_engine: false,
+            by_hand: false,
+            memory_peak: None,
+            started_at,
+            finished_at,
+            usage: None,
+        }
     }
 
     #[test]
@@ -105,9 +116,11 @@ mod tests {
     fn an_end_is_seen_by_the_engine_that_was_there() {
         let engine = Some(WallTime(1000 * SECOND));
         for (exit, expected) in [
-            (exit(137, 900, 1000), true),
-            (exit(143, 900, 1001), true),
+            (exit(137, 900, 1001), true),
+            (exit(143, 900, 1002), true),
             (exit(143, 900, 999), false),
+            (exit(143, 900, 1000), false),
+            (Exit { finished_at: Some(WallTime(1000 * SECOND + 999)), ..exit(143, 900, 1000) }, false),
             (exit(255, 900, 1001), false),
             (Exit { finished_at: None, ..exit(143, 900, 1001) }, false),
         ] {

@@ -124,16 +124,10 @@ impl Images {
         let wanted_at = Instant::now();
         let turn = Arc::clone(self.pulls.lock().entry(reference.clone()).or_default());
         let mut last = turn.lock().await;
-        let result = match last.as_ref().and_then(|last| last.stands_for(wanted_at, *policy)) {
-            Some(result) => result,
-            None => {
-                let began = Instant::now();
-                let result = match policy {
-                    PullPolicy::Always => self.refresh(engine, wish, &reference).await,
-                    PullPolicy::Missing | PullPolicy::Never => self.ensure(engine, wish, &reference).await,
-                };
-                *last = LastPull::after(last.take(), began, *policy, &result);
-                result
+        let result = match policy {
+            PullPolicy::Never => find(engine, &reference).await.map(|()| false),
+            PullPolicy::Missing | PullPolicy::Always => {
+                self.obtain(engine, wish, &reference, wanted_at, &mut last).await
             }
         };
         drop(last);
@@ -147,25 +141,31 @@ impl Images {
         Ok(content)
     }
 
-    /// Pulls it though it may be there. Returns whether it was not there before: what people have put there stays theirs.
-    async fn refresh(&self, engine: &Docker, wish: &ImageWish, reference: &str) -> Result<bool, RuntimeError> {
+    /// Pulls it, if it is not there or is always to be pulled, and if no other pull says all there is to say. Returns whether it
+    /// was not there before: what people have put there stays theirs.
+    async fn obtain(
+        &self,
+        engine: &Docker,
+        wish: &ImageWish,
+        reference: &str,
+        wanted_at: Instant,
+        last: &mut Option<LastPull>,
+    ) -> Result<bool, RuntimeError> {
         let was_there = is_there(engine, reference).await?;
-        self.fetch(engine, wish, reference).await?;
-        Ok(!was_there)
-    }
-
-    /// Pulls it if it is not there, and may be pulled. Returns whether it has.
-    async fn ensure(&self, engine: &Docker, wish: &ImageWish, reference: &str) -> Result<bool, RuntimeError> {
-        match (is_there(engine, reference).await?, wish.pull) {
-            (true, _) => Ok(false),
-            (false, PullPolicy::Missing | PullPolicy::Always) => {
-                self.fetch(engine, wish, reference).await.map(|()| true)
-            }
-            (false, PullPolicy::Never) => {
-                let message = format!("{reference} is not on the worker, and the task does not want it pulled");
-                Err(RuntimeError::ImageNotFound(message))
-            }
+        let is_good = match wish.pull {
+            PullPolicy::Always => last.as_ref().is_some_and(|last| last.is_good_since(wanted_at)),
+            PullPolicy::Missing | PullPolicy::Never => was_there,
+        };
+        if is_good {
+            return Ok(false);
         }
+        if let Some(refusal) = last.as_ref().and_then(|last| last.refusal(wanted_at)) {
+            return Err(refusal);
+        }
+        let began = Instant::now();
+        let fetched = self.fetch(engine, wish, reference).await;
+        *last = LastPull::after(last.take(), began, fetched.as_ref().err());
+        fetched.map(|()| !was_there)
     }
 
     async fn fetch(&self, engine: &Docker, wish: &ImageWish, reference: &str) -> Result<(), RuntimeError> {
@@ -292,14 +292,13 @@ impl Images {
         self.room.get_or_init(Room::default)
     }
 
-    /// Forgets the lock of a pull that nobody else waits for, and that has not failed lately: two owners are the table and the
-    /// caller. So it does of all that have failed longer ago.
+    /// Forgets the pulls that nobody waits for, and that have not failed lately: two owners are the table and the caller.
     fn drop_idle(&self, reference: &str) {
-        let rests = |turn: &Turn| turn.try_lock().is_ok_and(|last| last.as_ref().is_some_and(LastPull::rests));
+        let failed = |turn: &Turn| turn.try_lock().is_ok_and(|last| last.as_ref().is_some_and(LastPull::failed_lately));
         let mut pulls = self.pulls.lock();
         pulls.retain(|other, turn| {
             let owners = if other == reference { 2 } else { 1 };
-            Arc::strong_count(turn) > owners || rests(turn)
+            Arc::strong_count(turn) > owners || failed(turn)
         });
     }
 }
@@ -329,6 +328,15 @@ fn exact(reference: &str, digests: &[String]) -> Option<String> {
     let digest = digests.iter().filter_map(|digest| digest.split_once('@'));
     let of_name = digest.filter(|(other, _)| familiar(other) == familiar(name)).map(|(_, digest)| digest);
     of_name.min().map(|digest| format!("{name}@{digest}"))
+}
+
+/// It has to be there.
+async fn find(engine: &Docker, reference: &str) -> Result<(), RuntimeError> {
+    if is_there(engine, reference).await? {
+        return Ok(());
+    }
+    let message = format!("{reference} is not on the worker, and the task does not want it pulled");
+    Err(RuntimeError::ImageNotFound(message))
 }
 
 async fn is_there(engine: &Docker, reference: &str) -> Result<bool, RuntimeError> {

@@ -132,7 +132,7 @@ pub(super) mod tests {
                 time_limit: Some(Duration::from_millis(1500)),
                 at_most_once: true,
                 blocking_log: true,
-                storage_enforced: true,
+                storage_reserved: true,
             },
         }
     }

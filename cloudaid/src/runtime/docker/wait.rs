@@ -13,13 +13,20 @@ use super::daemon::Daemon;
 use super::errors::{Failure, short, within};
 use super::fall::Outage;
 use super::usage::Group;
-use super::{CALL_LIMIT, DockerRuntime, fall, logs, oom, orphan, usage};
+use super::{CALL_LIMIT, DockerRuntime, fall, hand, logs, oom, orphan, usage};
 use crate::runtime::{Exit, RuntimeError};
 
 /// The exit codes of the engine's init when it cannot run the command.
 const INIT_FAILED: [i32; 2] = [126, 127];
 /// The exit code of KILL, whoever sent it.
 const KILLED: i32 = 128 + 9;
+
+/// What a container has used.
+struct Used {
+    usage: Option<ContainerUsage>,
+    /// Where it was counted to the end, and not only looked at now and again.
+    memory_peak: Option<u64>,
+}
 
 impl DockerRuntime {
     pub(super) async fn wait_for_end(&self, key: &AttemptKey) -> Result<Exit, RuntimeError> {
@@ -42,7 +49,7 @@ impl DockerRuntime {
             return Err(RuntimeError::NotFound);
         }
         let mut exit = exit_of(&state)?;
-        exit.usage = seen;
+        (exit.usage, exit.memory_peak) = (seen.usage, seen.memory_peak);
         let outage = self.known.lock().get_mut(key).and_then(|known| {
             known.ended = true;
             known.outage
@@ -56,6 +63,9 @@ impl DockerRuntime {
             // The engine is asked only where it matters.
             exit.by_engine = fell && !(fall::was_seen(&exit, engine) && self.has_live_restore().await);
         }
+        if !exit.by_engine && !exit.oom {
+            exit.by_hand = hand::sent(self.engine()?, &id, &exit).await;
+        }
         if INIT_FAILED.contains(&exit.code) {
             self.check_it_ran(&id).await?;
         }
@@ -68,8 +78,7 @@ impl DockerRuntime {
         within(CALL_LIMIT, engine.info()).await.is_ok_and(|info| info.live_restore_enabled == Some(true))
     }
 
-    /// Returns what it has used.
-    async fn wait_until_stopped(&self, key: &AttemptKey, id: &str) -> Result<Option<ContainerUsage>, RuntimeError> {
+    async fn wait_until_stopped(&self, key: &AttemptKey, id: &str) -> Result<Used, RuntimeError> {
         let options = WaitContainerOptionsBuilder::default().condition("not-running").build();
         let mut waiting = self.engine()?.wait_container(id, Some(options));
         let around = self.facts().await?.parent.as_ref().map(|parent| Group::around(parent, key));
@@ -92,7 +101,8 @@ impl DockerRuntime {
         match stopped {
             // The client makes an error of every exit code but 0.
             Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => {
-                Ok(if around.is_some() { usage::read(around).await } else { seen })
+                let whole = usage::read(around).await;
+                Ok(Used { usage: whole.or(seen), memory_peak: whole.map(|usage| usage.memory_peak_bytes) })
             }
             Some(Err(error)) => Err(Failure::from(error).of_container()),
             None => Err(RuntimeError::Engine("the engine has stopped waiting: it may be restarting".to_owned())),
@@ -128,6 +138,8 @@ fn exit_of(state: &ContainerState) -> Result<Exit, RuntimeError> {
             code: state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(255),
             oom: state.oom_killed.unwrap_or(false),
             by_engine: false,
+            by_hand: false,
+            memory_peak: None,
             started_at,
             // Of what is killed at once, the end is noted before the start.
             finished_at: finished_at.max(started_at),

@@ -127,6 +127,8 @@ impl Container {
             code,
             oom,
             by_engine: false,
+            by_hand: false,
+            memory_peak: None,
             started_at: Some(started_at),
             finished_at: Some(finished_at),
             usage: None,

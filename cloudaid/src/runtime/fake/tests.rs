@@ -34,7 +34,7 @@ fn spec(number: u32, image: &str, line: &str) -> ContainerSpec {
             time_limit: None,
             at_most_once: false,
             blocking_log: false,
-            storage_enforced: true,
+            storage_reserved: false,
         },
     }
 }

@@ -83,7 +83,7 @@ pub fn spec() -> TaskSpec {
             memory_max_bytes: Some(8 << 30),
             at_most_once: true,
             blocking_log: true,
-            storage_enforced: true,
+            storage_reserved: true,
         },
     }
 }

@@ -71,7 +71,7 @@ pub async fn attempts_come_in_order(factory: &dyn StoreFactory) {
 
 pub async fn results_are_found(factory: &dyn StoreFactory) {
     let store = factory.open().await;
-    let full = fixture::result(1, 0, Verdict::Signal { signal: 11 });
+    let full = fixture::result(1, 0, Verdict::Signal { signal: 11, by_hand: false });
     let mut bare = fixture::result(1, 1, Verdict::Cancelled);
     (bare.attempt, bare.worker, bare.started_at, bare.outcome) = (0, None, None, None);
     let task = fixture::task_with(1, fixture::array(3));
@@ -95,7 +95,7 @@ pub async fn failures_are_found_by_index(factory: &dyn StoreFactory) {
         Verdict::WorkerLost { message: "gone".into() },
     ];
     let results: Vec<_> = (0..).zip(ends).map(|(index, verdict)| fixture::result(1, index, verdict)).collect();
-    let others = fixture::result(2, 1, Verdict::Signal { signal: 9 });
+    let others = fixture::result(2, 1, Verdict::Signal { signal: 9, by_hand: false });
     let tasks = [1, 2].map(|number| Change::NewTask(fixture::task_with(number, fixture::array(9))));
     let changes = results.iter().rev().cloned().chain([others]).map(Change::Result);
     commit(&*store, tasks.into_iter().chain(changes).collect()).await;

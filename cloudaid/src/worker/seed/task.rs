@@ -57,7 +57,7 @@ pub(super) fn accept(task: Task, fence: Fence) -> Result<Record, String> {
         time_limit: None,
         at_most_once: false,
         blocking_log: false,
-        storage_enforced: task.req_storage > 0.0,
+        storage_reserved: spec.policy.storage_reserved,
         pull: Default::default(),
         confinement: Default::default(),
         gpus: Vec::new(),

@@ -26,10 +26,11 @@ pub(super) fn samples() -> Vec<Sample> {
         from_worker("cloudai.v1.FromWorker@reports", FromWorker::Reports(reports(changes()))),
         from_worker("cloudai.v1.FromWorker@verdicts", FromWorker::Reports(reports(ends()))),
         from_worker("cloudai.v1.FromWorker@evidence", FromWorker::Reports(reports(evidence()))),
+        from_worker("cloudai.v1.FromWorker@by_hand", FromWorker::Reports(reports(vec![by_hand()]))),
         from_worker("cloudai.v1.FromWorker@inventory", FromWorker::Inventory(inventory())),
         to_worker("cloudai.v1.ToWorker@welcome", ToWorker::Welcome(welcome())),
         to_worker("cloudai.v1.ToWorker@assignments", ToWorker::Assign(assignments())),
-        to_worker("cloudai.v1.ToWorker@storage_enforced", ToWorker::Assign(vec![enforced()])),
+        to_worker("cloudai.v1.ToWorker@storage_reserved", ToWorker::Assign(vec![reserved()])),
         to_worker("cloudai.v1.ToWorker@cancels", ToWorker::Cancel(vec![cancel()])),
         to_worker("cloudai.v1.ToWorker@ack", ToWorker::Ack { through: 300 }),
         to_worker("cloudai.v1.ToWorker@goodbye", ToWorker::Goodbye { reason: "the master stops".to_owned() }),
@@ -147,7 +148,7 @@ fn ends() -> Vec<AttemptChange> {
     let verdicts = [
         Verdict::Success,
         Verdict::ExitCode { exit_code: 255 },
-        Verdict::Signal { signal: 11 },
+        Verdict::Signal { signal: 11, by_hand: false },
         Verdict::Oom { limit_bytes: 1 << 30, peak_bytes: None },
         Verdict::Timeout { limit_seconds: 60, exit_code: None },
         Verdict::QueueTimeout { limit_seconds: 61 },
@@ -169,6 +170,10 @@ fn evidence() -> Vec<AttemptChange> {
         Verdict::Disk { limit_bytes: 1 << 31, used_bytes: Some(1 << 32) },
     ];
     verdicts.into_iter().map(finished).collect()
+}
+
+fn by_hand() -> AttemptChange {
+    finished(Verdict::Signal { signal: 9, by_hand: true })
 }
 
 fn finished(verdict: Verdict) -> AttemptChange {
@@ -213,7 +218,7 @@ fn assignments() -> Vec<Assignment> {
         time_limit: Some(Duration::from_secs(3600)),
         at_most_once: true,
         blocking_log: true,
-        storage_enforced: false,
+        storage_reserved: false,
     };
     let argv = Assignment {
         key: key(2),
@@ -232,8 +237,8 @@ fn assignments() -> Vec<Assignment> {
     vec![shell, argv, image]
 }
 
-fn enforced() -> Assignment {
-    Assignment { storage_enforced: true, ..assignments().remove(0) }
+fn reserved() -> Assignment {
+    Assignment { storage_reserved: true, ..assignments().remove(0) }
 }
 
 fn cancel() -> CancelOrder {

@@ -35,7 +35,7 @@ pub(crate) fn check(
         Verdict::ExitCode { exit_code } => {
             (ended.is_some_and(|ended| ended.code == *exit_code && !ended.oom), Some(Probe::ExitCodeRecorded))
         }
-        Verdict::Signal { signal } => (
+        Verdict::Signal { signal, .. } => (
             ended.is_some_and(|ended| ended.code == 128 + signal && !ended.oom && !ended.by_engine),
             Some(Probe::SignalRecorded),
         ),

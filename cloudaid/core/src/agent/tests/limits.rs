@@ -95,11 +95,11 @@ fn what_a_container_is_held_to_is_in_its_labels_when_the_journal_is_lost() {
     let recovered = |at_most_once| {
         let mut scene = Scene { now: 50_000, ..Scene::default() };
         let limits =
-            RunLimits { storage_bytes: 77, storage_enforced: false, at_most_once, ..RunLimits::of(&limited(0)) };
+            RunLimits { storage_bytes: 77, storage_reserved: true, at_most_once, ..RunLimits::of(&limited(0)) };
         let found = vec![FoundContainer { key: key(0), state: ContainerState::Running, limits: Some(limits) }];
         let effects = scene.step(AgentInput::Recovered { journal: vec![], found: Some(found) });
         assert!(
-            effects.contains(&AgentEffect::WatchStorage { key: key(0), limit_bytes: 77, enforced: false }),
+            effects.contains(&AgentEffect::WatchStorage { key: key(0), limit_bytes: 77, reserved: true }),
             "{effects:?}"
         );
         scene
@@ -226,7 +226,7 @@ fn who_stores_too_much_is_ended_at_once_and_told_how_much_it_was() {
 #[test]
 fn what_was_only_reserved_is_exceeded_where_the_disk_is_full() {
     let mut scene = Scene::connected();
-    let assignment = Assignment { storage_enforced: false, ..assignment(0) };
+    let assignment = Assignment { storage_reserved: true, ..assignment(0) };
     let limit_bytes = assignment.resources.storage_bytes;
     run(&mut scene, assignment);
     let used_bytes = Some(3 * limit_bytes);

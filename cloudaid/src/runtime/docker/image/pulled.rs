@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use shared::pull::PullPolicy;
-
 use crate::runtime::RuntimeError;
 
 /// How long a registry that gave no image is left alone, from the first time to the longest. All that want the image are told
 /// meanwhile what it has said: asked by each of them it would only limit its rate the longer.
 const FIRST_REST: Duration = Duration::from_secs(1);
 const LONGEST_REST: Duration = Duration::from_secs(30);
+/// Longer than whoever has heard of it waits before they ask again: a failure after that is the first one again.
+const MEMORY: Duration = Duration::from_secs(2 * 60);
 
 /// The last pull of an image.
 #[derive(Debug)]
@@ -28,41 +28,33 @@ struct Failed {
 }
 
 impl LastPull {
-    /// What is to be remembered of one that was begun at `began` and ended with `result`, after `before`.
-    pub(super) fn after(
-        before: Option<Self>,
-        began: Instant,
-        policy: PullPolicy,
-        result: &Result<bool, RuntimeError>,
-    ) -> Option<Self> {
-        let error = match result {
-            // Whether it was there or was fetched, only who always wants it anew has to know when.
-            Ok(_) => return (policy == PullPolicy::Always).then_some(Self { began, failed: None }),
-            // What lasts is told by the registry in no time, and what is wrong with the engine has nothing to do with it.
-            Err(error @ RuntimeError::ImageUnavailable(_)) => error.clone(),
-            Err(_) => return None,
+    /// What is to be remembered of one that was begun at `began` and failed with `error`, if it did, after `before`.
+    pub(super) fn after(before: Option<Self>, began: Instant, error: Option<&RuntimeError>) -> Option<Self> {
+        let error = match error {
+            None => return Some(Self { began, failed: None }),
+            Some(error @ RuntimeError::ImageUnavailable(_)) => error.clone(),
+            // What lasts the registry says in no time, and of what is wrong with the engine it knows nothing.
+            Some(_) => return before,
         };
         let times = before.and_then(|last| last.failed).map_or(0, |failed| failed.times).saturating_add(1);
         let rest = FIRST_REST.saturating_mul(1 << (times - 1).min(10)).min(LONGEST_REST);
         Some(Self { began, failed: Some(Failed { error, times, until: Instant::now() + rest }) })
     }
 
-    /// Whether the registry is left alone.
-    pub(super) fn rests(&self) -> bool {
-        self.failed.as_ref().is_some_and(|failed| Instant::now() < failed.until)
+    /// Whether it has failed, and the next failure would be one more.
+    pub(super) fn failed_lately(&self) -> bool {
+        self.failed.as_ref().is_some_and(|failed| Instant::now() < failed.until + MEMORY)
     }
 
-    /// What it is an answer to whoever wanted the image at `wanted_at`; none: they have to see for themselves.
-    pub(super) fn stands_for(&self, wanted_at: Instant, policy: PullPolicy) -> Option<Result<bool, RuntimeError>> {
-        match &self.failed {
-            // Never: it asks no registry.
-            Some(failed) if policy != PullPolicy::Never && (self.rests() || self.began >= wanted_at) => {
-                Some(Err(failed.error.clone()))
-            }
-            Some(_) => None,
-            // Somebody else has begun a pull since this one was wanted, and it is as good.
-            None => (policy == PullPolicy::Always && self.began >= wanted_at).then_some(Ok(false)),
-        }
+    /// Whether it went well, and was begun since `wanted_at`.
+    pub(super) fn is_good_since(&self, wanted_at: Instant) -> bool {
+        self.failed.is_none() && self.began >= wanted_at
+    }
+
+    /// What it has failed with, where that is an answer to whoever wanted the image at `wanted_at` too.
+    pub(super) fn refusal(&self, wanted_at: Instant) -> Option<RuntimeError> {
+        let failed = self.failed.as_ref()?;
+        (self.began >= wanted_at || Instant::now() < failed.until).then(|| failed.error.clone())
     }
 }
 
@@ -70,39 +62,40 @@ impl LastPull {
 mod tests {
     use super::*;
 
-    fn unavailable() -> Result<bool, RuntimeError> {
-        Err(RuntimeError::ImageUnavailable("too many requests".to_owned()))
+    fn unavailable() -> RuntimeError {
+        RuntimeError::ImageUnavailable("too many requests".to_owned())
     }
 
     #[test]
     fn a_registry_that_gives_nothing_is_asked_less_and_less() {
         let mut last = None;
-        let rests: Vec<u64> = (0..8)
-            .map(|_| {
-                let now = Instant::now();
-                last = LastPull::after(last.take(), now, PullPolicy::Missing, &unavailable());
-                let failed = last.as_ref().and_then(|last| last.failed.as_ref()).expect("it failed");
-                (failed.until - now).as_millis().div_ceil(1000) as u64
-            })
-            .collect();
-        for (rest, expected) in rests.iter().zip([1, 2, 4, 8, 16, 30, 30, 30]) {
-            assert!((expected..=expected + 1).contains(rest), "{rests:?}");
+        let mut rests = Vec::new();
+        for _ in 0..8 {
+            let now = Instant::now();
+            last = LastPull::after(last.take(), now, Some(&unavailable()));
+            let failed = last.as_ref().and_then(|last| last.failed.as_ref()).expect("it failed");
+            rests.push((failed.until - now).as_secs());
         }
-        let told = |policy| last.as_ref().and_then(|last| last.stands_for(Instant::now(), policy));
-        assert_eq!(told(PullPolicy::Missing), Some(unavailable()));
-        assert_eq!(told(PullPolicy::Always), Some(unavailable()));
-        assert_eq!(told(PullPolicy::Never), None);
-        assert!(LastPull::after(last, Instant::now(), PullPolicy::Missing, &Ok(true)).is_none(), "and then it is well");
+        assert_eq!(rests, [1, 2, 4, 8, 16, 30, 30, 30]);
+        let last = last.expect("it failed");
+        assert_eq!(last.refusal(Instant::now()), Some(unavailable()));
+        assert!(last.failed_lately());
+        let denied = RuntimeError::ImageNotFound("denied".to_owned());
+        let last = LastPull::after(Some(last), Instant::now(), Some(&denied)).expect("it is remembered");
+        assert_eq!(last.refusal(Instant::now()), Some(unavailable()), "what is said to one is not said to all");
+        let last = LastPull::after(Some(last), Instant::now(), None).expect("it is remembered");
+        assert_eq!((last.refusal(Instant::now()), last.failed_lately()), (None, false));
     }
 
     #[test]
     fn who_wanted_it_before_the_pull_began_has_its_answer() {
         let before = Instant::now();
-        let last = LastPull::after(None, Instant::now(), PullPolicy::Always, &Ok(true)).expect("it is remembered");
-        assert_eq!(last.stands_for(before, PullPolicy::Always), Some(Ok(false)));
-        assert_eq!(last.stands_for(Instant::now() + FIRST_REST, PullPolicy::Always), None);
-        assert_eq!(last.stands_for(before, PullPolicy::Missing), None, "it looks whether it is there");
-        let denied = Err(RuntimeError::ImageNotFound("denied".to_owned()));
-        assert!(LastPull::after(None, before, PullPolicy::Missing, &denied).is_none(), "another may be let in");
+        let later = before + Duration::from_secs(3600);
+        let good = LastPull::after(None, Instant::now(), None).expect("it is remembered");
+        assert!(good.is_good_since(before) && !good.is_good_since(later));
+        let failed = Failed { error: unavailable(), times: 1, until: before };
+        let bad = LastPull { began: Instant::now(), failed: Some(failed) };
+        assert_eq!(bad.refusal(before), Some(unavailable()), "its rest is over, and it is as good as another pull");
+        assert_eq!(bad.refusal(later), None);
     }
 }

@@ -39,7 +39,7 @@ pub(crate) fn all_items() -> Vec<(&'static str, Value)> {
     let mut items = Vec::new();
     let mut add = |kind: &'static str, item: Value| items.push((kind, item));
     for verdict in [
-        Verdict::Signal { signal: 9 },
+        Verdict::Signal { signal: 9, by_hand: true },
         Verdict::Oom { limit_bytes: 1, peak_bytes: Some(1) },
         Verdict::Timeout { limit_seconds: 1, exit_code: Some(137) },
         Verdict::Disk { limit_bytes: 1, used_bytes: Some(2) },
@@ -231,7 +231,7 @@ pub(super) fn policy() -> RunPolicy {
         memory_max_bytes: Some(8 << 30),
         at_most_once: true,
         blocking_log: true,
-        storage_enforced: true,
+        storage_reserved: true,
     }
 }
 
