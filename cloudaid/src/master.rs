@@ -371,6 +371,9 @@ async fn recover(
         })
         .collect();
     let position = store.commit(changes, position).await?;
+    if config.store.mongodb.is_some() && !store.stands_in() {
+        belonging::note(&config.data_dir, cluster.identity().cluster).await?;
+    }
     let owners = cluster.open_tasks().map(|(task, user)| (task, user.clone()));
     let events = Events::new(cluster.epoch(), owners);
     let shell = Shell::new(logs, events, LiveRuns::new(store.stands_in()), gone, config.print_task_logs);

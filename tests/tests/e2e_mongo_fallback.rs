@@ -165,6 +165,7 @@ async fn a_master_that_has_to_have_mongodb_does_not_start_without() {
     let mut mongo = Mongo::start(dir.path()).await;
     let uri = mongo.uri("required");
     let mut master = Master::start(&dir.path().join("master"), &MasterOptions::on_mongo(&uri)).await;
+    assert!(master.data_dir().join("mongodb-cluster").exists(), "it is noted before anything is accepted");
     assert!(master.term().await.success());
     assert!(!master.data_dir().join("fallback").exists(), "nothing is kept beside it");
     mongo.process.kill9();

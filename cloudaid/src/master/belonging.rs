@@ -1,7 +1,8 @@
 //! Which cluster a data directory belongs to, so that another MongoDB, or an empty one, is not taken for its own: logs, files
 //! and keys are here, and would be taken for leftovers.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use shared::id::ClusterId;
@@ -51,15 +52,25 @@ impl Belonging {
     pub(super) fn check(&self, found: Option<ClusterId>, place: &str) -> Result<(), StoreError> {
         check(self.cluster, found, place)
     }
+}
 
-    /// Notes whose it is.
-    pub(super) fn note(&self, cluster: ClusterId) -> Result<(), StoreError> {
-        if self.is_noted() {
+/// Notes, durably, that the facts of `data_dir` are in MongoDB, and whose they are. Before anything is accepted: what is in
+/// MongoDB by then must not be forgotten when it is away at the next start.
+pub(super) async fn note(data_dir: &Path, cluster: ClusterId) -> Result<(), StoreError> {
+    let path = data_dir.join(FILE);
+    blocking(move || {
+        if path.exists() {
             return Ok(());
         }
-        fs::write(&self.path, format!("{cluster}\n"))
-            .map_err(|source| StoreError::Io { path: self.path.display().to_string(), source })
-    }
+        let new = path.with_extension("new");
+        let written = File::create(&new).and_then(|mut file| {
+            writeln!(file, "{cluster}")?;
+            file.sync_all()?;
+            fs::rename(&new, &path)
+        });
+        written.map_err(|source| StoreError::Io { path: path.display().to_string(), source })
+    })
+    .await
 }
 
 /// Refuses what is found at `place`, if something else is expected.

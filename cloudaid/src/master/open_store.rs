@@ -51,7 +51,7 @@ pub(super) async fn open_store(config: &MasterConfig) -> Result<Opened, MasterEr
             let local = open_fallback(&fallback).await?;
             let standing = join(&store, local.as_ref(), &belonging, &fallback, &place).await?;
             let store = Arc::new(store);
-            let mut tasks = vec![Task(tokio::spawn(note(Arc::clone(&store), belonging)))];
+            let mut tasks = Vec::new();
             if settings.required {
                 // It does not follow any more, so it is of no use.
                 drop(local);
@@ -123,22 +123,6 @@ async fn join(
         info!("✓ {imported} commits that were made while MongoDB was away are imported");
     }
     Ok(standing)
-}
-
-/// Notes whose the data directory is, as soon as there is a cluster.
-async fn note(store: Arc<MongoStore>, belonging: Belonging) {
-    let mut pauses = Pauses::default();
-    loop {
-        match store.cluster().await {
-            Ok(Some(cluster)) => {
-                if let Err(error) = belonging.note(cluster) {
-                    warn!("{error}");
-                }
-                return;
-            }
-            Ok(None) | Err(_) => tokio::time::sleep(pauses.next()).await,
-        }
-    }
 }
 
 /// Sees that an embedded store follows from now on: the one that is there, or a new one, which takes its place when it is
