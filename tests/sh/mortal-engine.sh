@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # mortal-engine.sh DIRECTORY [live-restore] [disk=BYTES]: a Docker engine that dies and comes back as it is told on stdin:
-# `kill` (and start again), `down`, `up`, `pause`, `go-on`. It says `done` to each. When stdin ends, so does all of it. With
+# `kill` (and start again), `restart` (in good order), `down`, `up`, `pause`, `go-on`. It says `done` to each. When stdin ends, so does all of it. With
 # `disk` its data are on a file system of their own of that size, which `fill` fills and `free` empties again.
 #
 # In namespaces of its own, like the engine of the tests, but not as their first process: its containers outlive it.
@@ -40,6 +40,10 @@ mortal_main() {
         kill -KILL "$pid"
         wait "$pid" || true
     }
+    stop() {
+        kill -TERM "$pid"
+        wait "$pid" || true
+    }
     fill() {
         local free
         free=$(df --output=avail -B1 "$dir/data" | tail -n 1)
@@ -51,6 +55,7 @@ mortal_main() {
     while read -r word; do
         case $word in
         kill) down && up ;;
+        restart) stop && up ;;
         down) down ;;
         up) up ;;
         pause) kill -STOP "$pid" ;;

@@ -77,6 +77,11 @@ impl Engine {
         self.order("kill");
     }
 
+    /// Stops it in good order, as its service manager does, and starts it again; does not wait until it answers.
+    pub fn restart(&mut self) {
+        self.order("restart");
+    }
+
     /// Kills it with SIGKILL.
     pub fn down(&mut self) {
         self.order("down");

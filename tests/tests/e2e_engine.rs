@@ -124,6 +124,36 @@ async fn what_outlives_the_engine_is_taken_up_again_with_its_whole_log() {
     check_undisturbed(&cluster, &id).await;
 }
 
+/// A program that ends as if all was well when it is asked to, or says that it was not, has not come to its own end.
+#[tokio::test]
+async fn what_the_engine_asks_to_end_runs_again_whatever_it_makes_of_that() {
+    let (cluster, mut engine, _dir) = world(false).await;
+    let api = cluster.api();
+    for in_good_order in [true, false] {
+        let mut ids = Vec::new();
+        for code in [0, 1] {
+            let line = format!("trap 'exit {code}' TERM; echo ready; for i in $(seq 1 80); do sleep 0.1; done; exit 7");
+            ids.push(api.submit(&shell_task(&line)).await.expect("accepted").task_id);
+        }
+        for id in &ids {
+            api.said(PATIENCE, id, "ready").await;
+        }
+        if in_good_order {
+            engine.restart();
+        } else {
+            engine.kill();
+        }
+        engine.ready().await;
+        for id in ids {
+            let task = api.ended(PATIENCE * 2, &id).await;
+            assert_eq!(task.verdict, Some(Verdict::ExitCode { exit_code: 7 }), "{in_good_order} {task:?}");
+            let Some(Verdict::WorkerLost { .. }) = &task.attempts[0].verdict else {
+                panic!("{in_good_order} {task:?}")
+            };
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_ends_by_itself_soon_after_the_engine_came_back_was_not_ended_by_it() {
     let (cluster, mut engine, _dir) = world(true).await;

@@ -9,7 +9,7 @@ use shared::time::BootTime;
 
 /// A run that ends within this time after it was placed has hardly begun.
 const QUICK: Duration = Duration::from_secs(10);
-/// How many quick failures in a row, and of how many tasks at least.
+/// How many quick failures in a row, and of how many tasks at least, where no run of them shows that it is not the task.
 const RUNS: u32 = 10;
 const TASKS: usize = 3;
 /// How long it gets nothing then. After that one more is enough.
@@ -25,6 +25,8 @@ pub(crate) struct Failing {
     lost_at: Option<BootTime>,
     /// When a run last did anything else there than to fail at once.
     good_at: Option<BootTime>,
+    /// Of which task the last runs went well, and how many in a row.
+    well: Option<(TaskId, u32)>,
     /// Whether it gets no new work.
     pub(crate) is_left_out: bool,
 }
@@ -53,9 +55,12 @@ impl Failing {
             self.lost_at = Some(now);
         }
         if !end.failed || end.took > QUICK {
-            *self = Self { good_at: Some(now), is_left_out: self.is_left_out, ..Self::default() };
+            let before = self.well.filter(|(task, _)| *task == end.task).map_or(0, |(_, runs)| runs);
+            let well = (!end.failed).then(|| (end.task, before.saturating_add(1)));
+            *self = Self { good_at: Some(now), well, is_left_out: self.is_left_out, ..Self::default() };
             return;
         }
+        self.well = None;
         if self.runs == 0 {
             self.since = now;
         }
@@ -65,10 +70,15 @@ impl Failing {
         }
     }
 
-    /// Whether all fails there, while elsewhere it does not.
+    /// Whether all fails there, while elsewhere it does not: several tasks, or one of which as many runs in a row went well at
+    /// another worker.
     pub(crate) fn is_black_hole<'a>(&self, mut others: impl Iterator<Item = &'a Self>) -> bool {
-        let others_do_well = |other: &Self| other.good_at.is_some_and(|at| at >= self.since);
-        self.runs >= RUNS && self.tasks.len() >= TASKS && !self.is_left_out && others.any(others_do_well)
+        let is_of_several = self.tasks.len() >= TASKS;
+        let shows_it = |other: &Self| {
+            let goes_well = other.well.is_some_and(|(task, runs)| self.tasks.contains(&task) && runs >= RUNS);
+            other.good_at.is_some_and(|at| at >= self.since) && (is_of_several || goes_well)
+        };
+        self.runs >= RUNS && !self.is_left_out && others.any(shows_it)
     }
 
     /// Why it is left out, for people.
@@ -134,5 +144,16 @@ mod tests {
         };
         assert!(lost(10));
         assert!(!lost(1), "an engine that falls takes all with it, once");
+    }
+
+    #[test]
+    fn one_array_is_enough_where_it_goes_well_elsewhere() {
+        let bad = after((0..10).map(|_| end(1, 1, true)));
+        let elsewhere = |task: u128, runs: u32| after((0..runs).map(|_| end(task, 1, false)));
+        assert!(bad.is_black_hole([&elsewhere(1, 10)].into_iter()));
+        assert!(!bad.is_black_hole([&elsewhere(1, 9)].into_iter()), "some of them fail, and it may be chance");
+        assert!(!bad.is_black_hole([&elsewhere(2, 10)].into_iter()), "it may be the task");
+        let mixed = after((0..30).map(|n| end(1, 1, n % 7 != 0)));
+        assert!(!bad.is_black_hole([&mixed].into_iter()), "most of them fail everywhere");
     }
 }

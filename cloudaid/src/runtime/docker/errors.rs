@@ -10,8 +10,8 @@ use crate::runtime::RuntimeError;
 /// The longest message that is passed on, in characters.
 const MESSAGE_LIMIT: usize = 500;
 
-/// Words of registries for: there is no such image, or not for us.
-const MISSING: [&str; 11] = [
+/// Words of registries for: there is no such image, or not for us; and of an engine that does not trust the registry.
+const MISSING: [&str; 13] = [
     "no basic auth credentials",
     "403 forbidden",
     "manifest unknown",
@@ -23,6 +23,8 @@ const MISSING: [&str; 11] = [
     "unauthorized",
     "invalid reference format",
     "no matching manifest",
+    "x509:",
+    "server gave http response to https client",
 ];
 /// Words of the network and of overloaded registries: later it may work.
 const PASSING: [&str; 10] = [
@@ -85,8 +87,12 @@ impl Failure {
 
     /// Of a pull of `image`.
     pub(super) fn of_pull(self, image: &str) -> RuntimeError {
-        let passing = PASSING.iter().any(|words| self.mentions(words));
-        let missing = MISSING.iter().any(|words| self.mentions(words));
+        let said = match &self {
+            Self::Answer { message, .. } => without(&message.to_lowercase(), image),
+            Self::Lost(_) => String::new(),
+        };
+        let passing = PASSING.iter().any(|words| said.contains(words));
+        let missing = MISSING.iter().any(|words| said.contains(words));
         match self {
             Self::Lost(reason) => RuntimeError::Engine(reason),
             // Another worker may have room.
@@ -113,6 +119,26 @@ impl Failure {
             Self::Lost(reason) => RuntimeError::Engine(reason),
         }
     }
+}
+
+/// `message` without the name of an image, which may contain any words.
+fn without(message: &str, image: &str) -> String {
+    let image = image.to_lowercase();
+    let name = image.split('@').next().unwrap_or(&image);
+    let name = match name.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        Some(_) | None => name,
+    };
+    // The engine leaves out the registry that is understood, and registries leave out themselves.
+    let path = name.split_once('/').filter(|(host, _)| host.contains(['.', ':'])).map_or(name, |(_, path)| path);
+    let mut rest = message.to_owned();
+    for name in [name, path, path.trim_start_matches("library/")] {
+        // As a word: a short one may be a part of any.
+        let words = rest.split_inclusive(|c: char| !(c.is_alphanumeric() || "._-/".contains(c)));
+        rest =
+            words.map(|word| word.strip_prefix(name).filter(|end| end.chars().count() <= 1).unwrap_or(word)).collect();
+    }
+    rest
 }
 
 impl From<Error> for Failure {
@@ -177,11 +203,26 @@ mod tests {
             (400, "invalid reference format: repository name must be lowercase"),
             (0, "unauthorized: authentication required"),
             (0, "no matching manifest for linux/amd64 in the manifest list entries"),
+            (500, "Get \"https://r/v2/\": x509: certificate signed by unknown authority"),
+            (500, "Get \"https://r/v2/\": http: server gave HTTP response to HTTPS client"),
         ];
         for (status, message) in never {
             let error = answer(status, message).of_pull("i");
             assert!(matches!(error, RuntimeError::ImageNotFound(_)), "{message}: {error:?}");
         }
+        // The name of an image says nothing of what is wrong with it.
+        for image in
+            ["acme/timeout:1", "timeout", "docker.io/library/timeout:latest", "r.example:5000/acme/timeout@sha256:0"]
+        {
+            let message = format!(
+                "pull access denied for {}, repository does not exist: denied",
+                image.split([':', '@']).next().unwrap_or(image)
+            );
+            let error = answer(404, &message).of_pull(image);
+            assert!(matches!(error, RuntimeError::ImageNotFound(_)), "{message}: {error:?}");
+        }
+        let error = answer(500, "Get \"https://r/v2/acme/denied:\": i/o timeout").of_pull("r/acme/denied:1");
+        assert!(matches!(error, RuntimeError::ImageUnavailable(_)), "{error:?}");
         let later = [
             (500, "Get \"https://registry-1.docker.io/v2/\": dial tcp: lookup registry-1.docker.io: no such host"),
             (500, "toomanyrequests: You have reached your pull rate limit"),

@@ -22,8 +22,10 @@ const UNSEEN: i32 = 255;
 pub(super) const CODES: [i32; 3] = [137, 143, UNSEEN];
 /// An engine that is stopped waits for so long for its containers: 15 s, and some for the kernel.
 const BEFORE: Duration = Duration::from_secs(20);
-/// When an engine began is known by the second, and what the one before it ended may have ended in the same one.
-const GRANULARITY: Duration = Duration::from_secs(1);
+/// When an engine began is known no better than that.
+const GRANULARITY: Duration = Duration::from_millis(100);
+/// How long before the first answer that failed it may have asked.
+const ASKED: Duration = Duration::from_secs(2);
 /// An engine with many containers takes so long to see after them when it starts.
 const AFTER: Duration = Duration::from_secs(120);
 
@@ -51,6 +53,18 @@ pub(super) fn fell(exit: &Exit, engine: Option<WallTime>, outage: Option<Outage>
     let about = |from: WallTime, to: WallTime| from.0 - millis(BEFORE) <= ended.0 && ended.0 <= to.0 + millis(AFTER);
     engine.is_some_and(|engine| began < engine && about(engine, engine))
         || outage.is_some_and(|outage| about(outage.from, outage.to))
+}
+
+/// Whether `exit` is that of a container that an engine without live-restore has asked to end, whatever it made of that: one that
+/// is stopped asks all its containers, and one that comes back after a crash asks those that are still there. Nobody who
+/// waits for the container hears of its end then before the engine is back. What ends by itself in those moments is taken for
+/// one of them: it runs again.
+pub(super) fn was_asked(exit: &Exit, engine: Option<WallTime>, outage: Option<Outage>) -> bool {
+    let (Some(began), Some(ended)) = (exit.started_at, exit.finished_at) else { return false };
+    let (Some(engine), Some(outage)) = (engine, outage) else { return false };
+    let slack = millis(ASKED);
+    let is_another = began < engine && outage.from.0 <= engine.0 + millis(GRANULARITY) + slack;
+    !exit.oom && is_another && (outage.from.0 - slack..=engine.0 + millis(AFTER)).contains(&ended.0)
 }
 
 /// Whether it came to its end under the engine whose present process began at `engine`, and that was seen: one with
@@ -120,12 +134,32 @@ mod tests {
             (exit(143, 900, 1002), true),
             (exit(143, 900, 999), false),
             (exit(143, 900, 1000), false),
-            (Exit { finished_at: Some(WallTime(1000 * SECOND + 999)), ..exit(143, 900, 1000) }, false),
+            (Exit { finished_at: Some(WallTime(1000 * SECOND + 99)), ..exit(143, 900, 1000) }, false),
             (exit(255, 900, 1001), false),
             (Exit { finished_at: None, ..exit(143, 900, 1001) }, false),
         ] {
             assert_eq!(was_seen(&exit, engine), expected, "{exit:?}");
             assert!(!was_seen(&exit, None), "nobody knows when it began: {exit:?}");
+        }
+    }
+
+    #[test]
+    fn what_an_engine_asks_to_end_has_not_ended_by_itself() {
+        let outage = |from: i64, to: i64| Some(Outage { from: WallTime(from * SECOND), to: WallTime(to * SECOND) });
+        let engine = Some(WallTime(1010 * SECOND));
+        for (exit, outage, expected) in [
+            (exit(0, 900, 999), outage(1000, 1005), true),
+            (exit(1, 900, 1012), outage(1000, 1005), true),
+            (exit(0, 900, 990), outage(1000, 1005), false),
+            (exit(0, 1010, 1012), outage(1000, 1005), false),
+            (exit(0, 900, 1200), outage(1000, 1005), false),
+            // The engine is the one of before: it did not answer for a while.
+            (exit(0, 900, 1100), outage(1099, 1100), false),
+            (exit(0, 900, 1001), None, false),
+            (Exit { oom: true, ..exit(1, 900, 1001) }, outage(1000, 1005), false),
+        ] {
+            assert_eq!(was_asked(&exit, engine, outage), expected, "{exit:?}");
+            assert!(!was_asked(&exit, None, outage), "{exit:?}");
         }
     }
 }

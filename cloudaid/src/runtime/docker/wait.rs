@@ -62,6 +62,9 @@ impl DockerRuntime {
             let fell = fall::fell(&exit, engine, outage);
             // The engine is asked only where it matters.
             exit.by_engine = fell && !(fall::was_seen(&exit, engine) && self.has_live_restore().await);
+        } else if outage.is_some() {
+            let engine = Daemon::find(&self.socket).await.map(|daemon| daemon.began);
+            exit.by_engine = fall::was_asked(&exit, engine, outage) && !self.has_live_restore().await;
         }
         if !exit.by_engine && !exit.oom {
             exit.by_hand = hand::sent(self.engine()?, &id, &exit).await;
