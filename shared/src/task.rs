@@ -299,6 +299,14 @@ impl fmt::Display for Verdict {
 
 /// What a program ends with that was killed.
 const KILLED: i32 = 128 + 9;
+/// The highest number of a signal on Linux.
+const LAST_SIGNAL: i32 = 64;
+
+/// The signal that a container engine means by an exit code; none: the program ended by itself.
+#[must_use]
+pub fn signal_of(exit_code: i32) -> Option<i32> {
+    Some(exit_code - 128).filter(|signal| (1..=LAST_SIGNAL).contains(signal))
+}
 
 /// A limit, and what was measured, where something was.
 struct Measured {

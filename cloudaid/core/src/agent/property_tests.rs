@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use shared::id::{AttemptKey, Fence};
 use shared::link::{AttemptChange, CancelOrder, Decision, Outcome};
 
-use super::testkit::{GRACE, assignment, at, key, welcome};
+use super::testkit::{GRACE, assignment, at, exit, key, welcome};
 use super::{
-    Agent, AgentEffect, AgentInput, ContainerState, Ended, EngineError, FoundContainer, JournalEntry, JournalRecord,
-    LogBytes, StopSignal,
+    Agent, AgentEffect, AgentInput, ContainerState, EngineError, FoundContainer, JournalEntry, JournalRecord, LogBytes,
+    StopSignal,
 };
 
 const RUNS: u32 = 4;
@@ -235,19 +235,7 @@ impl World {
             AgentEffect::Wait(key) if fails => AgentInput::WaitFailed(key, trouble()),
             AgentEffect::Wait(key) => match self.containers.get(&key) {
                 None => AgentInput::WaitFailed(key, EngineError::NotFound),
-                Some(ContainerState::Exited) => AgentInput::Exited(
-                    key,
-                    Ended {
-                        code: 0,
-                        oom: false,
-                        by_engine: false,
-                        by_hand: false,
-                        memory_peak: None,
-                        started_at: None,
-                        finished_at: None,
-                        usage: None,
-                    },
-                ),
+                Some(ContainerState::Exited) => AgentInput::Exited(key, exit(0)),
                 Some(ContainerState::Created | ContainerState::Running) => {
                     self.orders.push(AgentEffect::Wait(key));
                     self.containers.insert(key, ContainerState::Exited);

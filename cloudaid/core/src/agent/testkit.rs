@@ -8,6 +8,8 @@ use shared::resources::Resources;
 use shared::task::Command;
 use shared::time::{BootTime, Now, WallTime};
 
+use super::Ended;
+
 pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 /// The first run of element `index`.
@@ -59,4 +61,18 @@ pub(super) fn welcome(decisions: Vec<(AttemptKey, Decision)>) -> Welcome {
 /// Wall time is `millis` too, so that it shows where it ends up.
 pub(super) fn at(millis: u64) -> Now {
     Now { boot: BootTime(millis), wall: WallTime(i64::try_from(millis).expect("a small time")) }
+}
+
+/// The end of a container of which only the exit code is known.
+pub(super) fn exit(code: i32) -> Ended {
+    Ended {
+        code,
+        oom: false,
+        by_engine: false,
+        by_hand: false,
+        memory_peak: None,
+        started_at: None,
+        finished_at: None,
+        usage: None,
+    }
 }

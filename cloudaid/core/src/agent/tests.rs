@@ -9,7 +9,7 @@ use shared::pull::PullPolicy;
 use shared::task::Verdict;
 use shared::time::{BootTime, WallTime};
 
-use super::testkit::{GRACE, assignment, assignment_of, at, attempt, key, welcome};
+use super::testkit::{GRACE, assignment, assignment_of, at, attempt, exit, key, welcome};
 use super::{
     Agent, AgentEffect, AgentInput, ContainerState, Ended, EngineError, Exited, FoundContainer, JournalEntry,
     JournalRecord, LogBytes, StopOrder, StopReason, StopSignal, container_name,
@@ -69,19 +69,6 @@ impl Scene {
 
     fn cancel(&mut self, index: u32, grace: Duration) -> Vec<AgentEffect> {
         self.step(AgentInput::Cancelled(vec![CancelOrder { key: key(index), grace, time_limit: None }]))
-    }
-}
-
-fn exit(code: i32) -> Ended {
-    Ended {
-        code,
-        oom: false,
-        by_engine: false,
-        by_hand: false,
-        memory_peak: None,
-        started_at: None,
-        finished_at: None,
-        usage: None,
     }
 }
 

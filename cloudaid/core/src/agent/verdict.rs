@@ -1,14 +1,11 @@
 //! How a run ended, from what the engine says and what was done to it.
 
 use shared::span::Span;
-use shared::task::Verdict;
+use shared::task::{Verdict, signal_of};
 
 use super::input::Ended;
 use super::journal::{StopOrder, StopReason};
 use super::run::Stop;
-
-/// The highest number of a signal on Linux.
-const LAST_SIGNAL: i32 = 64;
 
 /// What is said when a container that was started is not there any more.
 pub(super) fn container_gone() -> Verdict {
@@ -69,10 +66,10 @@ pub(super) fn of(ended: Ended, memory_limit: u64, stop: Option<Stop>) -> Verdict
             let peak_bytes = ended.memory_peak.filter(|_| memory_limit > 0).map(|peak| peak.min(memory_limit));
             Verdict::Oom { limit_bytes: memory_limit, peak_bytes }
         }
-        code if (129..=128 + LAST_SIGNAL).contains(&code) => {
-            Verdict::Signal { signal: code - 128, by_hand: ended.by_hand }
-        }
-        exit_code => Verdict::ExitCode { exit_code },
+        exit_code => match signal_of(exit_code) {
+            Some(signal) => Verdict::Signal { signal, by_hand: ended.by_hand },
+            None => Verdict::ExitCode { exit_code },
+        },
     }
 }
 
@@ -80,19 +77,11 @@ pub(super) fn of(ended: Ended, memory_limit: u64, stop: Option<Stop>) -> Verdict
 mod tests {
     use std::time::Duration;
 
+    use super::super::testkit::exit;
     use super::*;
 
     fn ended(code: i32, oom: bool) -> Ended {
-        Ended {
-            code,
-            oom,
-            by_engine: false,
-            by_hand: false,
-            memory_peak: None,
-            started_at: None,
-            finished_at: None,
-            usage: None,
-        }
+        Ended { oom, ..exit(code) }
     }
 
     fn verdict(code: i32, oom: bool) -> Verdict {

@@ -6,21 +6,16 @@ use bollard::Docker;
 use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::TryStreamExt;
+use shared::task;
 
 use super::CALL_LIMIT;
 use super::errors::within;
 use crate::clock;
 use crate::runtime::Exit;
 
-/// What the engine adds to a signal's number for an exit code.
-const SIGNALLED: i32 = 128;
-/// The highest number of a signal on Linux.
-const LAST_SIGNAL: i32 = 64;
-
 /// The engine remembers some hundred events, for as long as it runs: what it has forgotten was not seen.
 pub(super) async fn sent(engine: &Docker, id: &str, exit: &Exit) -> bool {
-    let signal = exit.code - SIGNALLED;
-    let Some(started) = exit.started_at.filter(|_| (1..=LAST_SIGNAL).contains(&signal)) else { return false };
+    let (Some(signal), Some(started)) = (task::signal_of(exit.code), exit.started_at) else { return false };
     let now = clock::wall().0;
     let filters = HashMap::from([("container", vec![id]), ("event", vec!["kill"])]);
     let options = EventsOptionsBuilder::default()

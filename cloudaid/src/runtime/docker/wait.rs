@@ -57,15 +57,7 @@ impl DockerRuntime {
         if exit.code == KILLED && !exit.oom {
             exit.oom = oom::was_killed(&id).await;
         }
-        if fall::CODES.contains(&exit.code) {
-            let engine = Daemon::find(&self.socket).await.map(|daemon| daemon.began);
-            let fell = fall::fell(&exit, engine, outage);
-            // The engine is asked only where it matters.
-            exit.by_engine = fell && !(fall::was_seen(&exit, engine) && self.has_live_restore().await);
-        } else if outage.is_some() {
-            let engine = Daemon::find(&self.socket).await.map(|daemon| daemon.began);
-            exit.by_engine = fall::was_asked(&exit, engine, outage) && !self.has_live_restore().await;
-        }
+        exit.by_engine = self.has_fallen(&exit, outage).await;
         if !exit.by_engine && !exit.oom {
             exit.by_hand = hand::sent(self.engine()?, &id, &exit).await;
         }
@@ -73,6 +65,20 @@ impl DockerRuntime {
             self.check_it_ran(&id).await?;
         }
         Ok(exit)
+    }
+
+    /// Whether it fell with the engine, which is asked only where it matters.
+    async fn has_fallen(&self, exit: &Exit, outage: Option<Outage>) -> bool {
+        let is_typical = fall::CODES.contains(&exit.code);
+        if !is_typical && outage.is_none() {
+            return false;
+        }
+        let engine = Daemon::find(&self.socket).await.map(|daemon| daemon.began);
+        let (fell, may_live_on) = match is_typical {
+            true => (fall::fell(exit, engine, outage), fall::was_seen(exit, engine)),
+            false => (fall::was_asked(exit, engine, outage), true),
+        };
+        fell && !(may_live_on && self.has_live_restore().await)
     }
 
     /// Whether containers outlive the engine. It may be told so while it runs, so an earlier answer is not good enough.
