@@ -36,6 +36,11 @@ pub(crate) fn ago(time: Duration) -> WallTime {
     WallTime(wall().0.saturating_sub(millis))
 }
 
+/// When the host booted, as the wall clock has it now.
+pub(crate) fn booted() -> WallTime {
+    ago(boot().since(BootTime(0)))
+}
+
 /// Milliseconds since 1970.
 #[must_use]
 pub fn wall() -> WallTime {

@@ -53,6 +53,7 @@ mod late;
 mod link;
 mod logs;
 pub mod outputs;
+mod presence;
 mod registries;
 mod seed;
 mod storage;
@@ -78,6 +79,7 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
     let engine = DockerRuntime::connect(config.docker_host.as_deref());
     let engine = engine.map_err(|error| WorkerError::Engine(engine::in_words(&error)))?;
     let engine = engine.keeping_images(config.data_dir.join("images"), config.image_room);
+    let engine = engine.after(presence::last(&config.data_dir));
     run_with(Arc::new(engine), config, shutdown).await
 }
 
@@ -172,6 +174,7 @@ pub async fn run_with(
     let mut driver = Driver::new(settings, executor, journal, inbox, running);
     let is_there = found.is_some();
     driver.recover(found).await?;
+    let presence = tokio::spawn(presence::show(data.path().to_owned(), link.health.clone(), life.clone()));
     if !is_there {
         let late = Late { runtime, data, cluster, events, offer, first_answer, gpus, config: config.clone() };
         tokio::spawn(life.run_until_cancelled_owned(late.arrives()));
@@ -181,7 +184,7 @@ pub async fn run_with(
     drop(end_of_life);
     servers.close();
     // It says goodbye to the master, and leaves its address; nothing is lost if it cannot.
-    let _ = timeout(link::FAREWELL_LIMIT, async { tokio::join!(link, servers.wait()) }).await;
+    let _ = timeout(link::FAREWELL_LIMIT, async { tokio::join!(link, servers.wait(), presence) }).await;
     result
 }
 

@@ -154,6 +154,22 @@ async fn what_the_engine_asks_to_end_runs_again_whatever_it_makes_of_that() {
     }
 }
 
+/// Nobody waits for its containers then: a host that is shut down, or both are upgraded.
+#[tokio::test]
+async fn so_does_what_an_engine_asked_that_was_stopped_with_its_worker() {
+    let (mut cluster, mut engine, _dir) = world(false).await;
+    let line = "trap 'exit 0' TERM; echo ready; for i in $(seq 1 80); do sleep 0.1; done; exit 7";
+    let id = cluster.api().submit(&shell_task(line)).await.expect("accepted").task_id;
+    cluster.api().said(PATIENCE, &id, "ready").await;
+    cluster.workers[0].kill9();
+    engine.restart();
+    engine.ready().await;
+    cluster.workers[0].restart();
+    let task = cluster.api().ended(PATIENCE * 2, &id).await;
+    assert_eq!(task.verdict, Some(Verdict::ExitCode { exit_code: 7 }), "{task:?}");
+    assert!(matches!(task.attempts[0].verdict, Some(Verdict::WorkerLost { .. })), "{task:?}");
+}
+
 #[tokio::test]
 async fn what_ends_by_itself_soon_after_the_engine_came_back_was_not_ended_by_it() {
     let (cluster, mut engine, _dir) = world(true).await;

@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use shared::id::{AttemptKey, ClusterId, WorkerId};
 use shared::pull::Pulling;
 use shared::resources::MIB;
+use shared::time::WallTime;
 use tokio::sync::OnceCell;
 
 use self::daemon::Daemon;
@@ -32,7 +33,7 @@ use super::{
     ContainerSpec, Exit, Found, FoundState, ImageWish, LogMark, LogPieces, Runtime, RuntimeError, RuntimeInfo,
     StopSignal,
 };
-use crate::failpoint;
+use crate::{clock, failpoint};
 
 mod create;
 mod daemon;
@@ -79,6 +80,10 @@ pub struct DockerRuntime {
     starts: Starts,
     /// Bytes of a log file: see [`DockerRuntime::with_log_files`].
     log_file: u64,
+    /// When this was.
+    made: WallTime,
+    /// See [`DockerRuntime::after`].
+    left: Option<WallTime>,
 }
 
 /// What does not change while an engine runs.
@@ -129,6 +134,8 @@ impl DockerRuntime {
             known: Mutex::default(),
             starts: Starts::default(),
             log_file: LOG_FILE,
+            made: clock::wall(),
+            left: None,
         })
     }
 
@@ -144,6 +151,13 @@ impl DockerRuntime {
     #[must_use]
     pub fn with_log_files(self, bytes: u64) -> Self {
         Self { log_file: bytes, ..self }
+    }
+
+    /// Follows another process of the same worker, which was last there at `left`: what has ended about then may have been
+    /// asked to by an engine that was stopped too.
+    #[must_use]
+    pub fn after(self, left: Option<WallTime>) -> Self {
+        Self { left, ..self }
     }
 
     fn engine(&self) -> Result<&Docker, RuntimeError> {

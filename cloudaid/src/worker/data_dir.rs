@@ -4,6 +4,7 @@
 //! lock        held by the one worker that uses the directory
 //! identity    the cluster and the worker that it belongs to
 //! journal     see `journal.rs`
+//! present     see `presence.rs`
 //! runs/<task>.<index>-<attempt>/output
 //! runs/<task>.<index>-<attempt>/output.img, output-device  see `volume.rs`
 //! runs/<task>.<index>-<attempt>/input  the id of the input that the run reads

@@ -11,9 +11,10 @@ use shared::time::WallTime;
 
 use super::daemon::Daemon;
 use super::errors::{Failure, short, within};
-use super::fall::Outage;
+use super::fall::{Outage, Times};
 use super::usage::Group;
 use super::{CALL_LIMIT, DockerRuntime, fall, hand, logs, oom, orphan, usage};
+use crate::clock;
 use crate::runtime::{Exit, RuntimeError};
 
 /// The exit codes of the engine's init when it cannot run the command.
@@ -67,16 +68,21 @@ impl DockerRuntime {
         Ok(exit)
     }
 
-    /// Whether it fell with the engine, which is asked only where it matters.
+    /// Whether it fell with the engine or the host. The engine is asked only where it matters.
     async fn has_fallen(&self, exit: &Exit, outage: Option<Outage>) -> bool {
         let is_typical = fall::CODES.contains(&exit.code);
-        if !is_typical && outage.is_none() {
+        let left = self.left.filter(|_| exit.started_at < Some(self.made));
+        if !is_typical && outage.is_none() && left.is_none() {
             return false;
         }
         let engine = Daemon::find(&self.socket).await.map(|daemon| daemon.began);
+        let times = Times { engine, host: Some(clock::booted()), outage, left };
+        if fall::went_down(exit, &times) {
+            return true;
+        }
         let (fell, may_live_on) = match is_typical {
-            true => (fall::fell(exit, engine, outage), fall::was_seen(exit, engine)),
-            false => (fall::was_asked(exit, engine, outage), true),
+            true => (fall::fell(exit, &times), fall::was_seen(exit, engine)),
+            false => (fall::was_asked(exit, &times), true),
         };
         fell && !(may_live_on && self.has_live_restore().await)
     }
