@@ -25,6 +25,7 @@ use crate::input::Input;
 use crate::ledger::Ledger;
 use crate::login::LoginRecord;
 use crate::queue::{Queue, Shape};
+use crate::recent::Recent;
 use crate::record::{Change, ClusterRecord};
 use crate::registry::RegistryRecord;
 use crate::scheduler::{ClassDemand, Demand, Placement, Room, Scheduler, WaitingCount};
@@ -377,6 +378,7 @@ impl Cluster {
         let over = task.is_over();
         if over {
             task.progress.finished_at = Some(now.wall);
+            task.progress.recent = Recent::default();
         }
         effects.push(Effect::Save(Change::Progress(id, task.progress.clone())));
         if over {

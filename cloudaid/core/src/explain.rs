@@ -5,8 +5,8 @@
 //! `worker_suspect`, `worker_unhealthy` (it says itself that its engine does not answer or its disk is full),
 //! `unreachable` (it does not wait: its worker is not heard of, and it may run once at most), `insufficient_<kind>` (busy: it will fit when something ends), `too_small_<kind>` (never, on that worker),
 //! `worker_cordoned` (an operator wants it to get nothing), `worker_failing` (all its last runs failed at once, those of others did not),
-//! `resting` (all that waits of it has failed, and runs again after a pause), `array_suspicious` (its elements fail one after
-//! the other in the same way, so one at a time is tried),
+//! `resting` (all that waits of it has failed, and runs again after a pause), `array_suspicious` (most of its last elements
+//! failed in the same way, so one at a time is tried),
 //! `behind_others` (it fits now, and is placed as soon as what stands before it is), `array_limit` (as many of its
 //! elements are with workers as may be at a time).
 
@@ -246,11 +246,9 @@ pub(crate) fn held_back(task: &Task) -> Option<ReasonView> {
             );
             return Some(plain("resting", 0, &message));
         }
-        let failures = task.streak.failures();
-        task.is_suspicious().then(|| {
-            let message = format!(
-                "its last {failures} runs failed in the same way, so one at a time is tried until one does not"
-            );
+        task.progress.recent.suspicion().map(|suspicion| {
+            let runs = suspicion.describe();
+            let message = format!("{runs} failed in the same way, so one at a time is tried until one does not");
             plain("array_suspicious", 0, &message)
         })
     })

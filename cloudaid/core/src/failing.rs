@@ -81,6 +81,11 @@ impl Failing {
         self.runs >= RUNS && !self.is_left_out && others.any(shows_it)
     }
 
+    /// The tasks of its failures in a row; of more than three, three.
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = TaskId> {
+        self.tasks.iter().copied()
+    }
+
     /// Why it is left out, for people.
     pub(crate) fn describe(&self) -> Option<String> {
         self.is_left_out.then(|| {

@@ -9,8 +9,8 @@
 //! give equal effects on every machine, so the whole cluster runs in one thread under a seeded simulator. What a peer or
 //! client says is checked and refused, never asserted.
 //!
-//! Read in this order: [`input`], [`effect`], [`event`], [`record`], `cluster`, `task`, `worker`, `queue`, `step`,
-//! [`scheduler`], [`explain`], [`recover`], [`invariant`].
+//! Read in this order: [`input`], [`effect`], [`event`], [`record`], `cluster`, `task`, [`recent`], `worker`, `queue`,
+//! `step`, [`scheduler`], [`explain`], [`recover`], [`invariant`].
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::iter_over_hash_type)]
 
@@ -29,6 +29,7 @@ pub mod input;
 pub mod invariant;
 pub mod login;
 pub mod queue;
+pub mod recent;
 pub mod record;
 pub mod recover;
 pub mod registry;

@@ -27,6 +27,7 @@ use crate::admission::{Admission, JoinTokenRecord, PendingRecord};
 use crate::files::{FileUsage, GoneFile, InputFile, InputRecord, Leftover, UploadRecord};
 use crate::guesses::{GuessCount, GuessKey};
 use crate::login::LoginRecord;
+use crate::recent::Recent;
 use crate::registry::RegistryRecord;
 
 /// One durable change. All changes of a batch are committed together or not at all.
@@ -184,6 +185,9 @@ pub struct Progress {
     /// Elements of which runs were given back in good order, by index.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub spared: Vec<Spared>,
+    /// How the last runs of an array ended; empty: it has not begun to fail, is over, or is none.
+    #[serde(default, skip_serializing_if = "Recent::is_empty")]
+    pub recent: Recent,
     /// The image by its content, as its first run has had it; none: it came from no registry, or nothing has run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,

@@ -17,7 +17,7 @@ use crate::record::{AttemptRecord, Change, ClusterRecord, Snapshot};
 use crate::scheduler::Scheduler;
 use crate::settings::Settings;
 use crate::step::{ring, submit};
-use crate::task::{Run, RunPhase, Streak, Task};
+use crate::task::{Run, RunPhase, Task};
 use crate::worker::Worker;
 
 /// What the store holds contradicts itself. Nothing is guessed: a person has to look.
@@ -108,14 +108,7 @@ impl Cluster {
                 *cluster.input_readers.entry(input).or_default() += 1;
             }
             let id = record.id;
-            let task = Task {
-                record,
-                shape,
-                progress,
-                live: BTreeMap::new(),
-                resting: Default::default(),
-                streak: Streak::default(),
-            };
+            let task = Task { record, shape, progress, live: BTreeMap::new(), resting: Default::default() };
             cluster.tasks.insert(id, task);
         }
         for attempt in snapshot.attempts {

@@ -8,16 +8,13 @@ use shared::gpu::GpuLease;
 use shared::id::{AttemptKey, ElementId, Elements, Fence, TaskRef, WorkerId};
 use shared::link::CancelOrder;
 use shared::resources::Resources;
-use shared::task::{AttemptState, TaskState, Verdict, VerdictKind};
+use shared::task::{AttemptState, TaskState, Verdict};
 use shared::time::{BootTime, WallTime};
 use shared::view::Tally;
 
 use crate::queue::Shape;
 use crate::record::{AttemptRecord, Progress, Requeued, Spared, TaskRecord};
 use crate::settings::Settings;
-
-/// After so many elements in a row that failed in the same way. Fewer happen by chance.
-pub(crate) const ALIKE: u32 = 10;
 
 /// While so many elements of an array wait to run again, none is begun that has not run: each of them is kept on its own.
 pub(crate) const AGAIN: usize = 1000;
@@ -33,33 +30,6 @@ pub(crate) struct Task {
     pub(crate) live: BTreeMap<u32, Run>,
     /// Those that wait for another run, and do not run yet.
     pub(crate) resting: BTreeSet<u32>,
-    /// How its last runs ended.
-    pub(crate) streak: Streak,
-}
-
-/// Runs of an array that ended in the same way, one after the other.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Streak {
-    how: Option<(VerdictKind, Option<i32>)>,
-    runs: u32,
-}
-
-impl Streak {
-    pub(crate) fn add(&mut self, verdict: &Verdict) {
-        let how = Some((verdict.kind(), verdict.exit_code()));
-        if self.how != how {
-            *self = Self { how, runs: 0 };
-        }
-        self.runs = self.runs.saturating_add(1);
-    }
-
-    /// How often it has failed in the same way.
-    pub(crate) fn failures(&self) -> u32 {
-        match self.how {
-            Some((kind, _)) if kind.state() == TaskState::Failed => self.runs,
-            Some(_) | None => 0,
-        }
-    }
 }
 
 /// A run that a worker holds.
@@ -186,17 +156,28 @@ impl Task {
     pub(crate) fn placeable(&self) -> u32 {
         let live = self.live.len() as u32;
         let room = self.limit().map_or(u32::MAX, |limit| limit.saturating_sub(live));
-        // What is unreachable says nothing for who knows how long.
-        let tried = live.saturating_sub(self.progress.unreachable.len());
-        let room = if self.is_suspicious() { room.min(1_u32.saturating_sub(tried)) } else { room };
+        let room = if self.is_suspicious() { room.min(1_u32.saturating_sub(self.tried())) } else { room };
         let again = self.progress.requeued.len() - self.resting.len();
         (again as u32 + self.fresh()).min(room)
     }
 
-    /// Whether so many of its elements have failed one after the other, and in the same way, that the others most likely
-    /// will too: then one at a time is tried, until one does not.
-    pub(crate) fn is_suspicious(&self) -> bool {
-        self.record.array.is_some() && self.streak.failures() >= ALIKE
+    /// Elements that are with workers, and will say something: what is unreachable says nothing for who knows how long.
+    fn tried(&self) -> u32 {
+        (self.live.len() as u32).saturating_sub(self.progress.unreachable.len())
+    }
+
+    /// Whether so many of its elements have failed in the same way that the others most likely will too: then one at a time
+    /// is tried, until one does not.
+    fn is_suspicious(&self) -> bool {
+        self.progress.recent.suspicion().is_some()
+    }
+
+    /// An element is over with its last run, which is not live any more.
+    pub(crate) fn remember_end(&mut self, verdict: &Verdict) {
+        if self.record.array.is_some() && !verdict.is_infrastructure() {
+            let alone = self.tried() == 0;
+            self.progress.recent.add(verdict, alone);
+        }
     }
 
     /// Between TERM and KILL.

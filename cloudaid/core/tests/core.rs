@@ -6,6 +6,7 @@ mod core {
     mod admit;
     mod array;
     mod audit;
+    mod breaker;
     mod cancel;
     mod cordon;
     mod edit;

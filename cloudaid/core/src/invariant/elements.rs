@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::cluster::Cluster;
+use crate::recent::SPAN;
 
 pub(super) fn check(cluster: &Cluster) -> Result<(), String> {
     let mut fences = BTreeSet::new();
@@ -30,6 +31,9 @@ pub(super) fn check(cluster: &Cluster) -> Result<(), String> {
         }
         if let Some(limit) = task.limit().filter(|limit| task.live.len() > *limit as usize) {
             return Err(format!("{id} has {} elements at workers, and {limit} are the most", task.live.len()));
+        }
+        if progress.recent.runs() > SPAN || task.record.array.is_none() && !progress.recent.is_empty() {
+            return Err(format!("{id} remembers {} ends", progress.recent.runs()));
         }
         if task.is_over() {
             return Err(format!("{id} is over but was not put away"));

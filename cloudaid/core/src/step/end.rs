@@ -14,6 +14,7 @@ use crate::cluster::Cluster;
 use crate::effect::Effect;
 use crate::event::Event;
 use crate::failing::{End, LEFT_OUT};
+use crate::recent::Recent;
 use crate::record::{Change, Progress, Requeued, ResultRecord};
 use crate::task::{Run, RunPhase, Task};
 use crate::worker::Worker;
@@ -92,8 +93,8 @@ impl Cluster {
         let failures = failures + u32::from(blamed.is_some());
         let verdict = blamed.unwrap_or(verdict);
         let pause = pause(&verdict, failures);
-        if pause.is_none() && !verdict.is_infrastructure() {
-            task.streak.add(&verdict);
+        if pause.is_none() {
+            task.remember_end(&verdict);
         }
         effects.push(Effect::Save(Change::Attempt(task.ended_record(key.index, &run, verdict.clone(), now.wall))));
         effects.push(Effect::Publish(Event::AttemptEnded {
@@ -143,6 +144,13 @@ impl Cluster {
         if let Some(worker) = self.workers.get_mut(id) {
             worker.failing.is_left_out = true;
             self.alarms.set(Alarm::Failing(id.clone()), now.boot + LEFT_OUT);
+            // What one worker ruins is not held against the work.
+            for id in worker.failing.tasks() {
+                if let Some(task) = self.tasks.get_mut(&id).filter(|task| !task.progress.recent.is_empty()) {
+                    task.progress.recent = Recent::default();
+                    self.dirty.insert(id);
+                }
+            }
             let reason = worker.failing.describe().unwrap_or_default();
             effects.push(Effect::Publish(Event::WorkerLeftOut { worker: id.clone(), reason }));
         }

@@ -18,7 +18,7 @@ use crate::queue::Shape;
 use crate::record::{Change, IdempotencyKey, Progress, TaskRecord};
 use crate::reject::Reject;
 use crate::settings::Settings;
-use crate::task::{Streak, Task};
+use crate::task::Task;
 
 pub(crate) fn on_submit(
     cluster: &mut Cluster,
@@ -139,14 +139,7 @@ fn enqueue(cluster: &mut Cluster, record: Arc<TaskRecord>, progress: Progress) -
         warnings: cluster.submit_warnings(&shape),
         replayed: false,
     };
-    let task = Task {
-        record,
-        shape,
-        progress,
-        live: Default::default(),
-        resting: Default::default(),
-        streak: Streak::default(),
-    };
+    let task = Task { record, shape, progress, live: Default::default(), resting: Default::default() };
     cluster.tasks.insert(id, task);
     view
 }

@@ -337,25 +337,6 @@ fn force_ends_it_without_its_worker_which_stops_it_when_it_is_back() {
 }
 
 #[test]
-fn elements_that_fail_alike_are_tried_one_at_a_time_until_one_does_not() {
-    let mut world = World::default();
-    let (a, _) = world.connect("a", 4, vec![]);
-    let (task, effects) = submit(&mut world, 100, RunPolicy::default());
-    let mut held: Vec<_> = assigned(&effects).into_iter().map(|(_, order)| order.key).collect();
-    for _ in 0..10 {
-        let effects = world.finished(&a, held.remove(0), failed());
-        held.extend(assigned(&effects).into_iter().map(|(_, order)| order.key));
-    }
-    assert_eq!(held.len(), 3, "ten have failed: no more are placed beside those that are there");
-    assert_eq!(world.cluster.why(task.into()).expect("it waits").reasons[0].code, "array_suspicious");
-    while held.len() > 1 {
-        assert_eq!(assigned(&world.finished(&a, held.remove(0), failed())), []);
-    }
-    let next = only(&world.finished(&a, held.remove(0), failed()));
-    assert_eq!(assigned(&world.finished(&a, next, Verdict::Success)).len(), 4);
-}
-
-#[test]
 fn a_worker_where_all_fails_at_once_is_left_out_while_others_do_well() {
     let mut world = World::default();
     let (b, _) = world.connect("b", 1, vec![]);
@@ -383,19 +364,6 @@ fn a_worker_where_all_fails_at_once_is_left_out_while_others_do_well() {
     assert!(view.problem.expect("it is said").contains("10 runs"));
     let effects = pass(&mut world, &[&a, &b], 300 * SECOND);
     assert_eq!(only(&effects).task, task, "it gets another chance");
-}
-
-#[test]
-fn lost_workers_make_no_array_suspicious() {
-    let mut world = World::default();
-    let (a, _) = world.connect("a", 12, vec![]);
-    let (_, effects) = submit(&mut world, 100, RunPolicy::default());
-    let lost = Verdict::WorkerLost { message: "the engine has crashed".to_owned() };
-    let mut placed = 0;
-    for (_, order) in assigned(&effects) {
-        placed += assigned(&world.finished(&a, order.key, lost.clone())).len();
-    }
-    assert_eq!(placed, 12);
 }
 
 #[test]

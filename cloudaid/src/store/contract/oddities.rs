@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloudaid_core::recent::Recent;
 use cloudaid_core::record::{AttemptRecord, Change, Progress, Requeued, Spared};
 use shared::id::{AttemptKey, Elements, Fence};
 use shared::ranges::RangeSet;
@@ -33,6 +34,9 @@ pub async fn arrays_round_trip(factory: &dyn StoreFactory) {
     let store = factory.open().await;
     let task = fixture::task_with(1, fixture::array(1_000_000));
     let indices = |first: u32, step: usize, count: usize| (first..).step_by(step).take(count).collect::<RangeSet>();
+    let mut recent = Recent::default();
+    let ends = [Verdict::Setup { message: "it is odd".to_owned() }, Verdict::ExitCode { exit_code: i32::MIN }];
+    ends.iter().chain([&Verdict::Success]).for_each(|verdict| recent.add(verdict, false));
     let progress = Progress {
         tally: Tally { queued: 999_900, pending: 1, running: 2, completed: 90, failed: 6, cancelled: 1 },
         untouched: indices(100_000, 1, 500).iter().chain(indices(700_000, 2, 50).iter()).collect(),
@@ -55,6 +59,7 @@ pub async fn arrays_round_trip(factory: &dyn StoreFactory) {
         unreachable: indices(501, 1, 1),
         evicting: indices(500, 1, 1),
         spared: vec![Spared { index: 7, runs: 1 }, Spared { index: 999_999, runs: u32::MAX }],
+        recent,
         image: Some("127.0.0.1:5000/a/b@sha256:0123".into()),
         started_at: Some(fixture::time(3)),
         finished_at: None,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cloudaid_core::files::Leftover;
+use cloudaid_core::recent::Recent;
 use cloudaid_core::record::{Progress, Requeued, Spared, TaskRecord};
 use rusqlite::{Connection, params};
 use serde::Serialize;
@@ -33,6 +34,8 @@ struct StoredProgress<'a> {
     evicting: &'a RangeSet,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     spared: &'a [Spared],
+    #[serde(skip_serializing_if = "Recent::is_empty")]
+    recent: &'a Recent,
     #[serde(skip_serializing_if = "Option::is_none")]
     image: &'a Option<String>,
 }
@@ -56,6 +59,7 @@ impl Columns {
             unreachable,
             evicting,
             spared,
+            recent,
             image,
             started_at,
             finished_at,
@@ -73,6 +77,7 @@ impl Columns {
                 unreachable,
                 evicting,
                 spared,
+                recent,
                 image,
             })?,
         })
