@@ -21,5 +21,6 @@ pub mod worker;
 
 mod address;
 mod connections;
+mod file_bytes;
 mod keepalive;
 mod pause;

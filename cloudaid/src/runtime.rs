@@ -63,8 +63,8 @@ pub trait Runtime: Send + Sync + fmt::Debug + 'static {
     /// its own order.
     async fn logs(&self, key: &AttemptKey, from: LogMark) -> Result<LogPieces, RuntimeError>;
 
-    /// How many bytes it has written to its own layer: to any place but those that the host gave it.
-    async fn layer_bytes(&self, key: &AttemptKey) -> Result<u64, RuntimeError>;
+    /// What it stores where the host does not see it by itself: in any place but those that the host gave it.
+    async fn stored(&self, key: &AttemptKey) -> Result<Stored, RuntimeError>;
 
     /// All containers of this worker, whatever their state.
     async fn inventory(&self, cluster: ClusterId, worker: &WorkerId) -> Result<Vec<Found>, RuntimeError>;
@@ -180,6 +180,16 @@ pub struct ContainerSpec {
     pub input: Option<PathBuf>,
     /// Labels it. Its grace is for whoever stops it by hand too.
     pub limits: RunLimits,
+}
+
+/// See [`Runtime::stored`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stored {
+    /// Bytes in its own layer, and in files on any disk that have no name any more and that it still holds, as far as those can
+    /// be seen.
+    pub bytes: u64,
+    /// Directories of the host that the engine gave it for the volumes of its image. They go with it.
+    pub volumes: Vec<PathBuf>,
 }
 
 /// How a container ended.

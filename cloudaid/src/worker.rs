@@ -142,6 +142,7 @@ pub async fn run_with(
     let (uplinks, uplink) = watch::channel(None);
     let running = Arc::new(AtomicU32::new(0));
     let Some(has_volumes) = shutdown.run_until_cancelled(volumes_in(data.path())).await else { return Ok(()) };
+    storage::announce();
     let gpu_watch = gpus.watch(config.gpus.quarantine, data.gpu_reports(), life.clone()).await;
     let usage = telemetry::watch_usage(data.path(), gpu_watch.percent.clone(), life.clone());
     let health = health::watch(Arc::clone(&runtime), first_answer.subscribe(), data.path().to_owned(), life.clone());

@@ -5,8 +5,10 @@
 
 use std::time::Instant;
 
+use bollard::models::ContainerConfig;
 use cloudai_tests::api::Api;
 use cloudai_tests::cluster::{Cluster, shell_task};
+use cloudai_tests::docker;
 use cloudai_tests::wait::PATIENCE;
 use cloudai_tests::worker::WorkerOptions;
 use shared::resources::Quantity;
@@ -120,6 +122,57 @@ async fn who_fills_the_disk_is_ended_for_it() {
     }
     assert_eq!(api.ended(PATIENCE, &hole).await.verdict, Some(Verdict::Success), "a hole stores nothing");
     assert_eq!(api.ended(PATIENCE, &reserved).await.verdict, Some(Verdict::Success), "it had asked for nothing");
+}
+
+/// The same where neither a walk over /output nor the engine would find it.
+#[tokio::test]
+async fn who_fills_a_volume_or_files_without_a_name_is_ended_for_it() {
+    let (cluster, api) = start().await;
+    // Docker's directories and the processes of others are for root.
+    let sees = rustix::process::geteuid().is_root();
+    let log = cluster.workers[0].process.log();
+    assert!(log.contains("What a standard task stores is measured: in /output, its own layer"), "{log}");
+    assert_eq!(log.contains("that takes root"), !sees, "{log}");
+    let image = "cloudai-test/volume:1";
+    let config = ContainerConfig { volumes: Some(vec!["/data".to_owned()]), ..ContainerConfig::default() };
+    docker::build(image, "mkdir /data; head -c 24m /dev/zero > /large", config).await;
+    let task = |line: &str| {
+        let storage = Some(Quantity::Text("8MiB".to_owned()));
+        SubmitRequest { image: image.to_owned(), storage, ..shell_task(line) }
+    };
+    let nameless = |path: &str| format!("exec 3>{path}; rm {path}; dd if=/dev/zero bs=1M count=24 >&3; sleep 40");
+    let too_much = [
+        "dd if=/dev/zero of=/data/large bs=1M count=24; sleep 40".to_owned(),
+        nameless("/tmp/gone"),
+        nameless("/output/gone"),
+        nameless("/data/gone"),
+    ];
+    let nothing = [
+        // What the image has is no less when it is hidden.
+        "exec 3</large; rm /large; sleep 12; echo fine",
+        // What is in memory is not on the disk.
+        "exec 3>/dev/shm/gone; rm /dev/shm/gone; head -c 16m /dev/zero >&3; sleep 12; echo fine",
+    ];
+    let (mut ended, mut fine) = (Vec::new(), Vec::new());
+    for line in &too_much {
+        ended.push((line, api.submit(&task(line)).await.expect("accepted").task_id));
+    }
+    for line in nothing {
+        fine.push((line, api.submit(&task(line)).await.expect("accepted").task_id));
+    }
+    for (line, id) in ended {
+        let task = api.ended(PATIENCE, &id).await;
+        match task.verdict {
+            Some(Verdict::Disk { limit_bytes, used_bytes: Some(used) }) if sees => {
+                assert!(limit_bytes == 8 << 20 && used > limit_bytes, "{line}: {used}");
+            }
+            Some(Verdict::Success) if !sees => {}
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+    for (line, id) in fine {
+        assert_eq!(api.ended(PATIENCE, &id).await.verdict, Some(Verdict::Success), "{line}");
+    }
 }
 
 /// What the engine was told to send is told from what the program, or another one in its container, has sent.

@@ -5,11 +5,14 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+use bollard::models::ContainerConfig;
 use bollard::query_parameters::{InspectContainerOptions, RenameContainerOptionsBuilder};
+use cloudai_tests::docker;
 use cloudai_tests::runtime_bench::Bench;
 use cloudaid::runtime::docker::DockerRuntime;
-use cloudaid::runtime::{ContainerSpec, FoundState, Runtime, RuntimeError, contract};
-use futures_util::{StreamExt, stream};
+use cloudaid::runtime::{ContainerSpec, FoundState, LogMark, Runtime, RuntimeError, contract};
+use cloudaid::worker::outputs;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use shared::id::{AttemptKey, ClusterId, Fence};
 use shared::resources::MIB;
 use shared::task::Command;
@@ -106,6 +109,31 @@ async fn what_a_container_has_used_is_known_to_its_end() {
     assert!(used[0].cpu_ms < used[1].cpu_ms && used[1].cpu_ms > 100, "{used:?}");
     assert!((24 * MIB..64 * MIB).contains(&used[1].memory_peak_bytes), "{used:?}");
     assert!(used[0].memory_peak_bytes < 24 * MIB, "{used:?}");
+}
+
+#[tokio::test]
+async fn volumes_of_an_image_are_known_and_go_with_the_container() {
+    let bench = Bench::new();
+    let config = ContainerConfig { volumes: Some(vec!["/data".to_owned()]), ..ContainerConfig::default() };
+    docker::build("cloudai-test/kept:1", "mkdir /data", config).await;
+    let line = "head -c 3m /dev/zero > /data/f; exec 3>/gone; rm /gone; head -c 5m /dev/zero >&3; echo ready; sleep 60";
+    let spec = ContainerSpec { image: "cloudai-test/kept:1".to_owned(), ..bench.shell(line) };
+    bench.start(&spec).await;
+    let mut log = bench.runtime.logs(&spec.key, LogMark::default()).await.expect("a log");
+    log.try_next().await.expect("a log").expect("it is ready");
+    let found = bench.engine.inspect_container(&name(&spec.key), None::<InspectContainerOptions>).await.expect("runs");
+    let mounts = found.mounts.expect("what is mounted");
+    let volume = mounts.into_iter().find_map(|mount| mount.name).expect("a volume with a name");
+    let stored = bench.runtime.stored(&spec.key).await.expect("it is measured");
+    let [place] = &stored.volumes[..] else { panic!("{stored:?}") };
+    assert!(place.ends_with(format!("{volume}/_data")), "{stored:?}");
+    if rustix::process::geteuid().is_root() {
+        assert!((3 * MIB..4 * MIB).contains(&outputs::used(place, u64::MAX)), "{stored:?}");
+        assert!((5 * MIB..6 * MIB).contains(&stored.bytes), "{stored:?}");
+    }
+    bench.engine.inspect_volume(&volume).await.expect("it is there");
+    bench.runtime.remove(&spec.key).await.expect("removed");
+    bench.engine.inspect_volume(&volume).await.expect_err("nobody could name it");
 }
 
 #[tokio::test]

@@ -235,6 +235,8 @@ impl Suite<'_> {
         ensure!(waited == Err(RuntimeError::NotFound), "wait gives {waited:?}");
         let read = self.runtime.logs(&key, LogMark::default()).await.map(|_| ());
         ensure!(read == Err(RuntimeError::NotFound), "logs gives {read:?}");
+        let stored = self.runtime.stored(&key).await;
+        ensure!(stored == Err(RuntimeError::NotFound), "stored gives {stored:?}");
         self.runtime.signal(&key, StopSignal::Kill).await.context("signal")?;
         Ok(self.runtime.remove(&key).await?)
     }

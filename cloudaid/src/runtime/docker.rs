@@ -31,7 +31,7 @@ use self::network::Network;
 use self::start::Starts;
 use super::{
     ContainerSpec, Exit, Found, FoundState, ImageWish, LogMark, LogPieces, Runtime, RuntimeError, RuntimeInfo,
-    StopSignal,
+    StopSignal, Stored,
 };
 use crate::{clock, failpoint};
 
@@ -40,6 +40,7 @@ mod daemon;
 mod errors;
 mod fall;
 mod hand;
+mod held;
 mod image;
 mod labels;
 mod logs;
@@ -48,6 +49,7 @@ mod oom;
 mod orphan;
 mod spec;
 mod start;
+mod stored;
 mod strict;
 mod threads;
 mod usage;
@@ -198,14 +200,6 @@ impl DockerRuntime {
         within(CALL_LIMIT, inspect).await.map_err(Failure::of_container)
     }
 
-    async fn size_of_layer(&self, id: &str) -> Result<u64, RuntimeError> {
-        let options = InspectContainerOptions { size: true };
-        let found = within(CALL_LIMIT, self.engine()?.inspect_container(id, Some(options))).await;
-        // A size of 0 is left out; one below 0 could not be measured.
-        let size = found.map_err(Failure::of_container)?.size_rw.unwrap_or(0);
-        u64::try_from(size).map_err(|_| RuntimeError::Engine("the engine cannot measure the layer".to_owned()))
-    }
-
     /// The engine's id of the container of this attempt, once its labels have been seen.
     async fn resolve(&self, key: &AttemptKey) -> Result<String, RuntimeError> {
         if let Some(known) = self.known.lock().get(key) {
@@ -329,9 +323,8 @@ impl Runtime for DockerRuntime {
         Ok(logs::read(self.engine()?, id, ended, from, self.log_file))
     }
 
-    async fn layer_bytes(&self, key: &AttemptKey) -> Result<u64, RuntimeError> {
-        let id = self.resolve(key).await?;
-        self.size_of_layer(&id).await
+    async fn stored(&self, key: &AttemptKey) -> Result<Stored, RuntimeError> {
+        self.what_it_stores(key).await
     }
 
     async fn inventory(&self, cluster: ClusterId, worker: &WorkerId) -> Result<Vec<Found>, RuntimeError> {

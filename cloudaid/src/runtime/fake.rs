@@ -23,7 +23,7 @@ use shared::time::WallTime;
 use self::container::Container;
 use super::{
     ContainerSpec, Exit, Found, FoundState, ImageWish, LogMark, LogPiece, LogPieces, Runtime, RuntimeError,
-    RuntimeInfo, StopSignal,
+    RuntimeInfo, StopSignal, Stored,
 };
 
 mod behaviour;
@@ -290,8 +290,8 @@ impl Runtime for FakeRuntime {
         Ok(pieces.boxed())
     }
 
-    async fn layer_bytes(&self, key: &AttemptKey) -> Result<u64, RuntimeError> {
-        Ok(self.state.lock().find(key)?.layer_bytes())
+    async fn stored(&self, key: &AttemptKey) -> Result<Stored, RuntimeError> {
+        Ok(Stored { bytes: self.state.lock().find(key)?.layer_bytes(), volumes: Vec::new() })
     }
 
     async fn inventory(&self, cluster: ClusterId, worker: &WorkerId) -> Result<Vec<Found>, RuntimeError> {

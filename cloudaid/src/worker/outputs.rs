@@ -14,6 +14,8 @@ use rustix::io::Errno;
 
 use entries::{Entries, Found, is_folder};
 
+use crate::file_bytes::{UNIT, file_bytes};
+
 mod entries;
 
 /// The most files, and the most directories, that are collected.
@@ -25,10 +27,6 @@ pub const NOTE_LIMIT: usize = 100;
 const FOLDER: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 const FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
-/// Bytes of what `st_blocks` counts.
-const BLOCK: u64 = 512;
-/// Bytes that a file system gives at a time, as most do.
-const UNIT: u64 = 4096;
 /// What a directory is taken to store: its own size is a matter of the file system.
 const FOLDER_BYTES: u64 = UNIT;
 /// How often a resolution is tried that a rename somewhere on the machine has disturbed.
@@ -70,15 +68,6 @@ pub fn used(root: &Path, enough: u64) -> u64 {
         }
     }
     used
-}
-
-/// Blocks and not the length, because a file may have holes; but no more than its length takes, because some file systems
-/// give a file that grows more than it has. Each name of a file counts its share of it.
-fn file_bytes(stat: &Stat) -> u64 {
-    let number = |number: i64| u64::try_from(number).unwrap_or(0);
-    let blocks = number(stat.st_blocks).saturating_mul(BLOCK);
-    let length = number(stat.st_size).div_ceil(UNIT).saturating_mul(UNIT);
-    blocks.min(length) / stat.st_nlink.max(1)
 }
 
 /// Finds the files below a directory, one after the other, always in the same order while nobody changes it. Holds no more

@@ -1,5 +1,6 @@
 //! What a running container stores. It is measured again and again: a quota of the file system or the engine would be exact,
-//! and most machines have none.
+//! and most machines have none. A quota of the engine would not hold for /output and the volumes of an image either, and
+//! would have to be measured beside them, because all of it is one amount.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,13 +10,26 @@ use shared::id::AttemptKey;
 use tokio::sync::Semaphore;
 
 use super::{health, outputs};
-use crate::runtime::Runtime;
+use crate::runtime::{Runtime, Stored};
 
-/// Between two looks at the files, at the least, and between two at the layer, which the engine has to walk through.
+/// Between two looks at the files, at the least, and between two at the layer, which the engine has to walk through, and what
+/// stands beside it.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 /// And after a look that took long: nothing for so many times as long, up to [`LONGEST_PAUSE`].
 const REST: u32 = 20;
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Says once what it is that limits tasks here.
+pub(super) fn announce() {
+    let (seen, rest) = match rustix::process::geteuid().is_root() {
+        true => (", the volumes of its image, and files without a name that it has open", ""),
+        // Docker's directories and other people's processes are closed to everybody else.
+        false => {
+            ("", "; not in the volumes of its image, nor in files without a name that it has open: that takes root")
+        }
+    };
+    tracing::info!("What a standard task stores is measured: in /output, its own layer{seen}{rest}");
+}
 
 /// Measures one run.
 #[derive(Debug)]
@@ -39,15 +53,15 @@ impl StorageWatch {
         let mut layer = Layer { bytes: 0, due: Instant::now() + PAUSES.1, is_measured: true };
         loop {
             if layer.due <= Instant::now() {
-                self.measure(&mut layer).await;
+                self.measure(&mut layer, self.limit_bytes).await;
             }
             let begin = Instant::now();
-            let files = self.files(self.limit_bytes).await;
+            let files = self.below(vec![self.output.clone()], self.limit_bytes).await;
             let took = begin.elapsed();
             if files.saturating_add(layer.bytes) > self.limit_bytes {
                 // What was in the layer may have been moved since.
                 if files <= self.limit_bytes {
-                    self.measure(&mut layer).await;
+                    self.measure(&mut layer, self.limit_bytes).await;
                 }
                 let used = files.saturating_add(layer.bytes);
                 if used > self.limit_bytes {
@@ -73,10 +87,10 @@ impl StorageWatch {
             });
             let (files_are, layer_is) = full.await.unwrap_or_default();
             let begin = Instant::now();
-            let files = if files_are { self.files(u64::MAX).await } else { 0 };
+            let files = if files_are { self.below(vec![self.output.clone()], u64::MAX).await } else { 0 };
             let took = begin.elapsed();
             if layer_is && layer.due <= Instant::now() {
-                self.measure(&mut layer).await;
+                self.measure(&mut layer, u64::MAX).await;
             }
             let used = files.saturating_add(if layer_is { layer.bytes } else { 0 });
             if used > self.limit_bytes {
@@ -86,29 +100,40 @@ impl StorageWatch {
         }
     }
 
-    /// Bytes in /output; beyond `enough` they are not counted to the end.
-    async fn files(&self, enough: u64) -> u64 {
-        let output = self.output.clone();
-        tokio::task::spawn_blocking(move || outputs::used(&output, enough)).await.unwrap_or(0)
+    /// Bytes in these directories; beyond `enough` they are not counted to the end.
+    async fn below(&self, places: Vec<PathBuf>, enough: u64) -> u64 {
+        let count = move || {
+            places
+                .iter()
+                .fold(0, |used: u64, place| used.saturating_add(outputs::used(place, enough.saturating_sub(used))))
+        };
+        tokio::task::spawn_blocking(count).await.unwrap_or(0)
     }
 
-    async fn measure(&self, layer: &mut Layer) {
-        // The semaphore is never closed.
-        let _slot = self.calls.acquire().await;
+    async fn measure(&self, layer: &mut Layer, enough: u64) {
         let begin = Instant::now();
-        match self.runtime.layer_bytes(&self.key).await {
-            Ok(bytes) => (layer.bytes, layer.is_measured) = (bytes, true),
-            Err(error) => {
-                if std::mem::replace(&mut layer.is_measured, false) {
-                    tracing::warn!(task = %self.key, %error, "What the container stores in its own layer cannot be measured now");
-                }
+        let stored = {
+            // The semaphore is never closed.
+            let _slot = self.calls.acquire().await;
+            self.runtime.stored(&self.key).await
+        };
+        let problem = match stored {
+            Ok(Stored { bytes, volumes }) => {
+                let hidden = volumes.iter().find(|volume| !volume.is_dir()).map(|volume| volume.display().to_string());
+                layer.bytes = bytes.saturating_add(self.below(volumes, enough).await);
+                hidden.map(|hidden| format!("{hidden}, a volume of its image, is not to be seen from here"))
             }
+            Err(error) => Some(error.to_string()),
+        };
+        let was_measured = std::mem::replace(&mut layer.is_measured, problem.is_none());
+        if let Some(problem) = problem.filter(|_| was_measured) {
+            tracing::warn!(task = %self.key, problem, "What the container stores beside /output cannot be measured now");
         }
         layer.due = Instant::now() + pause(PAUSES.1, begin.elapsed());
     }
 }
 
-/// What is known of a container's own layer.
+/// What is known of a container's own layer, of the volumes of its image, and of what it holds without a name.
 struct Layer {
     bytes: u64,
     /// When it is measured again.

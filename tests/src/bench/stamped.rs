@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use cloudaid::runtime::fake::{Behaviour, FakeRuntime};
 use cloudaid::runtime::{
-    ContainerSpec, Exit, Found, ImageWish, LogMark, LogPieces, Runtime, RuntimeError, RuntimeInfo, StopSignal,
+    ContainerSpec, Exit, Found, ImageWish, LogMark, LogPieces, Runtime, RuntimeError, RuntimeInfo, StopSignal, Stored,
 };
 use shared::id::{AttemptKey, ClusterId, TaskId, WorkerId};
 use shared::pull::Pulling;
@@ -80,8 +80,8 @@ impl Runtime for Stamped {
     async fn logs(&self, key: &AttemptKey, from: LogMark) -> Result<LogPieces, RuntimeError> {
         self.engine.logs(key, from).await
     }
-    async fn layer_bytes(&self, key: &AttemptKey) -> Result<u64, RuntimeError> {
-        self.engine.layer_bytes(key).await
+    async fn stored(&self, key: &AttemptKey) -> Result<Stored, RuntimeError> {
+        self.engine.stored(key).await
     }
     async fn inventory(&self, cluster: ClusterId, worker: &WorkerId) -> Result<Vec<Found>, RuntimeError> {
         self.engine.inventory(cluster, worker).await

@@ -21,7 +21,7 @@ use super::{network, strict, threads};
 use crate::runtime::{ContainerSpec, RuntimeError};
 
 /// Where a container sees its output directory.
-const OUTPUT: &str = "/output";
+pub(super) const OUTPUT: &str = "/output";
 /// Where it sees what its user has uploaded for it.
 const INPUT: &str = "/input";
 /// Where it may write what nobody keeps.

@@ -82,6 +82,23 @@ impl Group {
         }
     }
 
+    /// The processes in it and in those below it, as far as they have numbers here.
+    pub(super) fn processes(&self) -> Vec<u32> {
+        let (Self::First { memory: top, .. } | Self::Second(top)) = self;
+        let mut groups = vec![top.clone()];
+        let mut processes = Vec::new();
+        while let Some(group) = groups.pop() {
+            // Gone, or one of threads, which are those of a process above.
+            let listed = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+            processes.extend(listed.lines().filter_map(|line| line.parse().ok()).filter(|process| *process != 0));
+            let below = fs::read_dir(&group).into_iter().flatten().flatten();
+            groups.extend(
+                below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()),
+            );
+        }
+        processes
+    }
+
     /// None: it is not there, or this kernel does not count it.
     pub(super) fn read(&self) -> Option<ContainerUsage> {
         let number = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
@@ -166,6 +183,31 @@ mod tests {
         assert_eq!(Group::at(root.path(), "/cloudai/x").read(), None, "an old kernel");
         write("cloudai/x/memory.peak", "8192\n");
         assert_eq!(Group::at(root.path(), "/cloudai/x").read(), usage(5, 8192));
+    }
+
+    #[test]
+    fn all_processes_of_a_container_are_found() {
+        let root = tempfile::tempdir().expect("a directory");
+        let write = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+            fs::write(path, text).expect("a file");
+        };
+        let found = || {
+            let mut found = Group::at(root.path(), "/cloudai/x").processes();
+            found.sort_unstable();
+            found
+        };
+        assert!(found().is_empty());
+        write("memory/cloudai/x/cgroup.procs", "");
+        write("memory/cloudai/x/1cc3/cgroup.procs", "7\n0\n12\n");
+        write("memory/cloudai/x/1cc3/inner/cgroup.procs", "9\n");
+        write("memory/cloudai/y/cgroup.procs", "4\n");
+        write("cpuacct/cloudai/x/cgroup.procs", "5\n");
+        assert_eq!(found(), [7_u32, 9, 12]);
+        write("cgroup.controllers", "cpu memory\n");
+        write("cloudai/x/1cc3/cgroup.procs", "3\n");
+        assert_eq!(found(), [3_u32]);
     }
 
     #[test]

@@ -1,0 +1,68 @@
+//! What a container stores beside /output.
+
+use std::path::PathBuf;
+
+use bollard::models::MountPoint;
+use bollard::query_parameters::InspectContainerOptions;
+use shared::id::AttemptKey;
+
+use super::errors::{Failure, within};
+use super::spec::OUTPUT;
+use super::usage::Group;
+use super::{CALL_LIMIT, DockerRuntime, held};
+use crate::runtime::{RuntimeError, Stored};
+
+/// How the engine calls a mount that it has made room for.
+const VOLUME: &str = "volume";
+
+impl DockerRuntime {
+    pub(super) async fn what_it_stores(&self, key: &AttemptKey) -> Result<Stored, RuntimeError> {
+        let id = self.resolve(key).await?;
+        let around = self.facts().await?.parent.as_ref().map(|parent| Group::around(parent, key));
+        let options = InspectContainerOptions { size: true };
+        let found = within(CALL_LIMIT, self.engine()?.inspect_container(&id, Some(options))).await;
+        let found = found.map_err(Failure::of_container)?;
+        // A size of 0 is left out; one below 0 could not be measured.
+        let layer = u64::try_from(found.size_rw.unwrap_or(0));
+        let layer = layer.map_err(|_| RuntimeError::Engine("the engine cannot measure the layer".to_owned()))?;
+        let process = found.state.and_then(|state| state.pid);
+        let held = tokio::task::spawn_blocking(move || {
+            let group = around.or_else(|| Group::of(&id, process?));
+            group.map_or(0, |group| held::bytes(&group.processes(), &id))
+        });
+        let bytes = layer.saturating_add(held.await.unwrap_or(0));
+        Ok(Stored { bytes, volumes: volumes(found.mounts.unwrap_or_default()) })
+    }
+}
+
+/// What the image wants kept apart, and the engine keeps for this container alone. /output is the host's own.
+fn volumes(mounts: Vec<MountPoint>) -> Vec<PathBuf> {
+    let is_one =
+        |mount: &MountPoint| mount.typ.as_deref() == Some(VOLUME) && mount.destination.as_deref() != Some(OUTPUT);
+    mounts.into_iter().filter(is_one).filter_map(|mount| mount.source.map(PathBuf::from)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_engine_has_made_room_for_is_a_volume() {
+        let mount = |typ: &str, destination: &str, source: Option<&str>| MountPoint {
+            typ: Some(typ.to_owned()),
+            destination: Some(destination.to_owned()),
+            source: source.map(str::to_owned),
+            ..MountPoint::default()
+        };
+        let found = volumes(vec![
+            mount("bind", "/output", Some("/data/runs/x/output")),
+            mount("bind", "/input", Some("/data/inputs/x")),
+            mount("volume", "/data", Some("/docker/volumes/1/_data")),
+            mount("volume", "/output", Some("/docker/volumes/2/_data")),
+            mount("volume", "/output/more", Some("/docker/volumes/3/_data")),
+            mount("volume", "/elsewhere", None),
+            mount("tmpfs", "/tmp", Some("")),
+        ]);
+        assert_eq!(found, ["/docker/volumes/1/_data", "/docker/volumes/3/_data"].map(PathBuf::from));
+    }
+}
