@@ -246,7 +246,7 @@ mod tests {
             (Verdict::ExitCode { exit_code: 3 }, 3),
             (Verdict::ExitCode { exit_code: 255 }, 255),
             (Verdict::Signal { signal: 11, by_hand: false }, 139),
-            (Verdict::Oom { limit_bytes: 1, peak_bytes: None }, 137),
+            (Verdict::Oom { limit_bytes: 1, peak_bytes: None, exit_code: None }, 137),
             (Verdict::Timeout { limit_seconds: 1, exit_code: None }, 124),
             (Verdict::Cancelled, 130),
             (Verdict::Image { message: message() }, 125),

@@ -73,6 +73,15 @@ impl Profile {
             Self::Strict => "strict",
         }
     }
+
+    /// How many processes and threads it may have at a time.
+    #[must_use]
+    pub fn processes(self) -> u32 {
+        match self {
+            Self::Standard => 4096,
+            Self::Strict => 256,
+        }
+    }
 }
 
 impl NetworkAccess {

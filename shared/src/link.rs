@@ -269,13 +269,23 @@ impl RunLimits {
     }
 }
 
-/// What all processes of a container have used together, as the kernel counts it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// What all processes of a container have used together, and what they were refused, as the kernel counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ContainerUsage {
     /// CPU time, in milliseconds.
     pub cpu_ms: u64,
-    /// The most memory at a time, in bytes, with what is cached of files.
+    /// The most memory at a time, in bytes, with what is cached of files; 0: nobody knows.
     pub memory_peak_bytes: u64,
+    /// How many processes the kernel killed for want of memory, at the least.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub oom_kills: u64,
+    /// How many times no further process or thread was started because of the limit of them, at the least.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub forks_refused: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// An order to stop a run.
@@ -357,5 +367,18 @@ impl LogStream {
             Self::Stdout => "stdout",
             Self::Stderr => "stderr",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_without_what_was_refused_is_read_and_written_as_it_always_was() {
+        let old = r#"{"cpu_ms":7,"memory_peak_bytes":4096}"#;
+        let usage = ContainerUsage { cpu_ms: 7, memory_peak_bytes: 4096, ..ContainerUsage::default() };
+        assert_eq!(serde_json::from_str::<ContainerUsage>(old).expect("usage"), usage);
+        assert_eq!(serde_json::to_string(&usage).expect("json"), old);
     }
 }

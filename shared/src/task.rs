@@ -156,13 +156,17 @@ pub enum Verdict {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         by_hand: bool,
     },
-    /// The kernel killed it for using more memory than its limit.
+    /// The kernel killed it, or a process that it had started, for using more memory than its limit, and it failed.
     Oom {
         /// The limit in bytes.
         limit_bytes: u64,
         /// The most memory that all its processes had at a time, in bytes, where its worker could tell.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         peak_bytes: Option<u64>,
+        /// What its command ended with: 137 where it was killed itself, or ended as a process did that was. Any other code: the
+        /// command went on without one that was killed, and failed by itself. None: its worker does not say.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit_code: Option<i32>,
     },
     /// It ran longer than its time limit, and its worker stopped it.
     Timeout {
@@ -273,8 +277,12 @@ impl fmt::Display for Verdict {
             Self::Signal { signal, by_hand: true } => {
                 write!(f, "killed by signal {signal}, which somebody had the container engine send")
             }
-            Self::Oom { limit_bytes, peak_bytes } => {
-                write!(f, "out of memory ({})", Measured { limit: *limit_bytes, amount: *peak_bytes, what: "peak" })
+            Self::Oom { limit_bytes, peak_bytes, exit_code } => {
+                write!(f, "out of memory ({})", Measured { limit: *limit_bytes, amount: *peak_bytes, what: "peak" })?;
+                match exit_code.filter(|code| *code != KILLED) {
+                    Some(code) => write!(f, ": a process of it was killed, and it ended with exit code {code}"),
+                    None => Ok(()),
+                }
             }
             Self::Timeout { limit_seconds, exit_code: Some(KILLED) } => {
                 write!(f, "timed out after {limit_seconds} s, and was killed")
@@ -406,6 +414,20 @@ mod tests {
         assert_eq!(json, r#"{"kind":"exit_code","exit_code":3}"#);
         assert_eq!(serde_json::from_str::<Verdict>(&json).expect("verdict"), verdict);
         assert_eq!(serde_json::to_string(&Verdict::Success).expect("json"), r#"{"kind":"success"}"#);
+    }
+
+    #[test]
+    fn who_is_out_of_memory_says_whether_the_command_was_killed_itself() {
+        let oom = |exit_code| Verdict::Oom { limit_bytes: 1 << 30, peak_bytes: None, exit_code }.to_string();
+        assert_eq!(oom(None), "out of memory (limit 1 GiB)");
+        assert_eq!(oom(Some(137)), "out of memory (limit 1 GiB)");
+        let went_on = "out of memory (limit 1 GiB): a process of it was killed, and it ended with exit code 3";
+        assert_eq!(oom(Some(3)), went_on);
+        // As workers say it that do not know of exit codes.
+        let old = r#"{"kind":"oom","limit_bytes":7}"#;
+        let verdict = Verdict::Oom { limit_bytes: 7, peak_bytes: None, exit_code: None };
+        assert_eq!(serde_json::from_str::<Verdict>(old).expect("a verdict"), verdict);
+        assert_eq!(serde_json::to_string(&verdict).expect("json"), old);
     }
 
     #[test]

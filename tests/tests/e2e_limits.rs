@@ -107,7 +107,7 @@ async fn what_is_out_of_memory_runs_again_with_more() {
     let runs: Vec<_> = task.attempts.iter().map(|run| (run.verdict.clone(), run.memory_bytes)).collect();
     let limits = [32_u64 << 20, 64 << 20];
     for (run, limit) in runs.iter().zip(limits).take(runs.len() - 1) {
-        let Some(Verdict::Oom { limit_bytes, peak_bytes: Some(peak) }) = run.0 else { panic!("{task:?}") };
+        let Some(Verdict::Oom { limit_bytes, peak_bytes: Some(peak), .. }) = run.0 else { panic!("{task:?}") };
         assert!(limit_bytes == limit && (limit * 9 / 10..=limit).contains(&peak), "close to its limit: {task:?}");
     }
     let (last, memory) = runs.last().expect("a run");

@@ -36,7 +36,7 @@ async fn start() -> (Cluster, Api) {
 
 #[tokio::test]
 async fn a_bomb_of_processes_ends_at_its_own_limit_and_nobody_else_feels_it() {
-    let (_cluster, api) = start().await;
+    let (cluster, api) = start().await;
     let bomb = large("i=0; while true; do sleep 300 & i=$((i+1)); [ $((i % 1000)) -ne 0 ] || echo $i; done");
     let bomb = api.submit(&bomb).await.expect("accepted").task_id;
     for _ in 0..3 {
@@ -48,6 +48,35 @@ async fn a_bomb_of_processes_ends_at_its_own_limit_and_nobody_else_feels_it() {
     let (out, err) = (log(&api, &bomb, "stdout").await, log(&api, &bomb, "stderr").await);
     assert_eq!(String::from_utf8_lossy(&out), "1000\n2000\n3000\n4000\n", "it got as far as its limit of 4096");
     assert!(String::from_utf8_lossy(&err).contains("can't fork"), "{}", String::from_utf8_lossy(&err));
+    let refused = task.usage.and_then(|usage| usage.forks_refused);
+    assert!(refused.is_some_and(|refused| refused > 0), "{task:?}");
+    let shown = cluster.ctl().run(&["show", &bomb]).await;
+    let expected = "more processes or threads: it may have 4096 at a time";
+    assert!(shown.stdout.contains(expected), "{shown:?}");
+}
+
+/// A program may outlive one of its processes that needed too much memory: how it ends says what that was worth.
+#[tokio::test]
+async fn a_process_that_is_out_of_memory_is_told_from_the_command_itself() {
+    let (cluster, api) = start().await;
+    let killed = "sh -c 'exec tail /dev/zero'; echo \"its code is $?\"";
+    let mut ids = Vec::new();
+    for end in ["", "; exit 3"] {
+        ids.push(api.submit(&shell_task(&format!("{killed}{end}"))).await.expect("accepted").task_id);
+    }
+    for (id, code) in ids.iter().zip([0, 3]) {
+        let task = api.ended(PATIENCE, id).await;
+        assert_eq!(log(&api, id, "stdout").await, b"its code is 137\n");
+        let usage = task.usage.expect("what it used");
+        assert!(usage.oom_kills.is_some_and(|kills| kills > 0), "{task:?}");
+        match (&task.verdict, code) {
+            (Some(Verdict::Success), 0) => {}
+            (Some(Verdict::Oom { exit_code, .. }), _) => assert_eq!(*exit_code, Some(code), "{task:?}"),
+            _ => panic!("{task:?}"),
+        }
+        let shown = cluster.ctl().run(&["show", id]).await;
+        assert!(shown.stdout.contains("for want of memory\n"), "{shown:?}");
+    }
 }
 
 #[tokio::test]

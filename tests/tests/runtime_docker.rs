@@ -13,6 +13,7 @@ use cloudaid::runtime::docker::DockerRuntime;
 use cloudaid::runtime::{ContainerSpec, FoundState, LogMark, Runtime, RuntimeError, contract};
 use cloudaid::worker::outputs;
 use futures_util::{StreamExt, TryStreamExt, stream};
+use shared::confinement::Profile;
 use shared::id::{AttemptKey, ClusterId, Fence};
 use shared::resources::MIB;
 use shared::task::Command;
@@ -134,6 +135,29 @@ async fn volumes_of_an_image_are_known_and_go_with_the_container() {
     bench.engine.inspect_volume(&volume).await.expect("it is there");
     bench.runtime.remove(&spec.key).await.expect("removed");
     bench.engine.inspect_volume(&volume).await.expect_err("nobody could name it");
+}
+
+#[tokio::test]
+async fn what_a_container_was_refused_is_known_to_its_end() {
+    let bench = Bench::new();
+    let line = "i=0; while [ $i -lt 1000 ]; do sleep 60 & i=$((i+1)); done";
+    let mut bomb = bench.shell(line);
+    bomb.confinement.profile = Profile::Strict;
+    bomb.resources.memory_bytes = 512 * MIB;
+    bench.start(&bomb).await;
+    let exit = bench.runtime.wait(&bomb.key).await.expect("an end");
+    let usage = exit.usage.expect("this engine and its kernel tell");
+    assert!(exit.code != 0 && !exit.oom && usage.forks_refused > 0 && usage.oom_kills == 0, "{exit:?}");
+    bench.runtime.remove(&bomb.key).await.expect("removed");
+    // The shell goes on without the one that was killed.
+    for code in [0, 3] {
+        let spec = bench.shell(&format!("sh -c 'exec tail /dev/zero'; exit {code}"));
+        bench.start(&spec).await;
+        let exit = bench.runtime.wait(&spec.key).await.expect("an end");
+        let usage = exit.usage.expect("this engine and its kernel tell");
+        assert!(exit.code == code && exit.oom && usage.oom_kills > 0 && usage.forks_refused == 0, "{exit:?}");
+        bench.runtime.remove(&spec.key).await.expect("removed");
+    }
 }
 
 #[tokio::test]

@@ -109,8 +109,15 @@ fn usage(result: &ResultRecord) -> Option<TaskUsageView> {
         stderr_bytes,
         output_files: output_files.into(),
         cpu_ms: usage.map(|usage| usage.cpu_ms),
-        memory_peak_bytes: usage.map(|usage| usage.memory_peak_bytes),
+        memory_peak_bytes: known(usage.map(|usage| usage.memory_peak_bytes)),
+        oom_kills: known(usage.map(|usage| usage.oom_kills)),
+        forks_refused: known(usage.map(|usage| usage.forks_refused)),
     })
+}
+
+/// Workers say 0 where they have seen nothing.
+fn known(number: Option<u64>) -> Option<u64> {
+    number.filter(|number| *number > 0)
 }
 
 fn blank(stored: &StoredTask, id: TaskRef) -> TaskView {
@@ -169,4 +176,28 @@ fn attempt(record: &AttemptRecord) -> AttemptView {
 pub(crate) fn end_in_words(state: TaskState, verdict: Option<&Verdict>) -> String {
     let how = verdict.map_or_else(|| state.to_string(), ToString::to_string);
     format!("it does not wait: it has ended ({how})")
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::link::ContainerUsage;
+
+    use super::*;
+    use crate::store::contract::fixture;
+
+    #[test]
+    fn what_its_worker_has_not_seen_is_not_shown() {
+        let mut result = fixture::result(1, 0, Verdict::Success);
+        let mut shown = |of: Option<ContainerUsage>| {
+            if let Some(outcome) = &mut result.outcome {
+                outcome.usage = of;
+            }
+            let view = usage(&result).expect("what it used");
+            (view.cpu_ms, view.memory_peak_bytes, view.oom_kills, view.forks_refused)
+        };
+        let all = ContainerUsage { cpu_ms: 7, memory_peak_bytes: 4096, oom_kills: 1, forks_refused: 2 };
+        assert_eq!(shown(Some(all)), (Some(7), Some(4096), Some(1), Some(2)));
+        assert_eq!(shown(Some(ContainerUsage::default())), (Some(0), None, None, None));
+        assert_eq!(shown(None), (None, None, None, None));
+    }
 }

@@ -54,6 +54,7 @@ mod strict;
 mod threads;
 mod usage;
 mod wait;
+mod witness;
 
 /// Where Docker's socket is if nothing else is said.
 const DEFAULT_SOCKET: &str = "/var/run/docker.sock";

@@ -264,10 +264,7 @@ impl From<Outcome> for proto::Finished {
             output_files: outcome.output_files,
             output_notes: outcome.output_notes,
             handed_back: outcome.handed_back,
-            usage: outcome.usage.map(|ContainerUsage { cpu_ms, memory_peak_bytes }| proto::ContainerUsage {
-                cpu_ms,
-                memory_peak_bytes,
-            }),
+            usage: outcome.usage.map(Into::into),
         }
     }
 }
@@ -292,11 +289,22 @@ impl TryFrom<proto::Finished> for Outcome {
             output_files: wire.output_files,
             output_notes: wire.output_notes,
             handed_back: wire.handed_back,
-            usage: wire.usage.map(|proto::ContainerUsage { cpu_ms, memory_peak_bytes }| ContainerUsage {
-                cpu_ms,
-                memory_peak_bytes,
-            }),
+            usage: wire.usage.map(Into::into),
         })
+    }
+}
+
+impl From<ContainerUsage> for proto::ContainerUsage {
+    fn from(usage: ContainerUsage) -> Self {
+        let ContainerUsage { cpu_ms, memory_peak_bytes, oom_kills, forks_refused } = usage;
+        Self { cpu_ms, memory_peak_bytes, oom_kills, forks_refused }
+    }
+}
+
+impl From<proto::ContainerUsage> for ContainerUsage {
+    fn from(wire: proto::ContainerUsage) -> Self {
+        let proto::ContainerUsage { cpu_ms, memory_peak_bytes, oom_kills, forks_refused } = wire;
+        Self { cpu_ms, memory_peak_bytes, oom_kills, forks_refused }
     }
 }
 
@@ -324,7 +332,7 @@ mod tests {
             output_files: 5,
             output_notes: vec!["a link was left out".to_owned()],
             handed_back: true,
-            usage: Some(ContainerUsage { cpu_ms: 6, memory_peak_bytes: u64::MAX }),
+            usage: Some(ContainerUsage { cpu_ms: 6, memory_peak_bytes: u64::MAX, oom_kills: 7, forks_refused: 8 }),
         }
     }
 

@@ -43,4 +43,10 @@ pub struct TaskUsageView {
     /// The most memory of all its processes at a time, in bytes, with what is cached of files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory_peak_bytes: Option<u64>,
+    /// How many of its processes the kernel killed for want of memory, at the least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_kills: Option<u64>,
+    /// How many times it could start no further process or thread, at the least: it had as many as its container may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forks_refused: Option<u64>,
 }

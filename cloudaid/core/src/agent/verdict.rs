@@ -64,7 +64,7 @@ pub(super) fn of(ended: Ended, memory_limit: u64, stop: Option<Stop>) -> Verdict
         _ if ended.oom => {
             // Some pages of what starts containers are counted with it.
             let peak_bytes = ended.memory_peak.filter(|_| memory_limit > 0).map(|peak| peak.min(memory_limit));
-            Verdict::Oom { limit_bytes: memory_limit, peak_bytes }
+            Verdict::Oom { limit_bytes: memory_limit, peak_bytes, exit_code: Some(ended.code) }
         }
         exit_code => match signal_of(exit_code) {
             Some(signal) => Verdict::Signal { signal, by_hand: ended.by_hand },
@@ -92,11 +92,12 @@ mod tests {
     fn the_evidence_decides() {
         assert_eq!(verdict(0, false), Verdict::Success);
         assert_eq!(verdict(0, true), Verdict::Success);
-        assert_eq!(verdict(137, true), Verdict::Oom { limit_bytes: 7, peak_bytes: None });
+        let oom = |limit_bytes, peak_bytes, code| Verdict::Oom { limit_bytes, peak_bytes, exit_code: Some(code) };
+        assert_eq!(verdict(137, true), oom(7, None, 137));
         let measured = |peak, limit| of(Ended { memory_peak: Some(peak), ..ended(1, true) }, limit, None);
-        assert_eq!(measured(6, 7), Verdict::Oom { limit_bytes: 7, peak_bytes: Some(6) });
-        assert_eq!(measured(8, 7), Verdict::Oom { limit_bytes: 7, peak_bytes: Some(7) });
-        assert_eq!(measured(8, 0), Verdict::Oom { limit_bytes: 0, peak_bytes: None }, "the limit is not known");
+        assert_eq!(measured(6, 7), oom(7, Some(6), 1));
+        assert_eq!(measured(8, 7), oom(7, Some(7), 1));
+        assert_eq!(measured(8, 0), oom(0, None, 1), "the limit is not known");
         assert_eq!(verdict(137, false), Verdict::Signal { signal: 9, by_hand: false });
         let by_hand = of(Ended { by_hand: true, ..ended(137, false) }, 7, None);
         assert_eq!(by_hand, Verdict::Signal { signal: 9, by_hand: true });

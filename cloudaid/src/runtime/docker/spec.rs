@@ -33,8 +33,6 @@ const DROPPED: [&str; 3] = ["NET_RAW", "MKNOD", "AUDIT_WRITE"];
 const START_QUOTA: u64 = 25_000;
 const USUAL_PERIOD: u64 = 100_000;
 const LONGEST_PERIOD: u64 = 1_000_000;
-/// Processes and threads in one container.
-const PIDS: i64 = 4096;
 /// The least shared memory, which is also Docker's own default.
 const SHM_FLOOR: u64 = 64 * MIB;
 const LOG_FILES: &str = "2";
@@ -94,7 +92,7 @@ fn host_config(spec: &ContainerSpec, host_cpus: u64, image: &ImageSays) -> Resul
         cpu_period: share.period,
         cpu_quota: share.quota,
         shm_size: Some(signed((memory_bytes / 4).max(SHM_FLOOR))),
-        pids_limit: Some(PIDS),
+        pids_limit: Some(spec.confinement.profile.processes().into()),
         ulimits: Some(vec![ulimit("core", 0)]),
         cap_drop: Some(DROPPED.map(str::to_owned).to_vec()),
         privileged: Some(false),

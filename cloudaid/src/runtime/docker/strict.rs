@@ -7,8 +7,6 @@ use super::spec::{TEMPORARY, ulimit};
 
 /// Nobody, as most systems have them.
 const NOBODY: &str = "65534:65534";
-/// Processes and threads in one container.
-const PIDS: i64 = 256;
 /// Open files of one process.
 const FILES: i64 = 1024;
 /// Read-only roots have no other place for what is not kept: 64 MiB of memory, which count as the container's own.
@@ -23,7 +21,6 @@ pub(super) fn confine(host: HostConfig, volumes: &[String]) -> HostConfig {
         security_opt: Some(vec!["no-new-privileges".to_owned()]),
         readonly_rootfs: Some(true),
         tmpfs: Some(temporary.map(|place| (place.to_owned(), TEMPORARY_OPTIONS.to_owned())).collect()),
-        pids_limit: Some(PIDS),
         ulimits: Some(vec![ulimit("core", 0), ulimit("nofile", FILES)]),
         ..host
     }

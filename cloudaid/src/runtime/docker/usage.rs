@@ -1,9 +1,9 @@
 //! What a container has used, as its control group counts it.
 //!
-//! A container's own group is gone with it, before anybody hears of its end. Where the engine leaves groups to whoever asks
+//! A container's own group is gone with it, before the engine tells of its end. Where the engine leaves groups to whoever asks
 //! for them, and this process may remove them again, each container gets one around its own, which is read at the end: what
-//! it says is exact. Elsewhere the container's own is read while it runs, once a second: what it uses between the last look
-//! and its end is not counted, and of one that is quicker than that nothing is known.
+//! it says of CPU time and memory is exact. The rest is counted only in the container's own, and so is all of it elsewhere:
+//! that one is looked at while the container runs, and once more when it has ended (see [`super::witness`]).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,9 +17,6 @@ use super::labels::container_name;
 
 /// Where control groups are, on every system.
 const GROUPS: &str = "/sys/fs/cgroup";
-/// Between two looks at a group that will be gone.
-pub(super) const PAUSE: Duration = Duration::from_secs(1);
-
 /// How often a group is removed that is still in use, and between two tries.
 const REMOVE_TRIES: u32 = 10;
 const REMOVE_PAUSE: Duration = Duration::from_millis(20);
@@ -39,7 +36,7 @@ pub(super) fn surrounding(parent: &str, key: &AttemptKey) -> String {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Group {
     /// Each kind for itself.
-    First { cpu: PathBuf, memory: PathBuf },
+    First { cpu: PathBuf, memory: PathBuf, pids: PathBuf },
     /// Both in one place.
     Second(PathBuf),
 }
@@ -48,6 +45,16 @@ impl Group {
     /// The one around a container's own.
     pub(super) fn around(parent: &str, key: &AttemptKey) -> Self {
         Self::at(Path::new(GROUPS), &surrounding(parent, key))
+    }
+
+    /// A container's own, where this one is around it.
+    pub(super) fn own(&self, container: &str) -> Self {
+        match self {
+            Self::First { cpu, memory, pids } => {
+                Self::First { cpu: cpu.join(container), memory: memory.join(container), pids: pids.join(container) }
+            }
+            Self::Second(group) => Self::Second(group.join(container)),
+        }
     }
 
     /// A container's own, of which this process is: by a number that may be another one's from here.
@@ -61,7 +68,8 @@ impl Group {
         if root.join("cgroup.controllers").exists() {
             return Self::Second(root.join(path));
         }
-        Self::First { cpu: root.join("cpuacct").join(path), memory: root.join("memory").join(path) }
+        let of = |kind: &str| root.join(kind).join(path);
+        Self::First { cpu: of("cpuacct"), memory: of("memory"), pids: of("pids") }
     }
 
     /// Lines such as `4:cpu,cpuacct:/docker/<id>`, or `0::/system.slice/docker-<id>.scope`.
@@ -75,9 +83,12 @@ impl Group {
         };
         let below = |kind: &str, path: &str| root.join(kind).join(path.trim_start_matches('/'));
         match (of("cpuacct"), of("memory")) {
-            (Some(cpu), Some(memory)) => {
-                Some(Self::First { cpu: below("cpuacct", cpu), memory: below("memory", memory) })
-            }
+            (Some(cpu), Some(memory)) => Some(Self::First {
+                cpu: below("cpuacct", cpu),
+                memory: below("memory", memory),
+                // Where nobody counts them, there is no such place.
+                pids: below("pids", of("pids").unwrap_or_default()),
+            }),
             _ => of("").map(|path| Self::Second(root.join(path.trim_start_matches('/')))),
         }
     }
@@ -90,7 +101,7 @@ impl Group {
         while let Some(group) = groups.pop() {
             // Gone, or one of threads, which are those of a process above.
             let listed = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-            processes.extend(listed.lines().filter_map(|line| line.parse().ok()).filter(|process| *process != 0));
+            processes.extend(listed.lines().filter_map(|line| line.parse().ok()).filter(|process: &u32| *process != 0));
             let below = fs::read_dir(&group).into_iter().flatten().flatten();
             groups.extend(
                 below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()),
@@ -99,28 +110,71 @@ impl Group {
         processes
     }
 
-    /// None: it is not there, or this kernel does not count it.
+    /// What has been counted so far. None: it is not there, or nothing has run in it.
     pub(super) fn read(&self) -> Option<ContainerUsage> {
-        let number = |path: PathBuf| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-        let (cpu_ms, memory_peak_bytes) = match self {
-            Self::First { cpu, memory } => {
-                (number(cpu.join("cpuacct.usage"))? / 1_000_000, number(memory.join("memory.max_usage_in_bytes"))?)
-            }
-            Self::Second(group) => {
-                let stat = fs::read_to_string(group.join("cpu.stat")).ok()?;
-                let micros = stat.lines().find_map(|line| line.strip_prefix("usage_usec ")?.parse::<u64>().ok())?;
-                (micros / 1000, number(group.join("memory.peak"))?)
-            }
+        let usage = match self {
+            Self::First { cpu, memory, pids } => ContainerUsage {
+                cpu_ms: number(&cpu.join("cpuacct.usage"))? / 1_000_000,
+                // 0 too, where the kernel does not count what is below.
+                memory_peak_bytes: number(&memory.join("memory.max_usage_in_bytes")).unwrap_or(0),
+                oom_kills: field(&memory.join("memory.oom_control"), "oom_kill").unwrap_or(0),
+                forks_refused: field(&pids.join("pids.events"), "max").unwrap_or(0),
+            },
+            Self::Second(group) => ContainerUsage {
+                cpu_ms: field(&group.join("cpu.stat"), "usage_usec")? / 1000,
+                // Kernels before 5.19 do not have it.
+                memory_peak_bytes: number(&group.join("memory.peak")).unwrap_or(0),
+                oom_kills: field(&group.join("memory.events"), "oom_kill").unwrap_or(0),
+                forks_refused: field(&group.join("pids.events"), "max").unwrap_or(0),
+            },
         };
-        // Something has run in it, so that it had memory: a kernel that says nothing else does not count what is below.
-        (memory_peak_bytes > 0).then_some(ContainerUsage { cpu_ms, memory_peak_bytes })
+        (usage.cpu_ms > 0 || usage.memory_peak_bytes > 0).then_some(usage)
     }
+
+    /// The same while something runs in it, after what was there `before`: where the kernel keeps no peak, it is the most that
+    /// was there at a look.
+    pub(super) fn look(&self, before: Option<ContainerUsage>) -> Option<ContainerUsage> {
+        let mut usage = self.read()?;
+        if usage.memory_peak_bytes == 0
+            && let Self::Second(group) = self
+        {
+            let now = number(&group.join("memory.current")).unwrap_or(0);
+            usage.memory_peak_bytes = before.map_or(now, |before| now.max(before.memory_peak_bytes));
+        }
+        Some(usage)
+    }
+}
+
+/// What is all of a file.
+fn number(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// What is behind a name, at the beginning of a line.
+fn field(path: &Path, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
 /// What is counted in a group: see [`Group::read`].
 pub(super) async fn read(group: Option<Group>) -> Option<ContainerUsage> {
     let group = group?;
     tokio::task::spawn_blocking(move || group.read()).await.ok().flatten()
+}
+
+/// What was counted to the end, and what was seen before that: each knows things of which the other does not.
+pub(super) fn joined(counted: Option<ContainerUsage>, seen: Option<ContainerUsage>) -> Option<ContainerUsage> {
+    let (Some(counted), Some(seen)) = (counted, seen) else { return counted.or(seen) };
+    let memory_peak_bytes = match counted.memory_peak_bytes {
+        0 => seen.memory_peak_bytes,
+        peak => peak,
+    };
+    Some(ContainerUsage {
+        cpu_ms: counted.cpu_ms,
+        memory_peak_bytes,
+        oom_kills: counted.oom_kills.max(seen.oom_kills),
+        forks_refused: counted.forks_refused.max(seen.forks_refused),
+    })
 }
 
 /// Removes the group around a container that is gone, of whatever kinds. One that is used stays.
@@ -154,45 +208,94 @@ mod tests {
     #[test]
     fn groups_are_found_in_both_generations() {
         let root = Path::new("/g");
-        let first = "12:memory:/docker/x\n4:cpu,cpuacct:/docker/y\n0::/\n";
-        let expected = Group::First { cpu: "/g/cpuacct/docker/y".into(), memory: "/g/memory/docker/x".into() };
+        let group = |cpu: &str, memory: &str, pids: &str| Group::First {
+            cpu: cpu.into(),
+            memory: memory.into(),
+            pids: pids.into(),
+        };
+        let first = "12:memory:/docker/x\n5:pids:/docker/z\n4:cpu,cpuacct:/docker/y\n0::/\n";
+        let expected = group("/g/cpuacct/docker/y", "/g/memory/docker/x", "/g/pids/docker/z");
         assert_eq!(Group::parse(root, first), Some(expected));
+        let nobody_counts = group("/g/cpuacct/y", "/g/memory/x", "/g/pids/");
+        assert_eq!(Group::parse(root, "12:memory:/x\n4:cpu,cpuacct:/y\n"), Some(nobody_counts));
         let second = Group::Second("/g/system.slice/docker-x.scope".into());
         assert_eq!(Group::parse(root, "0::/system.slice/docker-x.scope\n"), Some(second));
         assert_eq!(Group::parse(root, ""), None);
         assert_eq!(Group::parse(root, "x"), None);
+        let own = group("/g/cpuacct/a/c", "/g/memory/a/c", "/g/pids/a/c");
+        assert_eq!(Group::at(root, "/a").own("c"), own);
+        assert_eq!(Group::Second("/g/a".into()).own("c"), Group::Second("/g/a/c".into()));
     }
 
-    #[test]
-    fn what_the_kernel_counts_is_read_in_both_generations() {
+    /// A place for control groups, and how to write to it.
+    fn groups() -> (tempfile::TempDir, impl Fn(&str, &str)) {
         let root = tempfile::tempdir().expect("a directory");
-        let write = |path: &str, text: &str| {
-            let path = root.path().join(path);
+        let at = root.path().to_owned();
+        let write = move |path: &str, text: &str| {
+            let path = at.join(path);
             fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
             fs::write(path, text).expect("a file");
         };
-        let usage = |cpu_ms, memory_peak_bytes| Some(ContainerUsage { cpu_ms, memory_peak_bytes });
-        assert_eq!(Group::at(root.path(), "/cloudai/x").read(), None);
+        (root, write)
+    }
+
+    fn usage(cpu_ms: u64, memory_peak_bytes: u64, oom_kills: u64, forks_refused: u64) -> Option<ContainerUsage> {
+        Some(ContainerUsage { cpu_ms, memory_peak_bytes, oom_kills, forks_refused })
+    }
+
+    #[test]
+    fn what_the_kernel_counts_is_read_in_the_first_generation() {
+        let (root, write) = groups();
+        let read = || Group::at(root.path(), "/cloudai/x").read();
+        assert_eq!(read(), None);
         write("cpuacct/cloudai/x/cpuacct.usage", "1234567890\n");
+        assert_eq!(read(), usage(1234, 0, 0, 0));
         write("memory/cloudai/x/memory.max_usage_in_bytes", "4096\n");
-        assert_eq!(Group::at(root.path(), "/cloudai/x").read(), usage(1234, 4096));
-        write("memory/cloudai/x/memory.max_usage_in_bytes", "0\n");
-        assert_eq!(Group::at(root.path(), "/cloudai/x").read(), None, "it is not counted");
+        assert_eq!(read(), usage(1234, 4096, 0, 0));
+        // Kernels before 4.13 say no more than the first two.
+        write("memory/cloudai/x/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\n");
+        assert_eq!(read(), usage(1234, 4096, 0, 0));
+        write("memory/cloudai/x/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n");
+        write("pids/cloudai/x/pids.events", "max 4\n");
+        assert_eq!(read(), usage(1234, 4096, 3, 4));
+        for path in ["memory/cloudai/x/memory.max_usage_in_bytes", "cpuacct/cloudai/x/cpuacct.usage"] {
+            write(path, "0\n");
+        }
+        assert_eq!(read(), None, "nothing has run in it");
+    }
+
+    #[test]
+    fn what_the_kernel_counts_is_read_in_the_second_generation() {
+        let (root, write) = groups();
         write("cgroup.controllers", "cpu memory\n");
+        let group = Group::at(root.path(), "/cloudai/x");
+        assert_eq!(group.read(), None);
         write("cloudai/x/cpu.stat", "usage_usec 5600\nuser_usec 1\n");
-        assert_eq!(Group::at(root.path(), "/cloudai/x").read(), None, "an old kernel");
+        write("cloudai/x/memory.current", "700\n");
+        assert_eq!(group.read(), usage(5, 0, 0, 0), "an old kernel keeps no peak");
+        assert_eq!(group.look(None), usage(5, 700, 0, 0), "what is there now");
+        assert_eq!(group.look(usage(1, 900, 0, 0)), usage(5, 900, 0, 0), "it was more");
         write("cloudai/x/memory.peak", "8192\n");
-        assert_eq!(Group::at(root.path(), "/cloudai/x").read(), usage(5, 8192));
+        write("cloudai/x/memory.events", "low 0\nmax 9\noom 2\noom_kill 1\noom_group_kill 5\n");
+        write("cloudai/x/pids.events", "max 6\n");
+        for found in [group.read(), group.look(usage(1, 9000, 0, 0))] {
+            assert_eq!(found, usage(5, 8192, 1, 6));
+        }
+    }
+
+    #[test]
+    fn what_was_counted_to_the_end_and_what_was_seen_are_one() {
+        let (counted, seen) = (usage(9, 100, 0, 0), usage(5, 80, 2, 3));
+        assert_eq!(joined(counted, seen), usage(9, 100, 2, 3));
+        assert_eq!(joined(usage(9, 0, 4, 0), seen), usage(9, 80, 4, 3), "the one keeps no peak");
+        assert_eq!(joined(None, seen), seen);
+        assert_eq!(joined(counted, None), counted);
+        assert_eq!(joined(None, None), None);
     }
 
     #[test]
     fn all_processes_of_a_container_are_found() {
-        let root = tempfile::tempdir().expect("a directory");
-        let write = |path: &str, text: &str| {
-            let path = root.path().join(path);
-            fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
-            fs::write(path, text).expect("a file");
-        };
+        let (root, write) = groups();
         let found = || {
             let mut found = Group::at(root.path(), "/cloudai/x").processes();
             found.sort_unstable();

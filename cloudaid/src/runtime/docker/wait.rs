@@ -8,11 +8,13 @@ use futures_util::{StreamExt, TryStreamExt};
 use shared::id::AttemptKey;
 use shared::link::ContainerUsage;
 use shared::time::WallTime;
+use tokio::sync::oneshot;
 
 use super::daemon::Daemon;
 use super::errors::{Failure, short, within};
 use super::fall::{Outage, Times};
 use super::usage::Group;
+use super::witness::{Seen, Witness};
 use super::{CALL_LIMIT, DockerRuntime, fall, hand, logs, oom, orphan, usage};
 use crate::clock;
 use crate::runtime::{Exit, RuntimeError};
@@ -27,6 +29,8 @@ struct Used {
     usage: Option<ContainerUsage>,
     /// Where it was counted to the end, and not only looked at now and again.
     memory_peak: Option<u64>,
+    /// Whether all was counted to the end, what it was refused too.
+    is_whole: bool,
 }
 
 impl DockerRuntime {
@@ -51,6 +55,14 @@ impl DockerRuntime {
         }
         let mut exit = exit_of(&state)?;
         (exit.usage, exit.memory_peak) = (seen.usage, seen.memory_peak);
+        exit.oom |= exit.usage.is_some_and(|usage| usage.oom_kills > 0);
+        if exit.code != 0
+            && !seen.is_whole
+            && let Some(usage) = &mut exit.usage
+            && usage.forks_refused == 0
+        {
+            usage.forks_refused = u64::from(oom::was_refused(&id).await);
+        }
         let outage = self.known.lock().get_mut(key).and_then(|known| {
             known.ended = true;
             known.outage
@@ -97,27 +109,33 @@ impl DockerRuntime {
         let options = WaitContainerOptionsBuilder::default().condition("not-running").build();
         let mut waiting = self.engine()?.wait_container(id, Some(options));
         let around = self.facts().await?.parent.as_ref().map(|parent| Group::around(parent, key));
-        let mut seen = None;
-        let stopped = match &around {
-            Some(_) => waiting.next().await,
-            None => {
-                let process = self.inspect(id).await.ok().and_then(|found| found.state?.pid);
-                let own = process.and_then(|process| Group::of(id, process));
-                loop {
-                    tokio::select! {
-                        stopped = waiting.next() => break stopped,
-                        () = tokio::time::sleep(usage::PAUSE), if own.is_some() => {
-                            seen = usage::read(own.clone()).await.or(seen);
-                        }
-                    }
-                }
+        let witness = match &around {
+            Some(around) => Witness::inside(around, id).await,
+            None => match self.inspect(id).await.ok().and_then(|found| found.state?.pid) {
+                Some(process) => Witness::of(id, process).await,
+                None => None,
+            },
+        };
+        let (over, stopped) = oneshot::channel();
+        let ended = async {
+            let answer = waiting.next().await;
+            drop(over);
+            answer
+        };
+        let watched = async {
+            match witness {
+                Some(witness) => witness.watch(stopped).await,
+                None => Seen::default(),
             }
         };
-        match stopped {
+        let (answer, seen) = tokio::join!(ended, watched);
+        match answer {
             // The client makes an error of every exit code but 0.
             Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => {
-                let whole = usage::read(around).await;
-                Ok(Used { usage: whole.or(seen), memory_peak: whole.map(|usage| usage.memory_peak_bytes) })
+                let counted = usage::joined(usage::read(around).await, seen.end);
+                let memory_peak = counted.map(|usage| usage.memory_peak_bytes).filter(|peak| *peak > 0);
+                let is_whole = seen.end.is_some();
+                Ok(Used { usage: usage::joined(counted, seen.last), memory_peak, is_whole })
             }
             Some(Err(error)) => Err(Failure::from(error).of_container()),
             None => Err(RuntimeError::Engine("the engine has stopped waiting: it may be restarting".to_owned())),

@@ -21,7 +21,7 @@ use shared::gpu::{Gpu, GpuLease};
 use shared::id::{
     AttemptKey, BlobId, ClusterId, ElementId, Epoch, Fence, InputId, LoginId, TaskId, TokenId, UserName, WorkerId,
 };
-use shared::link::Outcome;
+use shared::link::{ContainerUsage, Outcome};
 use shared::policy::{Backoff, RetryOn, RunPolicy};
 use shared::pull::PullPolicy;
 use shared::ranges::RangeSet;
@@ -186,7 +186,7 @@ pub fn result(task: u64, index: u32, verdict: Verdict) -> ResultRecord {
         stderr_bytes: 0,
         output_files: 1,
         output_notes: vec!["link: not followed".into()],
-        usage: None,
+        usage: Some(ContainerUsage { cpu_ms: 7, memory_peak_bytes: 4096, oom_kills: 1, forks_refused: 2 }),
         handed_back: true,
     };
     ResultRecord {

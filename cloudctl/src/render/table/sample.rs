@@ -62,6 +62,8 @@ pub(crate) fn task() -> TaskView {
             output_files: 1,
             cpu_ms: Some(1_234),
             memory_peak_bytes: Some(12 << 20),
+            oom_kills: Some(1),
+            forks_refused: Some(20),
         }),
         attempts: vec![attempt],
         submitted_at: SUBMITTED,

@@ -74,14 +74,30 @@ pub(super) fn show(view: &TaskView, style: &Style, now: WallTime) -> String {
         let ran = view.started_at.map(|started| format!(" (ran {})", span(started, finished))).unwrap_or_default();
         line("Finished", &format!("{}{ran}", style.time(finished)));
     }
-    if let Some(TaskUsageView { cpu_ms: Some(cpu), memory_peak_bytes: Some(peak), .. }) = view.usage {
-        let seconds = Span(Duration::from_millis(cpu));
-        line("Usage", &format!("{seconds} of CPU time, {} of memory at the most", Bytes(peak)));
-    }
+    usage(view, &mut line);
     for note in &view.output_notes {
         line("Output", note);
     }
     out + &groups(&view.groups, style) + &attempts(&view.attempts, style, now)
+}
+
+/// What it has used, and what the kernel would not let it have.
+fn usage(view: &TaskView, mut line: impl FnMut(&str, &str)) {
+    let Some(TaskUsageView { cpu_ms, memory_peak_bytes, oom_kills, forks_refused, .. }) = view.usage else { return };
+    if let Some(cpu) = cpu_ms {
+        let seconds = Span(Duration::from_millis(cpu));
+        let peak = memory_peak_bytes.map(|peak| format!(", {} of memory at the most", Bytes(peak)));
+        line("Usage", &format!("{seconds} of CPU time{}", peak.unwrap_or_default()));
+    }
+    match oom_kills {
+        Some(1) => line("Killed", "1 process, for want of memory"),
+        Some(many) => line("Killed", &format!("{many} processes, for want of memory")),
+        None => {}
+    }
+    if let Some(refused) = forks_refused {
+        let most = view.confinement.profile.processes();
+        line("Refused", &format!("{refused} more processes or threads: it may have {most} at a time"));
+    }
 }
 
 /// How long it may wait and run, and whether it runs again.
@@ -206,6 +222,7 @@ pub(super) fn why(view: &WhyView, style: &Style) -> String {
 
 #[cfg(test)]
 mod tests {
+    use shared::confinement::Profile;
     use shared::ranges::RangeSet;
     use shared::task::Verdict;
     use shared::view::ReasonView;
@@ -229,12 +246,32 @@ Submitted:  2023-11-14 22:13:20 (2h ago)
 Started:    2023-11-14 22:13:21 (waited 1.5s)
 Finished:   2023-11-14 22:13:26 (ran 4.5s)
 Usage:      1s234ms of CPU time, 12 MiB of memory at the most
+Killed:     1 process, for want of memory
+Refused:    20 more processes or threads: it may have 4096 at a time
 Output:     link\\u{1b} was not collected
 
 ATTEMPT  WORKER    STATE  PLACED  TOOK  RESULT
 1        worker-1  ended  2h ago  4.5s  exit code 3, with 16 GiB of memory, on 0.5 of GPU-1
 ";
         assert_eq!(show(&sample::task(), &Style::default(), sample::NOW), expected);
+    }
+
+    #[test]
+    fn what_a_task_has_used_is_there_as_far_as_it_is_known() {
+        let usage = TaskUsageView { memory_peak_bytes: None, oom_kills: Some(3), ..sample::task().usage.expect("one") };
+        let confinement = Confinement { profile: Profile::Strict, ..Confinement::default() };
+        let task = TaskView { usage: Some(usage), confinement, ..sample::task() };
+        let text = show(&task, &Style::default(), sample::NOW);
+        for line in [
+            "Usage:      1s234ms of CPU time\n",
+            "Killed:     3 processes, for want of memory\n",
+            "Refused:    20 more processes or threads: it may have 256 at a time\n",
+        ] {
+            assert!(text.contains(line), "{text}");
+        }
+        let quiet = TaskUsageView { cpu_ms: None, oom_kills: None, forks_refused: None, ..usage };
+        let text = show(&TaskView { usage: Some(quiet), ..task }, &Style::default(), sample::NOW);
+        assert!(!text.contains("Usage:") && !text.contains("Killed:") && !text.contains("Refused:"), "{text}");
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub(super) fn samples() -> Vec<Sample> {
         from_worker("cloudai.v1.FromWorker@verdicts", FromWorker::Reports(reports(ends()))),
         from_worker("cloudai.v1.FromWorker@evidence", FromWorker::Reports(reports(evidence()))),
         from_worker("cloudai.v1.FromWorker@by_hand", FromWorker::Reports(reports(vec![by_hand()]))),
+        from_worker("cloudai.v1.FromWorker@refused", FromWorker::Reports(reports(vec![refused()]))),
         from_worker("cloudai.v1.FromWorker@inventory", FromWorker::Inventory(inventory())),
         to_worker("cloudai.v1.ToWorker@welcome", ToWorker::Welcome(welcome())),
         to_worker("cloudai.v1.ToWorker@assignments", ToWorker::Assign(assignments())),
@@ -128,7 +129,7 @@ fn changes() -> Vec<AttemptChange> {
         stderr_bytes: 4,
         output_files: 5,
         output_notes: vec!["a link was left out".to_owned(), "a device was left out".to_owned()],
-        usage: Some(ContainerUsage { cpu_ms: 1234, memory_peak_bytes: 1 << 29 }),
+        usage: Some(ContainerUsage { cpu_ms: 1234, memory_peak_bytes: 1 << 29, ..ContainerUsage::default() }),
         handed_back: true,
     };
     vec![
@@ -149,7 +150,7 @@ fn ends() -> Vec<AttemptChange> {
         Verdict::Success,
         Verdict::ExitCode { exit_code: 255 },
         Verdict::Signal { signal: 11, by_hand: false },
-        Verdict::Oom { limit_bytes: 1 << 30, peak_bytes: None },
+        Verdict::Oom { limit_bytes: 1 << 30, peak_bytes: None, exit_code: None },
         Verdict::Timeout { limit_seconds: 60, exit_code: None },
         Verdict::QueueTimeout { limit_seconds: 61 },
         Verdict::Image { message: message() },
@@ -165,7 +166,7 @@ fn ends() -> Vec<AttemptChange> {
 /// What was measured is added to them where it is known.
 fn evidence() -> Vec<AttemptChange> {
     let verdicts = [
-        Verdict::Oom { limit_bytes: 1 << 30, peak_bytes: Some(1 << 29) },
+        Verdict::Oom { limit_bytes: 1 << 30, peak_bytes: Some(1 << 29), exit_code: None },
         Verdict::Timeout { limit_seconds: 60, exit_code: Some(137) },
         Verdict::Disk { limit_bytes: 1 << 31, used_bytes: Some(1 << 32) },
     ];
@@ -176,8 +177,19 @@ fn by_hand() -> AttemptChange {
     finished(Verdict::Signal { signal: 9, by_hand: true })
 }
 
+/// Of one that went on when the kernel refused it something.
+fn refused() -> AttemptChange {
+    let verdict = Verdict::Oom { limit_bytes: 1 << 30, peak_bytes: None, exit_code: Some(3) };
+    let usage = ContainerUsage { cpu_ms: 1, memory_peak_bytes: 0, oom_kills: 300, forks_refused: 4 };
+    AttemptChange::Finished(Outcome { usage: Some(usage), ..outcome(verdict) })
+}
+
 fn finished(verdict: Verdict) -> AttemptChange {
-    AttemptChange::Finished(Outcome {
+    AttemptChange::Finished(outcome(verdict))
+}
+
+fn outcome(verdict: Verdict) -> Outcome {
+    Outcome {
         verdict,
         started_at: None,
         finished_at: WallTime(1_700_000_001_456),
@@ -187,7 +199,7 @@ fn finished(verdict: Verdict) -> AttemptChange {
         output_notes: Vec::new(),
         usage: None,
         handed_back: false,
-    })
+    }
 }
 
 fn welcome() -> Welcome {

@@ -98,7 +98,8 @@ fn a_cancel_outlives_the_process() {
 
 #[test]
 fn an_exit_code_outlives_the_process_and_the_container() {
-    let usage = Some(shared::link::ContainerUsage { cpu_ms: 7, memory_peak_bytes: 4096 });
+    let usage =
+        Some(shared::link::ContainerUsage { cpu_ms: 7, memory_peak_bytes: 4096, oom_kills: 1, forks_refused: 2 });
     let exited = Exited {
         verdict: Verdict::ExitCode { exit_code: 3 },
         started_at: Some(WallTime(41)),

@@ -40,7 +40,7 @@ pub(crate) fn all_items() -> Vec<(&'static str, Value)> {
     let mut add = |kind: &'static str, item: Value| items.push((kind, item));
     for verdict in [
         Verdict::Signal { signal: 9, by_hand: true },
-        Verdict::Oom { limit_bytes: 1, peak_bytes: Some(1) },
+        Verdict::Oom { limit_bytes: 1, peak_bytes: Some(1), exit_code: Some(3) },
         Verdict::Timeout { limit_seconds: 1, exit_code: Some(137) },
         Verdict::Disk { limit_bytes: 1, used_bytes: Some(2) },
         Verdict::QueueTimeout { limit_seconds: 1 },
