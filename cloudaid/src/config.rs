@@ -9,12 +9,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cloudaid_core::files::FileUsage;
+use cloudaid_core::images::ImageRules;
 use shared::confinement::{NetworkAccess, Profile};
 use shared::id::{UserName, WorkerId};
 
 use crate::http::Site;
 use crate::master::files::S3Config;
 use crate::master::logs::Keep;
+use crate::runtime::docker::PullLimits;
 use crate::tls::own::OwnFiles;
 
 mod check;
@@ -71,6 +73,8 @@ pub struct MasterConfig {
     pub strict_users: BTreeSet<UserName>,
     /// The most that strict tasks may have of the network.
     pub strict_network: NetworkAccess,
+    /// Which images tasks may have.
+    pub images: ImageRules,
     /// Where files are kept, how many and how long.
     pub files: FileSettings,
     /// What of the logs of tasks is kept.
@@ -204,6 +208,8 @@ pub struct WorkerConfig {
     pub docker_host: Option<String>,
     /// How long a registry that does not answer is asked again.
     pub registry_patience: Duration,
+    /// When the pull of an image is given up.
+    pub pull_limits: PullLimits,
     /// What becomes of what runs when the worker is stopped.
     pub on_stop: OnStop,
     /// What it offers, where that is not all there is.

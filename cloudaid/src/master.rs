@@ -356,6 +356,7 @@ async fn recover(
         profile: config.task_profile,
         strict_users: config.strict_users.clone(),
         strict_network: config.strict_network,
+        images: config.images.clone(),
         file_quota: config.files.quota,
         keep_unknown: store.stands_in(),
         ..Settings::default()

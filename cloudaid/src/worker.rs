@@ -79,7 +79,7 @@ pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<()
     let engine = DockerRuntime::connect(config.docker_host.as_deref());
     let engine = engine.map_err(|error| WorkerError::Engine(engine::in_words(&error)))?;
     let engine = engine.keeping_images(config.data_dir.join("images"), config.image_room);
-    let engine = engine.after(presence::last(&config.data_dir));
+    let engine = engine.with_pull_limits(config.pull_limits).after(presence::last(&config.data_dir));
     run_with(Arc::new(engine), config, shutdown).await
 }
 

@@ -19,6 +19,7 @@ pub mod link;
 pub mod policy;
 pub mod pull;
 pub mod ranges;
+pub mod reference;
 pub mod registry;
 pub mod resources;
 pub mod role;

@@ -29,6 +29,12 @@ impl RegistryName {
         Self(if name == "index.docker.io" { USUAL.into() } else { name.into() })
     }
 
+    /// Whether images come from it that name no registry.
+    #[must_use]
+    pub fn is_usual(&self) -> bool {
+        self.as_str() == USUAL
+    }
+
     /// As text.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -27,8 +27,6 @@ pub const ENV_VALUE_LIMIT: usize = 32 * 1024;
 pub const LABEL_LIMIT: usize = 64;
 /// The longest task name, label name or label value, in characters.
 pub const TEXT_LIMIT: usize = 128;
-/// The longest image reference, in bytes (Docker's own limit of a name is 255, a tag 128, a digest 71).
-pub const IMAGE_LIMIT: usize = 512;
 /// The least and the most CPU of a task, in thousandths of a core. Docker refuses less than 0.01.
 pub const CPU_RANGE: (u64, u64) = (10, 1_024_000);
 /// The least and the most memory of a task, in bytes. Docker refuses less than 6 MiB.

@@ -199,6 +199,7 @@ fn master_config(data_dir: PathBuf) -> MasterConfig {
         task_profile: Default::default(),
         strict_users: Default::default(),
         strict_network: shared::confinement::NetworkAccess::None,
+        images: Default::default(),
         files: FileSettings {
             s3: None,
             retention: None,
@@ -235,6 +236,7 @@ pub fn worker_config(
         join: Some(JoinFrom::Inline(Secret::new(join_token))),
         docker_host: None,
         registry_patience: Duration::from_secs(1),
+        pull_limits: Default::default(),
         image_room: 0,
         gpus: GpuSettings { library: None, quarantine: Duration::from_secs(600) },
         on_stop: Default::default(),

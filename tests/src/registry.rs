@@ -1,5 +1,5 @@
-//! An image registry: a few images without much content, one that comes slowly, one for who has a password, and several
-//! kinds of trouble.
+//! An image registry: a few images without much content, one that stops half way, one that comes slowly, one for who has a
+//! password, and several kinds of trouble.
 
 use std::collections::HashMap;
 use std::fs;
@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -20,27 +21,33 @@ const CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 const LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar";
 /// The size of the slow image, at least.
 pub const SLOW_BYTES: usize = 8 << 20;
+/// The size of the image that creeps, at least, and how it comes: that takes 3 s.
+const CREEPING_BYTES: usize = 2 << 20;
+const PIECE_BYTES: usize = 64 << 10;
+const PIECE_EVERY: Duration = Duration::from_millis(100);
 
 /// It ends with the test.
 #[derive(Debug)]
 pub struct Registry {
     /// Where it is: before the name of each image.
     pub address: String,
-    /// Pulls of `empty:1`.
+    /// Pulls of `empty:1`, also by its digest.
     pulls: AtomicU32,
     /// Whether the slow image may come to its end.
     gate: watch::Sender<bool>,
     /// By their paths: the kind, and the content.
     served: HashMap<String, (&'static str, Vec<u8>)>,
-    /// The layer that comes slowly.
+    /// The layer that stops half way.
     slow: String,
+    /// The layer that comes slowly.
+    creeping: String,
     /// What a client has to say; none: nothing.
     login: Option<String>,
 }
 
 impl Registry {
-    /// Images: `empty:1`, which does nothing; `slow:1`, of which half comes before [`Self::open`]. Trouble: `busy:1`,
-    /// `broken:1`, `forbidden:1`, and all others are not there.
+    /// Images: `empty:1`, which does nothing; `slow:1`, of which half comes before [`Self::open`]; `creep:1`, which comes in
+    /// 3 s. Trouble: `busy:1`, `broken:1`, `forbidden:1`, and all others are not there.
     ///
     /// # Panics
     /// It cannot listen.
@@ -62,9 +69,10 @@ impl Registry {
         let mut served = HashMap::from([("/v2/".to_owned(), ("application/json", b"{}".to_vec()))]);
         // An archive without anything in it.
         image(&mut served, "empty", vec![0; 1024]);
-        let slow = image(&mut served, "slow", filler());
+        let slow = image(&mut served, "slow", filler(SLOW_BYTES));
+        let creeping = image(&mut served, "creep", filler(CREEPING_BYTES));
         let (gate, pulls) = (watch::Sender::new(false), AtomicU32::new(0));
-        let registry = Arc::new(Self { address, pulls, gate, served, slow, login });
+        let registry = Arc::new(Self { address, pulls, gate, served, slow, creeping, login });
         let serving = Arc::clone(&registry);
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
@@ -80,7 +88,7 @@ impl Registry {
         format!("{}/{name}", self.address)
     }
 
-    /// How often `empty:1` was pulled.
+    /// How often `empty:1` was pulled, also by its digest.
     #[must_use]
     pub fn pulls(&self) -> u32 {
         self.pulls.load(Ordering::SeqCst)
@@ -104,7 +112,7 @@ impl Registry {
         let request = String::from_utf8_lossy(&request).into_owned();
         let path = request.split(' ').nth(1).unwrap_or_default();
         let head_only = request.starts_with("HEAD");
-        if path == "/v2/empty/manifests/1" && !head_only {
+        if path.starts_with("/v2/empty/manifests/") && !head_only {
             self.pulls.fetch_add(1, Ordering::SeqCst);
         }
         let (status, kind, body) = self.find(path, &request);
@@ -115,6 +123,16 @@ impl Registry {
         );
         let _gone = connection.write_all(head.as_bytes()).await;
         if head_only {
+            return;
+        }
+        if path == self.creeping {
+            let mut beat = tokio::time::interval(PIECE_EVERY);
+            for piece in body.chunks(PIECE_BYTES) {
+                beat.tick().await;
+                if connection.write_all(piece).await.is_err() {
+                    return;
+                }
+            }
             return;
         }
         let (first, rest) = body.split_at(if path == self.slow { body.len() / 2 } else { body.len() });
@@ -165,9 +183,9 @@ fn image(served: &mut HashMap<String, (&'static str, Vec<u8>)>, name: &str, laye
 }
 
 /// An archive with one file that no other has: what an engine has of a layer it does not fetch again.
-fn filler() -> Vec<u8> {
+fn filler(bytes: usize) -> Vec<u8> {
     let scratch = tempfile::tempdir().expect("a directory");
-    let bytes: Vec<u8> = std::iter::repeat_with(rand::random::<[u8; 64]>).take(SLOW_BYTES / 64).flatten().collect();
+    let bytes: Vec<u8> = std::iter::repeat_with(rand::random::<[u8; 64]>).take(bytes / 64).flatten().collect();
     fs::write(scratch.path().join("filler"), bytes).expect("written");
     let archive = |dir: &Path| Command::new("tar").arg("-C").arg(dir).args(["-c", "."]).output().expect("tar");
     archive(scratch.path()).stdout

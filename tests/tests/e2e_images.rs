@@ -1,6 +1,7 @@
 //! Images from a registry of the test's own, through master, worker and engine.
 #![allow(missing_docs, clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use cloudai_tests::api::Failure;
 use cloudai_tests::cluster::Cluster;
 use cloudai_tests::master::MasterOptions;
 use cloudai_tests::registry::Registry;
@@ -56,6 +57,26 @@ async fn a_private_image_is_pulled_with_what_the_master_keeps() {
     let task = api.ended(PATIENCE, &id).await;
     assert!(is_pulled(&task), "{task:?}");
     assert!(!cluster.workers[0].process.log().contains("secret") && !cluster.master.process.log().contains("secret"));
+}
+
+#[tokio::test]
+async fn what_the_cluster_does_not_run_is_refused_when_it_is_submitted() {
+    let registry = Registry::serve().await;
+    let allowed = format!("docker.io/library/*,{}/empty", registry.address);
+    let options =
+        MasterOptions { env: vec![("CLOUDAI_IMAGES_ALLOWED".to_owned(), allowed)], ..MasterOptions::default() };
+    let cluster = Cluster::start_with(&options, 1, &WorkerOptions::default()).await;
+    let api = cluster.api();
+    for image in [registry.image("slow:1"), "ada/tool".to_owned(), "evil.io/library/busybox".to_owned()] {
+        let refused = api.submit(&of(image.clone())).await;
+        let Err(Failure::Refused { status: 403, error }) = &refused else { panic!("{image}: {refused:?}") };
+        assert!(error.hint.contains(&registry.address), "{error:?}");
+    }
+    let tried = cluster.ctl().run(&["task", "ada/tool", "--dry-run"]).await;
+    assert!(tried.code != 0 && tried.stderr.contains("docker.io/ada/tool:latest is not one of those"), "{tried:?}");
+    let id = api.submit(&of(registry.image("empty:1"))).await.expect("accepted").task_id;
+    let task = api.ended(PATIENCE, &id).await;
+    assert!(is_pulled(&task), "{task:?}");
 }
 
 #[tokio::test]

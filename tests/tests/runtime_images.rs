@@ -4,16 +4,19 @@
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::io::{Read, copy, repeat};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bollard::query_parameters::RemoveImageOptions;
 use cloudai_tests::docker;
 use cloudai_tests::registry::{Registry, SLOW_BYTES};
 use cloudai_tests::runtime_bench::Bench;
 use cloudai_tests::wait::{PATIENCE, eventually};
-use cloudaid::runtime::docker::DockerRuntime;
+use cloudaid::runtime::docker::{DockerRuntime, PullLimits};
 use cloudaid::runtime::{ContainerSpec, ImageWish, Logins, Runtime, RuntimeError};
 use shared::pull::{PullPolicy, RegistryLogin};
+use shared::resources::MIB;
 use shared::task::Command;
 
 #[tokio::test]
@@ -116,6 +119,100 @@ async fn a_pull_says_how_far_it_is_and_leaves_room() {
     pulled.expect("pulled");
     assert_eq!(bench.runtime.pulling(), []);
     bench.engine.remove_image(&image, None::<RemoveImageOptions>, None).await.expect("removed");
+}
+
+#[tokio::test]
+async fn an_image_is_pulled_once_however_its_name_is_written() {
+    let bench = Bench::new();
+    let registry = Registry::serve().await;
+    let image = registry.image("empty:1");
+    let wish = |image: &str| ImageWish::new(image, PullPolicy::Missing);
+    let content = bench.runtime.prepare_image(&wish(&image)).await.expect("pulled").expect("it came from a registry");
+    bench.engine.remove_image(&image, None::<RemoveImageOptions>, None).await.expect("removed");
+    let before = registry.pulls();
+    let digest = content.split_once('@').expect("by its digest").1;
+    let tagged = format!("{image}@{digest}");
+    // Another process: this one has seen that the image was there.
+    let fresh = DockerRuntime::connect(Some(&docker::host())).expect("an engine");
+    let wishes: Vec<_> = [&content, &tagged, &content, &tagged].map(|image| wish(image)).into();
+    let pulls = wishes.iter().map(|wish| fresh.prepare_image(wish));
+    for result in futures_util::future::join_all(pulls).await {
+        assert_eq!(result.expect("pulled"), Some(content.clone()));
+    }
+    assert_eq!(registry.pulls(), before + 1);
+    bench.engine.remove_image(&content, None::<RemoveImageOptions>, None).await.expect("removed");
+}
+
+fn limited(stall: Duration, total: Duration) -> DockerRuntime {
+    let runtime = DockerRuntime::connect(Some(&docker::host())).expect("an engine");
+    runtime.with_pull_limits(PullLimits { stall, total })
+}
+
+#[tokio::test]
+async fn a_pull_that_stands_still_is_given_up_and_can_be_tried_again() {
+    let bench = Bench::new();
+    let registry = Registry::serve().await;
+    let wish = ImageWish::new(&registry.image("slow:1"), PullPolicy::Missing);
+    let stalls = limited(Duration::from_secs(1), Duration::from_secs(3600));
+    let given_up = tokio::time::timeout(PATIENCE, stalls.prepare_image(&wish)).await.expect("it is given up");
+    assert!(
+        matches!(&given_up, Err(RuntimeError::ImageUnavailable(why)) if why.contains("sent nothing for 1 s")),
+        "{given_up:?}"
+    );
+    assert_eq!(stalls.pulling(), [], "it is over");
+    registry.open();
+    bench.runtime.prepare_image(&wish).await.expect("pulled");
+    bench.engine.remove_image(&wish.image, None::<RemoveImageOptions>, None).await.expect("removed");
+}
+
+#[tokio::test]
+async fn a_pull_that_creeps_is_borne_for_as_long_as_pulls_may_take_in_all() {
+    let bench = Bench::new();
+    let registry = Registry::serve().await;
+    let wish = ImageWish::new(&registry.image("creep:1"), PullPolicy::Missing);
+    let too_long = limited(Duration::from_secs(3600), Duration::from_secs(1));
+    let given_up = too_long.prepare_image(&wish).await;
+    assert!(
+        matches!(&given_up, Err(RuntimeError::ImageUnavailable(why)) if why.contains("after 1 s of pulling")),
+        "{given_up:?}"
+    );
+    // It takes longer than that, and never stands still for so long.
+    let moves = limited(Duration::from_secs(2), Duration::from_secs(3600));
+    moves.prepare_image(&wish).await.expect("pulled");
+    bench.engine.remove_image(&wish.image, None::<RemoveImageOptions>, None).await.expect("removed");
+}
+
+#[tokio::test]
+async fn a_pull_ends_before_the_disk_is_full_whoever_fills_it() {
+    let bench = Bench::new();
+    let registry = Registry::serve().await;
+    let wish = ImageWish::new(&registry.image("slow:1"), PullPolicy::Missing);
+    let scratch = tempfile::tempdir().expect("a directory");
+    let root = bench.runtime.info().await.expect("it answers").root.expect("a directory of this machine");
+    let free = || {
+        let disk = rustix::fs::statvfs(&root).expect("a disk");
+        disk.f_bavail * disk.f_frsize
+    };
+    let floor = free() - 512 * MIB;
+    let runtime = DockerRuntime::connect(Some(&docker::host())).expect("an engine");
+    let runtime = runtime.keeping_images(scratch.path().join("images"), floor);
+    let pull = async { tokio::time::timeout(PATIENCE, runtime.prepare_image(&wish)).await.expect("it ends") };
+    let fill = async {
+        eventually(PATIENCE, "some of it is there", || async {
+            runtime.pulling().into_iter().find(|pulling| pulling.progress.done_bytes > 0)
+        })
+        .await;
+        let mut file = tempfile::tempfile_in(root.parent().expect("a directory")).expect("a file beside the engine's");
+        while free() >= floor {
+            copy(&mut repeat(7).take(64 * MIB), &mut file).expect("there is room");
+        }
+        file
+    };
+    let (refused, _file) = tokio::join!(pull, fill);
+    assert!(
+        matches!(&refused, Err(RuntimeError::NoRoom(why)) if why.contains("have to stay free")),
+        "the registry never sends the rest: {refused:?}"
+    );
 }
 
 #[tokio::test]

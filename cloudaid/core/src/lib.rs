@@ -25,6 +25,7 @@ pub mod explain;
 pub mod files;
 pub mod gpus;
 pub mod guesses;
+pub mod images;
 pub mod input;
 pub mod invariant;
 pub mod login;

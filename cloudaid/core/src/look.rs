@@ -3,6 +3,7 @@
 use shared::gpu::Gpu;
 use shared::id::{AttemptKey, ElementId, Elements, TaskId, TaskRef, WorkerId};
 use shared::pull::PullProgress;
+use shared::reference;
 use shared::registry::RegistryName;
 use shared::resources::Resources;
 use shared::time::WallTime;
@@ -87,8 +88,9 @@ impl Cluster {
     pub fn pull_of(&self, element: ElementId) -> Option<PullProgress> {
         let task = self.tasks.get(&element.task)?;
         let run = task.live.get(&element.index).filter(|run| run.phase == RunPhase::Pending)?;
-        // One that was placed before the image was pinned is pulled by its tag.
-        let is_it = |image: &String| *image == task.record.spec.image || image == task.image();
+        // One that was placed before the image was pinned is pulled by its tag; and another task may write it in another way.
+        let is_it =
+            |image: &str| [&task.record.spec.image, task.image()].iter().any(|own| reference::is_same(own, image));
         let pulling = &self.workers.get(&run.worker)?.pulling;
         pulling.iter().find(|pulling| is_it(&pulling.image)).map(|pulling| pulling.progress)
     }

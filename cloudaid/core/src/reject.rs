@@ -10,9 +10,13 @@ use shared::resources::Bytes;
 use shared::task::TaskState;
 
 use crate::files::FileUsage;
+use crate::images::ImagePattern;
 
 /// What to do without a join token that is good.
 const NEW_TOKEN: &str = "make a new one: `cloudctl worker-token create`";
+
+/// How many of the patterns are named to whoever has an image that none of them matches.
+const PATTERNS_SHOWN: usize = 10;
 
 /// Why the core does not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +32,15 @@ pub enum Reject {
     },
     /// The cluster gives strict tasks no network.
     NoStrictNetwork,
+    /// The cluster does not run images of this repository.
+    ImageNotAllowed {
+        /// In full.
+        image: String,
+        /// What it runs.
+        allowed: Vec<ImagePattern>,
+    },
+    /// The cluster runs only images that are named by their digest.
+    NoDigest(String),
     /// Cancel of something that has ended otherwise.
     TaskEnded(TaskRef, TaskState),
     /// A change of something that waits no longer.
@@ -130,6 +143,23 @@ impl From<Reject> for ApiError {
                 ErrorCode::PermissionDenied,
                 "network: strict tasks have none on this cluster",
                 "leave out network; an admin may allow it with CLOUDAI_TASKS_STRICT_NETWORK=public",
+            ),
+            Reject::ImageNotAllowed { image, allowed } => {
+                let some = allowed.iter().take(PATTERNS_SHOWN).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let others = match allowed.len().saturating_sub(PATTERNS_SHOWN) {
+                    0 => String::new(),
+                    others => format!(" and {others} more"),
+                };
+                Self::new(
+                    ErrorCode::PermissionDenied,
+                    format!("image: {image} is not one of those that this cluster runs"),
+                    format!("it runs {some}{others}; an admin may allow more with CLOUDAI_IMAGES_ALLOWED"),
+                )
+            }
+            Reject::NoDigest(image) => Self::new(
+                ErrorCode::InvalidArgument,
+                format!("image: {image} has no digest, and this cluster runs only what is named by one"),
+                "give NAME@sha256:DIGEST: `docker images --digests` shows it, and so does the registry",
             ),
             Reject::TaskEnded(task, state) => Self::new(
                 ErrorCode::TaskEnded,

@@ -9,6 +9,7 @@ use shared::policy::{Backoff, RunPolicy};
 use shared::task::Verdict;
 
 use crate::files::FileUsage;
+use crate::images::ImageRules;
 
 /// See each field. Validated outside: `heartbeat < suspect < lease < reassign`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct Settings {
     pub strict_users: BTreeSet<UserName>,
     /// The most that strict tasks may have of the network.
     pub strict_network: NetworkAccess,
+    /// Which images may be run.
+    pub images: ImageRules,
     /// Whether runs of tasks that are not known are kept at their workers, with what they report: the store that knows them
     /// could not be reached at the start.
     pub keep_unknown: bool,
@@ -96,6 +99,7 @@ impl Default for Settings {
             profile: Profile::Standard,
             strict_users: BTreeSet::new(),
             strict_network: NetworkAccess::None,
+            images: ImageRules::default(),
             placements_per_pass: 4096,
             file_quota: FileUsage { bytes: 100 << 30, files: 1_000_000 },
             keep_unknown: false,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use axum::http::uri::Authority;
+use cloudaid_core::images::ImagePattern;
 use mongodb::options::{ConnectionString, ServerAddress};
 use shared::id::UserName;
 use shared::resources::Quantity;
@@ -257,6 +258,15 @@ pub(super) fn users(text: &str) -> Result<BTreeSet<UserName>, String> {
     parts(text).map(|name| name.parse().map_err(|error| format!("`{}`: {error}", shown(name)))).collect()
 }
 
+/// Which images tasks may have.
+pub(super) fn images(text: &str) -> Result<Vec<ImagePattern>, String> {
+    parts(text)
+        .map(|pattern| {
+            pattern.parse().map_err(|error| format!("`{}` is no pattern of images: {error}", shown(pattern)))
+        })
+        .collect()
+}
+
 fn parts(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
@@ -338,6 +348,14 @@ mod tests {
         assert_eq!((switch("TRUE"), switch("off")), (Ok(true), Ok(false)));
         assert!(switch("maybe").is_err() && advertise("a b").is_err());
         assert_eq!(whole("3", 1..=100), Ok(3));
+        let patterns = images(" ghcr.io/acme/*,docker.io/busybox ,").expect("two");
+        assert_eq!(
+            patterns.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
+            "ghcr.io/acme/* docker.io/library/busybox"
+        );
+        assert!(
+            images("busybox").expect_err("no registry").contains("`busybox` is no pattern of images: give REGISTRY")
+        );
         assert!(whole("0", 1..=100).is_err() && whole("101", 1..=100).is_err() && whole("x", 1..=100).is_err());
     }
 }

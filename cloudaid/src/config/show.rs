@@ -133,6 +133,8 @@ limits.infrastructure_attempts  3                default
 tasks.profile                   standard         default
 tasks.strict_users              -                default
 tasks.strict_network            none             default
+images.allowed                  -                default
+images.require_digest           false            default
 limits.user_bytes               100GiB           default
 limits.user_files               1000000          default
 store                           sqlite           default

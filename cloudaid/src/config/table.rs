@@ -209,6 +209,10 @@ settings! {
         "Whose containers are strict in any case, whatever the others' are");
     STRICT_NETWORK: row("tasks.strict_network", "CLOUDAI_TASKS_STRICT_NETWORK", "", One("none|public"), MASTER | DEV, Text("none"),
         "What strict tasks may reach: nothing, or the Internet but no private address");
+    IMAGES_ALLOWED: row("images.allowed", "CLOUDAI_IMAGES_ALLOWED", "", Many("PATTERN"), MASTER | DEV, Unset,
+        "Images that tasks may have, if not all: REGISTRY or REGISTRY/REPOSITORY, as `docker.io/library/*`, `ghcr.io/acme/*`");
+    IMAGES_REQUIRE_DIGEST: row("images.require_digest", "CLOUDAI_IMAGES_REQUIRE_DIGEST", "", Switch, MASTER | DEV, Text("false"),
+        "Accept only tasks that name their image by its digest");
 
     USER_BYTES: row("limits.user_bytes", "CLOUDAI_LIMITS_USER_BYTES", "", One("SIZE"), MASTER | DEV, Text("100GiB"),
         "How much the files of a user may take, outputs and inputs together: GiB or with a unit; admins may have more");
@@ -290,6 +294,10 @@ settings! {
         Borrowed("DOCKER_HOST", "unix:///var/run/docker.sock"), "The socket of the container engine");
     REGISTRY_PATIENCE: row("worker.registry_patience", "CLOUDAI_REGISTRY_PATIENCE", "", One("TIME"), WORKER | DEV, Text("5m"),
         "How long an image registry that does not answer, or limits its rate, is asked again before a task fails");
+    PULL_STALL_LIMIT: row("worker.pull_stall_limit", "CLOUDAI_PULL_STALL_LIMIT", "", One("TIME"), WORKER | DEV, Text("5m"),
+        "How long the pull of an image may get no further at all before it is given up, and tried again");
+    PULL_TIME_LIMIT: row("worker.pull_time_limit", "CLOUDAI_PULL_TIME_LIMIT", "", One("TIME"), WORKER | DEV, Text("4h"),
+        "How long the pull of an image may take in all");
     ON_STOP: row("worker.on_stop", "CLOUDAI_ON_STOP", "on-stop", One("keep|finish|hand-back"), WORKER, Text("keep"),
         "What becomes of running containers when the worker is stopped: they go on (keep), it waits for their ends (finish), or they are stopped and run elsewhere (hand-back)");
     CPU: row("worker.cpu", "CLOUDAI_CPU", "cpu", One("CORES"), WORKER | DEV, Unset,

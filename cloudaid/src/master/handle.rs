@@ -113,6 +113,8 @@ impl ClusterHandle {
         let Submission { user, spec, array, .. } = submission;
         let (reader, input) = (user.clone(), spec.input);
         self.read(move |cluster| cluster.check_input(&reader, input)).await??;
+        let asked = Arc::clone(&spec);
+        self.read(move |cluster| cluster.check_image(&asked.image)).await??;
         let shape = Shape::new(&spec, array.is_some(), user.clone());
         let (workers, warnings) = self.read(move |cluster| cluster.trial(&shape)).await??;
         Ok(DryRunView {

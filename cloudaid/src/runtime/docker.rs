@@ -26,6 +26,7 @@ use self::daemon::Daemon;
 use self::errors::{Failure, within};
 use self::fall::Outage;
 use self::image::Images;
+pub use self::image::PullLimits;
 use self::labels::{Owner, container_name};
 use self::network::Network;
 use self::start::Starts;
@@ -146,7 +147,13 @@ impl DockerRuntime {
     /// bytes of the engine's disk are free.
     #[must_use]
     pub fn keeping_images(self, file: PathBuf, floor: u64) -> Self {
-        Self { images: Images::keeping(file, floor), ..self }
+        Self { images: self.images.keeping(file, floor), ..self }
+    }
+
+    /// Gives up pulls of images that take longer.
+    #[must_use]
+    pub fn with_pull_limits(self, limits: PullLimits) -> Self {
+        Self { images: self.images.with_limits(limits), ..self }
     }
 
     /// Keeps two log files of this many bytes for each container, instead of two of 1100 MiB: of what nobody has read the

@@ -83,6 +83,7 @@ impl Running {
             join: token.map(|token| JoinFrom::Inline(Secret::new(token))),
             docker_host: None,
             registry_patience: Duration::from_secs(1),
+            pull_limits: Default::default(),
             image_room: 0,
             gpus: GpuSettings { library: None, quarantine: Duration::from_secs(600) },
             on_stop: Default::default(),

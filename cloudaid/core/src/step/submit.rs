@@ -33,6 +33,7 @@ pub(crate) fn on_submit(
         Some(Err(reject)) => Err(reject),
         None => check_worker(cluster, submission.spec.worker.as_ref())
             .and_then(|()| check_network(&cluster.settings, &submission))
+            .and_then(|()| cluster.check_image(&submission.spec.image))
             .and_then(|()| input_files::check(cluster, &submission.user, submission.spec.input))
             .map(|()| Answer::Submitted(accept(cluster, now, submission, effects))),
     };

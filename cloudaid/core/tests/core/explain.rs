@@ -26,6 +26,12 @@ fn a_pull_is_shown_as_far_as_it_is() {
     let (pull, why) = says(512, 2048);
     assert_eq!((why.reasons[0].code.as_str(), pull.map(|pull| pull.done_bytes)), ("pulling", Some(512)));
     assert!(why.summary.ends_with("512 B of 2 KiB are there"), "{why:?}");
+    let progress = PullProgress { done_bytes: 1, total_bytes: 2 };
+    let pulling = vec![Pulling { image: "index.docker.io/library/busybox:latest".to_owned(), progress }];
+    let heartbeat = Some(Heartbeat { pulling, ..Heartbeat::default() });
+    let (worker, session, at) = (link.worker.clone(), link.session, world.now.boot);
+    world.step(Input::WorkerHeard { worker, session, at, heartbeat });
+    assert_eq!(world.cluster.pull_of(key.element()), Some(progress), "another task of that image writes it so");
     world.started(&link, key);
     assert_eq!(world.cluster.pull_of(key.element()), None);
 }

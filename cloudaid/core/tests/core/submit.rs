@@ -199,3 +199,33 @@ fn a_task_that_waits_is_as_strict_as_the_cluster_wants_it_after_a_restart() {
     let (_, effects) = world.connect("a", 4, vec![]);
     assert_eq!(assigned(&effects)[0].1.confinement.profile, Profile::Strict);
 }
+
+#[test]
+fn only_images_that_the_cluster_runs_are_accepted() {
+    use cloudaid_core::effect::Effect;
+    use cloudaid_core::images::ImageRules;
+    use cloudaid_core::settings::Settings;
+    use shared::error::{ApiError, ErrorCode};
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let refusal = |images: &ImageRules, image: &str| {
+        let mut world = World::new(Settings { images: images.clone(), ..Settings::default() });
+        let mut submission = world.submission(1, 1);
+        submission.spec = Arc::new(shared::task::TaskSpec { image: image.to_owned(), ..spec(1) });
+        let (answer, effects) = world.ask(|request| Input::SubmitTask { request, submission, known: None });
+        let is_saved = effects.iter().any(|effect| matches!(effect, Effect::Save(_)));
+        assert_eq!(world.cluster.check_image(image).is_ok(), answer.is_ok(), "a dry run says the same");
+        assert_eq!(is_saved, answer.is_ok(), "nothing is kept of what is refused");
+        answer.err().map(ApiError::from)
+    };
+    let allowed = vec!["docker.io/library/*".parse().expect("a pattern"), "ghcr.io/acme/*".parse().expect("a pattern")];
+    let listed = ImageRules { allowed, require_digest: false };
+    assert_eq!(refusal(&listed, "busybox:1"), None);
+    let refused = refusal(&listed, "ada/tool").expect("it is not on the list");
+    assert_eq!(refused.code, ErrorCode::PermissionDenied);
+    assert!(refused.message.contains("docker.io/ada/tool:latest is not one"), "{refused:?}");
+    assert!(refused.hint.contains("docker.io/library/*, ghcr.io/acme/*;"), "{refused:?}");
+    let exact = ImageRules { allowed: Vec::new(), require_digest: true };
+    assert_eq!(refusal(&exact, &format!("ada/tool@{digest}")), None);
+    let refused = refusal(&exact, "ada/tool:1").expect("it has no digest");
+    assert_eq!((refused.code, refused.message.contains("has no digest")), (ErrorCode::InvalidArgument, true));
+}

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cloudaid_core::files::FileUsage;
+use cloudaid_core::images::ImageRules;
 use shared::confinement::NetworkAccess;
 
 use super::{Check, absolute};
@@ -98,6 +99,8 @@ impl Check<'_> {
             "public" => Ok(NetworkAccess::Public),
             other => Err(format!("`{}` is not `none` or `public`", parse::shown(other))),
         });
+        let allowed = self.optional(&table::IMAGES_ALLOWED, parse::images).unwrap_or_default();
+        let require_digest = self.required(&table::IMAGES_REQUIRE_DIGEST, "", parse::switch);
         let files = self.files();
         let task_logs = self.task_logs();
         let store = self.store();
@@ -118,6 +121,7 @@ impl Check<'_> {
             task_profile: task_profile?,
             strict_users,
             strict_network: strict_network?,
+            images: ImageRules { allowed, require_digest: require_digest? },
             files: files?,
             task_logs: task_logs?,
             store: store?,

@@ -13,6 +13,10 @@ use super::{Check, absolute};
 use crate::config::layers::Origin;
 use crate::config::table::{self, Role, Setting};
 use crate::config::{CapacityOverrides, GpuSettings, JoinFrom, OnStop, Secret, WorkerConfig, parse};
+use crate::runtime::docker::PullLimits;
+
+/// A pull is looked at once a second.
+const PULL_LIMIT_MIN: Duration = Duration::from_secs(1);
 
 impl Check<'_> {
     pub(in crate::config) fn worker(
@@ -29,6 +33,9 @@ impl Check<'_> {
         let registry_patience = self.required(&table::REGISTRY_PATIENCE, "", |text| {
             parse::duration(text, Duration::ZERO, Duration::from_secs(7 * 86_400))
         });
+        let mut limit =
+            |row| self.required(row, "", |text| parse::duration(text, PULL_LIMIT_MIN, Duration::from_secs(7 * 86_400)));
+        let (stall, total) = (limit(&table::PULL_STALL_LIMIT), limit(&table::PULL_TIME_LIMIT));
         let on_stop = self.optional(&table::ON_STOP, |text| match text.trim() {
             "keep" => Ok(OnStop::Keep),
             "finish" => Ok(OnStop::Finish),
@@ -56,6 +63,7 @@ impl Check<'_> {
             join,
             docker_host,
             registry_patience: registry_patience?,
+            pull_limits: PullLimits { stall: stall?, total: total? },
             on_stop: on_stop.unwrap_or_default(),
             overrides,
             image_room: image_room?,

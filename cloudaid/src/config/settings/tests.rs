@@ -1,12 +1,15 @@
 use std::path::Path;
 use std::time::Duration;
 
+use cloudaid_core::images::ImageRules;
+
 use super::super::dotenv::DotEnv;
 use super::super::file::FileLayer;
 use super::super::machine::Machine;
 use super::super::{CapacityOverrides, JoinFrom, LogFormat, Secret, TaskLogSettings};
 use super::*;
 use crate::master::logs::Keep;
+use crate::runtime::docker::PullLimits;
 
 fn layers() -> Layers {
     let machine = Machine {
@@ -44,6 +47,26 @@ fn a_master_starts_without_any_setting() {
     assert_eq!((master.print_task_logs, master.bootstrap_admin, master.infrastructure_attempts), (false, false, 3));
     assert_eq!(master.token_ttl, Duration::from_secs(900));
     assert_eq!((master.jwt_secret.clone(), master.plaintext_notice()), (None, None));
+}
+
+#[test]
+fn images_and_their_pulls_have_limits() {
+    let env =
+        [("CLOUDAI_IMAGES_ALLOWED", "ghcr.io/acme/*, docker.io/busybox"), ("CLOUDAI_IMAGES_REQUIRE_DIGEST", "true")];
+    let (_, master) = with_env(env).master().expect("valid");
+    assert_eq!((master.images.allowed.len(), master.images.require_digest), (2, true));
+    assert_eq!(Settings::new(layers()).master().expect("valid").1.images, ImageRules::default());
+    let (_, worker) = Settings::new(layers()).worker().expect("valid");
+    assert_eq!(worker.pull_limits, PullLimits::default(), "what the table says is what is meant");
+    let env = [("CLOUDAI_PULL_STALL_LIMIT", "90s"), ("CLOUDAI_PULL_TIME_LIMIT", "1h")];
+    let limits = with_env(env).worker().expect("valid").1.pull_limits;
+    assert_eq!((limits.stall.as_secs(), limits.total.as_secs()), (90, 3600));
+    for (name, value) in [("CLOUDAI_PULL_STALL_LIMIT", "0s"), ("CLOUDAI_PULL_TIME_LIMIT", "999ms")] {
+        assert_eq!(problems(with_env([(name, value)]).worker()).len(), 1, "{name}");
+    }
+    for (name, value) in [("CLOUDAI_IMAGES_ALLOWED", "busybox"), ("CLOUDAI_IMAGES_REQUIRE_DIGEST", "maybe")] {
+        assert_eq!(problems(with_env([(name, value)]).master()).len(), 1, "{name}");
+    }
 }
 
 #[test]

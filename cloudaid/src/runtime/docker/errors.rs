@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use bollard::errors::Error;
+use shared::reference;
 
 use crate::runtime::RuntimeError;
 
@@ -124,11 +125,7 @@ impl Failure {
 /// `message` without the name of an image, which may contain any words.
 fn without(message: &str, image: &str) -> String {
     let image = image.to_lowercase();
-    let name = image.split('@').next().unwrap_or(&image);
-    let name = match name.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => name,
-        Some(_) | None => name,
-    };
+    let name = reference::name_of(&image);
     // The engine leaves out the registry that is understood, and registries leave out themselves.
     let path = name.split_once('/').filter(|(host, _)| host.contains(['.', ':'])).map_or(name, |(_, path)| path);
     let mut rest = message.to_owned();

@@ -7,49 +7,53 @@ use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use bollard::auth::DockerCredentials;
-use bollard::errors::Error;
 use bollard::models::{CreateImageInfo, ImageSummary};
 use bollard::query_parameters::{
     CreateImageOptions, CreateImageOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptions, RemoveImageOptions,
 };
-use futures_util::{Stream, StreamExt};
+use futures_util::StreamExt;
 use parking_lot::Mutex;
 use shared::pull::{PullPolicy, Pulling, RegistryLogin};
 use shared::resources::Bytes;
 
 use self::layers::Layers;
+use self::name::Name;
 use self::pulled::LastPull;
 use self::room::{Room, Shortage};
 use self::shelf::Shelf;
+pub use self::watch::PullLimits;
+use self::watch::{TooLong, Watch};
 use super::errors::{Failure, within};
 use crate::failpoint;
 use crate::runtime::{ImageWish, RuntimeError};
 
 mod layers;
+mod name;
 mod pulled;
 mod room;
 mod shelf;
+mod watch;
 
 const CALL_LIMIT: Duration = Duration::from_secs(30);
-/// How long a pull may show no progress at all. Large images take long; what stands still does not get better.
-const STALL_LIMIT: Duration = Duration::from_secs(5 * 60);
-/// The longest image reference.
-const REFERENCE_LIMIT: usize = 512;
+/// How often a pull of which the engine says nothing is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The images that are known to be there, and the pulls under way.
 #[derive(Debug, Default)]
 pub(super) struct Images {
     /// Seen at the engine in the life of this process. One that is gone is noticed when a container is made of it.
-    /// With what they are by their content.
+    /// With their digests, by the keys of their names.
     present: Mutex<HashMap<String, Option<String>>>,
+    /// By the keys of their names.
     pulls: Mutex<HashMap<String, Turn>>,
-    /// How far each pull is, by the image as tasks name it.
+    /// How far each pull is, by the image as the task names it whose pull it is.
     pulling: Mutex<BTreeMap<String, Layers>>,
     shelf: Shelf,
     /// Set once the engine has said where it keeps images.
     room: OnceLock<Room>,
     /// Bytes of its disk that have to stay free.
     floor: u64,
+    limits: PullLimits,
     removal: tokio::sync::Mutex<()>,
 }
 
@@ -70,6 +74,17 @@ impl Drop for UnderWay<'_> {
     }
 }
 
+/// An image that may be removed.
+#[derive(Debug)]
+struct Removable {
+    /// Of its name.
+    key: String,
+    /// As the engine names it.
+    name: String,
+    /// In bytes.
+    size: u64,
+}
+
 /// What an image says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct ImageSays {
@@ -85,12 +100,12 @@ type Turn = Arc<tokio::sync::Mutex<Option<LastPull>>>;
 impl Images {
     /// The image is not there any more.
     pub(super) fn forget(&self, image: &str) {
-        self.present.lock().remove(image);
+        self.present.lock().remove(&name::key_of(image));
     }
 
     /// What it says of itself. Of one that is not there nothing is known.
     pub(super) async fn says(&self, engine: &Docker, image: &str) -> Result<ImageSays, RuntimeError> {
-        match within(CALL_LIMIT, engine.inspect_image(&full_reference(image)?)).await {
+        match within(CALL_LIMIT, engine.inspect_image(Name::parse(image)?.as_str())).await {
             Ok(found) => {
                 let config = found.config.unwrap_or_default();
                 Ok(ImageSays { user: config.user, volumes: config.volumes.unwrap_or_default() })
@@ -101,8 +116,13 @@ impl Images {
     }
 
     /// Keeps what it has pulled in mind in `file`, and so many bytes of the engine's disk free.
-    pub(super) fn keeping(file: PathBuf, floor: u64) -> Self {
-        Self { shelf: Shelf::open(file), floor, ..Self::default() }
+    pub(super) fn keeping(self, file: PathBuf, floor: u64) -> Self {
+        Self { shelf: Shelf::open(file), floor, ..self }
+    }
+
+    /// Gives up pulls that take longer.
+    pub(super) fn with_limits(self, limits: PullLimits) -> Self {
+        Self { limits, ..self }
     }
 
     /// Where the engine keeps images, as it says.
@@ -111,33 +131,33 @@ impl Images {
         let _ = self.room.set(Room::new(disk, self.floor));
     }
 
-    /// Makes sure that the image is there.
+    /// Makes sure that the image is there. One image is pulled once at a time, however tasks write its name. Whether two tags
+    /// are the same image only the registry knows: of what both have the engine fetches each layer once.
     pub(super) async fn prepare(&self, engine: &Docker, wish: &ImageWish) -> Result<Option<String>, RuntimeError> {
-        let ImageWish { image, pull: policy, .. } = wish;
-        let reference = full_reference(image)?;
-        self.shelf.used(&reference);
-        if *policy != PullPolicy::Always
-            && let Some(content) = self.present.lock().get(image)
+        let name = Name::parse(&wish.image)?;
+        let key = name.key();
+        self.shelf.used(&key);
+        if wish.pull != PullPolicy::Always
+            && let Some(digest) = self.present.lock().get(&key)
         {
-            return Ok(content.clone());
+            return Ok(digest.as_deref().map(|digest| name.with_digest(digest)));
         }
         let wanted_at = Instant::now();
-        let turn = Arc::clone(self.pulls.lock().entry(reference.clone()).or_default());
+        let turn = Arc::clone(self.pulls.lock().entry(key.clone()).or_default());
         let mut last = turn.lock().await;
-        let result = match policy {
-            PullPolicy::Never => find(engine, &reference).await.map(|()| false),
-            PullPolicy::Missing | PullPolicy::Always => {
-                self.obtain(engine, wish, &reference, wanted_at, &mut last).await
-            }
+        let result = match wish.pull {
+            PullPolicy::Never => find(engine, &name).await.map(|()| false),
+            PullPolicy::Missing | PullPolicy::Always => self.obtain(engine, wish, &name, wanted_at, &mut last).await,
         };
         drop(last);
-        self.drop_idle(&reference);
+        self.drop_idle(&key);
         let is_ours = result?;
-        let content = content_of(engine, &reference).await?;
+        let digest = digest_of(engine, &name).await?;
         if is_ours {
-            self.shelf.pulled(&reference, content.as_deref());
+            self.shelf.pulled(&key, digest.as_deref().map(|digest| name.key_of_content(digest)));
         }
-        self.present.lock().insert(image.clone(), content.clone());
+        let content = digest.as_deref().map(|digest| name.with_digest(digest));
+        self.present.lock().insert(key, digest);
         Ok(content)
     }
 
@@ -147,11 +167,11 @@ impl Images {
         &self,
         engine: &Docker,
         wish: &ImageWish,
-        reference: &str,
+        name: &Name,
         wanted_at: Instant,
         last: &mut Option<LastPull>,
     ) -> Result<bool, RuntimeError> {
-        let was_there = is_there(engine, reference).await?;
+        let was_there = is_there(engine, name).await?;
         let is_good = match wish.pull {
             PullPolicy::Always => last.as_ref().is_some_and(|last| last.is_good_since(wanted_at)),
             PullPolicy::Missing | PullPolicy::Never => was_there,
@@ -163,25 +183,24 @@ impl Images {
             return Err(refusal);
         }
         let began = Instant::now();
-        let fetched = self.fetch(engine, wish, reference).await;
+        let fetched = self.fetch(engine, wish, name).await;
         *last = LastPull::after(last.take(), began, fetched.as_ref().err());
         fetched.map(|()| !was_there)
     }
 
-    async fn fetch(&self, engine: &Docker, wish: &ImageWish, reference: &str) -> Result<(), RuntimeError> {
-        tracing::info!("pulling image {reference}");
+    async fn fetch(&self, engine: &Docker, wish: &ImageWish, name: &Name) -> Result<(), RuntimeError> {
+        tracing::info!("pulling image {}", name.as_str());
         failpoint::hit("docker.pull.before");
         let under_way = UnderWay::begin(self, &wish.image);
-        let pulled = self.pull(engine, wish, reference).await;
+        let pulled = self.pull(engine, wish, name).await;
         drop(under_way);
         failpoint::hit("docker.pull.after");
         pulled
     }
 
-    /// What it takes of the disk is reserved as soon as the registry says how large it is, which is before most of it has
-    /// come, so that it does not take what others need.
-    async fn pull(&self, engine: &Docker, wish: &ImageWish, reference: &str) -> Result<(), RuntimeError> {
-        let options: CreateImageOptions = CreateImageOptionsBuilder::default().from_image(reference).build();
+    /// Until it is there, or takes too long. The engine stops pulling when nobody listens.
+    async fn pull(&self, engine: &Docker, wish: &ImageWish, name: &Name) -> Result<(), RuntimeError> {
+        let options: CreateImageOptions = CreateImageOptionsBuilder::default().from_image(name.as_str()).build();
         let login = match &wish.logins {
             Some(logins) => logins.login().await?,
             None => None,
@@ -193,17 +212,57 @@ impl Images {
         });
         self.find_room(engine, &wish.image, 0).await?;
         let mut progress = engine.create_image(Some(options), None, login);
-        // To its end: the engine stops pulling when nobody listens, and an error comes last.
-        while let Some(info) = next_of(&mut progress, reference).await? {
-            let (is_more, needs) = match self.pulling.lock().get_mut(&wish.image) {
-                Some(layers) => (layers.see(&info), layers.still_needs()),
-                None => (false, 0),
+        let mut watch = Watch::begin(self.limits, Instant::now());
+        loop {
+            let info = match tokio::time::timeout(LOOK_EVERY, progress.next()).await {
+                // To its end: an error comes last.
+                Ok(None) => return Ok(()),
+                Ok(Some(Err(error))) => return Err(Failure::from(error).of_pull(name.as_str())),
+                Ok(Some(Ok(info))) => Some(info),
+                Err(_) => None,
             };
-            if is_more {
-                self.find_room(engine, &wish.image, needs).await?;
-            } else {
-                // It needs less and less, and what is free becomes less by as much.
-                let _ = self.room().reserve(&wish.image, needs);
+            self.go_on(engine, &wish.image, info.as_ref(), &mut watch).await?;
+        }
+    }
+
+    /// Whether a pull is to go on, with what the engine says of it, if it says anything. What it takes of the disk is reserved
+    /// as soon as the registry says how large each layer is, which is before most of it has come, so that it does not take
+    /// what others need; where that was too little, or others take more than they should, the pull ends before the disk is
+    /// full.
+    async fn go_on(
+        &self,
+        engine: &Docker,
+        image: &str,
+        info: Option<&CreateImageInfo>,
+        watch: &mut Watch,
+    ) -> Result<(), RuntimeError> {
+        let (seen, layers_need, takes_room, waits_for_registry) = {
+            let mut pulling = self.pulling.lock();
+            let Some(layers) = pulling.get_mut(image) else { return Ok(()) };
+            let seen = info.map(|info| layers.see(info)).unwrap_or_default();
+            (seen, layers.still_needs(), layers.takes_room(), layers.waits_for_registry())
+        };
+        let now = Instant::now();
+        if seen.has_moved {
+            watch.moved(now);
+        }
+        if let Some(reason) = watch.too_long(now) {
+            return Err(given_up(image, reason, waits_for_registry));
+        }
+        if seen.is_more {
+            self.find_room(engine, image, layers_need).await?;
+        } else {
+            // It needs less and less, and what is free becomes less by as much.
+            let _ = self.room().reserve(image, layers_need);
+        }
+        if takes_room {
+            self.keep_room(engine).await?;
+            if let Some(Shortage { wanted, left }) = self.room().shortage() {
+                return Err(RuntimeError::NoRoom(format!(
+                    "there is no room for {image}: {} are left, and {} have to stay free",
+                    Bytes(left),
+                    Bytes(wanted)
+                )));
             }
         }
         Ok(())
@@ -213,7 +272,7 @@ impl Images {
     async fn find_room(&self, engine: &Docker, image: &str, wanted: u64) -> Result<(), RuntimeError> {
         let Err(Shortage { wanted, left }) = self.room().reserve(image, wanted) else { return Ok(()) };
         // What is too large in any case takes nobody's image away.
-        let removable = self.removable(engine).await?.iter().map(|(_, size)| *size).fold(left, u64::saturating_add);
+        let removable = self.removable(engine).await?.iter().map(|image| image.size).fold(left, u64::saturating_add);
         if removable >= wanted {
             self.remove_oldest(engine, || self.room().reserve(image, wanted).is_ok()).await?;
         }
@@ -226,9 +285,9 @@ impl Images {
         })
     }
 
-    /// The images that may be removed, each with its size, the one first that was used longest ago. What any container is
-    /// made of is in use, by whatever name.
-    async fn removable(&self, engine: &Docker) -> Result<Vec<(String, u64)>, RuntimeError> {
+    /// The images that may be removed, the one first that was used longest ago. What any container is made of is in use, by
+    /// whatever name.
+    async fn removable(&self, engine: &Docker) -> Result<Vec<Removable>, RuntimeError> {
         let idle = self.shelf.oldest();
         if idle.is_empty() {
             return Ok(Vec::new());
@@ -238,14 +297,20 @@ impl Images {
         let in_use: HashSet<String> = containers.into_iter().filter_map(|container| container.image_id).collect();
         let images = within(CALL_LIMIT, engine.list_images(None::<ListImagesOptions>)).await;
         let images = images.map_err(Failure::of_engine)?;
+        let mut by_key: HashMap<String, (&String, &ImageSummary)> = HashMap::new();
+        for image in &images {
+            let names = image.repo_tags.iter().chain(&image.repo_digests);
+            by_key.extend(names.map(|name| (name::key_of(name), (name, image))));
+        }
         let mut removable = Vec::new();
-        for name in idle {
-            let is_it =
-                |image: &&ImageSummary| image.repo_tags.iter().chain(&image.repo_digests).any(|other| *other == name);
-            match images.iter().find(is_it) {
-                None => self.shelf.gone(&name),
-                Some(image) if in_use.contains(&image.id) => {}
-                Some(image) => removable.push((name, u64::try_from(image.size).unwrap_or(0))),
+        for key in idle {
+            match by_key.get(&key) {
+                None => self.shelf.gone(&key),
+                Some((_, image)) if in_use.contains(&image.id) => {}
+                Some((name, image)) => {
+                    let size = u64::try_from(image.size).unwrap_or(0);
+                    removable.push(Removable { key, name: (*name).clone(), size });
+                }
             }
         }
         Ok(removable)
@@ -264,19 +329,19 @@ impl Images {
     async fn remove_oldest(&self, engine: &Docker, is_enough: impl Fn() -> bool) -> Result<(), RuntimeError> {
         // One at a time: two would both remove more than is needed.
         let _turn = self.removal.lock().await;
-        for (image, _) in self.removable(engine).await? {
+        for Removable { key, name, .. } in self.removable(engine).await? {
             if is_enough() {
                 break;
             }
-            match within(CALL_LIMIT, engine.remove_image(&image, None::<RemoveImageOptions>, None)).await {
+            match within(CALL_LIMIT, engine.remove_image(&name, None::<RemoveImageOptions>, None)).await {
                 Ok(_) => {
-                    tracing::info!("removed image {image}: it was used longest ago, and the disk is short of room");
-                    self.shelf.gone(&image);
+                    tracing::info!("removed image {name}: it was used longest ago, and the disk is short of room");
+                    self.shelf.gone(&key);
                     self.present.lock().clear();
                 }
-                Err(failure) if failure.is(404) => self.shelf.gone(&image),
+                Err(failure) if failure.is(404) => self.shelf.gone(&key),
                 // A container was made of it just now: the engine is never told to remove it all the same.
-                Err(failure) => tracing::debug!(?failure, "image {image} stays"),
+                Err(failure) => tracing::debug!(?failure, "image {name} stays"),
             }
         }
         Ok(())
@@ -293,93 +358,62 @@ impl Images {
     }
 
     /// Forgets the pulls that nobody waits for, and that have not failed lately: two owners are the table and the caller.
-    fn drop_idle(&self, reference: &str) {
+    fn drop_idle(&self, key: &str) {
         let failed = |turn: &Turn| turn.try_lock().is_ok_and(|last| last.as_ref().is_some_and(LastPull::failed_lately));
         let mut pulls = self.pulls.lock();
         pulls.retain(|other, turn| {
-            let owners = if other == reference { 2 } else { 1 };
+            let owners = if other == key { 2 } else { 1 };
             Arc::strong_count(turn) > owners || failed(turn)
         });
     }
 }
 
-/// What an image that is there is by its content.
-async fn content_of(engine: &Docker, reference: &str) -> Result<Option<String>, RuntimeError> {
-    match within(CALL_LIMIT, engine.inspect_image(reference)).await {
-        Ok(found) => Ok(exact(reference, &found.repo_digests.unwrap_or_default())),
+/// The digest of an image that is there; none: it came from no registry.
+async fn digest_of(engine: &Docker, name: &Name) -> Result<Option<String>, RuntimeError> {
+    match within(CALL_LIMIT, engine.inspect_image(name.as_str())).await {
+        Ok(found) => Ok(name.digest_among(&found.repo_digests.unwrap_or_default())),
         // It is pulled again when a container is made of it.
         Err(failure) if failure.is(404) => Ok(None),
         Err(failure) => Err(failure.of_engine()),
     }
 }
 
-/// The reference by digest, of the same repository; an image may have come from several.
-fn exact(reference: &str, digests: &[String]) -> Option<String> {
-    if reference.contains('@') {
-        return Some(reference.to_owned());
-    }
-    let colon = reference.rfind(':').filter(|colon| !reference[*colon..].contains('/'));
-    let name = &reference[..colon.unwrap_or(reference.len())];
-    // The engine leaves out what is understood.
-    let familiar = |name: &str| {
-        let name = name.strip_prefix("docker.io/").unwrap_or(name);
-        name.strip_prefix("library/").unwrap_or(name).to_owned()
-    };
-    let digest = digests.iter().filter_map(|digest| digest.split_once('@'));
-    let of_name = digest.filter(|(other, _)| familiar(other) == familiar(name)).map(|(_, digest)| digest);
-    of_name.min().map(|digest| format!("{name}@{digest}"))
-}
-
 /// It has to be there.
-async fn find(engine: &Docker, reference: &str) -> Result<(), RuntimeError> {
-    if is_there(engine, reference).await? {
+async fn find(engine: &Docker, name: &Name) -> Result<(), RuntimeError> {
+    if is_there(engine, name).await? {
         return Ok(());
     }
-    let message = format!("{reference} is not on the worker, and the task does not want it pulled");
+    let message = format!("{} is not on the worker, and the task does not want it pulled", name.as_str());
     Err(RuntimeError::ImageNotFound(message))
 }
 
-async fn is_there(engine: &Docker, reference: &str) -> Result<bool, RuntimeError> {
-    match within(CALL_LIMIT, engine.inspect_image(reference)).await {
+async fn is_there(engine: &Docker, name: &Name) -> Result<bool, RuntimeError> {
+    match within(CALL_LIMIT, engine.inspect_image(name.as_str())).await {
         Ok(_) => Ok(true),
         Err(failure) if failure.is(404) => Ok(false),
-        Err(failure) if failure.is(400) => Err(failure.of_pull(reference)),
+        Err(failure) if failure.is(400) => Err(failure.of_pull(name.as_str())),
         Err(failure) => Err(failure.of_engine()),
     }
 }
 
-/// What the engine says next of a pull; none: it is done.
-async fn next_of(
-    progress: &mut (impl Stream<Item = Result<CreateImageInfo, Error>> + Unpin),
-    reference: &str,
-) -> Result<Option<CreateImageInfo>, RuntimeError> {
-    match tokio::time::timeout(STALL_LIMIT, progress.next()).await {
-        Ok(Some(Ok(info))) => Ok(Some(info)),
-        Ok(Some(Err(error))) => Err(Failure::from(error).of_pull(reference)),
-        Ok(None) => Ok(None),
-        Err(_) => {
-            let minutes = STALL_LIMIT.as_secs() / 60;
-            let message = format!("{reference} could not be pulled: there was no progress for {minutes} min");
-            Err(RuntimeError::ImageUnavailable(message))
-        }
+/// What a pull is told that took too long. An engine that has all of it and does not get it unpacked is not the registry's
+/// fault.
+fn given_up(image: &str, reason: TooLong, waits_for_registry: bool) -> RuntimeError {
+    match reason {
+        TooLong::InAll(limit) => RuntimeError::ImageUnavailable(format!(
+            "{image} was given up: it was not there after {} s of pulling, which is the limit (CLOUDAI_PULL_TIME_LIMIT on \
+             the worker)",
+            limit.as_secs()
+        )),
+        TooLong::Stalled(limit) if waits_for_registry => RuntimeError::ImageUnavailable(format!(
+            "{image} could not be pulled: its registry has sent nothing for {} s",
+            limit.as_secs()
+        )),
+        TooLong::Stalled(limit) => RuntimeError::Engine(format!(
+            "{image} is fetched, but for {} s nothing of it was unpacked",
+            limit.as_secs()
+        )),
     }
-}
-
-/// The reference with its tag: without one the engine would pull every tag there is. It becomes part of a request's
-/// path, so nothing else than the characters of references passes; the rest of the grammar is the engine's to judge.
-fn full_reference(image: &str) -> Result<String, RuntimeError> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/:@[]".contains(c);
-    let plain = !image.is_empty() && image.len() <= REFERENCE_LIMIT && image.chars().all(allowed);
-    if !plain || image.split('/').any(|part| part.is_empty() || part.starts_with('.')) {
-        let image: String = image.chars().take(80).collect();
-        return Err(RuntimeError::ImageNotFound(format!(
-            "`{}` is not an image reference: write it as for `docker pull`, for example `python:3.13-slim`",
-            image.escape_debug()
-        )));
-    }
-    let last = image.rsplit('/').next().unwrap_or(image);
-    let named = last.contains(':') || last.contains('@');
-    Ok(if named { image.to_owned() } else { format!("{image}:latest") })
 }
 
 #[cfg(test)]
@@ -387,38 +421,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_tag_is_latest() {
-        let cases = [
-            ("busybox", "busybox:latest"),
-            ("busybox:1.36", "busybox:1.36"),
-            ("localhost:5000/a/b", "localhost:5000/a/b:latest"),
-            ("localhost:5000/a/b:c", "localhost:5000/a/b:c"),
-            ("a@sha256:00", "a@sha256:00"),
-        ];
-        for (image, full) in cases {
-            assert_eq!(full_reference(image), Ok(full.to_owned()));
-        }
-    }
-
-    #[test]
-    fn an_image_is_known_by_the_digest_of_its_own_repository() {
-        let digests = ["other@sha256:1", "busybox@sha256:2", "localhost:5000/a/b@sha256:3"].map(str::to_owned);
-        for (reference, expected) in [
-            ("busybox:latest", Some("busybox@sha256:2")),
-            ("docker.io/library/busybox:1.36", Some("docker.io/library/busybox@sha256:2")),
-            ("localhost:5000/a/b:c", Some("localhost:5000/a/b@sha256:3")),
-            ("localhost:5000/a/c:c", None),
-            ("x@sha256:9", Some("x@sha256:9")),
-        ] {
-            assert_eq!(exact(reference, &digests).as_deref(), expected, "{reference}");
-        }
-        assert_eq!(exact("busybox:latest", &[]), None, "it came from no registry");
-    }
-
-    #[test]
-    fn what_cannot_be_an_image_never_reaches_the_engine() {
-        for image in ["", "a b", "a?x=1", "a#b", "../containers", "a/../b", "/a", "a/", "ü", "a\n", "a%2fb", "./a"] {
-            assert!(matches!(full_reference(image), Err(RuntimeError::ImageNotFound(_))), "{image:?}");
+    fn what_stalls_is_the_registrys_or_the_engines_and_the_words_say_so() {
+        let limit = Duration::from_secs(300);
+        let stalled = given_up("i", TooLong::Stalled(limit), true);
+        assert!(
+            matches!(&stalled, RuntimeError::ImageUnavailable(why) if why.contains("nothing for 300 s")),
+            "{stalled:?}"
+        );
+        let stalled = given_up("i", TooLong::Stalled(limit), false);
+        assert!(matches!(&stalled, RuntimeError::Engine(why) if why.contains("unpacked")), "{stalled:?}");
+        for waits in [false, true] {
+            let over = given_up("i", TooLong::InAll(limit), waits);
+            assert!(
+                matches!(&over, RuntimeError::ImageUnavailable(why) if why.contains("PULL_TIME_LIMIT")),
+                "{over:?}"
+            );
         }
     }
 }

@@ -19,42 +19,83 @@ struct Layer {
     total: u64,
     fetched: u64,
     unpacked: u64,
+    /// How far it has ever been, with the bytes of that stage: what is fetched again after an error gets no further.
+    furthest: (Stage, u64),
+}
+
+/// What becomes of a layer, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+enum Stage {
+    #[default]
+    Waiting,
+    Fetching,
+    Fetched,
+    Unpacking,
+    There,
+}
+
+/// What the engine has said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Seen {
+    /// There is more to fetch than was known.
+    pub(super) is_more: bool,
+    /// A layer is further than it has ever been.
+    pub(super) has_moved: bool,
 }
 
 impl Layers {
-    /// Takes what the engine says. Returns whether there is more to fetch than was known.
-    pub(super) fn see(&mut self, info: &CreateImageInfo) -> bool {
-        let (Some(id), Some(status)) = (&info.id, info.status.as_deref()) else { return false };
+    /// Takes what the engine says.
+    pub(super) fn see(&mut self, info: &CreateImageInfo) -> Seen {
+        let (Some(id), Some(status)) = (&info.id, info.status.as_deref()) else { return Seen::default() };
+        let stage = match status {
+            "Pulling fs layer" | "Waiting" => Stage::Waiting,
+            "Downloading" => Stage::Fetching,
+            "Verifying Checksum" | "Download complete" => Stage::Fetched,
+            "Extracting" => Stage::Unpacking,
+            "Pull complete" | "Already exists" => Stage::There,
+            // Also that it tries again, which it says every second.
+            _ => return Seen::default(),
+        };
         let detail = info.progress_detail.as_ref();
         let number = |number: Option<i64>| number.and_then(|number| u64::try_from(number).ok());
         let current = detail.and_then(|detail| number(detail.current)).unwrap_or(0);
         let total = detail.and_then(|detail| number(detail.total)).unwrap_or(0);
-        match status {
-            "Downloading" => {
-                let layer = self.0.entry(id.clone()).or_default();
-                let is_more = total > layer.total;
+        let is_new = !self.0.contains_key(id);
+        // Of small ones, which are there at once, the engine never says how large they are.
+        let layer = self.0.entry(id.clone()).or_default();
+        let known = layer.total;
+        let mut bytes = 0;
+        match stage {
+            Stage::Waiting => {}
+            Stage::Fetching => {
                 layer.total = layer.total.max(total);
                 layer.fetched = current.min(layer.total);
-                return is_more;
+                bytes = current;
             }
-            "Verifying Checksum" | "Download complete" => {
-                self.change(id, |layer| layer.fetched = layer.total);
-            }
-            "Extracting" => self.change(id, |layer| {
+            Stage::Fetched => layer.fetched = layer.total,
+            Stage::Unpacking => {
                 layer.fetched = layer.total;
                 layer.unpacked = current.min(layer.total);
-            }),
-            "Pull complete" => self.change(id, |layer| (layer.fetched, layer.unpacked) = (layer.total, layer.total)),
-            _ => {}
+                bytes = current;
+            }
+            Stage::There => (layer.fetched, layer.unpacked) = (layer.total, layer.total),
         }
-        false
+        let has_moved = is_new || (stage, bytes) > layer.furthest;
+        if has_moved {
+            layer.furthest = (stage, bytes);
+        }
+        Seen { is_more: layer.total > known, has_moved }
     }
 
-    /// Small ones are there at once: the engine never says how large they are.
-    fn change(&mut self, id: &str, change: impl FnOnce(&mut Layer)) {
-        if let Some(layer) = self.0.get_mut(id) {
-            change(layer);
-        }
+    /// Whether the registry has something still to send. Before it has said what there is, it has.
+    pub(super) fn waits_for_registry(&self) -> bool {
+        self.0.is_empty() || self.0.values().any(|layer| layer.furthest.0 < Stage::Fetched)
+    }
+
+    /// Whether any of it is on the disk, or comes there, and is not all there yet.
+    pub(super) fn takes_room(&self) -> bool {
+        let is_coming = |layer: &Layer| (Stage::Fetching..Stage::There).contains(&layer.furthest.0);
+        self.0.values().any(is_coming)
     }
 
     /// How much of it has been fetched.
@@ -79,7 +120,7 @@ mod tests {
 
     use super::*;
 
-    fn says(layers: &mut Layers, id: &str, status: &str, progress: Option<(i64, i64)>) -> bool {
+    fn see(layers: &mut Layers, id: &str, status: &str, progress: Option<(i64, i64)>) -> Seen {
         layers.see(&CreateImageInfo {
             id: Some(id.to_owned()),
             status: Some(status.to_owned()),
@@ -87,6 +128,44 @@ mod tests {
                 .map(|(current, total)| ProgressDetail { current: Some(current), total: Some(total) }),
             error_detail: None,
         })
+    }
+
+    fn says(layers: &mut Layers, id: &str, status: &str, progress: Option<(i64, i64)>) -> bool {
+        see(layers, id, status, progress).is_more
+    }
+
+    #[test]
+    fn only_what_brings_a_layer_further_than_ever_is_progress() {
+        let mut layers = Layers::default();
+        let mut moved = |status: &str, progress| see(&mut layers, "a", status, progress).has_moved;
+        assert!(!moved("Pulling from library/busybox", None));
+        assert!(moved("Pulling fs layer", None));
+        assert!(!moved("Waiting", None));
+        assert!(moved("Downloading", Some((0, 100))) && moved("Downloading", Some((60, 100))));
+        assert!(!moved("Downloading", Some((60, 100))), "nothing has come");
+        assert!(!moved("Retrying in 5 seconds", None) && !moved("Retrying in 4 seconds", None));
+        assert!(!moved("Downloading", Some((10, 100))), "it had as much before");
+        assert!(moved("Downloading", Some((61, 100))));
+        assert!(moved("Verifying Checksum", None) && !moved("Download complete", None));
+        assert!(moved("Extracting", Some((1, 100))) && moved("Extracting", Some((2, 100))));
+        assert!(!moved("Extracting", Some((2, 100))));
+        assert!(moved("Pull complete", None) && !moved("Pull complete", None));
+    }
+
+    #[test]
+    fn what_is_waited_for_is_the_registry_until_all_is_fetched() {
+        let mut layers = Layers::default();
+        assert!(layers.waits_for_registry() && !layers.takes_room());
+        says(&mut layers, "old", "Already exists", None);
+        assert!(!layers.waits_for_registry() && !layers.takes_room());
+        says(&mut layers, "a", "Pulling fs layer", None);
+        assert!(layers.waits_for_registry() && !layers.takes_room());
+        says(&mut layers, "a", "Downloading", Some((1, 100)));
+        assert!(layers.waits_for_registry() && layers.takes_room());
+        says(&mut layers, "a", "Extracting", Some((100, 100)));
+        assert!(!layers.waits_for_registry() && layers.takes_room());
+        says(&mut layers, "a", "Pull complete", None);
+        assert!(!layers.takes_room());
     }
 
     #[test]

@@ -19,9 +19,9 @@ pub(super) struct Room {
 /// Too little is free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Shortage {
-    /// What the image will take, in bytes.
+    /// What there should be, in bytes: what the image will take, or what must stay free.
     pub(super) wanted: u64,
-    /// What is left for it, in bytes.
+    /// What there is of it, in bytes.
     pub(super) left: u64,
 }
 
@@ -30,8 +30,8 @@ impl Room {
         Self { disk, floor, wanted: Mutex::default() }
     }
 
-    /// Reserves what the pull of an image will still take, less or more than before. Nothing is reserved that is not there:
-    /// then it says how much is.
+    /// Reserves what the pull of an image will still take, less or more than before. No more is reserved than is there: then it
+    /// says how much is.
     pub(super) fn reserve(&self, image: &str, wanted: u64) -> Result<(), Shortage> {
         match self.free() {
             Some(free) => self.reserve_of(free, image, wanted),
@@ -43,7 +43,8 @@ impl Room {
         let mut all = self.wanted.lock();
         let of_others: u64 = all.iter().filter(|(other, _)| *other != image).map(|(_, wanted)| *wanted).sum();
         let left = free.saturating_sub(self.floor).saturating_sub(of_others);
-        if wanted > left {
+        let is_less = all.get(image).is_some_and(|before| wanted <= *before);
+        if wanted > left && !is_less {
             return Err(Shortage { wanted, left });
         }
         all.insert(image.to_owned(), wanted);
@@ -56,14 +57,20 @@ impl Room {
     }
 
     /// Bytes; none where nobody can tell.
-    pub(super) fn free(&self) -> Option<u64> {
+    fn free(&self) -> Option<u64> {
         let stat = rustix::fs::statvfs(self.disk.as_ref()?).ok()?;
         Some(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
+    /// What must stay free, where that is not.
+    pub(super) fn shortage(&self) -> Option<Shortage> {
+        let left = self.free().filter(|free| *free < self.floor)?;
+        Some(Shortage { wanted: self.floor, left })
+    }
+
     /// Whether what must stay free is not.
     pub(super) fn is_short(&self) -> bool {
-        self.free().is_some_and(|free| free < self.floor)
+        self.shortage().is_some()
     }
 }
 
@@ -81,13 +88,20 @@ mod tests {
         assert_eq!(room.reserve_of(40, "c", 1), Err(Shortage { wanted: 1, left: 0 }));
         room.release("b");
         assert_eq!(room.reserve_of(150, "a", 100), Ok(()));
+        assert_eq!(
+            room.reserve_of(100, "a", 90),
+            Ok(()),
+            "another has filled the disk, and it still needs less than before"
+        );
+        assert_eq!(room.reserve_of(100, "a", 91), Err(Shortage { wanted: 91, left: 50 }));
     }
 
     #[test]
     fn a_disk_is_short_when_less_is_free_than_should_be() {
         let scratch = tempfile::tempdir().expect("a directory");
-        let short = |floor| Room::new(Some(scratch.path().to_owned()), floor).is_short();
-        assert!(!short(1) && short(u64::MAX));
+        let room = |floor| Room::new(Some(scratch.path().to_owned()), floor);
+        assert!(!room(1).is_short() && room(u64::MAX).is_short());
+        assert_eq!(room(u64::MAX).shortage().map(|shortage| shortage.wanted), Some(u64::MAX));
     }
 
     #[test]

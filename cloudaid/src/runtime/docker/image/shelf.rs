@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use shared::time::WallTime;
 
+use super::name::key_of;
 use crate::clock;
 
 /// How exactly it is kept when an image was used: a burst of tasks does not write as often.
@@ -22,7 +23,7 @@ const IN_USE: Duration = Duration::from_secs(10 * 60);
 #[derive(Debug, Default)]
 pub(super) struct Shelf {
     file: Option<PathBuf>,
-    /// By the reference that each was pulled with.
+    /// By the key of the name that each was pulled with.
     images: Mutex<BTreeMap<String, Kept>>,
 }
 
@@ -31,7 +32,7 @@ pub(super) struct Shelf {
 struct Kept {
     /// When it was last used, in milliseconds since 1970.
     used: i64,
-    /// What it is by its content: later runs of a task may name it so.
+    /// The key of what it is by its content: later runs of a task may name it so.
     content: Option<String>,
 }
 
@@ -39,7 +40,7 @@ impl Shelf {
     /// As it was left. What cannot be read is forgotten: then nothing is removed that should stay.
     pub(super) fn open(file: PathBuf) -> Self {
         let read = || serde_json::from_slice(&fs::read(&file)?).map_err(io::Error::from);
-        let images = match read() {
+        let images: BTreeMap<String, Kept> = match read() {
             Ok(images) => images,
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => {
@@ -47,19 +48,28 @@ impl Shelf {
                 BTreeMap::new()
             }
         };
-        Self { file: Some(file), images: Mutex::new(images) }
+        // Earlier versions kept names as tasks wrote them; of two that are one the later is kept.
+        let mut by_key = BTreeMap::<String, Kept>::new();
+        for (name, kept) in images {
+            let kept = Kept { content: kept.content.as_deref().map(key_of), ..kept };
+            let of_key = by_key.entry(key_of(&name)).or_insert_with(|| kept.clone());
+            if of_key.used < kept.used {
+                *of_key = kept;
+            }
+        }
+        Self { file: Some(file), images: Mutex::new(by_key) }
     }
 
     /// It was pulled for a task.
-    pub(super) fn pulled(&self, image: &str, content: Option<&str>) {
-        let kept = Kept { used: clock::wall().0, content: content.map(str::to_owned) };
+    pub(super) fn pulled(&self, image: &str, content: Option<String>) {
+        let kept = Kept { used: clock::wall().0, content };
         self.change(|images| {
             images.insert(image.to_owned(), kept);
             true
         });
     }
 
-    /// A task uses it by this reference, whoever has pulled it.
+    /// A task uses it by a name of this key, whoever has pulled it.
     pub(super) fn used(&self, image: &str) {
         let now = clock::wall();
         self.change(|images| {
@@ -114,21 +124,31 @@ mod tests {
         let file = scratch.path().join("images");
         let hour_ago = |hours: i64| clock::wall().0 - hours * 3_600_000;
         let kept = |hours, content: Option<&str>| Kept { used: hour_ago(hours), content: content.map(str::to_owned) };
-        let kept =
-            [("a:1", kept(1, None)), ("b:1", kept(2, None)), ("c:1", kept(3, None)), ("e:1", kept(4, Some("e@1")))];
+        let e = format!("r.io/e@sha256:{}", "0".repeat(64));
+        let kept = [
+            ("r.io/a:1", kept(1, None)),
+            ("r.io/b:1", kept(2, None)),
+            ("r.io/c:1", kept(3, None)),
+            ("r.io/e:1", kept(4, Some(e.as_str()))),
+            ("f", kept(9, None)),
+            ("docker.io/library/f:latest", kept(5, None)),
+            ("library/f", kept(7, None)),
+        ];
         let kept = BTreeMap::from(kept);
         fs::write(&file, serde_json::to_vec(&kept).expect("json")).expect("written");
         let shelf = Shelf::open(file.clone());
-        assert_eq!(shelf.oldest(), ["e:1", "c:1", "b:1", "a:1"]);
-        shelf.used("c:1");
-        shelf.used("e@1");
-        shelf.used("of-the-host:1");
-        shelf.pulled("d:1", None);
-        shelf.gone("b:1");
-        assert_eq!(shelf.oldest(), ["a:1"], "what was used just now is in use");
+        assert_eq!(shelf.oldest(), ["docker.io/library/f:latest", "r.io/e:1", "r.io/c:1", "r.io/b:1", "r.io/a:1"]);
+        shelf.gone("docker.io/library/f:latest");
+        shelf.used("r.io/c:1");
+        shelf.used(&e);
+        shelf.used("r.io/of-the-host:1");
+        shelf.pulled("r.io/d:1", None);
+        shelf.gone("r.io/b:1");
+        assert_eq!(shelf.oldest(), ["r.io/a:1"], "what was used just now is in use");
         let again = Shelf::open(file);
         let kept: Vec<_> = again.images.lock().keys().cloned().collect();
-        assert_eq!((kept.join(" "), again.oldest()), ("a:1 c:1 d:1 e:1".to_owned(), vec!["a:1".to_owned()]));
+        assert_eq!(kept, ["r.io/a:1", "r.io/c:1", "r.io/d:1", "r.io/e:1"]);
+        assert_eq!(again.oldest(), ["r.io/a:1"]);
     }
 
     #[test]
