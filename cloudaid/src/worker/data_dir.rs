@@ -9,6 +9,7 @@
 //! runs/<task>.<index>-<attempt>/output.img, output-device  see `volume.rs`
 //! runs/<task>.<index>-<attempt>/input  the id of the input that the run reads
 //! runs/<task>.<index>-<attempt>/log-place  see `logs/place.rs`
+//! runs/<task>.<index>-<attempt>/log-spool  see `logs/spool.rs`
 //! images      see `runtime/docker/image/shelf.rs`
 //! gpus.json   see `gpu/records.rs`
 //! inputs/<input>  see `inputs.rs`
@@ -123,6 +124,11 @@ impl DataDir {
     /// Where it is kept how far a long log has been read: see `logs/place.rs`.
     pub(super) fn log_place(&self, key: &AttemptKey) -> PathBuf {
         self.run(key).join("log-place")
+    }
+
+    /// Where its log waits for the master: see `logs/spool.rs`.
+    pub(super) fn log_spool(&self, key: &AttemptKey) -> PathBuf {
+        self.run(key).join("log-spool")
     }
 
     /// What GPUs have reported: see `gpu/records.rs`.

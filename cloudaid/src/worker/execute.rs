@@ -23,7 +23,7 @@ use super::gpu::GpuWatch;
 use super::hold::Hold;
 use super::inputs::{Inputs, blocking};
 use super::link::dial::Uplink;
-use super::logs::{Lanes, Place, Pump};
+use super::logs::{Intake, Lanes, Place, Pump, Room, Spool};
 use super::registries;
 use super::storage::StorageWatch;
 use super::tidy::Tidy;
@@ -67,6 +67,8 @@ pub(super) struct Executor {
     calls: Arc<Semaphore>,
     tidy: Arc<Tidy>,
     lanes: Arc<Lanes>,
+    /// Disk for logs that wait for the master.
+    log_room: Arc<Room>,
     uploads: Arc<Uploads>,
     inputs: Arc<Inputs>,
     uplink: watch::Receiver<Option<Uplink>>,
@@ -103,6 +105,7 @@ impl Executor {
             calls,
             tidy,
             lanes,
+            log_room: Arc::default(),
             uploads,
             inputs,
             uplink,
@@ -263,9 +266,11 @@ impl Executor {
 
     fn collect_logs(&mut self, key: AttemptKey) {
         let place = Place::at(self.data.log_place(&key));
+        let spool = Spool::at(self.data.log_spool(&key), Arc::clone(&self.log_room));
+        let intake = Intake::new(key, Arc::clone(&self.runtime), place, spool);
         let following = self.runs.entry(key).or_default();
         let (ended, waits) = (following.ended.clone(), following.log_waits.clone());
-        let pump = Pump { key, runtime: Arc::clone(&self.runtime), lanes: Arc::clone(&self.lanes), place, waits };
+        let pump = Pump { key, lanes: Arc::clone(&self.lanes), intake, waits };
         self.follow(key, async move {
             // Whichever comes first.
             let _early = tokio::time::timeout(LOG_DELAY, ended.cancelled()).await;

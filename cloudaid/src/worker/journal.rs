@@ -191,7 +191,7 @@ fn encode(record: &JournalRecord, frames: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-fn checksum(body: &[u8]) -> [u8; 4] {
+pub(super) fn checksum(body: &[u8]) -> [u8; 4] {
     let hash = blake3::hash(body);
     let [a, b, c, d, ..] = *hash.as_bytes();
     [a, b, c, d]

@@ -24,6 +24,7 @@ use crate::runtime::fake::{Behaviour, FakeRuntime};
 use master::{CLUSTER, Master, Talk};
 
 mod master;
+mod outbox;
 
 /// No wait for a condition is longer.
 pub(super) const LIMIT: Duration = Duration::from_secs(30);

@@ -40,10 +40,10 @@ fn a_container_that_was_started_and_is_gone_is_lost() {
     let (mut scene, effects) = Scene::recovered(vec![entry_started(key(0))], &[]);
     let verdict = Verdict::WorkerLost { message: "the container is gone".to_owned() };
     assert_eq!(effects, gone(key(0), &verdict));
-    // What it has stored is still there.
-    scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
-    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 2, notes: Vec::new() });
-    let outcome = Outcome { output_files: 2, ..outcome(verdict, Some(40), 0) };
+    // What it has stored is still there, and what was read of its log.
+    assert_eq!(scene.step(AgentInput::OutputsUploaded { key: key(0), files: 2, notes: Vec::new() }), []);
+    let effects = scene.step(AgentInput::LogsDrained(key(0), LogBytes { stdout: 7, ..LogBytes::default() }));
+    let outcome = Outcome { stdout_bytes: 7, output_files: 2, ..outcome(verdict, Some(40), 0) };
     let expected = finished(key(0), 1, &outcome);
     assert_eq!(effects, expected[..1]);
     assert_eq!(scene.step(AgentInput::Connected(welcome(vec![(key(0), Decision::Keep)]))), expected[1..]);

@@ -243,9 +243,11 @@ fn a_container_that_vanishes_is_lost_with_what_it_left() {
     let verdict = Verdict::WorkerLost { message: "the container is gone".to_owned() };
     let effects = scene.step(AgentInput::WaitFailed(key(0), EngineError::NotFound));
     assert_eq!(effects, exited(key(0), verdict.clone(), Some(0), 3));
-    scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
-    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
-    assert_eq!(effects, finished(key(0), 2, &outcome(verdict, Some(0), 3)));
+    let files = AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() };
+    assert_eq!(scene.step(files), [], "what was read of its log comes before its end");
+    let effects = scene.step(AgentInput::LogsDrained(key(0), LogBytes { stdout: 7, ..LogBytes::default() }));
+    let expected = Outcome { stdout_bytes: 7, ..outcome(verdict, Some(0), 3) };
+    assert_eq!(effects, finished(key(0), 2, &expected));
 }
 
 #[test]

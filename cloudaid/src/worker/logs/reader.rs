@@ -1,0 +1,178 @@
+//! Reading a log of the engine from a place on.
+
+use bytes::BytesMut;
+use futures_util::{FutureExt, StreamExt};
+use shared::link::{CHUNK_LIMIT, LogStream};
+
+use super::offsets::{Chunk, Offsets};
+use crate::runtime::{LogMark, LogPiece, LogPieces, RuntimeError};
+
+/// Reads a log and makes chunks of it.
+pub(super) struct Reader {
+    pieces: LogPieces,
+    /// What is below was there before and is left out.
+    pub(super) start: Offsets,
+    /// Behind the last byte read.
+    pub(super) position: Offsets,
+    /// Read and not yet taken; each ends at `position`.
+    stdout: BytesMut,
+    stderr: BytesMut,
+    pub(super) ended: bool,
+    pub(super) has_gap: bool,
+    /// The last one that was passed.
+    pub(super) mark: Option<LogMark>,
+}
+
+impl Reader {
+    /// `pieces` begin at `mark`.
+    pub(super) fn new(pieces: LogPieces, mark: LogMark, start: Offsets) -> Self {
+        Self {
+            pieces,
+            start,
+            position: mark.into(),
+            stdout: BytesMut::new(),
+            stderr: BytesMut::new(),
+            ended: false,
+            has_gap: false,
+            mark: None,
+        }
+    }
+
+    /// Waits for something, then takes what is there besides: a slow writer is sent at once, a fast one in large chunks.
+    pub(super) async fn fill(&mut self) -> Result<(), RuntimeError> {
+        let mut next = self.pieces.next().await;
+        loop {
+            match next {
+                None => self.ended = true,
+                Some(piece) => self.take(piece?),
+            }
+            if self.ended || self.stdout.len() + self.stderr.len() >= CHUNK_LIMIT {
+                return Ok(());
+            }
+            match self.pieces.next().now_or_never() {
+                Some(more) => next = more,
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn take(&mut self, piece: LogPiece) {
+        match piece {
+            LogPiece::Data(stream, data) => self.add(stream, &data),
+            LogPiece::Mark(mark) => self.mark = Some(mark),
+            LogPiece::Gap => {
+                self.has_gap = true;
+                // What the master has is before it.
+                self.position = self.position.max(self.start);
+            }
+        }
+    }
+
+    fn add(&mut self, stream: LogStream, data: &[u8]) {
+        let (start, position) = (*self.start.of(stream), self.position.of(stream));
+        let skip = usize::try_from(start.saturating_sub(*position)).unwrap_or(usize::MAX).min(data.len());
+        *position += data.len() as u64;
+        let buffer = match stream {
+            LogStream::Stdout => &mut self.stdout,
+            LogStream::Stderr => &mut self.stderr,
+        };
+        buffer.extend_from_slice(&data[skip..]);
+    }
+
+    /// What was read, in pieces that a message can carry, each with its offset.
+    pub(super) fn take_chunks(&mut self) -> Vec<Chunk> {
+        let mut chunks = Vec::new();
+        for stream in LogStream::ALL {
+            let mut data = match stream {
+                LogStream::Stdout => self.stdout.split().freeze(),
+                LogStream::Stderr => self.stderr.split().freeze(),
+            };
+            let mut offset = *self.position.of(stream) - data.len() as u64;
+            while !data.is_empty() {
+                let chunk = data.split_to(data.len().min(CHUNK_LIMIT));
+                let length = chunk.len() as u64;
+                chunks.push((stream, offset, chunk));
+                offset += length;
+            }
+        }
+        chunks
+    }
+
+    /// Keeps no memory for what may come. Everything was taken.
+    pub(super) fn rest(&mut self) {
+        (self.stdout, self.stderr) = (BytesMut::new(), BytesMut::new());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use futures_util::stream;
+
+    use super::*;
+
+    fn reader(pieces: Vec<(LogStream, Bytes)>, start: Offsets) -> Reader {
+        let pieces = pieces.into_iter().map(|(stream, data)| Ok(LogPiece::Data(stream, data)));
+        Reader::new(Box::pin(stream::iter(pieces)), LogMark::default(), start)
+    }
+
+    #[tokio::test]
+    async fn what_is_ready_goes_together_and_streams_stay_apart() {
+        let pieces = vec![
+            (LogStream::Stdout, Bytes::from("ab")),
+            (LogStream::Stderr, Bytes::from("x")),
+            (LogStream::Stdout, Bytes::from("cd")),
+        ];
+        let mut reader = reader(pieces, Offsets::default());
+        reader.fill().await.expect("read");
+        let chunks = reader.take_chunks();
+        assert_eq!(chunks, [(LogStream::Stdout, 0, Bytes::from("abcd")), (LogStream::Stderr, 0, Bytes::from("x"))]);
+        assert!(reader.ended && reader.take_chunks().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_the_master_has_is_skipped_to_the_byte() {
+        let pieces = vec![(LogStream::Stdout, Bytes::from("abc")), (LogStream::Stdout, Bytes::from("def"))];
+        for (durable, rest) in [(0, "abcdef"), (2, "cdef"), (3, "def"), (4, "ef"), (6, ""), (99, "")] {
+            let mut reader = reader(pieces.clone(), Offsets { stdout: durable, stderr: 7 });
+            reader.fill().await.expect("read");
+            let chunks = reader.take_chunks();
+            let text: Vec<u8> = chunks.iter().flat_map(|(_, _, data)| data.to_vec()).collect();
+            assert_eq!(text, rest.as_bytes(), "from {durable}");
+            assert!(chunks.iter().all(|(_, offset, _)| *offset == durable), "from {durable}");
+            assert_eq!(reader.position, Offsets { stdout: 6, stderr: 0 });
+        }
+    }
+
+    #[tokio::test]
+    async fn reading_goes_on_at_a_mark_and_a_gap_is_said() {
+        let mark = LogMark { at: 5, bytes: [3, 1], cut: [false; 2] };
+        let data = LogPiece::Data(LogStream::Stdout, Bytes::from("def"));
+        let later = LogMark { at: 9, bytes: [6, 1], cut: [false; 2] };
+        let pieces = vec![Ok(data.clone()), Ok(LogPiece::Mark(later)), Ok(LogPiece::Gap)];
+        let mut reader = Reader::new(Box::pin(stream::iter(pieces)), mark, Offsets { stdout: 4, stderr: 1 });
+        reader.fill().await.expect("read");
+        assert_eq!(reader.take_chunks(), [(LogStream::Stdout, 4, Bytes::from("ef"))]);
+        assert_eq!(
+            (reader.has_gap, reader.mark, reader.position),
+            (true, Some(later), Offsets { stdout: 6, stderr: 1 })
+        );
+        assert!(!Offsets { stdout: 6, stderr: 0 }.reach(later) && reader.position.reach(later));
+        // What comes behind one is new, whatever is there already.
+        let pieces = vec![Ok(LogPiece::Gap), Ok(data)];
+        let mut reader = Reader::new(Box::pin(stream::iter(pieces)), mark, Offsets { stdout: 50, stderr: 1 });
+        reader.fill().await.expect("read");
+        assert_eq!(reader.take_chunks(), [(LogStream::Stdout, 50, Bytes::from("def"))]);
+    }
+
+    #[tokio::test]
+    async fn large_pieces_are_cut_to_what_a_message_carries() {
+        let large = Bytes::from(vec![7; CHUNK_LIMIT * 2 + 1]);
+        let mut reader = reader(vec![(LogStream::Stderr, large)], Offsets::default());
+        reader.fill().await.expect("read");
+        let chunks = reader.take_chunks();
+        let shape: Vec<_> = chunks.iter().map(|(_, offset, data)| (*offset, data.len())).collect();
+        let limit = CHUNK_LIMIT as u64;
+        assert_eq!(shape, [(0, CHUNK_LIMIT), (limit, CHUNK_LIMIT), (2 * limit, 1)]);
+    }
+}
