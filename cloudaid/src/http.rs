@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method};
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -62,6 +62,7 @@ mod telemetry;
 mod tokens;
 mod trace;
 mod users;
+mod version;
 pub(crate) mod visible;
 mod workers;
 
@@ -118,6 +119,7 @@ pub fn router(state: Arc<ApiState>) -> Router {
     router
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::method_not_allowed)
+        .layer(from_fn(version::guard))
         .layer(from_fn_with_state(state.clone(), site::guard))
         .layer(from_fn_with_state(state.clone(), trace::log))
         .layer(tower::util::option_layer(cors(&state.site)))

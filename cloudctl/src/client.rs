@@ -17,6 +17,7 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shared::error::{ApiError, ErrorBody, ErrorCode, exit};
+use shared::version::{self, Version, check_client};
 use shared::view::RefreshRequest;
 use url::Url;
 
@@ -58,8 +59,19 @@ impl Client {
 
     /// Connects, so that it is known whether the server is the one, before it is told anything.
     pub(crate) async fn greet(&self) -> Result<(), CtlError> {
+        self.knock().await.and_then(|answer| check_version(&answer))
+    }
+
+    /// The version of the master, which it says in any answer: of another version it may say other things in them.
+    pub(crate) async fn server_version(&self) -> Result<String, CtlError> {
+        let answer = self.knock().await?;
+        let version = version_of(&answer).map(str::to_owned);
+        version.ok_or_else(|| self.not_understood(&"it does not say its version"))
+    }
+
+    async fn knock(&self) -> Result<reqwest::Response, CtlError> {
         let answer = self.http.get(self.url("health/live")?).send().await;
-        answer.map(drop).map_err(|error| self.broken(&error))
+        answer.map_err(|error| self.broken(&error))
     }
 
     /// The server as a person writes it.
@@ -125,6 +137,7 @@ impl Client {
             None => request,
         };
         let response = request.send().await.map_err(|error| self.broken(&error))?;
+        check_version(&response)?;
         if response.status().is_success() || response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Ok(response);
         }
@@ -173,10 +186,24 @@ impl Client {
     }
 }
 
+/// Of what version the master is, as it says itself.
+fn version_of(answer: &reqwest::Response) -> Option<&str> {
+    answer.headers().get(version::HEADER)?.to_str().ok()
+}
+
+/// Whether the master that answers goes together with this program. One that does not say its version is of the first;
+/// what else answers and does not say it, a proxy that refuses, is none.
+fn check_version(answer: &reqwest::Response) -> Result<(), CtlError> {
+    let said = version_of(answer).and_then(|version| version.parse::<Version>().ok());
+    let is_done = answer.status().is_success() || answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let master = said.or_else(|| is_done.then_some(Version::FIRST));
+    master.map_or(Ok(()), |master| check_client(Version::OWN, master).map_err(CtlError::Api))
+}
+
 /// What ordinary requests and log followers have in common.
 fn transport(server: &Url) -> reqwest::ClientBuilder {
     let builder = reqwest::Client::builder()
-        .user_agent(concat!("cloudctl/", env!("CARGO_PKG_VERSION")))
+        .user_agent(format!("{}{}", version::AGENT, version::PRODUCT))
         // The token must not follow a redirect to somebody else.
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)

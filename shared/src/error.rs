@@ -27,6 +27,8 @@ pub enum ErrorCode {
     NotFound,
     /// The path exists, the method does not.
     MethodNotAllowed,
+    /// The versions of the two sides do not go together.
+    VersionSkew,
     /// The task has ended; it cannot be changed any more.
     TaskEnded,
     /// The thing exists already, or its state forbids the request.
@@ -106,7 +108,7 @@ struct Row {
 
 impl ErrorCode {
     /// All codes.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::InvalidArgument,
         Self::TooLarge,
         Self::Unauthenticated,
@@ -117,6 +119,7 @@ impl ErrorCode {
         Self::UserNotFound,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::VersionSkew,
         Self::TaskEnded,
         Self::Conflict,
         Self::IdempotencyKeyReused,
@@ -143,6 +146,7 @@ impl ErrorCode {
             Self::UserNotFound => row("user_not_found", GrpcCode::NotFound, 404, exit::NOT_FOUND),
             Self::NotFound => row("not_found", GrpcCode::NotFound, 404, exit::NOT_FOUND),
             Self::MethodNotAllowed => row("method_not_allowed", GrpcCode::Unimplemented, 405, exit::PROTOCOL),
+            Self::VersionSkew => row("version_skew", GrpcCode::FailedPrecondition, 400, exit::PROTOCOL),
             Self::TaskEnded => row("task_ended", GrpcCode::FailedPrecondition, 409, exit::CONFLICT),
             Self::Conflict => row("conflict", GrpcCode::AlreadyExists, 409, exit::CONFLICT),
             Self::IdempotencyKeyReused => row("idempotency_key_reused", GrpcCode::AlreadyExists, 422, exit::CONFLICT),
@@ -175,6 +179,7 @@ impl ErrorCode {
             Self::UserNotFound => "No such account",
             Self::NotFound => "No such path or thing",
             Self::MethodNotAllowed => "The path exists, the method does not",
+            Self::VersionSkew => "The versions of the two sides do not go together",
             Self::TaskEnded => "The task has ended; it cannot be changed any more",
             Self::Conflict => "The thing exists already, or its state forbids the request",
             Self::IdempotencyKeyReused => "The `Idempotency-Key` was used for another request",

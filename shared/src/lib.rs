@@ -12,6 +12,7 @@ pub mod array;
 pub mod audit;
 pub mod confinement;
 pub mod error;
+pub mod feature;
 pub mod files_of;
 pub mod gpu;
 pub mod id;
@@ -28,6 +29,7 @@ pub mod submit;
 pub mod task;
 pub mod text;
 pub mod time;
+pub mod version;
 pub mod view;
 pub mod worker;
 

@@ -27,6 +27,8 @@ pub fn is_served(protocol: u32) -> bool {
     (OLDEST_PROTOCOL..=PROTOCOL).contains(&protocol)
 }
 
+/// In the metadata of a refused session: its [`ErrorCode`](crate::error::ErrorCode), by name.
+pub const ERROR_CODE: &str = "cloudai-error-code";
 /// The largest piece of a log or file in one message, in bytes.
 pub const CHUNK_LIMIT: usize = 256 * 1024;
 /// In the metadata of a refused upload of outputs: how many bytes and files of it may be kept.

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ApiError;
+use crate::feature::Features;
 use crate::gpu::Gpu;
 use crate::id::UserName;
 use crate::resources::Resources;
@@ -123,6 +124,10 @@ pub struct WorkerFacts {
     /// For constraints and filters.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// What it knows of what not every worker knows.
+    #[serde(default, skip_serializing_if = "Features::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub features: Features,
 }
 
 /// What a worker measures of its whole machine.

@@ -7,8 +7,10 @@ use cloudai_tests::cluster::{Cluster, shell_task};
 use cloudai_tests::grpc::{Applicant, As, Called, call, converse};
 use cloudai_tests::wait::PATIENCE;
 use serde_json::{Value, json};
+use shared::feature::Features;
 use shared::submit::SubmitRequest;
 use shared::task::TaskState;
+use shared::version::{PRODUCT, Version};
 use shared::view::NewWorkerTokenView;
 
 const NAME: &str = "by-hand";
@@ -23,9 +25,10 @@ fn base64(bytes: &[u8]) -> String {
 
 fn hello(inventory: &Value) -> Value {
     let capacity = json!({"cpu_millis": 4000, "memory_bytes": 8_u64 << 30, "storage_bytes": 64_u64 << 30});
-    let (protocol, version) = (shared::link::PROTOCOL, "0.0.1");
+    let (protocol, version) = (shared::link::PROTOCOL, PRODUCT);
+    let features = Vec::<String>::from(Features::ALL);
     json!({"hello": {"protocol": protocol, "version": version, "worker_id": NAME, "capacity": capacity,
-                     "boot_id": "b", "incarnation": "i", "inventory": inventory}})
+                     "boot_id": "b", "incarnation": "i", "inventory": inventory, "features": features}})
 }
 
 /// What a worker that is called by hand can do.
@@ -201,4 +204,20 @@ async fn what_is_no_message_of_a_worker_is_refused() {
         assert!(!called.message.is_empty(), "{name} {request} is refused without a word");
     }
     assert_eq!(by_hand.call("Describe", &json!({})).await.code, "OK", "the master goes on");
+}
+
+#[tokio::test]
+async fn a_worker_that_is_newer_than_its_master_is_refused_with_both_versions() {
+    let by_hand = ByHand::join().await;
+    let address = by_hand.cluster.master.grpc_address();
+    let Version { major, minor } = Version::OWN;
+    let newer = format!("{major}.{}.0", minor + 1);
+    let mut said = hello(&json!([]));
+    said["hello"]["version"] = json!(newer);
+    let called = converse(&address, &method("Open"), &json!([said]), &by_hand.caller, 1).await;
+    assert_eq!(called.code, "FAILED_PRECONDITION", "{called:?}");
+    assert!(called.message.contains(&newer) && called.message.contains(PRODUCT), "{called:?}");
+    assert!(called.message.contains("update the master first"), "{called:?}");
+    let version = by_hand.cluster.api().workers().await.expect("a list").remove(0).version;
+    assert_ne!(version, newer, "it is not noted");
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use shared::array::{COUNT_VARIABLE, INDEX_VARIABLE};
 use shared::audit::Chain;
-use shared::confinement::Profile;
 use shared::gpu::GpuLease;
 use shared::id::{AttemptKey, BlobId, Epoch, Fence, InputId, LoginId, SessionId, TaskId, TokenId, UserName, WorkerId};
 use shared::link::{Assignment, ToWorker};
@@ -28,6 +27,7 @@ use crate::queue::{Queue, Shape};
 use crate::recent::Recent;
 use crate::record::{Change, ClusterRecord};
 use crate::registry::RegistryRecord;
+use crate::required::is_storage_reserved;
 use crate::scheduler::{ClassDemand, Demand, Placement, Room, Scheduler, WaitingCount};
 use crate::settings::Settings;
 use crate::step;
@@ -260,6 +260,7 @@ impl Cluster {
                 worker: id.clone(),
                 state: worker.state(),
                 protocol: worker.record.admission.protocol(),
+                features: worker.record.facts.features,
                 capacity,
                 free,
                 gpus,
@@ -429,7 +430,7 @@ pub(crate) fn assignment(task: &Task, key: AttemptKey, settings: &Settings) -> A
         time_limit: spec.policy.time_limit.map(|limit| limit.0),
         at_most_once: spec.policy.at_most_once,
         blocking_log: spec.policy.blocking_log,
-        storage_reserved: spec.policy.storage_reserved && spec.confinement.profile == Profile::Standard,
+        storage_reserved: is_storage_reserved(spec),
         pull: spec.pull,
         confinement: spec.confinement,
     }

@@ -1,7 +1,8 @@
 //! Why a task waits: the scheduler's own filter, asked for every worker, and its answers counted.
 //!
 //! The codes are a closed list: `no_workers`, `draining`, `cancelling`, `other_worker_requested`,
-//! `first_generation` (it cannot be told what the task asks for), `worker_inactive`,
+//! `first_generation` (it cannot be told what the task asks for), `worker_outdated` (it does not know what the task asks for, but
+//! a newer version does), `worker_inactive`,
 //! `worker_suspect`, `worker_unhealthy` (it says itself that its engine does not answer or its disk is full),
 //! `unreachable` (it does not wait: its worker is not heard of, and it may run once at most), `insufficient_<kind>` (busy: it will fit when something ends), `too_small_<kind>` (never, on that worker),
 //! `worker_cordoned` (an operator wants it to get nothing), `worker_failing` (all its last runs failed at once, those of others did not),
@@ -12,6 +13,7 @@
 
 use std::collections::BTreeMap;
 
+use shared::feature::Features;
 use shared::id::TaskRef;
 use shared::pull::PullProgress;
 use shared::resources::{Bytes, Kind};
@@ -36,6 +38,7 @@ enum Cause {
     Suspect,
     Inactive,
     FirstGeneration,
+    Outdated(Features),
     OtherWorkerRequested,
 }
 
@@ -158,6 +161,7 @@ fn causes(rooms: &[Room], shape: &Shape) -> (Vec<ReasonView>, u32) {
             let (cause, available, wanted) = match obstacle {
                 Obstacle::OtherWorkerRequested => (Cause::OtherWorkerRequested, 0, 0),
                 Obstacle::FirstGeneration => (Cause::FirstGeneration, 0, 0),
+                Obstacle::Outdated(features) => (Cause::Outdated(features), 0, 0),
                 Obstacle::Unhealthy => (Cause::Unhealthy, 0, 0),
                 Obstacle::Failing => (Cause::Failing, 0, 0),
                 Obstacle::Cordoned => (Cause::Cordoned, 0, 0),
@@ -216,6 +220,10 @@ fn reason(cause: Cause, count: Count) -> ReasonView {
                 "{workers} {is} of the first generation: no input files, no environment without a command, no confinement"
             ),
         ),
+        Cause::Outdated(features) => (
+            "worker_outdated".to_owned(),
+            format!("{workers} {is} of an older version, which does not know {features}"),
+        ),
         Cause::OtherWorkerRequested => {
             ("other_worker_requested".to_owned(), format!("{workers} {is} not the one it was dispatched to"))
         }
@@ -265,11 +273,15 @@ fn plain(code: &str, workers: u32, message: &str) -> ReasonView {
 }
 
 fn hint(reasons: &[ReasonView], can_never_run: bool) -> String {
+    let first = reasons.first().map(|reason| reason.code.as_str());
+    if first == Some("worker_outdated") {
+        return "update cloudaid on the workers: what runs there goes on meanwhile".to_owned();
+    }
     if can_never_run {
         return "cancel it and ask for less, or add a worker that has as much (`cloudctl workers` shows what they have)"
             .to_owned();
     }
-    match reasons.first().map(|reason| reason.code.as_str()) {
+    match first {
         Some("no_workers") => "let one join: `cloudctl worker-token create`".to_owned(),
         Some("array_limit") => "the next one starts when one of them ends".to_owned(),
         Some("resting") => "it runs again by itself; `cloudctl logs` shows why it failed".to_owned(),

@@ -45,6 +45,7 @@ mod failing;
 mod internal;
 mod ledger;
 mod look;
+mod required;
 mod step;
 mod task;
 mod trial;

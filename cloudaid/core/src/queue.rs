@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use shared::feature::Features;
 use shared::gpu::Gpu;
 use shared::id::{TaskId, UserName, WorkerId};
 use shared::resources::Resources;
@@ -12,6 +13,7 @@ use shared::worker::{WorkerFacts, WorkerProtocol};
 
 use crate::gpus::{self, Device};
 use crate::record::TaskRecord;
+use crate::required::required;
 
 /// What makes two tasks equal to a scheduler.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +27,8 @@ pub struct Shape {
     /// Whether it asks for what cannot be told to a worker of the first generation: files to read, or an environment
     /// without a command that could set it.
     pub needs_session: bool,
+    /// What a worker has to know to run it.
+    pub features: Features,
 }
 
 impl Shape {
@@ -40,13 +44,18 @@ impl Shape {
             || !spec.pull.is_default()
             || !spec.confinement.is_default()
             || has_environment && spec.command == Command::ImageDefault;
-        Self { resources: spec.resources, worker: spec.worker.clone(), user, needs_session }
+        let (resources, worker, features) = (spec.resources, spec.worker.clone(), required(spec));
+        Self { resources, worker, user, needs_session, features }
     }
 
     /// Whether it would fit on a worker of this capacity if nothing else ran there.
     pub(crate) fn could_ever_fit(&self, worker: &WorkerId, protocol: WorkerProtocol, facts: &WorkerFacts) -> bool {
         let is_meant = self.worker.as_ref().is_none_or(|wanted| wanted == worker);
-        is_meant && self.can_be_told(protocol) && facts.capacity.fits(self.resources) && self.finds_gpus(&facts.gpus)
+        is_meant
+            && self.can_be_told(protocol)
+            && self.unknown_to(protocol, facts.features).is_empty()
+            && facts.capacity.fits(self.resources)
+            && self.finds_gpus(&facts.gpus)
     }
 
     /// Whether its GPUs could be had of these if nobody else had any.
@@ -61,6 +70,15 @@ impl Shape {
         match protocol {
             WorkerProtocol::Session => true,
             WorkerProtocol::Seed => !self.needs_session,
+        }
+    }
+
+    /// What it needs a worker to know that knows only so much. Of those of the first generation nothing of the kind is
+    /// asked: see [`Self::can_be_told`].
+    pub(crate) fn unknown_to(&self, protocol: WorkerProtocol, known: Features) -> Features {
+        match protocol {
+            WorkerProtocol::Session => self.features.without(known),
+            WorkerProtocol::Seed => Features::default(),
         }
     }
 

@@ -8,12 +8,19 @@ use shared::link::{OLDEST_PROTOCOL, PROTOCOL};
 use shared::registry::RegistryName;
 use shared::resources::Bytes;
 use shared::task::TaskState;
+use shared::version::{PRODUCT, Skew};
 
 use crate::files::FileUsage;
 use crate::images::ImagePattern;
 
 /// What to do without a join token that is good.
 const NEW_TOKEN: &str = "make a new one: `cloudctl worker-token create`";
+/// Where a worker is too new.
+const MASTER_FIRST: &str =
+    "update the master first: a worker may be one minor version older than its master, and not newer";
+/// Where it is too old.
+const UPDATE_WORKER: &str =
+    "update cloudaid on the worker, to the master's version or the one before: its containers go on meanwhile";
 
 /// How many of the patterns are named to whoever has an image that none of them matches.
 const PATTERNS_SHOWN: usize = 10;
@@ -86,6 +93,13 @@ pub enum Reject {
     Protocol {
         /// The worker's.
         theirs: u32,
+    },
+    /// A worker of a version that does not go with this one.
+    Version {
+        /// The worker's, whole.
+        theirs: String,
+        /// How it stands to this one.
+        skew: Skew,
     },
     /// No join token has this secret.
     JoinTokenUnknown,
@@ -244,12 +258,16 @@ impl From<Reject> for ApiError {
                 "it was given up: stop it and drop what it made",
             ),
             Reject::Protocol { theirs } => Self::new(
-                ErrorCode::Conflict,
+                ErrorCode::VersionSkew,
                 format!("the worker speaks protocol {theirs}, this master {OLDEST_PROTOCOL} to {PROTOCOL}"),
-                if theirs > PROTOCOL {
-                    "update the master first: a worker may be older than its master, and not newer"
-                } else {
-                    "update cloudaid on the worker: its containers go on meanwhile"
+                if theirs > PROTOCOL { MASTER_FIRST } else { UPDATE_WORKER },
+            ),
+            Reject::Version { theirs, skew } => Self::new(
+                ErrorCode::VersionSkew,
+                format!("the worker is of version {theirs}, this master of {PRODUCT}"),
+                match skew {
+                    Skew::Newer => MASTER_FIRST,
+                    Skew::Older => UPDATE_WORKER,
                 },
             ),
             Reject::JoinTokenUnknown => Self::new(

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use shared::feature::Features;
 use shared::id::{TaskId, WorkerId};
 use shared::resources::{Kind, Resources, Shortage};
 use shared::worker::{WorkerProtocol, WorkerState};
@@ -80,6 +81,8 @@ pub struct Room {
     pub state: WorkerState,
     /// How it and the master talk: not everything can be told to everybody.
     pub protocol: WorkerProtocol,
+    /// What it knows of what not every worker knows.
+    pub features: Features,
     /// All that it has.
     pub capacity: Resources,
     /// What is not reserved, and of GPUs what is well.
@@ -101,6 +104,8 @@ pub enum Obstacle {
     OtherWorkerRequested,
     /// What the task asks for cannot be told to a worker of the first generation.
     FirstGeneration,
+    /// It is of an older version, and does not know these, which the task needs.
+    Outdated(Features),
     /// It is not active.
     NotActive(WorkerState),
     /// Its engine does not answer, or its disk is full.
@@ -139,7 +144,11 @@ impl Room {
         });
         let other = other.then_some(Obstacle::OtherWorkerRequested);
         let untold = (!shape.can_be_told(self.protocol)).then_some(Obstacle::FirstGeneration);
-        let never = other.or(untold);
+        let unknown = shape.unknown_to(self.protocol, self.features);
+        // One that is not there may come back with another version.
+        let is_outdated = !unknown.is_empty() && self.state != WorkerState::Inactive;
+        let outdated = is_outdated.then_some(Obstacle::Outdated(unknown));
+        let never = other.or(untold).or(outdated);
         // For a task that is not for this worker nothing else matters here.
         let rest = never.is_none().then(|| inactive.into_iter().chain(lacking).chain(gpus));
         never.into_iter().chain(rest.into_iter().flatten())
@@ -181,7 +190,13 @@ impl Room {
     #[must_use]
     pub fn could_ever_fit(&self, shape: &Shape) -> bool {
         let never = |obstacle| {
-            matches!(obstacle, Obstacle::OtherWorkerRequested | Obstacle::FirstGeneration | Obstacle::TooSmall(_))
+            matches!(
+                obstacle,
+                Obstacle::OtherWorkerRequested
+                    | Obstacle::FirstGeneration
+                    | Obstacle::Outdated(_)
+                    | Obstacle::TooSmall(_)
+            )
         };
         !self.obstacles(shape).any(never)
     }

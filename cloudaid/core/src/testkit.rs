@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::array::Array;
+use shared::feature::Features;
 use shared::id::{AttemptKey, ClusterId, RequestId, SessionId, TaskId, TaskRef, TokenId, WorkerId};
 use shared::link::{Assignment, AttemptChange, Held, Hello, Outcome, PROTOCOL, Report, ToWorker};
 use shared::resources::{GIB, Resources};
@@ -358,7 +359,8 @@ impl World {
 
     /// A worker that has this much connects, holding `inventory`.
     pub fn connect_with(&mut self, name: &str, capacity: Resources, inventory: Vec<Held>) -> (Link, Vec<Effect>) {
-        self.connect_as(name, WorkerFacts { capacity, ..WorkerFacts::default() }, inventory)
+        let facts = WorkerFacts { capacity, features: Features::ALL, ..WorkerFacts::default() };
+        self.connect_as(name, facts, inventory)
     }
 
     /// A worker that is this connects, holding `inventory`.

@@ -38,6 +38,7 @@ fn in_words(worker: &WorkerId, obstacle: Obstacle) -> String {
             "a worker of the first generation takes no input files, no environment without a command, and no confinement"
                 .to_owned()
         }
+        Obstacle::Outdated(features) => format!("{worker} is of an older version, which does not know {features}"),
         Obstacle::NotActive(state) => format!("{worker} is {state}"),
         Obstacle::Unhealthy => format!("{worker} has a problem with its container engine or its disk"),
         Obstacle::Cordoned => format!("{worker} was taken out of use by an operator"),

@@ -24,6 +24,7 @@ mod core {
     mod registries;
     mod report;
     mod silence;
+    mod skew;
     mod submit;
     mod uploads;
 }

@@ -1,4 +1,4 @@
-//! What every answer tells a browser: nothing here is to be framed, sniffed, kept, or taken for a page that may load
+//! What every answer tells: the version of the master, and to a browser that nothing here is to be framed, sniffed, kept, or taken for a page that may load
 //! anything. (OWASP, REST Security Cheat Sheet.)
 
 use axum::extract::{Request, State};
@@ -9,16 +9,19 @@ use axum::http::header::{
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::Response;
+use shared::version;
 
 use super::Shared;
 
-const ALWAYS: [(HeaderName, HeaderValue); 6] = [
+const ALWAYS: [(HeaderName, HeaderValue); 7] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
     (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
     (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin")),
+    // For cloudctl: it need not know any answer of another version to see that it is one.
+    (HeaderName::from_static(version::HEADER), HeaderValue::from_static(version::PRODUCT)),
 ];
 const TLS_ONLY: HeaderValue = HeaderValue::from_static("max-age=31536000");
 

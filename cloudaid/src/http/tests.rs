@@ -11,6 +11,7 @@ use shared::error::ErrorBody;
 use shared::id::LoginId;
 use shared::role::Role;
 use shared::time::WallTime;
+use shared::version::{AGENT, Version};
 use shared::view::MeView;
 use tower::ServiceExt;
 
@@ -331,11 +332,30 @@ async fn every_answer_is_safe_in_a_browser_and_has_an_id() {
             "{path}"
         );
         assert_eq!(header("x-request-id").as_deref(), Some("build-7"), "{path}");
+        assert_eq!(header("cloudai-version").as_deref(), Some(env!("CARGO_PKG_VERSION")), "{path}");
         assert_eq!(header("strict-transport-security"), None, "nothing is encrypted here");
         assert_eq!(header("access-control-allow-origin"), None, "no page of others may look");
     }
     let answer = bench.send(Request::get("/").body(Body::empty()).expect("a request")).await;
     assert_eq!(answer.headers["x-request-id"].len(), 26, "an id of our own where none was given");
+}
+
+#[tokio::test]
+async fn cloudctl_of_another_version_is_refused_before_anything_is_done() {
+    let bench = Bench::new();
+    let Version { major, minor } = Version::OWN;
+    let login = async |minor: u32| {
+        let request = Request::post("/api/auth/login").header("user-agent", format!("{AGENT}{major}.{minor}.0"));
+        let request = request.header(CONTENT_TYPE, "application/json");
+        bench.send(request.body(r#"{"username":"admin"}"#.into()).expect("a request")).await
+    };
+    // Whoever is served is told what is wrong with it.
+    for served in [minor, minor + 1] {
+        assert_eq!(login(served).await.code(), "invalid_argument", "{served}");
+    }
+    let refused = login(minor + 2).await;
+    assert_eq!(refused.code(), "version_skew");
+    assert_eq!(refused.headers["cloudai-version"], env!("CARGO_PKG_VERSION"), "it can tell from any answer");
 }
 
 #[tokio::test]

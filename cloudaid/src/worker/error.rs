@@ -112,17 +112,23 @@ pub enum WorkerError {
         /// What it said.
         message: String,
     },
-    /// Master and worker do not speak the same protocol.
-    #[error("the master at {master} runs version {version}, which speaks protocol {theirs}; this worker speaks {ours}")]
-    Protocol {
+    /// The master is older than this worker.
+    #[error("the master at {master} is older than this worker: it is of {theirs}, and this is {ours}")]
+    OlderMaster {
         /// Where the master is.
         master: String,
-        /// Its version.
-        version: String,
-        /// Its protocol.
-        theirs: u32,
+        /// Its version and protocol.
+        theirs: String,
         /// Ours.
-        ours: u32,
+        ours: String,
+    },
+    /// The master does not serve workers of this version.
+    #[error("the master at {master} does not serve this version: {message}")]
+    NotServed {
+        /// Where the master is.
+        master: String,
+        /// What it said.
+        message: String,
     },
 }
 
@@ -138,8 +144,16 @@ impl WorkerError {
             | Self::OtherWorker { .. }
             | Self::OtherCluster { .. }
             | Self::OtherProtocol { .. }
-            | Self::Protocol { .. } => 6,
+            | Self::OlderMaster { .. }
+            | Self::NotServed { .. } => 6,
         }
+    }
+
+    /// Whether it passes without anybody doing something about this worker in particular: where many are updated one after
+    /// the other, the master may be next. Until then containers go on.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::OlderMaster { .. } | Self::NotServed { .. })
     }
 
     /// What to do next.
@@ -184,7 +198,10 @@ impl WorkerError {
                  and --join TOKEN"
                     .to_owned()
             }
-            Self::Protocol { .. } => "update the master first: a worker may be older than its master, and not newer".to_owned(),
+            Self::OlderMaster { .. } => "update the master first: a worker may be one minor version older than its master, and \
+                                         not newer; containers go on, and the worker connects when that is done"
+                .to_owned(),
+            Self::NotServed { .. } => "containers go on, and the worker connects when that is done".to_owned(),
         }
     }
 }

@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use cloudaid_core::agent::AgentInput;
+use shared::feature::Features;
 use shared::gpu::IllGpu;
 use shared::id::ClusterId;
 use shared::link::{FromWorker, Heartbeat, Hello, PROTOCOL, ToWorker, Welcome};
 use shared::proto;
 use shared::time::BootTime;
+use shared::version::PRODUCT;
 use shared::worker::{Usage, WorkerFacts};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{MissedTickBehavior, timeout};
@@ -41,7 +43,7 @@ pub(super) const FAREWELL_LIMIT: Duration = Duration::from_secs(2);
 const WELCOME_LIMIT: Duration = Duration::from_secs(15);
 /// A session that lasted this long was a good one: after it the first pause is a short one again.
 const STABLE: Duration = Duration::from_secs(1);
-/// After a refusal that only a person can end.
+/// After a refusal that only a person can end, or an update of one of the two.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30);
 /// Reports in one message; each is small, and all together stay far below the limit of a message.
 const REPORTS_LIMIT: usize = 128;
@@ -63,11 +65,12 @@ impl Offer {
         Ok(Self {
             facts: WorkerFacts {
                 address: config.advertise.clone().unwrap_or_else(host),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
+                version: PRODUCT.to_owned(),
                 boot_id,
                 capacity: capacity::measure(info, gpus, config.overrides, &config.data_dir),
                 gpus: gpus.offered.clone(),
                 labels: config.labels.clone(),
+                features: Features::ALL,
             },
             incarnation: format!("{:032x}", rand::random::<u128>()),
         })
@@ -117,7 +120,7 @@ impl Link {
             let pause = match ended {
                 Ok(Next::Stop) => return,
                 Ok(Next::Hello) => continue,
-                Err(LinkError::Refused(error)) if !welcomed => {
+                Err(LinkError::Refused(error)) if !welcomed && !error.may_pass() => {
                     // The driver is there as long as this is.
                     let _ = self.events.send(Event::Fatal(error)).await;
                     return;

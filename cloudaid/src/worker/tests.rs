@@ -13,6 +13,7 @@ use shared::link::{
 };
 use shared::resources::Resources;
 use shared::task::{Command, Verdict};
+use shared::version::PRODUCT;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -259,6 +260,34 @@ async fn a_restarted_worker_takes_up_what_runs_and_starts_nothing_twice() {
     assert_eq!(outcome.verdict, Verdict::Cancelled);
     assert_eq!(outcome.stdout_bytes, 6);
     assert_eq!(master.stored.lock().stdout[&key(0)], b"first\n");
+    assert_eq!(runtime.starts(), [key(0)]);
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_newer_than_its_master_goes_on_and_waits_for_it() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let runtime = Arc::new(FakeRuntime::with(|_| Behaviour::endless()));
+    let mut master = Master::start().await;
+    let worker = Running::start(&master, scratch.path(), &runtime);
+    let (mut talk, _) = master.welcome(|_| Decision::Keep).await;
+    talk.say(ToWorker::Assign(vec![assignment(0)]));
+    talk.started().await;
+    worker.stop().await;
+
+    *master.version.lock() = "0.0.7".to_owned();
+    let before = master.described.load(Ordering::Relaxed);
+    let mut worker = Running::start(&master, scratch.path(), &runtime);
+    wait_for("a question", || master.described.load(Ordering::Relaxed) > before).await;
+    let ended = timeout(Duration::from_millis(500), &mut worker.task).await;
+    assert!(ended.is_err(), "an update of the master would find no worker: {ended:?}");
+    assert!(master.sessions.try_recv().is_err(), "it says nothing more to such a master");
+    worker.stop().await;
+
+    *master.version.lock() = PRODUCT.to_owned();
+    let worker = Running::start(&master, scratch.path(), &runtime);
+    let (_talk, inventory) = master.welcome(|_| Decision::Keep).await;
+    assert_eq!(inventory, [Held { key: key(0), phase: Phase::Running }]);
     assert_eq!(runtime.starts(), [key(0)]);
     worker.stop().await;
 }

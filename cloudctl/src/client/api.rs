@@ -77,15 +77,6 @@ impl Client {
         self.post("api/auth/login", request).await
     }
 
-    /// The version of the master. Of its answer nothing else is looked at: of another version it may be another one.
-    pub(crate) async fn server_version(&self) -> Result<String, CtlError> {
-        #[derive(serde::Deserialize)]
-        struct Versioned {
-            version: String,
-        }
-        Ok(self.get::<Versioned>("api/status", &[]).await?.version)
-    }
-
     /// Makes an account for whoever calls.
     pub(crate) async fn register(&self, request: &RegisterRequest) -> Result<LoginView, CtlError> {
         self.post("api/auth/register", request).await

@@ -307,6 +307,8 @@ impl<'a> Follower<'a> {
 #[cfg(test)]
 mod tests {
     use futures_util::SinkExt;
+    use http::HeaderValue;
+    use shared::version;
     use tokio::net::TcpListener;
     use tokio::task::JoinHandle;
     use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -334,8 +336,9 @@ mod tests {
             for part in script {
                 let (stream, _) = listener.accept().await.expect("a connection");
                 #[allow(clippy::result_large_err, reason = "the signature of the library")]
-                let note = |request: &Request, response: Response| -> Result<Response, ErrorResponse> {
+                let note = |request: &Request, mut response: Response| -> Result<Response, ErrorResponse> {
                     asked.push(request.uri().to_string());
+                    response.headers_mut().insert(version::HEADER, HeaderValue::from_static(version::PRODUCT));
                     Ok(response)
                 };
                 let mut socket = tokio_tungstenite::accept_hdr_async(stream, note).await.expect("a handshake");

@@ -1,8 +1,9 @@
-//! Whom `cloudctl` trusts: the program itself against servers with TLS, with what they get to see.
+//! Whom `cloudctl` trusts, and with whom it goes together: the program itself against servers with TLS, with what they get to see.
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod ctl;
 mod server;
+mod skew;
 
 use ctl::{Ctl, Said};
 use server::{Chain, Server};

@@ -10,6 +10,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use shared::tls::Fingerprint;
+use shared::version::{HEADER, PRODUCT};
 
 const LOGIN: &str = r#"{"token":"t1","expires_at":"2099-01-01T00:00:00Z","refresh_token":"r1","username":"ann"}"#;
 
@@ -54,6 +55,7 @@ pub(crate) struct Server {
 
 struct State {
     tls: Mutex<Option<Arc<ServerConfig>>>,
+    version: Mutex<String>,
     seen: Mutex<String>,
 }
 
@@ -71,7 +73,8 @@ impl Server {
     fn start(scheme: &'static str, tls: Option<Arc<ServerConfig>>, chain: &Chain) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
-        let state = Arc::new(State { tls: Mutex::new(tls), seen: Mutex::default() });
+        let state =
+            Arc::new(State { tls: Mutex::new(tls), version: Mutex::new(PRODUCT.to_owned()), seen: Mutex::default() });
         let shared = state.clone();
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -87,6 +90,11 @@ impl Server {
         *self.state.tls.lock().expect("no panic") = Some(chain.config());
         self.state.seen.lock().expect("no panic").clear();
         Self { chain: chain.copy(), ..self }
+    }
+
+    /// From now on it is a master of this version.
+    pub(crate) fn set_version(&self, version: &str) {
+        *self.state.version.lock().expect("no panic") = version.to_owned();
     }
 
     /// Its address under this name.
@@ -147,8 +155,9 @@ impl State {
             Some("/health/live") => ("200 OK", "{}"),
             _ => ("400 Bad Request", ""),
         };
-        let length = body.len();
-        write!(stream, "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}")?;
+        let (version, length) = (self.version.lock().expect("no panic").clone(), body.len());
+        write!(stream, "HTTP/1.1 {status}\r\nconnection: close\r\n{HEADER}: {version}\r\n")?;
+        write!(stream, "content-length: {length}\r\n\r\n{body}")?;
         stream.flush()
     }
 }

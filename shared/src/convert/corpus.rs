@@ -157,3 +157,19 @@ fn every_field_and_every_value_of_an_enum_is_in_the_corpus() {
     let absent: Vec<String> = absent.map(|((kind, number), name)| format!("{kind}: {name} = {number}")).collect();
     assert!(absent.is_empty(), "No line of the corpus has:\n{}\n\n{HELP}", absent.join("\n"));
 }
+
+#[test]
+fn numbers_that_are_gone_are_reserved() {
+    let files = FileDescriptorSet::decode(proto::DESCRIPTORS).expect("descriptors").file;
+    let mut free = Vec::new();
+    for message in files.iter().flat_map(|file| &file.message_type) {
+        let used: BTreeSet<i32> = message.field.iter().map(|field| field.number()).collect();
+        // The end of such a range is not in it.
+        let is_reserved =
+            |number: i32| message.reserved_range.iter().any(|range| (range.start()..range.end()).contains(&number));
+        let gaps =
+            (1..used.last().copied().unwrap_or(0)).filter(|number| !used.contains(number) && !is_reserved(*number));
+        free.extend(gaps.map(|number| format!("{} = {number}", message.name())));
+    }
+    assert!(free.is_empty(), "Somebody could use again, as they are not `reserved`: {free:?}");
+}

@@ -66,6 +66,7 @@ impl From<Hello> for proto::Hello {
             problem: hello.problem.unwrap_or_default(),
             gpus: hello.facts.gpus.into_iter().map(Into::into).collect(),
             ill_gpus: hello.ill_gpus.into_iter().map(Into::into).collect(),
+            features: hello.facts.features.into(),
         }
     }
 }
@@ -89,6 +90,7 @@ impl TryFrom<proto::Hello> for Hello {
                 capacity: required("capacity", wire.capacity)?.into(),
                 gpus: gpus(wire.gpus)?,
                 labels: labels.collect::<Result<_, InvalidMessage>>()?,
+                features: wire.features.into(),
             },
             incarnation: plain_text("incarnation", wire.incarnation, TEXT_LIMIT)?,
             inventory: each(wire.inventory)?,
@@ -311,6 +313,7 @@ impl From<proto::ContainerUsage> for ContainerUsage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::feature::Features;
     use crate::gpu::{Gpu, IllGpu};
     use crate::id::{AttemptKey, Fence};
     use crate::resources::Resources;
@@ -373,6 +376,7 @@ mod tests {
                 capacity: Resources::TASK_DEFAULT,
                 gpus: vec![gpu("GPU-1", None), gpu("MIG-2", Some("GPU-3"))],
                 labels: [("zone".to_owned(), "a".to_owned())].into(),
+                features: Features::ALL,
             },
             incarnation: "i".to_owned(),
             inventory: [Phase::Accepted, Phase::Running, Phase::Finished]

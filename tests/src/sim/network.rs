@@ -1,8 +1,10 @@
 //! Connections between workers and the master: ordered in each direction, until they are cut.
 
+use shared::feature::Features;
 use shared::id::SessionId;
 use shared::link::{FromWorker, Hello, PROTOCOL, ToWorker};
 use shared::time::BootTime;
+use shared::version::PRODUCT;
 use shared::worker::WorkerFacts;
 
 use cloudaid_core::admission::Proof;
@@ -48,7 +50,13 @@ impl World {
         let hello = Hello {
             worker: this.id.clone(),
             protocol: PROTOCOL,
-            facts: WorkerFacts { capacity: this.capacity(), boot_id: this.boots.to_string(), ..WorkerFacts::default() },
+            facts: WorkerFacts {
+                version: PRODUCT.to_owned(),
+                capacity: this.capacity(),
+                boot_id: this.boots.to_string(),
+                features: Features::ALL,
+                ..WorkerFacts::default()
+            },
             incarnation: life.to_string(),
             inventory: agent.inventory(),
             problem: None,

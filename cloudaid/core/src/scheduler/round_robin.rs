@@ -95,6 +95,7 @@ fn next<'a>(
 
 #[cfg(test)]
 mod tests {
+    use shared::feature::Features;
     use shared::resources::Resources;
     use shared::worker::{WorkerProtocol, WorkerState};
     use ulid::Ulid;
@@ -127,6 +128,7 @@ mod tests {
                 worker: worker.map(|name| name.parse().expect("name")),
                 user: "u".parse().expect("name"),
                 needs_session: false,
+                features: Features::default(),
             };
             self.classes.entry(Arc::new(shape)).or_default().insert(sequence, id);
             self.waiting.insert(id, waiting);
@@ -140,6 +142,7 @@ mod tests {
                 worker,
                 state,
                 protocol,
+                features: Features::default(),
                 capacity: cores(cpu),
                 free: cores(cpu),
                 gpus: Vec::new(),

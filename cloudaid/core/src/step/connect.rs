@@ -5,7 +5,7 @@ use shared::id::{AttemptKey, SessionId, WorkerId};
 use shared::link::{Assignment, CancelOrder, Decision, Held, Hello, Phase, ToWorker, Welcome, is_served};
 use shared::task::Verdict;
 use shared::time::Now;
-use shared::worker::WorkerFacts;
+use shared::version::{Skew, Version};
 
 use crate::admission::{Admission, Identity, POOL, Proof};
 use crate::cluster::{Cluster, assignment};
@@ -30,6 +30,10 @@ pub(crate) fn on_connected(
         effects.push(Effect::Close(session, Reject::Protocol { theirs: hello.protocol }));
         return;
     }
+    if let Some(skew) = skew_of(&hello.facts.version) {
+        effects.push(Effect::Close(session, Reject::Version { theirs: hello.facts.version, skew }));
+        return;
+    }
     let id = hello.worker;
     let Some(known) = cluster.workers.get(&id).filter(|known| known.record.admission.is_proved_by(proof)) else {
         effects.push(Effect::Close(session, Reject::NotAdmitted(id)));
@@ -47,7 +51,7 @@ pub(crate) fn on_connected(
     effects.push(Effect::Save(Change::Worker(id.clone(), Some(record.clone()))));
     let decisions: Vec<_> = hello.inventory.iter().map(|held| (held.key, decide(cluster, &id, held))).collect();
     let lost = missing(cluster, &id, &hello.inventory);
-    let bereft = without_gpus(cluster, &id, &hello.inventory, &record.facts);
+    let bereft = bereft(cluster, &id, &hello.inventory, &record);
     effects.push(Effect::Publish(Event::WorkerRegistered {
         worker: id.clone(),
         facts: record.facts.clone(),
@@ -89,9 +93,8 @@ pub(crate) fn on_connected(
         let message = if rebooted { host } else { "the worker no longer has its container" }.to_owned();
         cluster.end_run(now, key, Verdict::WorkerLost { message }, None, effects);
     }
-    for key in bereft {
-        let message = "the worker no longer has the GPU that it was to have".to_owned();
-        cluster.end_run(now, key, Verdict::Rejected { message }, None, effects);
+    for (key, message) in bereft {
+        cluster.end_run(now, key, Verdict::Rejected { message: message.to_owned() }, None, effects);
     }
     effects.push(Effect::Send(
         session,
@@ -112,6 +115,12 @@ pub(crate) fn on_disconnected(cluster: &mut Cluster, id: &WorkerId, session: Ses
     let Some(worker) = cluster.workers.get_mut(id).filter(|worker| worker.session() == Some(session)) else { return };
     worker.link = Link::Down;
     effects.push(Effect::Publish(Event::WorkerDisconnected { worker: id.clone(), live_attempts }));
+}
+
+/// How a worker's version stands to ours, if it is not served. One that is no version says nothing: workers of the first
+/// generation have none, and those that others have written have their own.
+fn skew_of(version: &str) -> Option<Skew> {
+    version.parse::<Version>().ok()?.worker_skew(Version::OWN)
 }
 
 /// Whether a host was started anew since it was last heard of; one that has never said anything was not.
@@ -142,15 +151,27 @@ fn missing(cluster: &Cluster, worker: &WorkerId, inventory: &[Held]) -> Vec<Atte
         .collect()
 }
 
-/// Runs that never arrived, and were to have GPUs that are not there any more.
-fn without_gpus(cluster: &Cluster, worker: &WorkerId, inventory: &[Held], facts: &WorkerFacts) -> Vec<AttemptKey> {
+/// Runs that never arrived, and need what the worker has no more, each with what that is.
+fn bereft(
+    cluster: &Cluster,
+    worker: &WorkerId,
+    inventory: &[Held],
+    record: &WorkerRecord,
+) -> Vec<(AttemptKey, &'static str)> {
+    let WorkerRecord { facts, admission, .. } = record;
     let is_there = |lease: &GpuLease| facts.gpus.iter().any(|gpu| gpu.uuid == lease.uuid);
-    let keys = live_runs(cluster, worker).map(|(key, _)| key).filter(|key| {
-        let run = cluster.tasks.get(&key.task).and_then(|task| task.live.get(&key.index));
-        let never_arrived = inventory.iter().all(|held| held.key != *key);
-        never_arrived && run.is_some_and(|run| run.phase == RunPhase::Pending && !run.gpus.iter().all(is_there))
+    let never_arrived =
+        live_runs(cluster, worker).map(|(key, _)| key).filter(|key| inventory.iter().all(|held| held.key != *key));
+    let bereft = never_arrived.filter_map(|key| {
+        let task = cluster.tasks.get(&key.task)?;
+        let run = task.live.get(&key.index).filter(|run| run.phase == RunPhase::Pending)?;
+        if !run.gpus.iter().all(is_there) {
+            return Some((key, "the worker no longer has the GPU that it was to have"));
+        }
+        let knows_it = task.shape.unknown_to(admission.protocol(), facts.features).is_empty();
+        (!knows_it).then_some((key, "the worker is of an older version now, and does not know what the task asks for"))
     });
-    keys.collect()
+    bereft.collect()
 }
 
 /// Assignments that never arrived, and wishes to cancel, which are repeated at every connection.

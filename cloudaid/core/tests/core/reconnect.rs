@@ -1,4 +1,3 @@
-use cloudaid_core::reject::Reject;
 use cloudaid_core::settings::Settings;
 use cloudaid_core::testkit::{World, assigned, brief};
 use shared::id::{AttemptKey, Fence};
@@ -96,37 +95,6 @@ fn another_workers_run_is_not_kept() {
     let key = assigned(&effects)[0].1.key;
     let (_, effects) = world.connect("b", 4, vec![held(key, Phase::Running)]);
     assert_eq!(brief(&effects), ["save worker b", "s3 welcome Stop 2.0#1"]);
-}
-
-#[test]
-fn a_worker_may_be_older_than_its_master_as_far_as_that_goes_back_and_never_newer() {
-    use cloudaid_core::effect::Effect;
-    use shared::link::{OLDEST_PROTOCOL, PROTOCOL};
-    let mut world = World::default();
-    let proof = world.admit("a");
-    let session = shared::id::SessionId(1);
-    let mut hello = |protocol| {
-        let hello = shared::link::Hello {
-            worker: "a".parse().expect("a name"),
-            protocol,
-            facts: Default::default(),
-            incarnation: String::new(),
-            inventory: vec![],
-            problem: None,
-            ill_gpus: vec![],
-        };
-        world.step(cloudaid_core::input::Input::WorkerConnected { session, proof, hello })
-    };
-    for (theirs, hint) in
-        [(PROTOCOL + 1, "update the master first"), (OLDEST_PROTOCOL - 1, "update cloudaid on the worker")]
-    {
-        assert_eq!(hello(theirs), [Effect::Close(session, Reject::Protocol { theirs })]);
-        let error = shared::error::ApiError::from(Reject::Protocol { theirs });
-        assert!(error.hint.starts_with(hint), "{}", error.hint);
-    }
-    for served in OLDEST_PROTOCOL..=PROTOCOL {
-        assert!(!hello(served).contains(&Effect::Close(session, Reject::Protocol { theirs: served })));
-    }
 }
 
 #[test]

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use shared::error::ErrorCode;
+use shared::error::{ApiError, ErrorCode};
 use shared::id::{SessionId, WorkerId};
-use shared::link::{FromWorker, Hello};
+use shared::link::{ERROR_CODE, FromWorker, Hello};
 use shared::proto;
+use tonic::metadata::MetadataValue;
 use tonic::{Status, Streaming};
 
 use super::{Answers, Caller};
@@ -94,11 +95,18 @@ async fn read(cluster: ClusterHandle, worker: WorkerId, session: SessionId, mut 
     let _stopping = cluster.worker_disconnected(worker, session).await;
 }
 
+/// With its code, by which a worker knows whether to wait for better times.
+fn refused(error: &ApiError) -> Status {
+    let mut status = Status::failed_precondition(format!("{} ({})", error.message, error.hint));
+    status.metadata_mut().insert(ERROR_CODE, MetadataValue::from_static(error.code.as_str()));
+    status
+}
+
 fn answers(outbox: Outbox) -> impl tokio_stream::Stream<Item = Result<proto::ToWorker, Status>> {
     futures_util::stream::unfold(outbox, |mut outbox| async {
         let answer = match outbox.next().await? {
             Outgoing::Message(message) => Ok(message.into()),
-            Outgoing::Refuse(error) => Err(Status::failed_precondition(format!("{} ({})", error.message, error.hint))),
+            Outgoing::Refuse(error) => Err(refused(&error)),
         };
         Some((answer, outbox))
     })

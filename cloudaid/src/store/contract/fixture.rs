@@ -17,6 +17,7 @@ use cloudaid_core::registry::RegistryRecord;
 use shared::array::Array;
 use shared::audit::{AuditEntry, FIRST};
 use shared::confinement::{Confinement, NetworkAccess, Profile};
+use shared::feature::Features;
 use shared::gpu::{Gpu, GpuLease};
 use shared::id::{
     AttemptKey, BlobId, ClusterId, ElementId, Epoch, Fence, InputId, LoginId, TaskId, TokenId, UserName, WorkerId,
@@ -222,6 +223,7 @@ pub fn worker(name: &str, seen: u64) -> WorkerRecord {
         capacity: Resources::TASK_DEFAULT,
         gpus: vec![Gpu { uuid: "GPU-1".into(), name: "H".into(), millis: 1000, memory_bytes: 80 << 30, parent: None }],
         labels,
+        features: Features::ALL,
     };
     let admission = Admission::Certificate(Identity {
         id: IdentityId(seen << 40),

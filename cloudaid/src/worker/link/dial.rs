@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use shared::error::ErrorCode;
 use shared::id::{ClusterId, WorkerId};
-use shared::link::PROTOCOL;
-use shared::proto::DescribeRequest;
+use shared::link::{ERROR_CODE, PROTOCOL};
 use shared::proto::worker_session_client::WorkerSessionClient;
+use shared::proto::{DescribeReply, DescribeRequest};
+use shared::version::{PRODUCT, Skew, Version};
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
@@ -140,12 +142,7 @@ impl Dialer {
             Ok(Err(status)) => return Err(failed(master, &status)),
             Err(_) => return Err(lost("no answer".to_owned())),
         };
-        // Whether a newer one still serves this worker is for that to say.
-        if reply.protocol < PROTOCOL {
-            let (version, theirs) = (shown(&reply.version), reply.protocol);
-            let error = WorkerError::Protocol { master: master.clone(), version, theirs, ours: PROTOCOL };
-            return Err(LinkError::Refused(error));
-        }
+        check_age(master, &reply)?;
         let theirs = reply.cluster_id.parse().map_err(|error| lost(format!("it names no cluster: {error}")))?;
         if self.cluster != theirs {
             let ours = self.cluster;
@@ -188,7 +185,27 @@ fn endpoint(address: &str) -> Result<Master, WorkerError> {
     Ok(Master { address: address.to_owned(), endpoint })
 }
 
+/// Refuses a master that is older than this worker. Whether a newer one still serves it is for that to say.
+fn check_age(master: &str, reply: &DescribeReply) -> Result<(), LinkError> {
+    let version = reply.version.parse::<Version>();
+    let is_older = version.is_ok_and(|theirs| Version::OWN.worker_skew(theirs) == Some(Skew::Newer));
+    if !is_older && reply.protocol >= PROTOCOL {
+        return Ok(());
+    }
+    let in_words = |version: &str, protocol| format!("version {version}, protocol {protocol}");
+    Err(LinkError::Refused(WorkerError::OlderMaster {
+        master: master.to_owned(),
+        theirs: in_words(&shown(&reply.version), reply.protocol),
+        ours: in_words(PRODUCT, PROTOCOL),
+    }))
+}
+
 fn failed(master: &str, status: &Status) -> LinkError {
+    let code = status.metadata().get(ERROR_CODE).and_then(|code| code.to_str().ok());
+    if code == Some(ErrorCode::VersionSkew.as_str()) {
+        let (master, message) = (master.to_owned(), shown(status.message()));
+        return LinkError::Refused(WorkerError::NotServed { master, message });
+    }
     match status.code() {
         Code::Unauthenticated | Code::PermissionDenied => {
             LinkError::Refused(WorkerError::Refused { master: master.to_owned(), message: shown(status.message()) })
@@ -242,5 +259,38 @@ mod tests {
             assert!(matches!(error, WorkerError::Address { .. }), "{address}: {error}");
         }
         assert!(all(&[]).is_err());
+    }
+
+    fn passes(refused: &LinkError) -> bool {
+        matches!(refused, LinkError::Refused(error) if error.may_pass() && error.hint().contains("containers go on"))
+    }
+
+    #[test]
+    fn an_older_master_is_waited_for_and_a_newer_one_asked() {
+        let check = |version: String, protocol| {
+            check_age("m:1", &DescribeReply { cluster_id: String::new(), protocol, version })
+        };
+        let Version { major, minor } = Version::OWN;
+        let newer = [format!("{major}.{}.0", minor + 1), format!("{}.0.0", major + 1)];
+        for version in newer.into_iter().chain([PRODUCT.to_owned(), "test".to_owned()]) {
+            assert!(check(version.clone(), PROTOCOL).is_ok(), "{version}");
+            assert!(check(version.clone(), PROTOCOL + 1).is_ok(), "{version}");
+            assert!(check(version.clone(), PROTOCOL - 1).is_err_and(|error| passes(&error)), "{version}");
+        }
+        let refused = check("0.0.7".to_owned(), PROTOCOL).expect_err("it is older");
+        assert!(passes(&refused), "{refused}");
+        let said = refused.to_string();
+        assert!(said.contains("0.0.7") && said.contains(PRODUCT), "{said}");
+    }
+
+    #[test]
+    fn a_refusal_for_the_version_is_no_end_and_no_lost_connection() {
+        let mut status = Status::failed_precondition("too old (update cloudaid on the worker)");
+        assert!(matches!(failed("m:1", &status), LinkError::Lost { .. }));
+        status.metadata_mut().insert(ERROR_CODE, ErrorCode::Conflict.as_str().parse().expect("a value"));
+        assert!(matches!(failed("m:1", &status), LinkError::Lost { .. }));
+        status.metadata_mut().insert(ERROR_CODE, ErrorCode::VersionSkew.as_str().parse().expect("a value"));
+        let refused = failed("m:1", &status);
+        assert!(passes(&refused) && refused.to_string().contains("update cloudaid"), "{refused}");
     }
 }

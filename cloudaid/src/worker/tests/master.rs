@@ -39,6 +39,10 @@ pub(super) struct Master {
     pub(super) address: String,
     pub(super) sessions: mpsc::UnboundedReceiver<Talk>,
     pub(super) stored: Arc<Mutex<Stored>>,
+    /// What it says it is.
+    pub(super) version: Arc<Mutex<String>>,
+    /// How often it was asked that.
+    pub(super) described: Arc<AtomicU32>,
     /// What lets a worker join.
     pub(super) token: String,
     /// Connections that were tried, certificates that were asked for, and such as were renewed.
@@ -75,6 +79,8 @@ pub(super) struct Stored {
 struct Service {
     sessions: mpsc::UnboundedSender<Talk>,
     stored: Arc<Mutex<Stored>>,
+    version: Arc<Mutex<String>>,
+    described: Arc<AtomicU32>,
 }
 
 impl Master {
@@ -93,8 +99,14 @@ impl Master {
         let (sender, sessions) = mpsc::unbounded_channel();
         let stored = Arc::new(Mutex::new(Stored::default()));
         let token = JoinToken::generate(authority.fingerprint());
-        let [handshakes, asked, renewed] = <[Arc<AtomicU32>; 3]>::default();
-        let service = Service { sessions: sender, stored: Arc::clone(&stored) };
+        let [handshakes, asked, renewed, described] = <[Arc<AtomicU32>; 4]>::default();
+        let version = Arc::new(Mutex::new("test".to_owned()));
+        let service = Service {
+            sessions: sender,
+            stored: Arc::clone(&stored),
+            version: Arc::clone(&version),
+            described: Arc::clone(&described),
+        };
         let identity =
             Identity { authority, token: token.expose(), asked: Arc::clone(&asked), renewed: Arc::clone(&renewed) };
         let tries = Arc::clone(&handshakes);
@@ -108,7 +120,7 @@ impl Master {
             .add_service(WorkerIdentityServer::new(identity));
         tokio::spawn(server.serve_with_incoming(connections));
         let token = token.expose();
-        Self { address, sessions, stored, token, handshakes, asked, renewed, _directory: directory }
+        Self { address, sessions, stored, version, described, token, handshakes, asked, renewed, _directory: directory }
     }
 }
 
@@ -194,7 +206,8 @@ impl WorkerSession for Service {
 
     async fn describe(&self, request: Request<DescribeRequest>) -> Result<Response<DescribeReply>, Status> {
         authorize(&request)?;
-        let (cluster_id, version) = (CLUSTER.to_owned(), "test".to_owned());
+        self.described.fetch_add(1, Ordering::Relaxed);
+        let (cluster_id, version) = (CLUSTER.to_owned(), self.version.lock().clone());
         Ok(Response::new(DescribeReply { cluster_id, protocol: PROTOCOL, version }))
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Sample, converted};
 use crate::confinement::{Confinement, NetworkAccess, Profile};
+use crate::feature::Features;
 use crate::gpu::{Gpu, GpuLease, IllGpu};
 use crate::id::{AttemptKey, Epoch, Fence};
 use crate::link::{
@@ -22,6 +23,7 @@ pub(super) fn samples() -> Vec<Sample> {
     let to_worker = |name, message| converted::<proto::ToWorker, ToWorker>(name, message);
     vec![
         from_worker("cloudai.v1.FromWorker@hello", FromWorker::Hello(hello())),
+        from_worker("cloudai.v1.FromWorker@features", FromWorker::Hello(able())),
         from_worker("cloudai.v1.FromWorker@heartbeat", FromWorker::Heartbeat(heartbeat())),
         from_worker("cloudai.v1.FromWorker@reports", FromWorker::Reports(reports(changes()))),
         from_worker("cloudai.v1.FromWorker@verdicts", FromWorker::Reports(reports(ends()))),
@@ -77,12 +79,18 @@ fn hello() -> Hello {
             capacity: resources(),
             gpus: vec![slice],
             labels: [("zone".to_owned(), "a".to_owned())].into(),
+            features: Features::default(),
         },
         incarnation: "start".to_owned(),
         inventory: held(),
         problem: Some("its disk is full".to_owned()),
         ill_gpus: ill_gpus(),
     }
+}
+
+fn able() -> Hello {
+    let facts = WorkerFacts { features: Features::ALL, ..hello().facts };
+    Hello { facts, ..hello() }
 }
 
 fn heartbeat() -> Heartbeat {
