@@ -32,9 +32,25 @@ pub enum Command {
     /// Show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Look at this machine and its container engine: what is as a worker needs it, what is not, and what to do
+    Doctor(DoctorArgs),
     /// Check, back up, restore and copy the store of a master
     #[command(subcommand)]
     Store(StoreCommand),
+}
+
+/// What to look at, and how to print it.
+#[derive(Debug, clap::Args)]
+pub struct DoctorArgs {
+    /// How to print it
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+    /// The same as --output json
+    #[arg(long, conflicts_with = "output")]
+    pub json: bool,
+    /// As the worker takes them, to see what it would find.
+    #[command(flatten)]
+    pub flags: Flags<WORKER>,
 }
 
 /// What to do with a store.
@@ -214,6 +230,14 @@ mod tests {
             let Command::Dev(Flags(flags)) = parse(line).expect(line).command else { panic!("{line}") };
             assert_eq!(flags["plaintext"], expected, "{line}");
         }
+    }
+
+    #[test]
+    fn a_doctor_takes_what_the_worker_takes() {
+        let line = "cloudaid doctor --master a:1 --docker-host unix:///d --json";
+        let Command::Doctor(args) = parse(line).expect(line).command else { panic!("{line}") };
+        assert!(args.json && args.flags.0["docker-host"] == "unix:///d");
+        assert!(parse("cloudaid doctor --json --output table").is_err());
     }
 
     #[test]

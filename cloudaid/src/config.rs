@@ -71,6 +71,8 @@ pub struct MasterConfig {
     pub task_profile: Profile,
     /// Whose tasks are strict in any case.
     pub strict_users: BTreeSet<UserName>,
+    /// Pools on whose workers tasks are strict in any case.
+    pub strict_pools: BTreeSet<String>,
     /// The most that strict tasks may have of the network.
     pub strict_network: NetworkAccess,
     /// Which images tasks may have.
@@ -224,6 +226,19 @@ pub struct WorkerConfig {
     pub advertise: Option<String>,
     /// Where a master of the first generation reaches it; none: it dials `masters`.
     pub seed: Option<SocketAddr>,
+}
+
+/// What `cloudaid doctor` looks at.
+#[derive(Debug, Clone)]
+pub struct DoctorConfig {
+    /// The worker's directory.
+    pub data_dir: PathBuf,
+    /// The engine's socket as `unix:///path`, or why what was given is none.
+    pub docker_host: Result<String, String>,
+    /// Bytes of the engine's disk that are to stay free.
+    pub image_room: u64,
+    /// How GPUs are found.
+    pub gpus: GpuSettings,
 }
 
 /// Where the token is that lets a worker join.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use cloudaid::args::{
-    Args, Command, ConfigCommand, CopyArgs, FileArgs, Flags, Output, ShowArgs, StoreArgs, StoreCommand,
+    Args, Command, ConfigCommand, CopyArgs, DoctorArgs, FileArgs, Flags, Output, ShowArgs, StoreArgs, StoreCommand,
 };
 use cloudaid::config::{ConfigError, Layers, LogSettings, Settings, show};
 use cloudaid::{dev, master, observe, tools, worker};
@@ -36,6 +36,7 @@ fn main() -> ExitCode {
         Command::Worker(flags) => run_worker(flags, file),
         Command::Dev(flags) => run_dev(flags, file),
         Command::Config(ConfigCommand::Show(show)) => print_config(show, file),
+        Command::Doctor(args) => run_doctor(args, file),
         Command::Store(command) => run_tool(&command, file),
     };
     match result {
@@ -156,6 +157,22 @@ async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> &'static str {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",
     }
+}
+
+/// Logs nothing, as a tool.
+fn run_doctor(args: DoctorArgs, file: Option<&Path>) -> Result<ExitCode, Failure> {
+    let as_json = args.json || args.output == Output::Json;
+    let settings = read(args.flags, file);
+    let config = settings.doctor()?;
+    for warning in settings.warnings() {
+        let _ = writeln!(io::stderr(), "warning: {warning}");
+    }
+    let runtime = Runtime::new().map_err(|error| Failure::new(&error, String::new(), EXIT_FAILURE))?;
+    let report = runtime.block_on(Box::pin(worker::doctor::run(&config)));
+    // A driver that hangs is not waited for.
+    runtime.shutdown_timeout(LAST_CALLS);
+    print(&tools::render(&report, |report| report.text(), as_json))?;
+    Ok(if report.problems == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILURE) })
 }
 
 /// A tool logs nothing: it says at its end what it did.

@@ -355,6 +355,7 @@ async fn recover(
         infrastructure_attempts: config.infrastructure_attempts,
         profile: config.task_profile,
         strict_users: config.strict_users.clone(),
+        strict_pools: config.strict_pools.clone(),
         strict_network: config.strict_network,
         images: config.images.clone(),
         file_quota: config.files.quota,

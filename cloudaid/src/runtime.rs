@@ -27,11 +27,18 @@ pub mod docker;
 pub mod fake;
 pub mod output;
 
+mod facts;
+
+pub use facts::{EngineFacts, Limit};
+
 /// Runs containers on one machine.
 #[async_trait]
 pub trait Runtime: Send + Sync + fmt::Debug + 'static {
     /// Whether the engine answers, and what it is.
     async fn info(&self) -> Result<RuntimeInfo, RuntimeError>;
+
+    /// How it is set up, for whoever looks after its machine; none: nobody sets it up.
+    async fn describe(&self) -> Result<Option<EngineFacts>, RuntimeError>;
 
     /// Makes sure that the image is there: present, or pulled, as the policy says. Returns what it is by its content,
     /// `name@sha256:...`; none: it came from no registry.

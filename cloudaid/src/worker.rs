@@ -39,6 +39,7 @@ pub use error::WorkerError;
 mod capacity;
 mod credentials;
 mod data_dir;
+pub mod doctor;
 mod driver;
 mod engine;
 mod error;
@@ -65,8 +66,6 @@ mod volume;
 #[cfg(test)]
 mod tests;
 
-/// How long a worker waits at its start for a file system to be made.
-const VOLUME_LIMIT: Duration = Duration::from_secs(30);
 /// How long it waits for the engine where its journal is gone: what it says without either would be wrong. Shorter than the
 /// lease, or the master gives up what runs here.
 const BLIND_LIMIT: Duration = Duration::from_secs(20);
@@ -176,7 +175,9 @@ pub async fn run_with(
     let is_there = found.is_some();
     driver.recover(found).await?;
     let presence = tokio::spawn(presence::show(data.path().to_owned(), link.health.clone(), life.clone()));
-    if !is_there {
+    if is_there {
+        tokio::spawn(life.run_until_cancelled_owned(async move { doctor::warn(&*runtime).await }));
+    } else {
         let late = Late { runtime, data, cluster, events, offer, first_answer, gpus, config: config.clone() };
         tokio::spawn(life.run_until_cancelled_owned(late.arrives()));
     }
@@ -207,13 +208,7 @@ async fn find_master(
 
 /// Whether the /output of a strict task can be a file system of its own here. Said once, because it is what limits them.
 async fn volumes_in(data: &Path) -> bool {
-    let place = data.to_owned();
-    let tried = tokio::task::spawn_blocking(move || volume::try_out(&place));
-    let tried = match timeout(VOLUME_LIMIT, tried).await {
-        Ok(tried) => tried.unwrap_or_else(|error| Err(error.to_string())),
-        Err(_) => Err(format!("one is not made within {} s", VOLUME_LIMIT.as_secs())),
-    };
-    match tried {
+    match volume::can_be_had(data).await {
         Ok(()) => {
             tracing::info!("/output of a strict task is a file system of its own, as large as it asks for");
             true

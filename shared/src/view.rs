@@ -148,7 +148,7 @@ pub struct TaskView {
     /// When it is pulled.
     #[serde(default, skip_serializing_if = "PullPolicy::is_default")]
     pub pull: PullPolicy,
-    /// What its container is kept from.
+    /// What its container is kept from: that of its last run, where the pool of a worker makes it more.
     #[serde(default, skip_serializing_if = "Confinement::is_default")]
     pub confinement: Confinement,
     /// What runs.

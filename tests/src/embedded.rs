@@ -198,6 +198,7 @@ fn master_config(data_dir: PathBuf) -> MasterConfig {
         infrastructure_attempts: 3,
         task_profile: Default::default(),
         strict_users: Default::default(),
+        strict_pools: Default::default(),
         strict_network: shared::confinement::NetworkAccess::None,
         images: Default::default(),
         files: FileSettings {

@@ -133,6 +133,19 @@ async fn a_task_is_as_strict_as_the_cluster_wants_it() {
     assert!(refused.code != 0 && refused.stderr.contains("a strict task has none, or public"), "{}", refused.stderr);
 }
 
+#[tokio::test]
+async fn a_task_is_as_strict_as_the_pool_of_its_worker_wants_it() {
+    let env = vec![("CLOUDAI_TASKS_STRICT_POOLS".to_owned(), "edge,gpu".to_owned())];
+    let options = MasterOptions { env, ..MasterOptions::default() };
+    for (pool, user, profile) in [("main", "0\n", Profile::Standard), ("edge", "65534\n", Profile::Strict)] {
+        let args = vec!["--label".to_owned(), format!("pool={pool}")];
+        let cluster = Cluster::start_with(&options, 1, &WorkerOptions { args, ..WorkerOptions::default() }).await;
+        let (ended, log) = run(&cluster.api(), &shell_task("id -u")).await;
+        assert_eq!((ended.verdict, log.as_str()), (Some(Verdict::Success), user));
+        assert_eq!(ended.confinement.profile, profile, "it is shown as it ran");
+    }
+}
+
 /// Somebody who answers HTTP at another machine, or at this one.
 struct Server(Child);
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use shared::array::{COUNT_VARIABLE, INDEX_VARIABLE};
 use shared::audit::Chain;
+use shared::confinement::Confinement;
 use shared::gpu::GpuLease;
 use shared::id::{AttemptKey, BlobId, Epoch, Fence, InputId, LoginId, SessionId, TaskId, TokenId, UserName, WorkerId};
 use shared::link::{Assignment, ToWorker};
@@ -267,6 +268,7 @@ impl Cluster {
                 healthy: worker.problem.is_none(),
                 left_out: worker.failing.is_left_out,
                 cordoned: worker.record.cordon.is_some(),
+                offline: self.settings.is_offline(&worker.record.facts.labels),
             }
         };
         self.workers.iter().map(room).collect()
@@ -328,6 +330,7 @@ impl Cluster {
     fn place_one(&mut self, now: Now, placement: &Placement, effects: &mut Vec<Effect>) -> Option<Assignment> {
         let Placement { task: id, shape, worker } = placement;
         let leases = self.lease_gpus(worker, shape.resources.gpu_millis)?;
+        let confinement = self.confinement_in_pool(*id, worker);
         let task = self.tasks.get_mut(id)?;
         let waiting = task.take_waiting(shape)?;
         self.last_fence += 1;
@@ -338,6 +341,7 @@ impl Cluster {
             infrastructure_failures: waiting.infrastructure_failures,
             memory: waiting.memory,
             gpus: leases,
+            confinement,
             placed_at: now.wall,
             placed: now.boot,
             overdue: false,
@@ -359,6 +363,26 @@ impl Cluster {
         let assignment = assignment(task, key, &self.settings);
         step::ring::forget_requeued(self, key.element());
         Some(assignment)
+    }
+
+    /// What a run of the task is kept from on a worker, where its pool makes that more than elsewhere.
+    fn confinement_in_pool(&self, task: TaskId, worker: &WorkerId) -> Option<Confinement> {
+        let (task, worker) = (self.tasks.get(&task)?, self.workers.get(worker)?);
+        self.settings.confinement_in(&worker.record.facts.labels, task.record.spec.confinement)
+    }
+
+    /// What a worker is told of a run that has not arrived there: as strict as its pool has become meanwhile.
+    pub(crate) fn assign_again(&mut self, key: AttemptKey, effects: &mut Vec<Effect>) -> Option<Assignment> {
+        let worker = self.tasks.get(&key.task)?.live.get(&key.index)?.worker.clone();
+        let confinement = self.confinement_in_pool(key.task, &worker);
+        let task = self.tasks.get_mut(&key.task)?;
+        let run = task.live.get_mut(&key.index)?;
+        if run.confinement != confinement {
+            run.confinement = confinement;
+            let run = run.clone();
+            effects.push(Effect::Save(Change::Attempt(task.attempt_record(key.index, &run))));
+        }
+        Some(assignment(task, key, &self.settings))
     }
 
     /// Takes the task out of the classes in which nothing of it waits any more. `before` is what waited.
@@ -405,9 +429,10 @@ pub(crate) fn count(totals: &mut TaskCounts, before: &Tally, after: &Tally) {
 }
 
 /// What a worker is told about a run.
-pub(crate) fn assignment(task: &Task, key: AttemptKey, settings: &Settings) -> Assignment {
+fn assignment(task: &Task, key: AttemptKey, settings: &Settings) -> Assignment {
     let spec = &task.record.spec;
     let run = task.live.get(&key.index);
+    let confinement = run.and_then(|run| run.confinement).unwrap_or(spec.confinement);
     let mut env = spec.env.clone();
     if let Some(array) = &task.record.array {
         let facts = [(INDEX_VARIABLE, key.index), (COUNT_VARIABLE, array.indices.len())];
@@ -430,9 +455,9 @@ pub(crate) fn assignment(task: &Task, key: AttemptKey, settings: &Settings) -> A
         time_limit: spec.policy.time_limit.map(|limit| limit.0),
         at_most_once: spec.policy.at_most_once,
         blocking_log: spec.policy.blocking_log,
-        storage_reserved: is_storage_reserved(spec),
+        storage_reserved: is_storage_reserved(&spec.policy, confinement),
         pull: spec.pull,
-        confinement: spec.confinement,
+        confinement,
     }
 }
 

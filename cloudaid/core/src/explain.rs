@@ -2,7 +2,8 @@
 //!
 //! The codes are a closed list: `no_workers`, `draining`, `cancelling`, `other_worker_requested`,
 //! `first_generation` (it cannot be told what the task asks for), `worker_outdated` (it does not know what the task asks for, but
-//! a newer version does), `worker_inactive`,
+//! a newer version does), `pool_offline` (its pool gives tasks no network, and this one says that it needs the Internet),
+//! `worker_inactive`,
 //! `worker_suspect`, `worker_unhealthy` (it says itself that its engine does not answer or its disk is full),
 //! `unreachable` (it does not wait: its worker is not heard of, and it may run once at most), `insufficient_<kind>` (busy: it will fit when something ends), `too_small_<kind>` (never, on that worker),
 //! `worker_cordoned` (an operator wants it to get nothing), `worker_failing` (all its last runs failed at once, those of others did not),
@@ -39,6 +40,7 @@ enum Cause {
     Inactive,
     FirstGeneration,
     Outdated(Features),
+    Offline,
     OtherWorkerRequested,
 }
 
@@ -71,9 +73,7 @@ impl Cluster {
             return vec!["no worker is connected: the task waits until one is".to_owned()];
         }
         // What is free does not matter here, and to count it for every submission would cost by what runs.
-        if present
-            .any(|(id, worker)| shape.could_ever_fit(id, worker.record.admission.protocol(), &worker.record.facts))
-        {
+        if present.any(|(id, worker)| shape.could_ever_fit(id, worker, &self.settings)) {
             return Vec::new();
         }
         let (reasons, _) = causes(&self.present_rooms(), shape);
@@ -162,6 +162,7 @@ fn causes(rooms: &[Room], shape: &Shape) -> (Vec<ReasonView>, u32) {
                 Obstacle::OtherWorkerRequested => (Cause::OtherWorkerRequested, 0, 0),
                 Obstacle::FirstGeneration => (Cause::FirstGeneration, 0, 0),
                 Obstacle::Outdated(features) => (Cause::Outdated(features), 0, 0),
+                Obstacle::Offline => (Cause::Offline, 0, 0),
                 Obstacle::Unhealthy => (Cause::Unhealthy, 0, 0),
                 Obstacle::Failing => (Cause::Failing, 0, 0),
                 Obstacle::Cordoned => (Cause::Cordoned, 0, 0),
@@ -223,6 +224,10 @@ fn reason(cause: Cause, count: Count) -> ReasonView {
         Cause::Outdated(features) => (
             "worker_outdated".to_owned(),
             format!("{workers} {is} of an older version, which does not know {features}"),
+        ),
+        Cause::Offline => (
+            "pool_offline".to_owned(),
+            format!("{workers} {is} in a pool that gives tasks no network, and this one asks for the Internet"),
         ),
         Cause::OtherWorkerRequested => {
             ("other_worker_requested".to_owned(), format!("{workers} {is} not the one it was dispatched to"))
@@ -305,7 +310,10 @@ impl Cluster {
         let (first, last) = target.elements.bounds();
         let (index, run) = task.live.range(first..=last).next().unzip();
         let pull = index.and_then(|index| self.pull_of(task.element(*index)));
-        let place = run.map_or_else(String::new, |run| format!(" on {}", run.worker));
+        let place = run.map_or_else(String::new, |run| {
+            let strict = if run.confinement.is_some() { ", strict because of that worker's pool" } else { "" };
+            format!(" on {}{strict}", run.worker)
+        });
         let cancelling = !task.progress.cancelling.is_empty();
         let unreachable = !task.progress.unreachable.within(first, last).is_empty();
         let (code, message) = match (cancelling, state) {

@@ -4,16 +4,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use shared::confinement::NetworkAccess;
 use shared::feature::Features;
 use shared::gpu::Gpu;
 use shared::id::{TaskId, UserName, WorkerId};
 use shared::resources::Resources;
 use shared::task::{Command, TaskSpec};
-use shared::worker::{WorkerFacts, WorkerProtocol};
+use shared::worker::WorkerProtocol;
 
 use crate::gpus::{self, Device};
-use crate::record::TaskRecord;
+use crate::record::{TaskRecord, WorkerRecord};
 use crate::required::required;
+use crate::settings::Settings;
+use crate::worker::Worker;
 
 /// What makes two tasks equal to a scheduler.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +32,8 @@ pub struct Shape {
     pub needs_session: bool,
     /// What a worker has to know to run it.
     pub features: Features,
+    /// Whether it says that it needs the Internet, so that it is of no use where nothing is reached.
+    pub needs_internet: bool,
 }
 
 impl Shape {
@@ -45,17 +50,19 @@ impl Shape {
             || !spec.confinement.is_default()
             || has_environment && spec.command == Command::ImageDefault;
         let (resources, worker, features) = (spec.resources, spec.worker.clone(), required(spec));
-        Self { resources, worker, user, needs_session, features }
+        let needs_internet = spec.confinement.network == NetworkAccess::Public;
+        Self { resources, worker, user, needs_session, features, needs_internet }
     }
 
-    /// Whether it would fit on a worker of this capacity if nothing else ran there.
-    pub(crate) fn could_ever_fit(&self, worker: &WorkerId, protocol: WorkerProtocol, facts: &WorkerFacts) -> bool {
-        let is_meant = self.worker.as_ref().is_none_or(|wanted| wanted == worker);
-        is_meant
-            && self.can_be_told(protocol)
-            && self.unknown_to(protocol, facts.features).is_empty()
-            && facts.capacity.fits(self.resources)
-            && self.finds_gpus(&facts.gpus)
+    /// Whether it would fit on a worker if nothing else ran there.
+    pub(crate) fn could_ever_fit(&self, id: &WorkerId, worker: &Worker, settings: &Settings) -> bool {
+        let WorkerRecord { admission, facts, .. } = &worker.record;
+        let protocol = admission.protocol();
+        let is_meant = self.worker.as_ref().is_none_or(|wanted| wanted == id);
+        let can_be_told = self.can_be_told(protocol) && self.unknown_to(protocol, facts.features).is_empty();
+        let reaches_enough = !(self.needs_internet && settings.is_offline(&facts.labels));
+        let is_for_it = is_meant && can_be_told && reaches_enough;
+        is_for_it && facts.capacity.fits(self.resources) && self.finds_gpus(&facts.gpus)
     }
 
     /// Whether its GPUs could be had of these if nobody else had any.

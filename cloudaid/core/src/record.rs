@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shared::array::Array;
 use shared::audit::{AuditEntry, Chain};
+use shared::confinement::Confinement;
 use shared::gpu::GpuLease;
 use shared::id::{
     AttemptKey, BlobId, ClusterId, ElementId, Epoch, InputId, LoginId, TaskId, TokenId, UserName, WorkerId,
@@ -257,6 +258,9 @@ pub struct AttemptRecord {
     /// The GPUs that it has; empty: none, or whichever its worker picks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<GpuLease>,
+    /// What its container is kept from, where the pool of its worker makes that more than its task is kept from elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confinement: Option<Confinement>,
     /// When it was placed.
     pub placed_at: WallTime,
     /// When its container started.

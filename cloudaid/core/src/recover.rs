@@ -146,6 +146,7 @@ impl Cluster {
             infrastructure_failures: attempt.infrastructure_failures,
             memory: attempt.memory,
             gpus: attempt.gpus,
+            confinement: attempt.confinement,
             placed_at: attempt.placed_at,
             placed: self.started.boot,
             overdue: false,

@@ -95,6 +95,8 @@ pub struct Room {
     pub left_out: bool,
     /// Whether it gets nothing because an operator wants it so.
     pub cordoned: bool,
+    /// Whether all that runs there is strict because of its pool, and reaches nothing.
+    pub offline: bool,
 }
 
 /// What keeps a task of some shape off a worker.
@@ -106,6 +108,8 @@ pub enum Obstacle {
     FirstGeneration,
     /// It is of an older version, and does not know these, which the task needs.
     Outdated(Features),
+    /// The task says that it needs the Internet, and in its pool nothing is reached.
+    Offline,
     /// It is not active.
     NotActive(WorkerState),
     /// Its engine does not answer, or its disk is full.
@@ -148,7 +152,8 @@ impl Room {
         // One that is not there may come back with another version.
         let is_outdated = !unknown.is_empty() && self.state != WorkerState::Inactive;
         let outdated = is_outdated.then_some(Obstacle::Outdated(unknown));
-        let never = other.or(untold).or(outdated);
+        let offline = (self.offline && shape.needs_internet).then_some(Obstacle::Offline);
+        let never = other.or(untold).or(outdated).or(offline);
         // For a task that is not for this worker nothing else matters here.
         let rest = never.is_none().then(|| inactive.into_iter().chain(lacking).chain(gpus));
         never.into_iter().chain(rest.into_iter().flatten())
@@ -190,13 +195,8 @@ impl Room {
     #[must_use]
     pub fn could_ever_fit(&self, shape: &Shape) -> bool {
         let never = |obstacle| {
-            matches!(
-                obstacle,
-                Obstacle::OtherWorkerRequested
-                    | Obstacle::FirstGeneration
-                    | Obstacle::Outdated(_)
-                    | Obstacle::TooSmall(_)
-            )
+            use Obstacle::{FirstGeneration, Offline, OtherWorkerRequested, Outdated, TooSmall};
+            matches!(obstacle, OtherWorkerRequested | FirstGeneration | Outdated(_) | Offline | TooSmall(_))
         };
         !self.obstacles(shape).any(never)
     }

@@ -1,6 +1,6 @@
 //! The numbers that the core decides by. All are configurable; the defaults are what the cluster promises.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use shared::confinement::{Confinement, NetworkAccess, Profile};
@@ -8,6 +8,7 @@ use shared::id::UserName;
 use shared::policy::{Backoff, RunPolicy};
 use shared::task::Verdict;
 
+use crate::admission::POOL;
 use crate::files::FileUsage;
 use crate::images::ImageRules;
 
@@ -41,6 +42,8 @@ pub struct Settings {
     pub profile: Profile,
     /// Whose tasks are strict in any case.
     pub strict_users: BTreeSet<UserName>,
+    /// Pools on whose workers every run is strict, whatever its task asks for.
+    pub strict_pools: BTreeSet<String>,
     /// The most that strict tasks may have of the network.
     pub strict_network: NetworkAccess,
     /// Which images may be run.
@@ -58,6 +61,21 @@ impl Settings {
     pub(crate) fn confinement(&self, user: &UserName, asked: Confinement) -> Confinement {
         let profile = if self.strict_users.contains(user) { Profile::Strict } else { self.profile };
         asked.at_least(profile, self.strict_network)
+    }
+
+    /// What a run is kept from on a worker with these labels, where that is more than its task has anywhere.
+    pub(crate) fn confinement_in(&self, labels: &BTreeMap<String, String>, task: Confinement) -> Option<Confinement> {
+        let given = self.is_strict_pool(labels).then(|| task.at_least(Profile::Strict, self.strict_network))?;
+        (given != task).then_some(given)
+    }
+
+    /// Whether nothing on a worker with these labels may reach the Internet.
+    pub(crate) fn is_offline(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.is_strict_pool(labels) && self.strict_network > NetworkAccess::Public
+    }
+
+    fn is_strict_pool(&self, labels: &BTreeMap<String, String>) -> bool {
+        labels.get(POOL).is_some_and(|pool| self.strict_pools.contains(pool))
     }
 
     /// How long an element waits before it runs again after a run that ended so; none: it does not run again. `attempts` are
@@ -98,6 +116,7 @@ impl Default for Settings {
             infrastructure_attempts: 3,
             profile: Profile::Standard,
             strict_users: BTreeSet::new(),
+            strict_pools: BTreeSet::new(),
             strict_network: NetworkAccess::None,
             images: ImageRules::default(),
             placements_per_pass: 4096,

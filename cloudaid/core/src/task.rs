@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::confinement::Confinement;
 use shared::gpu::GpuLease;
 use shared::id::{AttemptKey, ElementId, Elements, Fence, TaskRef, WorkerId};
 use shared::link::CancelOrder;
@@ -43,6 +44,8 @@ pub(crate) struct Run {
     pub(crate) memory: Option<u64>,
     /// Empty: none, or whichever its worker picks.
     pub(crate) gpus: Vec<GpuLease>,
+    /// What it is kept from, where that is more than its task is elsewhere.
+    pub(crate) confinement: Option<Confinement>,
     pub(crate) placed_at: WallTime,
     /// When it was placed, or when this master started.
     pub(crate) placed: BootTime,
@@ -294,6 +297,7 @@ impl Task {
             infrastructure_failures: run.infrastructure_failures,
             memory: run.memory,
             gpus: run.gpus.clone(),
+            confinement: run.confinement,
             placed_at: run.placed_at,
             started_at,
             finished_at: None,

@@ -39,6 +39,7 @@ fn in_words(worker: &WorkerId, obstacle: Obstacle) -> String {
                 .to_owned()
         }
         Obstacle::Outdated(features) => format!("{worker} is of an older version, which does not know {features}"),
+        Obstacle::Offline => format!("the pool of {worker} makes every task strict, and strict tasks have no network here"),
         Obstacle::NotActive(state) => format!("{worker} is {state}"),
         Obstacle::Unhealthy => format!("{worker} has a problem with its container engine or its disk"),
         Obstacle::Cordoned => format!("{worker} was taken out of use by an operator"),

@@ -18,6 +18,7 @@ mod core {
     mod lease;
     mod limits;
     mod login;
+    mod pools;
     mod random;
     mod reconnect;
     mod recover;

@@ -12,6 +12,7 @@ use shared::resources::Quantity;
 use shared::submit::{LABEL_LIMIT, TEXT_LIMIT};
 
 use super::Secret;
+use crate::master::join_token::pool_problem;
 
 /// The longest advertised address, in characters.
 const ADVERTISE_LIMIT: usize = 255;
@@ -267,6 +268,15 @@ pub(super) fn images(text: &str) -> Result<Vec<ImagePattern>, String> {
         .collect()
 }
 
+/// Names of pools, as join tokens give them.
+pub(super) fn pools(text: &str) -> Result<BTreeSet<String>, String> {
+    let pool = |name: &str| match pool_problem(name) {
+        None => Ok(name.to_owned()),
+        Some((problem, _)) => Err(format!("`{}` is no pool: {problem}", shown(name))),
+    };
+    parts(text).map(pool).collect()
+}
+
 fn parts(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|part| !part.is_empty())
 }
@@ -336,6 +346,14 @@ mod tests {
         assert_eq!(listen("0.0.0.0:7").map(|a| is_loopback(a.ip())), Ok(false));
         for bad in ["8080", ":8080", "host:1", "127.0.0.1", "127.0.0.1:70000", ""] {
             assert!(listen(bad).expect_err(bad).contains("127.0.0.1:8080"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_of_pools_are_those_that_a_join_token_can_give() {
+        assert_eq!(pools("edge, gpu-a,edge"), Ok(["edge", "gpu-a"].map(str::to_owned).into()));
+        for bad in ["a b", "a/b", &"a".repeat(64)] {
+            assert!(pools(bad).expect_err(bad).contains("is no pool"), "{bad}");
         }
     }
 

@@ -6,7 +6,7 @@ use super::check::Check;
 use super::layers::Layers;
 use super::problem::ConfigError;
 use super::table::{self, Role};
-use super::{DevConfig, LogSettings, MasterConfig, WorkerConfig, parse};
+use super::{DevConfig, DoctorConfig, LogSettings, MasterConfig, WorkerConfig, parse};
 use crate::tools::{Kind, Places};
 
 /// The settings as they were found, to be checked for one role.
@@ -92,6 +92,14 @@ impl Settings {
             let mongodb = check.mongodb();
             Some(Places { data_dir: data_dir?, mongodb: mongodb?, kind: kind? })
         })
+    }
+
+    /// For `cloudaid doctor`, as a worker reads them.
+    ///
+    /// # Errors
+    /// Everything that is wrong with what it looks at.
+    pub fn doctor(&self) -> Result<DoctorConfig, ConfigError> {
+        self.check(Role::Worker, |check| check.doctor()).map(|(_, config)| config)
     }
 
     fn check<T>(

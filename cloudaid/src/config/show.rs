@@ -132,6 +132,7 @@ leases.mass_loss_hold           10m              default
 limits.infrastructure_attempts  3                default
 tasks.profile                   standard         default
 tasks.strict_users              -                default
+tasks.strict_pools              -                default
 tasks.strict_network            none             default
 images.allowed                  -                default
 images.require_digest           false            default

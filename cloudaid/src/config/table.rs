@@ -207,6 +207,8 @@ settings! {
         "How containers are set up at the least: a task may ask for the stricter one only");
     STRICT_USERS: row("tasks.strict_users", "CLOUDAI_TASKS_STRICT_USERS", "", Many("USER"), MASTER | DEV, Unset,
         "Whose containers are strict in any case, whatever the others' are");
+    STRICT_POOLS: row("tasks.strict_pools", "CLOUDAI_TASKS_STRICT_POOLS", "", Many("POOL"), MASTER | DEV, Unset,
+        "On whose workers containers are strict in any case: pools, as join tokens give them");
     STRICT_NETWORK: row("tasks.strict_network", "CLOUDAI_TASKS_STRICT_NETWORK", "", One("none|public"), MASTER | DEV, Text("none"),
         "What strict tasks may reach: nothing, or the Internet but no private address");
     IMAGES_ALLOWED: row("images.allowed", "CLOUDAI_IMAGES_ALLOWED", "", Many("PATTERN"), MASTER | DEV, Unset,

@@ -118,14 +118,8 @@ pub fn requested(
     if name.is_some() && uses > 1 {
         return refuse("uses: only one worker can have the name".to_owned(), "leave out `uses`, or `name`");
     }
-    if let Some(pool) = &pool
-        && let Some(character) = pool.chars().find(|&c| !c.is_ascii_alphanumeric() && !"-_.".contains(c))
-    {
-        let message = format!("pool: {:?} cannot stand in it", character);
-        return refuse(message, "give letters, digits, `-`, `_` and `.`");
-    }
-    if pool.as_ref().is_some_and(|pool| pool.is_empty() || pool.len() > POOL_LIMIT) {
-        return refuse(format!("pool: must have 1 to {POOL_LIMIT} characters"), "leave it out for none");
+    if let Some((problem, hint)) = pool.as_deref().and_then(pool_problem) {
+        return refuse(format!("pool: {problem}"), hint);
     }
     Ok(make(fingerprint, created_by, |record| JoinTokenRecord {
         name,
@@ -134,6 +128,15 @@ pub fn requested(
         expires_at: record.created_at + ttl,
         ..record
     }))
+}
+
+/// What is wrong with the name of a pool, and what to do about it.
+pub(crate) fn pool_problem(pool: &str) -> Option<(String, &'static str)> {
+    if let Some(character) = pool.chars().find(|&c| !c.is_ascii_alphanumeric() && !"-_.".contains(c)) {
+        return Some((format!("{character:?} cannot stand in it"), "give letters, digits, `-`, `_` and `.`"));
+    }
+    let has_good_length = (1..=POOL_LIMIT).contains(&pool.len());
+    (!has_good_length).then(|| (format!("must have 1 to {POOL_LIMIT} characters"), "leave it out for none"))
 }
 
 impl fmt::Debug for JoinToken {

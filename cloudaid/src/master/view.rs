@@ -65,6 +65,7 @@ pub(crate) fn element(
 
 fn fill_end(view: &mut TaskView, last: Option<&AttemptRecord>, result: Option<&ResultRecord>) {
     view.worker_id = last.map(|attempt| attempt.worker.clone());
+    view.confinement = last.and_then(|attempt| attempt.confinement).unwrap_or(view.confinement);
     let Some(result) = result else { return };
     view.verdict = Some(result.verdict.clone());
     view.exit_code = result.verdict.exit_code();

@@ -31,14 +31,15 @@ use self::labels::{Owner, container_name};
 use self::network::Network;
 use self::start::Starts;
 use super::{
-    ContainerSpec, Exit, Found, FoundState, ImageWish, LogMark, LogPieces, Runtime, RuntimeError, RuntimeInfo,
-    StopSignal, Stored,
+    ContainerSpec, EngineFacts, Exit, Found, FoundState, ImageWish, LogMark, LogPieces, Runtime, RuntimeError,
+    RuntimeInfo, StopSignal, Stored,
 };
 use crate::{clock, failpoint};
 
 mod create;
 mod daemon;
 mod errors;
+mod facts;
 mod fall;
 mod hand;
 mod held;
@@ -248,6 +249,10 @@ impl Runtime for DockerRuntime {
             memory_bytes: number(info.mem_total),
             root: info.docker_root_dir.map(PathBuf::from).filter(|root| root.is_dir()),
         })
+    }
+
+    async fn describe(&self) -> Result<Option<EngineFacts>, RuntimeError> {
+        self.ask_how_it_is_set_up().await.map(Some)
     }
 
     async fn prepare_image(&self, wish: &ImageWish) -> Result<Option<String>, RuntimeError> {

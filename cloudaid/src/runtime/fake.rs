@@ -22,8 +22,8 @@ use shared::time::WallTime;
 
 use self::container::Container;
 use super::{
-    ContainerSpec, Exit, Found, FoundState, ImageWish, LogMark, LogPiece, LogPieces, Runtime, RuntimeError,
-    RuntimeInfo, StopSignal, Stored,
+    ContainerSpec, EngineFacts, Exit, Found, FoundState, ImageWish, LogMark, LogPiece, LogPieces, Runtime,
+    RuntimeError, RuntimeInfo, StopSignal, Stored,
 };
 
 mod behaviour;
@@ -205,6 +205,10 @@ impl Runtime for FakeRuntime {
         let info =
             RuntimeInfo { description: "fake".to_owned(), cpu_millis: 64_000, memory_bytes: 256 * GIB, root: None };
         self.call(Call::Info, |_| Ok(info))
+    }
+
+    async fn describe(&self) -> Result<Option<EngineFacts>, RuntimeError> {
+        Ok(None)
     }
 
     async fn prepare_image(&self, wish: &ImageWish) -> Result<Option<String>, RuntimeError> {

@@ -77,29 +77,21 @@ impl Gpus {
         if most == Some(0) {
             return Ok(Self::none());
         }
-        let library = settings.library.clone();
-        let search = tokio::task::spawn_blocking(move || {
-            let Some(nvml) = Nvml::open(library.as_deref())? else { return Ok(None) };
-            let found = nvml.devices()?;
-            Ok::<_, NvmlFault>(Some((nvml, found)))
-        });
         // What runs here already must not wait for a driver that hangs.
-        let problem = match timeout(ANSWER_LIMIT, search).await {
-            Ok(Ok(Ok(Some((nvml, found))))) => {
+        match search(settings.library.clone()).await {
+            Ok(Some((nvml, found))) => {
                 for gpu in &found {
                     tracing::info!("GPU {}: {}, {}", gpu.uuid, gpu.name, Kind::Memory.describe(gpu.memory_bytes));
                 }
-                return Ok(Self { offered: within(found, most), nvml: Some(Arc::new(nvml)) });
+                Ok(Self { offered: within(found, most), nvml: Some(Arc::new(nvml)) })
             }
-            Ok(Ok(Ok(None))) => return Ok(Self::none()),
-            Ok(Ok(Err(fault))) => fault.to_string(),
-            Ok(Err(_)) | Err(_) => format!("NVIDIA's driver gives no answer within {} s", ANSWER_LIMIT.as_secs()),
-        };
-        if settings.library.is_some() {
-            return Err(WorkerError::Gpus(problem));
+            Ok(None) => Ok(Self::none()),
+            Err(problem) if settings.library.is_some() => Err(WorkerError::Gpus(problem)),
+            Err(problem) => {
+                tracing::warn!("GPUs cannot be counted, none is offered: {problem}");
+                Ok(Self::none())
+            }
         }
-        tracing::warn!("GPUs cannot be counted, none is offered: {problem}");
-        Ok(Self::none())
     }
 
     /// What a worker can give, of which `capacity` is all but the GPUs that are known one by one.
@@ -173,6 +165,26 @@ impl Gpus {
         let watch = GpuWatch { ill: seen, percent, looks: Some(looks) };
         watch.look().await;
         watch
+    }
+}
+
+/// How many NVIDIA's library finds; none: it is not here.
+///
+/// # Errors
+/// It is here and does not say, or was named and is not here: in words.
+pub(super) async fn count(settings: &GpuSettings) -> Result<Option<usize>, String> {
+    Ok(search(settings.library.clone()).await?.map(|(_, found)| found.len()))
+}
+
+async fn search(library: Option<PathBuf>) -> Result<Option<(Nvml, Vec<Gpu>)>, String> {
+    let search = tokio::task::spawn_blocking(move || {
+        let Some(nvml) = Nvml::open(library.as_deref())? else { return Ok(None) };
+        let found = nvml.devices()?;
+        Ok::<_, NvmlFault>(Some((nvml, found)))
+    });
+    match timeout(ANSWER_LIMIT, search).await {
+        Ok(Ok(found)) => found.map_err(|fault| fault.to_string()),
+        Ok(Err(_)) | Err(_) => Err(format!("NVIDIA's driver gives no answer within {} s", ANSWER_LIMIT.as_secs())),
     }
 }
 

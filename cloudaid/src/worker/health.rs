@@ -19,7 +19,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// One answer that is missing may be a restart of the engine, which is over by the next look.
 const MISSES: u32 = 2;
 /// With less room than this a container, its log or the journal may not find any.
-const FULL: u64 = 256 << 20;
+pub(super) const FULL: u64 = 256 << 20;
 /// There has to be so much again, or a worker at the edge would come and go.
 const ROOM: u64 = 512 << 20;
 

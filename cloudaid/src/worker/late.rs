@@ -7,6 +7,7 @@ use shared::id::ClusterId;
 use tokio::sync::{mpsc, watch};
 
 use super::data_dir::DataDir;
+use super::doctor;
 use super::driver::Event;
 use super::engine::{self, Survey};
 use super::gpu::Gpus;
@@ -37,5 +38,6 @@ impl Late {
         let _ = self.events.send(Event::Surveyed(found)).await;
         self.offer.send_modify(|offer| offer.measure_again(&self.config, &info, &self.gpus));
         drop(self.first_answer.send_replace(Ok(info)));
+        doctor::warn(&*self.runtime).await;
     }
 }

@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use rustix::mount::{UnmountFlags, unmount};
 use shared::resources::MIB;
@@ -31,6 +32,8 @@ const AROUND: u64 = 8 * MIB;
 const WHOLE_PER_AROUND: u64 = 64;
 /// With less than this left it is full: programs write blocks, and give up before the last one.
 const FULL: u64 = 64 * 1024;
+/// How long it is waited at the start for one to be made.
+const TRIAL_LIMIT: Duration = Duration::from_secs(30);
 
 /// The /output of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,10 +104,19 @@ impl Volume {
     }
 }
 
-/// Tries whether this machine has the means.
+/// Tries whether this machine has the means; a directory of its disk is enough to know.
 ///
 /// # Errors
-/// It has not, in words.
+/// It has not, in words, or does not say so in time.
+pub(super) async fn can_be_had(data: &Path) -> Result<(), String> {
+    let place = data.to_owned();
+    let tried = tokio::task::spawn_blocking(move || try_out(&place));
+    match tokio::time::timeout(TRIAL_LIMIT, tried).await {
+        Ok(tried) => tried.unwrap_or_else(|error| Err(error.to_string())),
+        Err(_) => Err(format!("one is not made within {} s", TRIAL_LIMIT.as_secs())),
+    }
+}
+
 pub(super) fn try_out(data: &Path) -> Result<(), String> {
     let trial = data.join("volume-trial");
     let volume = Volume::of(&trial);

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use cloudaid::runtime::fake::{Behaviour, FakeRuntime};
 use cloudaid::runtime::{
-    ContainerSpec, Exit, Found, ImageWish, LogMark, LogPieces, Runtime, RuntimeError, RuntimeInfo, StopSignal, Stored,
+    ContainerSpec, EngineFacts, Exit, Found, ImageWish, LogMark, LogPieces, Runtime, RuntimeError, RuntimeInfo,
+    StopSignal, Stored,
 };
 use shared::id::{AttemptKey, ClusterId, TaskId, WorkerId};
 use shared::pull::Pulling;
@@ -50,6 +51,9 @@ impl Stamped {
 impl Runtime for Stamped {
     async fn info(&self) -> Result<RuntimeInfo, RuntimeError> {
         self.engine.info().await
+    }
+    async fn describe(&self) -> Result<Option<EngineFacts>, RuntimeError> {
+        self.engine.describe().await
     }
     async fn prepare_image(&self, wish: &ImageWish) -> Result<Option<String>, RuntimeError> {
         self.engine.prepare_image(wish).await

@@ -129,6 +129,7 @@ mod tests {
                 user: "u".parse().expect("name"),
                 needs_session: false,
                 features: Features::default(),
+                needs_internet: false,
             };
             self.classes.entry(Arc::new(shape)).or_default().insert(sequence, id);
             self.waiting.insert(id, waiting);
@@ -149,6 +150,7 @@ mod tests {
                 healthy: true,
                 left_out: false,
                 cordoned: false,
+                offline: false,
             });
             self
         }

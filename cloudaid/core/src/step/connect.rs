@@ -8,7 +8,7 @@ use shared::time::Now;
 use shared::version::{Skew, Version};
 
 use crate::admission::{Admission, Identity, POOL, Proof};
-use crate::cluster::{Cluster, assignment};
+use crate::cluster::Cluster;
 use crate::effect::Effect;
 use crate::event::Event;
 use crate::record::{Change, WorkerRecord};
@@ -175,14 +175,20 @@ fn bereft(
 }
 
 /// Assignments that never arrived, and wishes to cancel, which are repeated at every connection.
-fn send_again(cluster: &Cluster, worker: &WorkerId, session: SessionId, inventory: &[Held], effects: &mut Vec<Effect>) {
+fn send_again(
+    cluster: &mut Cluster,
+    worker: &WorkerId,
+    session: SessionId,
+    inventory: &[Held],
+    effects: &mut Vec<Effect>,
+) {
     let mut assign: Vec<Assignment> = Vec::new();
     let mut cancel: Vec<CancelOrder> = Vec::new();
-    for (key, _) in live_runs(cluster, worker) {
-        let Some(task) = cluster.tasks.get(&key.task) else { continue };
+    for (key, _) in live_runs(cluster, worker).collect::<Vec<_>>() {
         if !inventory.iter().any(|held| held.key == key) {
-            assign.push(assignment(task, key, &cluster.settings));
+            assign.extend(cluster.assign_again(key, effects));
         }
+        let Some(task) = cluster.tasks.get(&key.task) else { continue };
         if task.progress.cancelling.contains(key.index) || task.progress.evicting.contains(key.index) {
             cancel.extend(task.live.get(&key.index).map(|run| task.stop_order(key.index, run, &cluster.settings)));
         }

@@ -16,6 +16,7 @@ use crate::event::Event;
 use crate::failing::{End, LEFT_OUT};
 use crate::recent::Recent;
 use crate::record::{Change, Progress, Requeued, ResultRecord};
+use crate::settings::Settings;
 use crate::task::{Run, RunPhase, Task};
 use crate::worker::Worker;
 
@@ -119,7 +120,7 @@ impl Cluster {
         if let Some(pause) = pause {
             let attempts = run.attempt;
             let memory = match verdict {
-                Verdict::Oom { .. } => grown(&self.workers, task, run.memory),
+                Verdict::Oom { .. } => grown(&self.settings, &self.workers, task, run.memory),
                 _ => run.memory,
             };
             task.requeue(Requeued { index: key.index, attempts, infrastructure_failures: failures, memory, pause });
@@ -168,12 +169,10 @@ fn blame_gpus(verdict: &Verdict, run: &Run, worker: &Worker) -> Option<Verdict> 
 
 /// The memory for the run after one that had too little: twice as much, but no more than the task may have, and no more
 /// than any worker has that could run it, for it would wait there for ever.
-fn grown(workers: &BTreeMap<WorkerId, Worker>, task: &Task, memory: Option<u64>) -> Option<u64> {
+fn grown(settings: &Settings, workers: &BTreeMap<WorkerId, Worker>, task: &Task, memory: Option<u64>) -> Option<u64> {
     let most = task.record.spec.policy.memory_max_bytes?;
     let had = task.shape_with(memory);
-    let could = |(id, worker): &(&WorkerId, &Worker)| {
-        had.could_ever_fit(id, worker.record.admission.protocol(), &worker.record.facts)
-    };
+    let could = |(id, worker): &(&WorkerId, &Worker)| had.could_ever_fit(id, worker, settings);
     let has = |(_, worker): (&WorkerId, &Worker)| worker.record.facts.capacity.memory_bytes;
     let in_use =
         |(_, worker): &(&WorkerId, &Worker)| worker.state() != WorkerState::Inactive && worker.record.cordon.is_none();

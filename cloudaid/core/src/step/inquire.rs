@@ -6,7 +6,7 @@ use shared::task::Verdict;
 use shared::time::Now;
 
 use super::connect::{decide, live_runs};
-use crate::cluster::{Cluster, assignment};
+use crate::cluster::Cluster;
 use crate::effect::{Answer, Effect, Inquired};
 use crate::event::{Event, Findings};
 use crate::task::RunPhase;
@@ -72,10 +72,7 @@ pub(crate) fn on_inventoried(
     if !orders.is_empty() {
         effects.push(Effect::Send(session, ToWorker::Decide(orders)));
     }
-    let again: Vec<Assignment> = sent_again
-        .iter()
-        .filter_map(|key| cluster.tasks.get(&key.task).map(|task| assignment(task, *key, &cluster.settings)))
-        .collect();
+    let again: Vec<Assignment> = sent_again.iter().filter_map(|key| cluster.assign_again(*key, effects)).collect();
     if !again.is_empty() {
         effects.push(Effect::Send(session, ToWorker::Assign(again)));
     }

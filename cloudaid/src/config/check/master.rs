@@ -94,6 +94,7 @@ impl Check<'_> {
             text.trim().parse().map_err(|error| format!("`{}`: {error}", parse::shown(text)))
         });
         let strict_users = self.optional(&table::STRICT_USERS, parse::users).unwrap_or_default();
+        let strict_pools = self.optional(&table::STRICT_POOLS, parse::pools).unwrap_or_default();
         let strict_network = self.required(&table::STRICT_NETWORK, "", |text| match text.trim() {
             "none" => Ok(NetworkAccess::None),
             "public" => Ok(NetworkAccess::Public),
@@ -120,6 +121,7 @@ impl Check<'_> {
             infrastructure_attempts: attempts?,
             task_profile: task_profile?,
             strict_users,
+            strict_pools,
             strict_network: strict_network?,
             images: ImageRules { allowed, require_digest: require_digest? },
             files: files?,

@@ -12,7 +12,7 @@ use shared::worker::WorkerProtocol;
 use super::{Check, absolute};
 use crate::config::layers::Origin;
 use crate::config::table::{self, Role, Setting};
-use crate::config::{CapacityOverrides, GpuSettings, JoinFrom, OnStop, Secret, WorkerConfig, parse};
+use crate::config::{CapacityOverrides, DoctorConfig, GpuSettings, JoinFrom, OnStop, Secret, WorkerConfig, parse};
 use crate::runtime::docker::PullLimits;
 
 /// A pull is looked at once a second.
@@ -49,10 +49,7 @@ impl Check<'_> {
             gpu_millis: self.amount(&table::GPU, Quantity::to_millis, 0),
         };
         let image_room = self.required(&table::IMAGE_ROOM, "", parse::bytes);
-        let library = self.optional(&table::NVML, |text| Ok(PathBuf::from(text.trim())));
-        let quarantine = self.required(&table::GPU_QUARANTINE, "", |text| {
-            parse::duration(text, Duration::ZERO, Duration::from_secs(7 * 86_400))
-        });
+        let gpus = self.gpus();
         let labels: BTreeMap<_, _> = self.optional(&table::LABELS, parse::labels).unwrap_or_default();
         let advertise = self.optional(&table::ADVERTISE, parse::advertise);
         let seed = self.seed();
@@ -67,11 +64,28 @@ impl Check<'_> {
             on_stop: on_stop.unwrap_or_default(),
             overrides,
             image_room: image_room?,
-            gpus: GpuSettings { library: library.map(|path| absolute(&path)), quarantine: quarantine? },
+            gpus: gpus?,
             labels,
             advertise,
             seed,
         })
+    }
+
+    /// What is looked at where nothing runs yet: what else is wrong with the settings does not matter.
+    pub(in crate::config) fn doctor(&mut self) -> Option<DoctorConfig> {
+        let data_dir = self.path(&table::WORKER_DATA_DIR);
+        let docker_host = self.required(&table::DOCKER_HOST, "", |text| Ok(parse::docker_host(text)));
+        let image_room = self.required(&table::IMAGE_ROOM, "", parse::bytes);
+        let gpus = self.gpus();
+        Some(DoctorConfig { data_dir: data_dir?, docker_host: docker_host?, image_room: image_room?, gpus: gpus? })
+    }
+
+    fn gpus(&mut self) -> Option<GpuSettings> {
+        let library = self.optional(&table::NVML, |text| Ok(PathBuf::from(text.trim())));
+        let quarantine = self.required(&table::GPU_QUARANTINE, "", |text| {
+            parse::duration(text, Duration::ZERO, Duration::from_secs(7 * 86_400))
+        });
+        Some(GpuSettings { library: library.map(|path| absolute(&path)), quarantine: quarantine? })
     }
 
     /// How the worker talks with its master. What is only for the other protocol would have no effect, so it is refused.

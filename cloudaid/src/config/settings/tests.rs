@@ -312,3 +312,15 @@ fn files_are_kept_in_a_directory_or_a_bucket() {
     }
     assert!(problems(with_env([("CLOUDAI_FILES_STORE", "s3")]).master())[0].contains("files.s3_bucket"));
 }
+
+#[test]
+fn a_doctor_looks_where_a_worker_would_and_is_kept_from_it_by_nothing_else() {
+    let settings = with_env([("CLOUDAI_DOCKER_HOST", "/d.sock"), ("CLOUDAI_CPU", "many"), ("CLOUDAI_NAME", "a b")]);
+    let config = settings.doctor().expect("neither is its business");
+    assert_eq!(config.data_dir, Path::new("/home/ada/.local/share/cloudai/worker"));
+    assert_eq!((config.docker_host, config.image_room), (Ok("unix:///d.sock".to_owned()), 2 << 30));
+    // What is wrong with the engine's address is what it has to say, and no reason to say nothing.
+    let config = with_env([("DOCKER_HOST", "tcp://10.0.0.1:2375")]).doctor().expect("valid");
+    assert!(config.docker_host.expect_err("not used").contains("owns its machine"));
+    assert_eq!(problems(with_env([("CLOUDAI_IMAGE_ROOM", "x")]).doctor()).len(), 1);
+}

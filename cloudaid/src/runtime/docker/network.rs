@@ -49,6 +49,11 @@ struct Bridge {
     making: tokio::sync::Mutex<()>,
 }
 
+/// Whether rules can be had here.
+pub(super) async fn firewall() -> Result<(), String> {
+    rules::can_be_had().await
+}
+
 impl Network {
     /// Looks again at the next use: somebody has removed one.
     pub(super) fn forget(&self) {

@@ -157,6 +157,7 @@ pub fn attempt(task: u64, index: u32, attempt: u32, worker: &str) -> AttemptReco
         infrastructure_failures: attempt - 1,
         memory: (attempt > 1).then_some(u64::from(attempt) << 30),
         gpus: if attempt > 1 { vec![GpuLease { uuid: "GPU-1".into(), millis: 500 }] } else { vec![] },
+        confinement: (attempt > 1).then_some(Confinement { profile: Profile::Strict, network: NetworkAccess::None }),
         placed_at: time(u64::from(attempt)),
         started_at: None,
         finished_at: None,

@@ -20,6 +20,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0012_uploads.sql"),
     include_str!("migrations/0013_more_of_runs.sql"),
     include_str!("migrations/0014_registries.sql"),
+    include_str!("migrations/0015_confinement_of_runs.sql"),
 ];
 
 /// Marks the file as ours: `ClAI`.
@@ -96,7 +97,7 @@ mod tests {
         let mut connection = Connection::open_in_memory().expect("a database");
         migrate(&mut connection, MIGRATIONS).expect("migrations");
         connection.pragma_update(None, "user_version", 99).expect("a version");
-        assert!(matches!(migrate(&mut connection, MIGRATIONS), Err(StoreError::TooNew { found: 99, known: 14 })));
+        assert!(matches!(migrate(&mut connection, MIGRATIONS), Err(StoreError::TooNew { found: 99, known: 15 })));
     }
 
     #[test]

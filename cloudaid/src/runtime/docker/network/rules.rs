@@ -74,6 +74,14 @@ pub(super) async fn ensure(rules: &[Rule]) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether there is a chain for them that this process can look at; whoever can, can write to it.
+///
+/// # Errors
+/// There is none, in words.
+pub(super) async fn can_be_had() -> Result<(), String> {
+    iptables("-S", &rule("DOCKER-USER")).await
+}
+
 fn rule(text: &str) -> Rule {
     text.split(' ').map(str::to_owned).collect()
 }
