@@ -1,7 +1,7 @@
 //! Runs tasks on one machine: the pure [`cloudaid_core::agent`] between a container engine and a master.
 //!
-//! Read in this order: `driver` (the loop), `execute` (each effect as a call), `journal` (what outlives the
-//! process), `link` (the control stream), `logs` and `uploads` (bulk data on connections of their own), `seed`
+//! Read in this order: `driver` (the loop), `execute` (each effect as a call), `journal` and `lease` (what outlives the
+//! process), `backlog` (what waits for the journal), `link` (the control stream), `logs` and `uploads` (bulk data on connections of their own), `seed`
 //! (a master of the first generation).
 //!
 //! A worker that stops leaves its containers running; the next one with the same data directory finds them.
@@ -30,13 +30,16 @@ use gpu::Gpus;
 use join::Joined;
 use journal::Journal;
 use late::Late;
+use lease::LeaseFile;
 use link::dial::{Dialer, Master};
 use link::{Link, Offer};
 use seed::Gateway;
 
 pub use error::WorkerError;
 
+mod backlog;
 mod capacity;
+mod checksum;
 mod credentials;
 mod data_dir;
 pub mod doctor;
@@ -51,6 +54,7 @@ mod inputs;
 mod join;
 mod journal;
 mod late;
+mod lease;
 mod link;
 mod logs;
 pub mod outputs;
@@ -73,7 +77,8 @@ const BLIND_LIMIT: Duration = Duration::from_secs(20);
 /// Runs on the Docker engine of this machine until `shutdown`.
 ///
 /// # Errors
-/// It cannot start (data directory, token, another cluster), or can no longer keep its journal.
+/// It cannot start (data directory, token, another cluster), or the disk of its journal fails. One that is full is waited
+/// for.
 pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<(), WorkerError> {
     let engine = DockerRuntime::connect(config.docker_host.as_deref());
     let engine = engine.map_err(|error| WorkerError::Engine(engine::in_words(&error)))?;
@@ -156,6 +161,7 @@ pub async fn run_with(
         has_volumes,
     );
     let leaving = CancellationToken::new();
+    let no_room = watch::Sender::new(None);
     let link = Link {
         dialer,
         offer: offer.subscribe(),
@@ -164,6 +170,7 @@ pub async fn run_with(
         uplinks,
         usage,
         health,
+        no_room: no_room.subscribe(),
         ill_gpus: gpu_watch.ill.clone(),
         leaving: leaving.clone(),
         running: Arc::clone(&running),
@@ -171,7 +178,8 @@ pub async fn run_with(
     };
 
     let settings = AgentSettings { registry_patience: config.registry_patience };
-    let mut driver = Driver::new(settings, executor, journal, inbox, running);
+    let lease_file = LeaseFile::at(data.lease());
+    let mut driver = Driver::new(settings, executor, journal, no_room, lease_file, inbox, running);
     let is_there = found.is_some();
     driver.recover(found).await?;
     let presence = tokio::spawn(presence::show(data.path().to_owned(), link.health.clone(), life.clone()));

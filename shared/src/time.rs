@@ -1,8 +1,8 @@
 //! Time as two types that never mix.
 //!
 //! [`BootTime`] counts from the start of the host, suspend included, and is what every deadline is made of; it means
-//! nothing in another process or after a restart, so it is never stored. [`WallTime`] is what people read; it may jump,
-//! so nothing is decided by it but what outlives a process: when logins and tokens end.
+//! nothing on another host or after the next boot, so it is stored only with the boot that it counts from. [`WallTime`] is
+//! what people read; it may jump, so nothing is decided by it but what outlives a process: when logins and tokens end.
 
 use std::fmt;
 use std::ops::{Add, Sub};

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use cloudai_tests::cluster::{Cluster, shell_task};
+use cloudai_tests::docker::Containers;
 use cloudai_tests::master::MasterOptions;
 use cloudai_tests::wait::{PATIENCE, eventually};
 use cloudai_tests::worker::WorkerOptions;
@@ -147,6 +148,10 @@ fn once(line: &str) -> SubmitRequest {
     SubmitRequest { at_most_once: Some(true), stop_grace: Some(Span::seconds(1)), ..shell_task(line) }
 }
 
+async fn running(containers: &Containers) -> usize {
+    containers.list().await.into_iter().filter(|of| format!("{:?}", of.state).contains("RUNNING")).count()
+}
+
 #[tokio::test]
 async fn what_may_run_once_stops_itself_when_its_worker_is_cut_off_and_other_work_goes_on() {
     let cluster = Cluster::start_with(&short_leases(), 1, &WorkerOptions::default()).await;
@@ -163,12 +168,7 @@ async fn what_may_run_once_stops_itself_when_its_worker_is_cut_off_and_other_wor
     let containers = cluster.containers.as_ref().expect("containers");
     // A master that stands still is as good as a network that is cut: nothing arrives, and nothing says so.
     cluster.master.process.signal(Signal::STOP);
-    eventually(PATIENCE, "only the other one runs", || async {
-        let running =
-            containers.list().await.into_iter().filter(|of| format!("{:?}", of.state).contains("RUNNING")).count();
-        (running == 1).then_some(())
-    })
-    .await;
+    eventually(PATIENCE, "only the other one runs", || async { (running(containers).await == 1).then_some(()) }).await;
     cluster.master.process.signal(Signal::CONT);
     let task = api.ended(PATIENCE, &one).await;
     assert!(
@@ -210,13 +210,37 @@ async fn what_may_run_once_waits_for_a_worker_that_is_gone_until_somebody_forces
     let ended = cluster.ctl().run(&["cancel", "--force", &forced]).await.ok();
     assert!(ended.contains("cancelled"), "{ended}");
     assert_eq!(api.task(&forced).await.expect("the task").verdict, Some(Verdict::Cancelled));
+    // Nobody is there to stop it, so it ends by itself, and that is its end although the lease was over.
+    let containers = cluster.containers.as_ref().expect("containers");
+    eventually(PATIENCE, "only the other one runs", || async { (running(containers).await == 1).then_some(()) }).await;
     cluster.workers[0].restart();
-    // Whoever starts again has a lease of its own, so it has ended by itself.
     let task = api.ended(PATIENCE, &waited).await;
     assert_eq!((task.verdict, task.attempts.len()), (Some(Verdict::ExitCode { exit_code: 3 }), 1));
-    let containers = cluster.containers.as_ref().expect("containers");
     eventually(PATIENCE, "all containers are removed", || async { containers.list().await.is_empty().then_some(()) })
         .await;
+}
+
+#[tokio::test]
+async fn what_may_run_once_is_stopped_by_a_worker_that_starts_too_late_and_finds_no_master() {
+    let mut cluster = Cluster::start_with(&short_leases(), 1, &WorkerOptions::default()).await;
+    let api = cluster.api();
+    let one = api.submit(&once("exec sleep 600")).await.expect("accepted").task_id;
+    eventually(PATIENCE, "it runs", || async {
+        api.task(&one).await.ok().filter(|task| task.state == TaskState::Running)
+    })
+    .await;
+    cluster.workers[0].kill9();
+    // Its silence is longer than the lease: the master says so.
+    eventually(PATIENCE, "it is unreachable", || async { api.task(&one).await.ok().filter(|task| task.unreachable) })
+        .await;
+    cluster.master.process.signal(Signal::STOP);
+    cluster.workers[0].restart();
+    let containers = cluster.containers.as_ref().expect("containers");
+    eventually(PATIENCE, "it is stopped", || async { (running(containers).await == 0).then_some(()) }).await;
+    cluster.master.process.signal(Signal::CONT);
+    let task = api.ended(PATIENCE, &one).await;
+    let Some(Verdict::WorkerLost { message }) = &task.verdict else { panic!("{task:?}") };
+    assert!(message.contains("once at most") && task.attempts.len() == 1, "{task:?}");
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 //! A run goes Preparing (image) -> Creating -> Starting -> Running -> (Stopping) -> Harvesting (log and outputs) ->
 //! Reporting -> Removing, and is gone. Three rules hold everywhere:
 //!
-//! - What may not happen twice is journaled first: [`AgentEffect::Journal`] is durable before any later effect of the same
-//!   batch is carried out.
+//! - What may not happen twice is journaled first: [`AgentEffect::Journal`] is durable before any later effect on the same
+//!   run is carried out.
 //! - Once a start is journaled, the container is never made again. If it is gone, the run is lost, and said to be.
 //! - Nothing of a run is removed before the master has acknowledged its end, or has said that it does not want it.
 //!
@@ -22,10 +22,10 @@ use shared::time::{BootTime, Now};
 pub use effect::{AgentEffect, StopSignal};
 pub use input::{AgentInput, ContainerState, Ended, EngineError, FoundContainer, LogBytes};
 pub use journal::{Exited, JournalEntry, JournalRecord, StopOrder, StopReason};
+pub use lease::Lease;
 pub use run::container_name;
 
 use index::Index;
-use lease::Lease;
 use out::{Out, Session};
 use run::Run;
 
@@ -102,7 +102,7 @@ impl Agent {
     pub fn step(&mut self, now: Now, input: AgentInput, effects: &mut Vec<AgentEffect>) {
         match &input {
             AgentInput::Heard { sent } => self.lease.renew(*sent),
-            AgentInput::Recovered { .. } => self.lease.begin(now.boot),
+            AgentInput::Recovered { lease, .. } => self.lease.begin(*lease, now.boot),
             _ => {}
         }
         self.end_with_lease(now, effects);
@@ -126,9 +126,11 @@ impl Agent {
                 self.on_listed(now, horizon, &watched, found, effects);
             }
             AgentInput::Disconnected => self.session = Session::Down,
-            AgentInput::Recovered { journal, found } => {
+            AgentInput::Recovered { journal, found, lease: _ } => {
                 recover::recover(&mut self.runs, journal, found, &mut out);
                 self.index = Index::of(&self.runs);
+                // Now, and not at the next input: one that dies again and again may never come to that.
+                self.end_with_lease(now, effects);
             }
             AgentInput::Surveyed(found) => {
                 recover::survey(&mut self.runs, &self.gone, found, &mut out);
@@ -188,6 +190,12 @@ impl Agent {
     pub fn next_wake(&self) -> Option<BootTime> {
         let lease = (!self.index.leased().is_empty()).then(|| self.lease.until());
         self.index.next_wake().into_iter().chain(lease).min()
+    }
+
+    /// Until when it may act on its own, to be kept for the next start.
+    #[must_use]
+    pub fn lease(&self) -> Lease {
+        self.lease
     }
 
     /// What to say in the next hello. Runs that were given up are left out: nobody waits for them.

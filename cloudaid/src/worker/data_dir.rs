@@ -5,6 +5,7 @@
 //! identity    the cluster and the worker that it belongs to
 //! journal     see `journal.rs`
 //! present     see `presence.rs`
+//! lease       see `lease.rs`
 //! runs/<task>.<index>-<attempt>/output
 //! runs/<task>.<index>-<attempt>/output.img, output-device  see `volume.rs`
 //! runs/<task>.<index>-<attempt>/input  the id of the input that the run reads
@@ -129,6 +130,11 @@ impl DataDir {
     /// Where its log waits for the master: see `logs/spool.rs`.
     pub(super) fn log_spool(&self, key: &AttemptKey) -> PathBuf {
         self.run(key).join("log-spool")
+    }
+
+    /// How long this worker may act on its own: see `lease.rs`.
+    pub(super) fn lease(&self) -> PathBuf {
+        self.path.join("lease")
     }
 
     /// What GPUs have reported: see `gpu/records.rs`.

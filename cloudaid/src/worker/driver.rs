@@ -1,19 +1,23 @@
-//! The loop: take what has come, step the core, make its journal records durable with one sync, carry the rest out.
+//! The loop: take what has come, step the core, make its journal records durable with one sync, carry the rest out. What the
+//! journal has no room for waits, and is tried again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use cloudaid_core::agent::{Agent, AgentEffect, AgentInput, AgentSettings, FoundContainer, JournalRecord};
+use cloudaid_core::agent::{Agent, AgentEffect, AgentInput, AgentSettings, FoundContainer, Lease};
 use parking_lot::Mutex;
 use shared::id::AttemptKey;
 use shared::link::{Decision, Held, Inventory, Report, Welcome};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::backlog::{Backlog, Waits};
 use super::error::WorkerError;
 use super::execute::Executor;
-use super::journal::Journal;
+use super::journal::{Journal, Written};
+use super::lease::LeaseFile;
 use crate::clock;
 use crate::config::OnStop;
 
@@ -21,6 +25,8 @@ use crate::config::OnStop;
 const BATCH_LIMIT: usize = 1024;
 /// The most events that wait; whoever sends one more waits too.
 pub(super) const EVENT_LIMIT: usize = 4096;
+/// Before what found no room is tried again, if nothing comes that is tried with it.
+const ROOM_AGAIN: Duration = Duration::from_secs(1);
 
 /// What reaches the driver.
 #[derive(Debug)]
@@ -52,6 +58,14 @@ pub(super) struct Driver {
     agent: Agent,
     executor: Executor,
     journal: Arc<Mutex<Journal>>,
+    /// What waits for room in the journal. Bounded as `master` is, and by runs that were already on their way here when it
+    /// was said that none should come.
+    backlog: Backlog,
+    /// Why there is none.
+    no_room: watch::Sender<Option<String>>,
+    lease_file: LeaseFile,
+    /// As it is in the file.
+    lease: Option<Lease>,
     inbox: mpsc::Receiver<Event>,
     /// Of the session that there is. Bounded by the runs that there are, a few reports each, and by what the master asks.
     master: Option<mpsc::UnboundedSender<Saying>>,
@@ -63,11 +77,23 @@ impl Driver {
         settings: AgentSettings,
         executor: Executor,
         journal: Journal,
+        no_room: watch::Sender<Option<String>>,
+        lease_file: LeaseFile,
         inbox: mpsc::Receiver<Event>,
         running: Arc<AtomicU32>,
     ) -> Self {
-        let journal = Arc::new(Mutex::new(journal));
-        Self { agent: Agent::with(settings), executor, journal, inbox, master: None, running }
+        Self {
+            agent: Agent::with(settings),
+            executor,
+            journal: Arc::new(Mutex::new(journal)),
+            backlog: Backlog::default(),
+            no_room,
+            lease_file,
+            lease: None,
+            inbox,
+            master: None,
+            running,
+        }
     }
 
     /// Takes up the runs of an earlier life; without `found` as the journal alone has them.
@@ -77,7 +103,9 @@ impl Driver {
         if let Some(found) = &found {
             self.sweep(noted.keys().copied().collect(), found);
         }
-        self.step_all(vec![Event::Input(AgentInput::Recovered { journal, found })]).await?;
+        self.lease = self.lease_file.load();
+        let recovered = AgentInput::Recovered { journal, found, lease: self.lease };
+        self.step_all(vec![Event::Input(recovered)]).await?;
         self.say_what_was_taken_up(&noted);
         Ok(())
     }
@@ -126,6 +154,7 @@ impl Driver {
                 }
                 _ = self.inbox.recv_many(&mut batch, BATCH_LIMIT) => {}
                 () = clock::sleep_until(self.agent.next_wake()) => batch.push(Event::Input(AgentInput::Tick)),
+                () = tokio::time::sleep(ROOM_AGAIN), if !self.backlog.is_empty() => {}
             }
             self.step_all(batch).await?;
             if leaving.is_cancelled() && self.agent.may_leave(hand_back) {
@@ -152,6 +181,7 @@ impl Driver {
                     self.agent.step(now, AgentInput::Disconnected, &mut effects);
                     // What is for the old session must not go to the next.
                     self.carry_out(std::mem::take(&mut effects)).await?;
+                    self.backlog.end_session();
                     self.master = None;
                 }
                 Event::Input(input) => self.agent.step(now, input, &mut effects),
@@ -176,35 +206,76 @@ impl Driver {
         }
         self.carry_out(effects).await?;
         self.running.store(u32::try_from(self.agent.running()).unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.keep_lease().await;
         Ok(())
     }
 
-    /// Durable first, then everything else.
+    /// Whoever dies before that leaves a lease that ends sooner.
+    async fn keep_lease(&mut self) {
+        let lease = self.agent.lease();
+        if self.lease != Some(lease) {
+            self.lease = Some(lease);
+            let file = self.lease_file.clone();
+            // Cancelled only when the process ends anyway.
+            let _ = tokio::task::spawn_blocking(move || file.save(lease)).await;
+        }
+    }
+
+    /// Durable first, then everything else. Of what finds no room as little waits as can be.
     async fn carry_out(&mut self, effects: Vec<AgentEffect>) -> Result<(), WorkerError> {
-        let mut records = Vec::new();
-        let mut others = Vec::with_capacity(effects.len());
-        for effect in effects {
-            match effect {
-                AgentEffect::Journal(record) => records.push(record),
-                other => others.push(other),
+        self.backlog.add(effects);
+        for waits in Waits::ALL {
+            let mut due = self.backlog.take(waits);
+            if self.write(&mut due).await? == Written::NoRoom {
+                self.backlog.put_back(due);
+                continue;
             }
+            for order in due.orders {
+                self.executor.execute(order, self.master.as_ref());
+            }
+            break;
         }
-        if !records.is_empty() {
-            self.write(records).await?;
-        }
-        for effect in others {
-            self.executor.execute(effect, self.master.as_ref());
-        }
+        self.say_whether_there_is_room();
         Ok(())
     }
 
-    async fn write(&self, records: Vec<JournalRecord>) -> Result<(), WorkerError> {
-        let journal = Arc::clone(&self.journal);
-        let written = tokio::task::spawn_blocking(move || journal.lock().append(&records)).await;
-        // Cancelled only when the process ends anyway; a panic is as good as a failed disk.
-        written.unwrap_or_else(|error| {
-            Err(WorkerError::Data { path: "journal".into(), source: std::io::Error::other(error) })
-        })
+    async fn write(&self, due: &mut Backlog) -> Result<Written, WorkerError> {
+        if due.records.is_empty() {
+            return Ok(Written::Durable);
+        }
+        let (journal, records) = (Arc::clone(&self.journal), std::mem::take(&mut due.records));
+        let write = move || {
+            let written = journal.lock().append(&records);
+            (records, written)
+        };
+        match tokio::task::spawn_blocking(write).await {
+            Ok((records, written)) => {
+                due.records = records;
+                written
+            }
+            // Cancelled only when the process ends anyway; a panic is as good as a failed disk.
+            Err(error) => Err(WorkerError::Data { path: "journal".into(), source: std::io::Error::other(error) }),
+        }
+    }
+
+    fn say_whether_there_is_room(&self) {
+        let lacks_room = !self.backlog.is_empty();
+        self.no_room.send_if_modified(|known| {
+            let is_news = known.is_some() != lacks_room;
+            if is_news {
+                *known = lacks_room.then(|| {
+                    let path = self.journal.lock().path().display().to_string();
+                    format!("its disk is full, and {path} cannot grow")
+                });
+                match known {
+                    Some(problem) => {
+                        tracing::warn!("No new tasks are taken, and what cannot be remembered waits: {problem}");
+                    }
+                    None => tracing::info!("There is room for the journal again: what waited goes on"),
+                }
+            }
+            is_news
+        });
     }
 }
 

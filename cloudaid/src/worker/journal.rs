@@ -1,8 +1,13 @@
 //! What a worker must not forget: an append-only file of checked frames.
 //!
-//! `length u32, checksum u32, JSON` each, little-endian, behind a header. A batch of records is one write and one
-//! fdatasync. A tail that was torn by a crash was never durable and is cut. When most of the file speaks of runs that
-//! are gone it is rewritten. Some of the disk is kept for what comes next: a disk that is full must not end a worker.
+//! A batch of records behind a header is one write and one fdatasync. A tail that was torn by a crash was never durable and
+//! is cut. When most of the file speaks of runs that are gone it is rewritten: it is never longer than
+//! [`LONG_FACTOR`] times what is needed and [`LONG_FROM`] more, but for the last batch, and for as long as the disk has no
+//! room for the new file.
+//!
+//! Of a disk that gets full some room is kept: for what ends runs, and what begins one must leave it alone. What finds no
+//! room is as if it had never been tried, and can be tried again: see [`Written::NoRoom`]. After any other error nobody
+//! knows what is on the disk, also not by syncing once more, so the process must end, and the next one reads what is there.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,37 +21,64 @@ use shared::id::AttemptKey;
 use super::data_dir::{failed, replace, sync_parent};
 use super::error::WorkerError;
 use crate::failpoint;
+use frame::Replayed;
+use weight::Weights;
+
+mod frame;
+mod weight;
+
+#[cfg(test)]
+mod tests;
 
 /// The first bytes of the file; the last but one counts versions.
 const HEADER: &[u8; 8] = b"CLAIJ\0\x01\n";
-const FRAME_HEAD: usize = 8;
 /// Ends the name of the file with what was cut off last.
 const CUT: &str = "cut";
-/// No record is longer: what says so is no record.
-const FRAME_LIMIT: usize = 64 << 20;
-/// A file with fewer records is not worth rewriting.
-const COMPACT_FROM: usize = 8192;
-/// It is rewritten when it holds this many times the records that are still needed.
-const COMPACT_FACTOR: usize = 8;
+/// A file with no more records or bytes is not worth rewriting, for the time that it takes to read it at a start and for
+/// the room that it takes.
+const MANY_FROM: usize = 8192;
+const LONG_FROM: u64 = 4 << 20;
+/// It is rewritten when it holds this many times the records that are still needed, of which a run has four, or the bytes.
+const MANY_FACTOR: usize = 8 * 4;
+const LONG_FACTOR: u64 = 4;
+/// After a rewriting that failed, the next is tried when the file has grown by so much.
+const REWRITE_AGAIN: u64 = 1 << 20;
 
-/// Bytes of the disk that are kept for what comes next, and how few of them may be left.
-const RESERVE: u64 = 4 << 20;
-const RESERVE_LEAST: u64 = 1 << 20;
+/// Bytes of the disk that are kept for what ends runs: so many for a start, and for each run. The end of one takes some
+/// hundred, and only one with the longest messages and notes takes more than that: its worker may have to wait for room.
+const KEPT: u64 = 1 << 20;
+const KEPT_PER_RUN: u64 = 4 << 10;
+/// What is reserved besides, so that it need not be asked for each time.
+const AHEAD: u64 = 3 << 20;
+
+/// What came of records that were to be made durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Written {
+    /// They are.
+    Durable,
+    /// The disk has no room for them, or none but what is kept for others. They are not in the journal, which is as good as
+    /// before.
+    NoRoom,
+}
 
 /// The open journal.
 #[derive(Debug)]
 pub(super) struct Journal {
     path: PathBuf,
     file: File,
-    /// What all records add up to.
+    /// What all records add up to, and how much of the file that is.
     entries: BTreeMap<AttemptKey, JournalEntry>,
+    weights: Weights,
     /// Records in the file.
     records: usize,
-    /// From how many on it is worth rewriting.
-    compact_from: usize,
     /// Bytes of the file, and up to where the disk has room for it.
     length: u64,
     reserved: u64,
+    /// It is not rewritten before it is so long.
+    rewrite_from: u64,
+    /// What the file holds behind `length`, or whether it is this file that has the name, is not known: nothing can be
+    /// appended to it.
+    is_doubtful: bool,
     is_damaged: bool,
 }
 
@@ -64,22 +96,34 @@ impl Journal {
             let problem = "it does not begin like a journal of this version".to_owned();
             return Err(WorkerError::Unreadable { path, problem });
         }
-        let mut entries = BTreeMap::new();
-        let (records, good) = match content.get(HEADER.len()..) {
-            Some(frames) => replay(frames, &mut entries),
-            None => (0, 0),
+        let Replayed { entries, weights, records, bytes } =
+            content.get(HEADER.len()..).map(Replayed::of).unwrap_or_default();
+        let good = HEADER.len() + bytes;
+        let is_damaged = content.len() != good;
+        let file = Self::prepare(&path, &content, good).map_err(|source| failed(&path, source))?;
+        let mut journal = Self {
+            path,
+            file,
+            entries,
+            weights,
+            records,
+            length: good as u64,
+            reserved: 0,
+            rewrite_from: 0,
+            is_doubtful: false,
+            is_damaged,
         };
-        let is_damaged = content.len() != HEADER.len() + good;
-        let file = Self::prepare(&path, &content, HEADER.len() + good).map_err(|source| failed(&path, source))?;
-        let mut journal =
-            Self { path, file, entries, records, compact_from: COMPACT_FROM, length: 0, reserved: 0, is_damaged };
-        journal.measure().map_err(|source| failed(&journal.path, source))?;
+        journal.reserve();
         Ok(journal)
     }
 
     /// Whether it was not there when it was opened, or not whole: runs may be missing in it.
     pub(super) fn is_damaged(&self) -> bool {
         self.is_damaged
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Opens the file to append behind its good part.
@@ -113,282 +157,137 @@ impl Journal {
         self.entries.values().cloned().collect()
     }
 
-    /// Makes all records durable. After an error the file cannot be trusted any more: the process must end, and the
-    /// next one reads what is there.
-    pub(super) fn append(&mut self, records: &[JournalRecord]) -> Result<(), WorkerError> {
-        let write = |file: &mut File| -> io::Result<u64> {
-            let mut frames = Vec::with_capacity(records.len() * 256);
-            records.iter().try_for_each(|record| encode(record, &mut frames))?;
-            file.write_all(&frames)?;
-            failpoint::hit("worker.journal.before");
-            file.sync_data()?;
-            failpoint::hit("worker.journal.after");
-            Ok(frames.len() as u64)
+    /// Makes all records durable, or none of them.
+    ///
+    /// # Errors
+    /// The disk fails: the file cannot be trusted any more.
+    pub(super) fn append(&mut self, records: &[JournalRecord]) -> Result<Written, WorkerError> {
+        let sizes = match self.write(records) {
+            Ok(sizes) => sizes,
+            Err(error) if is_no_room(&error) => return Ok(Written::NoRoom),
+            Err(source) => return Err(failed(&self.path, source)),
         };
-        let written = write(&mut self.file).map_err(|source| failed(&self.path, source))?;
-        self.length += written;
-        if self.length + RESERVE_LEAST > self.reserved {
-            self.reserve();
+        for (record, size) in records.iter().zip(sizes) {
+            record.apply(&mut self.entries);
+            self.weights.add(record, size);
         }
-        records.iter().for_each(|record| record.apply(&mut self.entries));
-        self.records += records.len();
-        if self.records >= self.compact_from && self.records > COMPACT_FACTOR * 4 * self.entries.len() {
-            self.compact_from = match self.rewrite() {
-                Ok(()) => {
-                    self.file =
-                        File::options().append(true).open(&self.path).map_err(|source| failed(&self.path, source))?;
-                    self.measure().map_err(|source| failed(&self.path, source))?;
-                    COMPACT_FROM
-                }
-                // The old one is as good, only longer. A full disk is no reason to end.
-                Err(error) => {
-                    tracing::warn!(path = %self.path.display(), %error, "The journal cannot be rewritten now");
-                    self.records + COMPACT_FROM
-                }
-            };
-        }
-        Ok(())
-    }
-
-    /// How long the file is, and room for more.
-    fn measure(&mut self) -> io::Result<()> {
-        self.length = self.file.metadata()?.len();
+        self.compact().map_err(|source| failed(&self.path, source))?;
         self.reserve();
-        Ok(())
+        Ok(Written::Durable)
     }
 
-    /// Keeps some of the disk for what comes next, so that whoever fills it does not end the worker. Not every file system
-    /// can do that.
+    /// Returns how many bytes each takes.
+    fn write(&mut self, records: &[JournalRecord]) -> io::Result<Vec<usize>> {
+        let mut frames = Vec::with_capacity(records.len() * 256);
+        let sizes: Vec<_> =
+            records.iter().map(|record| frame::encode(record, &mut frames)).collect::<io::Result<_>>()?;
+        if self.is_doubtful {
+            self.rewrite(records)?;
+            return Ok(sizes);
+        }
+        let begins = records.iter().any(|record| matches!(record, JournalRecord::Accepted(_)));
+        let left_alone = if begins { self.kept(records.len()) } else { 0 };
+        self.make_room(frames.len() as u64 + left_alone)?;
+        if let Err(error) = self.file.write_all(&frames) {
+            // A part of it may be there.
+            self.is_doubtful = self.file.set_len(self.length).is_err();
+            self.reserved = 0;
+            return Err(error);
+        }
+        failpoint::hit("worker.journal.before");
+        if let Err(error) = self.file.sync_data() {
+            self.is_doubtful = true;
+            return Err(error);
+        }
+        failpoint::hit("worker.journal.after");
+        self.length += frames.len() as u64;
+        self.records += records.len();
+        Ok(sizes)
+    }
+
+    /// What begins leaves so much of the disk to what ends, if there are so many runs more.
+    fn kept(&self, more: usize) -> u64 {
+        KEPT + KEPT_PER_RUN * (self.entries.len() + more) as u64
+    }
+
+    /// Keeps some of the disk for what comes next, so that whoever fills it does not stop the worker.
     fn reserve(&mut self) {
-        let kept = fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.length, RESERVE);
-        if let Err(error) = kept {
-            tracing::debug!(%error, "No room can be kept for the journal");
+        let kept = self.kept(0);
+        if self.length + kept > self.reserved {
+            // Where there is no room now, it is asked for when it is needed.
+            let _ = self.make_room(kept + AHEAD);
         }
-        self.reserved = self.length + RESERVE;
     }
 
-    /// Writes the file anew with what is still needed, in the place of the old one.
-    fn rewrite(&mut self) -> io::Result<()> {
-        let records: Vec<_> = self.entries.values().flat_map(JournalEntry::to_records).collect();
+    /// Has the disk keep so many bytes behind the file.
+    fn make_room(&mut self, bytes: u64) -> io::Result<()> {
+        let end = self.length + bytes;
+        if end <= self.reserved {
+            return Ok(());
+        }
+        match fallocate(&self.file, FallocateFlags::KEEP_SIZE, self.length, bytes).map_err(io::Error::from) {
+            Ok(()) => self.reserved = end,
+            Err(error) if is_no_room(&error) => return Err(error),
+            // Not every file system can do that. Then it shows when something is written.
+            Err(error) => tracing::debug!(%error, "No room can be kept for the journal"),
+        }
+        Ok(())
+    }
+
+    /// Rewrites it if that is worth it.
+    fn compact(&mut self) -> io::Result<()> {
+        let is_long = self.length > LONG_FROM + LONG_FACTOR * self.weights.total() as u64;
+        let has_many = self.records > MANY_FROM.max(MANY_FACTOR * self.entries.len());
+        if !(is_long || has_many) || self.length < self.rewrite_from {
+            return Ok(());
+        }
+        match self.rewrite(&[]) {
+            // The old one is as good, only longer, and a full disk is no reason to end.
+            Err(error) if !self.is_doubtful || is_no_room(&error) => {
+                tracing::warn!(path = %self.path.display(), %error, "The journal cannot be rewritten now");
+                self.rewrite_from = self.length + REWRITE_AGAIN;
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    /// Writes the file anew with what is still needed and `more`, in the place of the old one.
+    fn rewrite(&mut self, more: &[JournalRecord]) -> io::Result<()> {
         let mut content = HEADER.to_vec();
-        records.iter().try_for_each(|record| encode(record, &mut content))?;
-        replace(&self.path, &content)?;
-        tracing::debug!(before = self.records, after = records.len(), "Journal rewritten");
-        self.records = records.len();
+        let mut records = 0;
+        let needed = self.entries.values().flat_map(JournalEntry::to_records);
+        for record in needed.chain(more.iter().cloned()) {
+            frame::encode(&record, &mut content)?;
+            records += 1;
+        }
+        let new = self.path.with_extension("new");
+        let placed = write_new(&new, &content).and_then(|file| fs::rename(&new, &self.path).map(|()| file));
+        let file = placed.inspect_err(|_| {
+            // It would only take room.
+            let _ = fs::remove_file(&new);
+        })?;
+        tracing::debug!(before = self.records, after = records, "Journal rewritten");
+        self.file = file;
+        (self.length, self.reserved, self.records, self.rewrite_from) = (content.len() as u64, 0, records, 0);
+        // Until its name is durable a crash may bring the old file back, which has nothing of what comes next.
+        self.is_doubtful = true;
+        sync_parent(&self.path)?;
+        self.is_doubtful = false;
         Ok(())
     }
 }
 
-fn encode(record: &JournalRecord, frames: &mut Vec<u8>) -> io::Result<()> {
-    let start = frames.len();
-    frames.extend_from_slice(&[0; FRAME_HEAD]);
-    serde_json::to_writer(&mut *frames, record)?;
-    let body = start + FRAME_HEAD;
-    let length = u32::try_from(frames.len() - body).map_err(io::Error::other)?;
-    let checksum = checksum(&frames[body..]);
-    frames[start..start + 4].copy_from_slice(&length.to_le_bytes());
-    frames[start + 4..body].copy_from_slice(&checksum);
-    Ok(())
+/// A file that can be appended to, with this in it, durably but for its name.
+fn write_new(path: &Path, content: &[u8]) -> io::Result<File> {
+    let mut file = File::options().create(true).append(true).open(path)?;
+    file.set_len(0)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    Ok(file)
 }
 
-pub(super) fn checksum(body: &[u8]) -> [u8; 4] {
-    let hash = blake3::hash(body);
-    let [a, b, c, d, ..] = *hash.as_bytes();
-    [a, b, c, d]
-}
-
-/// Applies frame after frame; returns how many were good, and their bytes.
-fn replay(mut frames: &[u8], entries: &mut BTreeMap<AttemptKey, JournalEntry>) -> (usize, usize) {
-    let (mut records, mut good) = (0, 0);
-    while let Some((record, length)) = decode(frames) {
-        record.apply(entries);
-        records += 1;
-        good += length;
-        frames = &frames[length..];
-    }
-    (records, good)
-}
-
-fn decode(frames: &[u8]) -> Option<(JournalRecord, usize)> {
-    let (length, rest) = frames.split_first_chunk::<4>()?;
-    let (expected, rest) = rest.split_first_chunk::<4>()?;
-    let length = usize::try_from(u32::from_le_bytes(*length)).ok().filter(|length| *length <= FRAME_LIMIT)?;
-    let body = rest.get(..length)?;
-    if checksum(body) != *expected {
-        return None;
-    }
-    Some((serde_json::from_slice(body).ok()?, FRAME_HEAD + length))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use shared::id::Fence;
-    use shared::link::{Assignment, Outcome};
-    use shared::resources::Resources;
-    use shared::task::{Command, Verdict};
-    use shared::time::{BootTime, WallTime};
-
-    use super::*;
-
-    fn key(index: u32) -> AttemptKey {
-        let task = "task-01arz3ndektsv4rrffq69g5fav".parse().expect("an id");
-        AttemptKey { task, index, attempt: 1, fence: Fence(1) }
-    }
-
-    fn accepted(index: u32) -> JournalRecord {
-        JournalRecord::Accepted(Arc::new(Assignment {
-            key: key(index),
-            image: "busybox".to_owned(),
-            command: Command::Argv(vec!["echo".to_owned(), "\"\n\u{1F4A5}".to_owned()]),
-            resources: Resources::TASK_DEFAULT,
-            env: BTreeMap::from([("A".to_owned(), "1".to_owned())]),
-            user: "ada".parse().expect("a name"),
-            name: Some("n".to_owned()),
-            input: None,
-            stop_grace: Duration::from_millis(1500),
-            time_limit: None,
-            at_most_once: false,
-            blocking_log: false,
-            storage_reserved: false,
-            pull: Default::default(),
-            confinement: Default::default(),
-            gpus: Vec::new(),
-        }))
-    }
-
-    fn starting(index: u32) -> JournalRecord {
-        JournalRecord::Starting { key: key(index), at: WallTime(1_700_000_000_123), boot: Some(BootTime(77)) }
-    }
-
-    fn finished(index: u32) -> JournalRecord {
-        let outcome = Outcome {
-            verdict: Verdict::Success,
-            started_at: None,
-            finished_at: WallTime(5),
-            stdout_bytes: 1,
-            stderr_bytes: 2,
-            output_files: 3,
-            output_notes: vec!["x".to_owned()],
-            usage: None,
-            handed_back: true,
-        };
-        JournalRecord::Finished { key: key(index), outcome }
-    }
-
-    fn sum(records: &[JournalRecord]) -> Vec<JournalEntry> {
-        let mut entries = BTreeMap::new();
-        records.iter().for_each(|record| record.apply(&mut entries));
-        entries.into_values().collect()
-    }
-
-    #[test]
-    fn what_was_appended_is_there_at_the_next_start() {
-        let scratch = tempfile::tempdir().expect("a directory");
-        let batches = [vec![accepted(0), accepted(1)], vec![starting(0), finished(0)]];
-        let mut journal = Journal::open(scratch.path()).expect("a new journal");
-        assert_eq!(journal.entries(), []);
-        batches.iter().for_each(|batch| journal.append(batch).expect("appended"));
-        drop(journal);
-        let mut journal = Journal::open(scratch.path()).expect("the same journal");
-        assert_eq!(journal.entries(), sum(&batches.concat()));
-        journal.append(&[JournalRecord::Forgotten(key(0))]).expect("appended");
-        drop(journal);
-        let journal = Journal::open(scratch.path()).expect("the same journal");
-        assert_eq!(journal.entries(), sum(&[accepted(1)]));
-    }
-
-    #[test]
-    fn a_tail_torn_at_any_byte_is_cut_and_the_rest_stays() {
-        let scratch = tempfile::tempdir().expect("a directory");
-        let path = scratch.path().join("journal");
-        let mut journal = Journal::open(scratch.path()).expect("a new journal");
-        journal.append(&[accepted(0)]).expect("appended");
-        let first = fs::metadata(&path).expect("metadata").len() as usize;
-        journal.append(&[starting(0)]).expect("appended");
-        drop(journal);
-        let whole = fs::read(&path).expect("read");
-        for end in 0..whole.len() {
-            fs::write(&path, &whole[..end]).expect("written");
-            let mut journal = Journal::open(scratch.path()).expect("a journal");
-            let kept = if end >= first { sum(&[accepted(0)]) } else { Vec::new() };
-            assert_eq!(journal.entries(), kept, "cut at {end}");
-            let good = if end >= first { first } else { HEADER.len().min(end) };
-            if end > good.max(HEADER.len()) {
-                assert_eq!(fs::read(path.with_extension(CUT)).expect("what was cut"), whole[good..end], "cut at {end}");
-            }
-            journal.append(&[accepted(7)]).expect("appended behind the good part");
-            drop(journal);
-            let journal = Journal::open(scratch.path()).expect("a journal");
-            assert_eq!(journal.entries().len(), kept.len() + 1, "cut at {end}");
-        }
-    }
-
-    #[test]
-    fn a_changed_byte_is_found() {
-        let scratch = tempfile::tempdir().expect("a directory");
-        let path = scratch.path().join("journal");
-        Journal::open(scratch.path()).expect("a new journal").append(&[accepted(0), starting(0)]).expect("appended");
-        let whole = fs::read(&path).expect("read");
-        for position in HEADER.len()..whole.len() {
-            let mut changed = whole.clone();
-            changed[position] ^= 1;
-            let mut entries = BTreeMap::new();
-            let (records, _) = replay(&changed[HEADER.len()..], &mut entries);
-            assert!(records < 2, "byte {position}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_journal_is_refused_and_left_alone() {
-        let scratch = tempfile::tempdir().expect("a directory");
-        let path = scratch.path().join("journal");
-        fs::write(&path, b"CLAIJ\0\x02\nsomething newer").expect("written");
-        assert!(matches!(Journal::open(scratch.path()), Err(WorkerError::Unreadable { .. })));
-        assert!(fs::read(&path).expect("read").ends_with(b"newer"));
-    }
-
-    #[test]
-    fn it_is_rewritten_when_most_of_it_is_gone() {
-        let scratch = tempfile::tempdir().expect("a directory");
-        let path = scratch.path().join("journal");
-        let mut journal = Journal::open(scratch.path()).expect("a new journal");
-        journal.append(&[accepted(0), starting(0), finished(0)]).expect("appended");
-        let small = fs::metadata(&path).expect("metadata").len();
-        let batch: Vec<_> =
-            (1..=1000).flat_map(|index| [accepted(index), JournalRecord::Forgotten(key(index))]).collect();
-        (0..COMPACT_FROM / batch.len() + 1).for_each(|_| journal.append(&batch).expect("appended"));
-        assert_eq!(fs::metadata(&path).expect("metadata").len(), small);
-        journal.append(&[accepted(1)]).expect("appended to the new file");
-        drop(journal);
-        let journal = Journal::open(scratch.path()).expect("the same journal");
-        assert_eq!(journal.entries(), sum(&[accepted(0), starting(0), finished(0), accepted(1)]));
-    }
-
-    #[test]
-    fn a_full_disk_ends_nothing() {
-        use crate::worker::volume::{Volume, try_out};
-        let scratch = tempfile::tempdir().expect("a directory");
-        let run = scratch.path().join("run");
-        let volume = Volume::of(&run);
-        // A disk that can be filled needs root and loop devices.
-        if try_out(scratch.path()).is_err() || volume.ensure(16 << 20).is_err() {
-            assert!(!rustix::process::geteuid().is_root() || !Path::new("/dev/loop-control").exists());
-            return;
-        }
-        let disk = run.join("output");
-        let mut journal = Journal::open(&disk).expect("a new journal");
-        let mut filler = File::create(disk.join("filler")).expect("a file");
-        for chunk in [1 << 20, 4096, 1] {
-            while filler.write_all(&vec![1; chunk]).is_ok() {}
-        }
-        assert!(volume.is_full());
-        let records: Vec<_> = (0..3000).map(accepted).collect();
-        records.chunks(3).for_each(|batch| journal.append(batch).expect("there is room for it"));
-        drop(journal);
-        assert_eq!(Journal::open(&disk).expect("the same journal").entries(), sum(&records));
-        volume.close().expect("closed");
-    }
+/// Whether it is only that somebody has to make room, on the disk or in a quota.
+fn is_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

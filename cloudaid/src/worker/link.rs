@@ -95,6 +95,8 @@ pub(super) struct Link {
     pub(super) usage: watch::Receiver<Usage>,
     /// Why no new work should come.
     pub(super) health: watch::Receiver<Option<String>>,
+    /// The same, of the journal.
+    pub(super) no_room: watch::Receiver<Option<String>>,
     /// GPUs that should get no new work.
     pub(super) ill_gpus: watch::Receiver<Vec<IllGpu>>,
     /// The worker waits for its runs to end, and takes nothing new.
@@ -236,7 +238,8 @@ impl Link {
     ) -> Result<Next, String> {
         let mut beats = tokio::time::interval(heartbeat);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut health, mut ill_gpus) = (self.health.clone(), self.ill_gpus.clone());
+        let (mut health, mut no_room) = (self.health.clone(), self.no_room.clone());
+        let mut ill_gpus = self.ill_gpus.clone();
         let mut sayings = Vec::new();
         let mut pulse = Pulse::default();
         let mut leaves = self.leaving.is_cancelled();
@@ -259,6 +262,7 @@ impl Link {
                 _ = beats.tick() => vec![self.heartbeat(&mut pulse)],
                 // At once: until the master knows, it sends tasks here.
                 Ok(()) = health.changed() => vec![self.heartbeat(&mut pulse)],
+                Ok(()) = no_room.changed() => vec![self.heartbeat(&mut pulse)],
                 Ok(()) = ill_gpus.changed() => vec![self.heartbeat(&mut pulse)],
                 Ok(()) = offers.changed() => return Ok(Next::Hello),
                 () = self.leaving.cancelled(), if !leaves => {
@@ -314,7 +318,11 @@ impl Link {
 
     /// Why no new work should come.
     fn problem(&self) -> Option<String> {
-        if self.leaving.is_cancelled() { Some("it is being stopped".to_owned()) } else { self.health.borrow().clone() }
+        if self.leaving.is_cancelled() {
+            return Some("it is being stopped".to_owned());
+        }
+        let no_room = self.no_room.borrow().clone();
+        no_room.or_else(|| self.health.borrow().clone())
     }
 
     fn heartbeat(&self, pulse: &mut Pulse) -> FromWorker {

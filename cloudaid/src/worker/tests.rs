@@ -26,16 +26,17 @@ use master::{CLUSTER, Master, Talk};
 
 mod master;
 mod outbox;
+mod remembering;
 
 /// No wait for a condition is longer.
 pub(super) const LIMIT: Duration = Duration::from_secs(30);
 
-fn key(index: u32) -> AttemptKey {
+pub(super) fn key(index: u32) -> AttemptKey {
     let task = "task-01arz3ndektsv4rrffq69g5fav".parse().expect("an id");
     AttemptKey { task, index, attempt: 1, fence: Fence(100 + u64::from(index)) }
 }
 
-fn assignment(index: u32) -> Assignment {
+pub(super) fn assignment(index: u32) -> Assignment {
     Assignment {
         key: key(index),
         image: "test".to_owned(),

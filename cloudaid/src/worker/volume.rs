@@ -177,6 +177,35 @@ fn unescaped(field: &[u8]) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(&bytes))
 }
 
+/// A disk that can be filled.
+#[cfg(test)]
+pub(super) mod testkit {
+    use std::io::Write;
+
+    use super::*;
+
+    /// One of 16 MiB, and where it is mounted; none where there are no means for that, which are root and loop devices.
+    pub(in crate::worker) fn small_disk(scratch: &Path) -> Option<(Volume, PathBuf)> {
+        let run = scratch.join("run");
+        let volume = Volume::of(&run);
+        if try_out(scratch).is_err() || volume.ensure(16 << 20).is_err() {
+            assert!(!rustix::process::geteuid().is_root() || !Path::new("/dev/loop-control").exists());
+            return None;
+        }
+        Some((volume, run.join("output")))
+    }
+
+    /// Fills it to the last byte; returns the file that does.
+    pub(in crate::worker) fn fill(disk: &Path) -> PathBuf {
+        let path = disk.join("filler");
+        let mut filler = File::create(&path).expect("a file");
+        for chunk in [1 << 20, 4096, 1] {
+            while filler.write_all(&vec![1; chunk]).is_ok() {}
+        }
+        path
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -77,6 +77,8 @@ impl World {
         self.hit(Probe::Reboot);
         self.crash_worker(worker)?;
         self.workers[worker].boots += 1;
+        // What it says is of another boot.
+        self.workers[worker].lease = None;
         let running = |(key, container): (&_, &super::engine::Container)| {
             (container.state == ContainerState::Running).then_some(*key)
         };

@@ -29,6 +29,8 @@ pub(crate) struct Link {
     life: u32,
     master_life: u32,
     session: Option<SessionId>,
+    /// When the hello was sent, by the clock of all hosts.
+    greeted: BootTime,
     /// Nothing comes through any more in this direction.
     pub(crate) to_master_cut: bool,
     pub(crate) to_worker_cut: bool,
@@ -62,12 +64,13 @@ impl World {
             problem: None,
             ill_gpus: Vec::new(),
         };
-        let link = self.links.len();
+        let (link, greeted) = (self.links.len(), self.now(0).boot);
         self.links.push(Link {
             worker,
             life,
             master_life: 0,
             session: None,
+            greeted,
             to_master_cut: false,
             to_worker_cut: false,
             worker_open: true,
@@ -159,6 +162,7 @@ impl World {
                     self.hit(Probe::LateMessageOfOldSession);
                 }
                 let heard = self.now(0).boot;
+                self.workers[link.worker].heard = self.schedule.now;
                 if let FromWorker::Heartbeat(heartbeat) = &message {
                     self.send_to_worker(at, ToWorker::Heard { number: heartbeat.number });
                 }
@@ -178,6 +182,7 @@ impl World {
         if !link.worker_open {
             self.hit(Probe::StaleHello);
         }
+        self.workers[link.worker].heard = self.schedule.now;
         self.master.last_session += 1;
         let session = SessionId(self.master.last_session);
         self.master.sessions.insert(session, at);
@@ -187,7 +192,7 @@ impl World {
     }
 
     pub(crate) fn arrive_at_worker(&mut self, at: usize, message: ToWorker) -> Check {
-        let Link { worker, life, to_worker_cut, worker_open, .. } = self.links[at];
+        let Link { worker, life, greeted, to_worker_cut, worker_open, .. } = self.links[at];
         if to_worker_cut || !worker_open {
             return Ok(());
         }
@@ -199,7 +204,9 @@ impl World {
                 self.workers[worker].connected = true;
                 self.schedule.after(0, Event::Heartbeat { link: at });
                 self.unpark(worker);
-                AgentInput::Connected(welcome)
+                self.step_worker(worker, AgentInput::Connected(welcome))?;
+                // The hello has arrived.
+                AgentInput::Heard { sent: greeted }
             }
             ToWorker::Assign(assignments) => AgentInput::Assigned(assignments),
             ToWorker::Cancel(orders) => AgentInput::Cancelled(orders),

@@ -10,6 +10,7 @@ pub(crate) mod attempts;
 pub(crate) mod cancels;
 pub(crate) mod containers;
 pub(crate) mod convergence;
+pub(crate) mod leases;
 pub(crate) mod patience;
 pub(crate) mod results;
 pub(crate) mod submissions;

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cloudaid_core::admission::{Admission, Identity, IdentityId};
-use cloudaid_core::agent::{Agent, AgentEffect, AgentInput, FoundContainer, JournalEntry, JournalRecord};
+use cloudaid_core::agent::{
+    Agent, AgentEffect, AgentInput, ContainerState, FoundContainer, JournalEntry, JournalRecord, Lease,
+};
 use cloudaid_core::record::WorkerRecord;
 use shared::id::{AttemptKey, TokenId, WorkerId};
 use shared::link::{FromWorker, Report};
@@ -13,6 +15,7 @@ use shared::worker::WorkerFacts;
 
 use super::Check;
 use super::engine::Container;
+use super::oracle::leases;
 use super::reach::Probe;
 use super::schedule::Event;
 use super::world::World;
@@ -33,6 +36,10 @@ pub(crate) struct Worker {
     pub(crate) left: bool,
     pub(crate) paused_until: u64,
     pub(crate) journal: BTreeMap<AttemptKey, JournalEntry>,
+    /// As it stands in its file.
+    pub(crate) lease: Option<Lease>,
+    /// When the master heard of it last.
+    pub(crate) heard: u64,
     pub(crate) engine: BTreeMap<AttemptKey, Container>,
     pub(crate) agent: Option<Agent>,
     timer: u32,
@@ -72,6 +79,8 @@ impl Worker {
             left: false,
             paused_until: 0,
             journal: BTreeMap::new(),
+            lease: None,
+            heard: 0,
             engine: BTreeMap::new(),
             agent: None,
             timer: 0,
@@ -84,6 +93,18 @@ impl Worker {
         }
     }
 
+    /// Runs that may run once at most and have not been told to end, as far as its journal knows.
+    pub(crate) fn once(&self) -> impl Iterator<Item = (&AttemptKey, &JournalEntry)> {
+        self.journal.iter().filter(|(_, entry)| {
+            let once = entry.assignment.as_ref().is_some_and(|assignment| assignment.at_most_once);
+            once && entry.stop.is_none() && entry.exited.is_none() && entry.outcome.is_none()
+        })
+    }
+
+    pub(crate) fn is_running(&self, key: &AttemptKey) -> bool {
+        self.engine.get(key).is_some_and(|container| container.state == ContainerState::Running)
+    }
+
     pub(crate) fn capacity(&self) -> Resources {
         let cpu_millis = self.cores * 1000;
         Resources { cpu_millis, memory_bytes: 1024 * GIB, storage_bytes: 1024 * GIB, gpu_millis: 0 }
@@ -92,6 +113,7 @@ impl Worker {
 
 impl World {
     pub(crate) fn start_worker(&mut self, worker: usize) -> Check {
+        let now = self.now(0);
         let this = &mut self.workers[worker];
         if this.agent.is_some() || this.left {
             return Ok(());
@@ -102,8 +124,14 @@ impl World {
         let found =
             this.engine.iter().map(|(&key, container)| FoundContainer { key, state: container.state, limits: None });
         let found = found.collect();
-        self.step_worker(worker, AgentInput::Recovered { journal, found: Some(found) })?;
+        let lease = this.lease;
+        let outlived = lease.is_some_and(|lease| now.boot >= lease.since + lease.length)
+            && this.once().any(|(key, _)| this.is_running(key));
+        self.step_worker(worker, AgentInput::Recovered { journal, found: Some(found), lease })?;
         if self.workers[worker].life == life {
+            if outlived {
+                self.hit(Probe::LeaseOverAtStart);
+            }
             self.schedule.after(0, Event::Dial { worker, life });
         } else {
             self.hit(Probe::WorkerCrashAtStart);
@@ -180,9 +208,11 @@ impl World {
         }
         self.report(worker, reports);
         if crashes {
-            self.crash_worker(worker)?;
+            return self.crash_worker(worker);
         }
-        Ok(())
+        let this = &mut self.workers[worker];
+        this.lease = this.agent.as_ref().map(Agent::lease);
+        leases::check(this, self.schedule.now)
     }
 
     /// Some in one message, some in messages of their own.

@@ -45,6 +45,7 @@ probes! {
     DialTimeout,
     SessionReplaced,
     LeaseExpired,
+    LeaseOverAtStart,
     MessageDuplicated,
     ReportsOutOfOrder,
     LateMessageOfOldSession,

@@ -11,7 +11,7 @@ use super::journal::JournalRecord;
 /// An order to the driver. Each that can fail is answered by an input.
 #[derive(Debug, Clone, PartialEq)]
 pub enum AgentEffect {
-    /// Make this durable before any later effect of the batch is carried out.
+    /// Make this durable before any later effect on the same run is carried out, of this batch or of another.
     Journal(JournalRecord),
     /// Have the image, and the input if there is one: answered by `ImageReady` or `ImageFailed`.
     Prepare {

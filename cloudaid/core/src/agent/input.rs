@@ -5,6 +5,7 @@ use shared::link::{Assignment, CancelOrder, ContainerUsage, Decision, RunLimits,
 use shared::time::{BootTime, WallTime};
 
 use super::journal::JournalEntry;
+use super::lease::Lease;
 
 /// What the master says, what the engine answers, and the timer.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +40,9 @@ pub enum AgentInput {
         journal: Vec<JournalEntry>,
         /// All containers of this worker; none: the engine gives no answer, and `Surveyed` follows when it does.
         found: Option<Vec<FoundContainer>>,
+        /// The lease as [`Agent::lease`](super::Agent::lease) said it in an earlier life, if that was since the host
+        /// booted; none: not known.
+        lease: Option<Lease>,
     },
     /// All containers of this worker, from an engine that gave no answer at the start.
     Surveyed(Vec<FoundContainer>),

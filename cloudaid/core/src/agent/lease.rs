@@ -17,12 +17,14 @@ const USUAL: Duration = Duration::from_secs(30);
 /// The longest time between TERM and KILL at the end of the lease. With it the master reckons before it gives a run up.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How long the worker may act on its own.
-#[derive(Debug)]
-pub(super) struct Lease {
-    length: Duration,
-    /// When the last heartbeat was sent that is known to have arrived.
-    since: BootTime,
+/// How long the worker may act on its own. It outlives the process: one that starts again and again without its master
+/// has no more time than one that runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lease {
+    /// When the last heartbeat was sent that is known to have arrived; if none ever has, when the worker first started.
+    pub since: BootTime,
+    /// As the master has said last.
+    pub length: Duration,
 }
 
 impl Default for Lease {
@@ -32,9 +34,13 @@ impl Default for Lease {
 }
 
 impl Lease {
-    /// Whoever has just started has as long as anybody to find the master.
-    pub(super) fn begin(&mut self, now: BootTime) {
-        self.since = now;
+    /// After a start, what an earlier life has left of it goes on. Where nothing is known of that there is as long as
+    /// anybody has to find the master.
+    pub(super) fn begin(&mut self, known: Option<Self>, now: BootTime) {
+        *self = match known {
+            Some(known) => Self { since: known.since.min(now), ..known },
+            None => Self { since: now, ..*self },
+        };
     }
 
     pub(super) fn renew(&mut self, sent: BootTime) {

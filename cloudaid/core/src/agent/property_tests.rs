@@ -164,7 +164,7 @@ impl World {
         self.surveyed = self.dice.roll(3) != 1;
         let found = self.surveyed.then(|| self.found());
         let journal = self.journal.values().cloned().collect();
-        self.step(AgentInput::Recovered { journal, found });
+        self.step(AgentInput::Recovered { journal, found, lease: None });
     }
 
     fn found(&self) -> Vec<FoundContainer> {

@@ -12,7 +12,7 @@ use shared::time::{BootTime, WallTime};
 use super::testkit::{GRACE, assignment, assignment_of, at, attempt, exit, key, welcome};
 use super::{
     Agent, AgentEffect, AgentInput, ContainerState, Ended, EngineError, Exited, FoundContainer, JournalEntry,
-    JournalRecord, LogBytes, StopOrder, StopReason, StopSignal, container_name,
+    JournalRecord, Lease, LogBytes, StopOrder, StopReason, StopSignal, container_name,
 };
 
 mod inventory;
@@ -40,7 +40,7 @@ impl Scene {
     fn recovered(journal: Vec<JournalEntry>, found: &[(AttemptKey, ContainerState)]) -> (Self, Vec<AgentEffect>) {
         let mut scene = Self::default();
         let found = found.iter().map(|&(key, state)| FoundContainer { key, state, limits: None }).collect();
-        let effects = scene.step(AgentInput::Recovered { journal, found: Some(found) });
+        let effects = scene.step(AgentInput::Recovered { journal, found: Some(found), lease: None });
         (scene, effects)
     }
 

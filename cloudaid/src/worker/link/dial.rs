@@ -20,7 +20,7 @@ use crate::worker::seed::pipe::Pipe;
 
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 /// The largest message taken or sent; a welcome names every run of a worker.
-const MESSAGE_LIMIT: usize = 16 << 20;
+pub(in crate::worker) const MESSAGE_LIMIT: usize = 16 << 20;
 /// Bytes on their way, per stream and per connection.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 8 << 20;

@@ -22,9 +22,9 @@ use shared::link::{CHUNK_LIMIT, LogStream};
 
 use super::offsets::{Chunk, Offsets};
 use super::room::{Room, Share};
+use crate::worker::checksum::checksum;
 use crate::worker::health;
 use crate::worker::inputs::blocking;
-use crate::worker::journal::checksum;
 
 /// The first bytes of the file; the last but one counts versions.
 const MAGIC: &[u8; 8] = b"CLAIL\0\x01\n";

@@ -70,7 +70,7 @@ fn the_time_limit_goes_on_over_a_restart() {
     let started = journal.starting_at.expect("it was started").0;
     let mut scene = Scene { now: 50_000, ..Scene::default() };
     let found = vec![FoundContainer { key: key(0), state: ContainerState::Running, limits: None }];
-    scene.step(AgentInput::Recovered { journal: vec![journal], found: Some(found) });
+    scene.step(AgentInput::Recovered { journal: vec![journal], found: Some(found), lease: None });
     assert_eq!(scene.agent.next_wake(), Some(BootTime(u64::try_from(started).expect("a time") + 60_000)));
     let expected = [ordered(key(0), StopReason::TimeLimit(LIMIT)), AgentEffect::Signal(key(0), StopSignal::Term)];
     assert_eq!(scene.wake(), expected);
@@ -83,7 +83,7 @@ fn it_goes_by_the_clock_of_the_host_however_the_wall_clock_is_set() {
         let journal = vec![JournalEntry { assignment, starting_boot, ..entry_started(key(0)) }];
         let mut scene = Scene { now, ..Scene::default() };
         let found = vec![FoundContainer { key: key(0), state: ContainerState::Running, limits: None }];
-        scene.step(AgentInput::Recovered { journal, found: Some(found) });
+        scene.step(AgentInput::Recovered { journal, found: Some(found), lease: None });
         scene.agent.next_wake()
     };
     assert_eq!(deadline(Some(BootTime(20_000)), 50_000), Some(BootTime(80_000)));
@@ -97,7 +97,7 @@ fn what_a_container_is_held_to_is_in_its_labels_when_the_journal_is_lost() {
         let limits =
             RunLimits { storage_bytes: 77, storage_reserved: true, at_most_once, ..RunLimits::of(&limited(0)) };
         let found = vec![FoundContainer { key: key(0), state: ContainerState::Running, limits: Some(limits) }];
-        let effects = scene.step(AgentInput::Recovered { journal: vec![], found: Some(found) });
+        let effects = scene.step(AgentInput::Recovered { journal: vec![], found: Some(found), lease: None });
         assert!(
             effects.contains(&AgentEffect::WatchStorage { key: key(0), limit_bytes: 77, reserved: true }),
             "{effects:?}"
@@ -157,6 +157,86 @@ fn who_wakes_up_late_stops_it_before_anything_else() {
     assert_eq!(effects, [ordered(key(0), StopReason::Lease), AgentEffect::Signal(key(0), StopSignal::Term)]);
 }
 
+/// What the next life does first, and it: of one run that may run once at most, and one like any other.
+fn restarted(now: u64, lease: Option<Lease>, state: ContainerState) -> (Scene, Vec<AgentEffect>) {
+    let journal = [once(0), assignment(1)].map(|assignment| {
+        let entry = entry_started(assignment.key);
+        JournalEntry { assignment: Some(Arc::new(assignment)), ..entry }
+    });
+    let found = [0, 1].map(|index| FoundContainer { key: key(index), state, limits: None });
+    let mut scene = Scene { now, ..Scene::default() };
+    let input = AgentInput::Recovered { journal: journal.into(), found: Some(found.into()), lease };
+    let effects = scene.step(input);
+    (scene, effects)
+}
+
+fn lease(since: u64, length: u64) -> Lease {
+    Lease { since: BootTime(since), length: Duration::from_millis(length) }
+}
+
+#[test]
+fn the_lease_is_told_so_that_it_can_be_kept() {
+    let mut scene = Scene { now: 7_000, ..Scene::default() };
+    scene.step(AgentInput::Recovered { journal: vec![], found: None, lease: None });
+    assert_eq!(scene.agent.lease(), lease(7_000, LEASE), "of nobody who was ever heard");
+    scene.now = 20_000;
+    scene.step(AgentInput::Connected(shared::link::Welcome { lease: Duration::from_secs(3), ..welcome(Vec::new()) }));
+    scene.step(AgentInput::Heard { sent: BootTime(12_000) });
+    assert_eq!(scene.agent.lease(), lease(12_000, 3_000));
+    scene.step(AgentInput::Disconnected);
+    assert_eq!(scene.agent.lease(), lease(12_000, 3_000));
+}
+
+#[test]
+fn the_lease_goes_on_over_restarts_without_the_master() {
+    let mut kept = Some(lease(12_000, LEASE));
+    for now in [15_000, 20_000, 41_999] {
+        let (scene, effects) = restarted(now, kept, ContainerState::Running);
+        assert_eq!(effects, [watched(key(0)), watched(key(1))].concat(), "at {now}");
+        assert_eq!(scene.agent.next_wake(), Some(BootTime(12_000 + LEASE)), "at {now}");
+        kept = Some(scene.agent.lease());
+    }
+    let (mut scene, effects) = restarted(12_000 + LEASE, kept, ContainerState::Running);
+    let stopped = vec![ordered(key(0), StopReason::Lease), AgentEffect::Signal(key(0), StopSignal::Term)];
+    assert_eq!(effects, [watched(key(0)), watched(key(1)), stopped].concat(), "before anything else can happen");
+    let effects = scene.step(AgentInput::Exited(key(0), exit(0)));
+    assert!(matches!(verdict_of(&effects), Some(Verdict::WorkerLost { .. })), "{effects:?}");
+    assert_eq!(scene.agent.running(), 1);
+}
+
+#[test]
+fn a_restart_keeps_how_long_the_lease_is() {
+    let (scene, _) = restarted(12_100, Some(lease(12_000, 3_000)), ContainerState::Running);
+    assert_eq!(scene.agent.next_wake(), Some(BootTime(15_000)));
+}
+
+#[test]
+fn a_lease_that_is_not_known_begins_with_the_start_and_none_lies_ahead() {
+    for kept in [None, Some(lease(999_000, LEASE))] {
+        let (scene, effects) = restarted(50_000, kept, ContainerState::Running);
+        assert_eq!(effects, [watched(key(0)), watched(key(1))].concat());
+        assert_eq!(scene.agent.next_wake(), Some(BootTime(50_000 + LEASE)), "{kept:?}");
+    }
+}
+
+#[test]
+fn what_had_ended_when_the_lease_was_over_keeps_its_own_end() {
+    let (mut scene, effects) = restarted(90_000, Some(lease(12_000, LEASE)), ContainerState::Exited);
+    assert_eq!(effects, [attached(key(0)), attached(key(1))].concat());
+    assert_eq!(verdict_of(&scene.step(AgentInput::Exited(key(0), exit(0)))), Some(Verdict::Success));
+}
+
+#[test]
+fn a_lease_that_is_over_ends_what_no_engine_tells_of_yet() {
+    let journal = vec![JournalEntry { assignment: Some(Arc::new(once(0))), ..entry_started(key(0)) }];
+    let mut scene = Scene { now: 90_000, ..Scene::default() };
+    let input = AgentInput::Recovered { journal, found: None, lease: Some(lease(12_000, LEASE)) };
+    assert_eq!(scene.step(input), [ordered(key(0), StopReason::Lease)]);
+    let found = vec![FoundContainer { key: key(0), state: ContainerState::Running, limits: None }];
+    let effects = scene.step(AgentInput::Surveyed(found));
+    assert!(effects.contains(&AgentEffect::Signal(key(0), StopSignal::Term)), "{effects:?}");
+}
+
 #[test]
 fn what_may_run_once_and_has_not_begun_is_given_back() {
     let mut scene = Scene::connected();
@@ -179,6 +259,7 @@ fn what_ended_in_time_while_nobody_watched_has_its_own_end() {
         scene.step(AgentInput::Recovered {
             journal: vec![journal.clone()],
             found: Some(vec![FoundContainer { key: key(0), state, limits: None }]),
+            lease: None,
         });
         scene.step(AgentInput::Tick);
         assert_eq!(verdict_of(&scene.step(AgentInput::Exited(key(0), ended))), Some(Verdict::Success), "{state:?}");

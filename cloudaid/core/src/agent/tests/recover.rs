@@ -127,7 +127,7 @@ fn gone(key: AttemptKey, verdict: &Verdict) -> Vec<AgentEffect> {
 /// A start at which the engine gives no answer.
 fn unseen(journal: Vec<JournalEntry>) -> (Scene, Vec<AgentEffect>) {
     let mut scene = Scene::default();
-    let effects = scene.step(AgentInput::Recovered { journal, found: None });
+    let effects = scene.step(AgentInput::Recovered { journal, found: None, lease: None });
     (scene, effects)
 }
 

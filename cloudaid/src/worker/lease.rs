@@ -1,0 +1,121 @@
+//! How long the worker may act on its own, over its restarts: one that is cut off from its master, and starts again and
+//! again, has not a whole lease each time.
+//!
+//! The file is written in place, each time that the master is heard, and never synced. It need not be: what a process has
+//! written is there for the next one, however the first was killed, and when the host crashes its containers are gone, and
+//! so is the boot that the time counts from. In place, because a full disk has room for that, and at once, because a line
+//! that is shorter than a page is not half written.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cloudaid_core::agent::Lease;
+use shared::time::BootTime;
+
+use crate::clock;
+
+/// The file that it is kept in: the boot, and both times in milliseconds, as long whatever they are.
+#[derive(Debug, Clone)]
+pub(super) struct LeaseFile(PathBuf);
+
+impl LeaseFile {
+    pub(super) fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// What an earlier life has left, if that was since the host booted. What cannot be read is as if there was none.
+    pub(super) fn load(&self) -> Option<Lease> {
+        let read = match fs::read_to_string(&self.0) {
+            Ok(content) => clock::boot_id().and_then(|boot_id| parse(&content, &boot_id)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        read.unwrap_or_else(|error| {
+            tracing::warn!(%error, "{} cannot be read: tasks that may run once at most have a whole lease again", self.0.display());
+            None
+        })
+    }
+
+    pub(super) fn save(&self, lease: Lease) {
+        if let Err(error) = self.write(lease) {
+            tracing::warn!(%error, "{} cannot be written: after a restart the lease may begin anew", self.0.display());
+        }
+    }
+
+    fn write(&self, Lease { since, length }: Lease) -> io::Result<()> {
+        let length = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+        let line = format!("{} {:020} {length:020}\n", clock::boot_id()?, since.0);
+        let file = File::options().create(true).truncate(false).write(true).open(&self.0)?;
+        file.write_all_at(line.as_bytes(), 0)
+    }
+}
+
+fn parse(content: &str, boot_id: &str) -> io::Result<Option<Lease>> {
+    let line = content.split_once('\n').map(|(line, _)| line);
+    let words: Vec<_> = line.unwrap_or_default().split(' ').collect();
+    let [boot, since, length] = words[..] else {
+        return Err(io::Error::other("it is not a boot and two times"));
+    };
+    let number = |word: &str| word.parse::<u64>().map_err(io::Error::other);
+    let lease = Lease { since: BootTime(number(since)?), length: Duration::from_millis(number(length)?) };
+    Ok((boot == boot_id).then_some(lease))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_one_is_known_until_the_host_boots() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let path = scratch.path().join("lease");
+        let file = LeaseFile::at(path.clone());
+        assert_eq!(file.load(), None);
+        for (since, length) in [(7, 30_000), (u64::MAX, 3_000), (8, 0)] {
+            let lease = Lease { since: BootTime(since), length: Duration::from_millis(length) };
+            file.save(lease);
+            assert_eq!(file.load(), Some(lease));
+        }
+        let of_another = fs::read_to_string(&path).expect("a file").replace(&clock::boot_id().expect("an id"), "other");
+        fs::write(&path, of_another).expect("written");
+        assert_eq!(file.load(), None);
+    }
+
+    #[test]
+    fn what_is_no_lease_is_none_and_is_written_over() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let path = scratch.path().join("lease");
+        let file = LeaseFile::at(path.clone());
+        let lease = Lease { since: BootTime(5), length: Duration::from_secs(30) };
+        file.save(lease);
+        let whole = fs::read(&path).expect("a file");
+        for end in 0..whole.len() {
+            fs::write(&path, &whole[..end]).expect("written");
+            assert_eq!(file.load(), None, "cut at {end}");
+        }
+        for content in [&b"{}\n"[..], b"\xff\xff\n", b"a b c\n", &[b'x'; 500]] {
+            fs::write(&path, content).expect("written");
+            assert_eq!(file.load(), None);
+            file.save(lease);
+            assert_eq!(file.load(), Some(lease), "whatever is behind it");
+        }
+    }
+
+    #[test]
+    fn a_full_disk_has_room_for_it() {
+        use crate::worker::volume::testkit::{fill, small_disk};
+        let scratch = tempfile::tempdir().expect("a directory");
+        let Some((volume, disk)) = small_disk(scratch.path()) else { return };
+        let file = LeaseFile::at(disk.join("lease"));
+        let lease = |since| Lease { since: BootTime(since), length: Duration::from_secs(30) };
+        file.save(lease(1));
+        fill(&disk);
+        assert!(volume.is_full());
+        file.save(lease(2));
+        assert_eq!(file.load(), Some(lease(2)));
+        volume.close().expect("closed");
+    }
+}
