@@ -65,8 +65,12 @@ impl Client {
     /// The version of the master, which it says in any answer: of another version it may say other things in them.
     pub(crate) async fn server_version(&self) -> Result<String, CtlError> {
         let answer = self.knock().await?;
-        let version = version_of(&answer).map(str::to_owned);
-        version.ok_or_else(|| self.not_understood(&"it does not say its version"))
+        match version_of(&answer) {
+            Some(version) => Ok(version.to_owned()),
+            // Masters of then did not say it.
+            None if answer.status().is_success() => Ok(Version::FIRST.to_string()),
+            None => Err(self.not_understood(&"it does not say its version")),
+        }
     }
 
     async fn knock(&self) -> Result<reqwest::Response, CtlError> {

@@ -15,13 +15,11 @@ pub enum Feature {
     PublicNetwork,
     /// [`Assignment::blocking_log`](crate::link::Assignment::blocking_log).
     BlockingLog,
-    /// [`Assignment::storage_reserved`](crate::link::Assignment::storage_reserved).
-    StorageReserved,
 }
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::PublicNetwork, Self::BlockingLog, Self::StorageReserved];
+    pub const ALL: [Self; 2] = [Self::PublicNetwork, Self::BlockingLog];
 
     /// The name used on every wire.
     #[must_use]
@@ -29,7 +27,6 @@ impl Feature {
         match self {
             Self::PublicNetwork => "public_network",
             Self::BlockingLog => "blocking_log",
-            Self::StorageReserved => "storage_reserved",
         }
     }
 
@@ -52,6 +49,12 @@ impl Features {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0 == 0
+    }
+
+    /// These and others.
+    #[must_use]
+    pub fn with(self, others: Self) -> Self {
+        Self(self.0 | others.0)
     }
 
     /// Those of them that are not among others.
@@ -99,7 +102,7 @@ mod tests {
     #[test]
     fn names_read_back_as_written_and_unknown_ones_are_passed_over() {
         let all = serde_json::to_string(&Features::ALL).expect("json");
-        assert_eq!(all, r#"["public_network","blocking_log","storage_reserved"]"#);
+        assert_eq!(all, r#"["public_network","blocking_log"]"#);
         assert_eq!(serde_json::from_str::<Features>(&all).expect("features"), Features::ALL);
         let read: Features = serde_json::from_str(r#"["time_travel","blocking_log"]"#).expect("features");
         assert_eq!(read, [Feature::BlockingLog].into_iter().collect());
@@ -109,7 +112,7 @@ mod tests {
     #[test]
     fn what_is_lacking_is_named() {
         let known: Features = [Feature::PublicNetwork].into_iter().collect();
-        assert_eq!(Features::ALL.without(known).to_string(), "blocking_log, storage_reserved");
+        assert_eq!(Features::ALL.without(known).to_string(), "blocking_log");
         assert!(known.without(Features::ALL).is_empty() && Features::default().is_empty());
     }
 }

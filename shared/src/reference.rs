@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::registry::RegistryName;
+use crate::registry::{RegistryName, is_registry};
 
 /// The longest name of an image, with its registry, in bytes, and the longest tag, as Docker has them.
 const NAME_LIMIT: usize = 255;
@@ -142,11 +142,12 @@ impl FromStr for ImageReference {
         if tag.is_some_and(|tag| !is_tag(tag)) {
             return Err(InvalidReference::Tag);
         }
-        if is_hex(name) || (name == "sha256" && tag.is_some_and(is_hex)) {
+        // The beginning of one is enough for an engine.
+        if is_hex(name) && name.len() == DIGITS || name == "sha256" && tag.is_some_and(is_hex) {
             return Err(InvalidReference::Id);
         }
         let (host, path) = match name.split_once('/') {
-            Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (Some(host), path),
+            Some((host, path)) if is_registry(host) => (Some(host), path),
             Some(_) | None => (None, name),
         };
         if host.is_some_and(|host| !is_host(host)) {
@@ -175,11 +176,11 @@ pub fn in_full(registry: &RegistryName, path: &str) -> String {
 }
 
 fn is_digest(text: &str) -> bool {
-    text.strip_prefix("sha256:").is_some_and(is_hex)
+    text.strip_prefix("sha256:").is_some_and(|digits| is_hex(digits) && digits.len() == DIGITS)
 }
 
 fn is_hex(text: &str) -> bool {
-    text.len() == DIGITS && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 fn is_tag(text: &str) -> bool {
@@ -189,7 +190,8 @@ fn is_tag(text: &str) -> bool {
 }
 
 /// A name or an address, and perhaps a port.
-fn is_host(text: &str) -> bool {
+#[must_use]
+pub fn is_host(text: &str) -> bool {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         Some(_) | None => (text, None),
@@ -208,7 +210,8 @@ fn is_host(text: &str) -> bool {
 }
 
 /// Lower-case letters and digits; between them a dot, one or two underscores, or any number of dashes.
-fn is_component(text: &str) -> bool {
+#[must_use]
+pub fn is_component(text: &str) -> bool {
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let is_between = |part: &str| matches!(part, "." | "_" | "__") || part.bytes().all(|byte| byte == b'-');
     text.starts_with(is_word) && text.ends_with(is_word) && text.split(is_word).all(is_between)
@@ -247,6 +250,8 @@ mod tests {
             ("[fd00::A]:5000/x", "[fd00::a]:5000/x:latest"),
             ("[fd00::1]/x:2", "[fd00::1]/x:2"),
             ("hosts/x", "docker.io/hosts/x:latest"),
+            ("Hosts/x", "hosts/x:latest"),
+            ("deadbeef", "docker.io/library/deadbeef:latest"),
         ] {
             assert_eq!(full(text).as_deref(), Ok(expected), "{text}");
             let by_digest = format!("{}@{digest}", name_of(expected));
@@ -263,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_docker_refuses_is_refused() {
+    fn what_is_no_name_is_refused() {
         use InvalidReference::{Digest, Empty, Host, Id, Name, Tag};
         let id = "0a".repeat(32);
         let (by_id, sha512) = (format!("sha256:{id}"), format!("x@sha512:{id}"));
@@ -273,7 +278,6 @@ mod tests {
             (" ", Name),
             ("Ubuntu", Name),
             ("ghcr.io/Ada/x", Name),
-            ("EVIL/a", Name),
             ("a b", Name),
             ("a\n", Name),
             ("\u{fc}", Name),
@@ -315,6 +319,9 @@ mod tests {
             (twice.as_str(), Digest),
             (id.as_str(), Id),
             (by_id.as_str(), Id),
+            ("sha256:0a0a0a0a0a0a", Id),
+            ("sha256:dead", Id),
+            (&by_id[..by_id.len() - 1], Id),
         ] {
             assert_eq!(full(text), Err(why), "{text:?}");
         }

@@ -18,14 +18,11 @@ const LENGTH_LIMIT: usize = 253 + 6;
 pub struct RegistryName(Arc<str>);
 
 impl RegistryName {
-    /// The registry of an image. What stands before the first slash is one if it has a dot, a colon or a capital in it, or
-    /// is `localhost`, as the reference grammar of Docker has it.
+    /// The registry of an image.
     #[must_use]
     pub fn of(image: &str) -> Self {
         let host = image.split_once('/').map(|(host, _)| host);
-        let host = host
-            .filter(|host| host.contains(|c: char| c == '.' || c == ':' || c.is_uppercase()) || *host == "localhost");
-        let name = host.unwrap_or(USUAL).to_ascii_lowercase();
+        let name = host.filter(|host| is_registry(host)).unwrap_or(USUAL).to_ascii_lowercase();
         Self(if name == "index.docker.io" { USUAL.into() } else { name.into() })
     }
 
@@ -40,6 +37,12 @@ impl RegistryName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Whether what stands before the first slash of an image is a registry: it has a dot, a colon or a capital in it, or is
+/// `localhost`, as the reference grammar of Docker has it.
+pub(crate) fn is_registry(host: &str) -> bool {
+    host.contains(|c: char| c == '.' || c == ':' || c.is_uppercase()) || host == "localhost"
 }
 
 impl fmt::Display for RegistryName {

@@ -229,7 +229,8 @@ impl Verdict {
         matches!(self.kind(), VerdictKind::WorkerLost | VerdictKind::Rejected)
     }
 
-    /// The exit code as a shell would show it: 128 + n for a signal, 137 for out of memory; none if nothing ran.
+    /// The exit code as a shell would show it: 128 + n for a signal; out of memory 137, whatever its command made of that;
+    /// none if nothing ran.
     #[must_use]
     pub fn exit_code(&self) -> Option<i32> {
         match self {

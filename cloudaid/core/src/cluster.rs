@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use shared::array::{COUNT_VARIABLE, INDEX_VARIABLE};
 use shared::audit::Chain;
-use shared::confinement::Confinement;
+use shared::confinement::{Confinement, Profile};
 use shared::gpu::GpuLease;
 use shared::id::{AttemptKey, BlobId, Epoch, Fence, InputId, LoginId, SessionId, TaskId, TokenId, UserName, WorkerId};
 use shared::link::{Assignment, ToWorker};
@@ -28,7 +28,6 @@ use crate::queue::{Queue, Shape};
 use crate::recent::Recent;
 use crate::record::{Change, ClusterRecord};
 use crate::registry::RegistryRecord;
-use crate::required::is_storage_reserved;
 use crate::scheduler::{ClassDemand, Demand, Placement, Room, Scheduler, WaitingCount};
 use crate::settings::Settings;
 use crate::step;
@@ -262,6 +261,7 @@ impl Cluster {
                 state: worker.state(),
                 protocol: worker.record.admission.protocol(),
                 features: worker.record.facts.features,
+                features_of_pool: self.settings.features_of_pool(&worker.record.facts.labels),
                 capacity,
                 free,
                 gpus,
@@ -455,7 +455,7 @@ fn assignment(task: &Task, key: AttemptKey, settings: &Settings) -> Assignment {
         time_limit: spec.policy.time_limit.map(|limit| limit.0),
         at_most_once: spec.policy.at_most_once,
         blocking_log: spec.policy.blocking_log,
-        storage_reserved: is_storage_reserved(&spec.policy, confinement),
+        storage_reserved: spec.policy.storage_reserved && confinement.profile == Profile::Standard,
         pull: spec.pull,
         confinement,
     }

@@ -279,10 +279,18 @@ fn plain(code: &str, workers: u32, message: &str) -> ReasonView {
 
 fn hint(reasons: &[ReasonView], can_never_run: bool) -> String {
     let first = reasons.first().map(|reason| reason.code.as_str());
-    if first == Some("worker_outdated") {
-        return "update cloudaid on the workers: what runs there goes on meanwhile".to_owned();
-    }
     if can_never_run {
+        match first {
+            Some("worker_outdated") => {
+                return "update cloudaid on the workers: what runs there goes on meanwhile".to_owned();
+            }
+            Some("pool_offline") => {
+                return "leave out `--network public`, or let a worker of another pool join; an admin may let strict tasks \
+                        have it with CLOUDAI_TASKS_STRICT_NETWORK=public"
+                    .to_owned();
+            }
+            Some(_) | None => {}
+        }
         return "cancel it and ask for less, or add a worker that has as much (`cloudctl workers` shows what they have)"
             .to_owned();
     }

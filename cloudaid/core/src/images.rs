@@ -92,9 +92,15 @@ impl FromStr for ImagePattern {
         let is_of_host = |c: char| c.is_ascii_alphanumeric() || ".-:[]*".contains(c);
         // Otherwise it would be the name of a user, or of an image, of the usual registry.
         let is_named = host.contains(['.', ':', '*']) || host == "localhost";
-        let is_of_path = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-/*".contains(c);
-        let is_path = |path: &str| path.split('/').all(|part| !part.is_empty()) && path.chars().all(is_of_path);
-        if !is_named || !host.chars().all(is_of_host) || path.is_some_and(|path| !is_path(path)) {
+        // Where no star stands for something, there has to be something of that name.
+        let is_right = host.contains('*') || reference::is_host(host);
+        let is_of_path = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "._-*".contains(c);
+        let is_part = |part: &str| match part.contains('*') {
+            true => part.chars().all(is_of_path),
+            false => reference::is_component(part),
+        };
+        let is_path = |path: &str| path.split('/').all(is_part);
+        if !is_named || !is_right || !host.chars().all(is_of_host) || path.is_some_and(|path| !is_path(path)) {
             return Err(InvalidImagePattern);
         }
         if host.contains('*') {
@@ -212,9 +218,23 @@ mod tests {
         ] {
             assert_eq!(text.parse::<ImagePattern>().map(|pattern| pattern.to_string()).as_deref(), Ok(shown));
         }
-        for bad in
-            ["", "busybox", "acme/*", "ghcr.io/", "ghcr.io//a", "ghcr.io/a:1", "ghcr.io/A", "a b.c", "ghcr.io/a@x"]
-        {
+        for bad in [
+            "",
+            "busybox",
+            "acme/*",
+            "ghcr.io/",
+            "ghcr.io//a",
+            "ghcr.io/a:1",
+            "ghcr.io/A",
+            "a b.c",
+            "ghcr.io/a@x",
+            "ghcr.io.",
+            "a..b",
+            "ghcr.io:",
+            "ghcr.io:99999",
+            "ghcr.io/acme/..",
+            "ghcr.io/-x",
+        ] {
             assert_eq!(bad.parse::<ImagePattern>(), Err(InvalidImagePattern), "{bad}");
         }
     }

@@ -49,7 +49,8 @@ impl Shape {
             || !spec.pull.is_default()
             || !spec.confinement.is_default()
             || has_environment && spec.command == Command::ImageDefault;
-        let (resources, worker, features) = (spec.resources, spec.worker.clone(), required(spec));
+        let (resources, worker, features) =
+            (spec.resources, spec.worker.clone(), required(&spec.policy, spec.confinement));
         let needs_internet = spec.confinement.network == NetworkAccess::Public;
         Self { resources, worker, user, needs_session, features, needs_internet }
     }
@@ -59,7 +60,8 @@ impl Shape {
         let WorkerRecord { admission, facts, .. } = &worker.record;
         let protocol = admission.protocol();
         let is_meant = self.worker.as_ref().is_none_or(|wanted| wanted == id);
-        let can_be_told = self.can_be_told(protocol) && self.unknown_to(protocol, facts.features).is_empty();
+        let can_be_told = self.can_be_told(protocol)
+            && self.unknown_to(protocol, facts.features, settings.features_of_pool(&facts.labels)).is_empty();
         let reaches_enough = !(self.needs_internet && settings.is_offline(&facts.labels));
         let is_for_it = is_meant && can_be_told && reaches_enough;
         is_for_it && facts.capacity.fits(self.resources) && self.finds_gpus(&facts.gpus)
@@ -80,11 +82,11 @@ impl Shape {
         }
     }
 
-    /// What it needs a worker to know that knows only so much. Of those of the first generation nothing of the kind is
+    /// What it needs a worker to know that knows only so much, with what runs in its pool need. Of those of the first generation nothing of the kind is
     /// asked: see [`Self::can_be_told`].
-    pub(crate) fn unknown_to(&self, protocol: WorkerProtocol, known: Features) -> Features {
+    pub(crate) fn unknown_to(&self, protocol: WorkerProtocol, known: Features, of_pool: Features) -> Features {
         match protocol {
-            WorkerProtocol::Session => self.features.without(known),
+            WorkerProtocol::Session => self.features.with(of_pool).without(known),
             WorkerProtocol::Seed => Features::default(),
         }
     }

@@ -83,6 +83,8 @@ pub struct Room {
     pub protocol: WorkerProtocol,
     /// What it knows of what not every worker knows.
     pub features: Features,
+    /// What all that runs there needs because of its pool.
+    pub features_of_pool: Features,
     /// All that it has.
     pub capacity: Resources,
     /// What is not reserved, and of GPUs what is well.
@@ -148,7 +150,7 @@ impl Room {
         });
         let other = other.then_some(Obstacle::OtherWorkerRequested);
         let untold = (!shape.can_be_told(self.protocol)).then_some(Obstacle::FirstGeneration);
-        let unknown = shape.unknown_to(self.protocol, self.features);
+        let unknown = shape.unknown_to(self.protocol, self.features, self.features_of_pool);
         // One that is not there may come back with another version.
         let is_outdated = !unknown.is_empty() && self.state != WorkerState::Inactive;
         let outdated = is_outdated.then_some(Obstacle::Outdated(unknown));

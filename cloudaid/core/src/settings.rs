@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use shared::confinement::{Confinement, NetworkAccess, Profile};
+use shared::feature::{Feature, Features};
 use shared::id::UserName;
 use shared::policy::{Backoff, RunPolicy};
 use shared::task::Verdict;
@@ -72,6 +73,12 @@ impl Settings {
     /// Whether nothing on a worker with these labels may reach the Internet.
     pub(crate) fn is_offline(&self, labels: &BTreeMap<String, String>) -> bool {
         self.is_strict_pool(labels) && self.strict_network > NetworkAccess::Public
+    }
+
+    /// What all runs on a worker with these labels need it to know, whatever their tasks do.
+    pub(crate) fn features_of_pool(&self, labels: &BTreeMap<String, String>) -> Features {
+        let is_told = self.is_strict_pool(labels) && self.strict_network == NetworkAccess::Public;
+        is_told.then_some(Feature::PublicNetwork).into_iter().collect()
     }
 
     fn is_strict_pool(&self, labels: &BTreeMap<String, String>) -> bool {

@@ -261,11 +261,14 @@ pub(super) fn users(text: &str) -> Result<BTreeSet<UserName>, String> {
 
 /// Which images tasks may have.
 pub(super) fn images(text: &str) -> Result<Vec<ImagePattern>, String> {
-    parts(text)
-        .map(|pattern| {
-            pattern.parse().map_err(|error| format!("`{}` is no pattern of images: {error}", shown(pattern)))
-        })
-        .collect()
+    let pattern =
+        |part: &str| part.parse().map_err(|error| format!("`{}` is no pattern of images: {error}", shown(part)));
+    let patterns: Vec<_> = parts(text).map(pattern).collect::<Result<_, _>>()?;
+    // Who means none does not mean all.
+    if patterns.is_empty() && !text.trim().is_empty() {
+        return Err("it names no images; leave it out to allow all".to_owned());
+    }
+    Ok(patterns)
 }
 
 /// Names of pools, as join tokens give them.

@@ -144,6 +144,7 @@ mod tests {
                 state,
                 protocol,
                 features: Features::default(),
+                features_of_pool: Features::default(),
                 capacity: cores(cpu),
                 free: cores(cpu),
                 gpus: Vec::new(),

@@ -118,7 +118,7 @@ pub(crate) fn on_disconnected(cluster: &mut Cluster, id: &WorkerId, session: Ses
 }
 
 /// How a worker's version stands to ours, if it is not served. One that is no version says nothing: workers of the first
-/// generation have none, and those that others have written have their own.
+/// generation have none. Whoever writes a worker says of which version of this protocol's product it is the like.
 fn skew_of(version: &str) -> Option<Skew> {
     version.parse::<Version>().ok()?.worker_skew(Version::OWN)
 }
@@ -159,6 +159,7 @@ fn bereft(
     record: &WorkerRecord,
 ) -> Vec<(AttemptKey, &'static str)> {
     let WorkerRecord { facts, admission, .. } = record;
+    let of_pool = cluster.settings.features_of_pool(&facts.labels);
     let is_there = |lease: &GpuLease| facts.gpus.iter().any(|gpu| gpu.uuid == lease.uuid);
     let never_arrived =
         live_runs(cluster, worker).map(|(key, _)| key).filter(|key| inventory.iter().all(|held| held.key != *key));
@@ -168,8 +169,8 @@ fn bereft(
         if !run.gpus.iter().all(is_there) {
             return Some((key, "the worker no longer has the GPU that it was to have"));
         }
-        let knows_it = task.shape.unknown_to(admission.protocol(), facts.features).is_empty();
-        (!knows_it).then_some((key, "the worker is of an older version now, and does not know what the task asks for"))
+        let knows_it = task.shape.unknown_to(admission.protocol(), facts.features, of_pool).is_empty();
+        (!knows_it).then_some((key, "the worker is of an older version, which does not know what the task asks for"))
     });
     bereft.collect()
 }

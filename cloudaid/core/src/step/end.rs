@@ -94,7 +94,9 @@ impl Cluster {
         let failures = failures + u32::from(blamed.is_some());
         let verdict = blamed.unwrap_or(verdict);
         let pause = pause(&verdict, failures);
-        if pause.is_none() {
+        // What one worker ruins is not held against the work.
+        let is_ruined = self.workers.get(&run.worker).is_some_and(|worker| worker.failing.is_left_out);
+        if !is_ruined {
             task.remember_end(&verdict);
         }
         effects.push(Effect::Save(Change::Attempt(task.ended_record(key.index, &run, verdict.clone(), now.wall))));
@@ -145,7 +147,6 @@ impl Cluster {
         if let Some(worker) = self.workers.get_mut(id) {
             worker.failing.is_left_out = true;
             self.alarms.set(Alarm::Failing(id.clone()), now.boot + LEFT_OUT);
-            // What one worker ruins is not held against the work.
             for id in worker.failing.tasks() {
                 if let Some(task) = self.tasks.get_mut(&id).filter(|task| !task.progress.recent.is_empty()) {
                     task.progress.recent = Recent::default();

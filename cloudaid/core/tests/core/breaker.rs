@@ -200,6 +200,8 @@ fn what_one_worker_ruins_is_not_held_against_the_array() {
     assert!(!world.saved.tasks[&task].1.recent.is_empty());
     end(&mut world, failed(), 1);
     assert!(world.cluster.worker_view(&a.worker).expect("it is there").problem.is_some(), "it is left out");
+    // What was there already fails too.
+    end(&mut world, failed(), 3);
     assert!(world.saved.tasks[&task].1.recent.is_empty());
     let codes: Vec<_> =
         world.cluster.why(task.into()).expect("it waits").reasons.into_iter().map(|reason| reason.code).collect();

@@ -89,6 +89,19 @@ fn a_task_that_is_strict_anyway_is_no_stricter_there() {
 }
 
 #[test]
+fn a_worker_of_before_gets_nothing_that_its_pool_makes_it_misread() {
+    let mut world = World::new(settings(NetworkAccess::Public));
+    let labels = BTreeMap::from([(POOL.to_owned(), "edge".to_owned())]);
+    let old = WorkerFacts { capacity: World::capacity(4), labels, ..WorkerFacts::default() };
+    world.connect_as("a", old, vec![]);
+    let (task, effects) = world.submit(1, 1);
+    assert_eq!(assigned(&effects), []);
+    assert_eq!(world.cluster.why(task.into()).expect("it waits").reasons[0].code, "worker_outdated");
+    let (new, effects) = connect(&mut world, "b", "edge");
+    assert_eq!(assigned(&effects)[0].0, new.session);
+}
+
+#[test]
 fn which_pool_it_is_in_is_not_the_choice_of_a_worker() {
     let mut world = World::new(settings(NetworkAccess::None));
     let worker: WorkerId = "a".parse().expect("a name");
