@@ -31,12 +31,16 @@ const PIECE_EVERY: Duration = Duration::from_millis(100);
 pub struct Registry {
     /// Where it is: before the name of each image.
     pub address: String,
-    /// Pulls of `empty:1`, also by its digest.
+    /// Pulls of `empty:1` by its tag.
     pulls: AtomicU32,
+    /// How often its layer was fetched.
+    fetches: AtomicU32,
     /// Whether the slow image may come to its end.
     gate: watch::Sender<bool>,
     /// By their paths: the kind, and the content.
     served: HashMap<String, (&'static str, Vec<u8>)>,
+    /// The layer of `empty:1`.
+    empty: String,
     /// The layer that stops half way.
     slow: String,
     /// The layer that comes slowly.
@@ -68,11 +72,11 @@ impl Registry {
         let address = listener.local_addr().expect("an address").to_string();
         let mut served = HashMap::from([("/v2/".to_owned(), ("application/json", b"{}".to_vec()))]);
         // An archive without anything in it.
-        image(&mut served, "empty", vec![0; 1024]);
+        let empty = image(&mut served, "empty", filler(64));
         let slow = image(&mut served, "slow", filler(SLOW_BYTES));
         let creeping = image(&mut served, "creep", filler(CREEPING_BYTES));
-        let (gate, pulls) = (watch::Sender::new(false), AtomicU32::new(0));
-        let registry = Arc::new(Self { address, pulls, gate, served, slow, creeping, login });
+        let (gate, pulls, fetches) = (watch::Sender::new(false), AtomicU32::new(0), AtomicU32::new(0));
+        let registry = Arc::new(Self { address, pulls, fetches, gate, served, empty, slow, creeping, login });
         let serving = Arc::clone(&registry);
         tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
@@ -88,10 +92,16 @@ impl Registry {
         format!("{}/{name}", self.address)
     }
 
-    /// How often `empty:1` was pulled, also by its digest.
+    /// How often `empty:1` was pulled by its tag: of a digest that an engine has had it does not ask again what it is.
     #[must_use]
     pub fn pulls(&self) -> u32 {
         self.pulls.load(Ordering::SeqCst)
+    }
+
+    /// How often the layer of `empty:1` was fetched, which no other image has.
+    #[must_use]
+    pub fn fetches(&self) -> u32 {
+        self.fetches.load(Ordering::SeqCst)
     }
 
     /// Lets the slow image come to its end.
@@ -112,8 +122,11 @@ impl Registry {
         let request = String::from_utf8_lossy(&request).into_owned();
         let path = request.split(' ').nth(1).unwrap_or_default();
         let head_only = request.starts_with("HEAD");
-        if path.starts_with("/v2/empty/manifests/") && !head_only {
+        if path == "/v2/empty/manifests/1" && !head_only {
             self.pulls.fetch_add(1, Ordering::SeqCst);
+        }
+        if path == self.empty && !head_only {
+            self.fetches.fetch_add(1, Ordering::SeqCst);
         }
         let (status, kind, body) = self.find(path, &request);
         let head = format!(

@@ -129,7 +129,7 @@ async fn an_image_is_pulled_once_however_its_name_is_written() {
     let wish = |image: &str| ImageWish::new(image, PullPolicy::Missing);
     let content = bench.runtime.prepare_image(&wish(&image)).await.expect("pulled").expect("it came from a registry");
     bench.engine.remove_image(&image, None::<RemoveImageOptions>, None).await.expect("removed");
-    let before = registry.pulls();
+    let before = registry.fetches();
     let digest = content.split_once('@').expect("by its digest").1;
     let tagged = format!("{image}@{digest}");
     // Another process: this one has seen that the image was there.
@@ -139,7 +139,7 @@ async fn an_image_is_pulled_once_however_its_name_is_written() {
     for result in futures_util::future::join_all(pulls).await {
         assert_eq!(result.expect("pulled"), Some(content.clone()));
     }
-    assert_eq!(registry.pulls(), before + 1);
+    assert_eq!(registry.fetches(), before + 1);
     bench.engine.remove_image(&content, None::<RemoveImageOptions>, None).await.expect("removed");
 }
 

@@ -16,8 +16,8 @@ const ROW: u32 = 10;
 /// How the last runs of an array ended, at most 30 of them. It is a part of what is kept of an array, so that a restart
 /// forgets nothing; what went well before the first failure is left out, so that an array that goes well keeps nothing.
 ///
-/// Only the last run of an element counts: one after which its task wanted another, or which the infrastructure ended, does
-/// not.
+/// Runs after which an element runs again count too, or all of an array would be tried once before any of it is over. What
+/// the infrastructure ended does not, and not a run out of memory that is retried: with more of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Recent {

@@ -175,7 +175,7 @@ impl Task {
         self.progress.recent.suspicion().is_some()
     }
 
-    /// An element is over with its last run, which is not live any more.
+    /// A run has ended, and is not live any more.
     pub(crate) fn remember_end(&mut self, verdict: &Verdict) {
         if self.record.array.is_some() && !verdict.is_infrastructure() {
             let alone = self.tried() == 0;

@@ -96,7 +96,9 @@ impl Cluster {
         let pause = pause(&verdict, failures);
         // What one worker ruins is not held against the work.
         let is_ruined = self.workers.get(&run.worker).is_some_and(|worker| worker.failing.is_left_out);
-        if !is_ruined {
+        // With more memory it runs otherwise than those that are to come.
+        let is_tried_otherwise = pause.is_some() && matches!(verdict, Verdict::Oom { .. });
+        if !is_ruined && !is_tried_otherwise {
             task.remember_end(&verdict);
         }
         effects.push(Effect::Save(Change::Attempt(task.ended_record(key.index, &run, verdict.clone(), now.wall))));

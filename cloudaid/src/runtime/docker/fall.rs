@@ -79,7 +79,9 @@ pub(super) fn went_down(exit: &Exit, times: &Times) -> bool {
         return false;
     }
     if CODES.contains(&exit.code) {
-        return ended <= host || exit.code == UNSEEN;
+        // Where the clock was set, or stood still, what began since seems to have begun before.
+        let was_found = |engine| is_between(ended, engine, BEFORE, engine, AFTER);
+        return ended <= host || exit.code == UNSEEN && times.engine.is_none_or(was_found);
     }
     let has_stopped = |left: WallTime| left < host && is_between(ended, left, BEFORE, left, STOPPING);
     let was_about_to = is_between(ended, host, BOOTING, host, Duration::ZERO) || times.left.is_some_and(has_stopped);
@@ -195,6 +197,7 @@ mod tests {
             (exit(143, 900, 10_003), true),
             (exit(137, 900, 10_013), true),
             (exit(255, 900, 50_021), true),
+            (exit(255, 900, 51_000), false),
             // Asked to end when the worker was, and right before the host came back.
             (exit(0, 900, 10_003), true),
             (exit(1, 900, 49_500), true),

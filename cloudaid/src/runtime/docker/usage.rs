@@ -110,6 +110,14 @@ impl Group {
         processes
     }
 
+    /// Whether the kernel keeps the most memory that was in use.
+    pub(super) fn keeps_peak(&self) -> bool {
+        match self {
+            Self::First { .. } => true,
+            Self::Second(group) => group.join("memory.peak").exists(),
+        }
+    }
+
     /// What has been counted so far. None: it is not there, or nothing has run in it.
     pub(super) fn read(&self) -> Option<ContainerUsage> {
         let usage = match self {

@@ -1,5 +1,7 @@
 //! Waiting for the end of a container, and what can be known of it.
 
+use std::time::Duration;
+
 use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::models::{ContainerState, ContainerStateStatusEnum};
@@ -23,6 +25,9 @@ use crate::runtime::{Exit, RuntimeError};
 const INIT_FAILED: [i32; 2] = [126, 127];
 /// The exit code of KILL, whoever sent it.
 const KILLED: i32 = 128 + 9;
+
+/// What lasts so long can have started more processes than it may before anybody has looked at it.
+const LONG: Duration = Duration::from_secs(1);
 
 /// What a container has used.
 struct Used {
@@ -58,6 +63,7 @@ impl DockerRuntime {
         exit.oom |= exit.usage.is_some_and(|usage| usage.oom_kills > 0);
         if exit.code != 0
             && !seen.is_whole
+            && lasted(&exit) >= LONG
             && let Some(usage) = &mut exit.usage
             && usage.forks_refused == 0
         {
@@ -109,13 +115,6 @@ impl DockerRuntime {
         let options = WaitContainerOptionsBuilder::default().condition("not-running").build();
         let mut waiting = self.engine()?.wait_container(id, Some(options));
         let around = self.facts().await?.parent.as_ref().map(|parent| Group::around(parent, key));
-        let witness = match &around {
-            Some(around) => Witness::inside(around, id).await,
-            None => match self.inspect(id).await.ok().and_then(|found| found.state?.pid) {
-                Some(process) => Witness::of(id, process).await,
-                None => None,
-            },
-        };
         let (over, stopped) = oneshot::channel();
         let ended = async {
             let answer = waiting.next().await;
@@ -123,6 +122,13 @@ impl DockerRuntime {
             answer
         };
         let watched = async {
+            let witness = match &around {
+                Some(around) => Witness::inside(around, id).await,
+                None => match self.inspect(id).await.ok().and_then(|found| found.state?.pid) {
+                    Some(process) => Witness::of(id, process).await,
+                    None => None,
+                },
+            };
             match witness {
                 Some(witness) => witness.watch(stopped).await,
                 None => Seen::default(),
@@ -157,6 +163,12 @@ impl DockerRuntime {
 /// that any more, and takes it for one that was only made.
 fn was_forgotten(state: &ContainerState) -> bool {
     state.status == Some(ContainerStateStatusEnum::CREATED)
+}
+
+/// How long it ran.
+fn lasted(exit: &Exit) -> Duration {
+    let millis = exit.started_at.zip(exit.finished_at).map_or(0, |(began, ended)| ended.0 - began.0);
+    Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
 /// The exit as the engine recorded it.

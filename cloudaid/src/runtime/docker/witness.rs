@@ -20,6 +20,8 @@ use super::usage::{self, Group};
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 /// No pause is longer.
 const PAUSE: Duration = Duration::from_secs(1);
+/// The same where the kernel keeps all that matters until the last look.
+const RARE: Duration = Duration::from_secs(30);
 
 /// A container that runs.
 #[derive(Debug)]
@@ -43,7 +45,9 @@ impl Witness {
     pub(super) async fn inside(around: &Group, container: &str) -> Option<Self> {
         let (own, id) = (around.own(container), container.to_owned());
         let found = tokio::task::spawn_blocking(move || {
-            let first = own.processes().into_iter().map(i64::from).find(|process| is_first(*process))?;
+            let processes = own.processes().into_iter().map(i64::from);
+            // A container may have others in it, each with a first process of its own.
+            let (_, first) = processes.filter_map(|process| Some((depth_of_first(process)?, process))).min()?;
             let ends = open(first);
             // From here on the number cannot become another one's unnoticed.
             Group::of(&id, first).map(|_| (own, ends))
@@ -71,6 +75,7 @@ impl Witness {
 
     /// Looks until it has ended, or whoever has the other end of `stopped` drops it.
     pub(super) async fn watch(self, mut stopped: oneshot::Receiver<()>) -> Seen {
+        let longest = if self.first.is_some() && self.group.keeps_peak() { RARE } else { PAUSE };
         let mut last = None;
         let mut pause = FIRST_PAUSE;
         loop {
@@ -78,7 +83,7 @@ impl Witness {
             tokio::select! {
                 () = self.ended() => break,
                 _ = &mut stopped => break,
-                () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE),
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(longest),
             }
         }
         Seen { last, end: usage::read(Some(self.group)).await }
@@ -105,16 +110,17 @@ fn open(process: i64) -> Option<OwnedFd> {
     pidfd_open(process, PidfdFlags::empty()).ok()
 }
 
-/// Whether a process is the first one of its container.
-fn is_first(process: i64) -> bool {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    status.lines().any(is_number_one)
+/// How deep a process is that is the first one of some container.
+fn depth_of_first(process: i64) -> Option<usize> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    status.lines().find_map(depth_of_number_one)
 }
 
 /// `NSpid: 4711 1`, with tabs: its numbers, of which the last one is that in its container.
-fn is_number_one(line: &str) -> bool {
-    let numbers = line.strip_prefix("NSpid:");
-    numbers.is_some_and(|numbers| numbers.split_ascii_whitespace().skip(1).last() == Some("1"))
+fn depth_of_number_one(line: &str) -> Option<usize> {
+    let numbers: Vec<_> = line.strip_prefix("NSpid:")?.split_ascii_whitespace().collect();
+    let depth = numbers.len().checked_sub(1).filter(|depth| *depth > 0)?;
+    (numbers[depth] == "1").then_some(depth)
 }
 
 #[cfg(test)]
@@ -177,10 +183,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_container_is_known_by_its_first_process() {
-        assert!(is_number_one("NSpid:\t4711\t1") && is_number_one("NSpid:\t4711\t12\t1"));
-        assert!(!is_number_one("NSpid:\t4711\t11") && !is_number_one("Pid:\t4711\t1"));
+        assert_eq!(depth_of_number_one("NSpid:\t4711\t1"), Some(1));
+        assert_eq!(depth_of_number_one("NSpid:\t4711\t12\t1"), Some(2));
+        assert_eq!(depth_of_number_one("NSpid:\t4711\t11"), None);
+        assert_eq!(depth_of_number_one("Pid:\t4711\t1"), None);
         // The first one of all is in no container.
-        assert!(!is_number_one("NSpid:\t1"));
+        assert_eq!(depth_of_number_one("NSpid:\t1"), None);
         let own = i64::from(std::process::id());
         assert!(Witness::of("/", own).await.is_some());
         assert!(Witness::of("1cc3e057d311", own).await.is_none());
