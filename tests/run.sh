@@ -14,30 +14,12 @@ cd "$root"
 # shellcheck source=tests/sh/engine.sh
 . tests/sh/engine.sh
 
-runner_pid=
+at_end engine_stop
 
-clean_up() {
-    # Only once, and not interrupted by a second Ctrl-C.
-    trap '' INT TERM
-    trap - EXIT
-    if [ -n "$runner_pid" ]; then
-        kill -TERM "$runner_pid" 2>/dev/null || true
-        wait "$runner_pid" 2>/dev/null || true
-    fi
-    engine_stop
-}
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-
-# In the background and waited for: bash runs no trap while it waits for a program in the foreground.
 run() {
     "$@" 7>&- 8>&- 9>&- &
     runner_pid=$!
-    local code=0
-    wait "$runner_pid" || code=$?
-    runner_pid=
-    return "$code"
+    wait_for_runner
 }
 
 { have cc && have make; } || apt_install build-essential

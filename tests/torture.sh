@@ -99,25 +99,15 @@ form=${form:-quick}
 [ "${#chosen[@]}" -gt 0 ] || chosen=("${parts[@]}")
 
 work=$(mktemp -d)
-runner_pid=
 tee_pid=
 rows=()
 failed=0
 
 clean_up() {
-    # Only once, and not interrupted by a second Ctrl-C.
-    trap '' INT TERM
-    trap - EXIT
-    if [ -n "$runner_pid" ]; then
-        kill -TERM "$runner_pid" 2>/dev/null || true
-        wait "$runner_pid" 2>/dev/null || true
-    fi
     [ -z "$tee_pid" ] || wait "$tee_pid" 2>/dev/null || true
     rm -rf "$work"
 }
-trap clean_up EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
+at_end clean_up
 
 # row PART STATE SECONDS RESULT: only the first line of a part names it.
 row() {
@@ -138,8 +128,7 @@ run_part() {
         environment+=("$long")
     fi
     say "$form $name"
-    # In the background and waited for: bash runs no trap while it waits for a program in the foreground. What is stopped
-    # still has something to say, so tee ends only after it.
+    # What is stopped still has something to say, so tee ends only after it.
     exec 5> >(
         trap '' INT TERM
         exec tee "$log"
@@ -149,8 +138,7 @@ run_part() {
         >&5 2>&1 5>&- &
     runner_pid=$!
     exec 5>&-
-    wait "$runner_pid" || code=$?
-    runner_pid=
+    wait_for_runner || code=$?
     wait "$tee_pid" || true
     tee_pid=
 

@@ -55,6 +55,37 @@ wait_for() {
     done
 }
 
+# What a script has started and waits for. It is in the background, because bash runs no trap while it waits for a program
+# in the foreground.
+runner_pid=
+
+# Ends as that has ended.
+wait_for_runner() {
+    local code=0
+    wait "$runner_pid" || code=$?
+    runner_pid=
+    return "$code"
+}
+
+# at_end COMMAND: when the script ends, also by Ctrl-C or TERM, what it waits for is stopped, and then this is done.
+at_end() {
+    last_command=$1
+    trap end EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+}
+
+end() {
+    # Only once, and not interrupted by a second Ctrl-C.
+    trap '' INT TERM
+    trap - EXIT
+    if [ -n "$runner_pid" ]; then
+        kill -TERM "$runner_pid" 2>/dev/null || true
+        wait "$runner_pid" 2>/dev/null || true
+    fi
+    "$last_command"
+}
+
 # runs PID TEXT: whether the process is there and has the text in its command line. Ids are used again, so an id alone
 # says nothing.
 runs() {

@@ -21,7 +21,7 @@ use shared::time::{BootTime, Now};
 
 pub use effect::{AgentEffect, StopSignal};
 pub use input::{AgentInput, ContainerState, Ended, EngineError, FoundContainer, LogBytes};
-pub use journal::{Exited, JournalEntry, JournalRecord, StopOrder, StopReason};
+pub use journal::{Exited, JournalEntry, JournalRecord, Starting, StopOrder, StopReason};
 pub use lease::Lease;
 pub use run::container_name;
 

@@ -99,6 +99,15 @@ pub struct Exited {
     pub usage: Option<ContainerUsage>,
 }
 
+/// When the start of a container was ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Starting {
+    /// By the wall clock.
+    pub at: WallTime,
+    /// By the clock of its host, which begins anew with each boot; none where the journal does not say.
+    pub boot: Option<BootTime>,
+}
+
 /// What the records of one run add up to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalEntry {
@@ -106,10 +115,8 @@ pub struct JournalEntry {
     pub key: AttemptKey,
     /// Unknown where the container was adopted.
     pub assignment: Option<Arc<Assignment>>,
-    /// When its start was ordered.
-    pub starting_at: Option<WallTime>,
-    /// The same by the clock of its host; that begins anew with each boot.
-    pub starting_boot: Option<BootTime>,
+    /// When its start was ordered, if it was.
+    pub starting: Option<Starting>,
     /// Whether it was ordered to end.
     pub stop: Option<StopOrder>,
     /// How its container ended.
@@ -121,7 +128,7 @@ pub struct JournalEntry {
 impl JournalEntry {
     /// Of a run of which nothing is known yet.
     pub(super) fn new(key: AttemptKey) -> Self {
-        Self { key, assignment: None, starting_at: None, starting_boot: None, stop: None, exited: None, outcome: None }
+        Self { key, assignment: None, starting: None, stop: None, exited: None, outcome: None }
     }
 
     /// The fewest records that add up to this entry.
@@ -132,7 +139,7 @@ impl JournalEntry {
             Some(assignment) => JournalRecord::Accepted(Arc::clone(assignment)),
             None => JournalRecord::Adopted(key),
         };
-        let starting = self.starting_at.map(|at| JournalRecord::Starting { key, at, boot: self.starting_boot });
+        let starting = self.starting.map(|Starting { at, boot }| JournalRecord::Starting { key, at, boot });
         let stopping = self.stop.map(|order| JournalRecord::Stopping { key, order });
         let exited = self.exited.clone().map(|exited| JournalRecord::Exited { key, exited });
         let finished = self.outcome.clone().map(|outcome| JournalRecord::Finished { key, outcome });
@@ -165,7 +172,7 @@ impl JournalRecord {
         let entry = entries.entry(key).or_insert_with(|| JournalEntry::new(key));
         match self {
             Self::Accepted(assignment) => entry.assignment = Some(Arc::clone(assignment)),
-            Self::Starting { at, boot, .. } => (entry.starting_at, entry.starting_boot) = (Some(*at), *boot),
+            Self::Starting { at, boot, .. } => entry.starting = Some(Starting { at: *at, boot: *boot }),
             Self::Stopping { order, .. } => entry.stop = Some(*order),
             Self::Exited { exited, .. } => entry.exited = Some(exited.clone()),
             Self::Finished { outcome, .. } => entry.outcome = Some(outcome.clone()),

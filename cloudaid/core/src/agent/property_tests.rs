@@ -126,10 +126,10 @@ impl World {
         match effect {
             AgentEffect::Create(assignment) => {
                 let entry = self.journal.get(&assignment.key).expect("accepted before it is made");
-                assert_eq!(entry.starting_at, None, "a container that was started is never made again");
+                assert_eq!(entry.starting, None, "a container that was started is never made again");
             }
             AgentEffect::Start(key) => {
-                assert!(self.journal.get(key).is_some_and(|entry| entry.starting_at.is_some()), "journaled first");
+                assert!(self.journal.get(key).is_some_and(|entry| entry.starting.is_some()), "journaled first");
             }
             other => panic!("{other:?} is not checked"),
         }

@@ -7,11 +7,10 @@ use std::time::Duration;
 use shared::id::{AttemptKey, Fence};
 use shared::link::RunLimits;
 use shared::task::Verdict;
-use shared::time::BootTime;
 
 use super::effect::AgentEffect;
 use super::input::{ContainerState, FoundContainer};
-use super::journal::{Exited, JournalEntry, JournalRecord, StopOrder, StopReason};
+use super::journal::{Exited, JournalEntry, JournalRecord, Starting, StopOrder, StopReason};
 use super::out::Out;
 use super::run::{Harvest, Run, Stage, Stop};
 use super::verdict;
@@ -77,11 +76,11 @@ pub(super) fn survey(
 /// whether it runs.
 fn take_up_unseen(entry: JournalEntry, out: &mut Out<'_>) -> Run {
     let has_ended = entry.exited.is_some() || entry.outcome.is_some();
-    if has_ended || (entry.assignment.is_some() && entry.starting_at.is_none()) {
+    if has_ended || (entry.assignment.is_some() && entry.starting.is_none()) {
         return take_up(&entry, None, out);
     }
     let mut run = Run::new(entry.key, entry.assignment.as_deref().map(RunLimits::of), Stage::WaitsToStart);
-    run.started_at = entry.starting_at;
+    run.started_at = entry.starting.map(|starting| starting.at);
     run.stop = entry.stop.map(Stop::Order);
     run.stage = Stage::Unseen(Box::new(entry));
     run
@@ -98,7 +97,7 @@ fn take_up(entry: &JournalEntry, container: Option<FoundContainer>, out: &mut Ou
     let limits = entry.assignment.as_deref().map(RunLimits::of).or_else(of_container);
     let state = container.map(|container| container.state);
     let mut run = Run::new(entry.key, limits, Stage::WaitsToStart);
-    run.started_at = entry.starting_at;
+    run.started_at = entry.starting.map(|starting| starting.at);
     run.stop = entry.stop.map(Stop::Order);
     if let Some(outcome) = &entry.outcome {
         run.stage = Stage::Reporting(outcome.clone());
@@ -110,24 +109,24 @@ fn take_up(entry: &JournalEntry, container: Option<FoundContainer>, out: &mut Ou
     }
     match (state, run.stop) {
         (Some(ContainerState::Running), _) => {
-            run.limit_again(entry.starting_boot, out);
+            run.limit_again(entry.starting, out);
             run.attach(out);
         }
         (Some(ContainerState::Exited), _) => {
             run.has_ended = true;
             run.attach(out);
         }
-        (None, None) => match (&entry.assignment, entry.starting_at) {
+        (None, None) => match (&entry.assignment, entry.starting) {
             (Some(assignment), None) => run.stage = Stage::WaitsToPrepare(Arc::clone(assignment)),
             (Some(_), Some(_)) | (None, _) => run.harvest_gone(verdict::container_gone(), out),
         },
-        (None | Some(ContainerState::Created), Some(_)) => match (entry.starting_at, entry.stop) {
+        (None | Some(ContainerState::Created), Some(_)) => match (entry.starting, entry.stop) {
             (None, Some(order)) => run.finish_unstarted(verdict::unstarted(order.reason), out),
             (_, _) if state.is_none() => run.harvest_gone(verdict::stopped(run.stop), out),
             (_, _) => run.finish_unstarted(verdict::stopped(run.stop), out),
         },
         // An engine that was killed right after the start knows nothing of it, so it may have run.
-        (Some(ContainerState::Created), None) if run.at_most_once && entry.starting_at.is_some() => {
+        (Some(ContainerState::Created), None) if run.at_most_once && entry.starting.is_some() => {
             run.finish_unstarted(verdict::container_gone(), out);
         }
         (Some(ContainerState::Created), None) => {}
@@ -154,11 +153,11 @@ impl Run {
 
     /// Its time limit goes on: by the clock of the host, which has not booted since, or the container would not run, unless
     /// somebody has started it again by hand. Where that is seen, or the journal does not say, by the wall clock.
-    fn limit_again(&mut self, started: Option<BootTime>, out: &Out<'_>) {
-        let ran = match (started.filter(|at| *at <= out.now.boot), self.started_at) {
-            (Some(at), _) => out.now.boot.since(at),
-            (None, Some(at)) => out.now.wall.since(at),
-            (None, None) => Duration::ZERO,
+    fn limit_again(&mut self, starting: Option<Starting>, out: &Out<'_>) {
+        let ran = match starting {
+            Some(Starting { boot: Some(boot), .. }) if boot <= out.now.boot => out.now.boot.since(boot),
+            Some(Starting { at, .. }) => out.now.wall.since(at),
+            None => Duration::ZERO,
         };
         let left = |limit: Duration| limit.saturating_sub(ran);
         self.deadline = self.time_limit.map(|limit| out.now.boot + left(limit));

@@ -12,7 +12,7 @@ use shared::time::{BootTime, WallTime};
 use super::testkit::{GRACE, assignment, assignment_of, at, attempt, exit, key, welcome};
 use super::{
     Agent, AgentEffect, AgentInput, ContainerState, Ended, EngineError, Exited, FoundContainer, JournalEntry,
-    JournalRecord, Lease, LogBytes, StopOrder, StopReason, StopSignal, container_name,
+    JournalRecord, Lease, LogBytes, Starting, StopOrder, StopReason, StopSignal, container_name,
 };
 
 mod inventory;
@@ -133,7 +133,7 @@ fn entry(key: AttemptKey) -> JournalEntry {
 }
 
 fn entry_started(key: AttemptKey) -> JournalEntry {
-    JournalEntry { starting_at: Some(WallTime(40)), ..entry(key) }
+    JournalEntry { starting: Some(Starting { at: WallTime(40), boot: None }), ..entry(key) }
 }
 
 fn engine() -> EngineError {

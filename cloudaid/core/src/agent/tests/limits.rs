@@ -67,7 +67,7 @@ fn an_end_within_the_grace_of_the_time_limit_is_still_a_timeout() {
 #[test]
 fn the_time_limit_goes_on_over_a_restart() {
     let journal = JournalEntry { assignment: Some(Arc::new(limited(0))), ..entry_started(key(0)) };
-    let started = journal.starting_at.expect("it was started").0;
+    let started = journal.starting.expect("it was started").at.0;
     let mut scene = Scene { now: 50_000, ..Scene::default() };
     let found = vec![FoundContainer { key: key(0), state: ContainerState::Running, limits: None }];
     scene.step(AgentInput::Recovered { journal: vec![journal], found: Some(found), lease: None });
@@ -78,9 +78,10 @@ fn the_time_limit_goes_on_over_a_restart() {
 
 #[test]
 fn it_goes_by_the_clock_of_the_host_however_the_wall_clock_is_set() {
-    let deadline = |starting_boot, now| {
+    let deadline = |boot, now| {
         let assignment = Some(Arc::new(limited(0)));
-        let journal = vec![JournalEntry { assignment, starting_boot, ..entry_started(key(0)) }];
+        let starting = Some(Starting { at: WallTime(40), boot });
+        let journal = vec![JournalEntry { assignment, starting, ..entry(key(0)) }];
         let mut scene = Scene { now, ..Scene::default() };
         let found = vec![FoundContainer { key: key(0), state: ContainerState::Running, limits: None }];
         scene.step(AgentInput::Recovered { journal, found: Some(found), lease: None });
