@@ -147,6 +147,21 @@ mod tests {
     }
 
     #[test]
+    fn whatever_reads_a_password_from_stdin_says_so() {
+        for line in [
+            "login --username a --password-stdin",
+            "register --username a --password-stdin",
+            "password --password-stdin",
+            "users create a --password-stdin",
+            "users set-password a --password-stdin",
+            "registry login ghcr.io --username a --password-stdin",
+        ] {
+            let cli = parse(&format!("cloudctl {line}")).unwrap_or_else(|error| panic!("{line}: {error}"));
+            assert_eq!(cli.verb.reads_stdin(), Some("--password-stdin"), "{line}");
+        }
+    }
+
+    #[test]
     fn the_line_of_the_specification_is_understood() {
         let cli = parse("cloudctl task u/g:latest -name ml -cpu_cores 4.0 -mem 8.0 -gpu_cores 1.0 -- -mem 1");
         let Verb::Task(task) = cli.expect("parses").verb else { panic!("another verb") };

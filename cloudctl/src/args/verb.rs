@@ -5,9 +5,9 @@ use clap::Subcommand;
 use super::{
     AdminArgs, ApproveArgs, AuditArgs, CancelArgs, CompletionsArgs, ContextArgs, CordonArgs, DeleteArgs, DispatchArgs,
     DownloadArgs, DrainArgs, EditArgs, FilesArgs, HelpArgs, Ids, ListTasksArgs, LoginArgs, LogoutArgs, LogsArgs,
-    ManArgs, MonitorArgs, PasswordArgs, QueueArgs, RegisterArgs, RegistryArgs, RetryArgs, ShellArgs, ShutdownArgs,
-    StatsArgs, StatusArgs, TaskArgs, TaskFilesArgs, TaskIdArgs, TokensArgs, UndrainArgs, UnregisterArgs, UsersArgs,
-    UsersVerb, WaitArgs, WatchArgs, WorkerTokenArgs, WorkersArgs,
+    ManArgs, MonitorArgs, PasswordArgs, QueueArgs, RegisterArgs, RegistryArgs, RegistryVerb, RetryArgs, ShellArgs,
+    ShutdownArgs, StatsArgs, StatusArgs, TaskArgs, TaskFilesArgs, TaskIdArgs, TokensArgs, UndrainArgs, UnregisterArgs,
+    UsersArgs, UsersVerb, WaitArgs, WatchArgs, WorkerTokenArgs, WorkersArgs,
 };
 
 /// What to do.
@@ -271,6 +271,9 @@ impl Verb {
             Self::Login(args) if args.password_stdin => Some("--password-stdin"),
             Self::Register(args) if args.password_stdin => Some("--password-stdin"),
             Self::Password(args) if args.password_stdin => Some("--password-stdin"),
+            Self::Registry(RegistryArgs { verb: Some(RegistryVerb::Login { password_stdin: true, .. }) }) => {
+                Some("--password-stdin")
+            }
             Self::Users(UsersArgs {
                 verb:
                     Some(
