@@ -8,9 +8,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::open_files;
 
 /// Connections at a time; more wait in the kernel.
 const CONNECTIONS: u64 = 12_000;
@@ -52,7 +53,7 @@ pub(crate) struct Stranger {
 impl Connections {
     /// As many as this process may have.
     pub(crate) fn new() -> Self {
-        let files = open_files();
+        let files = open_files::as_many_as_can_be();
         let room = usize::try_from(CONNECTIONS.min(files.saturating_sub(RESERVED)).max(64)).unwrap_or(64);
         Self { room: Arc::new(Semaphore::new(room)), strangers: Arc::default() }
     }
@@ -115,16 +116,6 @@ impl Stranger {
             }
         }
     }
-}
-
-/// How many files this process may have open, once it has asked for as many as it can have.
-fn open_files() -> u64 {
-    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    if current < maximum || (current.is_some() && maximum.is_none()) {
-        // What it has then is asked for below.
-        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
-    }
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

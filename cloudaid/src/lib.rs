@@ -23,4 +23,5 @@ mod address;
 mod connections;
 mod file_bytes;
 mod keepalive;
+mod open_files;
 mod pause;

@@ -1,13 +1,12 @@
 //! Runs tasks on one machine: the pure [`cloudaid_core::agent`] between a container engine and a master.
 //!
 //! Read in this order: `driver` (the loop), `execute` (each effect as a call), `journal` and `lease` (what outlives the
-//! process), `backlog` (what waits for the journal), `link` (the control stream), `logs` and `uploads` (bulk data on connections of their own), `seed`
-//! (a master of the first generation).
+//! process), `backlog` (what waits for the journal), `means` (what a strict task waits for at the start), `link` (the control
+//! stream), `logs` and `uploads` (bulk data on connections of their own), `seed` (a master of the first generation).
 //!
 //! A worker that stops leaves its containers running; the next one with the same data directory finds them.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
@@ -19,7 +18,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::clock;
 use crate::config::WorkerConfig;
+use crate::open_files;
 use crate::runtime::Runtime;
 use crate::runtime::docker::DockerRuntime;
 use data_dir::DataDir;
@@ -33,6 +34,7 @@ use late::Late;
 use lease::LeaseFile;
 use link::dial::{Dialer, Master};
 use link::{Link, Offer};
+use means::Means;
 use seed::Gateway;
 
 pub use error::WorkerError;
@@ -57,6 +59,7 @@ mod late;
 mod lease;
 mod link;
 mod logs;
+mod means;
 pub mod outputs;
 mod presence;
 mod registries;
@@ -73,6 +76,8 @@ mod tests;
 /// How long it waits for the engine where its journal is gone: what it says without either would be wrong. Shorter than the
 /// lease, or the master gives up what runs here.
 const BLIND_LIMIT: Duration = Duration::from_secs(20);
+/// How long it waits for the engine at least: one that is well answers sooner.
+const LEAST_LIMIT: Duration = Duration::from_secs(2);
 
 /// Runs on the Docker engine of this machine until `shutdown`.
 ///
@@ -80,6 +85,8 @@ const BLIND_LIMIT: Duration = Duration::from_secs(20);
 /// It cannot start (data directory, token, another cluster), or the disk of its journal fails. One that is full is waited
 /// for.
 pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<(), WorkerError> {
+    // Each container takes some.
+    open_files::as_many_as_can_be();
     let engine = DockerRuntime::connect(config.docker_host.as_deref());
     let engine = engine.map_err(|error| WorkerError::Engine(engine::in_words(&error)))?;
     let engine = engine.keeping_images(config.data_dir.join("images"), config.image_room);
@@ -127,12 +134,16 @@ pub async fn run_with(
     };
     let data = Arc::new(data.join(cluster)?);
     let is_blind = had_joined && journal.is_damaged();
+    let lease_file = LeaseFile::at(data.lease());
+    // What ends with the lease is not to wait for an engine that hangs: it is stopped as soon as that answers.
+    let patience = lease::left(lease_file.load(), &journal.entries(), clock::boot())
+        .map_or(engine::ANSWER_LIMIT, |left| left.clamp(LEAST_LIMIT, engine::ANSWER_LIMIT));
     let take = || Survey::take(&*runtime, cluster, data.name());
     let taken = async {
         match (config.seed, is_blind) {
             (Some(_), _) => Ok(engine::at_last(take).await),
             (None, true) => timeout(BLIND_LIMIT, engine::at_last(take)).await.map_err(|_| engine::hangs()),
-            (None, false) => engine::soon(take()).await.unwrap_or_else(|| Err(engine::hangs())),
+            (None, false) => engine::within(patience, take()).await,
         }
     };
     let Some(survey) = shutdown.run_until_cancelled(taken).await else { return Ok(()) };
@@ -145,7 +156,7 @@ pub async fn run_with(
     let (events, inbox) = mpsc::channel(EVENT_LIMIT);
     let (uplinks, uplink) = watch::channel(None);
     let running = Arc::new(AtomicU32::new(0));
-    let Some(has_volumes) = shutdown.run_until_cancelled(volumes_in(data.path())).await else { return Ok(()) };
+    let means = Means::find(data.path().to_owned(), life.clone());
     storage::announce();
     let gpu_watch = gpus.watch(config.gpus.quarantine, data.gpu_reports(), life.clone()).await;
     let usage = telemetry::watch_usage(data.path(), gpu_watch.percent.clone(), life.clone());
@@ -158,7 +169,7 @@ pub async fn run_with(
         events.clone(),
         uplink,
         gpu_watch.clone(),
-        has_volumes,
+        means,
     );
     let leaving = CancellationToken::new();
     let no_room = watch::Sender::new(None);
@@ -178,7 +189,6 @@ pub async fn run_with(
     };
 
     let settings = AgentSettings { registry_patience: config.registry_patience };
-    let lease_file = LeaseFile::at(data.lease());
     let mut driver = Driver::new(settings, executor, journal, no_room, lease_file, inbox, running);
     let is_there = found.is_some();
     driver.recover(found).await?;
@@ -212,22 +222,6 @@ async fn find_master(
     let masters = Master::all(&config.masters)?;
     tokio::spawn(join::keep_fresh(masters.clone(), keyring.clone(), life.clone()));
     Ok(Some((Dialer::new(masters, config.name.clone(), keyring, cluster), cluster)))
-}
-
-/// Whether the /output of a strict task can be a file system of its own here. Said once, because it is what limits them.
-async fn volumes_in(data: &Path) -> bool {
-    match volume::can_be_had(data).await {
-        Ok(()) => {
-            tracing::info!("/output of a strict task is a file system of its own, as large as it asks for");
-            true
-        }
-        Err(reason) => {
-            tracing::info!(
-                "/output of a strict task is measured, because it cannot be a file system of its own: {reason}"
-            );
-            false
-        }
-    }
 }
 
 /// A master of the first generation finds us; who stands for it is in this process.

@@ -175,3 +175,31 @@ async fn following_goes_on_over_a_restart_of_the_master_and_repeats_nothing() {
     let expected: String = (1..=40).map(|line| format!("line {line}\n")).collect();
     assert_eq!((run.code, run.stdout), (5, expected));
 }
+
+/// The soft and the hard limit of open files.
+fn open_files(pid: u32) -> Option<[String; 2]> {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let mut words = line.split_whitespace().map(str::to_owned);
+    Some([words.next()?, words.next()?])
+}
+
+#[tokio::test]
+async fn a_worker_has_as_many_files_open_as_it_may_however_it_was_started() {
+    let mut cluster = Cluster::start(1).await;
+    let worker = &mut cluster.workers[0];
+    worker.kill9();
+    let recipe = worker.process.recipe_mut();
+    let program = std::mem::replace(&mut recipe.program, "/bin/sh".into()).display().to_string();
+    let few = ["-c", "ulimit -Sn 256 && exec \"$@\"", "sh", &program].map(str::to_owned);
+    drop(recipe.args.splice(..0, few));
+    worker.restart();
+    let pid = worker.process.pid();
+    // The shell becomes it, with few.
+    eventually(PATIENCE, "a worker with as many files as it may have", || async {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+        let [soft, hard] = open_files(pid)?;
+        (name.trim_end() == "cloudaid" && soft == hard).then_some(())
+    })
+    .await;
+}

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use shared::id::{AttemptKey, ElementId, Fence};
-use shared::link::{Assignment, Held, Welcome};
+use shared::link::{Assignment, Held, Report, Welcome};
 use shared::time::{BootTime, Now};
 
 pub use effect::{AgentEffect, StopSignal};
@@ -135,6 +135,8 @@ impl Agent {
             AgentInput::Surveyed(found) => {
                 recover::survey(&mut self.runs, &self.gone, found, &mut out);
                 self.index = Index::of(&self.runs);
+                // What is seen for the first time may be here longer than it may.
+                self.end_with_lease(now, effects);
             }
             AgentInput::ImageReady(key, image) => {
                 self.on_run(now, key, effects, |run, out| run.image_ready(image, out));
@@ -183,6 +185,13 @@ impl Agent {
             AgentInput::Shutdown => self.shutting_down = true,
             AgentInput::Leave { hand_back } => self.leave(now, hand_back, effects),
         }
+    }
+
+    /// A report with its number in the session, for who says it now; none: there is no session to say it in. The numbers
+    /// have no gap, whatever waits: the master acknowledges all up to one, and none behind one that is missing.
+    #[must_use]
+    pub fn say(&mut self, report: Report) -> Option<Report> {
+        self.session.say(report)
     }
 
     /// When the next [`AgentInput::Tick`] is due.

@@ -63,13 +63,9 @@ impl Backlog {
         let (kept, records) =
             std::mem::take(&mut self.records).into_iter().partition(|record| waiting.contains(&record.key()));
         self.records = kept;
-        // The master takes what is said to be complete up to what it has heard last.
-        let mut is_silent = false;
-        let (kept, orders) = std::mem::take(&mut self.orders).into_iter().partition(|order| {
-            let stays = run_of(order).is_some_and(|key| waiting.contains(&key)) || is_silent && is_said(order);
-            is_silent |= stays && is_said(order);
-            stays
-        });
+        // Also of what is said: it is numbered when that is done, so that nobody waits for what others have to say.
+        let stays = |order: &AgentEffect| run_of(order).is_some_and(|key| waiting.contains(&key));
+        let (kept, orders) = std::mem::take(&mut self.orders).into_iter().partition(stays);
         self.orders = kept;
         Self { records, orders }
     }
@@ -138,8 +134,8 @@ mod tests {
         AgentEffect::Signal(key(index), signal)
     }
 
-    fn report(index: u32, sequence: u64) -> AgentEffect {
-        AgentEffect::Report(Report { sequence, key: key(index), change: AttemptChange::Preparing })
+    fn report(index: u32) -> AgentEffect {
+        AgentEffect::Report(Report { sequence: 0, key: key(index), change: AttemptChange::Preparing })
     }
 
     fn answer() -> AgentEffect {
@@ -186,10 +182,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_keeps_its_order() {
-        let mut waiting = backlog(vec![report(1, 1), accepted(0), report(0, 2), report(1, 3), answer(), prepare(1)]);
-        assert_eq!(all(waiting.take(Waits::Beginnings)), [report(1, 1), prepare(1)]);
-        assert_eq!(all(waiting), [accepted(0), report(0, 2), report(1, 3), answer()]);
+    fn who_waits_silences_nobody_else() {
+        let mut waiting = backlog(vec![report(1), accepted(0), report(0), report(2), answer(), prepare(1)]);
+        assert_eq!(all(waiting.take(Waits::Beginnings)), [report(1), report(2), answer(), prepare(1)]);
+        assert_eq!(all(waiting), [accepted(0), report(0)]);
     }
 
     #[test]
@@ -208,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_session_takes_with_it_what_was_to_be_said() {
-        let mut waiting = backlog(vec![accepted(0), report(0, 1), prepare(0), answer()]);
+        let mut waiting = backlog(vec![accepted(0), report(0), prepare(0), answer()]);
         waiting.end_session();
         assert_eq!(all(waiting), [accepted(0), prepare(0)]);
     }

@@ -178,8 +178,9 @@ impl Driver {
         for event in batch {
             match event {
                 Event::Input(AgentInput::Disconnected) => {
+                    // What is for the old session is said in it, and must not go to the next.
+                    self.carry_out(std::mem::take(&mut effects)).await?;
                     self.agent.step(now, AgentInput::Disconnected, &mut effects);
-                    // What is for the old session must not go to the next.
                     self.carry_out(std::mem::take(&mut effects)).await?;
                     self.backlog.end_session();
                     self.master = None;
@@ -231,7 +232,13 @@ impl Driver {
                 continue;
             }
             for order in due.orders {
-                self.executor.execute(order, self.master.as_ref());
+                let order = match order {
+                    AgentEffect::Report(report) => self.agent.say(report).map(AgentEffect::Report),
+                    other => Some(other),
+                };
+                if let Some(order) = order {
+                    self.executor.execute(order, self.master.as_ref());
+                }
             }
             break;
         }

@@ -10,7 +10,7 @@ use crate::pause::Pauses;
 use crate::runtime::{self, Exit, Found, FoundState, Runtime, RuntimeError, RuntimeInfo};
 
 /// How long an engine may take to say that it is there; one that hangs does not say so itself.
-const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+pub(super) const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 /// The most that is kept of what an engine says, in characters.
 const MESSAGE_LIMIT: usize = 2000;
 
@@ -40,9 +40,21 @@ pub(super) async fn soon<T>(answer: impl Future<Output = Result<T, RuntimeError>
     tokio::time::timeout(ANSWER_LIMIT, answer).await.ok()
 }
 
+/// The answer, if it comes within `limit`; else the engine hangs.
+pub(super) async fn within<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, RuntimeError>>,
+) -> Result<T, RuntimeError> {
+    tokio::time::timeout(limit, answer).await.unwrap_or_else(|_| Err(hangs_for(limit)))
+}
+
 /// The error of an engine that hangs.
 pub(super) fn hangs() -> RuntimeError {
-    RuntimeError::Engine(format!("no answer within {} s", ANSWER_LIMIT.as_secs()))
+    hangs_for(ANSWER_LIMIT)
+}
+
+fn hangs_for(limit: Duration) -> RuntimeError {
+    RuntimeError::Engine(format!("no answer within {} s", limit.as_secs()))
 }
 
 /// Asks until the engine answers.

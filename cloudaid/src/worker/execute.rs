@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cloudaid_core::agent::{AgentEffect, AgentInput, StopSignal};
@@ -24,6 +23,7 @@ use super::hold::Hold;
 use super::inputs::{Inputs, blocking};
 use super::link::dial::Uplink;
 use super::logs::{Intake, Lanes, Place, Pump, Room, Spool};
+use super::means::Means;
 use super::registries;
 use super::storage::StorageWatch;
 use super::tidy::Tidy;
@@ -74,8 +74,7 @@ pub(super) struct Executor {
     uplink: watch::Receiver<Option<Uplink>>,
     /// Looked at before it is said that a run has failed.
     gpus: GpuWatch,
-    /// Whether the /output of a strict task is a file system of its own.
-    has_volumes: Arc<AtomicBool>,
+    means: Means,
     runs: BTreeMap<AttemptKey, Following>,
     /// Everything that goes on; ends with this executor.
     orders: JoinSet<()>,
@@ -89,7 +88,7 @@ impl Executor {
         events: mpsc::Sender<Event>,
         uplink: watch::Receiver<Option<Uplink>>,
         gpus: GpuWatch,
-        has_volumes: bool,
+        means: Means,
     ) -> Self {
         let lanes = Arc::new(Lanes::new(uplink.clone()));
         let uploads = Arc::new(Uploads::new(uplink.clone()));
@@ -110,7 +109,7 @@ impl Executor {
             inputs,
             uplink,
             gpus,
-            has_volumes: Arc::new(AtomicBool::new(has_volumes)),
+            means,
             runs,
             orders,
         }
@@ -184,10 +183,11 @@ impl Executor {
         let (runtime, data, cluster) = (Arc::clone(&self.runtime), Arc::clone(&self.data), self.cluster);
         let starting = self.tidy.starting();
         let is_strict = assignment.confinement.profile == Profile::Strict;
-        let has_volume = is_strict && self.has_volumes.load(Ordering::Relaxed);
+        let means = self.means.clone();
         self.call(async move {
             let _starting = starting;
             let key = assignment.key;
+            let has_volume = is_strict && means.has_volumes().await;
             match create(&*runtime, &data, cluster, &assignment, has_volume).await {
                 Ok(()) => AgentInput::Created(key),
                 Err(error) => {
@@ -200,12 +200,12 @@ impl Executor {
 
     fn start(&mut self, key: AttemptKey) {
         let (runtime, gpus) = (Arc::clone(&self.runtime), self.gpus.clone());
-        let (data, has_volumes) = (Arc::clone(&self.data), Arc::clone(&self.has_volumes));
+        let (data, means) = (Arc::clone(&self.data), self.means.clone());
         let starting = self.tidy.starting();
         self.call(async move {
             let _starting = starting;
             let started = match data.output_device(&key) {
-                Some(device) => start_on(&*runtime, &data, key, device, &has_volumes).await,
+                Some(device) => start_on(&*runtime, &data, key, device, &means).await,
                 None => runtime.start(&key).await,
             };
             match started {
@@ -425,14 +425,14 @@ async fn start_on(
     data: &DataDir,
     key: AttemptKey,
     device: PathBuf,
-    has_volumes: &AtomicBool,
+    means: &Means,
 ) -> Result<(), RuntimeError> {
     let volume = data.volume(&key);
     let problem = match blocking(move || volume.mount()).await {
         Ok(now) if now == device => match runtime.start(&key).await {
             Err(RuntimeError::Engine(message)) if message.contains(NOT_MOUNTED) => {
                 tracing::warn!("/output of strict tasks is measured from now on: this engine mounts no loop devices");
-                has_volumes.store(false, Ordering::Relaxed);
+                means.lack_volumes();
                 message
             }
             other => return other,

@@ -1,6 +1,8 @@
 //! Whether this machine can take on anything: its engine answers, and its disks have room. Where it cannot, the master is
 //! told why and gives it no new work; what runs goes on, and so do heartbeats.
 
+use std::fmt;
+use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,14 +28,31 @@ const ROOM: u64 = 512 << 20;
 /// What the engine has said of itself first, or why it says nothing yet.
 pub(super) type FirstAnswer = Result<RuntimeInfo, RuntimeError>;
 
+/// Why nothing new can be taken on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Problem {
+    /// The engine does not answer, or not well: nobody sees what becomes of the containers.
+    Engine(String),
+    /// A disk is full.
+    Disk(String),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Engine(words) | Self::Disk(words)) = self;
+        f.write_str(words)
+    }
+}
+
 /// Looks now and again, once the engine has answered. What is seen is the problem, if there is one.
 pub(super) fn watch(
     runtime: Arc<dyn Runtime>,
     mut first: watch::Receiver<FirstAnswer>,
     data_dir: PathBuf,
     life: CancellationToken,
-) -> watch::Receiver<Option<String>> {
-    let (sender, receiver) = watch::channel(first.borrow().as_ref().err().map(engine::in_words));
+) -> watch::Receiver<Option<Problem>> {
+    let problem = first.borrow().as_ref().err().map(|error| Problem::Engine(engine::in_words(error)));
+    let (sender, receiver) = watch::channel(problem);
     tokio::spawn(life.run_until_cancelled_owned(async move {
         let answered = first.wait_for(Result::is_ok).await.map(|first| first.clone());
         // There is no engine any more to come when the worker stops.
@@ -48,7 +67,7 @@ pub(super) fn watch(
             let problem = looks.judge(answer.map(drop), |disk| capacity::disk(disk).ok().map(|disk| disk.free_bytes));
             sender.send_if_modified(|known| {
                 // The words of an engine may change while its state does not.
-                let is_news = known.is_some() != problem.is_some();
+                let is_news = known.as_ref().map(discriminant) != problem.as_ref().map(discriminant);
                 match (&problem, is_news) {
                     (Some(problem), true) => tracing::warn!("No new tasks are taken: {problem}"),
                     (None, true) => tracing::info!("New tasks are taken again"),
@@ -87,7 +106,7 @@ struct Looks {
 }
 
 impl Looks {
-    fn judge(&mut self, engine: Result<(), RuntimeError>, free: impl Fn(&PathBuf) -> Option<u64>) -> Option<String> {
+    fn judge(&mut self, engine: Result<(), RuntimeError>, free: impl Fn(&PathBuf) -> Option<u64>) -> Option<Problem> {
         self.misses = if engine.is_ok() { 0 } else { self.misses.saturating_add(1) };
         // What cannot be measured is not held against anybody.
         let lacking = self.disks.iter().find_map(|disk| {
@@ -96,13 +115,13 @@ impl Looks {
         });
         self.full = lacking.as_ref().map(|(disk, _)| disk.clone());
         match (engine, lacking) {
-            (Err(error), _) if self.misses >= MISSES => Some(engine::in_words(&error)),
-            (_, Some((disk, free))) => Some(format!(
+            (Err(error), _) if self.misses >= MISSES => Some(Problem::Engine(engine::in_words(&error))),
+            (_, Some((disk, free))) => Some(Problem::Disk(format!(
                 "the disk of {} is full: {} are left, {} are needed",
                 disk.display(),
                 Bytes(free),
                 Bytes(ROOM)
-            )),
+            ))),
             (_, None) => None,
         }
     }
@@ -127,7 +146,9 @@ mod tests {
         assert_eq!(looks.judge(broken(), room), None);
         assert_eq!(looks.judge(Ok(()), room), None);
         assert_eq!(looks.judge(broken(), room), None);
-        assert_eq!(looks.judge(broken(), room).as_deref(), Some("container engine: no answer"));
+        let silent = || Some(Problem::Engine("container engine: no answer".to_owned()));
+        assert_eq!(looks.judge(broken(), room), silent());
+        assert_eq!(looks.judge(broken(), |_| Some(0)), silent(), "whatever else there is");
         assert_eq!(looks.judge(Ok(()), room), None);
     }
 
@@ -149,7 +170,7 @@ mod tests {
         let mut looks = looks();
         let mut at = |free: u64| {
             let problem = looks.judge(Ok(()), |disk| (disk.ends_with("docker")).then_some(free));
-            problem.is_some_and(|problem| problem.contains("/docker"))
+            problem.is_some_and(|problem| matches!(problem, Problem::Disk(words) if words.contains("/docker")))
         };
         assert!(!at(300 << 20));
         assert!(at(200 << 20));

@@ -16,9 +16,10 @@ use std::path::{Path, PathBuf};
 
 use cloudaid_core::agent::{JournalEntry, JournalRecord};
 use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::Errno;
 use shared::id::AttemptKey;
 
-use super::data_dir::{failed, replace, sync_parent};
+use super::data_dir::{failed, replace};
 use super::error::WorkerError;
 use crate::failpoint;
 use frame::Replayed;
@@ -66,6 +67,8 @@ pub(super) enum Written {
 pub(super) struct Journal {
     path: PathBuf,
     file: File,
+    /// In which it is; open for as long as this is, because who has too many files open cannot open it to sync it.
+    directory: File,
     /// What all records add up to, and how much of the file that is.
     entries: BTreeMap<AttemptKey, JournalEntry>,
     weights: Weights,
@@ -100,10 +103,12 @@ impl Journal {
             content.get(HEADER.len()..).map(Replayed::of).unwrap_or_default();
         let good = HEADER.len() + bytes;
         let is_damaged = content.len() != good;
-        let file = Self::prepare(&path, &content, good).map_err(|source| failed(&path, source))?;
+        let at = File::open(directory).map_err(|source| failed(directory, source))?;
+        let file = Self::prepare(&path, &at, &content, good).map_err(|source| failed(&path, source))?;
         let mut journal = Self {
             path,
             file,
+            directory: at,
             entries,
             weights,
             records,
@@ -127,7 +132,7 @@ impl Journal {
     }
 
     /// Opens the file to append behind its good part.
-    fn prepare(path: &Path, content: &[u8], good: usize) -> io::Result<File> {
+    fn prepare(path: &Path, directory: &File, content: &[u8], good: usize) -> io::Result<File> {
         let file = File::options().create(true).append(true).open(path)?;
         if content.len() > good {
             let bytes = content.len() - good;
@@ -147,7 +152,7 @@ impl Journal {
             file.set_len(0)?;
             (&file).write_all(HEADER)?;
             file.sync_all()?;
-            sync_parent(path)?;
+            directory.sync_all()?;
         }
         Ok(file)
     }
@@ -182,8 +187,8 @@ impl Journal {
         let sizes: Vec<_> =
             records.iter().map(|record| frame::encode(record, &mut frames)).collect::<io::Result<_>>()?;
         if self.is_doubtful {
-            self.rewrite(records)?;
-            return Ok(sizes);
+            // Alone: whether there is room behind it for what begins is seen below, as ever.
+            self.rewrite()?;
         }
         let begins = records.iter().any(|record| matches!(record, JournalRecord::Accepted(_)));
         let left_alone = if begins { self.kept(records.len()) } else { 0 };
@@ -241,7 +246,7 @@ impl Journal {
         if !(is_long || has_many) || self.length < self.rewrite_from {
             return Ok(());
         }
-        match self.rewrite(&[]) {
+        match self.rewrite() {
             // The old one is as good, only longer, and a full disk is no reason to end.
             Err(error) if !self.is_doubtful || is_no_room(&error) => {
                 tracing::warn!(path = %self.path.display(), %error, "The journal cannot be rewritten now");
@@ -252,12 +257,11 @@ impl Journal {
         }
     }
 
-    /// Writes the file anew with what is still needed and `more`, in the place of the old one.
-    fn rewrite(&mut self, more: &[JournalRecord]) -> io::Result<()> {
+    /// Writes the file anew with what is still needed, in the place of the old one.
+    fn rewrite(&mut self) -> io::Result<()> {
         let mut content = HEADER.to_vec();
         let mut records = 0;
-        let needed = self.entries.values().flat_map(JournalEntry::to_records);
-        for record in needed.chain(more.iter().cloned()) {
+        for record in self.entries.values().flat_map(JournalEntry::to_records) {
             frame::encode(&record, &mut content)?;
             records += 1;
         }
@@ -272,7 +276,7 @@ impl Journal {
         (self.length, self.reserved, self.records, self.rewrite_from) = (content.len() as u64, 0, records, 0);
         // Until its name is durable a crash may bring the old file back, which has nothing of what comes next.
         self.is_doubtful = true;
-        sync_parent(&self.path)?;
+        self.directory.sync_all()?;
         self.is_doubtful = false;
         Ok(())
     }
@@ -287,7 +291,9 @@ fn write_new(path: &Path, content: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-/// Whether it is only that somebody has to make room, on the disk or in a quota.
+/// Whether it is only that somebody has to make room: on the disk, in a quota, or among the files that are open.
 fn is_no_room(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    let has_too_many_open =
+        [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
+    has_too_many_open || matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use cloudaid_core::agent::Lease;
+use cloudaid_core::agent::{JournalEntry, Lease};
 use shared::time::BootTime;
 
 use crate::clock;
@@ -53,6 +53,16 @@ impl LeaseFile {
     }
 }
 
+/// What is left of the lease; none: nothing is known that it could end.
+pub(super) fn left(lease: Option<Lease>, journal: &[JournalEntry], now: BootTime) -> Option<Duration> {
+    let may_end = |entry: &JournalEntry| {
+        let is_once = entry.assignment.as_ref().is_some_and(|assignment| assignment.at_most_once);
+        is_once && entry.stop.is_none() && entry.exited.is_none() && entry.outcome.is_none()
+    };
+    let lease = lease.filter(|_| journal.iter().any(may_end))?;
+    Some((lease.since + lease.length).since(now))
+}
+
 fn parse(content: &str, boot_id: &str) -> io::Result<Option<Lease>> {
     let line = content.split_once('\n').map(|(line, _)| line);
     let words: Vec<_> = line.unwrap_or_default().split(' ').collect();
@@ -66,7 +76,33 @@ fn parse(content: &str, boot_id: &str) -> io::Result<Option<Lease>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use cloudaid_core::agent::{JournalRecord, StopOrder, StopReason};
+    use shared::link::Assignment;
+
     use super::*;
+    use crate::worker::tests::{assignment, key};
+
+    #[test]
+    fn there_is_a_lease_to_look_at_where_something_ends_with_it() {
+        let lease = Some(Lease { since: BootTime(5_000), length: Duration::from_secs(30) });
+        let left = |records: &[JournalRecord], now| {
+            let mut entries = BTreeMap::new();
+            records.iter().for_each(|record| record.apply(&mut entries));
+            left(lease, &entries.into_values().collect::<Vec<_>>(), BootTime(now))
+        };
+        let usual = JournalRecord::Accepted(Arc::new(assignment(0)));
+        let once = JournalRecord::Accepted(Arc::new(Assignment { at_most_once: true, ..assignment(1) }));
+        let records = [usual, once];
+        assert_eq!(left(&records[..1], 30_000), None);
+        assert_eq!(left(&records, 30_000), Some(Duration::from_secs(5)));
+        assert_eq!(left(&records, 90_000), Some(Duration::ZERO), "it is over");
+        let order = StopOrder { grace: Duration::ZERO, reason: StopReason::Person };
+        let stopped = [records.to_vec(), vec![JournalRecord::Stopping { key: key(1), order }]].concat();
+        assert_eq!(left(&stopped, 30_000), None, "it ends anyway");
+    }
 
     #[test]
     fn the_last_one_is_known_until_the_host_boots() {

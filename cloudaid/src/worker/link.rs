@@ -26,6 +26,7 @@ use super::data_dir::failed;
 use super::driver::{Event, Saying};
 use super::error::WorkerError;
 use super::gpu::Gpus;
+use super::health::Problem;
 use crate::clock;
 use crate::config::WorkerConfig;
 use crate::pause::Pauses;
@@ -94,7 +95,7 @@ pub(super) struct Link {
     pub(super) uplinks: watch::Sender<Option<Uplink>>,
     pub(super) usage: watch::Receiver<Usage>,
     /// Why no new work should come.
-    pub(super) health: watch::Receiver<Option<String>>,
+    pub(super) health: watch::Receiver<Option<Problem>>,
     /// The same, of the journal.
     pub(super) no_room: watch::Receiver<Option<String>>,
     /// GPUs that should get no new work.
@@ -322,7 +323,7 @@ impl Link {
             return Some("it is being stopped".to_owned());
         }
         let no_room = self.no_room.borrow().clone();
-        no_room.or_else(|| self.health.borrow().clone())
+        no_room.or_else(|| self.health.borrow().as_ref().map(ToString::to_string))
     }
 
     fn heartbeat(&self, pulse: &mut Pulse) -> FromWorker {

@@ -10,6 +10,7 @@ use shared::time::WallTime;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::health::Problem;
 use crate::clock;
 
 /// The file in the data directory whose time it is. What it says is lost with the last seconds before a crash of the host: it is
@@ -24,14 +25,14 @@ pub(super) fn last(data: &Path) -> Option<WallTime> {
     written.ok().map(clock::wall_of)
 }
 
-/// Says that it is there until the end of its life, and once more then; but not while there is a problem: without its engine it
-/// does not see who ends.
-pub(super) async fn show(data: PathBuf, problem: watch::Receiver<Option<String>>, life: CancellationToken) {
+/// Says that it is there until the end of its life, and once more then; but not while its engine is away: without that it
+/// does not see who ends. On a full disk there is room for it.
+pub(super) async fn show(data: PathBuf, problem: watch::Receiver<Option<Problem>>, life: CancellationToken) {
     loop {
         let path = data.join(NAME);
         let is_last = life.is_cancelled();
-        let is_well = problem.borrow().is_none();
-        match tokio::task::spawn_blocking(move || if is_well { touch(&path) } else { Ok(()) }).await {
+        let sees = !matches!(*problem.borrow(), Some(Problem::Engine(_)));
+        match tokio::task::spawn_blocking(move || if sees { touch(&path) } else { Ok(()) }).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "It cannot be noted that this worker is there"),
             Err(_) => return,
@@ -69,8 +70,11 @@ mod tests {
         showing.await.expect("ended");
         assert!(last(scratch.path()) >= Some(before), "the end of its life is noted");
         file.set_modified(long_ago).expect("set");
-        problem.send_replace(Some("no engine".to_owned()));
-        show(scratch.path().to_owned(), seen, life).await;
+        problem.send_replace(Some(Problem::Engine("no answer".to_owned())));
+        show(scratch.path().to_owned(), seen.clone(), life.clone()).await;
         assert_eq!(last(scratch.path()), Some(clock::wall_of(long_ago)), "nobody was there for the containers");
+        problem.send_replace(Some(Problem::Disk("full".to_owned())));
+        show(scratch.path().to_owned(), seen, life).await;
+        assert!(last(scratch.path()) >= Some(before), "who has no room sees the containers");
     }
 }

@@ -104,16 +104,21 @@ impl Volume {
     }
 }
 
-/// Tries whether this machine has the means; a directory of its disk is enough to know.
+/// Tries whether this machine has the means; a directory of its disk is enough to know. Who is not waited for any more goes
+/// on to clean up behind itself, and has the directory until then.
 ///
 /// # Errors
 /// It has not, in words, or does not say so in time.
-pub(super) async fn can_be_had(data: &Path) -> Result<(), String> {
-    let place = data.to_owned();
-    let tried = tokio::task::spawn_blocking(move || try_out(&place));
-    match tokio::time::timeout(TRIAL_LIMIT, tried).await {
+pub(super) async fn can_be_had(data: impl AsRef<Path> + Send + 'static) -> Result<(), String> {
+    can_be_had_within(TRIAL_LIMIT, data).await
+}
+
+async fn can_be_had_within(limit: Duration, data: impl AsRef<Path> + Send + 'static) -> Result<(), String> {
+    // With the directory, and not only its path.
+    let tried = tokio::task::spawn_blocking(move || try_out(data.as_ref()));
+    match tokio::time::timeout(limit, tried).await {
         Ok(tried) => tried.unwrap_or_else(|error| Err(error.to_string())),
-        Err(_) => Err(format!("one is not made within {} s", TRIAL_LIMIT.as_secs())),
+        Err(_) => Err(format!("one is not made within {} s", limit.as_secs())),
     }
 }
 
@@ -218,6 +223,20 @@ mod tests {
         assert_eq!(device_at(mounts, Path::new("/data/a b\\")), Some("/dev/loop2".into()));
         assert_eq!(device_at(mounts, Path::new("/data")), None);
         assert_eq!(device_at(b"", Path::new("/data")), None);
+    }
+
+    #[tokio::test]
+    async fn a_trial_that_takes_too_long_leaves_nothing_behind() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let place = tempfile::tempdir_in(scratch.path()).expect("a directory");
+        let answer = can_be_had_within(Duration::ZERO, place).await;
+        assert_eq!(answer, Err("one is not made within 0 s".to_owned()));
+        crate::worker::tests::wait_for("the end of it", || {
+            fs::read_dir(scratch.path()).expect("a directory").next().is_none()
+        })
+        .await;
+        let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+        assert!(!mounts.contains(&scratch.path().display().to_string()), "{mounts}");
     }
 
     #[test]

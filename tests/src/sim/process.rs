@@ -190,7 +190,10 @@ impl World {
         for effect in effects.into_iter().take(left as usize) {
             self.trace.note(self.schedule.now, format_args!("{} ->", self.workers[worker].id), &effect);
             match effect {
-                AgentEffect::Report(report) => reports.push(report),
+                AgentEffect::Report(report) => {
+                    let agent = self.workers[worker].agent.as_mut();
+                    reports.extend(agent.and_then(|agent| agent.say(report)));
+                }
                 AgentEffect::Answer(inventory) => {
                     self.report(worker, std::mem::take(&mut reports));
                     if let Some(link) = self.workers[worker].link {

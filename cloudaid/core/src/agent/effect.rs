@@ -57,9 +57,10 @@ pub enum AgentEffect {
         /// Runs whose containers must be among them.
         watched: Vec<AttemptKey>,
     },
-    /// Tell the master, in this session only.
+    /// Tell the master, in this session only. It has no number before [`Agent::say`](super::Agent::say) gives it one: what
+    /// waits for a record of its run is said after others that came later.
     Report(Report),
-    /// Tell the master what it wanted to know, in this session only and after all reports before.
+    /// Tell the master what it wanted to know, in this session only and after all reports before that do not wait.
     Answer(Inventory),
 }
 

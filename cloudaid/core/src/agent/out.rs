@@ -15,11 +15,11 @@ pub(super) enum Session {
     /// There is none.
     #[default]
     Down,
-    /// Reports are numbered from 1 in each.
+    /// What is said in it is numbered from 1.
     Up {
-        /// Number of the last report.
+        /// Number of the last report that was said.
         last: u64,
-        /// Ends that were reported and not acknowledged, by the number of the report.
+        /// Ends that were said and not acknowledged, by the number of the report.
         finished: BTreeMap<u64, AttemptKey>,
     },
 }
@@ -27,6 +27,17 @@ pub(super) enum Session {
 impl Session {
     pub(super) fn up() -> Self {
         Self::Up { last: 0, finished: BTreeMap::new() }
+    }
+
+    /// Gives the next number to a report that is said now.
+    pub(super) fn say(&mut self, report: Report) -> Option<Report> {
+        let Self::Up { last, finished } = self else { return None };
+        *last += 1;
+        match &report.change {
+            AttemptChange::Finished(_) => drop(finished.insert(*last, report.key)),
+            AttemptChange::Preparing | AttemptChange::Started { .. } => {}
+        }
+        Some(Report { sequence: *last, ..report })
     }
 }
 
@@ -53,16 +64,8 @@ impl<'a> Out<'a> {
 
     /// Without a session nothing is said: the next one begins with everything.
     pub(super) fn report(&mut self, key: AttemptKey, change: AttemptChange) {
-        match &mut *self.session {
-            Session::Down => {}
-            Session::Up { last, finished } => {
-                *last += 1;
-                match &change {
-                    AttemptChange::Finished(_) => drop(finished.insert(*last, key)),
-                    AttemptChange::Preparing | AttemptChange::Started { .. } => {}
-                }
-                self.effects.push(AgentEffect::Report(Report { sequence: *last, key, change }));
-            }
+        if matches!(self.session, Session::Up { .. }) {
+            self.effects.push(AgentEffect::Report(Report { sequence: 0, key, change }));
         }
     }
 

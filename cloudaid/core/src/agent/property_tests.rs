@@ -97,7 +97,10 @@ impl World {
                 }
                 record.apply(&mut self.journal);
             }
-            AgentEffect::Report(report) => self.report(report.sequence, report.key, report.change),
+            AgentEffect::Report(report) => {
+                let report = self.agent.say(report).expect("a session");
+                self.report(report.sequence, report.key, report.change);
+            }
             AgentEffect::Signal(key, signal) => self.signal(key, signal),
             AgentEffect::Create(_) | AgentEffect::Start(_) => {
                 self.check_order(&effect);

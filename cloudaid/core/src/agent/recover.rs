@@ -55,10 +55,9 @@ pub(super) fn survey(
             run.forget(out);
             continue;
         }
-        // It may have been ordered to stop meanwhile; what was over by then did not end for want of a master.
+        // It may have been ordered to stop meanwhile; what was over by then did not end because the worker leaves.
         let has_ended = container.is_some_and(|container| container.state == ContainerState::Exited);
-        let counts =
-            |order: &StopOrder| !(has_ended && matches!(order.reason, StopReason::Lease | StopReason::HandedBack));
+        let counts = |order: &StopOrder| !(has_ended && order.reason == StopReason::HandedBack);
         let stop = entry.stop.or_else(|| run.stop.and_then(Stop::order).filter(counts));
         *run = take_up(&JournalEntry { stop, ..JournalEntry::clone(entry) }, container, out);
         if is_discarded {

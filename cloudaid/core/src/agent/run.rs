@@ -214,20 +214,23 @@ impl Run {
         }
     }
 
-    /// Whether the end of the lease ends it.
+    /// Whether the end of the lease ends it. What nobody sees may have ended before that, and is looked at when it is seen.
     pub(super) fn is_leased(&self) -> bool {
         self.at_most_once
             && !self.has_ended
             && self.stop.is_none()
             && match &self.stage {
-                Stage::Unseen(_)
-                | Stage::WaitsToPrepare(_)
+                Stage::WaitsToPrepare(_)
                 | Stage::WaitsToStart
                 | Stage::Preparing { .. }
                 | Stage::Creating { .. }
                 | Stage::Starting(_)
                 | Stage::Running(_) => true,
-                Stage::Stopping(..) | Stage::Harvesting(_) | Stage::Reporting(_) | Stage::Removing(_) => false,
+                Stage::Unseen(_)
+                | Stage::Stopping(..)
+                | Stage::Harvesting(_)
+                | Stage::Reporting(_)
+                | Stage::Removing(_) => false,
             }
     }
 

@@ -47,7 +47,15 @@ impl Scene {
     fn step(&mut self, input: AgentInput) -> Vec<AgentEffect> {
         let mut effects = Vec::new();
         self.agent.step(at(self.now), input, &mut effects);
-        effects
+        effects.into_iter().map(|effect| self.say(effect)).collect()
+    }
+
+    /// Nothing waits here.
+    fn say(&mut self, effect: AgentEffect) -> AgentEffect {
+        match effect {
+            AgentEffect::Report(report) => AgentEffect::Report(self.agent.say(report).expect("a session")),
+            other => other,
+        }
     }
 
     /// Moves the clock to the next time that the agent asked for.

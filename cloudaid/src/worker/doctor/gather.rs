@@ -29,10 +29,9 @@ pub(super) async fn look(config: &DoctorConfig) -> Facts {
     };
     let data_dir = config.data_dir.clone();
     let place = there(&data_dir).to_owned();
-    let trial = try_to_write(&place).await;
-    let volumes = match &trial {
-        Ok(trial) => volume::can_be_had(trial.path()).await,
-        Err(problem) => Err(problem.clone()),
+    let (written, volumes) = match try_to_write(&place).await {
+        Ok(trial) => (Ok(()), volume::can_be_had(trial).await),
+        Err(problem) => (Err(problem.clone()), Err(problem)),
     };
     let free = |path: &Path| capacity::disk(path).ok().map(|disk| disk.free_bytes);
     Facts {
@@ -40,7 +39,7 @@ pub(super) async fn look(config: &DoctorConfig) -> Facts {
         engine,
         firewall: DockerRuntime::firewall().await,
         free: free(&place),
-        data: (data_dir, trial.map(drop)),
+        data: (data_dir, written),
         engine_disk: root.and_then(|root| free(&root).map(|free| (root, free))),
         image_room: config.image_room,
         volumes,

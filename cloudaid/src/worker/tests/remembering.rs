@@ -23,19 +23,30 @@ async fn a_full_disk_lets_new_tasks_wait_and_nothing_else() {
     let filler = fill(&disk);
     // Longer than what is reserved ahead.
     let env = (0..120).map(|number| (format!("V{number}"), "x".repeat(30_000))).collect();
-    talk.say(ToWorker::Assign(vec![Assignment { env, ..assignment(1) }]));
+    talk.say(ToWorker::Assign(vec![Assignment { env, ..assignment(1) }, assignment(2)]));
     let is_told = |beat: &shared::link::Heartbeat| {
         beat.problem.as_ref().is_some_and(|problem| problem.starts_with("its disk is full, and "))
     };
     while !matches!(talk.next().await, FromWorker::Heartbeat(beat) if is_told(&beat)) {}
+    // One that waits is to end too, which nobody else waits for.
+    let cancel = |index| {
+        ToWorker::Cancel(vec![CancelOrder { key: key(index), grace: Duration::from_secs(10), time_limit: None }])
+    };
+    talk.say(cancel(1));
     // What is here already can still be stopped, and its end is remembered.
-    talk.say(ToWorker::Cancel(vec![CancelOrder { key: key(0), grace: Duration::from_secs(10), time_limit: None }]));
-    assert_eq!(talk.finished().await.1.verdict, Verdict::Cancelled);
+    talk.say(cancel(0));
+    let Report { sequence, key: ended, change: AttemptChange::Finished(outcome) } = talk.report().await else {
+        panic!("no end")
+    };
+    assert_eq!((ended, outcome.verdict), (key(0), Verdict::Cancelled));
     assert_eq!(runtime.starts(), [key(0)], "nothing begins that may be forgotten");
+    talk.say(ToWorker::Ack { through: sequence });
+    wait_for("removal", || runtime.is_empty()).await;
 
     fs::remove_file(filler).expect("removed");
     rustix::fs::syncfs(File::open(&disk).expect("the disk")).expect("the room is free");
-    assert_eq!(talk.started().await, key(1));
+    assert_eq!(talk.finished().await.1.verdict, Verdict::Cancelled);
+    assert_eq!(talk.started().await, key(2));
     worker.stop().await;
     volume.close().expect("closed");
 }

@@ -1,5 +1,7 @@
 //! Ends that time brings: the time limit of a run, and the lease of the worker.
 
+use std::collections::BTreeMap;
+
 use shared::link::RunLimits;
 
 use super::*;
@@ -232,10 +234,47 @@ fn a_lease_that_is_over_ends_what_no_engine_tells_of_yet() {
     let journal = vec![JournalEntry { assignment: Some(Arc::new(once(0))), ..entry_started(key(0)) }];
     let mut scene = Scene { now: 90_000, ..Scene::default() };
     let input = AgentInput::Recovered { journal, found: None, lease: Some(lease(12_000, LEASE)) };
-    assert_eq!(scene.step(input), [ordered(key(0), StopReason::Lease)]);
+    assert_eq!(scene.step(input), []);
+    assert_eq!(scene.agent.next_wake(), None, "nothing can be done before that");
     let found = vec![FoundContainer { key: key(0), state: ContainerState::Running, limits: None }];
-    let effects = scene.step(AgentInput::Surveyed(found));
-    assert!(effects.contains(&AgentEffect::Signal(key(0), StopSignal::Term)), "{effects:?}");
+    let stopped = vec![ordered(key(0), StopReason::Lease), AgentEffect::Signal(key(0), StopSignal::Term)];
+    assert_eq!(scene.step(AgentInput::Surveyed(found)), [watched(key(0)), stopped].concat());
+}
+
+#[test]
+fn what_had_ended_before_anybody_saw_it_keeps_its_own_end_over_restarts() {
+    let mut journal = BTreeMap::new();
+    let begun = JournalEntry { assignment: Some(Arc::new(once(0))), ..entry_started(key(0)) };
+    begun.to_records().iter().for_each(|record| record.apply(&mut journal));
+    let mut start = |found| {
+        let mut scene = Scene { now: 90_000, ..Scene::default() };
+        let entries = journal.values().cloned().collect();
+        let lease = Some(lease(12_000, LEASE));
+        let mut effects = scene.step(AgentInput::Recovered { journal: entries, found, lease });
+        effects.extend(scene.step(AgentInput::Tick));
+        for effect in &effects {
+            if let AgentEffect::Journal(record) = effect {
+                record.apply(&mut journal);
+            }
+        }
+        scene
+    };
+    // The engine hangs, and the worker dies before it answers.
+    start(None);
+    let exited = FoundContainer { key: key(0), state: ContainerState::Exited, limits: None };
+    let mut scene = start(Some(vec![exited]));
+    assert_eq!(verdict_of(&scene.step(AgentInput::Exited(key(0), exit(0)))), Some(Verdict::Success));
+}
+
+#[test]
+fn who_hears_the_master_before_the_engine_answers_stops_nothing() {
+    let journal = vec![JournalEntry { assignment: Some(Arc::new(once(0))), ..entry_started(key(0)) }];
+    let mut scene = Scene { now: 90_000, ..Scene::default() };
+    scene.step(AgentInput::Recovered { journal, found: None, lease: Some(lease(12_000, LEASE)) });
+    scene.step(AgentInput::Connected(welcome(vec![(key(0), Decision::Keep)])));
+    scene.step(AgentInput::Heard { sent: BootTime(90_000) });
+    let found = vec![FoundContainer { key: key(0), state: ContainerState::Running, limits: None }];
+    assert_eq!(scene.step(AgentInput::Surveyed(found)), watched(key(0)));
 }
 
 #[test]

@@ -26,6 +26,30 @@ fn each_session_begins_with_where_every_run_stands() {
 }
 
 #[test]
+fn what_waits_to_be_said_takes_no_number() {
+    let mut scene = Scene::connected();
+    scene.assign(0);
+    scene.assign(1);
+    let mut ends = |index| {
+        let mut effects = Vec::new();
+        let order = CancelOrder { key: key(index), grace: GRACE, time_limit: None };
+        scene.agent.step(at(0), AgentInput::Cancelled(vec![order]), &mut effects);
+        match effects.pop() {
+            Some(AgentEffect::Report(report)) => report,
+            other => panic!("{other:?}"),
+        }
+    };
+    let (first, second) = (ends(0), ends(1));
+    // The first has to wait for its record.
+    assert_eq!(scene.agent.say(second.clone()), Some(Report { sequence: 1, ..second }));
+    assert_eq!(scene.step(AgentInput::Acked { through: 1 }), [AgentEffect::Remove(key(1))]);
+    assert_eq!(scene.agent.say(first.clone()), Some(Report { sequence: 2, ..first.clone() }));
+    assert_eq!(scene.step(AgentInput::Acked { through: 2 }), [AgentEffect::Remove(key(0))]);
+    scene.step(AgentInput::Disconnected);
+    assert_eq!(scene.agent.say(first), None, "it was for the session that is over");
+}
+
+#[test]
 fn what_the_master_gave_up_is_stopped_and_removed_without_a_word() {
     let mut scene = Scene::connected();
     (0..4).for_each(|index| scene.assign_and_start(index));

@@ -194,9 +194,11 @@ fn what_was_over_before_the_lease_was_keeps_its_own_end() {
     let (mut scene, _) = unseen(vec![once(0), once(1)]);
     scene.now = 31_000;
     let lost_touch = StopOrder { grace: GRACE, reason: StopReason::Lease };
-    let order = |index| AgentEffect::Journal(JournalRecord::Stopping { key: key(index), order: lost_touch });
-    assert_eq!(scene.step(AgentInput::Tick), [order(0), order(1)]);
-    scene.step(surveyed(&[(key(0), ContainerState::Exited), (key(1), ContainerState::Running)]));
+    let order = AgentEffect::Journal(JournalRecord::Stopping { key: key(1), order: lost_touch });
+    assert_eq!(scene.step(AgentInput::Tick), []);
+    let effects = scene.step(surveyed(&[(key(0), ContainerState::Exited), (key(1), ContainerState::Running)]));
+    let term = AgentEffect::Signal(key(1), StopSignal::Term);
+    assert_eq!(effects, [attached(key(0)), watched(key(1)), vec![order, term]].concat());
     let verdict = |effects: Vec<AgentEffect>| match effects.into_iter().next() {
         Some(AgentEffect::Journal(JournalRecord::Exited { exited, .. })) => exited.verdict,
         other => panic!("{other:?}"),
