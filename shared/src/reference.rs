@@ -150,6 +150,10 @@ impl FromStr for ImageReference {
             Some((host, path)) if is_registry(host) => (Some(host), path),
             Some(_) | None => (None, name),
         };
+        // In lower case such a host would be the name of a user.
+        if host.is_some_and(|host| !host.contains(['.', ':']) && !host.eq_ignore_ascii_case("localhost")) {
+            return Err(InvalidReference::Name);
+        }
         if host.is_some_and(|host| !is_host(host)) {
             return Err(InvalidReference::Host);
         }
@@ -250,7 +254,7 @@ mod tests {
             ("[fd00::A]:5000/x", "[fd00::a]:5000/x:latest"),
             ("[fd00::1]/x:2", "[fd00::1]/x:2"),
             ("hosts/x", "docker.io/hosts/x:latest"),
-            ("Hosts/x", "hosts/x:latest"),
+            ("LOCALHOST/x", "localhost/x:latest"),
             ("deadbeef", "docker.io/library/deadbeef:latest"),
         ] {
             assert_eq!(full(text).as_deref(), Ok(expected), "{text}");
@@ -278,6 +282,7 @@ mod tests {
             (" ", Name),
             ("Ubuntu", Name),
             ("ghcr.io/Ada/x", Name),
+            ("Hosts/x", Name),
             ("a b", Name),
             ("a\n", Name),
             ("\u{fc}", Name),

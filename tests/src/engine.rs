@@ -126,6 +126,18 @@ impl Engine {
         }
     }
 
+    /// What it has kept of what its one container has written to stdout.
+    ///
+    /// # Panics
+    /// When it has none, or many.
+    #[must_use]
+    pub fn log(&self) -> Vec<u8> {
+        let read = format!("docker --host {0} logs $(docker --host {0} ps --quiet)", self.host());
+        let read = Command::new("sh").args(["-c", &read]).stderr(Stdio::null()).output().expect("a shell");
+        assert!(read.status.success(), "the log of its container");
+        read.stdout
+    }
+
     /// Waits until it answers.
     ///
     /// # Panics

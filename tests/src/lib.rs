@@ -18,6 +18,7 @@ pub mod engine_proxy;
 pub mod golden;
 pub mod gpus;
 pub mod grpc;
+pub mod hostile;
 pub mod master;
 pub mod mongo;
 pub mod netns;

@@ -9,7 +9,7 @@ use cloudai_tests::cluster::{Cluster, shell_task, until_told};
 use cloudai_tests::engine::Engine;
 use cloudai_tests::master::MasterOptions;
 use cloudai_tests::wait::{PATIENCE, eventually};
-use cloudai_tests::worker::WorkerOptions;
+use cloudai_tests::worker::{Worker, WorkerOptions};
 use shared::resources::Quantity;
 use shared::submit::SubmitRequest;
 use shared::task::{TaskState, Verdict, VerdictKind};
@@ -20,6 +20,15 @@ use tempfile::TempDir;
 const KILLS: u32 = 2;
 /// Tasks at a time.
 const TASKS: usize = 4;
+
+/// Parts of a long log; after the beginning of each but the last the engine dies.
+const PARTS: u64 = 5;
+/// Lines of a part: 40 MB.
+const LINES: u64 = 200_000;
+/// Bytes of one stream that an engine has read and not yet written when it dies, at the most: a buffer that takes up to 1 MB
+/// more once it has almost 1 MB, and what is on its way into and out of it (`pkg/ioutils/bytespipe.go` and
+/// `daemon/logger/copier.go` of Moby).
+const HELD: u64 = 2_100_000;
 
 async fn world(live_restore: bool) -> (Cluster, Engine, TempDir) {
     let dir = tempfile::tempdir().expect("a directory");
@@ -122,6 +131,129 @@ async fn what_outlives_the_engine_is_taken_up_again_with_its_whole_log() {
         engine.ready().await;
     }
     check_undisturbed(&cluster, &id).await;
+}
+
+/// What is between the number of a line and the next one.
+fn filling() -> String {
+    format!(" {}\n", ".".repeat(191))
+}
+
+/// A line of the long log as `seq` writes it: what separates numbers is not behind the last one.
+fn long_line(number: u64) -> String {
+    let end = if number.is_multiple_of(LINES) { "\n".to_owned() } else { filling() };
+    format!("{number}{end}")
+}
+
+/// Writes the parts as fast as it can, each when it gets the signal USR1, and says in /output which one it is at. At the last
+/// signal it says how many bytes that were, and ends with exit code 7.
+fn flooding() -> SubmitRequest {
+    let line = format!(
+        "trap 'go=$((go+1))' USR1; go=0; i=0; part() {{ seq -s '{}' $(($1*{LINES}+1)) $((($1+1)*{LINES})); }}; \
+         while [ $i -lt {PARTS} ]; do \
+         echo waits $i > /output/at; while [ $go -le $i ]; do sleep 0.05; done; \
+         echo writes $i > /output/at; part $i; i=$((i+1)); done; \
+         echo waits $i > /output/at; while [ $go -le $i ]; do sleep 0.05; done; \
+         i=0; while [ $i -lt {PARTS} ]; do part $i; i=$((i+1)); done | wc -c > /output/written; exit 7",
+        filling()
+    );
+    SubmitRequest { cpu_cores: Some(Quantity::Text("1".to_owned())), ..shell_task(&line) }
+}
+
+/// What the one run of a worker says in /output that it is at.
+fn is_at(worker: &Worker, what: &str) -> bool {
+    let runs = std::fs::read_dir(worker.data_dir().join("runs")).into_iter().flatten().flatten();
+    let mut said = runs.filter_map(|run| std::fs::read_to_string(run.path().join("output/at")).ok());
+    said.any(|said| said.trim() == what)
+}
+
+async fn comes_to(worker: &Worker, what: &str) {
+    let wait = || async { is_at(worker, what).then_some(()) };
+    eventually(PATIENCE, &format!("it is at: {what}"), wait).await;
+}
+
+/// The bytes that are missing of the long log, place by place. All else has to be there, once and in order.
+fn gaps(log: &[u8]) -> Vec<u64> {
+    let (mut gaps, mut next) = (Vec::new(), 1);
+    let mut lines = log.split_inclusive(|byte| *byte == b'\n').peekable();
+    while let Some(found) = lines.next() {
+        if found == long_line(next).as_bytes() {
+            next += 1;
+            continue;
+        }
+        // The end of some line, or all of it: of which one, the line behind it says.
+        let behind = String::from_utf8_lossy(lines.peek().expect("the last line is there"));
+        let digits = behind.split(|c: char| !c.is_ascii_digit()).next().expect("a number");
+        let number = digits.parse::<u64>().expect("a number") - 1;
+        let found_text = String::from_utf8_lossy(found);
+        assert!(number >= next && long_line(number).as_bytes().ends_with(found), "{found_text:?} where {next} is due");
+        let written: usize = (next..=number).map(|number| long_line(number).len()).sum();
+        gaps.push((written - found.len()) as u64);
+        next = number + 1;
+    }
+    assert_eq!(next, PARTS * LINES + 1, "the last line is there");
+    gaps
+}
+
+/// An engine takes with it what it has read and not yet written to its own log, which nobody else has: that is measured here.
+/// What it has kept is at the master, all of it, once.
+#[tokio::test]
+async fn of_what_is_written_at_full_rate_all_is_there_that_the_engine_has_kept() {
+    let (cluster, mut engine, _dir) = world(true).await;
+    let (api, worker) = (cluster.api().for_long().await, &cluster.workers[0]);
+    let id = api.submit(&flooding()).await.expect("accepted").task_id;
+    let mut hit = 0;
+    for part in 0..PARTS {
+        comes_to(worker, &format!("waits {part}")).await;
+        engine.signal("USR1").await;
+        let writes = format!("writes {part}");
+        comes_to(worker, &writes).await;
+        if part + 1 == PARTS {
+            break;
+        }
+        // In good order it goes on reading for a while, and may have read all when it ends.
+        if part.is_multiple_of(2) {
+            engine.kill();
+        } else {
+            engine.restart();
+        }
+        hit += u64::from(is_at(worker, &writes));
+        engine.ready().await;
+    }
+    comes_to(worker, &format!("waits {PARTS}")).await;
+    let last = long_line(PARTS * LINES);
+    let path = format!("/api/tasks/{id}/logs?stream=stdout");
+    eventually(PATIENCE * 10, "its last line is at the master", || async {
+        (api.get_bytes(&format!("{path}&tail=1")).await.ok()? == last.as_bytes()).then_some(())
+    })
+    .await;
+    let kept = engine.log();
+    engine.signal("USR1").await;
+    let task = api.ended(PATIENCE * 2, &id).await;
+    let mut log = Vec::new();
+    loop {
+        let piece = api.get_bytes(&format!("{path}&offset={}&limit={}", log.len(), 32 << 20)).await.expect("a log");
+        if piece.is_empty() {
+            break;
+        }
+        log.extend(piece);
+    }
+    let written = api.get_bytes(&format!("/api/files/{id}/written")).await.expect("what it says that it has written");
+    let written: u64 = String::from_utf8_lossy(&written).trim().parse().expect("a number");
+    let gaps = gaps(&log);
+    let lost: u64 = gaps.iter().sum();
+    println!(
+        "{} deaths of the engine, {hit} of them while a log of {written} bytes was written: {} of the {} bytes that it has kept \
+         are there, {lost} were lost with it: {gaps:?}",
+        PARTS - 1,
+        log.len(),
+        kept.len()
+    );
+    assert!(hit > 0, "a death that hits nothing shows nothing");
+    assert_eq!((task.verdict, task.attempts.len()), (Some(Verdict::ExitCode { exit_code: 7 }), 1));
+    assert!(log == kept, "{} bytes are there, the engine has {}", log.len(), kept.len());
+    assert_eq!(log.len() as u64 + lost, written);
+    assert!((gaps.len() as u64) < PARTS && gaps.iter().all(|gap| *gap <= HELD), "{gaps:?}");
+    assert_eq!(task.usage.expect("what it used").stdout_bytes, log.len() as u64);
 }
 
 /// A program that ends as if all was well when it is asked to, or says that it was not, has not come to its own end.

@@ -3,6 +3,7 @@
 //! `./tests/torture.sh long logs` is the long form: 20 GiB, and 1 GiB that a hundred follow.
 #![allow(missing_docs, clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,6 +11,7 @@ use cloudai_tests::api::Api;
 use cloudai_tests::bench::{peak_mb, reset_peak, resident_mb};
 use cloudai_tests::embedded::{AMPLE, worker_config};
 use cloudai_tests::master::{Master, MasterOptions};
+use cloudai_tests::process::{Process, Recipe};
 use cloudai_tests::socket::Socket;
 use cloudai_tests::wait::PATIENCE;
 use cloudaid::runtime::fake::{FakeRuntime, flood};
@@ -18,11 +20,19 @@ use shared::resources::Quantity;
 use shared::submit::SubmitRequest;
 use shared::task::Verdict;
 use shared::view::LogEvent;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
+/// As the daemon has it.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const MIB: u64 = 1 << 20;
+
+/// Tells the worker where it lives, where its master is, and by which token it joins.
+const WORKER: &str = "CLOUDAI_TEST_LOG_LOAD_WORKER";
 
 /// The most that memory may rise, in MB (10^6 bytes): 64 MiB.
 const RISE: f64 = 67.1;
@@ -31,12 +41,11 @@ fn size(quick: u64, long: u64) -> u64 {
     if std::env::var_os("CLOUDAI_TEST_LOG_LOAD").is_some() { long } else { quick }
 }
 
-/// A master as a process, and in this process a worker on a fake engine.
+/// A master and a worker on a fake engine, each a process of its own; who follows is in this one.
 struct Bench {
     master: Master,
     api: Api,
-    stop: CancellationToken,
-    worker: JoinHandle<()>,
+    worker: Process,
     before: (f64, f64),
     _directory: tempfile::TempDir,
 }
@@ -47,21 +56,26 @@ impl Bench {
         let env = vec![("CLOUDAI_TASK_LOGS_KEEP".to_owned(), format!("{}MiB", keep / MIB))];
         let master = Master::start(directory.path(), &MasterOptions { env, ..MasterOptions::default() }).await;
         let api = master.api().for_long().await;
-        let config = worker_config(directory.path(), 1, master.grpc_address(), &api.join_token().await, AMPLE);
-        let stop = CancellationToken::new();
-        let token = stop.clone();
-        let worker = tokio::spawn(async move {
-            let engine = Arc::new(FakeRuntime::new());
-            cloudaid::worker::run_with(engine, config, token).await.expect("the worker ends well");
+        let told = (directory.path(), master.grpc_address(), api.join_token().await);
+        let worker = Process::start(Recipe {
+            name: "worker".to_owned(),
+            program: std::env::current_exe().expect("the path of this test"),
+            args: ["worker_of_the_load", "--exact", "--ignored", "--nocapture"].map(str::to_owned).into(),
+            env: vec![(WORKER.to_owned(), serde_json::to_string(&told).expect("JSON"))],
+            dir: directory.path().to_owned(),
         });
-        let mut bench = Self { master, api, stop, worker, before: (0.0, 0.0), _directory: directory };
+        let mut bench = Self { master, api, worker, before: (0.0, 0.0), _directory: directory };
         // What the first task of all costs is no matter of logs.
         let id = bench.flood(MIB).await;
         bench.api.ended(PATIENCE, &id).await;
-        bench.before = (resident_mb(bench.master.process.pid()), resident_mb(std::process::id()));
-        reset_peak(bench.master.process.pid());
-        reset_peak(std::process::id());
+        let [master, worker] = bench.pids();
+        bench.before = (resident_mb(master), resident_mb(worker));
+        bench.pids().into_iter().for_each(reset_peak);
         bench
+    }
+
+    fn pids(&self) -> [u32; 2] {
+        [self.master.process.pid(), self.worker.pid()]
     }
 
     async fn flood(&self, bytes: u64) -> String {
@@ -74,14 +88,15 @@ impl Bench {
         self.api.submit(&request).await.expect("accepted").task_id
     }
 
-    async fn end(self) {
-        self.stop.cancel();
-        self.worker.await.expect("the worker");
+    async fn end(mut self) {
+        let status = self.worker.term().await;
+        assert!(status.success(), "the worker ends well: {status}");
     }
 
-    /// How much more memory than at the beginning there was in the master, and here.
+    /// How much more memory than at the beginning there was in the master, and in the worker.
     fn rises(&self) -> (f64, f64) {
-        (peak_mb(self.master.process.pid()) - self.before.0, peak_mb(std::process::id()) - self.before.1)
+        let [master, worker] = self.pids();
+        (peak_mb(master) - self.before.0, peak_mb(worker) - self.before.1)
     }
 
     async fn follow(&self, id: &str) -> Follower {
@@ -111,6 +126,24 @@ impl Bench {
         }
         (stored, to - from)
     }
+}
+
+/// No test: the worker of those below, which start it in a process of its own, so that its memory is its own too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the other tests start it"]
+async fn worker_of_the_load() {
+    let told = std::env::var(WORKER).expect("it is told where its master is");
+    let (directory, grpc, join): (PathBuf, String, String) = serde_json::from_str(&told).expect("as it was written");
+    let mut asked = signal(SignalKind::terminate()).expect("a signal");
+    let stop = CancellationToken::new();
+    let token = stop.clone();
+    let worker = tokio::spawn(async move {
+        let (engine, config) = (Arc::new(FakeRuntime::new()), worker_config(&directory, 1, grpc, &join, AMPLE));
+        cloudaid::worker::run_with(engine, config, token).await.expect("the worker ends well");
+    });
+    asked.recv().await;
+    stop.cancel();
+    worker.await.expect("the worker");
 }
 
 /// `stdout=FROM..TO; stderr=...`
@@ -197,7 +230,7 @@ async fn log_load_of_twenty_tasks() {
     }
     println!(
         "{produced} bytes of {TASKS} tasks in {took:.0?}: {stored} stored + {cut} declared cut = {}; 4 followers: {followed:?}; \
-         memory rose by {master:.0} MB in the master, {worker:.0} MB in the worker and its followers",
+         memory rose by {master:.0} MB in the master, {worker:.0} MB in the worker",
         stored + cut
     );
     assert_eq!((produced, stored + cut), (TASKS * bytes, TASKS * bytes));
@@ -230,12 +263,12 @@ async fn log_load_of_a_hundred_followers() {
     let read: u64 = followed.iter().map(|(read, _)| read).sum();
     println!(
         "{bytes} bytes of one task in {took:.0?}: {stored} stored + {cut} declared cut = {}; {READING} followers read {read} \
-         bytes, 20 read nothing; memory rose by {master:.0} MB in the master, {worker:.0} MB in the worker and all followers",
+         bytes, 20 read nothing; memory rose by {master:.0} MB in the master, {worker:.0} MB in the worker",
         stored + cut
     );
     assert_eq!(stored + cut, bytes);
     assert!(followed.iter().all(|(read, cut)| read + cut == bytes), "{followed:?}");
-    assert!(master < RISE, "memory rose by {master} MB in the master");
+    assert!(master < RISE && worker < RISE, "memory rose by {master} and {worker} MB");
     drop(stalled);
     bench.end().await;
 }

@@ -22,6 +22,8 @@ mod entries;
 pub const FILE_LIMIT: usize = 1_000_000;
 /// The most notes; what follows is counted only.
 pub const NOTE_LIMIT: usize = 100;
+/// Characters of a path in a note: a master takes no long ones, and each of them may need ten bytes.
+const SHOWN_LIMIT: usize = 500;
 
 /// For directories of ours and of theirs: no links, and a FIFO does not block.
 const FOLDER: OFlags =
@@ -158,8 +160,7 @@ pub struct Notes {
 
 impl Notes {
     fn skip(&mut self, what: &str, path: &[u8], error: Option<Errno>) {
-        let path = String::from_utf8_lossy(path);
-        let path = path.escape_debug();
+        let path = shown(path);
         match error {
             None => self.add(format!("skipped {what}: {path}")),
             Some(error) => self.add(format!("skipped {what}: {path}: {error}")),
@@ -190,6 +191,17 @@ impl Notes {
         }
         self.kept
     }
+}
+
+/// A path for people: without control characters, and only its beginning if it is long.
+pub(super) fn shown(path: &[u8]) -> String {
+    let text = String::from_utf8_lossy(path);
+    let mut chars = text.chars();
+    let mut shown = chars.by_ref().take(SHOWN_LIMIT).collect::<String>().escape_debug().to_string();
+    if chars.next().is_some() {
+        shown.push_str("...");
+    }
+    shown
 }
 
 /// The directory itself is ours, but a container sees it: its last name must not be a link either.

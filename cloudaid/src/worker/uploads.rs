@@ -230,7 +230,7 @@ impl<'a> Feed<'a> {
             match opened {
                 Ok((opened, size)) => return Ok(Some((file.path, opened, size))),
                 Err(error) => {
-                    self.skipped.add(format!("{}: {error}", String::from_utf8_lossy(&file.path).escape_debug()));
+                    self.skipped.add(format!("{}: {error}", outputs::shown(&file.path)));
                 }
             }
         }

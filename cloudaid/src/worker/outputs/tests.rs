@@ -134,6 +134,21 @@ fn notes_are_counted_beyond_their_limit() {
 }
 
 #[test]
+fn a_note_is_short_however_long_the_path_is() {
+    let root = folder();
+    let folders = [[b'\x01'; 250].as_slice(); 12].join(&b'/');
+    write(root.path(), &join(&folders, b"file"), b"x");
+    symlink("file", root.path().join(OsStr::from_bytes(&join(&folders, b"link")))).expect("a link");
+    let outputs = walk(root.path()).expect("a walk");
+    assert_eq!(paths(&outputs), [join(&folders, b"file")]);
+    let [note] = &outputs.notes[..] else { panic!("{:?}", outputs.notes) };
+    assert!(note.starts_with("skipped link: \\u{1}\\u{1}") && note.ends_with("\\u{1}..."), "{note}");
+    // A master refuses the whole report with one of more than 8 KiB.
+    assert!(note.len() < 8 * 1024, "{}", note.len());
+    assert_eq!(shown(&"\u{10fffe}".repeat(600).into_bytes()).len(), SHOWN_LIMIT * "\\u{10fffe}".len() + 3);
+}
+
+#[test]
 fn too_many_files_are_cut_and_said() {
     let root = folder();
     for number in 0..12 {

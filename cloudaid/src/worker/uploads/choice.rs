@@ -3,7 +3,7 @@
 use cloudaid_core::files::FileUsage;
 use shared::resources::Bytes;
 
-use crate::worker::outputs::{Notes, OutputFile};
+use crate::worker::outputs::{Notes, OutputFile, shown};
 
 /// Takes files in their order, as long as they fit.
 pub(super) struct Choice {
@@ -27,10 +27,9 @@ impl Choice {
                 true
             }
             Some(room) => {
-                let (path, size) = (String::from_utf8_lossy(&file.path), Bytes(file.size));
+                let (path, size) = (shown(&file.path), Bytes(file.size));
                 self.left_out.add(format!(
-                    "skipped file for which its user has no room: {}, {size} of {} free",
-                    path.escape_debug(),
+                    "skipped file for which its user has no room: {path}, {size} of {} free",
                     Bytes(room.bytes)
                 ));
                 false
