@@ -114,6 +114,22 @@ pub struct LogMark {
     pub bytes: [u64; 2],
     /// Whether the last line of each before it was one that the engine had cut.
     pub cut: [bool; 2],
+    /// Whether it is the first that the engine had of the log: what was written first of what is behind it was written at
+    /// that time, and if it is not there any more the engine has dropped it.
+    #[serde(default)]
+    pub first: bool,
+}
+
+impl LogMark {
+    /// Whether something behind it was dropped, where what is read first was written at that second.
+    pub(crate) fn is_past(&self, second: i64) -> bool {
+        match self.first {
+            // A clock may have been set back.
+            true => second != self.at,
+            // There is something of that very second, or it would be no place. The start is one that nothing is known of.
+            false => *self != Self::default() && second > self.at,
+        }
+    }
 }
 
 /// What an engine says of itself.

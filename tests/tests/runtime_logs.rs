@@ -13,6 +13,8 @@ use shared::resources::MIB;
 struct Read {
     bytes: [Vec<u8>; 2],
     mark: LogMark,
+    /// Where it began.
+    first: Option<LogMark>,
     has_gap: bool,
 }
 
@@ -22,7 +24,10 @@ async fn read(bench: &Bench, key: &AttemptKey, from: LogMark) -> Read {
     while let Some(piece) = pieces.try_next().await.expect("a log") {
         match piece {
             LogPiece::Data(stream, data) => read.bytes[stream as usize].extend_from_slice(&data),
-            LogPiece::Mark(mark) => read.mark = mark,
+            LogPiece::Mark(mark) => {
+                read.mark = mark;
+                read.first = Some(mark).filter(|mark| mark.first).or(read.first);
+            }
             LogPiece::Gap => read.has_gap = true,
         }
     }
@@ -60,6 +65,12 @@ async fn a_log_whose_start_is_dropped_is_read_whole_and_again_from_a_place() {
     // The engine has not kept its start; from the place on it is all there, also for a reader that has seen nothing of it.
     let start = read(&bench, &spec.key, LogMark::default()).await;
     assert!(start.bytes[0].len() < expected.len(), "nothing was dropped, so this shows nothing");
+    // Who knows where it began is told.
+    let first = all.first.expect("where it began");
+    assert!(!start.has_gap && first.bytes == [0; 2], "{first:?}");
+    let late = read(&bench, &spec.key, first).await;
+    assert!(late.has_gap && late.bytes == start.bytes, "{} of {} bytes", late.bytes[0].len(), start.bytes[0].len());
+    assert!(late.first.is_some_and(|late| late.at > first.at && late.bytes == [0; 2]), "{:?}", late.first);
     let rest = read(&bench, &spec.key, all.mark).await;
     let [stdout, stderr] = all.mark.bytes.map(|bytes| usize::try_from(bytes).expect("small"));
     assert!(rest.bytes[0] == expected.as_bytes()[stdout..], "{} bytes from {stdout} on", rest.bytes[0].len());

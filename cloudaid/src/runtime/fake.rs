@@ -50,6 +50,8 @@ struct State {
     faults: VecDeque<(Call, Fault)>,
     outage: Option<String>,
     frozen: BTreeSet<AttemptKey>,
+    /// Pieces that are not there any more.
+    forgotten: BTreeMap<AttemptKey, u32>,
 }
 
 /// The calls of a [`Runtime`].
@@ -171,6 +173,12 @@ impl FakeRuntime {
         }
     }
 
+    /// Drops the first `pieces` of a log, as an engine does with one that becomes too long; none if 0. From now on who reads
+    /// it is told where it begins.
+    pub fn forget_log(&self, key: &AttemptKey, pieces: u32) {
+        self.state.lock().forgotten.insert(*key, pieces);
+    }
+
     /// Counts the call; what it does happens unless a fault says otherwise.
     fn call<T>(&self, call: Call, act: impl FnOnce(&mut State) -> Result<T, RuntimeError>) -> Result<T, RuntimeError> {
         let mut state = self.state.lock();
@@ -281,17 +289,27 @@ impl Runtime for FakeRuntime {
         })
     }
 
-    /// Nothing of it is ever dropped, so there are no marks.
-    async fn logs(&self, key: &AttemptKey, _from: LogMark) -> Result<LogPieces, RuntimeError> {
-        let (log, changes) = self.call(Call::Logs, |state| {
+    /// The only place that is told of is the first: see [`FakeRuntime::forget_log`].
+    async fn logs(&self, key: &AttemptKey, from: LogMark) -> Result<LogPieces, RuntimeError> {
+        let (mut log, changes, forgotten) = self.call(Call::Logs, |state| {
             let container = state.find(key)?;
-            Ok((container.log(), container.watch()?))
+            Ok((container.log(), container.watch()?, state.forgotten.get(key).copied()))
         })?;
+        let mut told = Vec::new();
+        if let Some(pieces) = forgotten {
+            log.forget(pieces);
+            let first = LogMark { at: i64::from(pieces) + 1, bytes: from.bytes, cut: [false; 2], first: true };
+            if from.is_past(first.at) {
+                told.push(LogPiece::Gap);
+            }
+            told.push(LogPiece::Mark(first));
+        }
+        let told = stream::iter(told.into_iter().map(Ok::<_, RuntimeError>));
         let pieces = stream::unfold((log, changes), |(mut log, mut changes)| async move {
             let piece = log.next(&mut changes).await?;
             Some((Ok(LogPiece::Data(piece.0, piece.1)), (log, changes)))
         });
-        Ok(pieces.boxed())
+        Ok(told.chain(pieces).boxed())
     }
 
     async fn stored(&self, key: &AttemptKey) -> Result<Stored, RuntimeError> {

@@ -1,9 +1,9 @@
 //! Bringing to the master what containers write: one stream per session for all runs, acknowledged by offset.
 //!
 //! Nothing touches the disk while the master takes it. While it does not, what is read goes on into a file of the run
-//! ([`spool`]), so that a container may be removed by hand without its log; when that is full, the engine keeps the rest. Of
-//! a log of hundreds of MiB a place in it is kept as well: the engine drops the start of one that becomes too long. A run
-//! that writes nothing costs no message at all, and no memory while the master is away.
+//! ([`spool`]), so that a container may be removed by hand without its log; when that is full, the engine keeps the rest. When
+//! it began is kept as well, and of a log of hundreds of MiB a place in it: the engine drops the start of one that becomes
+//! too long. A run that writes nothing costs no message at all, and no memory while the master is away.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,12 +68,15 @@ impl Pump {
         loop {
             while self.intake.is_empty() {
                 self.waits.send_replace(self.intake.is_troubled());
+                if self.intake.is_unknown() {
+                    break;
+                }
                 if self.intake.has_ended() {
                     return self.intake.all();
                 }
                 self.intake.fill().await;
                 pauses.reset();
-                patience = None;
+                (pause, patience) = (Duration::ZERO, None);
             }
             self.waits.send_replace(true);
             let before = self.intake.durable();
@@ -101,7 +104,9 @@ impl Pump {
     /// One try, to the end of the log or of the link.
     async fn push(&mut self, patience: Instant, pause: Duration) -> Result<(), Broken> {
         let (lane, mut route, durable) = self.reach(patience, pause).await?;
-        self.intake.begin(durable).await;
+        if !self.intake.begin(durable).await {
+            return Err(Broken::Link);
+        }
         self.unspool(&lane, &mut route).await?;
         self.relay(&lane, &mut route).await
     }

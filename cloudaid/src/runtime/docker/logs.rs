@@ -35,7 +35,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Everything from `from` on, until the container has ended and all is read. One that is known to have ended is read once.
 /// The engine keeps it in files of `file` bytes.
 pub(super) fn read(engine: &Docker, id: String, ended: bool, from: LogMark, file: u64) -> LogPieces {
-    let source = open(engine, &id, !ended, from.at).boxed();
+    let source = open(engine, &id, !ended, from).boxed();
     let (lines, marks) = (LongLines::after(from.cut), Marks::after(from, file / MARKS_PER_FILE));
     let reader = Reader {
         engine: engine.clone(),
@@ -43,15 +43,14 @@ pub(super) fn read(engine: &Docker, id: String, ended: bool, from: LogMark, file
         source,
         lines,
         marks,
-        repeats: Repeats::new(file, from == LogMark::default()),
+        repeats: Repeats::new(file, is_start(from)),
         file,
         follows: !ended,
         given: from.bytes,
         skip: [0; 2],
         found: None,
         next: None,
-        // There is a frame of that very second, or it would be no place.
-        expected: (from != LogMark::default()).then_some(from.at),
+        from: Some(from),
     };
     let pieces = stream::unfold(Some(reader), |reader| async {
         let mut reader = reader?;
@@ -74,12 +73,22 @@ pub(super) fn last_lines(
     engine.logs(id, Some(options.build()))
 }
 
-/// What was written from the second `at` on. With times: without them the engine keeps empty frames to itself, and an
-/// empty one can be all that ends a long line.
-fn open(engine: &Docker, id: &str, follow: bool, at: i64) -> impl Stream<Item = Result<LogOutput, Error>> + use<> {
-    // 0 is everything.
-    let since = i32::try_from(at).unwrap_or(i32::MAX);
+/// What was written from there on. With times: without them the engine keeps empty frames to itself, and an empty one can
+/// be all that ends a long line.
+fn open(
+    engine: &Docker,
+    id: &str,
+    follow: bool,
+    from: LogMark,
+) -> impl Stream<Item = Result<LogOutput, Error>> + use<> {
+    // 0 is everything: what was written at about the time of the first may be noted a moment before it.
+    let since = if from.first { 0 } else { i32::try_from(from.at).unwrap_or(i32::MAX) };
     engine.logs(id, Some(streams().follow(follow).tail("all").since(since).timestamps(true).build()))
+}
+
+/// Whether it is the first byte, as far as that is known.
+fn is_start(mark: LogMark) -> bool {
+    mark.bytes == [0; 2]
 }
 
 fn streams() -> LogsOptionsBuilder {
@@ -106,8 +115,8 @@ struct Reader {
     found: Option<LogMark>,
     /// What is behind a gap.
     next: Option<LogPiece>,
-    /// When the first frame was written, if it is still there.
-    expected: Option<i64>,
+    /// Where `source` begins, until its first frame has come.
+    from: Option<LogMark>,
 }
 
 impl Reader {
@@ -127,13 +136,13 @@ impl Reader {
                     if self.follows && self.repeats.has(stream, &whole, frame.len()) {
                         continue;
                     }
-                    let expected = self.expected.take().unwrap_or(second);
+                    let (first, is_gap) = self.begin(second);
                     let frame = self.lines.mend(stream, frame);
                     let (length, cut, inside) =
                         (frame.len() as u64, self.lines.is_cut(stream), self.lines.is_inside(stream));
-                    self.found = self.marks.pass(stream, second, length, cut, inside);
+                    self.found = self.marks.pass(stream, second, length, cut, inside).or(first);
                     let data = self.new_part(stream, frame).map(|(stream, data)| LogPiece::Data(stream, data));
-                    if second > expected {
+                    if is_gap {
                         self.next = data;
                         return Ok(Some(self.gap()));
                     }
@@ -148,6 +157,26 @@ impl Reader {
                 }
             }
         }
+    }
+
+    /// Before a frame of that second. Before the first, it is told where the log begins, if that was not known, and whether
+    /// something was there before.
+    fn begin(&mut self, second: i64) -> (Option<LogMark>, bool) {
+        let Some(from) = self.from.take() else { return (None, false) };
+        let is_gap = from.is_past(second);
+        if !is_gap && from != LogMark::default() {
+            return (None, false);
+        }
+        let mut bytes = from.bytes;
+        if is_gap {
+            // None of this was given out.
+            (bytes, self.skip) = (self.given, [0; 2]);
+            self.repeats = Repeats::new(self.file, false);
+        }
+        let cut = LogStream::ALL.map(|stream| self.lines.is_cut(stream));
+        let first = LogMark { at: second, bytes, cut, first: true };
+        self.marks = Marks::after(first, self.file / MARKS_PER_FILE);
+        (Some(first), is_gap)
     }
 
     fn gap(&self) -> LogPiece {
@@ -173,9 +202,10 @@ impl Reader {
             tokio::time::sleep(PAUSE).await;
         }
         let mark = self.marks.last();
-        self.source = open(&self.engine, &self.id, self.follows, mark.at).boxed();
+        self.source = open(&self.engine, &self.id, self.follows, mark).boxed();
+        self.from = Some(mark);
         (self.lines, self.marks) = (LongLines::after(mark.cut), Marks::after(mark, self.file / MARKS_PER_FILE));
-        self.repeats = Repeats::new(self.file, mark == LogMark::default());
+        self.repeats = Repeats::new(self.file, is_start(mark));
         self.skip = [0, 1].map(|of| self.given[of] - mark.bytes[of]);
         Ok(())
     }
@@ -211,29 +241,72 @@ mod tests {
         assert!(matches!(piece(LogOutput::Console { message }), Err(RuntimeError::Engine(_))));
     }
 
+    /// Of these frames, each with its second, from there on.
+    fn reader(from: LogMark, frames: &[(u32, &str)]) -> Reader {
+        let engine = Docker::connect_with_http("http://127.0.0.1:1", 1, API_DEFAULT_VERSION).expect("a client");
+        let frames: Vec<Result<LogOutput, Error>> = frames
+            .iter()
+            .map(|(second, text)| Bytes::from(format!("1970-01-01T00:00:{second:02}.000000000Z {text}")))
+            .map(|message| Ok(LogOutput::StdOut { message }))
+            .collect();
+        Reader {
+            engine,
+            id: "x".to_owned(),
+            source: stream::iter(frames).boxed(),
+            lines: LongLines::after(from.cut),
+            marks: Marks::after(from, 1 << 20),
+            repeats: Repeats::new(4 << 20, true),
+            file: 4 << 20,
+            follows: false,
+            given: from.bytes,
+            skip: [0; 2],
+            found: None,
+            next: None,
+            from: Some(from),
+        }
+    }
+
+    async fn all(mut reader: Reader) -> Vec<LogPiece> {
+        let mut pieces = Vec::new();
+        while let Some(piece) = reader.next().await.expect("a piece") {
+            pieces.push(piece);
+        }
+        pieces
+    }
+
+    #[tokio::test]
+    async fn a_start_that_was_dropped_is_told_to_who_knows_when_it_was() {
+        let data = |text: &'static str| LogPiece::Data(LogStream::Stdout, Bytes::from_static(text.as_bytes()));
+        let first = |at, bytes| LogMark { at, bytes, cut: [false; 2], first: true };
+        let told = all(reader(LogMark::default(), &[(5, "a\n"), (6, "b\n")])).await;
+        assert_eq!(told, [data("a\n"), LogPiece::Mark(first(5, [0, 0])), data("b\n")]);
+        let again = all(reader(first(5, [0, 0]), &[(5, "a\n"), (6, "b\n")])).await;
+        assert_eq!(again, [data("a\n"), data("b\n")]);
+        let late = all(reader(first(5, [0, 0]), &[(6, "b\n")])).await;
+        assert_eq!(late, [LogPiece::Gap, data("b\n"), LogPiece::Mark(first(6, [0, 0]))]);
+        // Also behind a clock that was set back; and what is behind a gap is a start like any other.
+        let late = all(reader(first(5, [70, 2]), &[(3, "b\n")])).await;
+        assert_eq!(late, [LogPiece::Gap, data("b\n"), LogPiece::Mark(first(3, [70, 2]))]);
+        // A place further on, as before.
+        let place = LogMark { first: false, ..first(5, [70, 2]) };
+        assert_eq!(all(reader(place, &[(5, "b\n")])).await, [data("b\n")]);
+        let late = all(reader(place, &[(7, "b\n")])).await;
+        assert_eq!(late, [LogPiece::Gap, data("b\n"), LogPiece::Mark(first(7, [70, 2]))]);
+    }
+
+    #[tokio::test]
+    async fn what_was_dropped_before_a_second_reading_is_not_taken_for_what_was_given_out() {
+        let data = |text: &'static str| LogPiece::Data(LogStream::Stdout, Bytes::from_static(text.as_bytes()));
+        let start = LogMark { at: 5, bytes: [0; 2], cut: [false; 2], first: true };
+        let mut reader = reader(start, &[(9, "other\n")]);
+        (reader.given, reader.skip) = ([2, 0], [2, 0]);
+        let first = LogMark { at: 9, bytes: [2, 0], ..start };
+        assert_eq!(all(reader).await, [LogPiece::Gap, data("other\n"), LogPiece::Mark(first)]);
+    }
+
     #[tokio::test]
     async fn a_second_reading_goes_on_where_the_first_stopped() {
-        let engine = Docker::connect_with_http("http://127.0.0.1:1", 1, API_DEFAULT_VERSION).expect("a client");
-        let source = stream::empty().boxed();
-        let (lines, marks, repeats) =
-            (LongLines::default(), Marks::after(LogMark::default(), 1), Repeats::new(1, true));
-        let (id, file, given, skip) = ("x".to_owned(), 1, [0; 2], [0; 2]);
-        let (found, next, expected) = (None, None, None);
-        let mut reader = Reader {
-            engine,
-            id,
-            source,
-            lines,
-            marks,
-            repeats,
-            file,
-            follows: true,
-            given,
-            skip,
-            found,
-            next,
-            expected,
-        };
+        let mut reader = reader(LogMark::default(), &[]);
         let part = |reader: &mut Reader, stream, text: &'static str| {
             reader.new_part(stream, Bytes::from_static(text.as_bytes())).map(|(_, bytes)| bytes)
         };

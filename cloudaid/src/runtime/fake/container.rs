@@ -162,6 +162,13 @@ pub(super) struct Log {
 }
 
 impl Log {
+    /// Without the first so many pieces.
+    pub(super) fn forget(&mut self, pieces: u32) {
+        for _ in 0..pieces {
+            self.pieces.pop_front();
+        }
+    }
+
     /// The next piece, when it is written; none at the container's end.
     pub(super) async fn next(&mut self, changes: &mut watch::Receiver<Life>) -> Option<(LogStream, Bytes)> {
         loop {

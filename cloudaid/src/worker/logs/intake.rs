@@ -37,6 +37,8 @@ pub(in crate::worker) struct Intake {
     mark: Option<LogMark>,
     end: Option<End>,
     has_gap: bool,
+    /// Whether the master has said how much it has.
+    is_asked: bool,
     /// Whether more could not be kept.
     is_full: bool,
     /// Before the engine is asked again, if it has failed.
@@ -68,6 +70,7 @@ impl Intake {
             mark: None,
             end: None,
             has_gap: false,
+            is_asked: false,
             is_full: false,
             pause: None,
             pauses: Pauses::default(),
@@ -78,18 +81,24 @@ impl Intake {
     pub(super) async fn recall(&mut self) {
         self.place.recall().await;
         self.spool.recall().await;
+        self.has_gap = self.place.has_gap;
         self.durable = Offsets::from(self.place.mark).max(self.spool.start());
         self.position = self.durable.max(self.spool.end());
         self.end = self.spool.is_whole().then_some(End::Whole);
     }
 
-    /// Whether the master has all that is here.
+    /// Whether the master has all that is here, and nothing waits at the engine for it.
     pub(super) fn is_empty(&self) -> bool {
-        self.held.is_empty() && self.spool.is_empty()
+        self.held.is_empty() && self.spool.is_empty() && !self.is_full
     }
 
     pub(super) fn has_ended(&self) -> bool {
         self.end.is_some()
+    }
+
+    /// Whether only the master knows how much there was: an earlier life may have brought it all.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.end == Some(End::Gone) && !self.is_asked
     }
 
     /// Whether the engine cannot be asked now.
@@ -163,6 +172,8 @@ impl Intake {
         if let Some(reader) = &mut self.reader {
             return reader.fill().await;
         }
+        // Where it began is all that tells what is not there any more.
+        self.remember().await;
         let mark = self.place.mark;
         let pieces = self.runtime.logs(&self.key, mark).await?;
         self.reader = Some(Reader::new(pieces, mark, self.position));
@@ -173,7 +184,11 @@ impl Intake {
         let Some(reader) = &mut self.reader else { return Vec::new() };
         let chunks = reader.take_chunks();
         self.position = self.position.max(reader.position);
-        self.has_gap |= reader.has_gap;
+        if std::mem::take(&mut reader.has_gap) {
+            self.has_gap = true;
+            // It counts what is not there.
+            self.mark = None;
+        }
         self.mark = reader.mark.take().or(self.mark);
         if reader.ended {
             self.end = Some(End::Whole);
@@ -185,16 +200,90 @@ impl Intake {
         chunks
     }
 
-    /// The master has said, for the first time in a session, how much it has.
-    pub(super) async fn begin(&mut self, durable: Offsets) {
-        if !durable.reach(self.durable) {
-            tracing::warn!(task = %self.key, "The master has less of the log than before; it is read again");
-            if !durable.reach(self.place.mark) {
-                self.place.mark = LogMark::default();
-            }
-            self.start_over(durable).await;
+    /// The master has said, for the first time in a session, how much it has. Returns whether it can go on from there now.
+    pub(super) async fn begin(&mut self, durable: Offsets) -> bool {
+        if !durable.reach(self.durable) && !self.lower(durable).await {
+            return false;
         }
+        self.is_asked = true;
         self.learn(durable);
+        true
+    }
+
+    /// The master has less than before, as one has that was restored from a copy.
+    async fn lower(&mut self, durable: Offsets) -> bool {
+        if self.goes_on_from(durable) {
+            self.durable = durable;
+            return true;
+        }
+        self.remember().await;
+        self.rewind(durable);
+        let mark = self.place.mark;
+        let pieces = self.runtime.logs(&self.key, mark).await;
+        match pieces {
+            Ok(pieces) => {
+                tracing::warn!(task = %self.key, "The master has less of the log than before; it is read again");
+                self.start_over(durable).await;
+                self.reader = Some(Reader::new(pieces, mark, durable));
+                true
+            }
+            Err(RuntimeError::NotFound) => {
+                tracing::warn!(task = %self.key, "The master has less of the log than before, and its container is gone: a part is lost");
+                self.close_up(durable).await
+            }
+            Err(error) => {
+                tracing::warn!(task = %self.key, %error, "The log cannot be read now");
+                false
+            }
+        }
+    }
+
+    /// Whether everything from there on is here.
+    fn goes_on_from(&self, durable: Offsets) -> bool {
+        let mut end = durable.max(self.spool.end());
+        let mut has_all = self.spool.is_empty() || durable.reach(self.spool.start());
+        for chunk in &self.held {
+            has_all &= chunk.1 <= *end.of(chunk.0);
+            end.pass(chunk);
+        }
+        has_all && end.reach(self.position)
+    }
+
+    /// What is here goes on from there, though something is lacking between. Returns whether that is done.
+    async fn close_up(&mut self, durable: Offsets) -> bool {
+        if !self.spool.is_empty()
+            && !durable.reach(self.spool.start())
+            && let Err(error) = self.spool.renumber(durable).await
+        {
+            tracing::warn!(task = %self.key, %error, "What was kept of the log cannot be brought to the master now");
+            return false;
+        }
+        let mut end = durable.max(self.spool.end());
+        for chunk in &mut self.held {
+            chunk.1 = chunk.1.min(*end.of(chunk.0));
+            end.pass(chunk);
+        }
+        (self.durable, self.position) = (durable, end);
+        (self.reader, self.mark, self.has_gap) = (None, None, true);
+        self.end = self.end.or(Some(End::Gone));
+        let start = self.place.start;
+        self.note(start).await;
+        true
+    }
+
+    /// Reading begins where it can for what is behind `durable`.
+    fn rewind(&mut self, durable: Offsets) {
+        let Place { mark, start, .. } = &mut self.place;
+        if !durable.reach(*mark) {
+            *mark = *start;
+        }
+        if !durable.reach(*mark) {
+            // What was before it is nowhere any more.
+            let Offsets { stdout, stderr } = durable.min((*mark).into());
+            mark.bytes = [stdout, stderr];
+            *start = *mark;
+            self.has_gap = true;
+        }
     }
 
     /// The master has this much.
@@ -209,12 +298,18 @@ impl Intake {
         }
     }
 
-    /// A restart begins to read behind what the master has.
+    /// A restart begins to read behind what the master has. Before a gap nothing can be read: behind one it begins as soon as
+    /// all before it is kept.
     pub(super) async fn remember(&mut self) {
-        let durable = self.durable;
-        if let Some(mark) = self.mark.take_if(|mark| durable.reach(*mark)) {
-            self.place.remember(mark).await;
+        let (durable, kept) = (self.durable, self.durable.max(self.spool.end()));
+        if let Some(mark) = self.mark.take_if(|mark| durable.reach(*mark) || mark.first && kept.reach(*mark)) {
+            self.note(mark).await;
         }
+    }
+
+    async fn note(&mut self, mark: LogMark) {
+        self.place.has_gap = self.has_gap;
+        self.place.remember(mark).await;
     }
 
     /// Moves what is in memory to the spool. What does not fit is read again, if it still can be, when the master takes
@@ -223,6 +318,7 @@ impl Intake {
         // Where something is lacking, the next life shall look whether it is.
         let is_whole = self.end == Some(End::Whole) && !self.has_gap && !self.spool.is_whole();
         if self.held.is_empty() && !is_whole {
+            self.remember().await;
             return;
         }
         let kept = self.spool.append(self.durable, self.held.make_contiguous(), is_whole).await;
@@ -242,11 +338,14 @@ impl Intake {
                 }
             }
         }
+        self.remember().await;
     }
 
     /// Everything from there on is read again.
     fn forget_from(&mut self, position: Offsets) {
         self.held = VecDeque::new();
+        // By then there may be a gap, which such a place does not know of; what the first was tells it.
+        self.mark = self.mark.filter(|mark| mark.first);
         (self.reader, self.end) = (None, None);
         self.position = position;
     }
@@ -262,6 +361,7 @@ impl Intake {
     /// Nothing that is here is of use: everything that the master does not have is read again.
     pub(super) async fn start_over(&mut self, durable: Offsets) {
         self.durable = durable;
+        self.rewind(durable);
         self.unspooled().await;
         self.forget_from(durable);
     }
@@ -272,3 +372,6 @@ impl Intake {
         LogBytes { lacks_end: true, ..self.durable.into() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,8 +19,10 @@ pub(super) struct Reader {
     stderr: BytesMut,
     pub(super) ended: bool,
     pub(super) has_gap: bool,
-    /// The last one that was passed.
+    /// The last one that was passed, as it is counted here.
     pub(super) mark: Option<LogMark>,
+    /// What is not counted by who reads the engine's log: it was before a gap.
+    before: Offsets,
 }
 
 impl Reader {
@@ -35,6 +37,7 @@ impl Reader {
             ended: false,
             has_gap: false,
             mark: None,
+            before: Offsets::default(),
         }
     }
 
@@ -59,11 +62,18 @@ impl Reader {
     fn take(&mut self, piece: LogPiece) {
         match piece {
             LogPiece::Data(stream, data) => self.add(stream, &data),
-            LogPiece::Mark(mark) => self.mark = Some(mark),
+            LogPiece::Mark(mark) if mark == LogMark::default() => self.mark = Some(mark),
+            LogPiece::Mark(mark) => {
+                let bytes = [mark.bytes[0] + self.before.stdout, mark.bytes[1] + self.before.stderr];
+                self.mark = Some(LogMark { bytes, ..mark });
+            }
             LogPiece::Gap => {
                 self.has_gap = true;
                 // What the master has is before it.
-                self.position = self.position.max(self.start);
+                let position = self.position.max(self.start);
+                self.before.stdout += position.stdout - self.position.stdout;
+                self.before.stderr += position.stderr - self.position.stderr;
+                self.position = position;
             }
         }
     }
@@ -146,9 +156,9 @@ mod tests {
 
     #[tokio::test]
     async fn reading_goes_on_at_a_mark_and_a_gap_is_said() {
-        let mark = LogMark { at: 5, bytes: [3, 1], cut: [false; 2] };
+        let mark = LogMark { at: 5, bytes: [3, 1], ..LogMark::default() };
         let data = LogPiece::Data(LogStream::Stdout, Bytes::from("def"));
-        let later = LogMark { at: 9, bytes: [6, 1], cut: [false; 2] };
+        let later = LogMark { at: 9, bytes: [6, 1], ..LogMark::default() };
         let pieces = vec![Ok(data.clone()), Ok(LogPiece::Mark(later)), Ok(LogPiece::Gap)];
         let mut reader = Reader::new(Box::pin(stream::iter(pieces)), mark, Offsets { stdout: 4, stderr: 1 });
         reader.fill().await.expect("read");
@@ -158,11 +168,12 @@ mod tests {
             (true, Some(later), Offsets { stdout: 6, stderr: 1 })
         );
         assert!(!Offsets { stdout: 6, stderr: 0 }.reach(later) && reader.position.reach(later));
-        // What comes behind one is new, whatever is there already.
-        let pieces = vec![Ok(LogPiece::Gap), Ok(data)];
+        // What comes behind one is new, whatever is there already, and is counted on from there, places too.
+        let pieces = vec![Ok(LogPiece::Gap), Ok(data), Ok(LogPiece::Mark(later))];
         let mut reader = Reader::new(Box::pin(stream::iter(pieces)), mark, Offsets { stdout: 50, stderr: 1 });
         reader.fill().await.expect("read");
         assert_eq!(reader.take_chunks(), [(LogStream::Stdout, 50, Bytes::from("def"))]);
+        assert_eq!(reader.mark, Some(LogMark { bytes: [53, 1], ..later }));
     }
 
     #[tokio::test]

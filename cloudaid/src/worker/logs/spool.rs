@@ -12,7 +12,7 @@
 //! synced of its files, which it never does.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -120,11 +120,7 @@ impl Spool {
         }
         for chunk in chunks {
             let (stream, offset, data) = chunk;
-            let kind = match stream {
-                LogStream::Stdout => STDOUT,
-                LogStream::Stderr => STDERR,
-            };
-            encode(kind, *offset, data, &mut bytes)?;
+            encode(kind(*stream), *offset, data, &mut bytes)?;
             end.pass(chunk);
         }
         if is_whole {
@@ -148,6 +144,19 @@ impl Spool {
     pub(super) async fn read(&self, at: u64) -> io::Result<Batch> {
         let path = self.path.clone();
         blocking(move || read(&File::open(path)?, at)).await
+    }
+
+    /// What begins behind `start` is numbered as if it began there: what was before it is nowhere any more, so that nothing
+    /// is whole.
+    pub(super) async fn renumber(&mut self, start: Offsets) -> io::Result<()> {
+        let (path, from, to) = (self.path.clone(), self.start, self.start.min(start));
+        let length = blocking(move || renumber(&path, from, to)).await?;
+        // Small frames were put together, never the other way round.
+        self.share.give_back(self.share.bytes().saturating_sub(length));
+        self.end.stdout -= from.stdout - to.stdout;
+        self.end.stderr -= from.stderr - to.stderr;
+        (self.start, self.is_whole) = (to, false);
+        Ok(())
     }
 
     /// Nothing of it is needed any more.
@@ -218,6 +227,13 @@ fn read_head(mut file: &File) -> io::Result<Option<Offsets>> {
     Ok(offsets.filter(|offsets| head(*offsets) == there))
 }
 
+fn kind(stream: LogStream) -> u8 {
+    match stream {
+        LogStream::Stdout => STDOUT,
+        LogStream::Stderr => STDERR,
+    }
+}
+
 fn encode(kind: u8, offset: u64, data: &[u8], bytes: &mut Vec<u8>) -> io::Result<()> {
     let length = u32::try_from(BODY_HEAD + data.len()).map_err(io::Error::other)?;
     let body = bytes.len() + FRAME_HEAD;
@@ -272,6 +288,33 @@ fn read(mut file: &File, at: u64) -> io::Result<Batch> {
     let next = at + (bytes.len() - rest.len()) as u64;
     let chunks = chunks.into_iter().map(|(stream, offset, data)| (stream, offset, data.freeze())).collect();
     Ok(Batch { chunks, next, is_whole })
+}
+
+/// Writes a file in the place of one that begins at `from`, which begins at `to`, and returns its length.
+fn renumber(path: &Path, mut from: Offsets, mut to: Offsets) -> io::Result<u64> {
+    let old = File::open(path)?;
+    let new = path.with_extension("new");
+    let mut file = File::create(&new)?;
+    file.write_all(&head(to))?;
+    let (mut at, mut length) = (HEAD, HEAD);
+    loop {
+        let batch = read(&old, at)?;
+        if batch.next == at {
+            break;
+        }
+        at = batch.next;
+        let mut bytes = Vec::new();
+        for (stream, offset, data) in batch.chunks {
+            let (from, to) = (*from.of(stream), *to.of(stream));
+            // The first may begin with what the master had.
+            let known = usize::try_from(from.saturating_sub(offset)).unwrap_or(usize::MAX).min(data.len());
+            encode(kind(stream), offset.max(from) - from + to, &data[known..], &mut bytes)?;
+        }
+        file.write_all(&bytes)?;
+        length += bytes.len() as u64;
+    }
+    fs::rename(new, path)?;
+    Ok(length)
 }
 
 /// At the end of the file, or into a new one at 0.

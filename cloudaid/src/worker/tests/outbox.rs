@@ -125,3 +125,29 @@ async fn reading_goes_on_while_the_master_is_away() {
     assert_eq!(spool(scratch.path()), None, "it is not needed any more");
     worker.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_brought_before_is_not_told_as_none() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let runtime = Arc::new(FakeRuntime::with(|_| {
+        Behaviour::exit(3).printing(LogStream::Stdout, "done\n").writing("r.txt", "data\n")
+    }));
+    let mut master = Master::start().await;
+    master.stored.lock().upload_failures = usize::MAX;
+    let worker = Running::start(&master, scratch.path(), &runtime);
+    let (mut talk, _) = master.welcome(|_| Decision::Keep).await;
+    talk.say(ToWorker::Assign(vec![assignment(0)]));
+    talk.started().await;
+    wait_for("its log", || master.stored.lock().stdout.contains_key(&key(0))).await;
+    wait_for("an upload", || master.stored.lock().upload_failures < usize::MAX).await;
+    worker.stop().await;
+    runtime.lose(&key(0));
+    master.stored.lock().upload_failures = 0;
+
+    let worker = Running::start(&master, scratch.path(), &runtime);
+    let (mut talk, _) = master.welcome(|_| Decision::Keep).await;
+    let outcome = ended(&mut talk).await;
+    assert_eq!((outcome.verdict, outcome.stdout_bytes), (Verdict::ExitCode { exit_code: 3 }, 5));
+    assert_eq!((outcome.output_files, &master.stored.lock().stdout[&key(0)][..]), (1, &b"done\n"[..]));
+    worker.stop().await;
+}

@@ -25,6 +25,8 @@ pub(super) struct Marks {
     /// Bytes between two places, at the least.
     step: u64,
     last: LogMark,
+    /// Where everything can be read from that is there, if that is known.
+    start: LogMark,
     /// Bytes of each stream up to here.
     bytes: [u64; 2],
     /// Whether a stream stands behind a line that was cut.
@@ -51,6 +53,7 @@ impl Marks {
         Self {
             step,
             last,
+            start: if last.first { last } else { LogMark::default() },
             bytes,
             cut,
             inside: [false; 2],
@@ -83,9 +86,9 @@ impl Marks {
     ) -> Option<LogMark> {
         let of = stream as usize;
         let mut found = None;
-        if second < self.last.at {
+        if second < self.last.at && !self.last.first {
             // The clock was set back: from there on nothing may be asked for by that time.
-            self.last = LogMark::default();
+            self.last = self.start;
             self.candidate = None;
             found = Some(self.last);
         }
@@ -116,7 +119,7 @@ impl Marks {
                 if passed >= self.step && second > self.newest {
                     let mut passed = [false; 2];
                     passed[of] = true;
-                    let mark = LogMark { at: second, bytes: self.bytes, cut: self.cut };
+                    let mark = LogMark { at: second, bytes: self.bytes, cut: self.cut, first: false };
                     self.candidate = Some(Candidate { mark, passed });
                 }
             }
@@ -163,7 +166,7 @@ mod tests {
     use super::*;
 
     fn mark(at: i64, bytes: [u64; 2]) -> LogMark {
-        LogMark { at, bytes, cut: [false; 2] }
+        LogMark { at, bytes, cut: [false; 2], first: false }
     }
 
     #[test]
@@ -220,6 +223,14 @@ mod tests {
         assert_eq!(marks.pass(Stdout, 103, 1, false, false), None);
         assert_eq!(marks.pass(Stdout, 104, 1, false, false), Some(mark(103, [12, 0])));
         assert_eq!(marks.pass(Stdout, 60, 1, false, false), Some(LogMark::default()), "it is taken back");
+
+        let first = LogMark { first: true, ..mark(100, [7, 0]) };
+        let mut marks = Marks::after(first, 10);
+        assert_eq!(marks.pass(Stdout, 100, 10, false, false), None);
+        assert_eq!(marks.pass(Stderr, 99, 1, false, false), None, "nothing is asked for by the time of the first");
+        assert_eq!(marks.pass(Stdout, 103, 1, false, false), None);
+        assert_eq!(marks.pass(Stdout, 104, 1, false, false), Some(mark(103, [17, 1])));
+        assert_eq!(marks.pass(Stdout, 60, 1, false, false), Some(first), "all that is there is behind it");
     }
 
     #[test]

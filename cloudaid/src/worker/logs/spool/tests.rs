@@ -161,3 +161,22 @@ async fn small_pieces_come_back_together_and_large_ones_a_little_at_a_time() {
     let batch = kept.read(HEAD).await.expect("read");
     assert!(batch.next <= HEAD + FRAME_LIMIT as u64, "no more than that is in memory at a time");
 }
+
+#[tokio::test]
+async fn what_is_behind_something_lost_is_numbered_anew() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let mut kept = spool(scratch.path());
+    // The master had the first two bytes of the first piece.
+    kept.append(START, &[out(98, "xxabc"), err(7, "x"), out(103, "de")], true).await.expect("appended");
+    kept.renumber(Offsets { stdout: 40, stderr: 9 }).await.expect("written");
+    let expected = vec![out(40, "abc"), err(7, "x"), out(43, "de")];
+    let (start, end) = (Offsets { stdout: 40, stderr: 7 }, Offsets { stdout: 45, stderr: 8 });
+    assert_eq!((all(&kept).await, kept.start(), kept.end(), kept.is_whole()), (expected, start, end, false));
+    assert_eq!(fs::metadata(&kept.path).expect("metadata").len(), kept.length());
+    kept.append(START, &[out(45, "f")], false).await.expect("it goes on");
+    let mut again = spool(scratch.path());
+    again.recall().await;
+    assert_eq!((again.start(), again.end()), (start, Offsets { stdout: 46, ..end }));
+    assert_eq!(again.length(), kept.length());
+    assert_eq!(all(&again).await, [out(40, "abc"), err(7, "x"), out(43, "def")]);
+}
