@@ -60,7 +60,7 @@ pub trait Runtime: Send + Sync + fmt::Debug + 'static {
     /// Waits for its end, however long that takes.
     async fn wait(&self, key: &AttemptKey) -> Result<Exit, RuntimeError>;
 
-    /// Sends TERM or KILL. One that does not run is no error.
+    /// Asks it to end, or kills it. One that does not run is no error.
     async fn signal(&self, key: &AttemptKey, signal: StopSignal) -> Result<(), RuntimeError>;
 
     /// Lets none of its processes run, or all of them again. One that does not run is no error.
@@ -239,7 +239,7 @@ pub struct Exit {
 /// A signal that stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopSignal {
-    /// Asks.
+    /// Asks, with TERM or with what its image wants to be sent instead.
     Term,
     /// Does not ask.
     Kill,
@@ -288,4 +288,7 @@ pub enum RuntimeError {
     /// The engine does not answer, or failed for a reason of its own.
     #[error("container engine: {0}")]
     Engine(String),
+    /// It failed to start the container for a reason of its own, and says that it has not started it.
+    #[error("container engine: {0}")]
+    NotStarted(String),
 }

@@ -10,11 +10,12 @@ use bollard::query_parameters::{InspectContainerOptions, RenameContainerOptionsB
 use cloudai_tests::docker;
 use cloudai_tests::runtime_bench::Bench;
 use cloudaid::runtime::docker::DockerRuntime;
-use cloudaid::runtime::{ContainerSpec, FoundState, LogMark, Runtime, RuntimeError, contract};
+use cloudaid::runtime::{ContainerSpec, FoundState, ImageWish, LogMark, Runtime, RuntimeError, StopSignal, contract};
 use cloudaid::worker::outputs;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use shared::confinement::Profile;
 use shared::id::{AttemptKey, ClusterId, Fence};
+use shared::pull::PullPolicy;
 use shared::resources::MIB;
 use shared::task::Command;
 use ulid::Ulid;
@@ -135,6 +136,72 @@ async fn volumes_of_an_image_are_known_and_go_with_the_container() {
     bench.engine.inspect_volume(&volume).await.expect("it is there");
     bench.runtime.remove(&spec.key).await.expect("removed");
     bench.engine.inspect_volume(&volume).await.expect_err("nobody could name it");
+}
+
+#[tokio::test]
+async fn an_image_whose_user_or_place_is_not_in_it_is_no_trouble_of_the_engine() {
+    let bench = Bench::new();
+    let user = |user: &str| ContainerConfig { user: Some(user.to_owned()), ..ContainerConfig::default() };
+    let place = |place: &str| ContainerConfig { working_dir: Some(place.to_owned()), ..ContainerConfig::default() };
+    for (number, config) in [user("ghost"), user("0:ghost"), place("/file"), place("/file/x")].into_iter().enumerate() {
+        let image = format!("cloudai-test/odd-{number}:1");
+        docker::build(&image, "echo > /file", config.clone()).await;
+        let spec = ContainerSpec { image, ..bench.shell("true") };
+        let refused = match bench.runtime.create(&spec).await {
+            Ok(()) => bench.runtime.start(&spec.key).await,
+            refused => refused,
+        };
+        assert!(matches!(refused, Err(RuntimeError::Setup(_))), "{config:?}: {refused:?}");
+        bench.runtime.remove(&spec.key).await.expect("removed");
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_cannot_start_a_container_says_that_it_has_not() {
+    let bench = Bench::new();
+    let spec = ContainerSpec { output_device: Some("/dev/cloudai-nowhere".into()), ..bench.shell("true") };
+    bench.runtime.create(&spec).await.expect("made");
+    for _ in 0..2 {
+        let refused = bench.runtime.start(&spec.key).await;
+        assert!(matches!(refused, Err(RuntimeError::NotStarted(_))), "{refused:?}");
+    }
+    bench.runtime.remove(&spec.key).await.expect("removed");
+}
+
+#[tokio::test]
+async fn a_container_is_asked_to_end_as_its_image_says() {
+    let bench = Bench::new();
+    let line = "trap 'exit 5' QUIT; trap 'exit 6' TERM; echo ready; while true; do sleep 0.1; done";
+    for (image, signal, code) in [("cloudai-test/asked:quit", Some("SIGQUIT"), 5), ("cloudai-test/asked:term", None, 6)]
+    {
+        let config = ContainerConfig { stop_signal: signal.map(str::to_owned), ..ContainerConfig::default() };
+        docker::build(image, "true", config).await;
+        let spec = ContainerSpec { image: image.to_owned(), ..bench.shell(line) };
+        bench.start(&spec).await;
+        let mut log = bench.runtime.logs(&spec.key, LogMark::default()).await.expect("a log");
+        log.try_next().await.expect("a log").expect("it is ready");
+        bench.runtime.signal(&spec.key, StopSignal::Term).await.expect("asked");
+        assert_eq!(bench.runtime.wait(&spec.key).await.expect("an end").code, code, "{image}");
+        bench.runtime.remove(&spec.key).await.expect("removed");
+    }
+}
+
+#[tokio::test]
+async fn what_an_image_says_of_threads_stays() {
+    let bench = Bench::new();
+    let image = "cloudai-test/threads:1";
+    let env = Some(vec!["OMP_NUM_THREADS=3".to_owned()]);
+    docker::build(image, "true", ContainerConfig { env, ..ContainerConfig::default() }).await;
+    let spec = ContainerSpec { image: image.to_owned(), ..bench.shell("echo $OMP_NUM_THREADS $MKL_NUM_THREADS") };
+    // By a process that has looked at the image before, and by one that has not.
+    for is_prepared in [true, false] {
+        let bench = Bench::new();
+        if is_prepared {
+            bench.runtime.prepare_image(&ImageWish::new(image, PullPolicy::Never)).await.expect("it is there");
+        }
+        let (code, stdout, _) = bench.run(&spec).await;
+        assert_eq!((code, text(&stdout).as_str()), (0, "3 1\n"));
+    }
 }
 
 #[tokio::test]

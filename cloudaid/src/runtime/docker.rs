@@ -51,6 +51,7 @@ mod oom;
 mod orphan;
 mod spec;
 mod start;
+mod stop;
 mod stored;
 mod strict;
 mod threads;
@@ -292,17 +293,13 @@ impl Runtime for DockerRuntime {
     }
 
     async fn signal(&self, key: &AttemptKey, signal: StopSignal) -> Result<(), RuntimeError> {
-        let name = match signal {
-            StopSignal::Term => "SIGTERM",
-            StopSignal::Kill => "SIGKILL",
-        };
-        let id = match self.resolve(key).await {
-            Ok(id) => id,
+        let (id, name) = match self.aim(key, signal).await {
+            Ok(found) => found,
             Err(RuntimeError::NotFound) => return Ok(()),
             Err(error) => return Err(error),
         };
         failpoint::hit("docker.signal.before");
-        let options = KillContainerOptionsBuilder::default().signal(name).build();
+        let options = KillContainerOptionsBuilder::default().signal(&name).build();
         let result = within(CALL_LIMIT, self.engine()?.kill_container(&id, Some(options))).await;
         failpoint::hit("docker.signal.after");
         match result {

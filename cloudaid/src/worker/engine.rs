@@ -85,6 +85,7 @@ pub(super) fn error(error: RuntimeError) -> EngineError {
         RuntimeError::Setup(message) => EngineError::Setup(bounded(message)),
         RuntimeError::NotFound => EngineError::NotFound,
         RuntimeError::Engine(message) => EngineError::Engine(bounded(message)),
+        RuntimeError::NotStarted(message) => EngineError::NotStarted(bounded(message)),
     }
 }
 

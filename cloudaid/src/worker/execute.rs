@@ -430,7 +430,7 @@ async fn start_on(
     let volume = data.volume(&key);
     let problem = match blocking(move || volume.mount()).await {
         Ok(now) if now == device => match runtime.start(&key).await {
-            Err(RuntimeError::Engine(message)) if message.contains(NOT_MOUNTED) => {
+            Err(RuntimeError::Engine(message) | RuntimeError::NotStarted(message)) if message.contains(NOT_MOUNTED) => {
                 tracing::warn!("/output of strict tasks is measured from now on: this engine mounts no loop devices");
                 means.lack_volumes();
                 message

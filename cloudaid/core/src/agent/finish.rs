@@ -57,7 +57,8 @@ impl Run {
             EngineError::ImageNotFound(_)
             | EngineError::ImageUnavailable(_)
             | EngineError::NoRoom(_)
-            | EngineError::Engine(_) => {
+            | EngineError::Engine(_)
+            | EngineError::NotStarted(_) => {
                 watch.wait.failed(out.now.boot);
             }
         }

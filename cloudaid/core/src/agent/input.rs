@@ -177,4 +177,6 @@ pub enum EngineError {
     NotFound,
     /// The engine's own trouble: later it may work.
     Engine(String),
+    /// The same where the engine says afterwards that the container was not started.
+    NotStarted(String),
 }

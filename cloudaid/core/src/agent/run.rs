@@ -46,6 +46,8 @@ pub(super) struct Run {
     pub(super) image: Option<String>,
     /// How often its image was gone before its container was made.
     pub(super) images_gone: u32,
+    /// Whether the engine failed to say what became of a start.
+    pub(super) may_have_begun: bool,
     pub(super) started_at: Option<WallTime>,
     pub(super) stop: Option<Stop>,
     /// Whether its container had ended when it was taken up, so that only its end has to be read.
@@ -130,6 +132,7 @@ impl Run {
             blocking_log: limits.is_some_and(|limits| limits.blocking_log),
             image: None,
             images_gone: 0,
+            may_have_begun: false,
             started_at: None,
             stop: None,
             has_ended: false,

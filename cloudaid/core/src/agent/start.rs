@@ -6,15 +6,15 @@ use std::time::Duration;
 use shared::link::{Assignment, RunLimits};
 use shared::task::Verdict;
 
-use super::effect::AgentEffect;
+use super::effect::{AgentEffect, StopSignal};
 use super::input::EngineError;
 use super::journal::JournalRecord;
 use super::out::Out;
 use super::pace::Pace;
 use super::run::{Run, Stage, Stop};
 
-/// How long an engine that fails is asked again, before the run is handed back for another worker. Only of runs that have
-/// certainly not begun.
+/// How long an engine that fails is asked again, before the run is handed back for another worker. One that may run once at
+/// most is handed back only if it has certainly not begun.
 const ENGINE_PATIENCE: Duration = Duration::from_secs(5 * 60);
 
 /// How often an image may be gone before its container is made.
@@ -75,10 +75,12 @@ impl Run {
             EngineError::NoRoom(message) => {
                 self.finish_unstarted(Verdict::Rejected { message: message.clone() }, out);
             }
-            EngineError::Engine(message) if pace.has_failed_for(ENGINE_PATIENCE, now) => {
+            EngineError::Engine(message) | EngineError::NotStarted(message)
+                if pace.has_failed_for(ENGINE_PATIENCE, now) =>
+            {
                 self.finish_unstarted(handed_back(message), out);
             }
-            EngineError::NotFound | EngineError::Engine(_) => pace.failed(now),
+            EngineError::NotFound | EngineError::Engine(_) | EngineError::NotStarted(_) => pace.failed(now),
         }
     }
 
@@ -109,10 +111,12 @@ impl Run {
             EngineError::ImageNotFound(_) | EngineError::ImageUnavailable(_) | EngineError::Setup(_) => {
                 self.finish_unstarted(lasting(error), out);
             }
-            EngineError::Engine(message) if pace.has_failed_for(ENGINE_PATIENCE, out.now.boot) => {
+            EngineError::Engine(message) | EngineError::NotStarted(message)
+                if pace.has_failed_for(ENGINE_PATIENCE, out.now.boot) =>
+            {
                 self.finish_unstarted(handed_back(message), out);
             }
-            EngineError::NotFound | EngineError::Engine(_) => pace.failed(out.now.boot),
+            EngineError::NotFound | EngineError::Engine(_) | EngineError::NotStarted(_) => pace.failed(out.now.boot),
         }
     }
 
@@ -150,13 +154,36 @@ impl Run {
             self.abandon_start(out);
             return;
         }
+        let now = out.now.boot;
+        let is_over = pace.has_failed_for(ENGINE_PATIENCE, now);
+        self.may_have_begun |= matches!(error, EngineError::Engine(_));
         match error {
             EngineError::ImageNotFound(_) | EngineError::ImageUnavailable(_) | EngineError::Setup(_) => {
                 self.finish_unstarted(lasting(error), out);
             }
             EngineError::NotFound => self.finish_unstarted(super::verdict::container_gone(), out),
-            EngineError::NoRoom(_) | EngineError::Engine(_) => pace.failed(out.now.boot),
+            // The engine may carry it out yet, so nobody can say that it has not begun.
+            EngineError::Engine(_) if self.at_most_once => pace.failed(now),
+            EngineError::NoRoom(message) | EngineError::NotStarted(message) | EngineError::Engine(message)
+                if is_over =>
+            {
+                self.give_up_start(message, out);
+            }
+            EngineError::NoRoom(_) | EngineError::NotStarted(_) | EngineError::Engine(_) => pace.failed(now),
         }
+    }
+
+    /// It is not tried again. What may run after all ends at once, so that it does not run beside the next one.
+    fn give_up_start(&mut self, message: &str, out: &mut Out<'_>) {
+        if self.may_have_begun {
+            out.emit(AgentEffect::Signal(self.key, StopSignal::Kill));
+        }
+        // As after a restart: an engine that was killed meanwhile knows nothing of what it had started.
+        let verdict = match self.at_most_once && self.may_have_begun {
+            true => super::verdict::container_gone(),
+            false => handed_back(message),
+        };
+        self.finish_unstarted(verdict, out);
     }
 }
 
@@ -177,9 +204,10 @@ fn lasting(error: &EngineError) -> Verdict {
         EngineError::ImageNotFound(message) | EngineError::ImageUnavailable(message) => {
             Verdict::Image { message: message.clone() }
         }
-        EngineError::Setup(message) | EngineError::Engine(message) | EngineError::NoRoom(message) => {
-            Verdict::Setup { message: message.clone() }
-        }
+        EngineError::Setup(message)
+        | EngineError::Engine(message)
+        | EngineError::NotStarted(message)
+        | EngineError::NoRoom(message) => Verdict::Setup { message: message.clone() },
         EngineError::NotFound => super::verdict::container_gone(),
     }
 }

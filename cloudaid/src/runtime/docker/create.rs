@@ -6,7 +6,6 @@ use bollard::query_parameters::CreateContainerOptionsBuilder;
 use shared::confinement::Profile;
 
 use super::errors::{Failure, within};
-use super::image::ImageSays;
 use super::labels::container_name;
 use super::{DockerRuntime, Known, WORK_LIMIT, owner, spec, usage};
 use crate::runtime::{ContainerSpec, RuntimeError, output};
@@ -32,7 +31,7 @@ impl DockerRuntime {
         let facts = self.facts().await?;
         self.network.ensure(self.engine()?, &facts.engine_id, spec.confinement.network).await?;
         let image = match spec.confinement.profile {
-            Profile::Standard => ImageSays::default(),
+            Profile::Standard => self.images.said(self.engine()?, &spec.image).await?,
             Profile::Strict => self.images.says(self.engine()?, &spec.image).await?,
         };
         let mut body = spec::body(spec, facts.cpus, &image)?;

@@ -40,9 +40,35 @@ const PASSING: [&str; 10] = [
     "rate limit",
     "service unavailable",
 ];
-/// Words of an engine that got as far as the container itself.
-const OF_THE_CONTAINER: [&str; 4] =
-    ["oci runtime", "could not select device driver", "error while creating mount source", "invalid mount config"];
+/// Words of an engine that got as far as the container itself; and of one that does not find in its image what the image says
+/// of itself: its user, or a place for its working directory.
+const OF_THE_CONTAINER: [&str; 8] = [
+    "oci runtime",
+    "could not select device driver",
+    "error while creating mount source",
+    "invalid mount config",
+    "unable to find user ",
+    "unable to find group ",
+    "uids and gids must be in range",
+    "cannot mkdir: ",
+];
+/// How it ends that a directory of an image cannot be made.
+const IN_THE_WAY: [&str; 3] = ["not a directory", "too many levels of symbolic links", "file name too long"];
+/// How messages end of a kernel or an engine that has too little for itself, or is broken. Only the end of a message is the
+/// cause: before it are names that the task or its image has chosen.
+const OF_THE_NODE: [&str; 9] = [
+    "no space left on device",
+    "disk quota exceeded",
+    "cannot allocate memory",
+    "resource temporarily unavailable",
+    "too many open files",
+    "device or resource busy",
+    "input/output error",
+    "read-only file system",
+    "context deadline exceeded",
+];
+/// Words of an engine that has lost touch with what is below it, and cannot know what that has done.
+const OUT_OF_TOUCH: [&str; 5] = ["deadline exceeded", "context canceled", "transport", "connection", "ttrpc"];
 
 /// A call that did not succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,10 +100,28 @@ impl Failure {
         if self.is(404) { RuntimeError::NotFound } else { self.of_engine() }
     }
 
+    /// Whether the engine knows what it has not done.
+    pub(super) fn is_certain(&self) -> bool {
+        matches!(self, Self::Answer { .. }) && !OUT_OF_TOUCH.iter().any(|words| self.mentions(words))
+    }
+
+    /// Whether the cause is one of these words, in lower case.
+    fn is_because_of(&self, causes: &[&str]) -> bool {
+        let Self::Answer { message, .. } = self else { return false };
+        let message = message.to_lowercase();
+        // Some layers put what the one below has said in quotes.
+        let message = message.trim().trim_end_matches(": unknown").trim_end_matches(['"', '\\', '.']);
+        let cause = causes.iter().find_map(|cause| message.strip_suffix(*cause));
+        cause.is_some_and(|before| before.is_empty() || before.ends_with([' ', '"']))
+    }
+
     /// Of a call that makes or starts a container.
     pub(super) fn of_setup(self) -> RuntimeError {
-        let own = OF_THE_CONTAINER.iter().any(|words| self.mentions(words));
+        let in_the_way = self.mentions("mkdir ") && self.is_because_of(&IN_THE_WAY);
+        let own = in_the_way || OF_THE_CONTAINER.iter().any(|words| self.mentions(words));
+        let of_the_node = self.is_because_of(&OF_THE_NODE);
         match self {
+            other if of_the_node => other.of_engine(),
             Self::Answer { status: 404, message } if message.contains("No such container") => RuntimeError::NotFound,
             Self::Answer { status, message } if own || matches!(status, 400 | 403 | 409) => {
                 RuntimeError::Setup(short(&message))
@@ -89,11 +133,11 @@ impl Failure {
     /// Of a pull of `image`.
     pub(super) fn of_pull(self, image: &str) -> RuntimeError {
         let said = match &self {
-            Self::Answer { message, .. } => without(&message.to_lowercase(), image),
-            Self::Lost(_) => String::new(),
+            Self::Answer { message, .. } => Said::of(&message.to_lowercase(), &image.to_lowercase()),
+            Self::Lost(_) => Said::default(),
         };
-        let passing = PASSING.iter().any(|words| said.contains(words));
-        let missing = MISSING.iter().any(|words| said.contains(words));
+        let passing = PASSING.iter().any(|words| said.without_tag.contains(words));
+        let missing = MISSING.iter().any(|words| said.without_name.contains(words));
         match self {
             Self::Lost(reason) => RuntimeError::Engine(reason),
             // Another worker may have room.
@@ -122,20 +166,42 @@ impl Failure {
     }
 }
 
-/// `message` without the name of an image, which may contain any words.
-fn without(message: &str, image: &str) -> String {
-    let image = image.to_lowercase();
-    let name = reference::name_of(&image);
-    // The engine leaves out the registry that is understood, and registries leave out themselves.
-    let path = name.split_once('/').filter(|(host, _)| host.contains(['.', ':'])).map_or(name, |(_, path)| path);
-    let mut rest = message.to_owned();
-    for name in [name, path, path.trim_start_matches("library/")] {
-        // As a word: a short one may be a part of any.
-        let words = rest.split_inclusive(|c: char| !(c.is_alphanumeric() || "._-/".contains(c)));
-        rest =
-            words.map(|word| word.strip_prefix(name).filter(|end| end.chars().count() <= 1).unwrap_or(word)).collect();
+/// What was said of an image, without what may contain any words: its name, its tag, and addresses with them.
+#[derive(Debug, Default)]
+struct Said {
+    without_name: String,
+    /// A tag that stands by itself is left out too: registries say `Tag x was deleted`.
+    without_tag: String,
+}
+
+impl Said {
+    /// Both in lower case.
+    fn of(message: &str, image: &str) -> Self {
+        let name = reference::name_of(image);
+        let version = &image[name.len()..];
+        let (tag, digest) = version.split_once('@').unwrap_or((version, ""));
+        let is_host = |host: &str| host.contains(['.', ':']);
+        // The engine leaves out the registry that is understood, and registries leave out themselves.
+        let (host, path) = name.split_once('/').filter(|(host, _)| is_host(host)).unwrap_or(("", name));
+        let without_name = without(message, &[host, path.trim_start_matches("library/"), digest]);
+        let without_tag = without(&without_name, &[tag.trim_start_matches(':')]);
+        Self { without_name, without_tag }
     }
-    rest
+}
+
+/// `message` without its words that have one of these parts, and without addresses.
+fn without(message: &str, parts: &[&str]) -> String {
+    let plain = |text: &str| format!("/{}/", text.replace([':', '@'], "/"));
+    let parts: Vec<_> = parts.iter().filter(|part| !part.is_empty()).map(|part| plain(part)).collect();
+    let is_between = |c: char| c.is_whitespace() || "\"'`\\,;()[]{}<>".contains(c);
+    let words = message.split_inclusive(is_between).map(|word| {
+        let end = word.trim_end_matches(is_between).len();
+        let named = plain(&word[..end]);
+        // As a whole part: a short one may be in any.
+        let is_left_out = word.contains("://") || parts.iter().any(|part| named.contains(part.as_str()));
+        if is_left_out { &word[end..] } else { word }
+    });
+    words.collect()
 }
 
 impl From<Error> for Failure {
@@ -218,6 +284,26 @@ mod tests {
             let error = answer(404, &message).of_pull(image);
             assert!(matches!(error, RuntimeError::ImageNotFound(_)), "{message}: {error:?}");
         }
+        // Nor does its tag, nor the address at which it was looked for.
+        for (image, message) in [
+            ("busybox:timeout", "manifest for busybox:timeout not found: manifest unknown: manifest unknown"),
+            ("busybox:lookup", "manifest for busybox:lookup not found: manifest unknown"),
+            ("busybox:503", "manifest for docker.io/library/busybox:503 not found: manifest unknown"),
+            ("docker.io/library/busybox:timeout", "manifest for busybox:timeout not found: manifest unknown"),
+            ("r.io:5000/a/b:Timeout", "manifest for r.io:5000/a/b:Timeout not found: manifest unknown"),
+            ("a/b:timeout@sha256:0f", "manifest for a/b:timeout@sha256:0f not found: manifest unknown"),
+            ("quay.io/a/b:timeout", "manifest unknown: Tag timeout was deleted or has expired"),
+            ("a/b:timeout", "errors: manifest unknown: manifest tagged by \"timeout\" is not found"),
+            ("a/timeout:1", "Get \"https://r/v2/a/timeout/manifests/1\": unauthorized: authentication required"),
+            ("timeout.io/a:1", "Get \"https://timeout.io/v2/\": x509: certificate is valid for b.io, not timeout.io"),
+        ] {
+            let error = answer(404, message).of_pull(image);
+            assert!(matches!(error, RuntimeError::ImageNotFound(_)), "{message}: {error:?}");
+            let error = answer(0, message).of_pull(image);
+            assert!(matches!(error, RuntimeError::ImageNotFound(_)), "in a stream, {message}: {error:?}");
+        }
+        let error = answer(500, "dial tcp: lookup r.io: i/o timeout").of_pull("r.io/acme/a:lookup");
+        assert!(matches!(error, RuntimeError::ImageUnavailable(_)), "{error:?}");
         let error = answer(500, "Get \"https://r/v2/acme/denied:\": i/o timeout").of_pull("r/acme/denied:1");
         assert!(matches!(error, RuntimeError::ImageUnavailable(_)), "{error:?}");
         let later = [
@@ -244,9 +330,55 @@ mod tests {
             let error = answer(status, message).of_setup();
             assert!(matches!(error, RuntimeError::Setup(_)), "{message}: {error:?}");
         }
+        // What the image says of itself is not in it.
+        for message in [
+            "unable to find user ghost: no matching entries in passwd file",
+            "linux spec user: unable to find user no space left on device: no matching entries in passwd file",
+            "unable to find group ghost: no matching entries in group file",
+            "uids and gids must be in range 0-2147483647",
+            "Cannot mkdir: /etc/passwd is not a directory",
+            "mkdir /var/lib/docker/overlay2/0f/merged/etc/passwd/x: not a directory",
+            "mkdir /var/lib/docker/overlay2/0f/merged/loop: too many levels of symbolic links",
+            "OCI runtime create failed: container_linux.go:380: starting container process caused: chdir to cwd \
+             (\"/no space left on device\") set in config.json failed: permission denied: unknown",
+            "OCI runtime create failed: container_linux.go:380: starting container process caused: exec: \
+             \"cannot allocate memory\": executable file not found in $PATH: unknown",
+            "OCI runtime create failed: stat /context deadline exceeded: no such file or directory: unknown",
+        ] {
+            let error = answer(500, message).of_setup();
+            assert!(matches!(error, RuntimeError::Setup(_)), "{message}: {error:?}");
+        }
         assert!(matches!(answer(500, "no space left on device").of_setup(), RuntimeError::Engine(_)));
         assert_eq!(answer(404, "No such container: x").of_setup(), RuntimeError::NotFound);
         assert!(matches!(Failure::Lost("reset".to_owned()).of_setup(), RuntimeError::Engine(_)));
+    }
+
+    #[test]
+    fn what_the_node_has_too_little_of_is_not_the_tasks() {
+        for cause in OF_THE_NODE {
+            for message in [
+                format!(
+                    "OCI runtime create failed: container_linux.go:380: starting container process caused: {cause}"
+                ),
+                format!("OCI runtime create failed: mkdir /sys/fs/cgroup/pids/docker/0f: {cause}: unknown"),
+                format!(
+                    "OCI runtime create failed: container init caused \\\"mounting caused \\\\\"{cause}\\\\\"\\\"\": unknown"
+                ),
+                format!("failed to start shim: fork/exec /usr/bin/containerd-shim: {cause}: unknown"),
+                format!("mkdir /var/lib/docker/overlay2/0f/merged/work: {cause}"),
+            ] {
+                let error = answer(500, &message).of_setup();
+                assert!(matches!(error, RuntimeError::Engine(_)), "{message}: {error:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_engine_that_has_lost_touch_does_not_know_what_it_has_done() {
+        assert!(answer(500, "no space left on device").is_certain());
+        assert!(!answer(500, "failed to start shim: context deadline exceeded: unknown").is_certain());
+        assert!(!answer(500, "transport is closing: unavailable").is_certain());
+        assert!(!Failure::Lost("no answer in time".to_owned()).is_certain());
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Images: there already, or pulled once however many tasks wait for them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use bollard::auth::DockerCredentials;
-use bollard::models::{CreateImageInfo, ImageSummary};
+use bollard::models::{CreateImageInfo, ImageConfig, ImageSummary};
 use bollard::query_parameters::{
     CreateImageOptions, CreateImageOptionsBuilder, ListContainersOptionsBuilder, ListImagesOptions, RemoveImageOptions,
 };
@@ -42,8 +42,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Images {
     /// Seen at the engine in the life of this process. One that is gone is noticed when a container is made of it.
-    /// With their digests, by the keys of their names.
-    present: Mutex<HashMap<String, Option<String>>>,
+    /// By the keys of their names.
+    present: Mutex<HashMap<String, Present>>,
     /// By the keys of their names.
     pulls: Mutex<HashMap<String, Turn>>,
     /// How far each pull is, by the image as the task names it whose pull it is.
@@ -85,6 +85,14 @@ struct Removable {
     size: u64,
 }
 
+/// What was seen of an image that is there.
+#[derive(Debug, Clone, Default)]
+struct Present {
+    /// None: it came from no registry.
+    digest: Option<String>,
+    says: ImageSays,
+}
+
 /// What an image says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct ImageSays {
@@ -92,6 +100,21 @@ pub(super) struct ImageSays {
     pub(super) user: Option<String>,
     /// Places that it wants kept.
     pub(super) volumes: Vec<String>,
+    /// The names of the variables that it sets.
+    pub(super) env: BTreeSet<String>,
+}
+
+impl ImageSays {
+    fn of(config: Option<ImageConfig>) -> Self {
+        let config = config.unwrap_or_default();
+        let env = config.env.unwrap_or_default();
+        let name = |variable: &String| variable.split('=').next().map(str::to_owned);
+        Self {
+            user: config.user,
+            volumes: config.volumes.unwrap_or_default(),
+            env: env.iter().filter_map(name).collect(),
+        }
+    }
 }
 
 /// Who pulls an image, one at a time; in it the last pull.
@@ -106,12 +129,18 @@ impl Images {
     /// What it says of itself. Of one that is not there nothing is known.
     pub(super) async fn says(&self, engine: &Docker, image: &str) -> Result<ImageSays, RuntimeError> {
         match within(CALL_LIMIT, engine.inspect_image(Name::parse(image)?.as_str())).await {
-            Ok(found) => {
-                let config = found.config.unwrap_or_default();
-                Ok(ImageSays { user: config.user, volumes: config.volumes.unwrap_or_default() })
-            }
+            Ok(found) => Ok(ImageSays::of(found.config)),
             Err(failure) if failure.is(404) => Ok(ImageSays::default()),
             Err(failure) => Err(failure.of_engine()),
+        }
+    }
+
+    /// The same as it was when its name was last looked up, without a call where that was done by this process.
+    pub(super) async fn said(&self, engine: &Docker, image: &str) -> Result<ImageSays, RuntimeError> {
+        let seen = self.present.lock().get(&name::key_of(image)).map(|present| present.says.clone());
+        match seen {
+            Some(says) => Ok(says),
+            None => self.says(engine, image).await,
         }
     }
 
@@ -138,9 +167,9 @@ impl Images {
         let key = name.key();
         self.shelf.used(&key);
         if wish.pull != PullPolicy::Always
-            && let Some(digest) = self.present.lock().get(&key)
+            && let Some(present) = self.present.lock().get(&key)
         {
-            return Ok(digest.as_deref().map(|digest| name.with_digest(digest)));
+            return Ok(present.digest.as_deref().map(|digest| name.with_digest(digest)));
         }
         let wanted_at = Instant::now();
         let turn = Arc::clone(self.pulls.lock().entry(key.clone()).or_default());
@@ -152,12 +181,13 @@ impl Images {
         drop(last);
         self.drop_idle(&key);
         let is_ours = result?;
-        let digest = digest_of(engine, &name).await?;
+        let present = look_at(engine, &name).await?;
+        let digest = present.digest.as_deref();
         if is_ours {
-            self.shelf.pulled(&key, digest.as_deref().map(|digest| name.key_of_content(digest)));
+            self.shelf.pulled(&key, digest.map(|digest| name.key_of_content(digest)));
         }
-        let content = digest.as_deref().map(|digest| name.with_digest(digest));
-        self.present.lock().insert(key, digest);
+        let content = digest.map(|digest| name.with_digest(digest));
+        self.present.lock().insert(key, present);
         Ok(content)
     }
 
@@ -368,12 +398,15 @@ impl Images {
     }
 }
 
-/// The digest of an image that is there; none: it came from no registry.
-async fn digest_of(engine: &Docker, name: &Name) -> Result<Option<String>, RuntimeError> {
+/// Of an image that is there.
+async fn look_at(engine: &Docker, name: &Name) -> Result<Present, RuntimeError> {
     match within(CALL_LIMIT, engine.inspect_image(name.as_str())).await {
-        Ok(found) => Ok(name.digest_among(&found.repo_digests.unwrap_or_default())),
+        Ok(found) => Ok(Present {
+            digest: name.digest_among(&found.repo_digests.unwrap_or_default()),
+            says: ImageSays::of(found.config),
+        }),
         // It is pulled again when a container is made of it.
-        Err(failure) if failure.is(404) => Ok(None),
+        Err(failure) if failure.is(404) => Ok(Present::default()),
         Err(failure) => Err(failure.of_engine()),
     }
 }
@@ -419,6 +452,14 @@ fn given_up(image: &str, reason: TooLong, waits_for_registry: bool) -> RuntimeEr
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_image_sets_is_known_by_its_names() {
+        let env = ["PATH=/bin:/usr/bin", "OMP_NUM_THREADS=3", "EMPTY=", "A=b=c"].map(str::to_owned).to_vec();
+        let says = ImageSays::of(Some(ImageConfig { env: Some(env), ..ImageConfig::default() }));
+        assert_eq!(says.env.iter().collect::<Vec<_>>(), ["A", "EMPTY", "OMP_NUM_THREADS", "PATH"]);
+        assert_eq!(ImageSays::of(None), ImageSays::default());
+    }
 
     #[test]
     fn what_stalls_is_the_registrys_or_the_engines_and_the_words_say_so() {

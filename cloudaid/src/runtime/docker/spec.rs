@@ -38,14 +38,14 @@ const SHM_FLOOR: u64 = 64 * MIB;
 const LOG_FILES: &str = "2";
 
 /// The create request for `spec` on a host with `host_cpus` CPUs.
-/// `image`: what matters of it to the strict profile.
+/// `image`: its environment and, for the strict profile, what else matters of it.
 pub(super) fn body(
     spec: &ContainerSpec,
     host_cpus: u64,
     image: &ImageSays,
 ) -> Result<ContainerCreateBody, RuntimeError> {
     let (entrypoint, cmd) = command(&spec.command)?;
-    let mut env = threads::environment(&spec.env, spec.resources.cpu_millis.min(host_cpus * 1000));
+    let mut env = threads::environment(&spec.env, &image.env, spec.resources.cpu_millis.min(host_cpus * 1000));
     let is_strict = spec.confinement.profile == Profile::Strict;
     if is_strict && !spec.env.contains_key("HOME") {
         // Of all that a home could be, this can be written to.
@@ -263,7 +263,11 @@ mod tests {
         assert_eq!(config.ulimits, Some(vec![ulimit("core", 0), ulimit("nofile", 1024)]));
         assert_eq!(config.tmpfs.expect("a /tmp")["/tmp"], "rw,noexec,nosuid,nodev,size=67108864,mode=1777");
         assert_eq!((config.privileged, config.binds, config.init), (Some(false), None, Some(true)));
-        let of = |user: &str| ImageSays { user: Some(user.to_owned()), volumes: vec!["/data".to_owned()] };
+        let of = |user: &str| ImageSays {
+            user: Some(user.to_owned()),
+            volumes: vec!["/data".to_owned()],
+            ..ImageSays::default()
+        };
         let mut spec = spec();
         assert_eq!(body(&spec, 2, &of("root")).expect("a body").user, None, "the image's own");
         spec.confinement = spec.confinement.at_least(Profile::Strict, NetworkAccess::None);

@@ -88,14 +88,27 @@ impl Request {
                 let access = if is_public { NetworkAccess::Public } else { NetworkAccess::Outgoing };
                 self.network.forget();
                 self.network.ensure(&self.engine, &self.facts.engine_id, access).await?;
-                self.send().await.map_err(Failure::of_setup)
+                let sent = self.send().await;
+                self.outcome(sent).await
             }
             Err(failure) if orphan::is_lost(&failure) => {
                 let killed = orphan::kill(&self.id).await;
                 tracing::warn!(container = %self.id, killed, "The engine was killed while it started this container, and has lost it");
                 Err(RuntimeError::NotFound)
             }
-            other => other.map_err(Failure::of_setup),
+            other => self.outcome(other).await,
+        }
+    }
+
+    /// What has become of a start. An engine that has failed for a reason of its own is asked whether it has started it.
+    async fn outcome(&self, sent: Result<(), Failure>) -> Result<(), RuntimeError> {
+        let is_known = sent.as_ref().is_err_and(Failure::is_certain);
+        match sent.map_err(Failure::of_setup) {
+            Err(RuntimeError::Engine(message)) if is_known => match self.look().await {
+                Ok((false, _)) => Err(RuntimeError::NotStarted(message)),
+                Ok((true, _)) | Err(_) => Err(RuntimeError::Engine(message)),
+            },
+            other => other,
         }
     }
 

@@ -235,6 +235,66 @@ fn an_engine_that_fails_for_long_hands_back_what_has_not_begun() {
     }
 }
 
+/// The start fails again and again, until something is done about it or so many minutes are over.
+fn fails_to_start(scene: &mut Scene, error: &EngineError, minutes: u64) -> Vec<AgentEffect> {
+    let began = scene.now;
+    loop {
+        // The lease goes on.
+        scene.step(AgentInput::Heard { sent: BootTime(scene.now) });
+        let effects = scene.step(AgentInput::StartFailed(key(0), error.clone()));
+        if !effects.is_empty() || scene.now - began > minutes * 60_000 {
+            return effects;
+        }
+        assert_eq!(scene.wake(), [AgentEffect::Start(key(0))]);
+    }
+}
+
+fn about_to_start(at_most_once: bool) -> Scene {
+    let mut scene = Scene::connected();
+    scene.step(AgentInput::Assigned(vec![Assignment { at_most_once, ..assignment(0) }]));
+    scene.step(AgentInput::ImageReady(key(0), None));
+    scene.step(AgentInput::Created(key(0)));
+    scene
+}
+
+fn not_started() -> EngineError {
+    EngineError::NotStarted("no space left on device".to_owned())
+}
+
+#[test]
+fn a_start_that_fails_for_long_is_handed_back() {
+    let handed_back =
+        |message: &str| Verdict::Rejected { message: format!("the container engine of the worker fails: {message}") };
+    for at_most_once in [false, true] {
+        let mut scene = about_to_start(at_most_once);
+        let end = fails_to_start(&mut scene, &not_started(), 10);
+        assert_eq!(scene.now / 60_000, 5);
+        let now = i64::try_from(scene.now).expect("a small time");
+        let verdict = handed_back("no space left on device");
+        assert!(verdict.is_infrastructure());
+        assert_eq!(end, finished(key(0), 1, &outcome(verdict, None, now)));
+    }
+    // What may run after all is killed: the next run is elsewhere.
+    let mut scene = about_to_start(false);
+    let end = fails_to_start(&mut scene, &engine(), 10);
+    assert_eq!(scene.now / 60_000, 5);
+    let now = i64::try_from(scene.now).expect("a small time");
+    assert_eq!(end[0], AgentEffect::Signal(key(0), StopSignal::Kill));
+    assert_eq!(end[1..], finished(key(0), 1, &outcome(handed_back("no answer"), None, now)));
+}
+
+#[test]
+fn what_may_run_once_at_most_is_not_handed_back_while_it_may_have_begun() {
+    let mut scene = about_to_start(true);
+    assert_eq!(fails_to_start(&mut scene, &engine(), 60), [], "the engine may carry it out yet");
+    assert_eq!(scene.wake(), [AgentEffect::Start(key(0))]);
+    let end = fails_to_start(&mut scene, &not_started(), 10);
+    assert_eq!(end[0], AgentEffect::Signal(key(0), StopSignal::Kill));
+    let now = i64::try_from(scene.now).expect("a small time");
+    let verdict = Verdict::WorkerLost { message: "the container is gone".to_owned() };
+    assert_eq!(end[1..], finished(key(0), 1, &outcome(verdict, Some(0), now)));
+}
+
 #[test]
 fn a_container_that_vanishes_is_lost_with_what_it_left() {
     let mut scene = Scene::connected();
