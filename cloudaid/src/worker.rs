@@ -63,6 +63,7 @@ mod means;
 pub mod outputs;
 mod presence;
 mod registries;
+mod removal;
 mod seed;
 mod storage;
 mod telemetry;

@@ -73,12 +73,18 @@ pub(super) struct Disk {
     pub(super) used_bytes: u64,
     /// To be had without being root.
     pub(super) free_bytes: u64,
+    /// Files and folders that may still be made without being root; none: the file system does not count them.
+    pub(super) free_files: Option<u64>,
 }
 
 pub(super) fn disk(path: &Path) -> io::Result<Disk> {
     let stat = rustix::fs::statvfs(path)?;
     let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-    Ok(Disk { used_bytes: bytes(stat.f_blocks.saturating_sub(stat.f_bfree)), free_bytes: bytes(stat.f_bavail) })
+    Ok(Disk {
+        used_bytes: bytes(stat.f_blocks.saturating_sub(stat.f_bfree)),
+        free_bytes: bytes(stat.f_bavail),
+        free_files: (stat.f_files > 0).then_some(stat.f_favail),
+    })
 }
 
 #[cfg(test)]

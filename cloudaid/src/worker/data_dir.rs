@@ -9,6 +9,7 @@
 //! runs/<task>.<index>-<attempt>/output
 //! runs/<task>.<index>-<attempt>/output.img, output-device  see `volume.rs`
 //! runs/<task>.<index>-<attempt>/input  the id of the input that the run reads
+//! runs/<task>.<index>-<attempt>/storage  how many bytes the run may store
 //! runs/<task>.<index>-<attempt>/log-place  see `logs/place.rs`
 //! runs/<task>.<index>-<attempt>/log-spool  see `logs/spool.rs`
 //! images      see `runtime/docker/image/shelf.rs`
@@ -29,12 +30,17 @@ use serde::{Deserialize, Serialize};
 use shared::id::{AttemptKey, ClusterId, InputId, WorkerId};
 
 use super::error::WorkerError;
+use super::removal;
 use super::volume::Volume;
 
 /// The name of the note of a run that it reads an input.
 const CLAIM: &str = "input";
 /// The name of the note of a run on what its /output is.
 const DEVICE: &str = "output-device";
+/// The name of the note of a run on how much it may store.
+const STORAGE: &str = "storage";
+/// What helps where containers have written as another user.
+const ADVICE: &str = "it ran as another user; run the worker as root, or remove it by hand";
 /// Before the name of an input that is being fetched.
 const COMING: &str = "coming-";
 
@@ -117,6 +123,18 @@ impl DataDir {
         replace(&self.run(key).join(DEVICE), device.as_os_str().as_bytes())
     }
 
+    /// How many bytes a run may store; none: it is not known any more, or never was.
+    pub(super) fn storage(&self, key: &AttemptKey) -> Option<u64> {
+        fs::read_to_string(self.run(key).join(STORAGE)).ok()?.parse::<u64>().ok().filter(|bytes| *bytes > 0)
+    }
+
+    /// Notes that. It is not made durable: it keeps holes in files from being brought, and nothing else hangs on it.
+    pub(super) fn note_storage(&self, key: &AttemptKey, bytes: u64) -> io::Result<()> {
+        let run = self.run(key);
+        fs::create_dir_all(&run)?;
+        fs::write(run.join(STORAGE), bytes.to_string())
+    }
+
     /// The file system that the /output of a run may be.
     pub(super) fn volume(&self, key: &AttemptKey) -> Volume {
         Volume::of(&self.run(key))
@@ -147,10 +165,10 @@ impl DataDir {
         fs::symlink_metadata(self.run(key)).is_ok()
     }
 
-    /// Removes all that a run has written. What containers wrote as root stays if this process is not root: it is in
-    /// nobody's way, and said.
+    /// Removes all that a run has written. What containers wrote as root stays if this process is not root: it is said, and
+    /// tried again at the next start.
     pub(super) fn remove_run(&self, key: &AttemptKey) -> io::Result<()> {
-        remove_run(&self.run(key))
+        remove_run(&self.run(key)).map(drop)
     }
 
     /// Directories of runs that nobody holds any more, for [`remove_stale`].
@@ -269,40 +287,55 @@ fn read_identity(path: &Path) -> Result<Option<Identity>, WorkerError> {
     identity.map(Some).map_err(|error| WorkerError::Unreadable { path: path.to_owned(), problem: error.to_string() })
 }
 
-/// Removes what is left of runs; what cannot be removed keeps no other.
+/// Removes what is left of runs; what cannot be removed keeps no other. Each is tried again at the next start.
 pub(super) fn remove_stale(runs: Vec<PathBuf>) {
+    let mut foreign = 0;
     for path in runs {
-        if let Err(error) = remove_run(&path) {
-            tracing::warn!(path = %path.display(), %error, "What an old run has left cannot be removed");
+        match remove_run(&path) {
+            Ok(is_left) => foreign += usize::from(is_left),
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "What an old run has left cannot be removed");
+            }
         }
+    }
+    if foreign > 0 {
+        tracing::warn!(
+            "{foreign} runs that are over have left what this worker may not remove, and it takes up the disk: {ADVICE}"
+        );
     }
 }
 
-fn remove_run(path: &Path) -> io::Result<()> {
+/// Returns whether something stays that is somebody else's.
+fn remove_run(path: &Path) -> io::Result<bool> {
     let volume = Volume::of(path);
     if volume.exists() {
         volume.close()?;
     }
-    match remove_tree(path) {
+    match remove_all(path) {
         // It was mounted just now, by somebody who came too late.
         Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
             volume.close()?;
-            remove_tree(path)
+            remove_all(path)
         }
         other => other,
     }
 }
 
+/// Removes a directory with all that is in it. What is somebody else's stays, and is said.
+///
+/// # Errors
+/// The file system fails.
 pub(super) fn remove_tree(path: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            tracing::warn!(path = %path.display(), %error, "Outputs of a container are left: it ran as another user. Run the worker as root, or remove them by hand");
-            Ok(())
-        }
-        Err(error) => Err(error),
+    remove_all(path).map(drop)
+}
+
+/// The same; returns whether something stays.
+fn remove_all(path: &Path) -> io::Result<bool> {
+    let left = removal::remove(path)?;
+    if let Some(left) = &left {
+        tracing::warn!(path = %path.display(), %left, "A container has left what this worker may not remove: {ADVICE}");
     }
+    Ok(left.is_some())
 }
 
 pub(super) fn failed(path: &Path, source: io::Error) -> WorkerError {
@@ -372,6 +405,9 @@ mod tests {
             fs::create_dir_all(data.output(&key(number))).expect("made");
         }
         fs::write(output.join("r.txt"), "data").expect("written");
+        assert_eq!(data.storage(&key(1)), None);
+        data.note_storage(&key(1), 7).expect("noted");
+        assert_eq!(data.storage(&key(1)), Some(7));
         remove_stale(data.stale(&BTreeSet::from([key(1)])).expect("listed"));
         assert!(output.exists() && data.has_run(&key(1)) && !data.has_run(&key(2)));
         data.remove_run(&key(1)).expect("removed");

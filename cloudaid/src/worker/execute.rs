@@ -27,7 +27,7 @@ use super::means::Means;
 use super::registries;
 use super::storage::StorageWatch;
 use super::tidy::Tidy;
-use super::uploads::Uploads;
+use super::uploads::{Outputs, Uploads};
 use super::volume::Volume;
 use crate::pause::Pauses;
 use crate::runtime::{ContainerSpec, ImageWish, Runtime, RuntimeError};
@@ -304,10 +304,11 @@ impl Executor {
     }
 
     fn upload_outputs(&mut self, key: AttemptKey) {
-        let (uploads, root, volume) = (Arc::clone(&self.uploads), self.data.output(&key), self.data.volume(&key));
+        let (uploads, volume) = (Arc::clone(&self.uploads), self.data.volume(&key));
+        let outputs = Outputs { root: self.data.output(&key), storage: self.data.storage(&key) };
         self.follow(key, async move {
             match open_volume(key, volume).await {
-                Ok(()) => uploads.upload(key, root).await,
+                Ok(()) => uploads.upload(key, outputs).await,
                 Err(error) => AgentInput::UploadFailed(key, format!("its /output cannot be mounted: {error}")),
             }
         });
@@ -378,6 +379,8 @@ async fn create(
     has_volume: bool,
 ) -> Result<(), RuntimeError> {
     let key = assignment.key;
+    let noted = data.note_storage(&key, assignment.resources.storage_bytes);
+    noted.map_err(|error| RuntimeError::Engine(format!("/output cannot be made: {error}")))?;
     let volume = data.volume(&key);
     // What an earlier try has made is what will be read.
     let output_device = match has_volume || volume.exists() {

@@ -11,7 +11,8 @@ use shared::resources::Bytes;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::{capacity, engine};
+use super::capacity::{self, Disk};
+use super::engine;
 use crate::runtime::{Runtime, RuntimeError, RuntimeInfo};
 
 /// How often it is looked. Twice as often as heartbeats come, so that none brings old news.
@@ -24,6 +25,8 @@ const MISSES: u32 = 2;
 pub(super) const FULL: u64 = 256 << 20;
 /// There has to be so much again, or a worker at the edge would come and go.
 const ROOM: u64 = 512 << 20;
+/// The same for files, of which many file systems hold only so many, however small they are.
+const FILES: (u64, u64) = (1_000, 2_000);
 
 /// What the engine has said of itself first, or why it says nothing yet.
 pub(super) type FirstAnswer = Result<RuntimeInfo, RuntimeError>;
@@ -64,7 +67,7 @@ pub(super) fn watch(
             let answer = engine::soon(runtime.info()).await;
             pause = next_pause(pause, answer.is_none());
             let answer = answer.unwrap_or_else(|| Err(engine::hangs()));
-            let problem = looks.judge(answer.map(drop), |disk| capacity::disk(disk).ok().map(|disk| disk.free_bytes));
+            let problem = looks.judge(answer.map(drop), |disk| capacity::disk(disk).ok());
             sender.send_if_modified(|known| {
                 // The words of an engine may change while its state does not.
                 let is_news = known.as_ref().map(discriminant) != problem.as_ref().map(discriminant);
@@ -86,7 +89,23 @@ pub(super) fn watch(
 
 /// Whether a disk has so little room left that no new tasks are taken. One that cannot be measured is not full.
 pub(super) fn is_full(disk: &Path) -> bool {
-    capacity::disk(disk).is_ok_and(|disk| disk.free_bytes < FULL)
+    capacity::disk(disk).is_ok_and(|disk| lacking(&disk, (FULL, FILES.0)).is_some())
+}
+
+/// What a disk has less of than this: bytes and files.
+fn lacking(disk: &Disk, (bytes, files): (u64, u64)) -> Option<Lack> {
+    match disk.free_files {
+        _ if disk.free_bytes < bytes => Some(Lack::Bytes(disk.free_bytes)),
+        Some(free) if free < files => Some(Lack::Files(free)),
+        Some(_) | None => None,
+    }
+}
+
+/// What there is too little of, and how much of it is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lack {
+    Bytes(u64),
+    Files(u64),
 }
 
 /// Until the next question: one that gets no answer at all is not asked so soon again.
@@ -106,21 +125,26 @@ struct Looks {
 }
 
 impl Looks {
-    fn judge(&mut self, engine: Result<(), RuntimeError>, free: impl Fn(&PathBuf) -> Option<u64>) -> Option<Problem> {
+    fn judge(&mut self, engine: Result<(), RuntimeError>, look: impl Fn(&PathBuf) -> Option<Disk>) -> Option<Problem> {
         self.misses = if engine.is_ok() { 0 } else { self.misses.saturating_add(1) };
         // What cannot be measured is not held against anybody.
-        let lacking = self.disks.iter().find_map(|disk| {
-            let limit = if self.full.as_ref() == Some(disk) { ROOM } else { FULL };
-            free(disk).filter(|free| *free < limit).map(|free| (disk.clone(), free))
+        let found = self.disks.iter().find_map(|disk| {
+            let limits = if self.full.as_ref() == Some(disk) { (ROOM, FILES.1) } else { (FULL, FILES.0) };
+            look(disk).and_then(|found| lacking(&found, limits)).map(|lack| (disk.clone(), lack))
         });
-        self.full = lacking.as_ref().map(|(disk, _)| disk.clone());
-        match (engine, lacking) {
+        self.full = found.as_ref().map(|(disk, _)| disk.clone());
+        match (engine, found) {
             (Err(error), _) if self.misses >= MISSES => Some(Problem::Engine(engine::in_words(&error))),
-            (_, Some((disk, free))) => Some(Problem::Disk(format!(
+            (_, Some((disk, Lack::Bytes(free)))) => Some(Problem::Disk(format!(
                 "the disk of {} is full: {} are left, {} are needed",
                 disk.display(),
                 Bytes(free),
                 Bytes(ROOM)
+            ))),
+            (_, Some((disk, Lack::Files(free)))) => Some(Problem::Disk(format!(
+                "the disk of {} has no room for more files, whatever their size: {free} can be made, {} are needed (`df -i`)",
+                disk.display(),
+                FILES.1
             ))),
             (_, None) => None,
         }
@@ -135,6 +159,10 @@ mod tests {
         Looks { misses: 0, disks: vec!["/data".into(), "/docker".into()], full: None }
     }
 
+    fn disk(free_bytes: u64, free_files: Option<u64>) -> Disk {
+        Disk { used_bytes: 0, free_bytes, free_files }
+    }
+
     fn broken() -> Result<(), RuntimeError> {
         Err(RuntimeError::Engine("no answer".to_owned()))
     }
@@ -142,13 +170,13 @@ mod tests {
     #[test]
     fn one_missing_answer_is_no_problem_and_one_that_comes_ends_it() {
         let mut looks = looks();
-        let room = |_: &PathBuf| Some(u64::MAX);
+        let room = |_: &PathBuf| Some(disk(u64::MAX, None));
         assert_eq!(looks.judge(broken(), room), None);
         assert_eq!(looks.judge(Ok(()), room), None);
         assert_eq!(looks.judge(broken(), room), None);
         let silent = || Some(Problem::Engine("container engine: no answer".to_owned()));
         assert_eq!(looks.judge(broken(), room), silent());
-        assert_eq!(looks.judge(broken(), |_| Some(0)), silent(), "whatever else there is");
+        assert_eq!(looks.judge(broken(), |_| Some(disk(0, None))), silent(), "whatever else there is");
         assert_eq!(looks.judge(Ok(()), room), None);
     }
 
@@ -169,12 +197,27 @@ mod tests {
     fn a_disk_is_full_until_there_is_some_more_room() {
         let mut looks = looks();
         let mut at = |free: u64| {
-            let problem = looks.judge(Ok(()), |disk| (disk.ends_with("docker")).then_some(free));
-            problem.is_some_and(|problem| matches!(problem, Problem::Disk(words) if words.contains("/docker")))
+            let problem = looks.judge(Ok(()), |path| path.ends_with("docker").then(|| disk(free, None)));
+            problem.is_some_and(|problem| matches!(problem, Problem::Disk(words) if words.contains("/docker is full")))
         };
         assert!(!at(300 << 20));
         assert!(at(200 << 20));
         assert!(at(300 << 20));
         assert!(!at(600 << 20));
+    }
+
+    #[test]
+    fn a_disk_that_can_hold_no_more_files_is_full_too_where_they_are_counted() {
+        let mut looks = looks();
+        let mut at = |files: Option<u64>| {
+            let problem = looks.judge(Ok(()), |path| path.ends_with("data").then(|| disk(u64::MAX, files)));
+            problem.is_some_and(|problem| problem.to_string().contains("/data has no room for more files"))
+        };
+        assert!(!at(None), "it does not count them");
+        assert!(!at(Some(1_500)));
+        assert!(at(Some(999)));
+        assert!(at(Some(1_500)));
+        assert!(!at(Some(2_000)));
+        assert!(at(Some(0)));
     }
 }

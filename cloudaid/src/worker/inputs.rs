@@ -14,7 +14,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use shared::id::{AttemptKey, InputId};
 use shared::proto::file_frame::Content;
-use tokio::sync::{Mutex as AsyncMutex, watch};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore, watch};
 use tonic::{Code, Status};
 
 use super::data_dir::DataDir;
@@ -28,6 +28,10 @@ use folder::{Folder, NewFile};
 /// How long an input stays that no run here reads: those of an array, or of the next try, are soon to come.
 const UNUSED_FOR: Duration = Duration::from_secs(600);
 
+/// Inputs that are fetched at a time: more would only share the same network, and take calls of the same connection from
+/// uploads and logs, of which the master serves only so many.
+const FETCHES: usize = 4;
+
 /// All inputs of this worker.
 #[derive(Debug)]
 pub(super) struct Inputs {
@@ -35,6 +39,7 @@ pub(super) struct Inputs {
     uplink: watch::Receiver<Option<Uplink>>,
     /// Whoever holds the lock of an input fetches it.
     locks: Mutex<BTreeMap<InputId, Arc<AsyncMutex<()>>>>,
+    slots: Semaphore,
 }
 
 /// Why an input did not come.
@@ -50,7 +55,7 @@ enum Broken {
 
 impl Inputs {
     pub(super) fn new(data: Arc<DataDir>, uplink: watch::Receiver<Option<Uplink>>) -> Self {
-        Self { data, uplink, locks: Mutex::default() }
+        Self { data, uplink, locks: Mutex::default(), slots: Semaphore::new(FETCHES) }
     }
 
     /// Sees to it that the input of a run is here, and stays for as long as the run is.
@@ -62,6 +67,8 @@ impl Inputs {
             if blocking(move || data.claim_input(&key, id)).await? {
                 return Ok(());
             }
+            // The semaphore is never closed.
+            let _slot = self.slots.acquire().await;
             tracing::info!(task = %key, input = %id, "Fetching the input");
             self.fetch(key, id).await
         };

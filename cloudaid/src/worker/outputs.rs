@@ -56,9 +56,10 @@ pub fn open(root: &Path, path: &[u8]) -> io::Result<File> {
     Ok(file.into())
 }
 
-/// Bytes on the disk below `root`, as far as they can be seen; once they are more than `enough` the rest is not looked at.
+/// Bytes on the disk below `root`, at whatever depth, as far as they can be seen; each file and folder is one block at the
+/// least. Once they are more than `enough` the rest is not looked at.
 pub fn used(root: &Path, enough: u64) -> u64 {
-    let Ok(mut entries) = Entries::new(root) else { return 0 };
+    let Ok(mut entries) = Entries::deep(root) else { return 0 };
     let mut used = 0u64;
     while used <= enough && entries.folders() <= FILE_LIMIT {
         match entries.next_entry() {

@@ -24,6 +24,7 @@ use crate::master::join_token::JoinToken;
 use crate::runtime::fake::{Behaviour, FakeRuntime};
 use master::{CLUSTER, Master, Talk};
 
+mod fetching;
 mod master;
 mod outbox;
 mod remembering;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use cloudaid_core::agent::AgentInput;
 use cloudaid_core::files::FileUsage;
 use shared::id::AttemptKey;
-use shared::link::{CHUNK_LIMIT, ROOM_BYTES};
+use shared::link::CHUNK_LIMIT;
 use shared::proto::file_frame::Content;
 use shared::proto::{FileBegin, FileEnd, FileFrame, UploadEnd, UploadResume, UploadState};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -23,8 +23,10 @@ use crate::pause::Pauses;
 use crate::upload_chain;
 
 mod choice;
+mod holes;
 
 use choice::Choice;
+use holes::Holes;
 
 /// Uploads at a time: more would only share the same network.
 const UPLOADS: usize = 4;
@@ -55,6 +57,14 @@ enum Broken {
     Never(String),
 }
 
+/// What a container has left.
+#[derive(Debug)]
+pub(super) struct Outputs {
+    pub(super) root: PathBuf,
+    /// How many bytes its task may store; none: not known.
+    pub(super) storage: Option<u64>,
+}
+
 /// What came of an upload.
 struct Uploaded {
     files: u32,
@@ -68,13 +78,13 @@ impl Uploads {
     }
 
     /// Returns when the files are at the master, or never will be.
-    pub(super) async fn upload(&self, key: AttemptKey, root: PathBuf) -> AgentInput {
+    pub(super) async fn upload(&self, key: AttemptKey, outputs: Outputs) -> AgentInput {
         // One look at one name: not worth a thread.
-        if std::fs::symlink_metadata(&root).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        if std::fs::symlink_metadata(&outputs.root).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
             return AgentInput::OutputsUploaded { key, files: 0, notes: Vec::new() };
         }
-        let root = Arc::new(root);
-        let looked = blocking(&root, look).await;
+        let outputs = Arc::new(outputs);
+        let looked = blocking(&outputs, look).await;
         match looked {
             Ok(Some(notes)) => return AgentInput::OutputsUploaded { key, files: 0, notes: bounded(notes) },
             Ok(None) => {}
@@ -85,7 +95,7 @@ impl Uploads {
         }
         // The semaphore is never closed.
         let _slot = self.slots.acquire().await;
-        match self.upload_files(key, root).await {
+        match self.upload_files(key, outputs).await {
             Ok(Uploaded { files, notes }) => AgentInput::OutputsUploaded { key, files, notes: bounded(notes) },
             Err(reason) => {
                 tracing::warn!(task = %key, reason, "Output files are not collected");
@@ -94,12 +104,12 @@ impl Uploads {
         }
     }
 
-    async fn upload_files(&self, key: AttemptKey, root: Arc<PathBuf>) -> Result<Uploaded, String> {
+    async fn upload_files(&self, key: AttemptKey, outputs: Arc<Outputs>) -> Result<Uploaded, String> {
         let mut pauses = Pauses::default();
         let (mut reads, mut anew) = (0, false);
         loop {
             let Some(uplink) = self.wait_for_uplink().await else { return Err("the worker stops".to_owned()) };
-            match try_upload(uplink, key, &root, anew).await {
+            match try_upload(uplink, key, &outputs, anew).await {
                 Ok(uploaded) => return Ok(uploaded),
                 Err(Broken::Never(reason)) => return Err(reason),
                 Err(Broken::Read(error)) if reads + 1 >= READ_TRIES => return Err(error.to_string()),
@@ -142,17 +152,17 @@ fn all_notes(root: &Path) -> io::Result<Vec<String>> {
 }
 
 /// `anew`: not from where an earlier one was.
-async fn try_upload(uplink: Uplink, key: AttemptKey, root: &Arc<PathBuf>, anew: bool) -> Result<Uploaded, Broken> {
+async fn try_upload(uplink: Uplink, key: AttemptKey, outputs: &Arc<Outputs>, anew: bool) -> Result<Uploaded, Broken> {
     let closed = uplink.closed.clone();
     let tried = async {
         let mut client = uplink.client.clone();
         let state = client.describe_upload(shared::proto::Attempt::from(key)).await;
         let state = state.map_err(|status| refused(&status))?.into_inner();
         if let Some(receipt) = state.ended {
-            let notes = blocking(root, all_notes).await.map_err(Broken::Read)?;
+            let notes = blocking(outputs, all_notes).await.map_err(Broken::Read)?;
             return Ok(Uploaded { files: receipt.files, notes });
         }
-        send(uplink, key, root, (state, anew)).await
+        send(uplink, key, outputs, (state, anew)).await
     };
     closed.run_until_cancelled(tried).await.unwrap_or_else(|| Err(Broken::Again("the session ended".to_owned())))
 }
@@ -160,16 +170,16 @@ async fn try_upload(uplink: Uplink, key: AttemptKey, root: &Arc<PathBuf>, anew: 
 async fn send(
     mut uplink: Uplink,
     key: AttemptKey,
-    root: &Arc<PathBuf>,
+    outputs: &Arc<Outputs>,
     (state, anew): (UploadState, bool),
 ) -> Result<Uploaded, Broken> {
     let (frames, outbound) = mpsc::channel(FRAMES_LIMIT);
     // Held until all has been read, so that a failed read breaks the call off instead of ending it early.
     let complete = frames.clone();
     let feeder = tokio::task::spawn_blocking({
-        let root = Arc::clone(root);
+        let outputs = Arc::clone(outputs);
         move || {
-            let feed = Feed::new(&frames, &root, &state)?;
+            let feed = Feed::new(&frames, &outputs, &state)?;
             if anew { feed.send_all(key) } else { feed.send_the_rest(key, &state) }
         }
     });
@@ -191,6 +201,7 @@ struct Feed<'a> {
     root: &'a Path,
     walk: Walk,
     choice: Choice,
+    holes: Holes,
     /// Files that could not be opened.
     skipped: outputs::Notes,
     /// Files that were sent, also by an upload before.
@@ -199,14 +210,16 @@ struct Feed<'a> {
 }
 
 impl<'a> Feed<'a> {
-    fn new(frames: &'a mpsc::Sender<FileFrame>, root: &'a Path, state: &UploadState) -> Result<Self, Broken> {
+    fn new(frames: &'a mpsc::Sender<FileFrame>, outputs: &'a Outputs, state: &UploadState) -> Result<Self, Broken> {
         let room = state.room.map(|room| FileUsage { bytes: room.bytes, files: room.files });
+        let root = outputs.root.as_path();
         let walk = Walk::new(root).map_err(Broken::Read)?;
         Ok(Self {
             frames,
             root,
             walk,
             choice: Choice::new(room),
+            holes: Holes::new(outputs.storage),
             skipped: outputs::Notes::default(),
             files: 0,
             chain: upload_chain::START,
@@ -217,18 +230,20 @@ impl<'a> Feed<'a> {
         self.frames.blocking_send(FileFrame { content: Some(content) }).is_ok()
     }
 
-    /// The next file that there is room for and that can be opened, with its size now.
+    /// The next file that there is room for, that can be opened and that has not too many holes, with its size now.
     fn next(&mut self) -> Result<Option<(Vec<u8>, File, u64)>, Broken> {
         while let Some(file) = self.walk.next_file().map_err(Broken::Read)? {
             if !self.choice.takes(&file) {
                 continue;
             }
             let opened = outputs::open(self.root, &file.path).and_then(|opened| {
-                let size = opened.metadata()?.len();
-                Ok((opened, size))
+                let metadata = opened.metadata()?;
+                let is_taken = self.holes.take(&file.path, &opened, &metadata)?;
+                Ok((opened, metadata.len(), is_taken))
             });
             match opened {
-                Ok((opened, size)) => return Ok(Some((file.path, opened, size))),
+                Ok((opened, size, true)) => return Ok(Some((file.path, opened, size))),
+                Ok((_, _, false)) => self.choice.put_back(&file),
                 Err(error) => {
                     self.skipped.add(format!("{}: {error}", outputs::shown(&file.path)));
                 }
@@ -302,7 +317,7 @@ impl<'a> Feed<'a> {
     }
 
     fn notes(self) -> Vec<String> {
-        [self.walk.finish(), self.choice.finish(), self.skipped.finish()].concat()
+        [self.walk.finish(), self.choice.finish(), self.holes.finish(), self.skipped.finish()].concat()
     }
 }
 
@@ -325,28 +340,28 @@ fn read(mut file: impl Read, size: u64, send: impl Fn(u64, Bytes) -> bool) -> io
 }
 
 async fn blocking<T: Send + 'static>(
-    root: &Arc<PathBuf>,
+    outputs: &Arc<Outputs>,
     work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
-    let root = Arc::clone(root);
-    tokio::task::spawn_blocking(move || work(&root)).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    let outputs = Arc::clone(outputs);
+    tokio::task::spawn_blocking(move || work(&outputs.root)).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 /// What the master says about this run or these files stays so; everything else may pass.
 fn refused(status: &Status) -> Broken {
     let reason = describe_status(status);
     match status.code() {
-        // There was more room when it began: the next one is told how much there is.
-        Code::ResourceExhausted if status.metadata().contains_key(ROOM_BYTES) => Broken::Again(reason),
         Code::FailedPrecondition
         | Code::PermissionDenied
         | Code::InvalidArgument
         | Code::NotFound
         | Code::AlreadyExists
         | Code::OutOfRange
-        | Code::ResourceExhausted
         | Code::Unimplemented => Broken::Never(reason),
-        Code::Ok
+        // There was more room when it began: the next one is told how much there is, and chooses. Or the master has too much to
+        // do at the moment, which its port says with the same code.
+        Code::ResourceExhausted
+        | Code::Ok
         | Code::Cancelled
         | Code::Unknown
         | Code::DeadlineExceeded

@@ -17,7 +17,7 @@ use std::time::Duration;
 use rustix::mount::{UnmountFlags, unmount};
 use shared::resources::MIB;
 
-use super::data_dir::sync_parent;
+use super::data_dir::{remove_tree, sync_parent};
 
 /// Of the run's file system, beside its `output`.
 const IMAGE: &str = "output.img";
@@ -125,7 +125,7 @@ async fn can_be_had_within(limit: Duration, data: impl AsRef<Path> + Send + 'sta
 pub(super) fn try_out(data: &Path) -> Result<(), String> {
     let trial = data.join("volume-trial");
     let volume = Volume::of(&trial);
-    let remove = || volume.close().and_then(|()| fs::remove_dir_all(&trial));
+    let remove = || volume.close().and_then(|()| remove_tree(&trial));
     let tried = || {
         fs::create_dir_all(&trial)?;
         // Of an earlier one that was killed in the middle.

@@ -224,8 +224,9 @@ fn user(is_root: bool) -> Finding {
     Finding::new(
         "user",
         Level::Note,
-        "this is not root: what follows is so for a worker of this user",
-        "run it as the user that the worker runs as",
+        "this is not root: what follows is so for a worker of this user, and what containers write as root into folders of \
+         their own in /output stays on its disk when they are over",
+        "run it as the user that the worker runs as; only one that is root removes everything",
     )
 }
 

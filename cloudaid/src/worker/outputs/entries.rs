@@ -4,10 +4,17 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, Stat, openat, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
 use super::{FOLDER, open_root, resolve};
+
+/// What the kernel takes as one path.
+const PATH_LIMIT: usize = 4095;
+/// The longest way that is remembered: folders that are deeper than that take much of the disk themselves.
+const DEEP_LIMIT: usize = 64 << 20;
+/// How much of a longer way is gone at a time: below [`PATH_LIMIT`].
+const PIECE: usize = 4000;
 
 /// A walk under way, first down and then on. Only the present directory is open, so that depth costs no file descriptors:
 /// the others are opened again where they were left.
@@ -15,8 +22,12 @@ pub(super) struct Entries {
     root: OwnedFd,
     /// Of what was found last.
     path: Vec<u8>,
+    /// Directories whose paths are longer are not looked into.
+    longest: usize,
     /// From the root to the present one.
     folders: Vec<Folder>,
+    /// The one that is open, which is the present one or was just before, and its place in `folders`.
+    open: Option<(usize, Dir)>,
     seen: usize,
 }
 
@@ -25,7 +36,8 @@ struct Folder {
     length: usize,
     /// Behind the last entry that was found, as the file system counts; none: it has not begun.
     at: Option<i64>,
-    open: Option<Dir>,
+    /// Device and number, since it was opened: what makes it the same.
+    identity: Option<(u64, u64)>,
 }
 
 /// What was found.
@@ -39,9 +51,20 @@ pub(super) enum Found {
 }
 
 impl Entries {
+    /// Finds everything that has a path for the kernel.
     pub(super) fn new(root: &Path) -> io::Result<Self> {
-        let first = Folder { length: 0, at: None, open: None };
-        Ok(Self { root: open_root(root)?, path: Vec::new(), folders: vec![first], seen: 1 })
+        Self::within(root, PATH_LIMIT)
+    }
+
+    /// Finds also what is deeper.
+    pub(super) fn deep(root: &Path) -> io::Result<Self> {
+        Self::within(root, DEEP_LIMIT)
+    }
+
+    fn within(root: &Path, longest: usize) -> io::Result<Self> {
+        let first = Folder { length: 0, at: None, identity: None };
+        let root = open_root(root)?;
+        Ok(Self { root, path: Vec::new(), longest, folders: vec![first], open: None, seen: 1 })
     }
 
     /// Below the root: of what was found last.
@@ -56,13 +79,12 @@ impl Entries {
 
     pub(super) fn next_entry(&mut self) -> Option<Found> {
         loop {
-            let folder = self.folders.last_mut()?;
-            self.path.truncate(folder.length);
-            match folder.next(&self.root, &mut self.path) {
+            let length = self.folders.last()?.length;
+            self.path.truncate(length);
+            match self.read_present() {
                 Ok(Some(Found::Entry(stat))) => {
                     if is_folder(&stat) {
-                        folder.open = None;
-                        self.folders.push(Folder { length: self.path.len(), at: None, open: None });
+                        self.folders.push(Folder { length: self.path.len(), at: None, identity: None });
                         self.seen += 1;
                     }
                     return Some(Found::Entry(stat));
@@ -70,48 +92,97 @@ impl Entries {
                 Ok(Some(found)) => return Some(found),
                 Ok(None) => drop(self.folders.pop()),
                 Err(error) => {
-                    self.path.truncate(folder.length);
+                    self.path.truncate(length);
                     self.folders.pop();
                     return Some(Found::UnreadableFolder(error));
                 }
             }
         }
     }
-}
 
-impl Folder {
-    /// Its next entry, of which `path` gets the name.
-    fn next(&mut self, root: &OwnedFd, path: &mut Vec<u8>) -> Result<Option<Found>, Errno> {
-        let open = match &mut self.open {
-            Some(open) => open,
-            None => self.open.insert(open_at(root, path, self.at)?),
-        };
+    /// The next entry of the present directory, of which `path` gets the name.
+    fn read_present(&mut self) -> Result<Option<Found>, Errno> {
+        self.open_present()?;
+        let (Some((_, open)), Some(folder)) = (&mut self.open, self.folders.last_mut()) else { return Ok(None) };
         while let Some(entry) = open.read() {
             let entry = entry?;
-            self.at = Some(entry.offset());
+            folder.at = Some(entry.offset());
             let name = entry.file_name();
             if matches!(name.to_bytes(), b"." | b"..") {
                 continue;
             }
-            if !path.is_empty() {
-                path.push(b'/');
+            if !self.path.is_empty() {
+                self.path.push(b'/');
             }
-            path.extend_from_slice(name.to_bytes());
+            self.path.extend_from_slice(name.to_bytes());
             let stat = statat(open.fd()?, name, AtFlags::SYMLINK_NOFOLLOW);
             return Ok(Some(stat.map_or_else(Found::UnreadableEntry, Found::Entry)));
         }
         Ok(None)
     }
+
+    /// From the directory above it or below it, whichever is open; by its path, if somebody has moved that meanwhile.
+    fn open_present(&mut self) -> Result<(), Errno> {
+        let Some((folder, above)) = self.folders.split_last_mut() else { return Ok(()) };
+        let place = above.len();
+        let opened = match self.open.take() {
+            Some(open) if open.0 == place => {
+                self.open = Some(open);
+                return Ok(());
+            }
+            Some((at, open)) if at + 1 == place => {
+                let name = self.path.get(above.last().map_or(0, Folder::begin)..).unwrap_or_default();
+                let opened = match self.path.len() <= self.longest {
+                    true => openat(open.fd()?, name, FOLDER, Mode::empty()),
+                    false => Err(Errno::NAMETOOLONG),
+                };
+                // The one above goes on if this one cannot be opened.
+                opened.inspect_err(|_| self.open = Some((at, open)))?
+            }
+            Some((at, open)) if at == place + 1 => match openat(open.fd()?, c"..", FOLDER, Mode::empty()) {
+                Ok(opened) if identity(&opened).ok() == folder.identity => opened,
+                Ok(_) | Err(_) => resolve_far(&self.root, &self.path)?,
+            },
+            Some(_) | None => resolve_far(&self.root, &self.path)?,
+        };
+        folder.identity = Some(identity(&opened)?);
+        let mut opened = Dir::new(opened)?;
+        if let Some(at) = folder.at {
+            opened.seek(at)?;
+        }
+        self.open = Some((place, opened));
+        Ok(())
+    }
 }
 
-fn open_at(root: &OwnedFd, folder: &[u8], at: Option<i64>) -> Result<Dir, Errno> {
-    let opened =
-        if folder.is_empty() { openat(root, c".", FOLDER, Mode::empty())? } else { resolve(root, folder, FOLDER)? };
-    let mut opened = Dir::new(opened)?;
-    if let Some(at) = at {
-        opened.seek(at)?;
+impl Folder {
+    /// Where the names of its entries begin in their paths.
+    fn begin(&self) -> usize {
+        if self.length == 0 { 0 } else { self.length + 1 }
     }
-    Ok(opened)
+}
+
+fn identity(folder: &OwnedFd) -> Result<(u64, u64), Errno> {
+    fstat(folder).map(|stat| (stat.st_dev, stat.st_ino))
+}
+
+/// Opens a directory below `root`, through no link, however long its path is.
+fn resolve_far(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
+    if path.is_empty() {
+        return openat(root, c".", FOLDER, Mode::empty());
+    }
+    let (mut at, mut rest) = (None, path);
+    loop {
+        let end = match rest.get(..PIECE) {
+            Some(piece) => piece.iter().rposition(|byte| *byte == b'/').unwrap_or(PIECE),
+            None => rest.len(),
+        };
+        let next = resolve(at.as_ref().unwrap_or(root), &rest[..end], FOLDER)?;
+        match rest.get(end + 1..) {
+            Some(more) => (at, rest) = (Some(next), more),
+            None => return Ok(next),
+        }
+    }
 }
 
 pub(super) fn is_folder(stat: &Stat) -> bool {

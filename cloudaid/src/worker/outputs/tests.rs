@@ -8,6 +8,7 @@ use rustix::fs::mknodat;
 use tempfile::TempDir;
 
 use super::*;
+use crate::worker::removal::{self, testkit::nest};
 
 mod hostile;
 
@@ -195,6 +196,33 @@ fn a_tree_deeper_than_any_path_is_noted() {
     assert_eq!(outputs.files, []);
     assert_eq!(outputs.notes.len(), 1);
     assert!(outputs.notes.iter().all(|note| note.starts_with("skipped directory that cannot be read: ddd")));
+}
+
+#[test]
+fn a_tree_of_fifty_thousand_folders_is_read_as_far_as_it_has_names_and_counted_whole() {
+    let root = folder();
+    nest(root.path(), 50_000);
+    write(root.path(), b"beside", b"x");
+    let outputs = walk(root.path()).expect("a walk");
+    assert_eq!(paths(&outputs), [b"beside"]);
+    assert_eq!(outputs.notes.len(), 1);
+    assert!(outputs.notes[0].starts_with("skipped directory that cannot be read: d/d/d"));
+    assert_eq!(used(root.path(), u64::MAX), 50_002 * UNIT, "each of them, and two files");
+    assert!(used(root.path(), 5 * UNIT) <= 7 * UNIT, "no more is looked at than has to be");
+    assert_eq!(removal::remove(root.path()).expect("removed"), None);
+}
+
+#[test]
+fn what_is_empty_takes_room_too() {
+    let root = folder();
+    for number in 0..100 {
+        write(root.path(), number.to_string().as_bytes(), b"");
+    }
+    std::fs::hard_link(root.path().join("0"), root.path().join("again")).expect("a link");
+    assert_eq!(used(root.path(), u64::MAX), 100 * UNIT);
+    let kept = std::fs::File::create(root.path().join("kept")).expect("a file");
+    rustix::fs::fallocate(&kept, rustix::fs::FallocateFlags::KEEP_SIZE, 0, 8 << 20).expect("it has room");
+    assert!(used(root.path(), u64::MAX) >= 100 * UNIT + (8 << 20), "what a file of no length has counts");
 }
 
 #[test]

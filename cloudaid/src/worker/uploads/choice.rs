@@ -37,6 +37,12 @@ impl Choice {
         }
     }
 
+    /// One that was taken is not brought: its room is that of others.
+    pub(super) fn put_back(&mut self, file: &OutputFile) {
+        self.taken.bytes = self.taken.bytes.saturating_sub(file.size);
+        self.taken.files = self.taken.files.saturating_sub(1);
+    }
+
     pub(super) fn finish(self) -> Vec<String> {
         self.left_out.finish()
     }
@@ -59,6 +65,8 @@ mod tests {
             "skipped file for which its user has no room: huge, 1 TiB of 10 B free",
             "skipped file for which its user has no room: zz, 1 B of 10 B free",
         ];
+        choice.put_back(&files[2]);
+        assert!(choice.takes(&files[2]), "its room is free again");
         assert_eq!(choice.finish(), notes);
         assert!(Choice::new(None).takes(&files[1]));
     }

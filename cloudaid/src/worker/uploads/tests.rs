@@ -9,7 +9,8 @@ fn key() -> AttemptKey {
 
 fn feed(root: &Path, state: &UploadState, anew: bool) -> (Result<Vec<String>, Broken>, Vec<Content>) {
     let (frames, mut outbound) = mpsc::channel(1000);
-    let feed = Feed::new(&frames, root, state).expect("a directory");
+    let outputs = Outputs { root: root.to_owned(), storage: Some(1 << 20) };
+    let feed = Feed::new(&frames, &outputs, state).expect("a directory");
     let fed = if anew { feed.send_all(key()) } else { feed.send_the_rest(key(), state) };
     drop(frames);
     let mut contents = Vec::new();
@@ -117,6 +118,33 @@ fn what_there_is_no_room_for_is_left_out_and_named() {
     assert_eq!(notes.expect("read"), ["skipped file for which its user has no room: huge, 10 B of 9 B free"]);
     assert_eq!(contents[1], begin(b"small", 1));
     assert_eq!(contents.len(), 5);
+}
+
+#[test]
+fn what_is_nearly_all_hole_is_left_out_and_holes_that_are_small_are_brought() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let hole = |name: &str, length: u64| {
+        std::fs::File::create(scratch.path().join(name)).and_then(|file| file.set_len(length)).expect("a file");
+    };
+    hole("huge", 99 << 30);
+    hole("small", 200_000);
+    let state = UploadState { room: Some(UploadRoom { bytes: 100 << 30, files: 9 }), ..UploadState::default() };
+    let (notes, contents) = feed(scratch.path(), &state, false);
+    let notes = notes.expect("read");
+    assert!(notes.len() == 1 && notes[0].contains("huge, 99 GiB long"), "{notes:?}");
+    let zeros = vec![0; 200_000];
+    assert_eq!(contents[1..4], [begin(b"small", 200_000), Content::Data(Bytes::from(zeros.clone())), end(&zeros)]);
+}
+
+#[test]
+fn what_may_pass_is_tried_again_and_nothing_else() {
+    // So does a port of the master answer that has too much to do, whatever the call.
+    assert!(matches!(refused(&Status::resource_exhausted("Too many active requests")), Broken::Again(_)));
+    let mut no_room = Status::resource_exhausted("no room");
+    no_room.metadata_mut().insert(shared::link::ROOM_BYTES, 7u64.into());
+    assert!(matches!(refused(&no_room), Broken::Again(_)));
+    assert!(matches!(refused(&Status::unavailable("not now")), Broken::Again(_)));
+    assert!(matches!(refused(&Status::failed_precondition("given up")), Broken::Never(_)));
 }
 
 #[test]
