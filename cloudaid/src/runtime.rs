@@ -92,6 +92,8 @@ pub enum LogPiece {
     Mark(LogMark),
     /// Something before this was dropped by the engine before it was read, nobody knows how much.
     Gap,
+    /// Something that was written may be missing, nobody knows where: an engine that was to keep it has ended meanwhile.
+    Doubt,
 }
 
 impl LogPiece {
@@ -100,7 +102,7 @@ impl LogPiece {
     pub fn data(self) -> Option<(LogStream, Bytes)> {
         match self {
             Self::Data(stream, bytes) => Some((stream, bytes)),
-            Self::Mark(_) | Self::Gap => None,
+            Self::Mark(_) | Self::Gap | Self::Doubt => None,
         }
     }
 }

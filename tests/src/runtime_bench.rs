@@ -119,7 +119,7 @@ impl Bench {
             match piece {
                 LogPiece::Data(LogStream::Stdout, bytes) => stdout.extend_from_slice(&bytes),
                 LogPiece::Data(LogStream::Stderr, bytes) => stderr.extend_from_slice(&bytes),
-                LogPiece::Mark(_) => {}
+                LogPiece::Mark(_) | LogPiece::Doubt => {}
                 LogPiece::Gap => panic!("a part of the log is missing"),
             }
         }

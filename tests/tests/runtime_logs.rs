@@ -28,7 +28,7 @@ async fn read(bench: &Bench, key: &AttemptKey, from: LogMark) -> Read {
                 read.mark = mark;
                 read.first = Some(mark).filter(|mark| mark.first).or(read.first);
             }
-            LogPiece::Gap => read.has_gap = true,
+            LogPiece::Gap | LogPiece::Doubt => read.has_gap = true,
         }
     }
     read

@@ -15,6 +15,7 @@ use bollard::query_parameters::{
     InspectContainerOptions, KillContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
+use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use shared::id::{AttemptKey, ClusterId, WorkerId};
 use shared::pull::Pulling;
@@ -31,8 +32,8 @@ use self::labels::{Owner, container_name};
 use self::network::Network;
 use self::start::Starts;
 use super::{
-    ContainerSpec, EngineFacts, Exit, Found, FoundState, ImageWish, LogMark, LogPieces, Runtime, RuntimeError,
-    RuntimeInfo, StopSignal, Stored,
+    ContainerSpec, EngineFacts, Exit, Found, FoundState, ImageWish, LogMark, LogPiece, LogPieces, Runtime,
+    RuntimeError, RuntimeInfo, StopSignal, Stored,
 };
 use crate::{clock, failpoint};
 
@@ -110,6 +111,8 @@ struct Known {
     id: String,
     /// Made by this process and not started yet, so that it need not be looked at before its start.
     fresh: bool,
+    /// Made by this process.
+    made_here: bool,
     /// Seen to have ended, so that its log need not be followed.
     ended: bool,
     /// When it could not be waited for.
@@ -118,7 +121,7 @@ struct Known {
 
 impl Known {
     fn new(id: String, fresh: bool) -> Self {
-        Self { id, fresh, ended: false, outage: None }
+        Self { id, fresh, made_here: fresh, ended: false, outage: None }
     }
 }
 
@@ -329,8 +332,14 @@ impl Runtime for DockerRuntime {
 
     async fn logs(&self, key: &AttemptKey, from: LogMark) -> Result<LogPieces, RuntimeError> {
         let id = self.resolve(key).await?;
-        let ended = self.known.lock().get(key).is_some_and(|known| known.ended);
-        Ok(logs::read(self.engine()?, id, ended, from, self.log_file))
+        let known = self.known.lock().get(key).cloned();
+        let ended = known.as_ref().is_some_and(|known| known.ended);
+        let pieces = logs::read(self.engine()?, id.clone(), ended, from, self.log_file);
+        let may_have_outlived = known.is_none_or(|known| !known.made_here || known.outage.is_some());
+        match may_have_outlived && self.has_outlived_its_engine(&id).await? {
+            true => Ok(pieces.chain(stream::iter([Ok(LogPiece::Doubt)])).boxed()),
+            false => Ok(pieces),
+        }
     }
 
     async fn stored(&self, key: &AttemptKey) -> Result<Stored, RuntimeError> {

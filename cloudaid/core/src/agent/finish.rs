@@ -13,7 +13,7 @@ use super::run::{Harvest, Run, Stage, Stop};
 use super::verdict;
 
 /// What is said of a log of which more was written than is there.
-const LOST_LOG: &str = "the log may lack its end, or a part of it: the container, or what the engine keeps of its log, was gone before all of it was read";
+const LOST_LOG: &str = "the log may lack its end, or a part of it: the container, its engine, or what that keeps of its log, was gone before all of it was read";
 
 impl Run {
     pub(super) fn exited(&mut self, ended: Ended, out: &mut Out<'_>) {

@@ -52,7 +52,7 @@ const OF_THE_CONTAINER: [&str; 8] = [
     "uids and gids must be in range",
     "cannot mkdir: ",
 ];
-/// How it ends that a directory of an image cannot be made.
+/// How it ends that a directory of an image cannot be made or looked at.
 const IN_THE_WAY: [&str; 3] = ["not a directory", "too many levels of symbolic links", "file name too long"];
 /// How messages end of a kernel or an engine that has too little for itself, or is broken. Only the end of a message is the
 /// cause: before it are names that the task or its image has chosen.
@@ -117,7 +117,8 @@ impl Failure {
 
     /// Of a call that makes or starts a container.
     pub(super) fn of_setup(self) -> RuntimeError {
-        let in_the_way = self.mentions("mkdir ") && self.is_because_of(&IN_THE_WAY);
+        let is_of_a_place = self.mentions("mkdir ") || self.mentions("lstat ");
+        let in_the_way = is_of_a_place && self.is_because_of(&IN_THE_WAY);
         let own = in_the_way || OF_THE_CONTAINER.iter().any(|words| self.mentions(words));
         let of_the_node = self.is_because_of(&OF_THE_NODE);
         match self {
@@ -338,6 +339,7 @@ mod tests {
             "uids and gids must be in range 0-2147483647",
             "Cannot mkdir: /etc/passwd is not a directory",
             "mkdir /var/lib/docker/overlay2/0f/merged/etc/passwd/x: not a directory",
+            "lstat /var/lib/docker/overlay2/0f/merged/file/x: not a directory",
             "mkdir /var/lib/docker/overlay2/0f/merged/loop: too many levels of symbolic links",
             "OCI runtime create failed: container_linux.go:380: starting container process caused: chdir to cwd \
              (\"/no space left on device\") set in config.json failed: permission denied: unknown",

@@ -129,6 +129,12 @@ fn is_between(time: WallTime, from: WallTime, before: Duration, to: WallTime, af
     (from.0 - millis(before)..=to.0 + millis(after)).contains(&time.0)
 }
 
+/// Whether a container that began then has had another engine: what that had read of its log and not yet kept is gone. Not
+/// known is no.
+pub(super) fn has_outlived(began: Option<WallTime>, engine: Option<WallTime>) -> bool {
+    began.zip(engine).is_some_and(|(began, engine)| began.0 + millis(GRANULARITY) < engine.0)
+}
+
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
@@ -215,6 +221,13 @@ mod tests {
         let of_elsewhere = Times { engine: None, ..times };
         assert!(went_down(&exit(143, 900, 10_003), &of_elsewhere));
         assert!(!went_down(&exit(0, 900, 10_003), &of_elsewhere), "its engine may be on another host");
+    }
+
+    #[test]
+    fn what_began_before_its_engine_has_had_another_one() {
+        assert!(has_outlived(at(999), at(1000)));
+        assert!(!has_outlived(at(1000), at(1000)) && !has_outlived(at(1001), at(1000)));
+        assert!(!has_outlived(None, at(1000)) && !has_outlived(at(1), None));
     }
 
     #[test]

@@ -26,8 +26,8 @@ const INIT_FAILED: [i32; 2] = [126, 127];
 /// The exit code of KILL, whoever sent it.
 const KILLED: i32 = 128 + 9;
 
-/// What lasts so long can have started more processes than it may before anybody has looked at it.
-const LONG: Duration = Duration::from_secs(1);
+/// Nothing starts more processes than it may in less time. Most that fails at once need not be looked for in the kernel's log.
+const LONG: Duration = Duration::from_millis(50);
 
 /// What a container has used.
 struct Used {
@@ -103,6 +103,13 @@ impl DockerRuntime {
             false => (fall::was_asked(exit, &times), true),
         };
         fell && !(may_live_on && self.has_live_restore().await)
+    }
+
+    /// Whether the engine that is there now is not the one that the container began with.
+    pub(super) async fn has_outlived_its_engine(&self, id: &str) -> Result<bool, RuntimeError> {
+        let engine = Daemon::find(&self.socket).await.map(|daemon| daemon.began);
+        let began = self.inspect(id).await?.state.and_then(|state| time(state.started_at.as_deref()));
+        Ok(fall::has_outlived(began, engine))
     }
 
     /// Whether containers outlive the engine. It may be told so while it runs, so an earlier answer is not good enough.

@@ -67,6 +67,7 @@ impl Reader {
                 let bytes = [mark.bytes[0] + self.before.stdout, mark.bytes[1] + self.before.stderr];
                 self.mark = Some(LogMark { bytes, ..mark });
             }
+            LogPiece::Doubt => self.has_gap = true,
             LogPiece::Gap => {
                 self.has_gap = true;
                 // What the master has is before it.
