@@ -17,7 +17,8 @@ const ROW: u32 = 10;
 /// forgets nothing; what went well before the first failure is left out, so that an array that goes well keeps nothing.
 ///
 /// Runs after which an element runs again count too, or all of an array would be tried once before any of it is over. What
-/// the infrastructure ended does not, and not a run out of memory that is retried: with more of it.
+/// the infrastructure ended does not, and not what is retried because its task
+/// says so of just that end, or with more memory.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Recent {

@@ -15,7 +15,6 @@ use bollard::query_parameters::{
     InspectContainerOptions, KillContainerOptionsBuilder, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
-use futures_util::{StreamExt, stream};
 use parking_lot::Mutex;
 use shared::id::{AttemptKey, ClusterId, WorkerId};
 use shared::pull::Pulling;
@@ -29,11 +28,12 @@ use self::fall::Outage;
 use self::image::Images;
 pub use self::image::PullLimits;
 use self::labels::{Owner, container_name};
+use self::logs::Log;
 use self::network::Network;
 use self::start::Starts;
 use super::{
-    ContainerSpec, EngineFacts, Exit, Found, FoundState, ImageWish, LogMark, LogPiece, LogPieces, Runtime,
-    RuntimeError, RuntimeInfo, StopSignal, Stored,
+    ContainerSpec, EngineFacts, Exit, Found, FoundState, ImageWish, LogMark, LogPieces, Runtime, RuntimeError,
+    RuntimeInfo, StopSignal, Stored,
 };
 use crate::{clock, failpoint};
 
@@ -334,12 +334,11 @@ impl Runtime for DockerRuntime {
         let id = self.resolve(key).await?;
         let known = self.known.lock().get(key).cloned();
         let ended = known.as_ref().is_some_and(|known| known.ended);
-        let pieces = logs::read(self.engine()?, id.clone(), ended, from, self.log_file);
         let may_have_outlived = known.is_none_or(|known| !known.made_here || known.outage.is_some());
-        match may_have_outlived && self.has_outlived_its_engine(&id).await? {
-            true => Ok(pieces.chain(stream::iter([Ok(LogPiece::Doubt)])).boxed()),
-            false => Ok(pieces),
-        }
+        let is_in_doubt = may_have_outlived
+            && wait::has_outlived_its_engine(self.inspect(&id).await?.state.as_ref(), &self.socket).await;
+        let log = Log { engine: self.engine()?.clone(), socket: self.socket.clone(), id, file: self.log_file };
+        Ok(log.read(ended, from, is_in_doubt))
     }
 
     async fn stored(&self, key: &AttemptKey) -> Result<Stored, RuntimeError> {

@@ -36,6 +36,8 @@ const FRAMES_LIMIT: usize = 4;
 const READ_TRIES: u32 = 3;
 /// The most bytes of notes: they go with the report, and not as files.
 const NOTES_LIMIT: usize = 16 * 1024;
+/// Bytes of one of them: of a longer one the master takes nothing that comes with it.
+const NOTE_LIMIT: usize = 4 * 1024;
 
 /// Uploads of all runs.
 #[derive(Debug)]
@@ -376,8 +378,13 @@ fn refused(status: &Status) -> Broken {
 fn bounded(notes: Vec<String>) -> Vec<String> {
     let mut bytes = 0;
     let all = notes.len();
+    let short = |mut note: String| {
+        note.truncate(note.floor_char_boundary(NOTE_LIMIT));
+        note
+    };
     let mut kept: Vec<_> = notes
         .into_iter()
+        .map(short)
         .take_while(|note| {
             bytes += note.len();
             bytes <= NOTES_LIMIT

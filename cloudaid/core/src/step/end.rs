@@ -96,9 +96,10 @@ impl Cluster {
         let pause = pause(&verdict, failures);
         // What one worker ruins is not held against the work.
         let is_ruined = self.workers.get(&run.worker).is_some_and(|worker| worker.failing.is_left_out);
-        // With more memory it runs otherwise than those that are to come.
-        let is_tried_otherwise = pause.is_some() && matches!(verdict, Verdict::Oom { .. });
-        if !is_ruined && !is_tried_otherwise {
+        // With more memory it runs otherwise than those that are to come, and what a task says that it ends with now and then
+        // is no trouble.
+        let is_expected = !policy.retry_on.is_empty() || matches!(verdict, Verdict::Oom { .. });
+        if !(is_ruined || pause.is_some() && is_expected) {
             task.remember_end(&verdict);
         }
         effects.push(Effect::Save(Change::Attempt(task.ended_record(key.index, &run, verdict.clone(), now.wall))));

@@ -141,6 +141,15 @@ fn a_failure_after_which_an_element_runs_again_counts_too() {
 }
 
 #[test]
+fn what_a_task_says_that_it_ends_with_now_and_then_is_no_trouble() {
+    let retry_on = vec!["exit:3".parse().expect("a failure")];
+    let mut scene = Scene::new(RunPolicy { retries: 1, retry_on, ..RunPolicy::default() });
+    for _ in 0..40 {
+        assert_eq!(scene.end(failed()), 1);
+    }
+}
+
+#[test]
 fn lost_workers_make_no_array_suspicious() {
     let mut scene = Scene::new(RunPolicy::default());
     for _ in 0..40 {

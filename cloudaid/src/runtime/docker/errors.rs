@@ -64,9 +64,10 @@ const OF_THE_NODE: [&str; 9] = [
     "too many open files",
     "device or resource busy",
     "input/output error",
-    "read-only file system",
+    READ_ONLY,
     "context deadline exceeded",
 ];
+const READ_ONLY: &str = "read-only file system";
 /// Words of an engine that has lost touch with what is below it, and cannot know what that has done.
 const OUT_OF_TOUCH: [&str; 5] = ["deadline exceeded", "context canceled", "transport", "connection", "ttrpc"];
 
@@ -120,7 +121,9 @@ impl Failure {
         let is_of_a_place = self.mentions("mkdir ") || self.mentions("lstat ");
         let in_the_way = is_of_a_place && self.is_because_of(&IN_THE_WAY);
         let own = in_the_way || OF_THE_CONTAINER.iter().any(|words| self.mentions(words));
-        let of_the_node = self.is_because_of(&OF_THE_NODE);
+        // An image may want a place below one that cannot be written.
+        let is_inside = self.mentions("oci runtime") && self.is_because_of(&[READ_ONLY]);
+        let of_the_node = !is_inside && self.is_because_of(&OF_THE_NODE);
         match self {
             other if of_the_node => other.of_engine(),
             Self::Answer { status: 404, message } if message.contains("No such container") => RuntimeError::NotFound,
@@ -370,7 +373,12 @@ mod tests {
                 format!("mkdir /var/lib/docker/overlay2/0f/merged/work: {cause}"),
             ] {
                 let error = answer(500, &message).of_setup();
-                assert!(matches!(error, RuntimeError::Engine(_)), "{message}: {error:?}");
+                let is_inside = cause == READ_ONLY && message.starts_with("OCI");
+                let is_as_expected = match is_inside {
+                    true => matches!(error, RuntimeError::Setup(_)),
+                    false => matches!(error, RuntimeError::Engine(_)),
+                };
+                assert!(is_as_expected, "{message}: {error:?}");
             }
         }
     }

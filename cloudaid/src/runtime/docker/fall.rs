@@ -129,10 +129,12 @@ fn is_between(time: WallTime, from: WallTime, before: Duration, to: WallTime, af
     (from.0 - millis(before)..=to.0 + millis(after)).contains(&time.0)
 }
 
-/// Whether a container that began then has had another engine: what that had read of its log and not yet kept is gone. Not
-/// known is no.
-pub(super) fn has_outlived(began: Option<WallTime>, engine: Option<WallTime>) -> bool {
-    began.zip(engine).is_some_and(|(began, engine)| began.0 + millis(GRANULARITY) < engine.0)
+/// Whether a container that began and ended then, if it has ended, ran when its engine became another one: what that had read of
+/// its log and not yet kept is gone. Not known is no.
+pub(super) fn has_outlived(began: Option<WallTime>, ended: Option<WallTime>, engine: Option<WallTime>) -> bool {
+    let (Some(began), Some(engine)) = (began, engine) else { return false };
+    let ended_before = ended.is_some_and(|ended| ended.0 < engine.0 - millis(BEFORE));
+    began.0 + millis(GRANULARITY) < engine.0 && !ended_before
 }
 
 fn millis(duration: Duration) -> i64 {
@@ -224,10 +226,11 @@ mod tests {
     }
 
     #[test]
-    fn what_began_before_its_engine_has_had_another_one() {
-        assert!(has_outlived(at(999), at(1000)));
-        assert!(!has_outlived(at(1000), at(1000)) && !has_outlived(at(1001), at(1000)));
-        assert!(!has_outlived(None, at(1000)) && !has_outlived(at(1), None));
+    fn what_ran_before_its_engine_did_has_had_another_one() {
+        assert!(has_outlived(at(900), None, at(1000)) && has_outlived(at(900), at(990), at(1000)));
+        assert!(!has_outlived(at(900), at(950), at(1000)), "by itself, and its whole log was kept");
+        assert!(!has_outlived(at(1000), None, at(1000)) && !has_outlived(at(1001), at(1002), at(1000)));
+        assert!(!has_outlived(None, None, at(1000)) && !has_outlived(at(1), None, None));
     }
 
     #[test]

@@ -25,6 +25,7 @@ use self::marks::Marks;
 use self::repeats::Repeats;
 use super::CALL_LIMIT;
 use super::errors::{Failure, short, within};
+use super::wait::has_outlived_its_engine;
 use crate::runtime::{LogMark, LogPiece, LogPieces, RuntimeError};
 
 /// Places to begin a reading at, in one file of the engine: the last one is always there.
@@ -32,35 +33,48 @@ const MARKS_PER_FILE: u64 = 4;
 /// Before following again what has stopped though the container runs.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Everything from `from` on, until the container has ended and all is read. One that is known to have ended is read once.
-/// The engine keeps it in files of `file` bytes.
-pub(super) fn read(engine: &Docker, id: String, ended: bool, from: LogMark, file: u64) -> LogPieces {
-    let source = open(engine, &id, !ended, from).boxed();
-    let (lines, marks) = (LongLines::after(from.cut), Marks::after(from, file / MARKS_PER_FILE));
-    let reader = Reader {
-        engine: engine.clone(),
-        id,
-        source,
-        lines,
-        marks,
-        repeats: Repeats::new(file, is_start(from)),
-        file,
-        follows: !ended,
-        given: from.bytes,
-        skip: [0; 2],
-        found: None,
-        next: None,
-        from: Some(from),
-    };
-    let pieces = stream::unfold(Some(reader), |reader| async {
-        let mut reader = reader?;
-        match reader.next().await {
-            Ok(Some(piece)) => Some((Ok(piece), Some(reader))),
-            Ok(None) => None,
-            Err(error) => Some((Err(error), None)),
-        }
-    });
-    pieces.boxed()
+/// The log of one container.
+#[derive(Debug, Clone)]
+pub(super) struct Log {
+    pub(super) engine: Docker,
+    /// Where the engine is.
+    pub(super) socket: String,
+    /// The engine's id of the container.
+    pub(super) id: String,
+    /// The engine keeps it in files of so many bytes.
+    pub(super) file: u64,
+}
+
+impl Log {
+    /// Everything from `from` on, until the container has ended and all is read. One that is known to have ended is read once.
+    /// `is_in_doubt`: the container has had another engine.
+    pub(super) fn read(self, ended: bool, from: LogMark, is_in_doubt: bool) -> LogPieces {
+        let source = open(&self.engine, &self.id, !ended, from).boxed();
+        let (lines, marks) = (LongLines::after(from.cut), Marks::after(from, self.file / MARKS_PER_FILE));
+        let reader = Reader {
+            source,
+            lines,
+            marks,
+            repeats: Repeats::new(self.file, is_start(from)),
+            log: self,
+            follows: !ended,
+            given: from.bytes,
+            skip: [0; 2],
+            found: None,
+            next: None,
+            from: Some(from),
+            is_in_doubt,
+        };
+        let pieces = stream::unfold(Some(reader), |reader| async {
+            let mut reader = reader?;
+            match reader.next().await {
+                Ok(Some(piece)) => Some((Ok(piece), Some(reader))),
+                Ok(None) => None,
+                Err(error) => Some((Err(error), None)),
+            }
+        });
+        pieces.boxed()
+    }
 }
 
 /// The last lines of both streams, without waiting for more.
@@ -97,14 +111,12 @@ fn streams() -> LogsOptionsBuilder {
 
 /// A reading under way.
 struct Reader {
-    engine: Docker,
-    id: String,
+    log: Log,
     source: BoxStream<'static, Result<LogOutput, Error>>,
     /// Those of `source`.
     lines: LongLines,
     marks: Marks,
     repeats: Repeats,
-    file: u64,
     /// Whether `source` follows; what does not is the last.
     follows: bool,
     /// Bytes given out, of each stream.
@@ -117,6 +129,8 @@ struct Reader {
     next: Option<LogPiece>,
     /// Where `source` begins, until its first frame has come.
     from: Option<LogMark>,
+    /// What was written may be missing anywhere, which is to be told at the end.
+    is_in_doubt: bool,
 }
 
 impl Reader {
@@ -152,8 +166,10 @@ impl Reader {
                 }
                 None if self.follows => self.reopen().await?,
                 None => {
-                    let lacks = std::mem::take(&mut self.skip) != [0; 2];
-                    return Ok(lacks.then(|| self.gap()));
+                    if std::mem::take(&mut self.skip) != [0; 2] {
+                        return Ok(Some(self.gap()));
+                    }
+                    return Ok(std::mem::take(&mut self.is_in_doubt).then_some(LogPiece::Doubt));
                 }
             }
         }
@@ -171,16 +187,16 @@ impl Reader {
         if is_gap {
             // None of this was given out.
             (bytes, self.skip) = (self.given, [0; 2]);
-            self.repeats = Repeats::new(self.file, false);
+            self.repeats = Repeats::new(self.log.file, false);
         }
         let cut = LogStream::ALL.map(|stream| self.lines.is_cut(stream));
         let first = LogMark { at: second, bytes, cut, first: true };
-        self.marks = Marks::after(first, self.file / MARKS_PER_FILE);
+        self.marks = Marks::after(first, self.log.file / MARKS_PER_FILE);
         (Some(first), is_gap)
     }
 
     fn gap(&self) -> LogPiece {
-        tracing::warn!("the engine has dropped a part of the log of container {} before it was read", self.id);
+        tracing::warn!("the engine has dropped a part of the log of container {} before it was read", self.log.id);
         LogPiece::Gap
     }
 
@@ -195,17 +211,18 @@ impl Reader {
     }
 
     async fn reopen(&mut self) -> Result<(), RuntimeError> {
-        let inspect = self.engine.inspect_container(&self.id, None::<InspectContainerOptions>);
+        let inspect = self.log.engine.inspect_container(&self.log.id, None::<InspectContainerOptions>);
         let state = within(CALL_LIMIT, inspect).await.map_err(Failure::of_container)?.state;
+        self.is_in_doubt |= has_outlived_its_engine(state.as_ref(), &self.log.socket).await;
         self.follows = state.and_then(|state| state.running).unwrap_or(false);
         if self.follows {
             tokio::time::sleep(PAUSE).await;
         }
         let mark = self.marks.last();
-        self.source = open(&self.engine, &self.id, self.follows, mark).boxed();
+        self.source = open(&self.log.engine, &self.log.id, self.follows, mark).boxed();
         self.from = Some(mark);
-        (self.lines, self.marks) = (LongLines::after(mark.cut), Marks::after(mark, self.file / MARKS_PER_FILE));
-        self.repeats = Repeats::new(self.file, is_start(mark));
+        (self.lines, self.marks) = (LongLines::after(mark.cut), Marks::after(mark, self.log.file / MARKS_PER_FILE));
+        self.repeats = Repeats::new(self.log.file, is_start(mark));
         self.skip = [0, 1].map(|of| self.given[of] - mark.bytes[of]);
         Ok(())
     }
@@ -250,19 +267,18 @@ mod tests {
             .map(|message| Ok(LogOutput::StdOut { message }))
             .collect();
         Reader {
-            engine,
-            id: "x".to_owned(),
+            log: Log { engine, socket: "/nowhere".to_owned(), id: "x".to_owned(), file: 4 << 20 },
             source: stream::iter(frames).boxed(),
             lines: LongLines::after(from.cut),
             marks: Marks::after(from, 1 << 20),
             repeats: Repeats::new(4 << 20, true),
-            file: 4 << 20,
             follows: false,
             given: from.bytes,
             skip: [0; 2],
             found: None,
             next: None,
             from: Some(from),
+            is_in_doubt: false,
         }
     }
 

@@ -105,13 +105,6 @@ impl DockerRuntime {
         fell && !(may_live_on && self.has_live_restore().await)
     }
 
-    /// Whether the engine that is there now is not the one that the container began with.
-    pub(super) async fn has_outlived_its_engine(&self, id: &str) -> Result<bool, RuntimeError> {
-        let engine = Daemon::find(&self.socket).await.map(|daemon| daemon.began);
-        let began = self.inspect(id).await?.state.and_then(|state| time(state.started_at.as_deref()));
-        Ok(fall::has_outlived(began, engine))
-    }
-
     /// Whether containers outlive the engine. It may be told so while it runs, so an earlier answer is not good enough.
     async fn has_live_restore(&self) -> bool {
         let Ok(engine) = self.engine() else { return false };
@@ -199,6 +192,15 @@ fn exit_of(state: &ContainerState) -> Result<Exit, RuntimeError> {
         }),
         _ => Err(RuntimeError::Engine("it runs again, and nobody here has started it".to_owned())),
     }
+}
+
+/// Whether the engine behind `socket` that is there now is not the one that the container began with.
+pub(super) async fn has_outlived_its_engine(state: Option<&ContainerState>, socket: &str) -> bool {
+    let engine = Daemon::find(socket).await.map(|daemon| daemon.began);
+    let of = |text: fn(&ContainerState) -> Option<&str>| state.and_then(text).and_then(|text| time(Some(text)));
+    let ended =
+        of(|state| state.finished_at.as_deref()).filter(|_| state.is_some_and(|state| state.running != Some(true)));
+    fall::has_outlived(of(|state| state.started_at.as_deref()), ended, engine)
 }
 
 /// The engine writes the year 1 for never.

@@ -9,7 +9,7 @@ use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 use shared::resources::Bytes;
 
-use crate::worker::outputs::Notes;
+use crate::worker::outputs::{Notes, shown};
 
 /// Bytes of what a file's `blocks` count.
 const BLOCK: u64 = 512;
@@ -38,7 +38,7 @@ impl Holes {
         }
         self.left_out.add(format!(
             "skipped file with holes: {}, {} long, of which {} are stored; all holes together may be no more than the {} that the task may store",
-            String::from_utf8_lossy(path).escape_debug(),
+            shown(path),
             Bytes(metadata.len()),
             Bytes(stored(metadata)),
             Bytes(limit)
@@ -116,6 +116,16 @@ mod tests {
         assert_eq!(notes.len(), 2, "{notes:?}");
         assert!(notes[0].starts_with("skipped file with holes: huge, 99 GiB long, of which "), "{notes:?}");
         assert!(notes[1].starts_with("skipped file with holes: last, 3 MiB long"), "{notes:?}");
+    }
+
+    #[test]
+    fn a_note_is_short_however_long_the_path_is() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let (file, metadata) = file(scratch.path(), "huge", 99 << 30);
+        let mut holes = Holes::new(Some(MIB));
+        assert!(!holes.take(&[0xff; 4095], &file, &metadata).expect("looked at"));
+        let notes = holes.finish();
+        assert!(notes.len() == 1 && notes[0].len() < 4096, "{notes:?}");
     }
 
     #[test]
