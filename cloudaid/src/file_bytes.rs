@@ -3,7 +3,7 @@
 use rustix::fs::Stat;
 
 /// Bytes of what `st_blocks` counts.
-const BLOCK: u64 = 512;
+pub(crate) const BLOCK: u64 = 512;
 /// What XFS gives a file that grows, beside as much again as it has.
 const AHEAD: u64 = 128 * 1024;
 /// Bytes that a file system gives at a time, as most do.

@@ -137,7 +137,8 @@ pub async fn run_with(
     let is_blind = had_joined && journal.is_damaged();
     let lease_file = LeaseFile::at(data.lease());
     // What ends with the lease is not to wait for an engine that hangs: it is stopped as soon as that answers.
-    let patience = lease::left(lease_file.load(), &journal.entries(), clock::boot())
+    let lease = lease_file.load();
+    let patience = lease::left(lease, &journal.entries(), clock::boot())
         .map_or(engine::ANSWER_LIMIT, |left| left.clamp(LEAST_LIMIT, engine::ANSWER_LIMIT));
     let take = || Survey::take(&*runtime, cluster, data.name());
     let taken = async {
@@ -192,7 +193,7 @@ pub async fn run_with(
     let settings = AgentSettings { registry_patience: config.registry_patience };
     let mut driver = Driver::new(settings, executor, journal, no_room, lease_file, inbox, running);
     let is_there = found.is_some();
-    driver.recover(found).await?;
+    driver.recover(found, lease).await?;
     let presence = tokio::spawn(presence::show(data.path().to_owned(), link.health.clone(), life.clone()));
     if is_there {
         tokio::spawn(life.run_until_cancelled_owned(async move { doctor::warn(&*runtime).await }));

@@ -97,14 +97,18 @@ impl Driver {
     }
 
     /// Takes up the runs of an earlier life; without `found` as the journal alone has them.
-    pub(super) async fn recover(&mut self, found: Option<Vec<FoundContainer>>) -> Result<(), WorkerError> {
+    pub(super) async fn recover(
+        &mut self,
+        found: Option<Vec<FoundContainer>>,
+        lease: Option<Lease>,
+    ) -> Result<(), WorkerError> {
         let journal = self.journal.lock().entries();
         let noted: BTreeMap<_, _> = journal.iter().map(|entry| (entry.key, "")).collect();
         if let Some(found) = &found {
             self.sweep(noted.keys().copied().collect(), found);
         }
-        self.lease = self.lease_file.load();
-        let recovered = AgentInput::Recovered { journal, found, lease: self.lease };
+        self.lease = lease;
+        let recovered = AgentInput::Recovered { journal, found, lease };
         self.step_all(vec![Event::Input(recovered)]).await?;
         self.say_what_was_taken_up(&noted);
         Ok(())

@@ -328,8 +328,7 @@ impl Executor {
             let removed = async {
                 runtime.remove(&key).await.map_err(|error| error.to_string())?;
                 if data.has_run(&key) {
-                    let files = tokio::task::spawn_blocking(move || data.remove_run(&key)).await;
-                    files.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+                    blocking(move || data.remove_run(&key)).await.map_err(|error| error.to_string())?;
                 }
                 Ok::<_, String>(())
             };

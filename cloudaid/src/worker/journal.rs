@@ -293,7 +293,5 @@ fn write_new(path: &Path, content: &[u8]) -> io::Result<File> {
 
 /// Whether it is only that somebody has to make room: on the disk, in a quota, or among the files that are open.
 fn is_no_room(error: &io::Error) -> bool {
-    let has_too_many_open =
-        [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
-    has_too_many_open || matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    matches!(Errno::from_io_error(error), Some(Errno::NOSPC | Errno::DQUOT | Errno::MFILE | Errno::NFILE))
 }

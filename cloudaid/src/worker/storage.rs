@@ -56,7 +56,7 @@ impl StorageWatch {
                 self.measure(&mut layer, self.limit_bytes).await;
             }
             let begin = Instant::now();
-            let files = self.below(vec![self.output.clone()], self.limit_bytes).await;
+            let files = self.files(self.limit_bytes).await;
             let took = begin.elapsed();
             if files.saturating_add(layer.bytes) > self.limit_bytes {
                 // What was in the layer may have been moved since.
@@ -87,7 +87,7 @@ impl StorageWatch {
             });
             let (files_are, layer_is) = full.await.unwrap_or_default();
             let begin = Instant::now();
-            let files = if files_are { self.below(vec![self.output.clone()], u64::MAX).await } else { 0 };
+            let files = if files_are { self.files(u64::MAX).await } else { 0 };
             let took = begin.elapsed();
             if layer_is && layer.due <= Instant::now() {
                 self.measure(&mut layer, u64::MAX).await;
@@ -100,14 +100,9 @@ impl StorageWatch {
         }
     }
 
-    /// Bytes in these directories; beyond `enough` they are not counted to the end.
-    async fn below(&self, places: Vec<PathBuf>, enough: u64) -> u64 {
-        let count = move || {
-            places
-                .iter()
-                .fold(0, |used: u64, place| used.saturating_add(outputs::used(place, enough.saturating_sub(used))))
-        };
-        tokio::task::spawn_blocking(count).await.unwrap_or(0)
+    /// Bytes in /output; beyond `enough` they are not counted to the end.
+    async fn files(&self, enough: u64) -> u64 {
+        below(vec![self.output.clone()], enough).await
     }
 
     async fn measure(&self, layer: &mut Layer, enough: u64) {
@@ -120,7 +115,7 @@ impl StorageWatch {
         let problem = match stored {
             Ok(Stored { bytes, volumes }) => {
                 let hidden = volumes.iter().find(|volume| !volume.is_dir()).map(|volume| volume.display().to_string());
-                layer.bytes = bytes.saturating_add(self.below(volumes, enough).await);
+                layer.bytes = bytes.saturating_add(below(volumes, enough).await);
                 hidden.map(|hidden| format!("{hidden}, a volume of its image, is not to be seen from here"))
             }
             Err(error) => Some(error.to_string()),
@@ -144,4 +139,12 @@ struct Layer {
 
 fn pause(least: Duration, took: Duration) -> Duration {
     (took * REST).clamp(least, LONGEST_PAUSE)
+}
+
+/// Bytes in these directories; beyond `enough` they are not counted to the end.
+async fn below(places: Vec<PathBuf>, enough: u64) -> u64 {
+    let count = move || {
+        places.iter().fold(0, |used: u64, place| used.saturating_add(outputs::used(place, enough.saturating_sub(used))))
+    };
+    tokio::task::spawn_blocking(count).await.unwrap_or(0)
 }

@@ -346,7 +346,7 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let outputs = Arc::clone(outputs);
-    tokio::task::spawn_blocking(move || work(&outputs.root)).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    super::inputs::blocking(move || work(&outputs.root)).await
 }
 
 /// What the master says about this run or these files stays so; everything else may pass.

@@ -1,7 +1,6 @@
 //! How the engine is set up, in our words.
 
 use bollard::models::{SystemInfo, SystemVersion};
-use shared::time::WallTime;
 
 use super::errors::{Failure, within};
 use super::{CALL_LIMIT, DockerRuntime, network};
@@ -45,17 +44,15 @@ fn facts(info: SystemInfo, version: SystemVersion) -> EngineFacts {
         cgroup_version: info.cgroup_version.map(|version| version.to_string()).filter(|version| !version.is_empty()),
         cgroup_driver: info.cgroup_driver.map(|driver| driver.to_string()).filter(|driver| !driver.is_empty()),
         missing: missing.into_iter().filter(|(_, has)| *has == Some(false)).map(|(limit, _)| limit).collect(),
-        clock: info.system_time.as_deref().and_then(time),
+        clock: info.system_time.as_deref().and_then(|text| text.parse().ok()),
     }
-}
-
-fn time(text: &str) -> Option<WallTime> {
-    text.parse::<jiff::Timestamp>().ok().map(|time| WallTime(time.as_millisecond()))
 }
 
 #[cfg(test)]
 mod tests {
     use bollard::models::{SystemInfoCgroupDriverEnum, SystemInfoCgroupVersionEnum, SystemVersionComponents};
+
+    use shared::time::WallTime;
 
     use super::*;
 

@@ -128,11 +128,7 @@ impl Images {
 
     /// What it says of itself. Of one that is not there nothing is known.
     pub(super) async fn says(&self, engine: &Docker, image: &str) -> Result<ImageSays, RuntimeError> {
-        match within(CALL_LIMIT, engine.inspect_image(Name::parse(image)?.as_str())).await {
-            Ok(found) => Ok(ImageSays::of(found.config)),
-            Err(failure) if failure.is(404) => Ok(ImageSays::default()),
-            Err(failure) => Err(failure.of_engine()),
-        }
+        Ok(look_at(engine, &Name::parse(image)?).await?.says)
     }
 
     /// The same as it was when its name was last looked up, without a call where that was done by this process.
@@ -285,7 +281,7 @@ impl Images {
             // It needs less and less, and what is free becomes less by as much.
             let _ = self.room().reserve(image, layers_need);
         }
-        if takes_room {
+        if takes_room && self.room().is_short() {
             self.keep_room(engine).await?;
             if let Some(Shortage { wanted, left }) = self.room().shortage() {
                 return Err(RuntimeError::NoRoom(format!(

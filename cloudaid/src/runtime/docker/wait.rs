@@ -196,11 +196,10 @@ fn exit_of(state: &ContainerState) -> Result<Exit, RuntimeError> {
 
 /// Whether the engine behind `socket` that is there now is not the one that the container began with.
 pub(super) async fn has_outlived_its_engine(state: Option<&ContainerState>, socket: &str) -> bool {
+    let Some(state) = state else { return false };
+    let ended = time(state.finished_at.as_deref()).filter(|_| state.running != Some(true));
     let engine = Daemon::find(socket).await.map(|daemon| daemon.began);
-    let of = |text: fn(&ContainerState) -> Option<&str>| state.and_then(text).and_then(|text| time(Some(text)));
-    let ended =
-        of(|state| state.finished_at.as_deref()).filter(|_| state.is_some_and(|state| state.running != Some(true)));
-    fall::has_outlived(of(|state| state.started_at.as_deref()), ended, engine)
+    fall::has_outlived(time(state.started_at.as_deref()), ended, engine)
 }
 
 /// The engine writes the year 1 for never.

@@ -50,7 +50,7 @@ pub(super) async fn look(config: &DoctorConfig) -> Facts {
 }
 
 async fn ask(runtime: &DockerRuntime) -> Result<EngineFacts, String> {
-    let answer = engine::soon(runtime.describe()).await.unwrap_or_else(|| Err(engine::hangs()));
+    let answer = engine::within(engine::ANSWER_LIMIT, runtime.describe()).await;
     answer.map(Option::unwrap_or_default).map_err(|error| engine::in_words(&error))
 }
 

@@ -9,10 +9,8 @@ use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 use shared::resources::Bytes;
 
+use crate::file_bytes::BLOCK;
 use crate::worker::outputs::{Notes, shown};
-
-/// Bytes of what a file's `blocks` count.
-const BLOCK: u64 = 512;
 
 /// Takes files in their order, as long as there are not too many holes in them.
 pub(super) struct Holes {
