@@ -161,5 +161,10 @@ pub(crate) fn status(error: &ApiError) -> Status {
         GrpcCode::Unavailable => Code::Unavailable,
         GrpcCode::Unauthenticated => Code::Unauthenticated,
     };
-    Status::new(code, format!("{} ({})", error.message, error.hint))
+    Status::new(code, in_words(error))
+}
+
+/// With its hint, where a text is all that can be said.
+fn in_words(error: &ApiError) -> String {
+    format!("{} ({})", error.message, error.hint)
 }

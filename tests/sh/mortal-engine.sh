@@ -36,12 +36,8 @@ mortal_main() {
             --exec-opt native.cgroupdriver=cgroupfs --cgroup-parent "$cgroup" >>"$dir/log" 2>&1 </dev/null &
         pid=$!
     }
-    down() {
-        kill -KILL "$pid"
-        wait "$pid" || true
-    }
-    stop() {
-        kill -TERM "$pid"
+    halt() {
+        kill "-$1" "$pid"
         wait "$pid" || true
     }
     fill() {
@@ -54,9 +50,9 @@ mortal_main() {
     up
     while read -r word; do
         case $word in
-        kill) down && up ;;
-        restart) stop && up ;;
-        down) down ;;
+        kill) halt KILL && up ;;
+        restart) halt TERM && up ;;
+        down) halt KILL ;;
         up) up ;;
         pause) kill -STOP "$pid" ;;
         go-on) kill -CONT "$pid" ;;

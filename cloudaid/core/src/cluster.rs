@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use shared::array::{COUNT_VARIABLE, INDEX_VARIABLE};
 use shared::audit::Chain;
-use shared::confinement::{Confinement, Profile};
+use shared::confinement::Profile;
 use shared::gpu::GpuLease;
 use shared::id::{AttemptKey, BlobId, Epoch, Fence, InputId, LoginId, SessionId, TaskId, TokenId, UserName, WorkerId};
 use shared::link::{Assignment, ToWorker};
@@ -330,8 +330,9 @@ impl Cluster {
     fn place_one(&mut self, now: Now, placement: &Placement, effects: &mut Vec<Effect>) -> Option<Assignment> {
         let Placement { task: id, shape, worker } = placement;
         let leases = self.lease_gpus(worker, shape.resources.gpu_millis)?;
-        let confinement = self.confinement_in_pool(*id, worker);
         let task = self.tasks.get_mut(id)?;
+        let host = self.workers.get(worker)?;
+        let confinement = self.settings.confinement_in(&host.record.facts.labels, task.record.spec.confinement);
         let waiting = task.take_waiting(shape)?;
         self.last_fence += 1;
         let run = Run {
@@ -365,18 +366,12 @@ impl Cluster {
         Some(assignment)
     }
 
-    /// What a run of the task is kept from on a worker, where its pool makes that more than elsewhere.
-    fn confinement_in_pool(&self, task: TaskId, worker: &WorkerId) -> Option<Confinement> {
-        let (task, worker) = (self.tasks.get(&task)?, self.workers.get(worker)?);
-        self.settings.confinement_in(&worker.record.facts.labels, task.record.spec.confinement)
-    }
-
     /// What a worker is told of a run that has not arrived there: as strict as its pool has become meanwhile.
     pub(crate) fn assign_again(&mut self, key: AttemptKey, effects: &mut Vec<Effect>) -> Option<Assignment> {
-        let worker = self.tasks.get(&key.task)?.live.get(&key.index)?.worker.clone();
-        let confinement = self.confinement_in_pool(key.task, &worker);
         let task = self.tasks.get_mut(&key.task)?;
         let run = task.live.get_mut(&key.index)?;
+        let host = self.workers.get(&run.worker)?;
+        let confinement = self.settings.confinement_in(&host.record.facts.labels, task.record.spec.confinement);
         if run.confinement != confinement {
             run.confinement = confinement;
             let run = run.clone();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use shared::confinement::{Confinement, NetworkAccess, Profile};
-use shared::feature::{Feature, Features};
+use shared::feature::Features;
 use shared::id::UserName;
 use shared::policy::{Backoff, RunPolicy};
 use shared::task::Verdict;
@@ -12,6 +12,7 @@ use shared::task::Verdict;
 use crate::admission::POOL;
 use crate::files::FileUsage;
 use crate::images::ImageRules;
+use crate::required::required;
 
 /// See each field. Validated outside: `heartbeat < suspect < lease < reassign`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,8 +78,8 @@ impl Settings {
 
     /// What all runs on a worker with these labels need it to know, whatever their tasks do.
     pub(crate) fn features_of_pool(&self, labels: &BTreeMap<String, String>) -> Features {
-        let is_told = self.is_strict_pool(labels) && self.strict_network == NetworkAccess::Public;
-        is_told.then_some(Feature::PublicNetwork).into_iter().collect()
+        let strict = Confinement { profile: Profile::Strict, network: self.strict_network };
+        if self.is_strict_pool(labels) { required(&RunPolicy::default(), strict) } else { Features::default() }
     }
 
     fn is_strict_pool(&self, labels: &BTreeMap<String, String>) -> bool {

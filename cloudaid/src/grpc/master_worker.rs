@@ -15,7 +15,7 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::peer::Peer;
-use super::{GrpcState, audit};
+use super::{GrpcState, audit, in_words};
 use crate::master::links::dialed::Dialed;
 
 mod follow;
@@ -97,9 +97,4 @@ fn refused(state: &GrpcState, peer: &Peer, method: &str, object: &str, error: &A
         audit::refused(state, peer, &format!("gRPC {method}"), &object, error.code);
     }
     tracing::warn!("{method} of {object} from {} is refused: {}", peer.address, error.message);
-}
-
-/// As text for an answer that has no code.
-fn in_words(error: &ApiError) -> String {
-    format!("{} ({})", error.message, error.hint)
 }

@@ -51,7 +51,7 @@ pub(crate) fn on_connected(
     effects.push(Effect::Save(Change::Worker(id.clone(), Some(record.clone()))));
     let decisions: Vec<_> = hello.inventory.iter().map(|held| (held.key, decide(cluster, &id, held))).collect();
     let lost = missing(cluster, &id, &hello.inventory);
-    let bereft = bereft(cluster, &id, &hello.inventory, &record);
+    let cannot_begin = cannot_begin(cluster, &id, &hello.inventory, &record);
     effects.push(Effect::Publish(Event::WorkerRegistered {
         worker: id.clone(),
         facts: record.facts.clone(),
@@ -93,7 +93,7 @@ pub(crate) fn on_connected(
         let message = if rebooted { host } else { "the worker no longer has its container" }.to_owned();
         cluster.end_run(now, key, Verdict::WorkerLost { message }, None, effects);
     }
-    for (key, message) in bereft {
+    for (key, message) in cannot_begin {
         cluster.end_run(now, key, Verdict::Rejected { message: message.to_owned() }, None, effects);
     }
     effects.push(Effect::Send(
@@ -152,7 +152,7 @@ fn missing(cluster: &Cluster, worker: &WorkerId, inventory: &[Held]) -> Vec<Atte
 }
 
 /// Runs that never arrived, and need what the worker has no more, each with what that is.
-fn bereft(
+fn cannot_begin(
     cluster: &Cluster,
     worker: &WorkerId,
     inventory: &[Held],
@@ -163,16 +163,16 @@ fn bereft(
     let is_there = |lease: &GpuLease| facts.gpus.iter().any(|gpu| gpu.uuid == lease.uuid);
     let never_arrived =
         live_runs(cluster, worker).map(|(key, _)| key).filter(|key| inventory.iter().all(|held| held.key != *key));
-    let bereft = never_arrived.filter_map(|key| {
+    let lacking = never_arrived.filter_map(|key| {
         let task = cluster.tasks.get(&key.task)?;
         let run = task.live.get(&key.index).filter(|run| run.phase == RunPhase::Pending)?;
         if !run.gpus.iter().all(is_there) {
             return Some((key, "the worker no longer has the GPU that it was to have"));
         }
         let knows_it = task.shape.unknown_to(admission.protocol(), facts.features, of_pool).is_empty();
-        (!knows_it).then_some((key, "the worker is of an older version, which does not know what the task asks for"))
+        (!knows_it).then_some((key, "the worker is of an older version, which does not know what the task needs there"))
     });
-    bereft.collect()
+    lacking.collect()
 }
 
 /// Assignments that never arrived, and wishes to cancel, which are repeated at every connection.

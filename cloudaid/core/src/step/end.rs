@@ -89,13 +89,14 @@ impl Cluster {
             false => self.settings.pause_before_next(policy, verdict, run.attempt, (failures, spared)),
         };
         // Where the infrastructure has no run left to give, how it ended is still the best that is known.
-        let blamed = self.workers.get(&run.worker).and_then(|worker| blame_gpus(&verdict, &run, worker));
+        let host = self.workers.get(&run.worker);
+        let blamed = host.and_then(|host| blame_gpus(&verdict, &run, host));
         let blamed = blamed.filter(|blamed| pause(blamed, failures + 1).is_some());
         let failures = failures + u32::from(blamed.is_some());
         let verdict = blamed.unwrap_or(verdict);
         let pause = pause(&verdict, failures);
         // What one worker ruins is not held against the work.
-        let is_ruined = self.workers.get(&run.worker).is_some_and(|worker| worker.failing.is_left_out);
+        let is_ruined = host.is_some_and(|host| host.failing.is_left_out);
         // With more memory it runs otherwise than those that are to come, and what a task says that it ends with now and then
         // is no trouble.
         let is_expected = !policy.retry_on.is_empty() || matches!(verdict, Verdict::Oom { .. });

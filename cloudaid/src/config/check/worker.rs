@@ -30,12 +30,9 @@ impl Check<'_> {
                 text.trim().parse::<WorkerId>().map_err(|error| error.to_string())
             });
         let docker_host = self.optional(&table::DOCKER_HOST, parse::docker_host);
-        let registry_patience = self.required(&table::REGISTRY_PATIENCE, "", |text| {
-            parse::duration(text, Duration::ZERO, Duration::from_secs(7 * 86_400))
-        });
-        let mut limit =
-            |row| self.required(row, "", |text| parse::duration(text, PULL_LIMIT_MIN, Duration::from_secs(7 * 86_400)));
-        let (stall, total) = (limit(&table::PULL_STALL_LIMIT), limit(&table::PULL_TIME_LIMIT));
+        let registry_patience = self.up_to_a_week(&table::REGISTRY_PATIENCE, Duration::ZERO);
+        let stall = self.up_to_a_week(&table::PULL_STALL_LIMIT, PULL_LIMIT_MIN);
+        let total = self.up_to_a_week(&table::PULL_TIME_LIMIT, PULL_LIMIT_MIN);
         let on_stop = self.optional(&table::ON_STOP, |text| match text.trim() {
             "keep" => Ok(OnStop::Keep),
             "finish" => Ok(OnStop::Finish),
@@ -82,10 +79,12 @@ impl Check<'_> {
 
     fn gpus(&mut self) -> Option<GpuSettings> {
         let library = self.optional(&table::NVML, |text| Ok(PathBuf::from(text.trim())));
-        let quarantine = self.required(&table::GPU_QUARANTINE, "", |text| {
-            parse::duration(text, Duration::ZERO, Duration::from_secs(7 * 86_400))
-        });
+        let quarantine = self.up_to_a_week(&table::GPU_QUARANTINE, Duration::ZERO);
         Some(GpuSettings { library: library.map(|path| absolute(&path)), quarantine: quarantine? })
+    }
+
+    fn up_to_a_week(&mut self, row: &'static Setting, least: Duration) -> Option<Duration> {
+        self.required(row, "", |text| parse::duration(text, least, Duration::from_secs(7 * 86_400)))
     }
 
     /// How the worker talks with its master. What is only for the other protocol would have no effect, so it is refused.

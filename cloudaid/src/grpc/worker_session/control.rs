@@ -10,7 +10,7 @@ use tonic::metadata::MetadataValue;
 use tonic::{Status, Streaming};
 
 use super::{Answers, Caller};
-use crate::grpc::{GrpcState, audit, status};
+use crate::grpc::{GrpcState, audit, in_words, status};
 use crate::master::handle::ClusterHandle;
 use crate::master::links::{Outbox, Outgoing};
 use crate::master::narrate::Heartbeats;
@@ -97,7 +97,7 @@ async fn read(cluster: ClusterHandle, worker: WorkerId, session: SessionId, mut 
 
 /// With its code, by which a worker knows whether to wait for better times.
 fn refused(error: &ApiError) -> Status {
-    let mut status = Status::failed_precondition(format!("{} ({})", error.message, error.hint));
+    let mut status = Status::failed_precondition(in_words(error));
     status.metadata_mut().insert(ERROR_CODE, MetadataValue::from_static(error.code.as_str()));
     status
 }

@@ -12,7 +12,7 @@ use shared::proto::file_frame::Content;
 use tonic::{Status, Streaming};
 
 use super::{Caller, live};
-use crate::grpc::{GrpcState, audit, status};
+use crate::grpc::{GrpcState, audit, in_words, status};
 use crate::master::files::{StagedUpload, UploadError};
 use crate::master::handle::files::detached;
 use crate::upload_chain;
@@ -254,5 +254,5 @@ fn given_up(state: &GrpcState, caller: &Caller, key: AttemptKey, error: &ApiErro
     }
     tracing::warn!("Upload from worker {} refused: {}", caller.worker, error.message);
     audit::refused(state, &caller.peer, "gRPC UploadTaskFiles", &key.to_string(), error.code);
-    Status::failed_precondition(format!("{} ({})", error.message, error.hint))
+    Status::failed_precondition(in_words(error))
 }
