@@ -147,30 +147,16 @@ pub async fn run_with(
     let tls = open_tls(&config, &recovered).await?;
     let (cluster, driver, guesses) = recovered.into_parts(shutdown.clone());
     let driver = tokio::spawn(driver.run(shutdown.clone()));
-    let inputs = Inputs::new(cluster.clone(), files.clone());
-    tokio::spawn(retention::run(cluster.clone(), inputs.clone(), config.files.clone(), shutdown.clone()));
-    tokio::spawn(log_retention::run(cluster.clone(), logs.clone(), config.task_logs, shutdown.clone()));
-    tokio::spawn(tls.clone().keep_fresh(shutdown.clone()));
-    tokio::spawn(sweep::run(going, cluster.clone(), logs.clone(), files.clone(), shutdown.clone()));
-
-    let auth_config = AuthConfig {
-        jwt_secret: config.jwt_secret.as_ref(),
-        previous_jwt_secret: config.previous_jwt_secret.as_ref(),
-        ttl: config.token_ttl,
-        registration: config.registration,
-        least_password_chars: config.least_password_chars,
-        data_dir: &config.data_dir,
-    };
-    let auth = Auth::new(&auth_config, cluster.clone(), guesses)?;
+    let auth = open_auth(&config, &cluster, guesses)?;
     let seal = Seal::open(&config.data_dir.join(registries::KEY_FILE)).map_err(MasterError::Secret)?;
 
     let api = Arc::new(ApiState {
         cluster: cluster.clone(),
         auth: auth.clone(),
-        logs: logs.clone(),
-        inputs,
+        logs,
+        inputs: Inputs::new(cluster.clone(), files.clone()),
         seal,
-        files: files.clone(),
+        files,
         tls: tls.clone(),
         grpc: grpc_address,
         site: config.site.clone(),
@@ -180,24 +166,9 @@ pub async fn run_with(
         specification: Default::default(),
         shutdown: shutdown.clone(),
     });
-    let dialed = config.allow_plaintext_workers.then(|| {
-        let own = OwnAddress { cluster: tls.authority().cluster(), listens: grpc_address };
-        Dialed::start(cluster.clone(), logs.clone(), files.clone(), own, config.leases.suspect, shutdown.clone())
-    });
+    keep_in_order(&api, &config, going);
+    let state = for_workers(&api, &config);
     info!("Starting gRPC server on :{}...", grpc_address.port());
-    let state = GrpcState {
-        cluster: cluster.clone(),
-        logs,
-        files,
-        tls: tls.clone(),
-        api: Arc::clone(&api),
-        dialed,
-        open_admission: config.open_admission,
-        bulk: Arc::default(),
-        uploads: Arc::default(),
-        refusals: grpc::audit::refusals(),
-        announcements: grpc::audit::announcements(),
-    };
     let grpc = tokio::spawn(grpc::serve(grpc_listener, state, shutdown.clone()));
     let admin = if config.bootstrap_admin { Some(bootstrap_admin(&auth, &cluster).await?) } else { None };
     let join_token = match &config.bootstrap_worker {
@@ -218,6 +189,50 @@ pub async fn run_with(
         admin,
     });
     wait(cluster, driver, grpc, http, shutdown).await
+}
+
+/// Who people are, and what they prove it with.
+fn open_auth(config: &MasterConfig, cluster: &ClusterHandle, guesses: Guesses) -> Result<Auth, MasterError> {
+    let auth_config = AuthConfig {
+        jwt_secret: config.jwt_secret.as_ref(),
+        previous_jwt_secret: config.previous_jwt_secret.as_ref(),
+        ttl: config.token_ttl,
+        registration: config.registration,
+        least_password_chars: config.least_password_chars,
+        data_dir: &config.data_dir,
+    };
+    Ok(Auth::new(&auth_config, cluster.clone(), guesses)?)
+}
+
+/// Begins what is done without being asked for, until the master stops.
+fn keep_in_order(api: &ApiState, config: &MasterConfig, going: mpsc::UnboundedReceiver<Leftover>) {
+    let ApiState { cluster, logs, files, inputs, tls, shutdown, .. } = api;
+    tokio::spawn(retention::run(cluster.clone(), inputs.clone(), config.files.clone(), shutdown.clone()));
+    tokio::spawn(log_retention::run(cluster.clone(), logs.clone(), config.task_logs, shutdown.clone()));
+    tokio::spawn(tls.clone().keep_fresh(shutdown.clone()));
+    tokio::spawn(sweep::run(going, cluster.clone(), logs.clone(), files.clone(), shutdown.clone()));
+}
+
+/// What the services for workers work with. Those of the first generation are dialled from now on, where they are served.
+fn for_workers(api: &Arc<ApiState>, config: &MasterConfig) -> GrpcState {
+    let ApiState { cluster, logs, files, tls, grpc, shutdown, .. } = &**api;
+    let dialed = config.allow_plaintext_workers.then(|| {
+        let own = OwnAddress { cluster: tls.authority().cluster(), listens: *grpc };
+        Dialed::start(cluster.clone(), logs.clone(), files.clone(), own, config.leases.suspect, shutdown.clone())
+    });
+    GrpcState {
+        cluster: cluster.clone(),
+        logs: logs.clone(),
+        files: files.clone(),
+        tls: tls.clone(),
+        api: Arc::clone(api),
+        dialed,
+        open_admission: config.open_admission,
+        bulk: Arc::default(),
+        uploads: Arc::default(),
+        refusals: grpc::audit::refusals(),
+        announcements: grpc::audit::announcements(),
+    }
 }
 
 /// Says where it is, and how the first account is made if there is none.

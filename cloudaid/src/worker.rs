@@ -1,15 +1,15 @@
 //! Runs tasks on one machine: the pure [`cloudaid_core::agent`] between a container engine and a master.
 //!
-//! Read in this order: `driver` (the loop), `execute` (each effect as a call), `journal` and `lease` (what outlives the
-//! process), `backlog` (what waits for the journal), `means` (what a strict task waits for at the start), `link` (the control
-//! stream), `logs` and `uploads` (bulk data on connections of their own), `seed` (a master of the first generation).
+//! Read in this order: `first_look` (what there is to begin with), `driver` (the loop), `execute` (each effect as a call),
+//! `journal` and `lease` (what outlives the process), `backlog` (what waits for the journal), `means` (what a strict task waits
+//! for at the start), `link` (the control stream), `logs` and `uploads` (bulk data on connections of their own), `seed` (a
+//! master of the first generation).
 //!
 //! A worker that stops leaves its containers running; the next one with the same data directory finds them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::time::Duration;
 
 use cloudaid_core::agent::AgentSettings;
 use shared::id::ClusterId;
@@ -25,8 +25,8 @@ use crate::runtime::Runtime;
 use crate::runtime::docker::DockerRuntime;
 use data_dir::DataDir;
 use driver::{Driver, EVENT_LIMIT};
-use engine::Survey;
 use execute::Executor;
+use first_look::{FirstLook, Patience};
 use gpu::Gpus;
 use join::Joined;
 use journal::Journal;
@@ -49,6 +49,7 @@ mod driver;
 mod engine;
 mod error;
 mod execute;
+mod first_look;
 mod gpu;
 mod health;
 mod hold;
@@ -73,12 +74,6 @@ mod volume;
 
 #[cfg(test)]
 mod tests;
-
-/// How long it waits for the engine where its journal is gone: what it says without either would be wrong. Shorter than the
-/// lease, or the master gives up what runs here.
-const BLIND_LIMIT: Duration = Duration::from_secs(20);
-/// How long it waits for the engine at least: one that is well answers sooner.
-const LEAST_LIMIT: Duration = Duration::from_secs(2);
 
 /// Runs on the Docker engine of this machine until `shutdown`.
 ///
@@ -109,52 +104,22 @@ pub async fn run_with(
     // Everything below ends when this does: on shutdown, and when the driver gives up.
     let life = CancellationToken::new();
     let end_of_life = life.clone().drop_guard();
-    // Before the engine is there: a token does not wait for it.
-    let found = match config.seed {
-        Some(_) => None,
-        None => match find_master(&config, &data, &shutdown, &life).await? {
-            Some(found) => Some(found),
-            None => return Ok(()),
-        },
-    };
-    // Such a master cannot be told that nothing should come, so it has to wait.
-    if config.seed.is_some() && shutdown.run_until_cancelled(engine::at_last(|| runtime.info())).await.is_none() {
-        return Ok(());
-    }
-    let gpus = match config.seed {
-        // Such a master counts them, and cannot say which.
-        Some(_) => Gpus::none(),
-        None => Gpus::find(&config.gpus, config.overrides.gpu_millis).await?,
-    };
-    let had_joined = data.cluster().is_some();
     let servers = TaskTracker::new();
-    let (dialer, cluster) = match (found, config.seed) {
-        (None, Some(listen)) => become_gateway(listen, &data, &life, &servers).await?,
-        (Some(found), _) => found,
-        (None, None) => return Ok(()),
-    };
+    let belongs = belong(&*runtime, &config, &data, &servers, &shutdown, &life).await?;
+    let Some((dialer, cluster, gpus)) = belongs else { return Ok(()) };
+    let had_joined = data.cluster().is_some();
     let data = Arc::new(data.join(cluster)?);
-    let is_blind = had_joined && journal.is_damaged();
     let lease_file = LeaseFile::at(data.lease());
-    // What ends with the lease is not to wait for an engine that hangs: it is stopped as soon as that answers.
     let lease = lease_file.load();
-    let patience = lease::left(lease, &journal.entries(), clock::boot())
-        .map_or(engine::ANSWER_LIMIT, |left| left.clamp(LEAST_LIMIT, engine::ANSWER_LIMIT));
-    let take = || Survey::take(&*runtime, cluster, data.name());
-    let taken = async {
-        match (config.seed, is_blind) {
-            (Some(_), _) => Ok(engine::at_last(take).await),
-            (None, true) => timeout(BLIND_LIMIT, engine::at_last(take)).await.map_err(|_| engine::hangs()),
-            (None, false) => engine::within(patience, take()).await,
-        }
+    let patience = match config.seed {
+        Some(_) => Patience::Endless,
+        None if had_joined && journal.is_damaged() => Patience::Blind,
+        None => Patience::within(lease::left(lease, &journal.entries(), clock::boot())),
     };
-    let Some(survey) = shutdown.run_until_cancelled(taken).await else { return Ok(()) };
-    let (first_answer, found) = match survey {
-        Ok(Survey { info, found }) => (Ok(info), Some(found)),
-        Err(error) => (Err(error), None),
-    };
-    let offer = watch::Sender::new(Offer::measure(&config, first_answer.as_ref().ok(), &gpus)?);
-    let first_answer = watch::Sender::new(first_answer);
+    let look = FirstLook::take(&*runtime, cluster, data.name(), patience);
+    let Some(FirstLook { answer, found }) = shutdown.run_until_cancelled(look).await else { return Ok(()) };
+    let offer = watch::Sender::new(Offer::measure(&config, answer.as_ref().ok(), &gpus)?);
+    let first_answer = watch::Sender::new(answer);
     let (events, inbox) = mpsc::channel(EVENT_LIMIT);
     let (uplinks, uplink) = watch::channel(None);
     let running = Arc::new(AtomicU32::new(0));
@@ -208,6 +173,31 @@ pub async fn run_with(
     // It says goodbye to the master, and leaves its address; nothing is lost if it cannot.
     let _ = timeout(link::FAREWELL_LIMIT, async { tokio::join!(link, servers.wait(), presence) }).await;
     result
+}
+
+/// Who gives it work, to which cluster that belongs, and the GPUs that it knows one by one there. None if `shutdown` comes
+/// first.
+async fn belong(
+    runtime: &dyn Runtime,
+    config: &WorkerConfig,
+    data: &DataDir,
+    servers: &TaskTracker,
+    shutdown: &CancellationToken,
+    life: &CancellationToken,
+) -> Result<Option<(Dialer, ClusterId, Gpus)>, WorkerError> {
+    let Some(listen) = config.seed else {
+        // Before the engine is there: a token does not wait for it.
+        let Some((dialer, cluster)) = find_master(config, data, shutdown, life).await? else { return Ok(None) };
+        let gpus = Gpus::find(&config.gpus, config.overrides.gpu_millis).await?;
+        return Ok(Some((dialer, cluster, gpus)));
+    };
+    // Such a master cannot be told that nothing should come, so it has to wait.
+    if shutdown.run_until_cancelled(engine::at_last(|| runtime.info())).await.is_none() {
+        return Ok(None);
+    }
+    let (dialer, cluster) = become_gateway(listen, data, life, servers).await?;
+    // It counts GPUs, and cannot say which.
+    Ok(Some((dialer, cluster, Gpus::none())))
 }
 
 /// The masters and their cluster, which the worker joins if it has not yet: containers carry the cluster's id, so without

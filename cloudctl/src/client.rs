@@ -8,6 +8,7 @@ mod frame;
 mod retry;
 mod tls;
 
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,12 +66,8 @@ impl Client {
     /// The version of the master, which it says in any answer: of another version it may say other things in them.
     pub(crate) async fn server_version(&self) -> Result<String, CtlError> {
         let answer = self.knock().await?;
-        match version_of(&answer) {
-            Some(version) => Ok(version.to_owned()),
-            // Masters of then did not say it.
-            None if answer.status().is_success() => Ok(Version::FIRST.to_string()),
-            None => Err(self.not_understood(&"it does not say its version")),
-        }
+        let version = version_of(&answer).map(|(_, said)| said.into_owned());
+        version.ok_or_else(|| self.not_understood(&"it does not say its version"))
     }
 
     async fn knock(&self) -> Result<reqwest::Response, CtlError> {
@@ -190,18 +187,18 @@ impl Client {
     }
 }
 
-/// Of what version the master is, as it says itself.
-fn version_of(answer: &reqwest::Response) -> Option<&str> {
-    answer.headers().get(version::HEADER)?.to_str().ok()
+/// Of what version the master is that answers, and how it says it itself. One that does not say it is of the first, of which
+/// none did; what else answers and does not say it, a proxy that refuses, is none.
+fn version_of(answer: &reqwest::Response) -> Option<(Version, Cow<'_, str>)> {
+    let said = answer.headers().get(version::HEADER).and_then(|said| said.to_str().ok());
+    let said = said.and_then(|said| Some((said.parse::<Version>().ok()?, Cow::Borrowed(said))));
+    let is_done = answer.status().is_success() || answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+    said.or_else(|| is_done.then(|| (Version::FIRST, Cow::Owned(Version::FIRST.to_string()))))
 }
 
-/// Whether the master that answers goes together with this program. One that does not say its version is of the first;
-/// what else answers and does not say it, a proxy that refuses, is none.
+/// Whether the master that answers goes together with this program.
 fn check_version(answer: &reqwest::Response) -> Result<(), CtlError> {
-    let said = version_of(answer).and_then(|version| version.parse::<Version>().ok());
-    let is_done = answer.status().is_success() || answer.status() == StatusCode::SWITCHING_PROTOCOLS;
-    let master = said.or_else(|| is_done.then_some(Version::FIRST));
-    master.map_or(Ok(()), |master| check_client(Version::OWN, master).map_err(CtlError::Api))
+    version_of(answer).map_or(Ok(()), |(master, _)| check_client(Version::OWN, master).map_err(CtlError::Api))
 }
 
 /// What ordinary requests and log followers have in common.

@@ -4,6 +4,7 @@
 use cloudai_tests::api::Failure;
 use cloudai_tests::cluster::{Cluster, shell_task};
 use cloudai_tests::docker::image;
+use cloudai_tests::master::MasterOptions;
 use cloudai_tests::wait::PATIENCE;
 use reqwest::Method;
 use shared::error::{ErrorBody, ErrorCode};
@@ -73,10 +74,8 @@ async fn a_token_of_another_secret_or_time_is_refused() {
     let other = Cluster::start(0).await;
     let refused = one.api().with_token(other.master.token()).status().await;
     assert!(matches!(refused, Err(Failure::Refused { .. })), "{refused:?}");
-    let short = cloudai_tests::master::MasterOptions {
-        env: vec![("CLOUDAI_AUTH_TOKEN_TTL".to_owned(), "1s".to_owned())],
-        ..Default::default()
-    };
+    let short =
+        MasterOptions { env: vec![("CLOUDAI_AUTH_TOKEN_TTL".to_owned(), "1s".to_owned())], ..Default::default() };
     let brief = Cluster::start_with(&short, 0, &Default::default()).await;
     brief.api().status().await.expect("it is young");
     // A second of life and five of leeway.
@@ -121,6 +120,39 @@ async fn the_same_key_for_another_request_is_refused() {
         Err(Failure::Refused { error, .. }) => assert_eq!(error.code, ErrorCode::IdempotencyKeyReused),
         other => panic!("{other:?}"),
     }
+}
+
+#[tokio::test]
+async fn what_is_tried_is_refused_as_it_would_be_if_it_was_submitted() {
+    let env = vec![("CLOUDAI_IMAGES_ALLOWED".to_owned(), "docker.io/library/*".to_owned())];
+    let options = MasterOptions { env, ..MasterOptions::default() };
+    let cluster = Cluster::start_with(&options, 0, &Default::default()).await;
+    let api = cluster.api();
+    let refusal = async |path: &str, key: &str, body: &str| {
+        let request = api.request(Method::POST, path).header("content-type", "application/json");
+        match api.send(request.header("Idempotency-Key", key).body(body.to_owned())).await {
+            Ok(_) => None,
+            Err(Failure::Refused { status, error }) => Some((status, error)),
+            Err(unknown) => panic!("{body}: {unknown:?}"),
+        }
+    };
+    assert_eq!(refusal("/api/tasks", "used", r#"{"image":"a"}"#).await, None);
+    for (key, body, code) in [
+        ("1", r#"{"image":"a","profile":"strict","network":"public"}"#, Some(ErrorCode::PermissionDenied)),
+        ("2", r#"{"image":"ada/tool"}"#, Some(ErrorCode::PermissionDenied)),
+        ("3", r#"{"image":"a","worker_id":"nobody"}"#, Some(ErrorCode::WorkerNotFound)),
+        ("4", r#"{"image":"a","input":"input-01arz3ndektsv4rrffq69g5fav"}"#, Some(ErrorCode::FileNotFound)),
+        ("5", r#"{"image":"a","cpu_cores":-1}"#, Some(ErrorCode::InvalidArgument)),
+        ("used", r#"{"image":"b"}"#, Some(ErrorCode::IdempotencyKeyReused)),
+        ("used", r#"{"image":"a"}"#, None),
+        ("6", r#"{"image":"b"}"#, None),
+    ] {
+        let tried = refusal("/api/tasks?dry_run=true", key, body).await;
+        assert_eq!(api.status().await.expect("a status").tasks.queued, 1, "nothing is kept of {body}");
+        assert_eq!(tried, refusal("/api/tasks", key, body).await, "{body}");
+        assert_eq!(tried.map(|(_, error)| error.code), code, "{body}");
+    }
+    assert_eq!(api.status().await.expect("a status").tasks.queued, 2);
 }
 
 #[tokio::test]

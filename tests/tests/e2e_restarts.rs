@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 use cloudai_tests::cluster::{Cluster, shell_task};
 use cloudai_tests::master::MasterOptions;
 use cloudai_tests::wait::{PATIENCE, eventually};
@@ -11,7 +12,7 @@ use cloudai_tests::worker::WorkerOptions;
 use shared::resources::Quantity;
 use shared::submit::SubmitRequest;
 use shared::task::{TaskState, Verdict};
-use shared::view::SubmitLineResult;
+use shared::view::{CancelView, SubmitLineResult};
 use shared::worker::WorkerState;
 
 const TASKS: usize = 100;
@@ -153,6 +154,30 @@ async fn a_worker_that_lost_its_journal_finds_its_containers_by_their_labels() {
     assert_eq!((ended.verdict, ended.attempts.len()), (Some(Verdict::Success), 1));
     let log = api.get_bytes(&format!("/api/tasks/{task}/logs?stream=stdout")).await.expect("a log");
     assert_eq!(String::from_utf8_lossy(&log), "one\ntwo\n");
+}
+
+#[tokio::test]
+async fn what_was_cancelled_is_cancelled_though_its_worker_lost_its_journal_before_it_ended() {
+    let mut cluster = Cluster::start(1).await;
+    let api = cluster.api();
+    let line = "trap 'exit 143' USR1; trap 'echo told' TERM; echo ready; while :; do sleep 0.1; done";
+    let task = api.submit(&shell_task(line)).await.expect("accepted").task_id;
+    api.said(PATIENCE, &task, "ready").await;
+    let cancel = format!("/api/tasks/{task}/cancel");
+    api.post::<CancelView>(&cancel, &serde_json::json!({})).await.expect("accepted");
+    api.said(PATIENCE, &task, "told").await;
+    cluster.workers[0].kill9();
+    std::fs::remove_file(cluster.workers[0].data_dir().join("journal")).expect("the journal");
+    let containers = cluster.containers.as_ref().expect("containers");
+    containers.signal("USR1").await;
+    eventually(PATIENCE, "it has ended", || async {
+        let is_running = |of: &ContainerSummary| of.state == Some(ContainerSummaryStateEnum::RUNNING);
+        (!containers.list().await.iter().any(is_running)).then_some(())
+    })
+    .await;
+    cluster.workers[0].restart();
+    let ended = api.ended(THREE_MINUTES, &task).await;
+    assert_eq!((ended.state, ended.verdict), (TaskState::Cancelled, Some(Verdict::Cancelled)));
 }
 
 #[tokio::test]

@@ -24,6 +24,7 @@ use crate::gpus::{self, Device};
 use crate::input::Input;
 use crate::ledger::Ledger;
 use crate::login::LoginRecord;
+use crate::nature::Nature;
 use crate::queue::{Queue, Shape};
 use crate::recent::Recent;
 use crate::record::{Change, ClusterRecord};
@@ -249,7 +250,8 @@ impl Cluster {
     /// The workers as a policy sees them, by name.
     pub(crate) fn rooms(&self) -> Vec<Room> {
         let room = |(id, worker): (&WorkerId, &Worker)| {
-            let capacity = worker.record.facts.capacity;
+            let Nature { protocol, features, features_of_pool, offline, capacity, .. } =
+                Nature::of(id, worker, &self.settings);
             let gpus = self.devices(id, worker);
             let mut free = capacity.saturating_sub(self.ledger.reserved(id));
             if !gpus.is_empty() {
@@ -259,16 +261,16 @@ impl Cluster {
             Room {
                 worker: id.clone(),
                 state: worker.state(),
-                protocol: worker.record.admission.protocol(),
-                features: worker.record.facts.features,
-                features_of_pool: self.settings.features_of_pool(&worker.record.facts.labels),
+                protocol,
+                features,
+                features_of_pool,
                 capacity,
                 free,
                 gpus,
                 healthy: worker.problem.is_none(),
                 left_out: worker.failing.is_left_out,
                 cordoned: worker.record.cordon.is_some(),
-                offline: self.settings.is_offline(&worker.record.facts.labels),
+                offline,
             }
         };
         self.workers.iter().map(room).collect()

@@ -10,7 +10,6 @@ use shared::time::WallTime;
 
 use crate::cluster::Cluster;
 use crate::reject::Reject;
-use crate::step::input_files;
 
 /// An amount of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -228,14 +227,6 @@ impl Cluster {
     #[must_use]
     pub fn input_readers(&self, id: InputId) -> u32 {
         self.input_readers.get(&id).copied().unwrap_or_default()
-    }
-
-    /// Whether a task of this user could read it.
-    ///
-    /// # Errors
-    /// It is not there, not theirs, or not complete.
-    pub fn check_input(&self, user: &UserName, input: Option<InputId>) -> Result<(), Reject> {
-        input_files::check(self, user, input)
     }
 
     /// Whether there is room for more of a user's files.

@@ -6,7 +6,6 @@ use std::str::FromStr;
 use shared::reference::{self, ImageReference};
 use shared::registry::RegistryName;
 
-use crate::cluster::Cluster;
 use crate::reject::Reject;
 
 /// What an admin asks of every image when a task is submitted. By default nothing.
@@ -35,16 +34,6 @@ impl ImageRules {
             None if *require_digest => Err(Reject::NoDigest(image.to_owned())),
             Some(_) | None => Ok(()),
         }
-    }
-}
-
-impl Cluster {
-    /// Whether the cluster runs this image.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn check_image(&self, image: &str) -> Result<(), Reject> {
-        self.settings.images.check(image)
     }
 }
 

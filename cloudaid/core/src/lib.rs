@@ -9,7 +9,7 @@
 //! give equal effects on every machine, so the whole cluster runs in one thread under a seeded simulator. What a peer or
 //! client says is checked and refused, never asserted.
 //!
-//! Read in this order: [`input`], [`effect`], [`event`], [`record`], `cluster`, `task`, [`recent`], `worker`, `queue`,
+//! Read in this order: [`input`], [`effect`], [`event`], [`record`], `cluster`, `task`, [`recent`], `worker`, `queue`, `nature`,
 //! `step`, [`scheduler`], [`explain`], [`recover`], [`invariant`].
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::iter_over_hash_type)]
@@ -38,6 +38,7 @@ pub mod reject;
 pub mod scheduler;
 pub mod settings;
 pub mod testkit;
+pub mod trial;
 
 mod alarm;
 mod cluster;
@@ -45,10 +46,10 @@ mod failing;
 mod internal;
 mod ledger;
 mod look;
+mod nature;
 mod required;
 mod step;
 mod task;
-mod trial;
 mod worker;
 
 pub use cluster::Cluster;

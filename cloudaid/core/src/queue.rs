@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use shared::confinement::NetworkAccess;
 use shared::feature::Features;
-use shared::gpu::Gpu;
 use shared::id::{TaskId, UserName, WorkerId};
 use shared::resources::Resources;
 use shared::task::{Command, TaskSpec};
 use shared::worker::WorkerProtocol;
 
-use crate::gpus::{self, Device};
-use crate::record::{TaskRecord, WorkerRecord};
+use crate::gpus::Device;
+use crate::nature::Nature;
+use crate::record::TaskRecord;
 use crate::required::required;
 use crate::settings::Settings;
 use crate::worker::Worker;
@@ -57,21 +57,9 @@ impl Shape {
 
     /// Whether it would fit on a worker if nothing else ran there.
     pub(crate) fn could_ever_fit(&self, id: &WorkerId, worker: &Worker, settings: &Settings) -> bool {
-        let WorkerRecord { admission, facts, .. } = &worker.record;
-        let protocol = admission.protocol();
-        let is_meant = self.worker.as_ref().is_none_or(|wanted| wanted == id);
-        let can_be_told = self.can_be_told(protocol)
-            && self.unknown_to(protocol, facts.features, settings.features_of_pool(&facts.labels)).is_empty();
-        let reaches_enough = !(self.needs_internet && settings.is_offline(&facts.labels));
-        let is_for_it = is_meant && can_be_told && reaches_enough;
-        is_for_it && facts.capacity.fits(self.resources) && self.finds_gpus(&facts.gpus)
-    }
-
-    /// Whether its GPUs could be had of these if nobody else had any.
-    fn finds_gpus(&self, all: &[Gpu]) -> bool {
-        let wanted = self.resources.gpu_millis;
-        let unused = || all.iter().map(|gpu| Device::unused(gpu, false)).collect::<Vec<_>>();
-        wanted == 0 || all.is_empty() || gpus::could(&unused(), wanted)
+        let gpus = worker.record.facts.gpus.iter().filter(|_| self.resources.gpu_millis > 0);
+        let unused: Vec<_> = gpus.map(|gpu| Device::unused(gpu, false)).collect();
+        Nature::of(id, worker, settings).never(self, &unused).next().is_none()
     }
 
     /// Whether all that it asks for can be told to such a worker.

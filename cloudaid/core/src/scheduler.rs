@@ -15,6 +15,7 @@ use shared::resources::{Kind, Resources, Shortage};
 use shared::worker::{WorkerProtocol, WorkerState};
 
 use crate::gpus::{self, Device};
+use crate::nature::Nature;
 use crate::queue::Shape;
 
 pub mod round_robin;
@@ -131,34 +132,43 @@ pub enum Obstacle {
 impl Room {
     /// Everything that keeps `shape` off this worker; nothing: it fits now. Policies and explanations both ask here.
     pub fn obstacles(&self, shape: &Shape) -> impl Iterator<Item = Obstacle> {
-        let other = shape.worker.as_ref().is_some_and(|wanted| *wanted != self.worker);
         let inactive = match self.state {
             WorkerState::Active if !self.healthy => Some(Obstacle::Unhealthy),
             WorkerState::Active if self.cordoned => Some(Obstacle::Cordoned),
             WorkerState::Active => self.left_out.then_some(Obstacle::Failing),
             state @ (WorkerState::Suspect | WorkerState::Inactive) => Some(Obstacle::NotActive(state)),
         };
-        let (capacity, gpus) = (self.capacity, self.gpus_in_the_way(shape.resources.gpu_millis));
+        let (nature, gpus) = (self.nature(), self.gpus_in_the_way(shape.resources.gpu_millis));
         let lacking = self.free.lacking(shape.resources).filter(move |lack| gpus.is_none() || lack.kind != Kind::Gpu);
         let lacking = lacking.map(move |shortage| {
-            let all = shortage.kind.of(&capacity);
-            if all < shortage.wanted {
-                Obstacle::TooSmall(Shortage { available: all, ..shortage })
-            } else {
-                Obstacle::Busy(shortage)
-            }
+            let in_all = nature.too_small(shortage.kind, shortage.wanted, &[]);
+            in_all.map_or(Obstacle::Busy(shortage), Obstacle::TooSmall)
         });
-        let other = other.then_some(Obstacle::OtherWorkerRequested);
-        let untold = (!shape.can_be_told(self.protocol)).then_some(Obstacle::FirstGeneration);
-        let unknown = shape.unknown_to(self.protocol, self.features, self.features_of_pool);
-        // One that is not there may come back with another version.
-        let is_outdated = !unknown.is_empty() && self.state != WorkerState::Inactive;
-        let outdated = is_outdated.then_some(Obstacle::Outdated(unknown));
-        let offline = (self.offline && shape.needs_internet).then_some(Obstacle::Offline);
-        let never = other.or(untold).or(outdated).or(offline);
+        let refusal = nature.refusals(shape).find(|refusal| !self.may_change(refusal));
         // For a task that is not for this worker nothing else matters here.
-        let rest = never.is_none().then(|| inactive.into_iter().chain(lacking).chain(gpus));
-        never.into_iter().chain(rest.into_iter().flatten())
+        let rest = refusal.is_none().then(|| inactive.into_iter().chain(lacking).chain(gpus));
+        refusal.into_iter().chain(rest.into_iter().flatten())
+    }
+
+    fn nature(&self) -> Nature<'_> {
+        Nature {
+            worker: &self.worker,
+            protocol: self.protocol,
+            features: self.features,
+            features_of_pool: self.features_of_pool,
+            offline: self.offline,
+            capacity: self.capacity,
+        }
+    }
+
+    /// One that is not there may come back with another version.
+    fn may_change(&self, obstacle: &Obstacle) -> bool {
+        matches!(obstacle, Obstacle::Outdated(_)) && self.state == WorkerState::Inactive
+    }
+
+    /// Its GPUs as if all were well and nobody had any of them.
+    fn unused_gpus(&self) -> Vec<Device> {
+        self.gpus.iter().map(|device| Device { free: device.millis, ill: false, ..device.clone() }).collect()
     }
 
     /// What keeps so many thousandths from being had of its GPUs, where they are known one by one.
@@ -166,18 +176,12 @@ impl Room {
         if self.gpus.is_empty() || gpus::could(&self.gpus, wanted) {
             return None;
         }
-        let with = |change: fn(&mut Device)| {
-            let mut devices = self.gpus.clone();
-            devices.iter_mut().for_each(change);
-            devices
-        };
-        let unused = with(|device| (device.free, device.ill) = (device.millis, false));
-        let shortage = |devices: &[Device]| Shortage { kind: Kind::Gpu, available: gpus::most(devices), wanted };
-        if !gpus::could(&unused, wanted) {
-            return Some(Obstacle::TooSmall(shortage(&unused)));
+        if let Some(in_all) = self.nature().too_small(Kind::Gpu, wanted, &self.unused_gpus()) {
+            return Some(Obstacle::TooSmall(in_all));
         }
-        let well = with(|device| device.ill = false);
-        Some(if gpus::could(&well, wanted) { Obstacle::IllGpus } else { Obstacle::Busy(shortage(&self.gpus)) })
+        let well: Vec<_> = self.gpus.iter().map(|device| Device { ill: false, ..device.clone() }).collect();
+        let shortage = Shortage { kind: Kind::Gpu, available: gpus::most(&self.gpus), wanted };
+        Some(if gpus::could(&well, wanted) { Obstacle::IllGpus } else { Obstacle::Busy(shortage) })
     }
 
     /// Takes what a task of some shape reserves: it must fit.
@@ -196,11 +200,8 @@ impl Room {
     /// Whether `shape` would fit if nothing else ran here.
     #[must_use]
     pub fn could_ever_fit(&self, shape: &Shape) -> bool {
-        let never = |obstacle| {
-            use Obstacle::{FirstGeneration, Offline, OtherWorkerRequested, Outdated, TooSmall};
-            matches!(obstacle, OtherWorkerRequested | FirstGeneration | Outdated(_) | Offline | TooSmall(_))
-        };
-        !self.obstacles(shape).any(never)
+        let unused = if shape.resources.gpu_millis > 0 { self.unused_gpus() } else { Vec::new() };
+        self.nature().never(shape, &unused).all(|obstacle| self.may_change(&obstacle))
     }
 }
 

@@ -1,23 +1,42 @@
 //! What would become of a submission, by the scheduler's own filter. Nothing is kept.
 
+use std::sync::Arc;
+
 use shared::id::WorkerId;
+use shared::task::TaskSpec;
 use shared::view::{Fit, FitView};
 
 use crate::cluster::Cluster;
+use crate::input::Submission;
 use crate::queue::Shape;
+use crate::record::TaskRecord;
 use crate::reject::Reject;
 use crate::scheduler::{Obstacle, Room};
 use crate::step::submit;
 
+/// What would become of a submission.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trial {
+    /// What would run: as strict as the cluster wants it.
+    pub spec: Arc<TaskSpec>,
+    /// Where one element of it could.
+    pub workers: Vec<FitView>,
+    /// What its submitter would be told.
+    pub warnings: Vec<String>,
+}
+
 impl Cluster {
-    /// Where one element of this shape could run, and what its submitter would be told.
+    /// What would become of a submission. `known` is what the store says about its idempotency key.
     ///
     /// # Errors
-    /// It would be refused.
-    pub fn trial(&self, shape: &Shape) -> Result<(Vec<FitView>, Vec<String>), Reject> {
-        submit::check_worker(self, shape.worker.as_ref())?;
-        let fits = self.rooms().iter().map(|room| fit(room, shape)).collect();
-        Ok((fits, self.submit_warnings(shape)))
+    /// It would be refused, with this.
+    pub fn trial(&self, submission: &Submission, known: Option<&TaskRecord>) -> Result<Trial, Reject> {
+        submit::check(self, submission, known)?;
+        let Submission { user, spec, array, .. } = submission;
+        let spec = submit::kept(&self.settings, user, spec);
+        let shape = Shape::new(&spec, array.is_some(), user.clone());
+        let workers = self.rooms().iter().map(|room| fit(room, &shape)).collect();
+        Ok(Trial { spec, workers, warnings: self.submit_warnings(&shape) })
     }
 }
 

@@ -26,6 +26,8 @@ mod core {
     mod report;
     mod silence;
     mod skew;
+    mod stopped;
     mod submit;
+    mod trial;
     mod uploads;
 }

@@ -41,7 +41,7 @@ pub(super) async fn submit(
     params.finish()?;
     let key = idempotency_key(&headers)?;
     match media_type(&headers).as_deref() {
-        Some("application/json") if dry_run => try_out(&state, &principal, body).await,
+        Some("application/json") if dry_run => try_out(&state, &principal, key, body).await,
         Some(_) if dry_run => {
             Err(invalid("a dry run is for one task", "send it as `Content-Type: application/json`").into())
         }
@@ -65,9 +65,14 @@ pub(super) async fn submit(
     }
 }
 
-async fn try_out(state: &Shared, principal: &Principal, body: Body) -> Result<Response, Failure> {
+async fn try_out(
+    state: &Shared,
+    principal: &Principal,
+    key: Option<Arc<str>>,
+    body: Body,
+) -> Result<Response, Failure> {
     let request = json::parse(&read_body(body, BODY_LIMIT).await?)?;
-    let submission = prepare(request, principal, None)?;
+    let submission = prepare(request, principal, key)?;
     Ok(Json(state.cluster.try_out(submission).await?).into_response())
 }
 

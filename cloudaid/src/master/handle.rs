@@ -11,8 +11,9 @@ use cloudaid_core::Cluster;
 use cloudaid_core::admission::Proof;
 use cloudaid_core::effect::Answer;
 use cloudaid_core::input::{Input, Submission};
-use cloudaid_core::queue::Shape;
+use cloudaid_core::record::TaskRecord;
 use cloudaid_core::reject::Reject;
+use cloudaid_core::trial::Trial;
 use shared::error::{ApiError, ErrorCode};
 use shared::id::{AttemptKey, ElementId, Elements, RequestId, SessionId, TaskId, TaskRef, UserName, WorkerId};
 use shared::link::{Heartbeat, Hello, Inventory, Report};
@@ -108,15 +109,15 @@ impl ClusterHandle {
     /// What would become of a submission. Nothing is kept.
     ///
     /// # Errors
-    /// It would be refused.
+    /// It would be refused, with this.
     pub async fn try_out(&self, submission: Submission) -> Result<DryRunView, ApiError> {
-        let Submission { user, spec, array, .. } = submission;
-        let (reader, input) = (user.clone(), spec.input);
-        self.read(move |cluster| cluster.check_input(&reader, input)).await??;
-        let asked = Arc::clone(&spec);
-        self.read(move |cluster| cluster.check_image(&asked.image)).await??;
-        let shape = Shape::new(&spec, array.is_some(), user.clone());
-        let (workers, warnings) = self.read(move |cluster| cluster.trial(&shape)).await??;
+        let known = match &submission.key {
+            Some(key) => self.record_of_key(submission.user.clone(), Arc::clone(&key.key)).await?,
+            None => None,
+        };
+        let Submission { user, array, .. } = submission.clone();
+        let tried = self.read(move |cluster| cluster.trial(&submission, known.as_deref())).await??;
+        let Trial { spec, workers, warnings } = tried;
         Ok(DryRunView {
             user,
             spec: Arc::unwrap_or_clone(spec),
@@ -403,8 +404,12 @@ impl ClusterHandle {
     /// # Errors
     /// The store cannot be read.
     pub(crate) async fn task_of_key(&self, user: UserName, key: Arc<str>) -> Result<Option<TaskId>, ApiError> {
+        Ok(self.record_of_key(user, key).await?.map(|record| record.id))
+    }
+
+    async fn record_of_key(&self, user: UserName, key: Arc<str>) -> Result<Option<Arc<TaskRecord>>, ApiError> {
         let found = self.store.find_keys(vec![(user, key)]).await.map_err(|error| unreadable(&error))?;
-        Ok(found.into_iter().flatten().next().map(|record| record.id))
+        Ok(found.into_iter().flatten().next())
     }
 
     pub(crate) fn shell(&self) -> &Arc<Shell> {

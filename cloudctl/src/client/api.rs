@@ -178,9 +178,12 @@ impl Client {
         self.send(request).await
     }
 
-    /// What would become of a task.
-    pub(crate) async fn dry_run(&self, request: &SubmitRequest) -> Result<DryRunView, CtlError> {
-        self.post("api/tasks?dry_run=true", request).await
+    /// What would become of a task, if it was submitted by this key where there is one.
+    pub(crate) async fn dry_run(&self, request: &SubmitRequest, key: Option<&str>) -> Result<DryRunView, CtlError> {
+        let request = self.http.post(self.url("api/tasks?dry_run=true")?).json(request);
+        let request = key.into_iter().fold(request, |request, key| request.header("idempotency-key", key));
+        let response = self.send(request).await?;
+        self.read(response).await
     }
 
     /// Runs a task again. The same key never makes two.

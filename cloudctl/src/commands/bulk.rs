@@ -113,7 +113,7 @@ async fn try_out(
             Err(error) => Err(error.into()),
             Ok(mut task) => {
                 overrides.apply(&mut task);
-                session.client.dry_run(&task).await
+                session.client.dry_run(&task, None).await
             }
         };
         match view {

@@ -27,7 +27,7 @@ pub(super) async fn run(
     let input = Input::of(paths)?;
     if let (Some(image), Input::Here(_), false) = (image, &input, args.dry_run) {
         // Nothing is sent for a task that would be refused.
-        session.client.dry_run(&overrides.task(image)).await?;
+        session.client.dry_run(&overrides.task(image), None).await?;
     }
     overrides.read_input(input.bring(args.dry_run, session).await?);
     match (image, &args.file) {
@@ -99,7 +99,8 @@ impl<'a> Input<'a> {
 
 async fn one(request: SubmitRequest, args: &SubmitArgs, session: &Session<'_>) -> Result<Done, CtlError> {
     if args.dry_run {
-        return Ok(View::DryRun(session.client.dry_run(&request).await?).into());
+        let tried = session.client.dry_run(&request, args.idempotency_key.as_deref()).await?;
+        return Ok(View::DryRun(tried).into());
     }
     let submitted = submit(&request, args, session).await?;
     report(vec![submitted], false, args.wait, session).await

@@ -6,6 +6,7 @@ use shared::link::{Assignment, CancelOrder, Decision, Held, Hello, Phase, ToWork
 use shared::task::Verdict;
 use shared::time::Now;
 use shared::version::{Skew, Version};
+use shared::worker::WorkerFacts;
 
 use crate::admission::{Admission, Identity, POOL, Proof};
 use crate::cluster::Cluster;
@@ -26,28 +27,19 @@ pub(crate) fn on_connected(
     hello: Hello,
     effects: &mut Vec<Effect>,
 ) {
-    if !is_served(hello.protocol) {
-        effects.push(Effect::Close(session, Reject::Protocol { theirs: hello.protocol }));
-        return;
-    }
-    if let Some(skew) = skew_of(&hello.facts.version) {
-        effects.push(Effect::Close(session, Reject::Version { theirs: hello.facts.version, skew }));
-        return;
-    }
-    let id = hello.worker;
-    let Some(known) = cluster.workers.get(&id).filter(|known| known.record.admission.is_proved_by(proof)) else {
-        effects.push(Effect::Close(session, Reject::NotAdmitted(id)));
-        return;
+    let known = match admitted(cluster, proof, &hello) {
+        Ok(known) => known,
+        Err(reject) => {
+            effects.push(Effect::Close(session, reject));
+            return;
+        }
     };
+    let id = hello.worker;
     if let Some(older) = known.session() {
         effects.push(Effect::Close(older, Reject::Replaced(id.clone())));
     }
     let rebooted = is_other_boot(&known.record.facts.boot_id, &hello.facts.boot_id);
-    let mut record = WorkerRecord { facts: hello.facts, seen_at: now.wall, ..known.record.clone() };
-    // Which pool it is in is not its own choice.
-    if let Admission::Certificate(Identity { pool: Some(pool), .. }) = &record.admission {
-        record.facts.labels.insert(POOL.to_owned(), pool.to_string());
-    }
+    let record = record_of(known, now, hello.facts);
     effects.push(Effect::Save(Change::Worker(id.clone(), Some(record.clone()))));
     let decisions: Vec<_> = hello.inventory.iter().map(|held| (held.key, decide(cluster, &id, held))).collect();
     let lost = missing(cluster, &id, &hello.inventory);
@@ -75,14 +67,7 @@ pub(crate) fn on_connected(
         held_until: None,
     };
     cluster.workers.insert(id.clone(), worker);
-    for (key, _) in live_runs(cluster, &id).collect::<Vec<_>>() {
-        if let Some(task) =
-            cluster.tasks.get_mut(&key.task).filter(|task| task.progress.unreachable.contains(key.index))
-        {
-            task.progress.unreachable.remove(key.index);
-            cluster.dirty.insert(key.task);
-        }
-    }
+    reach(cluster, &id);
     if !hello.ill_gpus.is_empty() {
         effects.push(Effect::Publish(Event::WorkerGpus { worker: id.clone(), ill: hello.ill_gpus, well: Vec::new() }));
     }
@@ -107,6 +92,40 @@ pub(crate) fn on_connected(
         }),
     ));
     send_again(cluster, &id, session, &hello.inventory, effects);
+}
+
+/// The worker as it is known that says hello, if it is one that is served, and has proved which one it is.
+fn admitted<'a>(cluster: &'a Cluster, proof: Proof, hello: &Hello) -> Result<&'a Worker, Reject> {
+    if !is_served(hello.protocol) {
+        return Err(Reject::Protocol { theirs: hello.protocol });
+    }
+    let version = &hello.facts.version;
+    if let Some(skew) = skew_of(version) {
+        return Err(Reject::Version { theirs: version.clone(), skew });
+    }
+    let known = cluster.workers.get(&hello.worker).filter(|known| known.record.admission.is_proved_by(proof));
+    known.ok_or_else(|| Reject::NotAdmitted(hello.worker.clone()))
+}
+
+/// What is kept of a worker that says this of itself.
+fn record_of(known: &Worker, now: Now, facts: WorkerFacts) -> WorkerRecord {
+    let mut record = WorkerRecord { facts, seen_at: now.wall, ..known.record.clone() };
+    // Which pool it is in is not its own choice.
+    if let Admission::Certificate(Identity { pool: Some(pool), .. }) = &record.admission {
+        record.facts.labels.insert(POOL.to_owned(), pool.to_string());
+    }
+    record
+}
+
+/// Its runs are heard of again.
+fn reach(cluster: &mut Cluster, id: &WorkerId) {
+    for (key, _) in live_runs(cluster, id).collect::<Vec<_>>() {
+        let task = cluster.tasks.get_mut(&key.task);
+        if let Some(task) = task.filter(|task| task.progress.unreachable.contains(key.index)) {
+            task.progress.unreachable.remove(key.index);
+            cluster.dirty.insert(key.task);
+        }
+    }
 }
 
 /// A connection has ended. Its runs are believed to go on until the worker's time is up.

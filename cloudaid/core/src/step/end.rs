@@ -1,6 +1,7 @@
 //! Runs and elements end.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use shared::id::{AttemptKey, WorkerId};
 use shared::link::Outcome;
@@ -19,6 +20,10 @@ use crate::record::{Change, Progress, Requeued, ResultRecord};
 use crate::settings::Settings;
 use crate::task::{Run, RunPhase, Task};
 use crate::worker::Worker;
+
+/// The signals that workers stop runs with, where an image does not want another one first.
+const TERM: i32 = 15;
+const KILL: i32 = 9;
 
 /// Why the worker of a run was told to stop it, as its task knows.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +47,15 @@ impl Told {
     fn judge(self, verdict: Verdict, task: &Task, run: &Run, outcome: Option<&Outcome>) -> Verdict {
         let began = matches!(run.phase, RunPhase::Running { .. })
             || outcome.is_some_and(|outcome| outcome.started_at.is_some());
-        match (verdict, task.record.spec.policy.time_limit) {
+        let time_limit = task.record.spec.policy.time_limit;
+        let is_late = run.overdue || time_limit.zip(ran(outcome)).is_some_and(|(limit, ran)| ran >= limit.0);
+        let is_told = self.cancelling || self.evicted || is_late;
+        // A worker that has lost its journal does not know that it stopped it. What ended otherwise may have been over before.
+        let (verdict, exit_code) = match stopped_with(&verdict).filter(|_| is_told) {
+            Some(exit_code) => (Verdict::Cancelled, Some(exit_code)),
+            None => (verdict, None),
+        };
+        match (verdict, time_limit) {
             // That is nobody's fault, and costs the element nothing.
             (Verdict::Cancelled, _) if self.evicted && began => {
                 Verdict::WorkerLost { message: format!("{} was drained", run.worker) }
@@ -52,7 +65,7 @@ impl Told {
             }
             // Nobody else stops a run that no person wanted stopped; workers of the first generation do not say why.
             (Verdict::Cancelled, Some(limit)) if !self.cancelling => {
-                Verdict::Timeout { limit_seconds: limit.whole_seconds(), exit_code: None }
+                Verdict::Timeout { limit_seconds: limit.whole_seconds(), exit_code }
             }
             (verdict, _) => verdict,
         }
@@ -160,6 +173,21 @@ impl Cluster {
             let reason = worker.failing.describe().unwrap_or_default();
             effects.push(Effect::Publish(Event::WorkerLeftOut { worker: id.clone(), reason }));
         }
+    }
+}
+
+/// How long a run took, by the clock of its worker.
+fn ran(outcome: Option<&Outcome>) -> Option<Duration> {
+    let outcome = outcome?;
+    Some(outcome.finished_at.since(outcome.started_at?))
+}
+
+/// What a run ended with that was ended by a signal that workers stop runs with; none: by itself. The signal that its image
+/// wants is not known here, but an engine remembers what it was asked to send, and does not know that it was its worker.
+fn stopped_with(verdict: &Verdict) -> Option<i32> {
+    match verdict {
+        Verdict::Signal { signal: TERM | KILL, .. } | Verdict::Signal { by_hand: true, .. } => verdict.exit_code(),
+        _ => None,
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shared::confinement::NetworkAccess;
-use shared::id::{RequestId, TaskId, WorkerId};
+use shared::id::{RequestId, TaskId, UserName, WorkerId};
 use shared::task::TaskSpec;
 use shared::time::Now;
 use shared::view::{SubmitView, Tally};
@@ -28,16 +28,30 @@ pub(crate) fn on_submit(
     known: Option<&TaskRecord>,
     effects: &mut Vec<Effect>,
 ) {
-    let answer = match find_earlier(cluster, &submission, known) {
-        Some(Ok(view)) => Ok(Answer::Submitted(view)),
-        Some(Err(reject)) => Err(reject),
-        None => check_worker(cluster, submission.spec.worker.as_ref())
-            .and_then(|()| check_network(&cluster.settings, &submission))
-            .and_then(|()| cluster.check_image(&submission.spec.image))
-            .and_then(|()| input_files::check(cluster, &submission.user, submission.spec.input))
-            .map(|()| Answer::Submitted(accept(cluster, now, submission, effects))),
+    let answer = match check(cluster, &submission, known) {
+        Ok(Some(earlier)) => Ok(Answer::Submitted(earlier)),
+        Ok(None) => Ok(Answer::Submitted(accept(cluster, now, submission, effects))),
+        Err(reject) => Err(reject),
     };
     effects.push(Effect::Reply(request, answer));
+}
+
+/// All that is asked of a submission, also of one that is only tried. What it answers is the earlier task where it is a
+/// repetition, of which nothing more is asked; none: it is a new task, and may be accepted.
+pub(crate) fn check(
+    cluster: &Cluster,
+    submission: &Submission,
+    known: Option<&TaskRecord>,
+) -> Result<Option<SubmitView>, Reject> {
+    if let Some(earlier) = find_earlier(cluster, submission, known)? {
+        return Ok(Some(earlier));
+    }
+    let Submission { user, spec, .. } = submission;
+    check_worker(cluster, spec.worker.as_ref())?;
+    check_network(&cluster.settings, user, spec)?;
+    cluster.settings.images.check(&spec.image)?;
+    input_files::check(cluster, user, spec.input)?;
+    Ok(None)
 }
 
 /// The answer to a repetition, if this is one.
@@ -45,18 +59,18 @@ fn find_earlier(
     cluster: &Cluster,
     submission: &Submission,
     known: Option<&TaskRecord>,
-) -> Option<Result<SubmitView, Reject>> {
-    let key = submission.key.as_ref()?;
+) -> Result<Option<SubmitView>, Reject> {
+    let Some(key) = &submission.key else { return Ok(None) };
     let live = cluster.keys.get(&(submission.user.clone(), Arc::clone(&key.key)));
     let live = live.and_then(|id| cluster.tasks.get(id));
-    let earlier = live.map(|task| &*task.record).or(known)?;
+    let Some(earlier) = live.map(|task| &*task.record).or(known) else { return Ok(None) };
     let same = |earlier: &IdempotencyKey| earlier.digest == key.digest;
     if !earlier.key.as_ref().is_some_and(same) {
-        return Some(Err(Reject::KeyReused));
+        return Err(Reject::KeyReused);
     }
     // A task that is over is only in the store; the shell fills its state in.
     let state = live.map_or(shared::task::TaskState::Completed, |task| task.tally().summary());
-    Some(Ok(SubmitView {
+    Ok(Some(SubmitView {
         task_id: earlier.id.to_string(),
         state,
         count: earlier.count(),
@@ -67,7 +81,7 @@ fn find_earlier(
 }
 
 /// A task can be for a worker only that has registered once.
-pub(crate) fn check_worker(cluster: &Cluster, wanted: Option<&WorkerId>) -> Result<(), Reject> {
+fn check_worker(cluster: &Cluster, wanted: Option<&WorkerId>) -> Result<(), Reject> {
     match wanted {
         Some(worker) if !cluster.workers.contains_key(worker) => {
             Err(Reject::WorkerNotFound { worker: worker.clone(), known: cluster.workers.keys().cloned().collect() })
@@ -77,9 +91,8 @@ pub(crate) fn check_worker(cluster: &Cluster, wanted: Option<&WorkerId>) -> Resu
 }
 
 /// Who says what network it needs is not run without it.
-fn check_network(settings: &Settings, submission: &Submission) -> Result<(), Reject> {
-    let asked = submission.spec.confinement;
-    let (wanted, given) = (asked.network, settings.confinement(&submission.user, asked).network);
+fn check_network(settings: &Settings, user: &UserName, spec: &TaskSpec) -> Result<(), Reject> {
+    let (wanted, given) = (spec.confinement.network, settings.confinement(user, spec.confinement).network);
     if wanted == NetworkAccess::Public && given != wanted { Err(Reject::NoStrictNetwork) } else { Ok(()) }
 }
 
@@ -115,12 +128,17 @@ fn accept(cluster: &mut Cluster, now: Now, submission: Submission, effects: &mut
 
 /// As strict as the cluster wants it, also where it wanted less when the task was submitted.
 pub(crate) fn as_strict_as(settings: &Settings, record: Arc<TaskRecord>) -> Arc<TaskRecord> {
-    let confinement = settings.confinement(&record.user, record.spec.confinement);
-    if confinement == record.spec.confinement {
-        return record;
+    let spec = kept(settings, &record.user, &record.spec);
+    if Arc::ptr_eq(&spec, &record.spec) { record } else { Arc::new(TaskRecord { spec, ..(*record).clone() }) }
+}
+
+/// What a user's task is kept with that asks for `spec`.
+pub(crate) fn kept(settings: &Settings, user: &UserName, spec: &Arc<TaskSpec>) -> Arc<TaskSpec> {
+    let confinement = settings.confinement(user, spec.confinement);
+    if confinement == spec.confinement {
+        return Arc::clone(spec);
     }
-    let spec = Arc::new(TaskSpec { confinement, ..(*record.spec).clone() });
-    Arc::new(TaskRecord { spec, ..(*record).clone() })
+    Arc::new(TaskSpec { confinement, ..(**spec).clone() })
 }
 
 fn enqueue(cluster: &mut Cluster, record: Arc<TaskRecord>, progress: Progress) -> SubmitView {

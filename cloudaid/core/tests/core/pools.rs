@@ -127,9 +127,8 @@ fn who_needs_the_internet_is_not_run_where_it_is_not_to_be_had() {
     assert_eq!(assigned(&effects), []);
     let why = world.cluster.why(task.into()).expect("it waits");
     assert_eq!((why.can_never_run, why.reasons[0].code.as_str()), (true, "pool_offline"));
-    let shape = cloudaid_core::queue::Shape::new(&wanted.spec, false, wanted.user.clone());
-    let (fits, warnings) = world.cluster.trial(&shape).expect("a trial");
-    assert_eq!((fits[0].fit, warnings.len()), (Fit::Never, 1));
+    let tried = world.cluster.trial(&wanted, None).expect("a trial");
+    assert_eq!((tried.workers[0].fit, tried.warnings.len()), (Fit::Never, 1));
     let (link, effects) = connect(&mut world, "b", "main");
     let runs = assigned(&effects);
     assert_eq!((runs[0].0, runs[0].1.confinement), (link.session, online));

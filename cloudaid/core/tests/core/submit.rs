@@ -213,7 +213,6 @@ fn only_images_that_the_cluster_runs_are_accepted() {
         submission.spec = Arc::new(shared::task::TaskSpec { image: image.to_owned(), ..spec(1) });
         let (answer, effects) = world.ask(|request| Input::SubmitTask { request, submission, known: None });
         let is_saved = effects.iter().any(|effect| matches!(effect, Effect::Save(_)));
-        assert_eq!(world.cluster.check_image(image).is_ok(), answer.is_ok(), "a dry run says the same");
         assert_eq!(is_saved, answer.is_ok(), "nothing is kept of what is refused");
         answer.err().map(ApiError::from)
     };
