@@ -220,7 +220,7 @@ pub struct WorkerConfig {
     pub image_room: u64,
     /// How its GPUs are found.
     pub gpus: GpuSettings,
-    /// For filters.
+    /// What tasks can ask for.
     pub labels: BTreeMap<String, String>,
     /// Shown in lists; the host name if none.
     pub advertise: Option<String>,

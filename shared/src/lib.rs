@@ -1,7 +1,7 @@
 //! What both ends of every CloudAI wire agree on.
 //!
-//! Read in this order: [`id`], [`mod@array`], [`resources`], [`time`], [`span`], [`policy`], [`task`], [`worker`], [`link`], [`error`],
-//! [`view`]. With the feature `wire` also the generated protobuf ([`proto`]) and its conversions ([`mod@convert`]), with
+//! Read in this order: [`id`], [`mod@array`], [`resources`], [`time`], [`span`], [`policy`], [`selector`],
+//! [`task`], [`worker`], [`link`], [`error`], [`view`]. With the feature `wire` also the generated protobuf ([`proto`]) and its conversions ([`mod@convert`]), with
 //! `context-file` the file that `cloudctl` and `cloudaid dev` share ([`context`]), with `tls` trust by fingerprint
 //! ([`tls`]).
 //!
@@ -24,6 +24,7 @@ pub mod reference;
 pub mod registry;
 pub mod resources;
 pub mod role;
+pub mod selector;
 pub mod span;
 pub mod submit;
 pub mod task;

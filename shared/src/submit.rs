@@ -11,6 +11,7 @@ use crate::id::WorkerId;
 use crate::policy::{Backoff, RetryOn, RunPolicy};
 use crate::pull::PullPolicy;
 use crate::resources::{Bytes, GIB, InvalidQuantity, MIB, Millis, Quantity, Resources};
+use crate::selector::{LabelWish, WorkerSelector};
 use crate::span::Span;
 use crate::task::{Command, TaskSpec};
 
@@ -90,6 +91,11 @@ pub struct SubmitRequest {
     /// Dispatch to this worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker_id: Option<String>,
+    /// What the labels of its worker have to be, all of it: `disk=ssd`, `disk` (whatever its value), `disk!=ssd` (another value,
+    /// or no such label); at most 16.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub worker_labels: Vec<LabelWish>,
     /// Uploaded files to read at /input: the id that the upload got.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
@@ -155,6 +161,7 @@ impl SubmitRequest {
                     .map_err(|error| invalid(format!("worker_id: {error}"), "`cloudctl workers` lists the workers"))?,
             ),
         };
+        let worker_labels = WorkerSelector::new(self.worker_labels)?;
         let input = match self.input {
             None => None,
             Some(text) => Some(text.parse().map_err(|error| {
@@ -200,6 +207,7 @@ impl SubmitRequest {
             env: self.env,
             labels: self.labels,
             worker,
+            worker_labels,
             input,
             policy,
         };

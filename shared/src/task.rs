@@ -10,6 +10,7 @@ use crate::id::{InputId, WorkerId};
 use crate::policy::RunPolicy;
 use crate::pull::PullPolicy;
 use crate::resources::{Bytes, Resources};
+use crate::selector::WorkerSelector;
 
 /// What a submission asks for, validated. One value serves all elements of an array.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +41,10 @@ pub struct TaskSpec {
     /// Dispatch: only this worker may run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<WorkerId>,
+    /// Only workers with such labels may run it.
+    #[serde(default, skip_serializing_if = "WorkerSelector::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub worker_labels: WorkerSelector,
     /// Uploaded files that it reads at /input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<InputId>,
@@ -429,6 +434,18 @@ mod tests {
         let verdict = Verdict::Oom { limit_bytes: 7, peak_bytes: None, exit_code: None };
         assert_eq!(serde_json::from_str::<Verdict>(old).expect("a verdict"), verdict);
         assert_eq!(serde_json::to_string(&verdict).expect("json"), old);
+    }
+
+    #[test]
+    fn what_was_kept_before_asks_for_no_labels_and_is_written_as_before() {
+        let old = r#"{"image":"a","resources":{"cpu_millis":1,"memory_bytes":2,"storage_bytes":3,"gpu_millis":4}}"#;
+        let spec: TaskSpec = serde_json::from_str(old).expect("a specification");
+        assert!(spec.worker_labels.is_empty());
+        assert_eq!(serde_json::to_string(&spec).expect("json"), old);
+        let asking = format!(r#"{},"worker_labels":["disk=ssd","zone!=b"]}}"#, &old[..old.len() - 1]);
+        let spec: TaskSpec = serde_json::from_str(&asking).expect("a specification");
+        assert_eq!(spec.worker_labels.to_string(), "disk=ssd, zone!=b");
+        assert_eq!(serde_json::to_string(&spec).expect("json"), asking);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::id::{InputId, UserName, WorkerId};
 use crate::policy::RunPolicy;
 use crate::pull::{PullPolicy, PullProgress};
 use crate::resources::Resources;
+use crate::selector::WorkerSelector;
 use crate::task::{AttemptState, Command, TaskState, Verdict};
 use crate::time::WallTime;
 
@@ -161,6 +162,10 @@ pub struct TaskView {
     /// Only this worker may run it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dispatched_to: Option<WorkerId>,
+    /// Only workers with such labels may run it.
+    #[serde(default, skip_serializing_if = "WorkerSelector::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub worker_labels: WorkerSelector,
     /// Uploaded files that it reads at /input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<InputId>,

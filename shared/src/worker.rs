@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +11,7 @@ use crate::feature::Features;
 use crate::gpu::Gpu;
 use crate::id::UserName;
 use crate::resources::Resources;
-use crate::submit::check_text;
+use crate::submit::{TEXT_LIMIT, check_text};
 use crate::time::WallTime;
 
 /// Whether a worker can be counted on.
@@ -121,13 +122,28 @@ pub struct WorkerFacts {
     /// Its GPUs one by one, by their UUIDs; empty: it has none, or only says how many.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<Gpu>,
-    /// For constraints and filters.
+    /// What tasks can ask for.
     #[serde(default)]
-    pub labels: BTreeMap<String, String>,
+    #[cfg_attr(feature = "openapi", schema(value_type = BTreeMap<String, String>))]
+    pub labels: Arc<BTreeMap<String, String>>,
     /// What it knows of what not every worker knows.
     #[serde(default, skip_serializing_if = "Features::is_empty")]
     #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
     pub features: Features,
+}
+
+/// Whether a worker can have a label of this name: 1 to [`TEXT_LIMIT`] characters to print, without `=`, `,` and a `!` at either
+/// end, so that a task can ask for it.
+#[must_use]
+pub fn is_label_name(text: &str) -> bool {
+    let is_free = !text.contains('=') && !text.starts_with('!') && !text.ends_with('!');
+    !text.is_empty() && is_free && is_label_value(text)
+}
+
+/// Whether a label of a worker can have this value: at most [`TEXT_LIMIT`] characters to print, without `,`. It may be empty.
+#[must_use]
+pub fn is_label_value(text: &str) -> bool {
+    text.chars().count() <= TEXT_LIMIT && !text.chars().any(|c| c.is_control() || c == ',')
 }
 
 /// What a worker measures of its whole machine.

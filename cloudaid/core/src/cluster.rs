@@ -271,6 +271,7 @@ impl Cluster {
                 left_out: worker.failing.is_left_out,
                 cordoned: worker.record.cordon.is_some(),
                 offline,
+                labels: Arc::clone(&worker.record.facts.labels),
             }
         };
         self.workers.iter().map(room).collect()

@@ -1,16 +1,16 @@
 //! Why a task waits: the scheduler's own filter, asked for every worker, and its answers counted.
 //!
-//! The codes are a closed list: `no_workers`, `draining`, `cancelling`, `other_worker_requested`,
-//! `first_generation` (it cannot be told what the task asks for), `worker_outdated` (it does not know what the task asks for, but
-//! a newer version does), `pool_offline` (its pool gives tasks no network, and this one says that it needs the Internet),
-//! `worker_inactive`,
-//! `worker_suspect`, `worker_unhealthy` (it says itself that its engine does not answer or its disk is full),
-//! `unreachable` (it does not wait: its worker is not heard of, and it may run once at most), `insufficient_<kind>` (busy: it will fit when something ends), `too_small_<kind>` (never, on that worker),
-//! `worker_cordoned` (an operator wants it to get nothing), `worker_failing` (all its last runs failed at once, those of others did not),
-//! `resting` (all that waits of it has failed, and runs again after a pause), `array_suspicious` (most of its last elements
-//! failed in the same way, so one at a time is tried),
-//! `behind_others` (it fits now, and is placed as soon as what stands before it is), `array_limit` (as many of its
-//! elements are with workers as may be at a time).
+//! The codes are a closed list: `no_workers`, `draining`, `cancelling`, `other_worker_requested`, `other_labels` (its
+//! labels are not what the task asks for), `first_generation` (it cannot be told what the task asks for),
+//! `worker_outdated` (it does not know what the task asks for, but a newer version does), `pool_offline` (its pool
+//! gives tasks no network, and this one says that it needs the Internet), `worker_inactive`, `worker_suspect`,
+//! `worker_unhealthy` (it says itself that its engine does not answer or its disk is full), `unreachable` (it does not
+//! wait: its worker is not heard of, and it may run once at most), `insufficient_<kind>` (busy: it will fit when
+//! something ends), `too_small_<kind>` (never, on that worker), `worker_cordoned` (an operator wants it to get
+//! nothing), `worker_failing` (all its last runs failed at once, those of others did not), `resting` (all that waits of
+//! it has failed, and runs again after a pause), `array_suspicious` (most of its last elements failed in the same way,
+//! so one at a time is tried), `behind_others` (it fits now, and is placed as soon as what stands before it is),
+//! `array_limit` (as many of its elements are with workers as may be at a time).
 
 use std::collections::BTreeMap;
 
@@ -27,6 +27,8 @@ use crate::queue::Shape;
 use crate::scheduler::{Obstacle, Room};
 use crate::task::{AGAIN, Task};
 
+pub(crate) mod labels;
+
 /// A reason while it is counted. The order is that of the answers among equal counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
@@ -41,6 +43,7 @@ enum Cause {
     FirstGeneration,
     Outdated(Features),
     Offline,
+    OtherLabels,
     OtherWorkerRequested,
 }
 
@@ -160,6 +163,7 @@ fn causes(rooms: &[Room], shape: &Shape) -> (Vec<ReasonView>, u32) {
             free = false;
             let (cause, available, wanted) = match obstacle {
                 Obstacle::OtherWorkerRequested => (Cause::OtherWorkerRequested, 0, 0),
+                Obstacle::OtherLabels => (Cause::OtherLabels, 0, 0),
                 Obstacle::FirstGeneration => (Cause::FirstGeneration, 0, 0),
                 Obstacle::Outdated(features) => (Cause::Outdated(features), 0, 0),
                 Obstacle::Offline => (Cause::Offline, 0, 0),
@@ -177,7 +181,12 @@ fn causes(rooms: &[Room], shape: &Shape) -> (Vec<ReasonView>, u32) {
         }
         fits += u32::from(free);
     }
-    let mut reasons: Vec<_> = counts.into_iter().map(|(cause, count)| reason(cause, count)).collect();
+    let in_words = |(cause, count)| {
+        let general = reason(cause, count);
+        let named = (cause == Cause::OtherLabels).then(|| labels::unmet(rooms, shape)).flatten();
+        ReasonView { message: named.unwrap_or(general.message), ..general }
+    };
+    let mut reasons: Vec<_> = counts.into_iter().map(in_words).collect();
     reasons.sort_by_key(|reason| std::cmp::Reverse(reason.workers));
     (reasons, fits)
 }
@@ -229,6 +238,7 @@ fn reason(cause: Cause, count: Count) -> ReasonView {
             "pool_offline".to_owned(),
             format!("{workers} {is} in a pool that gives tasks no network, and this one asks for the Internet"),
         ),
+        Cause::OtherLabels => ("other_labels".to_owned(), format!("{workers} {verb} other labels than it asks for")),
         Cause::OtherWorkerRequested => {
             ("other_worker_requested".to_owned(), format!("{workers} {is} not the one it was dispatched to"))
         }
@@ -278,9 +288,15 @@ fn plain(code: &str, workers: u32, message: &str) -> ReasonView {
 }
 
 fn hint(reasons: &[ReasonView], can_never_run: bool) -> String {
-    let first = reasons.first().map(|reason| reason.code.as_str());
+    let mut codes = reasons.iter().map(|reason| reason.code.as_str());
     if can_never_run {
-        match first {
+        // That the others are not meant helps nobody.
+        match codes.find(|code| *code != "other_worker_requested") {
+            Some("other_labels") => {
+                return "let a worker with such labels join (`cloudaid worker --label KEY=VALUE`; `cloudctl stats WORKER` shows \
+                        those of one), or cancel it and ask for others"
+                    .to_owned();
+            }
             Some("worker_outdated") => {
                 return "update cloudaid on the workers: what runs there goes on meanwhile".to_owned();
             }
@@ -294,7 +310,7 @@ fn hint(reasons: &[ReasonView], can_never_run: bool) -> String {
         return "cancel it and ask for less, or add a worker that has as much (`cloudctl workers` shows what they have)"
             .to_owned();
     }
-    match first {
+    match codes.next() {
         Some("no_workers") => "let one join: `cloudctl worker-token create`".to_owned(),
         Some("array_limit") => "the next one starts when one of them ends".to_owned(),
         Some("resting") => "it runs again by itself; `cloudctl logs` shows why it failed".to_owned(),

@@ -53,6 +53,7 @@ impl Cluster {
         ClassView {
             resources: shape.resources,
             worker_id: shape.worker.clone(),
+            worker_labels: shape.worker_labels.clone(),
             user: shape.user.clone(),
             tasks: tasks.len() as u64,
             waiting: open().map(|task| u64::from(task.waiting_in(shape))).sum(),

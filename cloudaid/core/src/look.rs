@@ -1,5 +1,7 @@
 //! What the cluster shows of itself. Reading changes nothing.
 
+use std::collections::BTreeMap;
+
 use shared::gpu::Gpu;
 use shared::id::{AttemptKey, ElementId, Elements, TaskId, TaskRef, WorkerId};
 use shared::pull::PullProgress;
@@ -116,7 +118,7 @@ impl Cluster {
         rows.sort_unstable_by_key(|(sequence, ..)| *sequence);
         let mut waiting = 0;
         let mut tasks = Vec::new();
-        let mut reasons: std::collections::BTreeMap<_, String> = Default::default();
+        let mut reasons: BTreeMap<_, String> = Default::default();
         for (_, id, shape) in rows {
             let Some(task) = self.tasks.get(&id) else { continue };
             if tasks.len() < limit {
@@ -188,7 +190,7 @@ impl Cluster {
                 .collect(),
             last_heartbeat: worker.heard_at,
             registered_at: worker.record.registered_at,
-            labels: facts.labels.clone(),
+            labels: BTreeMap::clone(&facts.labels),
             gpus: self.gpu_views(id, worker),
             pulling: worker.pulling.clone(),
         }

@@ -1,5 +1,7 @@
 //! What a worker is, whatever runs there and however it fares, and what that keeps off it.
 
+use std::collections::BTreeMap;
+
 use shared::feature::Features;
 use shared::id::WorkerId;
 use shared::resources::{Kind, Resources, Shortage};
@@ -24,12 +26,13 @@ pub(crate) struct Nature<'a> {
     pub(crate) features_of_pool: Features,
     /// Whether nothing that runs there reaches the Internet.
     pub(crate) offline: bool,
+    pub(crate) labels: &'a BTreeMap<String, String>,
     /// All that it has.
     pub(crate) capacity: Resources,
 }
 
 impl<'a> Nature<'a> {
-    pub(crate) fn of(id: &'a WorkerId, worker: &Worker, settings: &Settings) -> Self {
+    pub(crate) fn of(id: &'a WorkerId, worker: &'a Worker, settings: &Settings) -> Self {
         let WorkerRecord { admission, facts, .. } = &worker.record;
         Self {
             worker: id,
@@ -37,6 +40,7 @@ impl<'a> Nature<'a> {
             features: facts.features,
             features_of_pool: settings.features_of_pool(&facts.labels),
             offline: settings.is_offline(&facts.labels),
+            labels: &facts.labels,
             capacity: facts.capacity,
         }
     }
@@ -55,6 +59,7 @@ impl<'a> Nature<'a> {
         let unknown = shape.unknown_to(self.protocol, self.features, self.features_of_pool);
         let all = [
             is_for_another.then_some(Obstacle::OtherWorkerRequested),
+            (!shape.worker_labels.is_met_by(self.labels)).then_some(Obstacle::OtherLabels),
             (!shape.can_be_told(self.protocol)).then_some(Obstacle::FirstGeneration),
             (!unknown.is_empty()).then_some(Obstacle::Outdated(unknown)),
             (self.offline && shape.needs_internet).then_some(Obstacle::Offline),
@@ -77,7 +82,7 @@ impl<'a> Nature<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     use shared::confinement::{Confinement, NetworkAccess};
     use shared::gpu::Gpu;
@@ -98,7 +103,7 @@ mod tests {
         let gpu_millis = gpus.iter().map(|gpu| gpu.millis).sum();
         let labels = BTreeMap::from([(POOL.to_owned(), pool.to_owned())]);
         let capacity = Resources { gpu_millis, ..World::capacity(4) };
-        WorkerFacts { capacity, gpus, labels, features, ..WorkerFacts::default() }
+        WorkerFacts { capacity, gpus, labels: Arc::new(labels), features, ..WorkerFacts::default() }
     }
 
     fn asking(gpu_millis: u64) -> TaskSpec {

@@ -8,6 +8,7 @@ use shared::confinement::NetworkAccess;
 use shared::feature::Features;
 use shared::id::{TaskId, UserName, WorkerId};
 use shared::resources::Resources;
+use shared::selector::WorkerSelector;
 use shared::task::{Command, TaskSpec};
 use shared::worker::WorkerProtocol;
 
@@ -34,6 +35,8 @@ pub struct Shape {
     pub features: Features,
     /// Whether it says that it needs the Internet, so that it is of no use where nothing is reached.
     pub needs_internet: bool,
+    /// What the labels of its worker have to be.
+    pub worker_labels: WorkerSelector,
 }
 
 impl Shape {
@@ -52,7 +55,8 @@ impl Shape {
         let (resources, worker, features) =
             (spec.resources, spec.worker.clone(), required(&spec.policy, spec.confinement));
         let needs_internet = spec.confinement.network == NetworkAccess::Public;
-        Self { resources, worker, user, needs_session, features, needs_internet }
+        let worker_labels = spec.worker_labels.clone();
+        Self { resources, worker, user, needs_session, features, needs_internet, worker_labels }
     }
 
     /// Whether it would fit on a worker if nothing else ran there.

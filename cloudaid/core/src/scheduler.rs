@@ -100,6 +100,8 @@ pub struct Room {
     pub cordoned: bool,
     /// Whether all that runs there is strict because of its pool, and reaches nothing.
     pub offline: bool,
+    /// Its labels.
+    pub labels: Arc<BTreeMap<String, String>>,
 }
 
 /// What keeps a task of some shape off a worker.
@@ -107,6 +109,8 @@ pub struct Room {
 pub enum Obstacle {
     /// The task is for another worker.
     OtherWorkerRequested,
+    /// Its labels are not what the task asks for.
+    OtherLabels,
     /// What the task asks for cannot be told to a worker of the first generation.
     FirstGeneration,
     /// It is of an older version, and does not know these, which the task needs.
@@ -157,6 +161,7 @@ impl Room {
             features: self.features,
             features_of_pool: self.features_of_pool,
             offline: self.offline,
+            labels: &self.labels,
             capacity: self.capacity,
         }
     }

@@ -448,6 +448,7 @@ pub fn spec(cores: u64) -> TaskSpec {
         env: Default::default(),
         labels: Default::default(),
         worker: None,
+        worker_labels: Default::default(),
         input: None,
         policy: Default::default(),
         pull: Default::default(),

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use shared::id::WorkerId;
 use shared::task::TaskSpec;
 use shared::view::{Fit, FitView};
 
 use crate::cluster::Cluster;
+use crate::explain::labels;
 use crate::input::Submission;
 use crate::queue::Shape;
 use crate::record::TaskRecord;
@@ -41,7 +41,7 @@ impl Cluster {
 }
 
 fn fit(room: &Room, shape: &Shape) -> FitView {
-    let reasons: Vec<_> = room.obstacles(shape).map(|obstacle| in_words(&room.worker, obstacle)).collect();
+    let reasons: Vec<_> = room.obstacles(shape).map(|obstacle| in_words(room, shape, obstacle)).collect();
     let fit = match (reasons.is_empty(), room.could_ever_fit(shape)) {
         (true, _) => Fit::Now,
         (false, true) => Fit::Later,
@@ -50,9 +50,11 @@ fn fit(room: &Room, shape: &Shape) -> FitView {
     FitView { worker_id: room.worker.clone(), fit, reasons }
 }
 
-fn in_words(worker: &WorkerId, obstacle: Obstacle) -> String {
+fn in_words(room: &Room, shape: &Shape, obstacle: Obstacle) -> String {
+    let worker = &room.worker;
     match obstacle {
         Obstacle::OtherWorkerRequested => "the task is for another worker".to_owned(),
+        Obstacle::OtherLabels => labels::unmet_by(room, shape),
         Obstacle::FirstGeneration => {
             "a worker of the first generation takes no input files, no environment without a command, and no confinement"
                 .to_owned()

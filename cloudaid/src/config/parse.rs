@@ -10,6 +10,7 @@ use mongodb::options::{ConnectionString, ServerAddress};
 use shared::id::UserName;
 use shared::resources::Quantity;
 use shared::submit::{LABEL_LIMIT, TEXT_LIMIT};
+use shared::worker::{is_label_name, is_label_value};
 
 use super::Secret;
 use crate::master::join_token::pool_problem;
@@ -197,9 +198,9 @@ pub(super) fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
     for part in parts(text) {
         let hint = "give NAME=VALUE such as disk=ssd";
         let (name, value) = part.split_once('=').ok_or_else(|| format!("`{}` has no `=`; {hint}", shown(part)))?;
-        let bad = |text: &str| text.chars().count() > TEXT_LIMIT || text.chars().any(char::is_control);
-        if name.is_empty() || bad(name) || bad(value) {
-            return Err(format!("`{}` is not a label; {hint}, at most {TEXT_LIMIT} characters each", shown(part)));
+        if !is_label_name(name) || !is_label_value(value) {
+            let limits = format!("at most {TEXT_LIMIT} characters each, and no `!` before or behind the name");
+            return Err(format!("`{}` is not a label; {hint}, {limits}", shown(part)));
         }
         if labels.insert(name.to_owned(), value.to_owned()).is_some() {
             return Err(format!("`{}` is there twice; keep one", shown(name)));
@@ -363,7 +364,7 @@ mod tests {
     #[test]
     fn labels_and_small_values() {
         assert_eq!(labels("a=b, c=").map(|labels| labels.len()), Ok(2));
-        for bad in ["a", "=b", "a=1,a=2", "a=\u{7}"] {
+        for bad in ["a", "=b", "a=1,a=2", "a=\u{7}", "a!=b", "!a=b"] {
             assert!(labels(bad).is_err(), "{bad}");
         }
         assert_eq!((switch("TRUE"), switch("off")), (Ok(true), Ok(false)));

@@ -317,7 +317,7 @@ settings! {
     GPU_QUARANTINE: row("worker.gpu_quarantine", "CLOUDAI_GPU_QUARANTINE", "", One("TIME"), WORKER | DEV, Text("10m"),
         "How long a GPU gets no work after an error that it reported");
     LABELS: row("worker.labels", "CLOUDAI_LABELS", "label", Many("NAME=VALUE"), WORKER | DEV, Unset,
-        "Labels of the worker, for filters");
+        "Labels of the worker, which tasks can ask for");
     ADVERTISE: row("worker.advertise", "CLOUDAI_ADVERTISE", "advertise", One("ADDR"), WORKER | DEV, Unset,
         "The address shown in lists of workers; nothing is dialled by it");
 }

@@ -145,6 +145,7 @@ fn blank(stored: &StoredTask, id: TaskRef) -> TaskView {
         resources: record.spec.resources,
         labels: record.spec.labels.clone(),
         dispatched_to: record.spec.worker.clone(),
+        worker_labels: record.spec.worker_labels.clone(),
         input: record.spec.input,
         count: record.count(),
         array: record.array.as_ref().map(ToString::to_string),

@@ -91,6 +91,7 @@ macro_rules! store_contract {
             every_verdict_round_trips,
             odd_text_round_trips,
             odd_labels_are_found,
+            odd_wishes_round_trip,
             file_paths_are_bytes,
             large_numbers_round_trip);
     };

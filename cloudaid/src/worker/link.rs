@@ -70,7 +70,7 @@ impl Offer {
                 boot_id,
                 capacity: capacity::measure(info, gpus, config.overrides, &config.data_dir),
                 gpus: gpus.offered.clone(),
-                labels: config.labels.clone(),
+                labels: Arc::new(config.labels.clone()),
                 features: Features::ALL,
             },
             incarnation: format!("{:032x}", rand::random::<u128>()),

@@ -8,6 +8,7 @@ use shared::confinement::{NetworkAccess, Profile};
 use shared::policy::{Backoff, RetryOn};
 use shared::pull::PullPolicy;
 use shared::resources::Quantity;
+use shared::selector::LabelWish;
 use shared::span::Span;
 
 use super::key::idempotency_key;
@@ -77,6 +78,10 @@ pub(crate) struct SubmitArgs {
     /// Label for filters; may be given often.
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) label: Vec<(String, String)>,
+    /// Only on a worker that has this label: KEY=VALUE, KEY (whatever its value), or KEY!=VALUE (not with that value); may be
+    /// given often, and all must hold.
+    #[arg(long, value_name = "LABEL")]
+    pub(crate) worker_label: Vec<LabelWish>,
     /// Run it once for each index, which stands in CLOUDAI_ARRAY_INDEX: 0-99, 0-99:2 (a step), 1,3,10-19, each with %4
     /// behind it for at most four at a time.
     #[arg(long, value_name = "INDICES", conflicts_with = "count")]

@@ -91,6 +91,9 @@ impl<'a> Overrides<'a> {
         put(&mut request.input, self.input.map(|input| input.to_string()).as_ref());
         request.env.extend(self.env.clone());
         request.labels.extend(args.label.iter().cloned());
+        let given = &args.worker_label;
+        request.worker_labels.retain(|own| given.iter().all(|wish| wish.name() != own.name()));
+        request.worker_labels.extend(given.iter().cloned());
     }
 }
 
@@ -223,6 +226,21 @@ mod tests {
         let expected = serde_json::json!({
             "image": "i", "name": "n", "mem": "2", "array": "0-3", "labels": {"a": "1", "b": "2"}, "env": {"A": "9"},
         });
+        assert_eq!(serde_json::to_value(request).expect("json"), expected);
+    }
+
+    #[test]
+    fn what_flags_ask_of_a_label_stands_for_all_that_the_file_asks_of_it() {
+        let line = "cloudctl task a --worker-label disk=ssd --worker-label gpu --worker-label zone!=b";
+        let asked = serde_json::json!({"image": "a", "worker_labels": ["disk=ssd", "gpu", "zone!=b"]});
+        assert_eq!(sent(&line.split_whitespace().collect::<Vec<_>>()), asked);
+        let argv = ["cloudctl", "task", "-f", "x", "--worker-label", "zone=c", "--worker-label", "arch"];
+        let cli = parse(argv.map(OsString::from)).expect("parses");
+        let Verb::Task(args) = &cli.verb else { panic!("another verb") };
+        let file = serde_json::json!({"image": "i", "worker_labels": ["zone!=a", "disk=ssd", "zone!=b"]});
+        let mut request: SubmitRequest = serde_json::from_value(file).expect("a task");
+        Overrides::read(&args.options, None).expect("read").apply(&mut request);
+        let expected = serde_json::json!({"image": "i", "worker_labels": ["disk=ssd", "zone=c", "arch"]});
         assert_eq!(serde_json::to_value(request).expect("json"), expected);
     }
 

@@ -1,5 +1,7 @@
 //! What workers send.
 
+use std::sync::Arc;
+
 use super::gpu::{gpus, ill_gpus};
 use super::{InvalidMessage, attempt_key, each, plain_text, required, sorted, variant, wall_time};
 use crate::id::{AttemptKey, Fence};
@@ -59,7 +61,7 @@ impl From<Hello> for proto::Hello {
             worker_id: hello.worker.to_string(),
             address: hello.facts.address,
             capacity: Some(hello.facts.capacity.into()),
-            labels: hello.facts.labels.into_iter().collect(),
+            labels: Arc::unwrap_or_clone(hello.facts.labels).into_iter().collect(),
             boot_id: hello.facts.boot_id,
             incarnation: hello.incarnation,
             inventory: hello.inventory.into_iter().map(Into::into).collect(),
@@ -89,7 +91,7 @@ impl TryFrom<proto::Hello> for Hello {
                 boot_id: plain_text("boot_id", wire.boot_id, TEXT_LIMIT)?,
                 capacity: required("capacity", wire.capacity)?.into(),
                 gpus: gpus(wire.gpus)?,
-                labels: labels.collect::<Result<_, InvalidMessage>>()?,
+                labels: Arc::new(labels.collect::<Result<_, InvalidMessage>>()?),
                 features: wire.features.into(),
             },
             incarnation: plain_text("incarnation", wire.incarnation, TEXT_LIMIT)?,
@@ -375,7 +377,7 @@ mod tests {
                 boot_id: "b".to_owned(),
                 capacity: Resources::TASK_DEFAULT,
                 gpus: vec![gpu("GPU-1", None), gpu("MIG-2", Some("GPU-3"))],
-                labels: [("zone".to_owned(), "a".to_owned())].into(),
+                labels: Arc::new([("zone".to_owned(), "a".to_owned())].into()),
                 features: Features::ALL,
             },
             incarnation: "i".to_owned(),

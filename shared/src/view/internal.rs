@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{TaskCounts, UserView};
 use crate::id::{UserName, WorkerId};
 use crate::resources::Resources;
+use crate::selector::WorkerSelector;
 use crate::task::{TaskState, VerdictKind};
 use crate::time::WallTime;
 
@@ -87,6 +88,10 @@ pub struct ClassView {
     pub resources: Resources,
     /// Only this worker may run them.
     pub worker_id: Option<WorkerId>,
+    /// Only workers with such labels may run them.
+    #[serde(default, skip_serializing_if = "WorkerSelector::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<String>))]
+    pub worker_labels: WorkerSelector,
     /// Whose they are.
     pub user: UserName,
     /// Tasks with waiting elements.

@@ -21,12 +21,15 @@ pub struct RoundRobin {
 /// have run before.
 type Place<'a> = (u64, Reverse<&'a Arc<Shape>>);
 
-/// A class while a plan is made: its first task that still waits, and what comes after.
+/// A class while a plan is made: its first task that still waits, what comes after, and where it does not fit.
 struct Head<'a> {
     shape: &'a Arc<Shape>,
     task: TaskId,
     waiting: u32,
     rest: std::collections::btree_map::Iter<'a, u64, TaskId>,
+    /// By the places of the workers; empty: it has fitted everywhere so far. Rooms only get less while a plan is made, so each is
+    /// found too small, or not meant for it, once for a class and not for each of its elements.
+    unfit: Vec<bool>,
 }
 
 impl Scheduler for RoundRobin {
@@ -42,7 +45,7 @@ impl Scheduler for RoundRobin {
         let mut turn = self.last.as_ref().map_or(0, |last| rooms.partition_point(|room| room.worker <= *last));
         while let Some(mut entry) = heads.first_entry() {
             let head = entry.get_mut();
-            let Some(at) = next_fit(&rooms, turn, head.shape) else {
+            let Some(at) = head.next_fit(&rooms, turn) else {
                 entry.remove();
                 continue;
             };
@@ -60,8 +63,8 @@ impl Scheduler for RoundRobin {
             turn = at + 1;
             head.waiting -= 1;
             if head.waiting == 0 {
-                let head = entry.remove();
-                heads.extend(next(head.shape, head.rest, demand));
+                let Head { shape, rest, unfit, .. } = entry.remove();
+                heads.extend(next(shape, rest, unfit, demand));
             }
         }
         if let Some(placement) = plan.placements.last() {
@@ -71,26 +74,39 @@ impl Scheduler for RoundRobin {
     }
 }
 
-/// The first worker with room, from `turn` on and around.
-fn next_fit(rooms: &[Room], turn: usize, shape: &Shape) -> Option<usize> {
-    let turn = turn.min(rooms.len());
-    (turn..rooms.len()).chain(0..turn).find(|at| rooms[*at].fits(shape))
+impl Head<'_> {
+    /// The first worker with room, from `turn` on and around.
+    fn next_fit(&mut self, rooms: &[Room], turn: usize) -> Option<usize> {
+        let turn = turn.min(rooms.len());
+        (turn..rooms.len()).chain(0..turn).find(|at| {
+            if self.unfit.get(*at) == Some(&true) {
+                return false;
+            }
+            let fits = rooms[*at].fits(self.shape);
+            if !fits {
+                self.unfit.resize(rooms.len(), false);
+                self.unfit[*at] = true;
+            }
+            fits
+        })
+    }
 }
 
 fn first<'a>(class: &ClassDemand<'a>, demand: &Demand<'_>) -> Option<(Place<'a>, Head<'a>)> {
-    next(class.shape, class.tasks.iter(), demand)
+    next(class.shape, class.tasks.iter(), Vec::new(), demand)
 }
 
 fn next<'a>(
     shape: &'a Arc<Shape>,
     mut rest: std::collections::btree_map::Iter<'a, u64, TaskId>,
+    unfit: Vec<bool>,
     demand: &Demand<'_>,
 ) -> Option<(Place<'a>, Head<'a>)> {
     let (sequence, task, waiting) = rest
         .by_ref()
         .map(|(sequence, task)| (*sequence, *task, demand.waiting(*task, shape)))
         .find(|next| next.2 > 0)?;
-    Some(((sequence, Reverse(shape)), Head { shape, task, waiting, rest }))
+    Some(((sequence, Reverse(shape)), Head { shape, task, waiting, rest, unfit }))
 }
 
 #[cfg(test)]
@@ -130,6 +146,7 @@ mod tests {
                 needs_session: false,
                 features: Features::default(),
                 needs_internet: false,
+                worker_labels: Default::default(),
             };
             self.classes.entry(Arc::new(shape)).or_default().insert(sequence, id);
             self.waiting.insert(id, waiting);
@@ -152,6 +169,7 @@ mod tests {
                 left_out: false,
                 cordoned: false,
                 offline: false,
+                labels: Default::default(),
             });
             self
         }
@@ -173,6 +191,18 @@ mod tests {
         let world =
             World::default().task(1, 1, 6, None).worker("a", 1, active).worker("b", 2, active).worker("c", 9, active);
         assert_eq!(world.plan(&mut RoundRobin::default(), 99), "1>a 1>b 1>c 1>b 1>c 1>c");
+    }
+
+    #[test]
+    fn what_is_full_for_one_task_is_full_for_the_next_of_its_class_and_not_for_smaller_ones() {
+        let active = WorkerState::Active;
+        let world = World::default()
+            .task(1, 2, 2, None)
+            .task(2, 2, 2, None)
+            .task(3, 1, 2, None)
+            .worker("a", 3, active)
+            .worker("b", 6, active);
+        assert_eq!(world.plan(&mut RoundRobin::default(), 99), "1>a 1>b 2>b 2>b 3>a");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A worker connects, or its connection ends.
 
+use std::sync::Arc;
+
 use shared::gpu::GpuLease;
 use shared::id::{AttemptKey, SessionId, WorkerId};
 use shared::link::{Assignment, CancelOrder, Decision, Held, Hello, Phase, ToWorker, Welcome, is_served};
@@ -112,7 +114,7 @@ fn record_of(known: &Worker, now: Now, facts: WorkerFacts) -> WorkerRecord {
     let mut record = WorkerRecord { facts, seen_at: now.wall, ..known.record.clone() };
     // Which pool it is in is not its own choice.
     if let Admission::Certificate(Identity { pool: Some(pool), .. }) = &record.admission {
-        record.facts.labels.insert(POOL.to_owned(), pool.to_string());
+        Arc::make_mut(&mut record.facts.labels).insert(POOL.to_owned(), pool.to_string());
     }
     record
 }
@@ -187,6 +189,9 @@ fn cannot_begin(
         let run = task.live.get(&key.index).filter(|run| run.phase == RunPhase::Pending)?;
         if !run.gpus.iter().all(is_there) {
             return Some((key, "the worker no longer has the GPU that it was to have"));
+        }
+        if !task.shape.worker_labels.is_met_by(&facts.labels) {
+            return Some((key, "the worker no longer has the labels that the task asks for"));
         }
         let knows_it = task.shape.unknown_to(admission.protocol(), facts.features, of_pool).is_empty();
         (!knows_it).then_some((key, "the worker is of an older version, which does not know what the task needs there"))

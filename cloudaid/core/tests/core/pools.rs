@@ -25,7 +25,7 @@ fn settings(strict_network: NetworkAccess) -> Settings {
 
 /// A worker with 4 cores that says it is in this pool connects.
 fn connect(world: &mut World, name: &str, pool: &str) -> (Link, Vec<Effect>) {
-    let labels = BTreeMap::from([(POOL.to_owned(), pool.to_owned())]);
+    let labels = Arc::new(BTreeMap::from([(POOL.to_owned(), pool.to_owned())]));
     world.connect_as(
         name,
         WorkerFacts { capacity: World::capacity(4), labels, features: Features::ALL, ..WorkerFacts::default() },
@@ -91,7 +91,7 @@ fn a_task_that_is_strict_anyway_is_no_stricter_there() {
 #[test]
 fn a_worker_of_before_gets_nothing_that_its_pool_makes_it_misread() {
     let mut world = World::new(settings(NetworkAccess::Public));
-    let labels = BTreeMap::from([(POOL.to_owned(), "edge".to_owned())]);
+    let labels = Arc::new(BTreeMap::from([(POOL.to_owned(), "edge".to_owned())]));
     let old = WorkerFacts { capacity: World::capacity(4), labels, ..WorkerFacts::default() };
     world.connect_as("a", old, vec![]);
     let (task, effects) = world.submit(1, 1);

@@ -15,13 +15,14 @@ use shared::link::{Heartbeat, Held, Phase};
 use shared::policy::RunPolicy;
 use shared::ranges::RangeSet;
 use shared::resources::Resources;
+use shared::selector::{LabelWish, WorkerSelector};
 use shared::span::Span;
 use shared::task::{TaskSpec, Verdict};
 use shared::worker::WorkerFacts;
 
 #[derive(Debug, Clone)]
 enum Action {
-    Submit { cores: u64, gpu_millis: u64, array: Option<Array>, policy: RunPolicy },
+    Submit { cores: u64, gpu_millis: u64, array: Option<Array>, policy: RunPolicy, wish: Option<LabelWish> },
     Connect { worker: usize, remembers: bool },
     Disconnect { worker: usize },
     Start { pick: usize },
@@ -74,10 +75,20 @@ fn elements() -> impl Strategy<Value = Elements> {
     ]
 }
 
+fn gpu_millis() -> impl Strategy<Value = u64> {
+    prop_oneof![3 => Just(0u64), 1 => (1u64..7).prop_map(|parts| parts * 400)]
+}
+
+/// What one of three workers meets, or two of them.
+fn wish() -> impl Strategy<Value = Option<LabelWish>> {
+    let one = prop::sample::select(vec!["number=1", "number!=2", "remembers", "remembers!=yes"]);
+    prop::option::weighted(0.3, one.prop_map(|wish| wish.parse::<LabelWish>().expect("a wish")))
+}
+
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        4 => (1u64..4, prop_oneof![3 => Just(0u64), 1 => (1u64..7).prop_map(|parts| parts * 400)], prop::option::of(array()), policy())
-            .prop_map(|(cores, gpu_millis, array, policy)| Action::Submit { cores, gpu_millis, array, policy }),
+        4 => (1u64..4, gpu_millis(), prop::option::of(array()), policy(), wish())
+            .prop_map(|(cores, gpu_millis, array, policy, wish)| Action::Submit { cores, gpu_millis, array, policy, wish }),
         3 => (0usize..3, any::<bool>()).prop_map(|(worker, remembers)| Action::Connect { worker, remembers }),
         2 => (0usize..3).prop_map(|worker| Action::Disconnect { worker }),
         4 => any::<usize>().prop_map(|pick| Action::Start { pick }),
@@ -124,15 +135,20 @@ fn facts(worker: usize, by_number: bool) -> WorkerFacts {
     };
     let gpus: Vec<_> = if by_number { vec![] } else { ["g1", "g2", "g3", "m1", "m2"].map(gpu).into() };
     let capacity = Resources { gpu_millis: 3856, ..World::capacity(2 + worker as u64) };
-    WorkerFacts { capacity, gpus, ..WorkerFacts::default() }
+    let number = ("number".to_owned(), worker.to_string());
+    // One that has lost its memory has lost a label too, but for the last: something runs everything.
+    let remembers = (!by_number || worker == 2).then(|| ("remembers".to_owned(), String::new()));
+    let labels = Arc::new(remembers.into_iter().chain([number]).collect());
+    WorkerFacts { capacity, gpus, labels, ..WorkerFacts::default() }
 }
 
 fn act(world: &mut World, fleet: &mut Fleet, action: Action) {
     let effects = match action {
-        Action::Submit { cores, gpu_millis, array, policy } => {
+        Action::Submit { cores, gpu_millis, array, policy, wish } => {
             let submission = world.submission(cores, 1);
             let resources = Resources { gpu_millis, ..submission.spec.resources };
-            let spec = Arc::new(TaskSpec { policy, resources, ..(*submission.spec).clone() });
+            let worker_labels = WorkerSelector::new(wish.into_iter().collect()).expect("one wish");
+            let spec = Arc::new(TaskSpec { policy, resources, worker_labels, ..(*submission.spec).clone() });
             let (id, effects) = world.submit_this(Submission { array: array.map(Arc::new), spec, ..submission });
             fleet.tasks.push(id);
             effects

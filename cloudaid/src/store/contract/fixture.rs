@@ -28,6 +28,7 @@ use shared::pull::PullPolicy;
 use shared::ranges::RangeSet;
 use shared::resources::Resources;
 use shared::role::Role;
+use shared::selector::WorkerSelector;
 use shared::span::Span;
 use shared::task::{AttemptState, Command, TaskSpec, Verdict};
 use shared::time::WallTime;
@@ -60,6 +61,12 @@ pub fn worker_id(name: &str) -> WorkerId {
     name.parse().expect("a worker name")
 }
 
+/// What a task asks of the labels of its worker.
+#[must_use]
+pub fn worker_labels(wishes: &[&str]) -> WorkerSelector {
+    WorkerSelector::new(wishes.iter().map(|wish| wish.parse().expect("a wish")).collect()).expect("wishes")
+}
+
 /// A specification.
 #[must_use]
 pub fn spec() -> TaskSpec {
@@ -71,6 +78,7 @@ pub fn spec() -> TaskSpec {
         env: BTreeMap::from([("SEED".into(), "42".into())]),
         labels: BTreeMap::from([("project".into(), "apollo".into())]),
         worker: None,
+        worker_labels: worker_labels(&["disk=ssd", "gpu", "zone!=b"]),
         input: None,
         pull: PullPolicy::Always,
         confinement: Confinement { profile: Profile::Strict, network: NetworkAccess::Public },
@@ -216,7 +224,7 @@ fn cordon(number: u64) -> Option<Cordon> {
 /// A worker, last seen at `seen`.
 #[must_use]
 pub fn worker(name: &str, seen: u64) -> WorkerRecord {
-    let labels = BTreeMap::from([("zone".into(), "a".into())]);
+    let labels = Arc::new(BTreeMap::from([("zone".into(), "a".into())]));
     let facts = WorkerFacts {
         address: "10.0.0.7".into(),
         version: "0.1.0".into(),

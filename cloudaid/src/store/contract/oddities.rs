@@ -10,6 +10,7 @@ use cloudaid_core::record::{AttemptRecord, Change, Progress, Requeued, Spared};
 use shared::id::{AttemptKey, Elements, Fence};
 use shared::ranges::RangeSet;
 use shared::resources::Resources;
+use shared::selector::{LabelWish, WorkerSelector};
 use shared::task::{Command, Verdict, VerdictKind};
 use shared::view::Tally;
 
@@ -174,6 +175,25 @@ pub async fn odd_labels_are_found(factory: &dyn StoreFactory) {
             let found: Vec<u64> = found.iter().map(|task| task.record.sequence).collect();
             assert_eq!(found, [sequence], "{name:?}={value:?}");
         }
+    }
+}
+
+pub async fn odd_wishes_round_trip(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let asking = |number, worker_labels: &WorkerSelector| {
+        fixture::task_with(number, |task| Arc::make_mut(&mut task.spec).worker_labels = worker_labels.clone())
+    };
+    let mut tasks = vec![asking(100, &WorkerSelector::default())];
+    for (number, text) in (1..).zip(ODD) {
+        // Not every text can be a label.
+        let wishes = [format!("a={text}"), format!("{text}!={text}"), text.to_owned()];
+        let wishes: Vec<LabelWish> = wishes.iter().filter_map(|wish| wish.parse().ok()).collect();
+        tasks.push(asking(number, &WorkerSelector::new(wishes).expect(text)));
+    }
+    commit(&*store, tasks.iter().cloned().map(Change::NewTask).collect()).await;
+    for task in tasks {
+        let found = store.find_task(task.id).await.expect("a look-up").expect("the task");
+        assert_eq!(found.record, task);
     }
 }
 

@@ -127,8 +127,12 @@ fn queue(view: &InternalStateView, style: &Style) -> Option<String> {
     let headings = ["ASKS FOR", "WORKER", "USER", "TASKS", "WAITING", "PLACEABLE", "FIRST"];
     let mut grid = Grid::new(style, headings, &[0]).hide_if_narrow(&[1, 5]);
     for row in &view.queue {
+        let mut asked = resources(&row.resources, style);
+        if !row.worker_labels.is_empty() {
+            asked += &format!(", {}", row.worker_labels);
+        }
         grid.row([
-            Cell::new(resources(&row.resources, style)),
+            text(&asked, style),
             optional(row.worker_id.as_ref().map(|worker| worker.as_str()), style),
             Cell::new(&row.user),
             Cell::new(row.tasks),

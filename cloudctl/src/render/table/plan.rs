@@ -32,6 +32,9 @@ pub(super) fn show(view: &DryRunView, style: &Style) -> String {
     if let Some(worker) = &view.spec.worker {
         line("Dispatched", &format!("to {worker}"));
     }
+    if !view.spec.worker_labels.is_empty() {
+        line("Runs where", &view.spec.worker_labels.to_string());
+    }
     if let Some(array) = &view.array {
         line("Array", &format!("{array} ({} elements)", view.count));
     }

@@ -18,7 +18,7 @@ use shared::view::{
 use shared::worker::{Usage, WorkerProtocol, WorkerState};
 
 pub(crate) use items::{all_items, input, internal_state};
-pub(super) use items::{gpu, pulling};
+pub(super) use items::{gpu, pulling, worker_labels};
 
 const TASK: &str = "task-01arz3ndektsv4rrffq69g5fav";
 const SUBMITTED: WallTime = WallTime(1_700_000_000_000);
@@ -75,6 +75,7 @@ pub(crate) fn task() -> TaskView {
         resources: Resources::TASK_DEFAULT,
         labels: BTreeMap::new(),
         dispatched_to: None,
+        worker_labels: Default::default(),
         input: None,
         count: 1,
         array: None,

@@ -50,6 +50,9 @@ pub(super) fn show(view: &TaskView, style: &Style, now: WallTime) -> String {
     if let Some(worker) = &view.dispatched_to {
         line("Dispatched", &format!("to {worker}"));
     }
+    if !view.worker_labels.is_empty() {
+        line("Runs where", &view.worker_labels.to_string());
+    }
     policy(&view.policy, &mut line);
     if let Some(input) = &view.input {
         line("Input", &input.to_string());
@@ -272,6 +275,13 @@ ATTEMPT  WORKER    STATE  PLACED  TOOK  RESULT
         let quiet = TaskUsageView { cpu_ms: None, oom_kills: None, forks_refused: None, ..usage };
         let text = show(&TaskView { usage: Some(quiet), ..task }, &Style::default(), sample::NOW);
         assert!(!text.contains("Usage:") && !text.contains("Killed:") && !text.contains("Refused:"), "{text}");
+    }
+
+    #[test]
+    fn what_it_asks_of_the_labels_of_its_worker_is_there() {
+        let task = TaskView { worker_labels: sample::worker_labels(), ..sample::task() };
+        let text = show(&task, &Style::default(), sample::NOW);
+        assert!(text.contains("\nRuns where: disk=ssd, gpu, zone!=b\nWorker:     worker-1\n"), "{text}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The control stream of a session.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Sample, converted};
@@ -78,7 +79,7 @@ fn hello() -> Hello {
             boot_id: "boot".to_owned(),
             capacity: resources(),
             gpus: vec![slice],
-            labels: [("zone".to_owned(), "a".to_owned())].into(),
+            labels: Arc::new([("zone".to_owned(), "a".to_owned())].into()),
             features: Features::default(),
         },
         incarnation: "start".to_owned(),

@@ -14,6 +14,7 @@ use shared::pull::{PullPolicy, PullProgress, Pulling};
 use shared::ranges::RangeSet;
 use shared::resources::Resources;
 use shared::role::Role;
+use shared::selector::WorkerSelector;
 use shared::span::Span;
 use shared::task::{Command, TaskSpec, TaskState, Verdict, VerdictKind};
 use shared::view::{
@@ -181,12 +182,19 @@ fn labels() -> BTreeMap<String, String> {
     BTreeMap::from([("a".to_owned(), "b".to_owned())])
 }
 
+/// One of each kind.
+pub(in crate::render::table) fn worker_labels() -> WorkerSelector {
+    let wishes = ["disk=ssd", "gpu", "zone!=b"].iter().map(|wish| wish.parse().expect("a wish"));
+    WorkerSelector::new(wishes.collect()).expect("wishes")
+}
+
 fn whole_task() -> TaskView {
     let worker = || "worker-1".parse().expect("a name");
     let verdict = Some(Verdict::Success);
     TaskView {
         labels: labels(),
         dispatched_to: Some(worker()),
+        worker_labels: worker_labels(),
         input: Some(input_id()),
         array: Some("0-9".into()),
         elements: Some(tally()),
@@ -245,6 +253,7 @@ fn dry_run() -> DryRunView {
         env: labels(),
         labels: labels(),
         worker: Some(worker()),
+        worker_labels: worker_labels(),
         input: Some(input_id()),
         policy: policy(),
         pull: PullPolicy::Always,
@@ -388,6 +397,7 @@ pub(crate) fn internal_state() -> InternalStateView {
     let class = ClassView {
         resources,
         worker_id: Some(worker()),
+        worker_labels: worker_labels(),
         user: user(),
         tasks: 1,
         waiting: 2,
