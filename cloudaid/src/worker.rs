@@ -1,9 +1,9 @@
 //! Runs tasks on one machine: the pure [`cloudaid_core::agent`] between a container engine and a master.
 //!
 //! Read in this order: `first_look` (what there is to begin with), `driver` (the loop), `execute` (each effect as a call),
-//! `journal` and `lease` (what outlives the process), `backlog` (what waits for the journal), `means` (what a strict task waits
-//! for at the start), `link` (the control stream), `logs` and `uploads` (bulk data on connections of their own), `seed` (a
-//! master of the first generation).
+//! `journal` and `lease` (what outlives the process), `backlog` and `refusal` (what waits for the journal, and why), `means`
+//! (what a strict task waits for at the start), `link` (the control stream), `logs` and `uploads` (bulk data on connections of
+//! their own), `seed` (a master of the first generation).
 //!
 //! A worker that stops leaves its containers running; the next one with the same data directory finds them.
 
@@ -63,6 +63,7 @@ mod logs;
 mod means;
 pub mod outputs;
 mod presence;
+mod refusal;
 mod registries;
 mod removal;
 mod seed;
@@ -73,13 +74,14 @@ mod uploads;
 mod volume;
 
 #[cfg(test)]
+mod bad_disk;
+#[cfg(test)]
 mod tests;
 
 /// Runs on the Docker engine of this machine until `shutdown`.
 ///
 /// # Errors
-/// It cannot start (data directory, token, another cluster), or the disk of its journal fails. One that is full is waited
-/// for.
+/// It cannot start (data directory, token, another cluster). A disk that gets full or fails later is waited for.
 pub async fn run(config: WorkerConfig, shutdown: CancellationToken) -> Result<(), WorkerError> {
     // Each container takes some.
     open_files::as_many_as_can_be();
@@ -139,7 +141,7 @@ pub async fn run_with(
         means,
     );
     let leaving = CancellationToken::new();
-    let no_room = watch::Sender::new(None);
+    let refused = watch::Sender::new(None);
     let link = Link {
         dialer,
         offer: offer.subscribe(),
@@ -148,7 +150,7 @@ pub async fn run_with(
         uplinks,
         usage,
         health,
-        no_room: no_room.subscribe(),
+        refused: refused.subscribe(),
         ill_gpus: gpu_watch.ill.clone(),
         leaving: leaving.clone(),
         running: Arc::clone(&running),
@@ -156,7 +158,7 @@ pub async fn run_with(
     };
 
     let settings = AgentSettings { registry_patience: config.registry_patience };
-    let mut driver = Driver::new(settings, executor, journal, no_room, lease_file, inbox, running);
+    let mut driver = Driver::new(settings, executor, journal, refused, lease_file, inbox, running);
     let is_there = found.is_some();
     driver.recover(found, lease).await?;
     let presence = tokio::spawn(presence::show(data.path().to_owned(), link.health.clone(), life.clone()));

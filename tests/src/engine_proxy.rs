@@ -1,4 +1,4 @@
-//! An engine whose answers come late or not at all: stands between a worker and a real one.
+//! An engine whose answers come late or not at all, or that hangs: stands between a worker and a real one.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// How the answer to a request that was carried out begins.
 const DONE: &[u8] = b"HTTP/1.1 2";
+/// The end of the path of all containers.
+const LIST: &str = "/containers/json";
 
 /// Passes requests on to an engine. Dropped, nobody can connect any more.
 ///
@@ -19,7 +22,34 @@ const DONE: &[u8] = b"HTTP/1.1 2";
 pub struct EngineProxy {
     socket: PathBuf,
     state: Arc<Mutex<State>>,
+    hang: watch::Sender<Hang>,
     task: JoinHandle<()>,
+}
+
+/// Where an engine hangs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hang {
+    /// Nowhere.
+    Not,
+    /// It is not there at all: there is not even a socket.
+    Absent,
+    /// Its socket is there, and nobody accepts.
+    Accepting,
+    /// It accepts, and answers nothing.
+    Answering,
+    /// It says that it is there, and does not say which containers it has.
+    Listing,
+}
+
+impl Hang {
+    /// Whether this request gets no answer.
+    fn holds(self, request: &[u8]) -> bool {
+        match self {
+            Self::Not => false,
+            Self::Absent | Self::Accepting | Self::Answering => true,
+            Self::Listing => path_of("GET", request).is_some_and(|path| path.ends_with(LIST)),
+        }
+    }
 }
 
 /// What is done to answers, and what was seen of them.
@@ -42,24 +72,45 @@ impl EngineProxy {
     /// When it cannot listen there.
     #[must_use]
     pub fn start(host: &str, socket: PathBuf) -> Self {
+        Self::start_with(host, socket, Hang::Not)
+    }
+
+    /// The same, which hangs from the start.
+    ///
+    /// # Panics
+    /// When it cannot listen there.
+    #[must_use]
+    pub fn start_with(host: &str, socket: PathBuf, hang: Hang) -> Self {
         let engine = PathBuf::from(host.strip_prefix("unix://").expect("a unix:// address"));
-        let listener = UnixListener::bind(&socket).expect("a socket");
+        // Whoever connects at once is to find it.
+        let mut listener = (hang != Hang::Absent).then(|| listen(&socket));
         let state = Arc::<Mutex<State>>::default();
-        let own = Arc::clone(&state);
+        let (own, at) = (Arc::clone(&state), socket.clone());
+        let hang = watch::Sender::new(hang);
+        let mut hangs = hang.subscribe();
         let task = tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                let (engine, state) = (engine.clone(), Arc::clone(&own));
-                // A connection that breaks is the business of its two ends.
-                tokio::spawn(async move { drop(pass(client, &engine, &state).await) });
+            while hangs.wait_for(|hang| *hang != Hang::Absent).await.map(drop).is_ok() {
+                let listener = listener.take().unwrap_or_else(|| listen(&at));
+                while let Some(client) = next(&listener, &mut hangs).await {
+                    let (engine, state, hangs) = (engine.clone(), Arc::clone(&own), hangs.clone());
+                    // A connection that breaks is the business of its two ends.
+                    tokio::spawn(async move { drop(pass(client, &engine, &state, hangs).await) });
+                }
+                let _ = std::fs::remove_file(&at);
             }
         });
-        Self { socket, state, task }
+        Self { socket, state, hang, task }
     }
 
     /// Its address.
     #[must_use]
     pub fn host(&self) -> String {
         format!("unix://{}", self.socket.display())
+    }
+
+    /// From now on it hangs there. What hangs goes on when it does not hang any more.
+    pub fn hang(&self, hang: Hang) {
+        self.hang.send_replace(hang);
     }
 
     /// From now on every answer comes so much later.
@@ -104,14 +155,39 @@ impl Drop for EngineProxy {
     }
 }
 
-async fn pass(mut client: UnixStream, engine: &Path, state: &Mutex<State>) -> io::Result<()> {
-    let mut engine = UnixStream::connect(engine).await?;
+fn listen(socket: &Path) -> UnixListener {
+    UnixListener::bind(socket).expect("a socket")
+}
+
+/// The next connection, as soon as any are accepted; none: it is not there any more.
+async fn next(listener: &UnixListener, hangs: &mut watch::Receiver<Hang>) -> Option<UnixStream> {
+    loop {
+        let hang = *hangs.wait_for(|hang| *hang != Hang::Accepting).await.ok()?;
+        if hang == Hang::Absent {
+            return None;
+        }
+        tokio::select! {
+            biased;
+            changed = hangs.changed() => changed.ok()?,
+            accepted = listener.accept() => return accepted.ok().map(|(client, _)| client),
+        }
+    }
+}
+
+async fn pass(
+    mut client: UnixStream,
+    engine: &Path,
+    state: &Mutex<State>,
+    mut hangs: watch::Receiver<Hang>,
+) -> io::Result<()> {
     let (mut from_client, mut to_client) = client.split();
-    let (mut from_engine, mut to_engine) = engine.split();
     let request = first_line(&mut from_client).await?;
+    hangs.wait_for(|hang| !hang.holds(&request)).await.map(drop).map_err(io::Error::other)?;
+    let mut engine = UnixStream::connect(engine).await?;
+    let (mut from_engine, mut to_engine) = engine.split();
     to_engine.write_all(&request).await?;
     let up = copy(&mut from_client, &mut to_engine);
-    let down = answer(&mut from_engine, &mut to_client, path_of_post(&request), state);
+    let down = answer(&mut from_engine, &mut to_client, path_of("POST", &request), state);
     // Whichever ends takes the other with it.
     tokio::select! {
         passed = up => passed.map(drop),
@@ -153,9 +229,9 @@ async fn first_line(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Vec<u8>
     Ok(begin)
 }
 
-/// Where a request is posted to, without its query; none: it is another kind of request.
-fn path_of_post(request: &[u8]) -> Option<String> {
+/// Where a request of this kind goes to, without its query; none: it is of another kind.
+fn path_of(method: &str, request: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(request);
-    let path = text.strip_prefix("POST ")?.split([' ', '?']).next()?;
+    let path = text.strip_prefix(method)?.strip_prefix(' ')?.split([' ', '?']).next()?;
     Some(path.to_owned())
 }

@@ -11,6 +11,7 @@ pub mod api;
 pub mod bench;
 pub mod cluster;
 pub mod ctl;
+pub mod disk;
 pub mod docker;
 pub mod embedded;
 pub mod engine;

@@ -1,16 +1,16 @@
 //! The loop: take what has come, step the core, make its journal records durable with one sync, carry the rest out. What the
-//! journal has no room for waits, and is tried again.
+//! journal has no room for waits, and is tried again; so does what its disk does not take.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use cloudaid_core::agent::{Agent, AgentEffect, AgentInput, AgentSettings, FoundContainer, Lease};
 use parking_lot::Mutex;
 use shared::id::AttemptKey;
 use shared::link::{Decision, Held, Inventory, Report, Welcome};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::backlog::{Backlog, Waits};
@@ -18,6 +18,7 @@ use super::error::WorkerError;
 use super::execute::Executor;
 use super::journal::{Journal, Written};
 use super::lease::LeaseFile;
+use super::refusal::Refusals;
 use crate::clock;
 use crate::config::OnStop;
 
@@ -25,8 +26,6 @@ use crate::config::OnStop;
 const BATCH_LIMIT: usize = 1024;
 /// The most events that wait; whoever sends one more waits too.
 pub(super) const EVENT_LIMIT: usize = 4096;
-/// Before what found no room is tried again, if nothing comes that is tried with it.
-const ROOM_AGAIN: Duration = Duration::from_secs(1);
 
 /// What reaches the driver.
 #[derive(Debug)]
@@ -58,11 +57,12 @@ pub(super) struct Driver {
     agent: Agent,
     executor: Executor,
     journal: Arc<Mutex<Journal>>,
-    /// What waits for room in the journal. Bounded as `master` is, and by runs that were already on their way here when it
-    /// was said that none should come.
+    /// What waits for the journal. Bounded as `master` is, and by runs that were already on their way here when it was said
+    /// that none should come.
     backlog: Backlog,
-    /// Why there is none.
-    no_room: watch::Sender<Option<String>>,
+    refusals: Refusals,
+    /// Why it waits.
+    refused: watch::Sender<Option<String>>,
     lease_file: LeaseFile,
     /// As it is in the file.
     lease: Option<Lease>,
@@ -77,7 +77,7 @@ impl Driver {
         settings: AgentSettings,
         executor: Executor,
         journal: Journal,
-        no_room: watch::Sender<Option<String>>,
+        refused: watch::Sender<Option<String>>,
         lease_file: LeaseFile,
         inbox: mpsc::Receiver<Event>,
         running: Arc<AtomicU32>,
@@ -87,7 +87,8 @@ impl Driver {
             executor,
             journal: Arc::new(Mutex::new(journal)),
             backlog: Backlog::default(),
-            no_room,
+            refusals: Refusals::default(),
+            refused,
             lease_file,
             lease: None,
             inbox,
@@ -158,7 +159,7 @@ impl Driver {
                 }
                 _ = self.inbox.recv_many(&mut batch, BATCH_LIMIT) => {}
                 () = clock::sleep_until(self.agent.next_wake()) => batch.push(Event::Input(AgentInput::Tick)),
-                () = tokio::time::sleep(ROOM_AGAIN), if !self.backlog.is_empty() => {}
+                () = sleep_until(self.refusals.again_at(Instant::now())), if !self.backlog.is_empty() => {}
             }
             self.step_all(batch).await?;
             if leaving.is_cancelled() && self.agent.may_leave(hand_back) {
@@ -226,12 +227,12 @@ impl Driver {
         }
     }
 
-    /// Durable first, then everything else. Of what finds no room as little waits as can be.
+    /// Durable first, then everything else. Of what the disk does not take as little waits as can be.
     async fn carry_out(&mut self, effects: Vec<AgentEffect>) -> Result<(), WorkerError> {
         self.backlog.add(effects);
         for waits in Waits::ALL {
             let mut due = self.backlog.take(waits);
-            if self.write(&mut due).await? == Written::NoRoom {
+            if self.write(&mut due).await? != Written::Durable {
                 self.backlog.put_back(due);
                 continue;
             }
@@ -246,13 +247,16 @@ impl Driver {
             }
             break;
         }
-        self.say_whether_there_is_room();
+        self.say_what_waits();
         Ok(())
     }
 
-    async fn write(&self, due: &mut Backlog) -> Result<Written, WorkerError> {
+    async fn write(&mut self, due: &mut Backlog) -> Result<Written, WorkerError> {
         if due.records.is_empty() {
             return Ok(Written::Durable);
+        }
+        if let Some(refused) = self.refusals.stands(Instant::now()) {
+            return Ok(refused);
         }
         let (journal, records) = (Arc::clone(&self.journal), std::mem::take(&mut due.records));
         let write = move || {
@@ -262,29 +266,28 @@ impl Driver {
         match tokio::task::spawn_blocking(write).await {
             Ok((records, written)) => {
                 due.records = records;
-                written
+                written.inspect(|written| self.refusals.note(*written, Instant::now()))
             }
             // Cancelled only when the process ends anyway; a panic is as good as a failed disk.
             Err(error) => Err(WorkerError::Data { path: "journal".into(), source: std::io::Error::other(error) }),
         }
     }
 
-    fn say_whether_there_is_room(&self) {
-        let lacks_room = !self.backlog.is_empty();
-        self.no_room.send_if_modified(|known| {
-            let is_news = known.is_some() != lacks_room;
-            if is_news {
-                *known = lacks_room.then(|| {
-                    let path = self.journal.lock().path().display().to_string();
-                    format!("its disk is full, and {path} cannot grow")
-                });
-                match known {
-                    Some(problem) => {
-                        tracing::warn!("No new tasks are taken, and what cannot be remembered waits: {problem}");
-                    }
-                    None => tracing::info!("There is room for the journal again: what waited goes on"),
+    fn say_what_waits(&mut self) {
+        if self.backlog.is_empty() {
+            self.refusals.clear();
+        }
+        let problem = self.refusals.in_words(self.journal.lock().path());
+        self.refused.send_if_modified(|known| {
+            let is_news = *known != problem;
+            match &problem {
+                Some(problem) if is_news => {
+                    tracing::warn!("No new tasks are taken, and what cannot be remembered waits: {problem}");
                 }
+                None if is_news => tracing::info!("The journal can be written again: what waited goes on"),
+                Some(_) | None => {}
             }
+            *known = problem;
             is_news
         });
     }

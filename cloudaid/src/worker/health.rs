@@ -1,11 +1,12 @@
-//! Whether this machine can take on anything: its engine answers, and its disks have room. Where it cannot, the master is
-//! told why and gives it no new work; what runs goes on, and so do heartbeats.
+//! Whether this machine can take on anything: its engine answers, its disks have room, and its own can be written. Where it
+//! cannot, the master is told why and gives it no new work; what runs goes on, and so do heartbeats.
 
 use std::fmt;
+use std::fs::File;
 use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use shared::resources::Bytes;
 use tokio::sync::watch;
@@ -13,6 +14,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::capacity::{self, Disk};
 use super::engine;
+use super::inputs::blocking;
+use super::journal::is_no_room;
+use super::refusal::ADVICE;
 use crate::runtime::{Runtime, RuntimeError, RuntimeInfo};
 
 /// How often it is looked. Twice as often as heartbeats come, so that none brings old news.
@@ -38,11 +42,13 @@ pub(super) enum Problem {
     Engine(String),
     /// A disk is full.
     Disk(String),
+    /// Nothing can be written in the data directory.
+    Unwritable(String),
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Engine(words) | Self::Disk(words)) = self;
+        let (Self::Engine(words) | Self::Disk(words) | Self::Unwritable(words)) = self;
         f.write_str(words)
     }
 }
@@ -60,7 +66,7 @@ pub(super) fn watch(
         let answered = first.wait_for(Result::is_ok).await.map(|first| first.clone());
         // There is no engine any more to come when the worker stops.
         let Ok(Ok(info)) = answered else { return };
-        let disks = std::iter::once(data_dir).chain(info.root).collect();
+        let disks = std::iter::once(data_dir.clone()).chain(info.root).collect();
         let mut looks = Looks { misses: 0, disks, full: None };
         let mut pause = EVERY;
         loop {
@@ -68,6 +74,8 @@ pub(super) fn watch(
             pause = next_pause(pause, answer.is_none());
             let answer = answer.unwrap_or_else(|| Err(engine::hangs()));
             let problem = looks.judge(answer.map(drop), |disk| capacity::disk(disk).ok());
+            let data_dir = data_dir.clone();
+            let problem = blocking(move || Ok(unwritable(&data_dir))).await.unwrap_or_default().or(problem);
             sender.send_if_modified(|known| {
                 // The words of an engine may change while its state does not.
                 let is_news = known.as_ref().map(discriminant) != problem.as_ref().map(discriminant);
@@ -85,6 +93,14 @@ pub(super) fn watch(
         }
     }));
     receiver
+}
+
+/// What keeps the data directory from being written, before anything has to be. Its own time takes no room, and no wait for
+/// the disk.
+fn unwritable(data_dir: &Path) -> Option<Problem> {
+    let touched = File::open(data_dir).and_then(|directory| directory.set_modified(SystemTime::now()));
+    let error = touched.err().filter(|error| !is_no_room(error))?;
+    Some(Problem::Unwritable(format!("nothing can be written in {}: {error}; {ADVICE}", data_dir.display())))
 }
 
 /// Whether a disk has so little room left that no new tasks are taken. One that cannot be measured is not full.
@@ -178,6 +194,18 @@ mod tests {
         assert_eq!(looks.judge(broken(), room), silent());
         assert_eq!(looks.judge(broken(), |_| Some(disk(0, None))), silent(), "whatever else there is");
         assert_eq!(looks.judge(Ok(()), room), None);
+    }
+
+    #[test]
+    fn a_data_directory_that_cannot_be_written_is_a_problem() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        assert_eq!(unwritable(scratch.path()), None);
+        let gone = scratch.path().join("gone");
+        let Some(Problem::Unwritable(words)) = unwritable(&gone) else { panic!("it is not there") };
+        assert_eq!(
+            words,
+            format!("nothing can be written in {}: No such file or directory (os error 2); {ADVICE}", gone.display())
+        );
     }
 
     #[test]

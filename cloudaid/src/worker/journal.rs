@@ -6,8 +6,10 @@
 //! room for the new file.
 //!
 //! Of a disk that gets full some room is kept: for what ends runs, and what begins one must leave it alone. What finds no
-//! room is as if it had never been tried, and can be tried again: see [`Written::NoRoom`]. After any other error nobody
-//! knows what is on the disk, also not by syncing once more, so the process must end, and the next one reads what is there.
+//! room, or a disk that fails, is as if it had never been tried, and can be tried again: see [`Written`]. After a sync that
+//! failed nobody knows what is on the disk, also not by syncing once more: a kernel may have dropped what it could not write,
+//! and says then that all is well. So nothing is ever appended to such a file. What is known here is written into a new one,
+//! until that succeeds.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -60,6 +62,9 @@ pub(super) enum Written {
     /// The disk has no room for them, or none but what is kept for others. They are not in the journal, which is as good as
     /// before.
     NoRoom,
+    /// The disk does not take them, for this reason. They are not in the journal, which cannot be written any more before
+    /// all of it was written anew.
+    Failed(Errno),
 }
 
 /// The open journal.
@@ -165,18 +170,17 @@ impl Journal {
     /// Makes all records durable, or none of them.
     ///
     /// # Errors
-    /// The disk fails: the file cannot be trusted any more.
+    /// One of them is longer than any record may be.
     pub(super) fn append(&mut self, records: &[JournalRecord]) -> Result<Written, WorkerError> {
         let sizes = match self.write(records) {
             Ok(sizes) => sizes,
-            Err(error) if is_no_room(&error) => return Ok(Written::NoRoom),
-            Err(source) => return Err(failed(&self.path, source)),
+            Err(source) => return refusal(&source).ok_or_else(|| failed(&self.path, source)),
         };
         for (record, size) in records.iter().zip(sizes) {
             record.apply(&mut self.entries);
             self.weights.add(record, size);
         }
-        self.compact().map_err(|source| failed(&self.path, source))?;
+        self.compact();
         self.reserve();
         Ok(Written::Durable)
     }
@@ -195,12 +199,14 @@ impl Journal {
         self.make_room(frames.len() as u64 + left_alone)?;
         if let Err(error) = self.file.write_all(&frames) {
             // A part of it may be there.
-            self.is_doubtful = self.file.set_len(self.length).is_err();
-            self.reserved = 0;
+            self.cut_off();
+            self.is_doubtful |= !is_no_room(&error);
             return Err(error);
         }
         failpoint::hit("worker.journal.before");
         if let Err(error) = self.file.sync_data() {
+            // What is only in memory is not for the next process, which would take it for durable.
+            self.cut_off();
             self.is_doubtful = true;
             return Err(error);
         }
@@ -208,6 +214,12 @@ impl Journal {
         self.length += frames.len() as u64;
         self.records += records.len();
         Ok(sizes)
+    }
+
+    /// Takes back what was written behind the records that are durable.
+    fn cut_off(&mut self) {
+        self.is_doubtful = self.file.set_len(self.length).is_err();
+        self.reserved = 0;
     }
 
     /// What begins leaves so much of the disk to what ends, if there are so many runs more.
@@ -240,20 +252,16 @@ impl Journal {
     }
 
     /// Rewrites it if that is worth it.
-    fn compact(&mut self) -> io::Result<()> {
+    fn compact(&mut self) {
         let is_long = self.length > LONG_FROM + LONG_FACTOR * self.weights.total() as u64;
         let has_many = self.records > MANY_FROM.max(MANY_FACTOR * self.entries.len());
         if !(is_long || has_many) || self.length < self.rewrite_from {
-            return Ok(());
+            return;
         }
-        match self.rewrite() {
-            // The old one is as good, only longer, and a full disk is no reason to end.
-            Err(error) if !self.is_doubtful || is_no_room(&error) => {
-                tracing::warn!(path = %self.path.display(), %error, "The journal cannot be rewritten now");
-                self.rewrite_from = self.length + REWRITE_AGAIN;
-                Ok(())
-            }
-            other => other,
+        if let Err(error) = self.rewrite() {
+            // The old one is as good, only longer; and whichever of the two has the name has all that is known.
+            tracing::warn!(path = %self.path.display(), %error, "The journal cannot be rewritten now");
+            self.rewrite_from = self.length + REWRITE_AGAIN;
         }
     }
 
@@ -291,7 +299,12 @@ fn write_new(path: &Path, content: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
+/// What an error of the system makes of records; none: it is not one.
+fn refusal(error: &io::Error) -> Option<Written> {
+    Errno::from_io_error(error).map(|errno| if is_no_room(error) { Written::NoRoom } else { Written::Failed(errno) })
+}
+
 /// Whether it is only that somebody has to make room: on the disk, in a quota, or among the files that are open.
-fn is_no_room(error: &io::Error) -> bool {
+pub(super) fn is_no_room(error: &io::Error) -> bool {
     matches!(Errno::from_io_error(error), Some(Errno::NOSPC | Errno::DQUOT | Errno::MFILE | Errno::NFILE))
 }

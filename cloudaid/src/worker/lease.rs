@@ -10,6 +10,8 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use cloudaid_core::agent::{JournalEntry, Lease};
@@ -19,36 +21,45 @@ use crate::clock;
 
 /// The file that it is kept in: the boot, and both times in milliseconds, as long whatever they are.
 #[derive(Debug, Clone)]
-pub(super) struct LeaseFile(PathBuf);
+pub(super) struct LeaseFile {
+    path: PathBuf,
+    /// Whether it could not be written the last time: it is said once, and not with each heartbeat.
+    fails: Arc<AtomicBool>,
+}
 
 impl LeaseFile {
     pub(super) fn at(path: PathBuf) -> Self {
-        Self(path)
+        Self { path, fails: Arc::default() }
     }
 
     /// What an earlier life has left, if that was since the host booted. What cannot be read is as if there was none.
     pub(super) fn load(&self) -> Option<Lease> {
-        let read = match fs::read_to_string(&self.0) {
+        let read = match fs::read_to_string(&self.path) {
             Ok(content) => clock::boot_id().and_then(|boot_id| parse(&content, &boot_id)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         };
         read.unwrap_or_else(|error| {
-            tracing::warn!(%error, "{} cannot be read: tasks that may run once at most have a whole lease again", self.0.display());
+            tracing::warn!(%error, "{} cannot be read: tasks that may run once at most have a whole lease again", self.path.display());
             None
         })
     }
 
     pub(super) fn save(&self, lease: Lease) {
-        if let Err(error) = self.write(lease) {
-            tracing::warn!(%error, "{} cannot be written: after a restart the lease may begin anew", self.0.display());
+        let written = self.write(lease);
+        let failed_before = self.fails.swap(written.is_err(), Ordering::Relaxed);
+        if let Err(error) = written
+            && !failed_before
+        {
+            // What is there ends sooner; where nothing is, it begins anew.
+            tracing::warn!(%error, "{} cannot be written: after a restart the lease is what it was before", self.path.display());
         }
     }
 
     fn write(&self, Lease { since, length }: Lease) -> io::Result<()> {
         let length = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
         let line = format!("{} {:020} {length:020}\n", clock::boot_id()?, since.0);
-        let file = File::options().create(true).truncate(false).write(true).open(&self.0)?;
+        let file = File::options().create(true).truncate(false).write(true).open(&self.path)?;
         file.write_all_at(line.as_bytes(), 0)
     }
 }
@@ -77,7 +88,6 @@ fn parse(content: &str, boot_id: &str) -> io::Result<Option<Lease>> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
-    use std::sync::Arc;
 
     use cloudaid_core::agent::{JournalRecord, StopOrder, StopReason};
     use shared::link::Assignment;

@@ -97,7 +97,7 @@ pub(super) struct Link {
     /// Why no new work should come.
     pub(super) health: watch::Receiver<Option<Problem>>,
     /// The same, of the journal.
-    pub(super) no_room: watch::Receiver<Option<String>>,
+    pub(super) refused: watch::Receiver<Option<String>>,
     /// GPUs that should get no new work.
     pub(super) ill_gpus: watch::Receiver<Vec<IllGpu>>,
     /// The worker waits for its runs to end, and takes nothing new.
@@ -239,7 +239,7 @@ impl Link {
     ) -> Result<Next, String> {
         let mut beats = tokio::time::interval(heartbeat);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut health, mut no_room) = (self.health.clone(), self.no_room.clone());
+        let (mut health, mut refused) = (self.health.clone(), self.refused.clone());
         let mut ill_gpus = self.ill_gpus.clone();
         let mut sayings = Vec::new();
         let mut pulse = Pulse::default();
@@ -263,7 +263,7 @@ impl Link {
                 _ = beats.tick() => vec![self.heartbeat(&mut pulse)],
                 // At once: until the master knows, it sends tasks here.
                 Ok(()) = health.changed() => vec![self.heartbeat(&mut pulse)],
-                Ok(()) = no_room.changed() => vec![self.heartbeat(&mut pulse)],
+                Ok(()) = refused.changed() => vec![self.heartbeat(&mut pulse)],
                 Ok(()) = ill_gpus.changed() => vec![self.heartbeat(&mut pulse)],
                 Ok(()) = offers.changed() => return Ok(Next::Hello),
                 () = self.leaving.cancelled(), if !leaves => {
@@ -322,8 +322,8 @@ impl Link {
         if self.leaving.is_cancelled() {
             return Some("it is being stopped".to_owned());
         }
-        let no_room = self.no_room.borrow().clone();
-        no_room.or_else(|| self.health.borrow().as_ref().map(ToString::to_string))
+        let refused = self.refused.borrow().clone();
+        refused.or_else(|| self.health.borrow().as_ref().map(ToString::to_string))
     }
 
     fn heartbeat(&self, pulse: &mut Pulse) -> FromWorker {

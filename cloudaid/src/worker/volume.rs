@@ -149,7 +149,8 @@ fn format(image: &Path, bytes: u64) -> io::Result<()> {
     run(mkfs.arg(image))
 }
 
-fn run(command: &mut Command) -> io::Result<()> {
+/// Runs a program of the system's; what it complains of is the error.
+pub(super) fn run(command: &mut Command) -> io::Result<()> {
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.env("PATH", path).env("LC_ALL", "C").stdin(Stdio::null()).output();

@@ -1,5 +1,6 @@
 //! The file, whatever happens to it and to its disk.
 
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use shared::task::{Command, Verdict};
 use shared::time::{BootTime, WallTime};
 
 use super::*;
+use crate::worker::bad_disk::BadDisk;
 use crate::worker::volume::testkit::{fill, small_disk};
 
 fn key(index: u32) -> AttemptKey {
@@ -228,11 +230,87 @@ fn nothing_is_appended_to_what_is_not_known() {
 }
 
 #[test]
-fn only_who_lacks_room_is_waited_for() {
-    let passes = [Errno::NOSPC, Errno::DQUOT, Errno::MFILE, Errno::NFILE];
-    for error in passes.into_iter().chain([Errno::IO, Errno::ROFS, Errno::ACCESS]) {
-        assert_eq!(is_no_room(&error.into()), passes.contains(&error), "{error}");
+fn who_lacks_room_is_told_from_a_disk_that_fails() {
+    for errno in [Errno::NOSPC, Errno::DQUOT, Errno::MFILE, Errno::NFILE] {
+        assert_eq!(refusal(&errno.into()), Some(Written::NoRoom), "{errno}");
     }
+    for errno in [Errno::IO, Errno::ROFS, Errno::ACCESS] {
+        assert_eq!(refusal(&errno.into()), Some(Written::Failed(errno)), "{errno}");
+    }
+    assert_eq!(refusal(&io::Error::other("a record that is too long")), None, "the disk has nothing to do with it");
+}
+
+fn number_of(journal: &Journal) -> u64 {
+    fs::metadata(journal.path()).expect("the journal").ino()
+}
+
+#[test]
+fn what_a_disk_did_not_take_goes_into_a_new_file_with_all_that_was_known() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let mut journal = Journal::open(scratch.path()).expect("a new journal");
+    append(&mut journal, &[accepted(0)]);
+    let before = number_of(&journal);
+    // It takes whatever is written, and cannot sync it.
+    journal.file = File::options().append(true).open("/dev/null").expect("it is everywhere");
+    assert_eq!(journal.append(&[starting(0)]).expect("no end"), Written::Failed(Errno::INVAL));
+    // Nothing can be written there.
+    let new = scratch.path().join("journal.new");
+    fs::create_dir(&new).expect("made");
+    for _ in 0..2 {
+        assert_eq!(journal.append(&[starting(0)]).expect("no end"), Written::Failed(Errno::ISDIR));
+        assert_eq!(journal.entries(), sum(&[accepted(0)]), "nothing is known that is not durable");
+    }
+    fs::remove_dir(&new).expect("removed");
+    append(&mut journal, &[starting(0)]);
+    append(&mut journal, &[accepted(1)]);
+    assert_ne!(number_of(&journal), before, "what could not be synced is not believed any more");
+    drop(journal);
+    let journal = Journal::open(scratch.path()).expect("the same journal");
+    assert_eq!(journal.entries(), sum(&[accepted(0), starting(0), accepted(1)]));
+    assert!(!journal.is_damaged());
+}
+
+/// The kernel says of a sync that has failed that all is well when it is asked again.
+#[test]
+fn a_sync_that_failed_is_not_believed_when_it_succeeds_the_next_time() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let Some(disk) = BadDisk::thin(scratch.path()) else { return };
+    let mut journal = Journal::open(disk.path()).expect("a new journal");
+    let mut known = vec![accepted(0), starting(0)];
+    append(&mut journal, &known);
+    disk.starve();
+    // The block that it ends in is on the disk already, and takes some more.
+    let more: Vec<_> = (1..50).map(accepted).collect();
+    for _ in 0..5 {
+        assert_ne!(journal.append(&more).expect("no end"), Written::Durable);
+        assert_eq!(journal.entries(), sum(&known));
+    }
+    disk.feed();
+    append(&mut journal, &more);
+    known.extend(more);
+    drop(journal);
+    // What was only in memory is gone now.
+    disk.mount_again();
+    let journal = Journal::open(disk.path()).expect("the same journal");
+    assert_eq!(journal.entries(), sum(&known));
+    assert!(!journal.is_damaged());
+}
+
+#[test]
+fn a_disk_that_has_become_read_only_still_has_what_was_durable() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let Some(disk) = BadDisk::thin(scratch.path()) else { return };
+    let mut journal = Journal::open(disk.path()).expect("a new journal");
+    append(&mut journal, &[accepted(0)]);
+    disk.fail();
+    for _ in 0..3 {
+        assert_eq!(journal.append(&[starting(0)]).expect("no end"), Written::Failed(Errno::ROFS));
+    }
+    drop(journal);
+    disk.mount_again();
+    let mut journal = Journal::open(disk.path()).expect("the same journal");
+    assert_eq!(journal.entries(), sum(&[accepted(0)]));
+    append(&mut journal, &[starting(0)]);
 }
 
 #[test]
