@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use shared::confinement::Confinement;
 use shared::id::{AttemptKey, ClusterId, WorkerId};
 use shared::link::LogStream;
-use shared::link::{ContainerUsage, RunLimits};
+use shared::link::{ContainerUsage, KilledProcess, RunLimits};
 use shared::pull::{PullPolicy, Pulling, RegistryLogin};
 use shared::resources::Resources;
 use shared::task::Command;
@@ -213,17 +213,32 @@ pub struct Stored {
     /// Bytes in its own layer, and in files on any disk that have no name any more and that it still holds, as far as those can
     /// be seen.
     pub bytes: u64,
-    /// Directories of the host that the engine gave it for the volumes of its image. They go with it.
-    pub volumes: Vec<PathBuf>,
+    /// Of these, what is in files without a name.
+    pub nameless: u64,
+    /// Directory of the host with what it has changed of its image, where the engine says so.
+    pub layer: Option<PathBuf>,
+    /// What the engine gave it for the volumes of its image. They go with it.
+    pub volumes: Vec<MountedPlace>,
+}
+
+/// A directory that a container sees under another name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountedPlace {
+    /// On the host.
+    pub host: PathBuf,
+    /// In the container, from its root on.
+    pub inside: String,
 }
 
 /// How a container ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exit {
     /// 0..=255; above 128 for a signal.
     pub code: i32,
     /// Whether the kernel killed something in it for want of memory.
     pub oom: bool,
+    /// What that was, the last if it was more than one, where it failed and the kernel says so.
+    pub killed: Option<KilledProcess>,
     /// Whether it fell with the engine, which was stopped or has crashed: nobody's program has anything to do with it.
     pub by_engine: bool,
     /// Whether somebody had the engine send it the signal that ended it.

@@ -286,6 +286,15 @@ pub struct ContainerUsage {
     pub forks_refused: u64,
 }
 
+/// A process that the kernel killed for want of memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KilledProcess {
+    /// Its name as the kernel has it, at most 15 bytes of it, made printable.
+    pub name: String,
+    /// The memory that it had for itself, in bytes, where the kernel says so.
+    pub bytes: Option<u64>,
+}
+
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }

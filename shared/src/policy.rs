@@ -106,9 +106,7 @@ impl RunPolicy {
             let field = if self.retry_on.is_empty() { "backoff" } else { "retry_on" };
             return Err(invalid(format!("{field}: says nothing without retries"), "give retries too: 1 or more"));
         }
-        if self.memory_max_bytes.is_some()
-            && !self.wants_retry(&Verdict::Oom { limit_bytes: 0, peak_bytes: None, exit_code: None }, 1)
-        {
+        if self.memory_max_bytes.is_some() && !self.wants_retry(&Verdict::oom(0), 1) {
             let hint = "give retries too, and let retry_on name oom if it names anything";
             return Err(invalid("mem_max: says nothing without retries after an oom", hint));
         }

@@ -9,8 +9,14 @@ use crate::confinement::Confinement;
 use crate::id::{InputId, WorkerId};
 use crate::policy::RunPolicy;
 use crate::pull::PullPolicy;
-use crate::resources::{Bytes, Resources};
+use crate::resources::Resources;
 use crate::selector::WorkerSelector;
+
+pub use evidence::StoredPart;
+
+use evidence::{Killed, Largest, Measured};
+
+mod evidence;
 
 /// What a submission asks for, validated. One value serves all elements of an array.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,6 +178,13 @@ pub enum Verdict {
         /// command went on without one that was killed, and failed by itself. None: its worker does not say.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exit_code: Option<i32>,
+        /// The name of the process that was killed, of the last one if there were several, made printable: no more of it than
+        /// the first 15 bytes, which are all that the kernel keeps. None: its worker cannot read what the kernel says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        killed_process: Option<String>,
+        /// How much memory that one had for itself, without what it shared, in bytes, where the kernel says so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        killed_process_bytes: Option<u64>,
     },
     /// It ran longer than its time limit, and its worker stopped it.
     Timeout {
@@ -202,10 +215,13 @@ pub enum Verdict {
     Disk {
         /// The limit in bytes.
         limit_bytes: u64,
-        /// What it had stored when that was seen, in bytes, at the least: no more is counted than it takes to see it. None: its
-        /// /output is a file system of the limit's size, or its worker does not say.
+        /// What it had stored when that was seen, in bytes, at the least: not all of it is counted where it is far more. None:
+        /// its /output is a file system of the limit's size, or its worker does not say.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         used_bytes: Option<u64>,
+        /// What took the most of it, the largest first, at most three, as far as it was counted. Empty: nobody knows.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        largest: Vec<StoredPart>,
     },
     /// The worker, or the container on it, was lost; infrastructure, not the task's fault.
     WorkerLost {
@@ -222,6 +238,12 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Out of memory, where no more than the limit is known, in bytes.
+    #[must_use]
+    pub fn oom(limit_bytes: u64) -> Self {
+        Self::Oom { limit_bytes, peak_bytes: None, exit_code: None, killed_process: None, killed_process_bytes: None }
+    }
+
     /// The state that a task with this verdict ends in.
     #[must_use]
     pub fn state(&self) -> TaskState {
@@ -283,11 +305,16 @@ impl fmt::Display for Verdict {
             Self::Signal { signal, by_hand: true } => {
                 write!(f, "killed by signal {signal}, which somebody had the container engine send")
             }
-            Self::Oom { limit_bytes, peak_bytes, exit_code } => {
+            Self::Oom { limit_bytes, peak_bytes, exit_code, killed_process, killed_process_bytes } => {
                 write!(f, "out of memory ({})", Measured { limit: *limit_bytes, amount: *peak_bytes, what: "peak" })?;
-                match exit_code.filter(|code| *code != KILLED) {
-                    Some(code) => write!(f, ": a process of it was killed, and it ended with exit code {code}"),
-                    None => Ok(()),
+                let killed = killed_process.as_deref().map(|name| Killed { name, bytes: *killed_process_bytes });
+                match (killed, exit_code.filter(|code| *code != KILLED)) {
+                    (None, None) => Ok(()),
+                    (Some(killed), None) => write!(f, ": the kernel killed {killed}"),
+                    (None, Some(code)) => write!(f, ": a process of it was killed, and it ended with exit code {code}"),
+                    (Some(killed), Some(code)) => {
+                        write!(f, ": a process of it was killed, {killed}, and it ended with exit code {code}")
+                    }
                 }
             }
             Self::Timeout { limit_seconds, exit_code: Some(KILLED) } => {
@@ -297,12 +324,9 @@ impl fmt::Display for Verdict {
             Self::QueueTimeout { limit_seconds } => write!(f, "found no worker within {limit_seconds} s"),
             Self::Image { message } => write!(f, "image: {message}"),
             Self::Setup { message } => write!(f, "setup: {message}"),
-            Self::Disk { limit_bytes, used_bytes } => {
-                write!(
-                    f,
-                    "out of disk ({})",
-                    Measured { limit: *limit_bytes, amount: *used_bytes, what: "used at least" }
-                )
+            Self::Disk { limit_bytes, used_bytes, largest } => {
+                let measured = Measured { limit: *limit_bytes, amount: *used_bytes, what: "used at least" };
+                write!(f, "out of disk ({measured}){}", Largest(largest))
             }
             Self::WorkerLost { message } => write!(f, "worker lost: {message}"),
             Self::Cancelled => f.write_str("cancelled"),
@@ -320,20 +344,6 @@ const LAST_SIGNAL: i32 = 64;
 #[must_use]
 pub fn signal_of(exit_code: i32) -> Option<i32> {
     Some(exit_code - 128).filter(|signal| (1..=LAST_SIGNAL).contains(signal))
-}
-
-/// A limit, and what was measured, where something was.
-struct Measured {
-    limit: u64,
-    amount: Option<u64>,
-    what: &'static str,
-}
-
-impl fmt::Display for Measured {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "limit {}", Bytes(self.limit))?;
-        self.amount.map_or(Ok(()), |amount| write!(f, ", {} {}", self.what, Bytes(amount)))
-    }
 }
 
 /// The kinds of [`Verdict`].
@@ -424,16 +434,46 @@ mod tests {
 
     #[test]
     fn who_is_out_of_memory_says_whether_the_command_was_killed_itself() {
-        let oom = |exit_code| Verdict::Oom { limit_bytes: 1 << 30, peak_bytes: None, exit_code }.to_string();
+        let of = |exit_code, name: Option<&str>, killed_process_bytes| Verdict::Oom {
+            limit_bytes: 1 << 30,
+            peak_bytes: None,
+            exit_code,
+            killed_process: name.map(str::to_owned),
+            killed_process_bytes,
+        };
+        let oom = |exit_code| of(exit_code, None, None).to_string();
         assert_eq!(oom(None), "out of memory (limit 1 GiB)");
         assert_eq!(oom(Some(137)), "out of memory (limit 1 GiB)");
         let went_on = "out of memory (limit 1 GiB): a process of it was killed, and it ended with exit code 3";
         assert_eq!(oom(Some(3)), went_on);
-        // As workers say it that do not know of exit codes.
-        let old = r#"{"kind":"oom","limit_bytes":7}"#;
-        let verdict = Verdict::Oom { limit_bytes: 7, peak_bytes: None, exit_code: None };
-        assert_eq!(serde_json::from_str::<Verdict>(old).expect("a verdict"), verdict);
-        assert_eq!(serde_json::to_string(&verdict).expect("json"), old);
+        let named = of(Some(137), Some("python3"), Some(900 << 20)).to_string();
+        assert_eq!(named, "out of memory (limit 1 GiB): the kernel killed python3 (900 MiB)");
+        let named = of(Some(3), Some("tail"), None).to_string();
+        let went_on = "out of memory (limit 1 GiB): a process of it was killed, tail, and it ended with exit code 3";
+        assert_eq!(named, went_on);
+        // As workers say it that know of neither exit codes nor names.
+        reads_as(r#"{"kind":"oom","limit_bytes":7}"#, &Verdict::oom(7));
+    }
+
+    #[test]
+    fn who_is_out_of_disk_says_what_took_the_most() {
+        let part = |path: &str, bytes| StoredPart { path: path.to_owned(), bytes };
+        let disk = |used_bytes, largest| Verdict::Disk { limit_bytes: 8 << 20, used_bytes, largest };
+        let largest = vec![part("/output/checkpoints", 20 << 20), part("/tmp", 4096)];
+        let said =
+            "out of disk (limit 8 MiB, used at least 24 MiB); largest: /output/checkpoints (20 MiB), /tmp (4 KiB)";
+        assert_eq!(disk(Some(24 << 20), largest).to_string(), said);
+        let full = disk(None, vec![part("/output/f", 8 << 20)]);
+        assert_eq!(full.to_string(), "out of disk (limit 8 MiB); largest: /output/f (8 MiB)");
+        reads_as(r#"{"kind":"disk","limit_bytes":8388608,"largest":[{"path":"/output/f","bytes":8388608}]}"#, &full);
+        // As workers say it that do not look for that.
+        reads_as(r#"{"kind":"disk","limit_bytes":8388608}"#, &disk(None, Vec::new()));
+    }
+
+    /// And is written so.
+    fn reads_as(json: &str, verdict: &Verdict) {
+        assert_eq!(serde_json::from_str::<Verdict>(json).expect("a verdict"), *verdict);
+        assert_eq!(serde_json::to_string(verdict).expect("json"), json);
     }
 
     #[test]

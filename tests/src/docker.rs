@@ -32,6 +32,15 @@ pub fn image() -> String {
     std::env::var("CLOUDAI_TEST_IMAGE").expect("CLOUDAI_TEST_IMAGE is not set: run ./tests/run.sh")
 }
 
+/// Whether somebody with the right to it finds what a container has written in a directory of its own.
+///
+/// # Panics
+/// When the engine does not answer.
+pub async fn keeps_layers_in_directories() -> bool {
+    let driver = connect().info().await.expect("an answer").driver;
+    driver.is_some_and(|driver| driver.starts_with("overlay"))
+}
+
 /// Gives an image that is there one more name.
 ///
 /// # Panics

@@ -130,7 +130,7 @@ async fn a_full_disk_ends_what_stores_more_than_was_reserved_for_it() {
     }
     engine.fill_disk();
     let task = api.ended(PATIENCE * 2, &large).await;
-    let Some(Verdict::Disk { limit_bytes, used_bytes: Some(used) }) = task.verdict else { panic!("{task:?}") };
+    let Some(Verdict::Disk { limit_bytes, used_bytes: Some(used), .. }) = task.verdict else { panic!("{task:?}") };
     assert!(limit_bytes == RESERVED && used > RESERVED, "{task:?}");
     assert!(task.output_notes[0].starts_with("a disk of its worker was full, it stored 1.07 GiB"), "{task:?}");
     engine.signal("USR1").await;

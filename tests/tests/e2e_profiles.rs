@@ -221,7 +221,7 @@ async fn output_of_a_strict_task_is_as_large_as_it_asked_for() {
     let storage = Some(Quantity::Text("16MiB".to_owned()));
     let task = SubmitRequest { storage, ..of(&docker::image(), line, Profile::Strict) };
     let (ended, log) = run(&api, &task).await;
-    let Some(Verdict::Disk { limit_bytes, used_bytes }) = ended.verdict else { panic!("{ended:?}, {log}") };
+    let Some(Verdict::Disk { limit_bytes, used_bytes, largest }) = ended.verdict else { panic!("{ended:?}, {log}") };
     assert_eq!((limit_bytes, used_bytes.is_none()), (16 * MIB, has_volumes()), "{log}");
     let files = api.files(&ended.task_id).await.expect("a list").files;
     let notes = ended.output_notes.join("; ");
@@ -232,6 +232,8 @@ async fn output_of_a_strict_task_is_as_large_as_it_asked_for() {
         assert!(log.contains("No space left on device") && notes.contains("its /output was full"), "{log} {notes}");
         assert_eq!(files.len(), 1);
         assert!((16 * MIB..20 * MIB).contains(&files[0].size), "{files:?}");
+        let [part] = &largest[..] else { panic!("{largest:?}") };
+        assert!(part.path == "/output/f" && part.bytes >= files[0].size, "{part:?}");
     } else {
         assert!(notes.contains("as the worker measured them"), "{notes}");
     }

@@ -27,6 +27,11 @@ async fn log(api: &Api, id: &str, stream: &str) -> Vec<u8> {
     api.get_bytes(&format!("/api/tasks/{id}/logs?stream={stream}")).await.expect("a log")
 }
 
+/// Whether a worker of this user may: it says who was killed.
+fn reads_kernel_log() -> bool {
+    std::fs::File::open("/dev/kmsg").is_ok()
+}
+
 async fn start() -> (Cluster, Api) {
     let options = WorkerOptions { cpu: "4".to_owned(), memory: "6GiB".to_owned(), ..WorkerOptions::default() };
     let cluster = Cluster::start_with(&Default::default(), 1, &options).await;
@@ -71,11 +76,19 @@ async fn a_process_that_is_out_of_memory_is_told_from_the_command_itself() {
         assert!(usage.oom_kills.is_some_and(|kills| kills > 0), "{task:?}");
         match (&task.verdict, code) {
             (Some(Verdict::Success), 0) => {}
-            (Some(Verdict::Oom { exit_code, .. }), _) => assert_eq!(*exit_code, Some(code), "{task:?}"),
+            (Some(Verdict::Oom { limit_bytes, exit_code, killed_process, killed_process_bytes, .. }), _) => {
+                assert_eq!(*exit_code, Some(code), "{task:?}");
+                let expected = reads_kernel_log().then_some("tail");
+                assert_eq!(killed_process.as_deref(), expected, "{task:?}");
+                let had = killed_process_bytes.is_some_and(|bytes| (1 << 20..=*limit_bytes).contains(&bytes));
+                assert_eq!(had, expected.is_some(), "{task:?}");
+            }
             _ => panic!("{task:?}"),
         }
         let shown = cluster.ctl().run(&["show", id]).await;
         assert!(shown.stdout.contains("for want of memory\n"), "{shown:?}");
+        let says_who = shown.stdout.contains(": a process of it was killed, tail (");
+        assert_eq!(says_who, code != 0 && reads_kernel_log(), "{shown:?}");
     }
 }
 
@@ -126,7 +139,7 @@ async fn a_line_without_an_end_is_kept_to_the_byte() {
 /// Whoever stores more than they asked for is ended, wherever it is, and their neighbours feel nothing.
 #[tokio::test]
 async fn who_fills_the_disk_is_ended_for_it() {
-    let (_cluster, api) = start().await;
+    let (cluster, api) = start().await;
     let limited = |line: &str| SubmitRequest { storage: Some(Quantity::Text("8MiB".to_owned())), ..shell_task(line) };
     let fill = |path: &str| limited(&format!("echo begun; dd if=/dev/zero of={path} bs=1M count=24; exec sleep 300"));
     let output = api.submit(&fill("/output/large")).await.expect("accepted").task_id;
@@ -136,11 +149,18 @@ async fn who_fills_the_disk_is_ended_for_it() {
     // Of the 1 GiB that is reserved where nothing is said, more may be stored: the disk has room.
     let reserved = shell_task("fallocate -l 1200M /output/large && sleep 8 && rm /output/large && echo fine");
     let reserved = api.submit(&SubmitRequest { storage: None, ..reserved }).await.expect("accepted").task_id;
-    for id in [output, layer] {
+    // Whose layers nobody can look into, of those it is only known how large they are.
+    let sees = rustix::process::geteuid().is_root() && docker::keeps_layers_in_directories().await;
+    for (id, path) in [(output, "/output/large"), (layer, if sees { "/tmp/large" } else { "/" })] {
         let task = api.ended(PATIENCE, &id).await;
-        let Some(Verdict::Disk { limit_bytes, used_bytes: Some(used) }) = task.verdict else { panic!("{task:?}") };
-        assert_eq!((task.state, limit_bytes), (TaskState::Failed, 8 << 20));
+        let Some(Verdict::Disk { limit_bytes, used_bytes: Some(used), largest }) = &task.verdict else {
+            panic!("{task:?}")
+        };
+        assert_eq!((task.state, *limit_bytes), (TaskState::Failed, 8 << 20));
         assert!(used > limit_bytes, "{used}");
+        assert!(largest[0].path == path && largest[0].bytes > *limit_bytes, "{largest:?}");
+        let shown = cluster.ctl().run(&["show", &id]).await;
+        assert!(shown.stdout.contains(&format!("; largest: {path} (")), "{shown:?}");
         assert_eq!(log(&api, &id, "stdout").await, b"begun\n");
         let notes = task.output_notes.clone();
         // How much of the 24 MiB there was when it was seen is a matter of luck.
@@ -171,10 +191,10 @@ async fn who_fills_a_volume_or_files_without_a_name_is_ended_for_it() {
     };
     let nameless = |path: &str| format!("exec 3>{path}; rm {path}; dd if=/dev/zero bs=1M count=24 >&3; sleep 40");
     let too_much = [
-        "dd if=/dev/zero of=/data/large bs=1M count=24; sleep 40".to_owned(),
-        nameless("/tmp/gone"),
-        nameless("/output/gone"),
-        nameless("/data/gone"),
+        ("dd if=/dev/zero of=/data/large bs=1M count=24; sleep 40".to_owned(), "/data/large"),
+        (nameless("/tmp/gone"), "(deleted)"),
+        (nameless("/output/gone"), "(deleted)"),
+        (nameless("/data/gone"), "(deleted)"),
     ];
     let nothing = [
         // What the image has is no less when it is hidden.
@@ -183,17 +203,18 @@ async fn who_fills_a_volume_or_files_without_a_name_is_ended_for_it() {
         "exec 3>/dev/shm/gone; rm /dev/shm/gone; head -c 16m /dev/zero >&3; sleep 12; echo fine",
     ];
     let (mut ended, mut fine) = (Vec::new(), Vec::new());
-    for line in &too_much {
-        ended.push((line, api.submit(&task(line)).await.expect("accepted").task_id));
+    for (line, path) in &too_much {
+        ended.push((line, *path, api.submit(&task(line)).await.expect("accepted").task_id));
     }
     for line in nothing {
         fine.push((line, api.submit(&task(line)).await.expect("accepted").task_id));
     }
-    for (line, id) in ended {
+    for (line, path, id) in ended {
         let task = api.ended(PATIENCE, &id).await;
         match task.verdict {
-            Some(Verdict::Disk { limit_bytes, used_bytes: Some(used) }) if sees => {
+            Some(Verdict::Disk { limit_bytes, used_bytes: Some(used), largest }) if sees => {
                 assert!(limit_bytes == 8 << 20 && used > limit_bytes, "{line}: {used}");
+                assert!(largest[0].path == path && largest[0].bytes > limit_bytes, "{line}: {largest:?}");
             }
             Some(Verdict::Success) if !sees => {}
             other => panic!("{line}: {other:?}"),

@@ -153,12 +153,12 @@ impl Agent {
             AgentInput::StartFailed(key, error) => {
                 self.on_run(now, key, effects, |run, out| run.start_failed(&error, out));
             }
-            AgentInput::Exited(key, ended) => self.on_run(now, key, effects, |run, out| run.exited(ended, out)),
+            AgentInput::Exited(key, ended) => self.on_run(now, key, effects, |run, out| run.exited(&ended, out)),
             AgentInput::WaitFailed(key, error) => {
                 self.on_run(now, key, effects, |run, out| run.wait_failed(&error, out));
             }
-            AgentInput::StorageExceeded { key, used_bytes } => {
-                self.on_run(now, key, effects, |run, out| run.storage_exceeded(used_bytes, out));
+            AgentInput::StorageExceeded { key, used_bytes, largest } => {
+                self.on_run(now, key, effects, |run, out| run.storage_exceeded(used_bytes, largest, out));
             }
             AgentInput::LogsDrained(key, bytes) => {
                 self.on_run(now, key, effects, |run, out| run.logs_drained(bytes, out));

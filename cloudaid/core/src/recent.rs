@@ -181,11 +181,17 @@ mod tests {
         let other = Verdict::ExitCode { exit_code: 4 };
         let signal = |signal| Verdict::Signal { signal, by_hand: false };
         let (ninth, eleventh) = (signal(9), signal(11));
-        let oom = Verdict::Oom { limit_bytes: 1, peak_bytes: None, exit_code: None };
+        let oom = Verdict::oom(1);
         for (one, two) in [(&BAD, &other), (&ninth, &eleventh), (&ninth, &oom)] {
             assert_eq!(words(&after((0..100).map(|n| if n % 2 == 0 { one } else { two }))), None, "{one} and {two}");
         }
-        let larger = Verdict::Oom { limit_bytes: 2, peak_bytes: Some(7), exit_code: None };
+        let larger = Verdict::Oom {
+            limit_bytes: 2,
+            peak_bytes: Some(7),
+            exit_code: None,
+            killed_process: Some("another".to_owned()),
+            killed_process_bytes: Some(1),
+        };
         let ends = (0..10).map(|n| if n % 2 == 0 { &oom } else { &larger });
         assert_eq!(words(&after(ends)), Some("its last 10 runs".to_owned()));
     }

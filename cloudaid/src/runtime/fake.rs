@@ -313,7 +313,7 @@ impl Runtime for FakeRuntime {
     }
 
     async fn stored(&self, key: &AttemptKey) -> Result<Stored, RuntimeError> {
-        Ok(Stored { bytes: self.state.lock().find(key)?.layer_bytes(), volumes: Vec::new() })
+        Ok(Stored { bytes: self.state.lock().find(key)?.layer_bytes(), ..Stored::default() })
     }
 
     async fn inventory(&self, cluster: ClusterId, worker: &WorkerId) -> Result<Vec<Found>, RuntimeError> {

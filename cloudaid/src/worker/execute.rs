@@ -25,7 +25,7 @@ use super::link::dial::Uplink;
 use super::logs::{Intake, Lanes, Place, Pump, Room, Spool};
 use super::means::Means;
 use super::registries;
-use super::storage::StorageWatch;
+use super::storage::{self, Excess, StorageWatch};
 use super::tidy::Tidy;
 use super::uploads::{Outputs, Uploads};
 use super::volume::Volume;
@@ -221,7 +221,7 @@ impl Executor {
 
     fn wait(&mut self, key: AttemptKey) {
         let (runtime, gpus) = (Arc::clone(&self.runtime), self.gpus.clone());
-        let (volume, events) = (self.data.volume(&key), self.events.clone());
+        let (volume, output, events) = (self.data.volume(&key), self.data.output(&key), self.events.clone());
         let ended = self.runs.entry(key).or_default().ended.clone();
         self.follow(key, async move {
             match runtime.wait(&key).await {
@@ -231,8 +231,8 @@ impl Executor {
                         gpus.look().await;
                         // Before its end: it is why it failed, unless there is a better reason.
                         let may_be = !exit.by_engine && !exit.oom;
-                        if may_be && tokio::task::spawn_blocking(move || volume.is_full()).await.unwrap_or(false) {
-                            let full = AgentInput::StorageExceeded { key, used_bytes: None };
+                        if may_be && let Some(largest) = storage::filled(volume, output).await {
+                            let full = AgentInput::StorageExceeded { key, used_bytes: None, largest };
                             let _ = events.send(Event::Input(full)).await;
                         }
                     }
@@ -296,7 +296,9 @@ impl Executor {
         self.follow(key, async move {
             let watch = StorageWatch { key, runtime, calls, output, limit_bytes };
             match ended.run_until_cancelled(watch.seen(reserved)).await {
-                Some(used_bytes) => AgentInput::StorageExceeded { key, used_bytes: Some(used_bytes) },
+                Some(Excess { used_bytes, largest }) => {
+                    AgentInput::StorageExceeded { key, used_bytes: Some(used_bytes), largest }
+                }
                 // There is nothing to answer. It goes with the run.
                 None => std::future::pending().await,
             }

@@ -24,6 +24,8 @@ pub const FILE_LIMIT: usize = 1_000_000;
 pub const NOTE_LIMIT: usize = 100;
 /// Characters of a path in a note: a master takes no long ones, and each of them may need ten bytes.
 const SHOWN_LIMIT: usize = 500;
+/// The most files and folders of which [`lengths`] are told: somebody waits for it.
+const LENGTHS_LIMIT: usize = 100_000;
 
 /// For directories of ours and of theirs: no links, and a FIFO does not block.
 const FOLDER: OFlags =
@@ -57,20 +59,44 @@ pub fn open(root: &Path, path: &[u8]) -> io::Result<File> {
 }
 
 /// Bytes on the disk below `root`, at whatever depth, as far as they can be seen; each file and folder is one block at the
-/// least. Once they are more than `enough` the rest is not looked at.
-pub fn used(root: &Path, enough: u64) -> u64 {
-    let Ok(mut entries) = Entries::deep(root) else { return 0 };
+/// least. Once they are more than `enough` the rest is not looked at. `each` is told the path of everything that is counted,
+/// and its share; what is in a folder comes right behind it.
+pub fn used(root: &Path, enough: u64, mut each: impl FnMut(&[u8], u64)) -> u64 {
     let mut used = 0u64;
-    while used <= enough && entries.folders() <= FILE_LIMIT {
-        match entries.next_entry() {
-            Some(Found::Entry(stat)) if is_folder(&stat) => used = used.saturating_add(FOLDER_BYTES),
-            Some(Found::Entry(stat)) => used = used.saturating_add(file_bytes(&stat)),
-            // What goes while it is looked at stores nothing any more.
-            Some(Found::UnreadableEntry(_) | Found::UnreadableFolder(_)) => {}
-            None => break,
-        }
-    }
+    look_through(root, |path, stat| {
+        let bytes = if is_folder(stat) { FOLDER_BYTES } else { file_bytes(stat) };
+        each(path, bytes);
+        used = used.saturating_add(bytes);
+        used <= enough
+    });
     used
+}
+
+/// The same for what a container engine has measured, which counts lengths, and of files alone: `each` is told of as many as
+/// are worth the time.
+pub(super) fn lengths(root: &Path, mut each: impl FnMut(&[u8], u64)) {
+    let mut left = LENGTHS_LIMIT;
+    look_through(root, |path, stat| {
+        if !is_folder(stat) {
+            each(path, u64::try_from(stat.st_size).unwrap_or(0));
+        }
+        left -= 1;
+        left > 0
+    });
+}
+
+/// Everything below `root`, at whatever depth, until `look` wants no more.
+fn look_through(root: &Path, mut look: impl FnMut(&[u8], &Stat) -> bool) {
+    let Ok(mut entries) = Entries::deep(root) else { return };
+    let mut goes_on = true;
+    while goes_on && entries.folders() <= FILE_LIMIT {
+        goes_on = match entries.next_entry() {
+            Some(Found::Entry(stat)) => look(entries.path(), &stat),
+            // What goes while it is looked at stores nothing any more.
+            Some(Found::UnreadableEntry(_) | Found::UnreadableFolder(_)) => true,
+            None => false,
+        };
+    }
 }
 
 /// Finds the files below a directory, one after the other, always in the same order while nobody changes it. Holds no more
@@ -196,9 +222,14 @@ impl Notes {
 
 /// A path for people: without control characters, and only its beginning if it is long.
 pub(super) fn shown(path: &[u8]) -> String {
+    shown_within(SHOWN_LIMIT, path)
+}
+
+/// The same, if it is longer than so many characters.
+pub(super) fn shown_within(limit: usize, path: &[u8]) -> String {
     let text = String::from_utf8_lossy(path);
     let mut chars = text.chars();
-    let mut shown = chars.by_ref().take(SHOWN_LIMIT).collect::<String>().escape_debug().to_string();
+    let mut shown = chars.by_ref().take(limit).collect::<String>().escape_debug().to_string();
     if chars.next().is_some() {
         shown.push_str("...");
     }

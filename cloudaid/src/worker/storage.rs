@@ -2,15 +2,20 @@
 //! and most machines have none. A quota of the engine would not hold for /output and the volumes of an image either, and
 //! would have to be measured beside them, because all of it is one amount.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shared::id::AttemptKey;
+use shared::task::StoredPart;
 use tokio::sync::Semaphore;
 
+use self::largest::{Largest, Tally};
+use super::volume::Volume;
 use super::{health, outputs};
-use crate::runtime::{Runtime, Stored};
+use crate::runtime::{MountedPlace, Runtime, Stored};
+
+mod largest;
 
 /// Between two looks at the files, at the least, and between two at the layer, which the engine has to walk through, and what
 /// stands beside it.
@@ -18,6 +23,15 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 /// And after a look that took long: nothing for so many times as long, up to [`LONGEST_PAUSE`].
 const REST: u32 = 20;
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// It is counted up to so many times the limit, so that what takes the most is most likely among it. What small files there are
+/// beyond the limit cost no more time than those up to it.
+const BEYOND: u64 = 2;
+
+/// As the container sees the place of its output files, and all of its own.
+const OUTPUT: &str = "/output";
+const ROOT: &str = "/";
+/// What is said for the path of files without a name.
+const NAMELESS: &str = "(deleted)";
 
 /// Says once what it is that limits tasks here.
 pub(super) fn announce() {
@@ -44,28 +58,28 @@ pub(super) struct StorageWatch {
 
 impl StorageWatch {
     /// Returns what it stores when that has to end it.
-    pub(super) async fn seen(self, reserved: bool) -> u64 {
+    pub(super) async fn seen(self, reserved: bool) -> Excess {
         if reserved { self.in_the_way().await } else { self.exceeded().await }
     }
 
     /// Returns what it stores when that is more than it may.
-    async fn exceeded(self) -> u64 {
-        let mut layer = Layer { bytes: 0, due: Instant::now() + PAUSES.1, is_measured: true };
+    async fn exceeded(self) -> Excess {
+        let mut layer = Layer::due_at(Instant::now() + PAUSES.1);
+        let enough = self.limit_bytes.saturating_mul(BEYOND);
         loop {
             if layer.due <= Instant::now() {
-                self.measure(&mut layer, self.limit_bytes).await;
+                self.measure(&mut layer, enough).await;
             }
             let begin = Instant::now();
-            let files = self.files(self.limit_bytes).await;
+            let files = self.files(enough).await;
             let took = begin.elapsed();
-            if files.saturating_add(layer.bytes) > self.limit_bytes {
+            if files.bytes.saturating_add(layer.bytes) > self.limit_bytes {
                 // What was in the layer may have been moved since.
-                if files <= self.limit_bytes {
-                    self.measure(&mut layer, self.limit_bytes).await;
+                if files.bytes <= self.limit_bytes {
+                    self.measure(&mut layer, enough).await;
                 }
-                let used = files.saturating_add(layer.bytes);
-                if used > self.limit_bytes {
-                    return used;
+                if files.bytes.saturating_add(layer.bytes) > self.limit_bytes {
+                    return excess(files, Some(layer)).await;
                 }
             }
             tokio::time::sleep(pause(PAUSES.0, took)).await;
@@ -74,9 +88,9 @@ impl StorageWatch {
 
     /// Returns what it stores when a disk is full, and it has more there than was reserved for it. Nothing is measured while the
     /// disks have room.
-    async fn in_the_way(self) -> u64 {
+    async fn in_the_way(self) -> Excess {
         let mut engine_disk = None;
-        let mut layer = Layer { bytes: 0, due: Instant::now(), is_measured: true };
+        let mut layer = Layer::due_at(Instant::now());
         loop {
             if engine_disk.is_none() {
                 engine_disk = self.runtime.info().await.ok().map(|info| info.root);
@@ -87,22 +101,22 @@ impl StorageWatch {
             });
             let (files_are, layer_is) = full.await.unwrap_or_default();
             let begin = Instant::now();
-            let files = if files_are { self.files(u64::MAX).await } else { 0 };
+            let files = if files_are { self.files(u64::MAX).await } else { Seen::default() };
             let took = begin.elapsed();
             if layer_is && layer.due <= Instant::now() {
                 self.measure(&mut layer, u64::MAX).await;
             }
-            let used = files.saturating_add(if layer_is { layer.bytes } else { 0 });
-            if used > self.limit_bytes {
-                return used;
+            if files.bytes.saturating_add(if layer_is { layer.bytes } else { 0 }) > self.limit_bytes {
+                return excess(files, layer_is.then_some(layer)).await;
             }
             tokio::time::sleep(pause(PAUSES.0, took)).await;
         }
     }
 
-    /// Bytes in /output; beyond `enough` they are not counted to the end.
-    async fn files(&self, enough: u64) -> u64 {
-        below(vec![self.output.clone()], enough).await
+    /// What is in /output; beyond `enough` it is not counted to the end.
+    async fn files(&self, enough: u64) -> Seen {
+        let place = MountedPlace { host: self.output.clone(), inside: OUTPUT.to_owned() };
+        seen_in(vec![place], enough).await
     }
 
     async fn measure(&self, layer: &mut Layer, enough: u64) {
@@ -113,9 +127,14 @@ impl StorageWatch {
             self.runtime.stored(&self.key).await
         };
         let problem = match stored {
-            Ok(Stored { bytes, volumes }) => {
-                let hidden = volumes.iter().find(|volume| !volume.is_dir()).map(|volume| volume.display().to_string());
-                layer.bytes = bytes.saturating_add(below(volumes, enough).await);
+            Ok(Stored { bytes, nameless, layer: place, volumes }) => {
+                let hidden = volumes.iter().map(|volume| &volume.host).find(|host| !host.is_dir());
+                let hidden = hidden.map(|host| host.display().to_string());
+                let volumes = seen_in(volumes, enough).await;
+                layer.bytes = bytes.saturating_add(volumes.bytes);
+                layer.own = (place, bytes.saturating_sub(nameless));
+                layer.largest = volumes.largest;
+                layer.largest.add(NAMELESS.as_bytes().to_vec(), nameless);
                 hidden.map(|hidden| format!("{hidden}, a volume of its image, is not to be seen from here"))
             }
             Err(error) => Some(error.to_string()),
@@ -131,20 +150,89 @@ impl StorageWatch {
 /// What is known of a container's own layer, of the volumes of its image, and of what it holds without a name.
 struct Layer {
     bytes: u64,
+    /// What takes the most, beside its own layer.
+    largest: Largest,
+    /// Where its own layer is on the host, if that is known, and what is in it by the engine's word.
+    own: (Option<PathBuf>, u64),
     /// When it is measured again.
     due: Instant,
     /// Whether the last try succeeded.
     is_measured: bool,
 }
 
+impl Layer {
+    fn due_at(due: Instant) -> Self {
+        Self { bytes: 0, largest: Largest::default(), own: (None, 0), due, is_measured: true }
+    }
+}
+
+/// What a run stores that has to end it.
+#[derive(Debug)]
+pub(super) struct Excess {
+    /// In bytes, at the least.
+    pub(super) used_bytes: u64,
+    /// What takes the most of it, the largest first.
+    pub(super) largest: Vec<StoredPart>,
+}
+
+/// What was counted, in bytes, and what takes the most of it.
+#[derive(Debug, Default)]
+struct Seen {
+    bytes: u64,
+    largest: Largest,
+}
+
+/// All of it together. The layer is looked into only now: the engine says no more than how much it is.
+async fn excess(files: Seen, layer: Option<Layer>) -> Excess {
+    let Seen { bytes: mut used_bytes, mut largest } = files;
+    if let Some(layer) = layer {
+        let (place, own) = layer.own;
+        used_bytes = used_bytes.saturating_add(layer.bytes);
+        largest.extend(layer.largest);
+        let look = move || largest_of_layer(place.as_deref(), own);
+        largest.extend(tokio::task::spawn_blocking(look).await.unwrap_or_default());
+    }
+    Excess { used_bytes, largest: largest.into_parts() }
+}
+
+/// By the engine's word it is so large altogether.
+fn largest_of_layer(place: Option<&Path>, bytes: u64) -> Largest {
+    let mut tally = Tally::of(ROOT);
+    if let Some(place) = place {
+        outputs::lengths(place, |path, bytes| tally.add(path, bytes));
+    }
+    tally.finish(bytes)
+}
+
+/// What takes the most in the /output of its own that a run has filled; none: it has not filled it.
+pub(super) async fn filled(volume: Volume, output: PathBuf) -> Option<Vec<StoredPart>> {
+    let look = move || {
+        let place = MountedPlace { host: output, inside: OUTPUT.to_owned() };
+        volume.is_full().then(|| count(&[place], u64::MAX).largest.into_parts())
+    };
+    tokio::task::spawn_blocking(look).await.ok().flatten()
+}
+
 fn pause(least: Duration, took: Duration) -> Duration {
     (took * REST).clamp(least, LONGEST_PAUSE)
 }
 
-/// Bytes in these directories; beyond `enough` they are not counted to the end.
-async fn below(places: Vec<PathBuf>, enough: u64) -> u64 {
-    let count = move || {
-        places.iter().fold(0, |used: u64, place| used.saturating_add(outputs::used(place, enough.saturating_sub(used))))
-    };
-    tokio::task::spawn_blocking(count).await.unwrap_or(0)
+/// What is in these directories; beyond `enough` it is not counted to the end.
+async fn seen_in(places: Vec<MountedPlace>, enough: u64) -> Seen {
+    tokio::task::spawn_blocking(move || count(&places, enough)).await.unwrap_or_default()
 }
+
+fn count(places: &[MountedPlace], enough: u64) -> Seen {
+    let mut seen = Seen::default();
+    for MountedPlace { host, inside } in places {
+        let mut tally = Tally::of(inside);
+        let left = enough.saturating_sub(seen.bytes);
+        let bytes = outputs::used(host, left, |path, bytes| tally.add(path, bytes));
+        seen.bytes = seen.bytes.saturating_add(bytes);
+        seen.largest.extend(tally.finish(bytes));
+    }
+    seen
+}
+
+#[cfg(test)]
+mod tests;

@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn an_exit_code_is_what_a_shell_shows() {
         let matches = |text: &str, verdict: Verdict| text.parse::<RetryOn>().expect(text).matches(&verdict);
-        assert!(matches("exit:137", Verdict::Oom { limit_bytes: 1, peak_bytes: None, exit_code: None }));
+        assert!(matches("exit:137", Verdict::oom(1)));
         assert!(matches("exit:137", Verdict::Signal { signal: 9, by_hand: false }));
         assert!(matches("exit:3", Verdict::ExitCode { exit_code: 3 }));
         assert!(!matches("exit", Verdict::Signal { signal: 9, by_hand: false }));

@@ -58,7 +58,7 @@ impl Names {
     }
 }
 
-/// Ages, which are `now` or `3s ago`, what a machine uses at the moment, and numbers of processes.
+/// Ages, which are `now` or `3s ago`, what a machine uses at the moment, numbers of processes, and which were killed.
 fn hide_moments(line: &str) -> String {
     let mut line =
         line.replace("<DURATION> ago", "<AGE>").replace("(now)", "(<AGE>)").replace("started now)", "started <AGE>)");
@@ -75,6 +75,10 @@ fn hide_moments(line: &str) -> String {
         }
     }
     line = line.replace("<PERCENT> used", "<USED>");
+    // Said where the kernel's log can be read.
+    if let Some((head, _)) = line.split_once(": the kernel killed ") {
+        line = head.to_owned();
+    }
     if let Some((head, _)) = line.split_once("Usage: ") {
         line = format!("{head}Usage: <USAGE>");
     }
@@ -251,6 +255,7 @@ mod tests {
             ("> ║  Usage: CPU=<PERCENT>, Memory=0.67GB", "> ║  Usage: <USAGE>"),
             ("[FATAL tini (8)] exec x", "[FATAL tini (<PID>)] exec x"),
             ("it cannot be reached now", "it cannot be reached now"),
+            ("(limit 16 MiB): the kernel killed tail (15.1 MiB)", "(limit 16 MiB)"),
         ] {
             assert_eq!(hide_moments(line), hidden);
         }

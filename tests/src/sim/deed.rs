@@ -169,8 +169,8 @@ impl World {
         let Some(container) = self.workers[worker].engine.get_mut(&key) else {
             return Some(AgentInput::WaitFailed(key, EngineError::NotFound));
         };
-        match container.ended {
-            Some(ended) => Some(AgentInput::Exited(key, ended)),
+        match &container.ended {
+            Some(ended) => Some(AgentInput::Exited(key, ended.clone())),
             None => {
                 container.waiting.push(AgentEffect::Wait(key));
                 None

@@ -41,6 +41,7 @@ impl World {
                 Cause::Killed => 137,
             },
             oom: cause == Cause::Script && container.script.oom,
+            killed: None,
             by_engine: cause == Cause::Killed,
             by_hand: false,
             memory_peak: None,
@@ -49,7 +50,7 @@ impl World {
             finished_at: Some(finished_at),
         };
         container.state = ContainerState::Exited;
-        container.ended = Some(ended);
+        container.ended = Some(ended.clone());
         let waiting = std::mem::take(&mut container.waiting);
         self.trace.note(self.schedule.now, format_args!("{key} ends"), &ended.code);
         self.oracle.containers.ended(key, ended, cause);

@@ -16,8 +16,8 @@ use super::verdict;
 const LOST_LOG: &str = "the log may lack its end, or a part of it: the container, its engine, or what that keeps of its log, was gone before all of it was read";
 
 impl Run {
-    pub(super) fn exited(&mut self, ended: Ended, out: &mut Out<'_>) {
-        let stop = self.stop.filter(|_| !self.ended_in_time(&ended));
+    pub(super) fn exited(&mut self, ended: &Ended, out: &mut Out<'_>) {
+        let stop = self.stop.as_ref().filter(|_| !self.ended_in_time(ended));
         let verdict = verdict::of(ended, self.memory_limit, stop);
         self.started_at = ended.started_at.or(self.started_at);
         let finished_at = ended.finished_at.unwrap_or(out.now.wall);
@@ -43,7 +43,7 @@ impl Run {
             EngineError::NotFound => {
                 let verdict = match self.stop {
                     None => verdict::container_gone(),
-                    Some(_) => verdict::stopped(self.stop),
+                    Some(_) => verdict::stopped(self.stop.as_ref()),
                 };
                 let finished_at = out.now.wall;
                 self.harvest(Harvest { verdict, finished_at, usage: None, logs: None, outputs: None }, out);
@@ -113,10 +113,10 @@ impl Run {
         }
         if let (
             Verdict::Disk { .. },
-            Some(Stop::Order(StopOrder { reason: StopReason::Storage { limit_bytes, used_bytes }, .. })),
-        ) = (&harvest.verdict, self.stop)
+            Some(Stop::Order(StopOrder { reason: StopReason::Storage { limit_bytes, used_bytes, .. }, .. })),
+        ) = (&harvest.verdict, &self.stop)
         {
-            notes.push(storage_note(limit_bytes, used_bytes, self.storage_reserved));
+            notes.push(storage_note(*limit_bytes, *used_bytes, self.storage_reserved));
         }
         let outcome = Outcome {
             verdict: harvest.verdict.clone(),

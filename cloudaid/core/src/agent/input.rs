@@ -1,7 +1,8 @@
 //! Everything that can happen to a worker.
 
 use shared::id::{AttemptKey, Fence};
-use shared::link::{Assignment, CancelOrder, ContainerUsage, Decision, RunLimits, Welcome};
+use shared::link::{Assignment, CancelOrder, ContainerUsage, Decision, KilledProcess, RunLimits, Welcome};
+use shared::task::StoredPart;
 use shared::time::{BootTime, WallTime};
 
 use super::journal::JournalEntry;
@@ -69,6 +70,8 @@ pub enum AgentInput {
         key: AttemptKey,
         /// How much it was, in bytes; none: its /output is a file system of its own, and full.
         used_bytes: Option<u64>,
+        /// What takes the most of it, the largest first, as far as that is known.
+        largest: Vec<StoredPart>,
     },
     /// All that it wrote is at the master.
     LogsDrained(AttemptKey, LogBytes),
@@ -109,12 +112,14 @@ pub enum AgentInput {
 }
 
 /// How a container ended, as the engine says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
     /// 0..=255; above 128 for a signal.
     pub code: i32,
     /// Whether the kernel killed something in it for want of memory.
     pub oom: bool,
+    /// What that was, the last if it was more than one, where the kernel says so.
+    pub killed: Option<KilledProcess>,
     /// Whether it fell with the engine, which was stopped or has crashed.
     pub by_engine: bool,
     /// Whether somebody had the engine send it the signal that ended it.

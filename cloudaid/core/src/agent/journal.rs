@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use shared::id::AttemptKey;
 use shared::link::{Assignment, ContainerUsage, Outcome};
-use shared::task::Verdict;
+use shared::task::{StoredPart, Verdict};
 use shared::time::{BootTime, WallTime};
 
 /// One durable fact about a run.
@@ -54,7 +54,7 @@ pub enum JournalRecord {
 }
 
 /// How to stop a run, and why.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopOrder {
     /// Between TERM and KILL.
     pub grace: Duration,
@@ -64,7 +64,7 @@ pub struct StopOrder {
 }
 
 /// Why a run is stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StopReason {
     /// A person wants it.
@@ -82,6 +82,9 @@ pub enum StopReason {
         limit_bytes: u64,
         /// What it did, in bytes; none: its /output is a file system of its own, and was full.
         used_bytes: Option<u64>,
+        /// What takes the most of it, the largest first, as far as that is known.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        largest: Vec<StoredPart>,
     },
 }
 
@@ -140,7 +143,7 @@ impl JournalEntry {
             None => JournalRecord::Adopted(key),
         };
         let starting = self.starting.map(|Starting { at, boot }| JournalRecord::Starting { key, at, boot });
-        let stopping = self.stop.map(|order| JournalRecord::Stopping { key, order });
+        let stopping = self.stop.clone().map(|order| JournalRecord::Stopping { key, order });
         let exited = self.exited.clone().map(|exited| JournalRecord::Exited { key, exited });
         let finished = self.outcome.clone().map(|outcome| JournalRecord::Finished { key, outcome });
         [Some(first), starting, stopping, exited, finished].into_iter().flatten().collect()
@@ -173,7 +176,7 @@ impl JournalRecord {
         match self {
             Self::Accepted(assignment) => entry.assignment = Some(Arc::clone(assignment)),
             Self::Starting { at, boot, .. } => entry.starting = Some(Starting { at: *at, boot: *boot }),
-            Self::Stopping { order, .. } => entry.stop = Some(*order),
+            Self::Stopping { order, .. } => entry.stop = Some(order.clone()),
             Self::Exited { exited, .. } => entry.exited = Some(exited.clone()),
             Self::Finished { outcome, .. } => entry.outcome = Some(outcome.clone()),
             Self::Adopted(_) | Self::Forgotten(_) => {}
@@ -206,5 +209,13 @@ mod tests {
         assert_eq!(entries[&key].to_records(), records);
         JournalRecord::Forgotten(key).apply(&mut entries);
         assert!(entries.is_empty());
+    }
+
+    #[test]
+    fn a_stop_without_what_took_the_most_is_read_and_written_as_it_always_was() {
+        let old = r#"{"storage":{"limit_bytes":7,"used_bytes":8}}"#;
+        let reason = StopReason::Storage { limit_bytes: 7, used_bytes: Some(8), largest: Vec::new() };
+        assert_eq!(serde_json::from_str::<StopReason>(old).expect("a reason"), reason);
+        assert_eq!(serde_json::to_string(&reason).expect("json"), old);
     }
 }

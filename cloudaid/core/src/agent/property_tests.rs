@@ -247,7 +247,7 @@ impl World {
             },
             AgentEffect::CollectLogs(key) => AgentInput::LogsDrained(key, LogBytes::default()),
             AgentEffect::WatchStorage { key, .. } if fails => {
-                AgentInput::StorageExceeded { key, used_bytes: Some(u64::MAX) }
+                AgentInput::StorageExceeded { key, used_bytes: Some(u64::MAX), largest: Vec::new() }
             }
             AgentEffect::WatchStorage { .. } | AgentEffect::HoldForLog(_) => return,
             AgentEffect::UploadOutputs(key) if fails => AgentInput::UploadFailed(key, "refused".to_owned()),

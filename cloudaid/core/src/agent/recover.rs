@@ -57,8 +57,9 @@ pub(super) fn survey(
         }
         // It may have been ordered to stop meanwhile; what was over by then did not end because the worker leaves.
         let has_ended = container.is_some_and(|container| container.state == ContainerState::Exited);
-        let counts = |order: &StopOrder| !(has_ended && order.reason == StopReason::HandedBack);
-        let stop = entry.stop.or_else(|| run.stop.and_then(Stop::order).filter(counts));
+        let counts = |order: &&StopOrder| !(has_ended && order.reason == StopReason::HandedBack);
+        let since = || run.stop.as_ref().and_then(Stop::order).filter(counts);
+        let stop = entry.stop.as_ref().or_else(since).cloned();
         *run = take_up(&JournalEntry { stop, ..JournalEntry::clone(entry) }, container, out);
         if is_discarded {
             run.give_up(out);
@@ -80,7 +81,7 @@ fn take_up_unseen(entry: JournalEntry, out: &mut Out<'_>) -> Run {
     }
     let mut run = Run::new(entry.key, entry.assignment.as_deref().map(RunLimits::of), Stage::WaitsToStart);
     run.started_at = entry.starting.map(|starting| starting.at);
-    run.stop = entry.stop.map(Stop::Order);
+    run.stop = entry.stop.clone().map(Stop::Order);
     run.stage = Stage::Unseen(Box::new(entry));
     run
 }
@@ -97,7 +98,7 @@ fn take_up(entry: &JournalEntry, container: Option<FoundContainer>, out: &mut Ou
     let state = container.map(|container| container.state);
     let mut run = Run::new(entry.key, limits, Stage::WaitsToStart);
     run.started_at = entry.starting.map(|starting| starting.at);
-    run.stop = entry.stop.map(Stop::Order);
+    run.stop = entry.stop.clone().map(Stop::Order);
     if let Some(outcome) = &entry.outcome {
         run.stage = Stage::Reporting(outcome.clone());
         return run;
@@ -106,7 +107,7 @@ fn take_up(entry: &JournalEntry, container: Option<FoundContainer>, out: &mut Ou
         run.harvest_again(exited, out);
         return run;
     }
-    match (state, run.stop) {
+    match (state, run.stop.is_some()) {
         (Some(ContainerState::Running), _) => {
             run.limit_again(entry.starting, out);
             run.attach(out);
@@ -115,20 +116,20 @@ fn take_up(entry: &JournalEntry, container: Option<FoundContainer>, out: &mut Ou
             run.has_ended = true;
             run.attach(out);
         }
-        (None, None) => match (&entry.assignment, entry.starting) {
+        (None, false) => match (&entry.assignment, entry.starting) {
             (Some(assignment), None) => run.stage = Stage::WaitsToPrepare(Arc::clone(assignment)),
             (Some(_), Some(_)) | (None, _) => run.harvest_gone(verdict::container_gone(), out),
         },
-        (None | Some(ContainerState::Created), Some(_)) => match (entry.starting, entry.stop) {
-            (None, Some(order)) => run.finish_unstarted(verdict::unstarted(order.reason), out),
-            (_, _) if state.is_none() => run.harvest_gone(verdict::stopped(run.stop), out),
-            (_, _) => run.finish_unstarted(verdict::stopped(run.stop), out),
+        (None | Some(ContainerState::Created), true) => match (entry.starting, &entry.stop) {
+            (None, Some(order)) => run.finish_unstarted(verdict::unstarted(&order.reason), out),
+            (_, _) if state.is_none() => run.harvest_gone(verdict::stopped(run.stop.as_ref()), out),
+            (_, _) => run.finish_unstarted(verdict::stopped(run.stop.as_ref()), out),
         },
         // An engine that was killed right after the start knows nothing of it, so it may have run.
-        (Some(ContainerState::Created), None) if run.at_most_once && entry.starting.is_some() => {
+        (Some(ContainerState::Created), false) if run.at_most_once && entry.starting.is_some() => {
             run.finish_unstarted(verdict::container_gone(), out);
         }
-        (Some(ContainerState::Created), None) => {}
+        (Some(ContainerState::Created), false) => {}
     }
     run
 }
@@ -165,8 +166,6 @@ impl Run {
     /// Watches a container that an earlier life has started.
     fn attach(&mut self, out: &mut Out<'_>) {
         self.watch(out);
-        if let Some(stop) = self.stop {
-            self.terminate(stop, out);
-        }
+        self.terminate_if_ordered(out);
     }
 }

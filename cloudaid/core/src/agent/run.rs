@@ -56,7 +56,7 @@ pub(super) struct Run {
 }
 
 /// Why it is being stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Stop {
     /// Its end says why.
     Order(StopOrder),
@@ -65,7 +65,7 @@ pub(super) enum Stop {
 }
 
 impl Stop {
-    pub(super) fn order(self) -> Option<StopOrder> {
+    pub(super) fn order(&self) -> Option<&StopOrder> {
         match self {
             Self::Order(order) => Some(order),
             Self::Discard => None,

@@ -122,8 +122,8 @@ impl Run {
 
     /// It was to end before its container was started.
     fn finish_stopped(&mut self, out: &mut Out<'_>) {
-        let verdict = match self.stop {
-            Some(Stop::Order(order)) => super::verdict::unstarted(order.reason),
+        let verdict = match &self.stop {
+            Some(Stop::Order(order)) => super::verdict::unstarted(&order.reason),
             Some(Stop::Discard) | None => Verdict::Cancelled,
         };
         self.finish_unstarted(verdict, out);
@@ -143,9 +143,7 @@ impl Run {
         self.started_at = Some(out.now.wall);
         self.deadline = self.time_limit.map(|limit| out.now.boot + limit);
         self.report(out);
-        if let Some(stop) = self.stop {
-            self.terminate(stop, out);
-        }
+        self.terminate_if_ordered(out);
     }
 
     pub(super) fn start_failed(&mut self, error: &EngineError, out: &mut Out<'_>) {

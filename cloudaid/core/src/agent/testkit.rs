@@ -68,6 +68,7 @@ pub(super) fn exit(code: i32) -> Ended {
     Ended {
         code,
         oom: false,
+        killed: None,
         by_engine: false,
         by_hand: false,
         memory_peak: None,

@@ -1,7 +1,7 @@
 //! How a run ended, from what the engine says and what was done to it.
 
 use shared::span::Span;
-use shared::task::{Verdict, signal_of};
+use shared::task::{StoredPart, Verdict, signal_of};
 
 use super::input::Ended;
 use super::journal::{StopOrder, StopReason};
@@ -13,18 +13,18 @@ pub(super) fn container_gone() -> Verdict {
 }
 
 /// Of a run that we have stopped. What was given up is told to nobody.
-pub(super) fn stopped(stop: Option<Stop>) -> Verdict {
+pub(super) fn stopped(stop: Option<&Stop>) -> Verdict {
     match stop {
         Some(Stop::Order(StopOrder { reason, .. })) => match reason {
             StopReason::Person => Verdict::Cancelled,
             StopReason::TimeLimit(limit) => {
-                Verdict::Timeout { limit_seconds: Span(limit).whole_seconds(), exit_code: None }
+                Verdict::Timeout { limit_seconds: Span(*limit).whole_seconds(), exit_code: None }
             }
             StopReason::Lease => Verdict::WorkerLost {
                 message: "it may run once at most, and its worker stopped it because it had lost touch with the master"
                     .to_owned(),
             },
-            StopReason::Storage { limit_bytes, used_bytes } => Verdict::Disk { limit_bytes, used_bytes },
+            StopReason::Storage { limit_bytes, used_bytes, largest } => disk(*limit_bytes, *used_bytes, largest),
             StopReason::HandedBack => {
                 Verdict::WorkerLost { message: "its worker was stopped, and handed it back".to_owned() }
             }
@@ -34,20 +34,24 @@ pub(super) fn stopped(stop: Option<Stop>) -> Verdict {
 }
 
 /// Of a run that ended before its container was started.
-pub(super) fn unstarted(reason: StopReason) -> Verdict {
+pub(super) fn unstarted(reason: &StopReason) -> Verdict {
     match reason {
         StopReason::Person | StopReason::TimeLimit(_) => Verdict::Cancelled,
         StopReason::Lease => {
             Verdict::Rejected { message: "its worker had lost touch with the master before it began".to_owned() }
         }
-        StopReason::Storage { limit_bytes, used_bytes } => Verdict::Disk { limit_bytes, used_bytes },
+        StopReason::Storage { limit_bytes, used_bytes, largest } => disk(*limit_bytes, *used_bytes, largest),
         StopReason::HandedBack => Verdict::Rejected { message: "its worker is being stopped".to_owned() },
     }
 }
 
+fn disk(limit_bytes: u64, used_bytes: Option<u64>, largest: &[StoredPart]) -> Verdict {
+    Verdict::Disk { limit_bytes, used_bytes, largest: largest.to_vec() }
+}
+
 /// Once we have asked it to end, its end is our doing: nothing tells a handler of TERM that exits 0 from a program that
 /// was about to, and who ordered it has said what the task is to be.
-pub(super) fn of(ended: Ended, memory_limit: u64, stop: Option<Stop>) -> Verdict {
+pub(super) fn of(ended: &Ended, memory_limit: u64, stop: Option<&Stop>) -> Verdict {
     if stop.is_some() {
         return match stopped(stop) {
             Verdict::Timeout { limit_seconds, .. } => Verdict::Timeout { limit_seconds, exit_code: Some(ended.code) },
@@ -64,7 +68,13 @@ pub(super) fn of(ended: Ended, memory_limit: u64, stop: Option<Stop>) -> Verdict
         _ if ended.oom => {
             // Some pages of what starts containers are counted with it.
             let peak_bytes = ended.memory_peak.filter(|_| memory_limit > 0).map(|peak| peak.min(memory_limit));
-            Verdict::Oom { limit_bytes: memory_limit, peak_bytes, exit_code: Some(ended.code) }
+            Verdict::Oom {
+                limit_bytes: memory_limit,
+                peak_bytes,
+                exit_code: Some(ended.code),
+                killed_process: ended.killed.as_ref().map(|killed| killed.name.clone()),
+                killed_process_bytes: ended.killed.as_ref().and_then(|killed| killed.bytes),
+            }
         }
         exit_code => match signal_of(exit_code) {
             Some(signal) => Verdict::Signal { signal, by_hand: ended.by_hand },
@@ -77,6 +87,8 @@ pub(super) fn of(ended: Ended, memory_limit: u64, stop: Option<Stop>) -> Verdict
 mod tests {
     use std::time::Duration;
 
+    use shared::link::KilledProcess;
+
     use super::super::testkit::exit;
     use super::*;
 
@@ -85,21 +97,27 @@ mod tests {
     }
 
     fn verdict(code: i32, oom: bool) -> Verdict {
-        of(ended(code, oom), 7, None)
+        of(&ended(code, oom), 7, None)
     }
 
     #[test]
     fn the_evidence_decides() {
         assert_eq!(verdict(0, false), Verdict::Success);
         assert_eq!(verdict(0, true), Verdict::Success);
-        let oom = |limit_bytes, peak_bytes, code| Verdict::Oom { limit_bytes, peak_bytes, exit_code: Some(code) };
+        let oom = |limit_bytes, peak_bytes, code| Verdict::Oom {
+            limit_bytes,
+            peak_bytes,
+            exit_code: Some(code),
+            killed_process: None,
+            killed_process_bytes: None,
+        };
         assert_eq!(verdict(137, true), oom(7, None, 137));
-        let measured = |peak, limit| of(Ended { memory_peak: Some(peak), ..ended(1, true) }, limit, None);
+        let measured = |peak, limit| of(&Ended { memory_peak: Some(peak), ..ended(1, true) }, limit, None);
         assert_eq!(measured(6, 7), oom(7, Some(6), 1));
         assert_eq!(measured(8, 7), oom(7, Some(7), 1));
         assert_eq!(measured(8, 0), oom(0, None, 1), "the limit is not known");
         assert_eq!(verdict(137, false), Verdict::Signal { signal: 9, by_hand: false });
-        let by_hand = of(Ended { by_hand: true, ..ended(137, false) }, 7, None);
+        let by_hand = of(&Ended { by_hand: true, ..ended(137, false) }, 7, None);
         assert_eq!(by_hand, Verdict::Signal { signal: 9, by_hand: true });
         assert_eq!(verdict(139, false), Verdict::Signal { signal: 11, by_hand: false });
         assert_eq!(verdict(3, false), Verdict::ExitCode { exit_code: 3 });
@@ -110,21 +128,39 @@ mod tests {
     }
 
     #[test]
+    fn who_was_killed_is_named_where_it_failed_for_that() {
+        let killed = |bytes| Some(KilledProcess { name: "tail".to_owned(), bytes });
+        let with = |code, bytes| of(&Ended { killed: killed(bytes), ..ended(code, true) }, 7, None);
+        for (code, bytes) in [(137, Some(6)), (3, None)] {
+            let expected = Verdict::Oom {
+                limit_bytes: 7,
+                peak_bytes: None,
+                exit_code: Some(code),
+                killed_process: Some("tail".to_owned()),
+                killed_process_bytes: bytes,
+            };
+            assert_eq!(with(code, bytes), expected);
+        }
+        assert_eq!(with(0, None), Verdict::Success, "it did without");
+    }
+
+    #[test]
     fn what_we_stopped_ends_as_it_was_ordered() {
         let stop = |reason| Some(Stop::Order(StopOrder { grace: Duration::ZERO, reason }));
-        assert_eq!(of(ended(143, false), 0, stop(StopReason::Person)), Verdict::Cancelled);
+        let of = |code, reason| of(&ended(code, false), 0, stop(reason).as_ref());
+        assert_eq!(of(143, StopReason::Person), Verdict::Cancelled);
         let limit = StopReason::TimeLimit(Duration::from_millis(1500));
-        let stopped_with = |code| of(ended(code, false), 0, stop(limit));
+        let stopped_with = |code| of(code, limit.clone());
         assert_eq!(stopped_with(0), Verdict::Timeout { limit_seconds: 2, exit_code: Some(0) });
         assert_eq!(stopped_with(137), Verdict::Timeout { limit_seconds: 2, exit_code: Some(137) });
-        assert!(of(ended(137, false), 0, stop(StopReason::Lease)).is_infrastructure());
+        assert!(of(137, StopReason::Lease).is_infrastructure());
     }
 
     #[test]
     fn what_falls_with_the_engine_is_nobodys_fault() {
         let fallen = Ended { by_engine: true, ..ended(137, false) };
-        assert!(of(fallen, 0, None).is_infrastructure());
+        assert!(of(&fallen, 0, None).is_infrastructure());
         let order = StopOrder { grace: Duration::ZERO, reason: StopReason::Person };
-        assert_eq!(of(fallen, 0, Some(Stop::Order(order))), Verdict::Cancelled);
+        assert_eq!(of(&fallen, 0, Some(&Stop::Order(order))), Verdict::Cancelled);
     }
 }

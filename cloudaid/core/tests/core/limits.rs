@@ -88,7 +88,7 @@ fn only_the_named_failures_are_retried() {
         ..RunPolicy::default()
     };
     for (verdict, again) in [
-        (Verdict::Oom { limit_bytes: 1, peak_bytes: None, exit_code: None }, true),
+        (Verdict::oom(1), true),
         (Verdict::Signal { signal: 9, by_hand: false }, true),
         (failed(), false),
         (Verdict::Image { message: String::new() }, false),
@@ -102,7 +102,7 @@ fn only_the_named_failures_are_retried() {
 }
 
 fn oom() -> Verdict {
-    Verdict::Oom { limit_bytes: 1, peak_bytes: None, exit_code: None }
+    Verdict::oom(1)
 }
 
 /// Grows at once.

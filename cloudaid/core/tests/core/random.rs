@@ -38,7 +38,7 @@ fn verdict() -> impl Strategy<Value = Verdict> {
     prop_oneof![
         3 => Just(Verdict::Success),
         1 => Just(Verdict::ExitCode { exit_code: 1 }),
-        2 => Just(Verdict::Oom { limit_bytes: 1, peak_bytes: None, exit_code: None }),
+        2 => Just(Verdict::oom(1)),
         1 => Just(Verdict::Cancelled),
         1 => Just(Verdict::Rejected { message: String::new() }),
     ]

@@ -68,6 +68,7 @@ fn ended(code: i32, by_hand: bool) -> Ended {
         code,
         oom: false,
         by_engine: false,
+        killed: None,
         by_hand,
         memory_peak: None,
         started_at: None,

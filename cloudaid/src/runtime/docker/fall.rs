@@ -152,6 +152,7 @@ mod tests {
         Exit {
             code,
             oom: false,
+            killed: None,
             by_engine: false,
             by_hand: false,
             memory_peak: None,

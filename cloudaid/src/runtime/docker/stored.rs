@@ -10,10 +10,12 @@ use super::errors::{Failure, within};
 use super::spec::OUTPUT;
 use super::usage::Group;
 use super::{CALL_LIMIT, DockerRuntime, held};
-use crate::runtime::{RuntimeError, Stored};
+use crate::runtime::{MountedPlace, RuntimeError, Stored};
 
 /// How the engine calls a mount that it has made room for.
 const VOLUME: &str = "volume";
+/// Where a driver that keeps layers in directories says which is the container's own.
+const OWN_LAYER: &str = "UpperDir";
 
 impl DockerRuntime {
     pub(super) async fn what_it_stores(&self, key: &AttemptKey) -> Result<Stored, RuntimeError> {
@@ -30,16 +32,23 @@ impl DockerRuntime {
             let group = around.or_else(|| Group::of(&id, process?));
             group.map_or(0, |group| held::bytes(&group.processes(), &id))
         });
-        let bytes = layer.saturating_add(held.await.unwrap_or(0));
-        Ok(Stored { bytes, volumes: volumes(found.mounts.unwrap_or_default()) })
+        let nameless = held.await.unwrap_or(0);
+        Ok(Stored {
+            bytes: layer.saturating_add(nameless),
+            nameless,
+            layer: found.graph_driver.and_then(|mut driver| driver.data.remove(OWN_LAYER)).map(PathBuf::from),
+            volumes: volumes(found.mounts.unwrap_or_default()),
+        })
     }
 }
 
 /// What the image wants kept apart, and the engine keeps for this container alone. /output is the host's own.
-fn volumes(mounts: Vec<MountPoint>) -> Vec<PathBuf> {
+fn volumes(mounts: Vec<MountPoint>) -> Vec<MountedPlace> {
     let is_one =
         |mount: &MountPoint| mount.typ.as_deref() == Some(VOLUME) && mount.destination.as_deref() != Some(OUTPUT);
-    mounts.into_iter().filter(is_one).filter_map(|mount| mount.source.map(PathBuf::from)).collect()
+    let place =
+        |mount: MountPoint| Some(MountedPlace { host: PathBuf::from(mount.source?), inside: mount.destination? });
+    mounts.into_iter().filter(is_one).filter_map(place).collect()
 }
 
 #[cfg(test)]
@@ -63,6 +72,7 @@ mod tests {
             mount("volume", "/elsewhere", None),
             mount("tmpfs", "/tmp", Some("")),
         ]);
-        assert_eq!(found, ["/docker/volumes/1/_data", "/docker/volumes/3/_data"].map(PathBuf::from));
+        let expected = [("/docker/volumes/1/_data", "/data"), ("/docker/volumes/3/_data", "/output/more")];
+        assert_eq!(found, expected.map(|(host, inside)| MountedPlace { host: host.into(), inside: inside.to_owned() }));
     }
 }

@@ -73,8 +73,10 @@ impl DockerRuntime {
             known.ended = true;
             known.outage
         });
-        if exit.code == KILLED && !exit.oom {
-            exit.oom = oom::was_killed(&id).await;
+        if exit.code == KILLED || exit.oom && exit.code != 0 {
+            let killed = oom::killed(&id).await;
+            exit.oom |= killed.any;
+            exit.killed = killed.last;
         }
         exit.by_engine = self.has_fallen(&exit, outage).await;
         if !exit.by_engine && !exit.oom {
@@ -182,6 +184,7 @@ fn exit_of(state: &ContainerState) -> Result<Exit, RuntimeError> {
         Some(ContainerStateStatusEnum::EXITED | ContainerStateStatusEnum::DEAD) => Ok(Exit {
             code: state.exit_code.and_then(|code| i32::try_from(code).ok()).unwrap_or(255),
             oom: state.oom_killed.unwrap_or(false),
+            killed: None,
             by_engine: false,
             by_hand: false,
             memory_peak: None,

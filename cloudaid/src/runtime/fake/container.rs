@@ -126,6 +126,7 @@ impl Container {
         Ok(Exit {
             code,
             oom,
+            killed: None,
             by_engine: false,
             by_hand: false,
             memory_peak: None,

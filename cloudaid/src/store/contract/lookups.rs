@@ -30,7 +30,7 @@ pub async fn a_task_is_found_with_its_run_and_result(factory: &dyn StoreFactory)
         StoredTask { record: new.clone(), progress: fixture::queued(1), last_attempt: Some(last), result: None };
     assert_eq!(store.find_task(new.id).await.expect("a look-up"), Some(expected.clone()));
 
-    let result = fixture::result(1, 0, Verdict::Oom { limit_bytes: 5, peak_bytes: None, exit_code: None });
+    let result = fixture::result(1, 0, Verdict::oom(5));
     commit(&*store, vec![Change::Result(result.clone())]).await;
     expected.result = Some(result);
     assert_eq!(store.find_task(new.id).await.expect("a look-up"), Some(expected));
@@ -90,7 +90,7 @@ pub async fn failures_are_found_by_index(factory: &dyn StoreFactory) {
         Verdict::Success,
         Verdict::ExitCode { exit_code: 1 },
         Verdict::Cancelled,
-        Verdict::Oom { limit_bytes: 9, peak_bytes: None, exit_code: None },
+        Verdict::oom(9),
         Verdict::Success,
         Verdict::WorkerLost { message: "gone".into() },
     ];

@@ -11,7 +11,7 @@ use shared::id::{AttemptKey, Elements, Fence};
 use shared::ranges::RangeSet;
 use shared::resources::Resources;
 use shared::selector::{LabelWish, WorkerSelector};
-use shared::task::{Command, Verdict, VerdictKind};
+use shared::task::{Command, StoredPart, Verdict, VerdictKind};
 use shared::view::Tally;
 
 use super::StoreFactory;
@@ -107,14 +107,24 @@ pub async fn every_verdict_round_trips(factory: &dyn StoreFactory) {
         Verdict::ExitCode { exit_code: 255 },
         Verdict::Signal { signal: 9, by_hand: false },
         Verdict::Signal { signal: 9, by_hand: true },
-        Verdict::Oom { limit_bytes: u64::MAX, peak_bytes: None, exit_code: None },
-        Verdict::Oom { limit_bytes: u64::MAX, peak_bytes: Some(u64::MAX), exit_code: Some(3) },
+        Verdict::oom(u64::MAX),
+        Verdict::Oom {
+            limit_bytes: u64::MAX,
+            peak_bytes: Some(u64::MAX),
+            exit_code: Some(3),
+            killed_process: Some(message()),
+            killed_process_bytes: Some(u64::MAX),
+        },
         Verdict::Timeout { limit_seconds: 1, exit_code: None },
         Verdict::Timeout { limit_seconds: 1, exit_code: Some(137) },
         Verdict::Image { message: message() },
         Verdict::Setup { message: message() },
-        Verdict::Disk { limit_bytes: 0, used_bytes: None },
-        Verdict::Disk { limit_bytes: 0, used_bytes: Some(u64::MAX) },
+        Verdict::Disk { limit_bytes: 0, used_bytes: None, largest: Vec::new() },
+        Verdict::Disk {
+            limit_bytes: 0,
+            used_bytes: Some(u64::MAX),
+            largest: vec![StoredPart { path: message(), bytes: u64::MAX }, StoredPart { path: "/".into(), bytes: 0 }],
+        },
         Verdict::WorkerLost { message: message() },
         Verdict::Cancelled,
         Verdict::Rejected { message: message() },

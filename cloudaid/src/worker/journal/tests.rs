@@ -328,6 +328,7 @@ fn a_full_disk_takes_what_ends_and_nothing_that_begins() {
         let batch: Vec<_> = (next..next + 50).map(accepted).collect();
         match journal.append(&batch).expect("the disk is good") {
             Written::NoRoom => break,
+            Written::Failed(error) => panic!("the disk is good: {error}"),
             Written::Durable => known.extend(batch),
         }
         next += 50;

@@ -15,7 +15,7 @@ use crate::link::{
 use crate::proto;
 use crate::pull::{PullPolicy, PullProgress, Pulling};
 use crate::resources::Resources;
-use crate::task::{Command, Verdict};
+use crate::task::{Command, StoredPart, Verdict};
 use crate::time::WallTime;
 use crate::worker::{Usage, WorkerFacts};
 
@@ -29,6 +29,7 @@ pub(super) fn samples() -> Vec<Sample> {
         from_worker("cloudai.v1.FromWorker@reports", FromWorker::Reports(reports(changes()))),
         from_worker("cloudai.v1.FromWorker@verdicts", FromWorker::Reports(reports(ends()))),
         from_worker("cloudai.v1.FromWorker@evidence", FromWorker::Reports(reports(evidence()))),
+        from_worker("cloudai.v1.FromWorker@names", FromWorker::Reports(reports(names()))),
         from_worker("cloudai.v1.FromWorker@by_hand", FromWorker::Reports(reports(vec![by_hand()]))),
         from_worker("cloudai.v1.FromWorker@refused", FromWorker::Reports(reports(vec![refused()]))),
         from_worker("cloudai.v1.FromWorker@inventory", FromWorker::Inventory(inventory())),
@@ -159,12 +160,12 @@ fn ends() -> Vec<AttemptChange> {
         Verdict::Success,
         Verdict::ExitCode { exit_code: 255 },
         Verdict::Signal { signal: 11, by_hand: false },
-        Verdict::Oom { limit_bytes: 1 << 30, peak_bytes: None, exit_code: None },
+        Verdict::oom(1 << 30),
         Verdict::Timeout { limit_seconds: 60, exit_code: None },
         Verdict::QueueTimeout { limit_seconds: 61 },
         Verdict::Image { message: message() },
         Verdict::Setup { message: message() },
-        Verdict::Disk { limit_bytes: 1 << 31, used_bytes: None },
+        Verdict::Disk { limit_bytes: 1 << 31, used_bytes: None, largest: Vec::new() },
         Verdict::WorkerLost { message: message() },
         Verdict::Cancelled,
         Verdict::Rejected { message: message() },
@@ -175,9 +176,33 @@ fn ends() -> Vec<AttemptChange> {
 /// What was measured is added to them where it is known.
 fn evidence() -> Vec<AttemptChange> {
     let verdicts = [
-        Verdict::Oom { limit_bytes: 1 << 30, peak_bytes: Some(1 << 29), exit_code: None },
+        oom(Some(1 << 29), None),
         Verdict::Timeout { limit_seconds: 60, exit_code: Some(137) },
-        Verdict::Disk { limit_bytes: 1 << 31, used_bytes: Some(1 << 32) },
+        Verdict::Disk { limit_bytes: 1 << 31, used_bytes: Some(1 << 32), largest: Vec::new() },
+    ];
+    verdicts.into_iter().map(finished).collect()
+}
+
+fn oom(peak_bytes: Option<u64>, exit_code: Option<i32>) -> Verdict {
+    let limit_bytes = 1 << 30;
+    Verdict::Oom { limit_bytes, peak_bytes, exit_code, killed_process: None, killed_process_bytes: None }
+}
+
+/// Who was killed, and what takes the most.
+fn names() -> Vec<AttemptChange> {
+    let verdicts = [
+        Verdict::Oom {
+            limit_bytes: 1 << 30,
+            peak_bytes: None,
+            exit_code: Some(137),
+            killed_process: Some("python3".to_owned()),
+            killed_process_bytes: Some(900 << 20),
+        },
+        Verdict::Disk {
+            limit_bytes: 1 << 31,
+            used_bytes: Some(1 << 32),
+            largest: vec![StoredPart { path: "/output/checkpoints".to_owned(), bytes: 1 << 32 }],
+        },
     ];
     verdicts.into_iter().map(finished).collect()
 }
@@ -188,7 +213,7 @@ fn by_hand() -> AttemptChange {
 
 /// Of one that went on when the kernel refused it something.
 fn refused() -> AttemptChange {
-    let verdict = Verdict::Oom { limit_bytes: 1 << 30, peak_bytes: None, exit_code: Some(3) };
+    let verdict = oom(None, Some(3));
     let usage = ContainerUsage { cpu_ms: 1, memory_peak_bytes: 0, oom_kills: 300, forks_refused: 4 };
     AttemptChange::Finished(Outcome { usage: Some(usage), ..outcome(verdict) })
 }

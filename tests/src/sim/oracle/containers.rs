@@ -84,7 +84,7 @@ impl Containers {
     }
 
     /// How it ended, if it did.
-    pub(crate) fn end_of(&self, key: AttemptKey) -> Option<Ended> {
-        self.0.get(&key).and_then(|witness| witness.ended)
+    pub(crate) fn end_of(&self, key: AttemptKey) -> Option<&Ended> {
+        self.0.get(&key).and_then(|witness| witness.ended.as_ref())
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use shared::link::RunLimits;
+use shared::task::StoredPart;
 
 use super::*;
 
@@ -20,6 +21,14 @@ fn once(index: u32) -> Assignment {
 
 fn ordered(key: AttemptKey, reason: StopReason) -> AgentEffect {
     AgentEffect::Journal(JournalRecord::Stopping { key, order: StopOrder { grace: GRACE, reason } })
+}
+
+fn largest() -> Vec<StoredPart> {
+    vec![StoredPart { path: "/output/large".to_owned(), bytes: 7 }]
+}
+
+fn exceeded(index: u32) -> AgentInput {
+    AgentInput::StorageExceeded { key: key(index), used_bytes: Some(u64::MAX), largest: largest() }
 }
 
 fn run(scene: &mut Scene, assignment: Assignment) {
@@ -302,7 +311,11 @@ fn what_ended_in_time_while_nobody_watched_has_its_own_end() {
             lease: None,
         });
         scene.step(AgentInput::Tick);
-        assert_eq!(verdict_of(&scene.step(AgentInput::Exited(key(0), ended))), Some(Verdict::Success), "{state:?}");
+        assert_eq!(
+            verdict_of(&scene.step(AgentInput::Exited(key(0), ended.clone()))),
+            Some(Verdict::Success),
+            "{state:?}"
+        );
     }
 }
 
@@ -325,15 +338,16 @@ fn who_stores_too_much_is_ended_at_once_and_told_how_much_it_was() {
     let mut scene = Scene::connected();
     run(&mut scene, assignment(0));
     let limit_bytes = assignment(0).resources.storage_bytes;
-    let reason = StopReason::Storage { limit_bytes, used_bytes: Some(limit_bytes + 1) };
-    let effects = scene.step(AgentInput::StorageExceeded { key: key(0), used_bytes: Some(limit_bytes + 1) });
+    let (used_bytes, largest) = (Some(limit_bytes + 1), largest());
+    let reason = StopReason::Storage { limit_bytes, used_bytes, largest: largest.clone() };
+    let effects = scene.step(AgentInput::StorageExceeded { key: key(0), used_bytes, largest: largest.clone() });
     let order = StopOrder { grace: Duration::ZERO, reason };
     let journal = AgentEffect::Journal(JournalRecord::Stopping { key: key(0), order });
     assert_eq!(effects, [journal, AgentEffect::Signal(key(0), StopSignal::Term)]);
     assert_eq!(scene.wake(), [AgentEffect::Signal(key(0), StopSignal::Kill)]);
     assert_eq!(scene.now, 0, "without waiting");
     let effects = scene.step(AgentInput::Exited(key(0), exit(137)));
-    assert_eq!(verdict_of(&effects), Some(Verdict::Disk { limit_bytes, used_bytes: Some(limit_bytes + 1) }));
+    assert_eq!(verdict_of(&effects), Some(Verdict::Disk { limit_bytes, used_bytes, largest }));
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
     let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 1, notes: Vec::new() });
     let notes = effects.iter().find_map(|effect| match effect {
@@ -351,9 +365,9 @@ fn what_was_only_reserved_is_exceeded_where_the_disk_is_full() {
     let limit_bytes = assignment.resources.storage_bytes;
     run(&mut scene, assignment);
     let used_bytes = Some(3 * limit_bytes);
-    scene.step(AgentInput::StorageExceeded { key: key(0), used_bytes });
+    scene.step(AgentInput::StorageExceeded { key: key(0), used_bytes, largest: largest() });
     let effects = scene.step(AgentInput::Exited(key(0), exit(137)));
-    assert_eq!(verdict_of(&effects), Some(Verdict::Disk { limit_bytes, used_bytes }));
+    assert_eq!(verdict_of(&effects), Some(Verdict::Disk { limit_bytes, used_bytes, largest: largest() }));
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
     let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 1, notes: Vec::new() });
     let AgentEffect::Journal(JournalRecord::Finished { outcome, .. }) = &effects[0] else { panic!("{effects:?}") };
@@ -367,9 +381,9 @@ fn who_fails_with_a_full_file_system_of_its_own_has_failed_for_that() {
     run(&mut scene, assignment(0));
     let limit_bytes = assignment(0).resources.storage_bytes;
     // The worker looks when the container has ended, and says so before that.
-    scene.step(AgentInput::StorageExceeded { key: key(0), used_bytes: None });
+    scene.step(AgentInput::StorageExceeded { key: key(0), used_bytes: None, largest: largest() });
     let effects = scene.step(AgentInput::Exited(key(0), exit(1)));
-    assert_eq!(verdict_of(&effects), Some(Verdict::Disk { limit_bytes, used_bytes: None }));
+    assert_eq!(verdict_of(&effects), Some(Verdict::Disk { limit_bytes, used_bytes: None, largest: largest() }));
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
     let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 1, notes: Vec::new() });
     let AgentEffect::Journal(JournalRecord::Finished { outcome, .. }) = &effects[0] else { panic!("{effects:?}") };
@@ -377,14 +391,26 @@ fn who_fails_with_a_full_file_system_of_its_own_has_failed_for_that() {
 }
 
 #[test]
+fn what_took_the_most_outlives_the_process() {
+    let limit_bytes = assignment(0).resources.storage_bytes;
+    let reason = StopReason::Storage { limit_bytes, used_bytes: Some(u64::MAX), largest: largest() };
+    let stop = Some(StopOrder { grace: Duration::ZERO, reason });
+    let entry = JournalEntry { stop, ..entry_started(key(0)) };
+    let (mut scene, _) = Scene::recovered(vec![entry], &[(key(0), ContainerState::Running)]);
+    let effects = scene.step(AgentInput::Exited(key(0), exit(137)));
+    let expected = Verdict::Disk { limit_bytes, used_bytes: Some(u64::MAX), largest: largest() };
+    assert_eq!(verdict_of(&effects), Some(expected));
+}
+
+#[test]
 fn what_has_ended_or_is_being_stopped_keeps_its_own_end_whatever_it_stores() {
     let mut scene = Scene::connected();
     run(&mut scene, assignment(0));
     scene.step(AgentInput::Exited(key(0), exit(0)));
-    assert_eq!(scene.step(AgentInput::StorageExceeded { key: key(0), used_bytes: Some(u64::MAX) }), []);
+    assert_eq!(scene.step(exceeded(0)), []);
     run(&mut scene, assignment(1));
     scene.cancel(1, GRACE);
-    assert_eq!(scene.step(AgentInput::StorageExceeded { key: key(1), used_bytes: Some(u64::MAX) }), []);
+    assert_eq!(scene.step(exceeded(1)), []);
     assert_eq!(scene.wake(), [AgentEffect::Signal(key(1), StopSignal::Kill)]);
     assert_eq!(scene.now, 0, "its grace is over");
     let effects = scene.step(AgentInput::Exited(key(1), exit(137)));

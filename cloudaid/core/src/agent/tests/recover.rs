@@ -83,7 +83,7 @@ fn an_end_that_was_not_acknowledged_is_told_again() {
 fn a_cancel_outlives_the_process() {
     let stop = Some(StopOrder { grace: GRACE, reason: StopReason::Person });
     let (mut scene, effects) = Scene::recovered(
-        vec![JournalEntry { stop, ..entry_started(key(0)) }, JournalEntry { stop, ..entry(key(1)) }],
+        vec![JournalEntry { stop: stop.clone(), ..entry_started(key(0)) }, JournalEntry { stop, ..entry(key(1)) }],
         &[(key(0), ContainerState::Running)],
     );
     let mut expected = watched(key(0));

@@ -16,7 +16,7 @@ use shared::resources::Resources;
 use shared::role::Role;
 use shared::selector::WorkerSelector;
 use shared::span::Span;
-use shared::task::{Command, TaskSpec, TaskState, Verdict, VerdictKind};
+use shared::task::{Command, StoredPart, TaskSpec, TaskState, Verdict, VerdictKind};
 use shared::view::{
     AuthorityView, CancelView, ClassView, DeletedFilesView, DryRunView, ElementGroupView, FileView, Fit, FitView,
     GpuView, InputFileView, InputSummaryView, InputView, InternalStateView, InviteView, KeysView, LeaseView,
@@ -41,9 +41,19 @@ pub(crate) fn all_items() -> Vec<(&'static str, Value)> {
     let mut add = |kind: &'static str, item: Value| items.push((kind, item));
     for verdict in [
         Verdict::Signal { signal: 9, by_hand: true },
-        Verdict::Oom { limit_bytes: 1, peak_bytes: Some(1), exit_code: Some(3) },
+        Verdict::Oom {
+            limit_bytes: 1,
+            peak_bytes: Some(1),
+            exit_code: Some(3),
+            killed_process: Some("tail".into()),
+            killed_process_bytes: Some(1),
+        },
         Verdict::Timeout { limit_seconds: 1, exit_code: Some(137) },
-        Verdict::Disk { limit_bytes: 1, used_bytes: Some(2) },
+        Verdict::Disk {
+            limit_bytes: 1,
+            used_bytes: Some(2),
+            largest: vec![StoredPart { path: "/output/f".into(), bytes: 1 }],
+        },
         Verdict::QueueTimeout { limit_seconds: 1 },
         Verdict::Image { message: "m".into() },
     ] {
