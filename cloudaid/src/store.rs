@@ -21,6 +21,7 @@ pub mod check;
 pub mod coalesce;
 pub mod contract;
 pub mod dump;
+mod files;
 pub mod memory;
 pub mod mongo;
 pub mod sqlite;
@@ -30,6 +31,8 @@ pub mod transfer;
 pub mod walk;
 
 pub use dump::DumpCursor;
+pub use files::FileName;
+pub(crate) use files::PageRoom;
 
 /// Does what blocks off the threads that must not.
 ///
@@ -94,7 +97,7 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     async fn find_keys(&self, keys: Vec<(UserName, Arc<str>)>) -> Result<Vec<Option<Arc<TaskRecord>>>, StoreError>;
 
     /// The output files of elements of a submission: of the last run that has any, by element and path; those behind
-    /// `after` (an index and a path), `limit` at the most.
+    /// `after` (an index and a path), `limit` at the most, and fewer where their paths are long.
     async fn list_files(
         &self,
         task: TaskId,
@@ -103,8 +106,9 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         limit: usize,
     ) -> Result<Vec<StoredFile>, StoreError>;
 
-    /// Of these files the ones with this path, by element.
-    async fn find_files(&self, task: TaskId, elements: Elements, path: Vec<u8>) -> Result<Vec<StoredFile>, StoreError>;
+    /// Of these files the ones with this name, by element.
+    async fn find_files(&self, task: TaskId, elements: Elements, name: FileName)
+    -> Result<Vec<StoredFile>, StoreError>;
 
     /// The output files of all runs of elements of a submission, by element, run and path.
     async fn list_run_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError>;
@@ -246,7 +250,9 @@ fn page_of_files(mut files: Vec<StoredFile>, after: Option<&(u32, Vec<u8>)>, lim
         let behind = files.partition_point(|file| (file.element.index, &file.file.path) <= (*index, path));
         files.drain(..behind);
     }
-    files.truncate(limit);
+    let mut room = PageRoom::new(limit);
+    let fit = files.iter().take_while(|file| room.take(&file.file.path)).count();
+    files.truncate(fit);
     files
 }
 
@@ -293,7 +299,7 @@ pub struct FileQuery {
     pub user: UserName,
     /// After this page.
     pub after: Option<FileCursor>,
-    /// The most to return, 1 or more.
+    /// The most to return, 1 or more; where their paths are long it is fewer.
     pub limit: usize,
 }
 
@@ -319,7 +325,9 @@ impl FileQuery {
 
     /// Cuts what was found, one more than the page if there are more, to the page. Returns the cursor of the next one.
     pub(crate) fn end_page(&self, found: &mut Vec<(u64, StoredFile)>) -> Option<FileCursor> {
-        end_page(found, self.limit).map(|(sequence, file)| FileCursor {
+        let mut room = PageRoom::new(self.limit);
+        let fit = found.iter().take_while(|(_, file)| room.take(&file.file.path)).count();
+        end_page(found, fit).map(|(sequence, file)| FileCursor {
             sequence: *sequence,
             index: file.element.index,
             path: file.file.path.clone(),

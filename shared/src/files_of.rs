@@ -6,6 +6,12 @@ use std::str::FromStr;
 use crate::id::{InputId, TaskRef};
 use crate::text::printable;
 
+/// The longest path of an output file, in bytes. The kernel takes no more than 4,095 at once, but programs that go down folder
+/// by folder make longer ones.
+pub const PATH_LIMIT: usize = 64 * 1024;
+/// A longer path, in bytes, does not fit into every request: the file is also named by the BLAKE3 of its path (`path_blake3`).
+pub const PLAIN_PATH: usize = 4096;
+
 /// What files can belong to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FilesOf {

@@ -1,13 +1,14 @@
 //! Names and trees as somebody makes them who wants to get at files of others.
 
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
-use std::fs;
-use std::os::unix::ffi::OsStrExt;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rand::RngExt;
 use rand::rngs::StdRng;
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat};
 
 /// Parts that names are made of; each is odd in a way of its own.
 const ODD: [&[u8]; 40] = [
@@ -141,7 +142,7 @@ pub fn exact(path: &str, path_hex: Option<&str>) -> Vec<u8> {
     }
 }
 
-/// All files below a folder, by their names in it, with what is in them.
+/// All files below a folder, by their names in it, with what is in them. Paths may be longer than the kernel takes at once.
 ///
 /// # Panics
 /// When there is anything but files and folders.
@@ -149,22 +150,40 @@ pub fn exact(path: &str, path_hex: Option<&str>) -> Vec<u8> {
 pub fn read_tree(folder: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let (mut files, mut folders) = (BTreeMap::new(), vec![Vec::new()]);
     while let Some(below) = folders.pop() {
-        for entry in fs::read_dir(folder.join(OsStr::from_bytes(&below))).expect("a folder") {
+        let opened = enter(folder, &below);
+        for entry in Dir::read_from(&opened).expect("a folder") {
             let entry = entry.expect("an entry");
+            let last = entry.file_name();
+            if matches!(last.to_bytes(), b"." | b"..") {
+                continue;
+            }
             let mut name: Vec<u8> = below.clone();
             if !name.is_empty() {
                 name.push(b'/');
             }
-            name.extend(entry.file_name().as_bytes());
-            let kind = entry.file_type().expect("its kind");
-            assert!(kind.is_dir() || kind.is_file(), "{name:?}");
-            if kind.is_dir() {
-                folders.push(name);
-            } else {
-                let content = fs::read(entry.path()).expect("read");
-                files.insert(name, content);
+            name.extend(last.to_bytes());
+            let stat = statat(&opened, last, AtFlags::SYMLINK_NOFOLLOW).expect("its kind");
+            match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => folders.push(name),
+                FileType::RegularFile => {
+                    let file = openat(&opened, last, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).expect("opened");
+                    let mut content = Vec::new();
+                    File::from(file).read_to_end(&mut content).expect("read");
+                    files.insert(name, content);
+                }
+                other => panic!("{name:?} is a {other:?}"),
             }
         }
     }
     files
+}
+
+/// Opens a folder below another, name by name.
+fn enter(folder: &Path, below: &[u8]) -> OwnedFd {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    let mut at = openat(CWD, folder, flags, Mode::empty()).expect("a folder");
+    for name in below.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+        at = openat(&at, name, flags | OFlags::NOFOLLOW, Mode::empty()).expect("a folder");
+    }
+    at
 }

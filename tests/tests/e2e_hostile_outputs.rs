@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
@@ -25,7 +26,10 @@ use cloudaid::runtime::{ContainerSpec, output};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use reqwest::Method;
-use rustix::fs::{CWD, FileType, Mode, OFlags, RenameFlags, makedev, mkdirat, mknodat, openat, renameat_with};
+use rustix::fs::{
+    CWD, FileType, Mode, OFlags, RenameFlags, makedev, mkdirat, mknodat, openat, renameat_with, symlinkat,
+};
+use shared::files_of::PLAIN_PATH;
 use shared::submit::SubmitRequest;
 use shared::task::Verdict;
 use shared::view::{FileListView, TaskView};
@@ -57,7 +61,7 @@ struct Tree {
     random: StdRng,
     folders: Vec<Vec<u8>>,
     files: Files,
-    /// What was put there that is no file, or that no path leads to.
+    /// What was put there that is no file, or too deep.
     others: usize,
 }
 
@@ -101,17 +105,32 @@ impl Tree {
         self.others += 1;
     }
 
-    /// Folders below each other that no path is long enough for, with a file in the last one.
+    /// Folders below each other, deeper than the kernel takes a path for, with a file and a link in the last one; and others,
+    /// so deep that what is in them is not brought.
     fn dig(&mut self) {
+        let depth = self.random.random_range(20..80);
+        let names: Vec<Vec<u8>> =
+            (0..depth).map(|_| (0..250).map(|_| self.random.random_range(b'0'..=255)).collect()).collect();
+        let last = self.nest(names.iter().map(Vec::as_slice));
+        let file = openat(&last, &b"\xff\n"[..], OFlags::CREATE | OFlags::WRONLY, Mode::RWXU).expect("a file");
+        File::from(file).write_all(b"deep").expect("written");
+        self.files.insert(join(&names.join(&b'/'), b"\xff\n"), b"deep".to_vec());
+        symlinkat("/etc/passwd", &last, "link").expect("a link");
+        let too_deep = vec![b'd'; 250];
+        let last = self.nest(std::iter::repeat_n(&too_deep[..], 265));
+        openat(&last, "file", OFlags::CREATE | OFlags::WRONLY, Mode::RWXU).expect("a file");
+        self.others += 2;
+    }
+
+    /// Makes folders below each other, and opens the last one.
+    fn nest<'a>(&self, names: impl Iterator<Item = &'a [u8]>) -> OwnedFd {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let mut at = openat(CWD, &self.root, flags, Mode::empty()).expect("a folder");
-        let name = "d".repeat(250);
-        for _ in 0..20 {
-            mkdirat(&at, &name, Mode::RWXU).expect("a folder");
-            at = openat(&at, &name, flags, Mode::empty()).expect("a folder");
+        for name in names {
+            mkdirat(&at, name, Mode::RWXU).expect("a folder");
+            at = openat(&at, name, flags, Mode::empty()).expect("a folder");
         }
-        openat(&at, "file", OFlags::CREATE | OFlags::WRONLY, Mode::RWXU).expect("a file");
-        self.others += 1;
+        at
     }
 
     /// One more thing, of any kind, under any name.
@@ -340,6 +359,9 @@ async fn hostile_trees_arrive_whole_with_nothing_from_outside() {
             assert!(listed(&list) == expected, "tree {seed}: {list:?}");
             for (number, (name, content)) in tree.files.iter().enumerate() {
                 let path = match number % 2 {
+                    _ if name.len() > PLAIN_PATH => {
+                        format!("/api/files/{id}?path_blake3={}", blake3::hash(name).to_hex())
+                    }
                     0 => format!("/api/files/{id}?path_hex={}", hex(name)),
                     _ => format!("/api/files/{id}/{}", escaped(name)),
                 };

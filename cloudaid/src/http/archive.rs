@@ -28,6 +28,11 @@ const PIECE: usize = 256 * 1024;
 const WAITING: usize = 4;
 /// From this size on a zip entry needs 64 bits.
 const LARGE: u64 = u32::MAX as u64;
+/// The longest name in a zip, in bytes: with all that stands beside it, it must not be more than 65,535.
+const NAME_LIMIT: usize = 65_000;
+
+/// What GNU tar calls an entry that is the name of the next one.
+const LONG_NAME: &[u8] = b"././@LongLink";
 
 /// The form of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,9 +118,37 @@ fn tar(store: &FileStore, mut entries: Entries, out: &mut Pieces) -> io::Result<
         header.set_size(entry.content.size);
         header.set_mode(entry.mode());
         header.set_mtime(0);
-        archive.append_data(&mut header, Path::new(OsStr::from_bytes(&entry.name)), open(store, &entry)?)?;
+        append(&mut archive, &entry.name, header, open(store, &entry)?)?;
     }
     archive.finish()
+}
+
+/// Adds a file. A name that its header has no room for stands in an entry in front of it, as GNU tar has it. The crate does
+/// the same, but not for all bytes.
+fn append(
+    archive: &mut tar::Builder<impl Write>,
+    name: &[u8],
+    mut header: tar::Header,
+    content: impl Read,
+) -> io::Result<()> {
+    let room = header.as_old_mut().name.len();
+    match name.get(..room) {
+        Some(begin) => {
+            let mut long = tar::Header::new_gnu();
+            long.as_old_mut().name[..LONG_NAME.len()].copy_from_slice(LONG_NAME);
+            long.set_entry_type(tar::EntryType::GNULongName);
+            long.set_mode(0o644);
+            long.set_mtime(0);
+            // With the NUL that ends it.
+            long.set_size(name.len() as u64 + 1);
+            long.set_cksum();
+            archive.append(&long, name.chain(&[0][..]))?;
+            header.as_old_mut().name.copy_from_slice(begin);
+        }
+        None => header.set_path(Path::new(OsStr::from_bytes(name)))?,
+    }
+    header.set_cksum();
+    archive.append(&header, content)
 }
 
 fn zip(store: &FileStore, mut entries: Entries, out: &mut Pieces) -> io::Result<()> {
@@ -147,13 +180,20 @@ fn open(store: &FileStore, entry: &Entry) -> io::Result<impl Read> {
     Ok(SyncIoBridge::new(StreamReader::new(stream)))
 }
 
-/// Zip has names in UTF-8: other bytes are written as `%XX`, and so are backslashes.
+/// Zip has names in UTF-8: other bytes are written as `%XX`, and so are backslashes. What is too long for it ends in `~` and
+/// the BLAKE3 of the whole.
 fn escaped(name: &[u8]) -> String {
     let mut text = String::new();
     for chunk in name.utf8_chunks() {
         // On Windows it separates folders.
         text.push_str(&chunk.valid().replace('\\', "%5C"));
         text.extend(chunk.invalid().iter().map(|byte| format!("%{byte:02X}")));
+    }
+    if text.len() > NAME_LIMIT {
+        let digest = blake3::hash(name).to_hex();
+        text.truncate(text.floor_char_boundary(NAME_LIMIT - digest.len() - 1));
+        text.push('~');
+        text.push_str(&digest);
     }
     text
 }
@@ -193,6 +233,42 @@ mod tests {
         assert_eq!(escaped("dir/grün".as_bytes()), "dir/grün");
         assert_eq!(escaped(b"a\xff\xfeb"), "a%FF%FEb");
         assert_eq!(escaped(br"..\..\evil"), "..%5C..%5Cevil");
+    }
+
+    #[test]
+    fn a_name_that_zip_has_no_room_for_ends_in_its_digest() {
+        let deep = b"d/".repeat(32_000);
+        let (long, other) = ([&deep[..], &[b'\xff'; 1000]].concat(), [&deep[..], &[b'\xfe'; 1000]].concat());
+        let name = escaped(&long);
+        assert!(name.starts_with("d/d/") && name.len() <= NAME_LIMIT, "{}", name.len());
+        assert!(name.ends_with(&format!("~{}", blake3::hash(&long).to_hex())), "{name}");
+        assert_ne!(escaped(&other), name);
+        assert_eq!(escaped(&deep).len(), deep.len());
+    }
+
+    #[test]
+    fn every_name_that_a_file_can_have_stands_in_an_archive() {
+        let longest = [b"d/".repeat(32_767), b"\xff\n".to_vec()].concat();
+        assert_eq!(longest.len(), shared::files_of::PATH_LIMIT);
+        let names = [b"a\xff".to_vec(), vec![b'n'; 99], vec![b'n'; 100], vec![b'n'; 101], vec![b'\xff'; 255], longest];
+        let (mut tar, mut zip) = (tar::Builder::new(Vec::new()), ZipWriter::new_stream(Vec::new()));
+        for name in &names {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(4);
+            append(&mut tar, name, header, &b"data"[..]).expect("written");
+            zip.start_file(escaped(name), SimpleFileOptions::default()).expect("zip takes it");
+        }
+        zip.finish().expect("ended");
+        let bytes = tar.into_inner().expect("ended");
+        let mut archive = tar::Archive::new(&bytes[..]);
+        let entries = archive.entries().expect("entries").map(|entry| {
+            let mut entry = entry.expect("an entry");
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).expect("read");
+            assert_eq!(content, b"data");
+            entry.path_bytes().into_owned()
+        });
+        assert!(entries.eq(names), "each is there whole");
     }
 
     #[test]

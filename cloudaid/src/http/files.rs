@@ -29,13 +29,16 @@ use super::visible::{check_files_of, find_input, find_visible, open_input, open_
 use super::{Shared, archive, inputs};
 use crate::master::auth::Principal;
 use crate::master::files::{self, Content};
+use crate::master::handle::file_mark::FileMark;
 use crate::master::handle::files::FileStream;
 use crate::master::inputs::content as content_of_input;
-use crate::store::{FileQuery, StoredFile};
+use crate::store::{FileName, StoredFile};
 
 /// The most files or inputs of a page, and how many if the client does not say.
 pub(super) const PAGE_LIMIT: usize = 1000;
 pub(super) const PAGE_DEFAULT: usize = 100;
+/// Bytes of a list that are sent together, about.
+const PART_BYTES: usize = 256 * 1024;
 
 /// `GET /api/tasks/{id}/files`
 pub(super) async fn list(
@@ -52,16 +55,17 @@ pub(super) async fn list(
 /// read breaks it off, so that nobody takes a part for the whole.
 async fn list_of_task(state: &Shared, principal: &Principal, task: TaskRef) -> Result<Response, ApiError> {
     let files = files_of(state, principal, task).await?;
-    let mut is_first = true;
-    let parts = files.try_chunks(PAGE_LIMIT).map(move |files| -> io::Result<Bytes> {
+    let parts = stream::try_unfold((files, true), |(mut files, mut is_first)| async move {
         let mut part = Vec::new();
-        for file in files.map_err(|error| io::Error::other(error.1.message))? {
+        while part.len() < PART_BYTES
+            && let Some(file) = files.try_next().await.map_err(|error| io::Error::other(error.message))?
+        {
             if !std::mem::take(&mut is_first) {
                 part.push(b',');
             }
             serde_json::to_writer(&mut part, &file_view(&file))?;
         }
-        Ok(part.into())
+        Ok::<_, io::Error>((!part.is_empty()).then(|| (Bytes::from(part), (files, is_first))))
     });
     let head = Bytes::from(format!("{{\"task_id\":\"{task}\",\"files\":["));
     let whole = stream::iter([Ok(head)]).chain(parts).chain(stream::iter([Ok(Bytes::from_static(b"]}"))]));
@@ -75,17 +79,18 @@ pub(super) async fn of_user(
     mut params: Params,
 ) -> Result<Json<UserFilesView>, Failure> {
     let user = params.one("user")?.unwrap_or_else(|| principal.user.clone());
-    let after = params.one("cursor")?;
+    let after = params.one::<FileMark>("cursor")?;
     let limit = params.number("limit", 1, PAGE_LIMIT)?.unwrap_or(PAGE_DEFAULT);
     params.finish()?;
     check_files_of(&state, &principal, &user).await?;
-    let (files, next_cursor) = state.cluster.user_files(FileQuery { user: user.clone(), after, limit }).await?;
+    let (files, next) = state.cluster.user_files(user.clone(), after, limit).await?;
     let view = |file: &StoredFile| UserFileView { task_id: file.element.task.to_string(), file: file_view(file) };
+    let next_cursor = next.map(|mark| mark.to_string());
     Ok(Json(UserFilesView { user, files: files.iter().map(view).collect(), next_cursor }))
 }
 
-/// `GET /api/files/{id}`: the list; with `path_hex` a download, for names that cannot stand in a path; with `archive` all
-/// of them in one.
+/// `GET /api/files/{id}`: the list; with `path_hex` or `path_blake3` a download, for names that cannot stand in a path; with
+/// `archive` all of them in one.
 pub(super) async fn list_or_download(
     State(state): State<Shared>,
     Caller(principal): Caller,
@@ -99,8 +104,8 @@ pub(super) async fn list_or_download(
         let seat = state.load.admit_archive(&principal)?;
         return Ok(archive::answer(state.files.clone(), &of.to_string(), entries, form, seat));
     }
-    if let Some(path) = path_hex(&mut params)? {
-        let (path, content) = find(&state, &principal, of, path, params).await?;
+    if let Some(name) = name(&mut params)? {
+        let (path, content) = find(&state, &principal, of, name, params).await?;
         return send(&state, &principal, &path, content, &headers).await;
     }
     params.finish()?;
@@ -121,8 +126,8 @@ pub(super) async fn download(
     headers: HeaderMap,
     mut params: Params,
 ) -> Result<Response, Failure> {
-    let path = path_hex(&mut params)?.unwrap_or(path);
-    let (path, content) = find(&state, &principal, of, path, params).await?;
+    let name = name(&mut params)?.unwrap_or(FileName::Path(path));
+    let (path, content) = find(&state, &principal, of, name, params).await?;
     send(&state, &principal, &path, content, &headers).await
 }
 
@@ -155,7 +160,7 @@ pub(super) async fn delete_one(
     FilePath { of, path }: FilePath,
     mut params: Params,
 ) -> Result<Json<DeletedFilesView>, Failure> {
-    let path = path_hex(&mut params)?.unwrap_or(path);
+    let name = name(&mut params)?.unwrap_or(FileName::Path(path));
     match of {
         FilesOf::Input(id) => {
             params.finish()?;
@@ -164,9 +169,9 @@ pub(super) async fn delete_one(
             Err(ApiError::new(ErrorCode::Conflict, message, format!("DELETE /api/files/{id}")).into())
         }
         FilesOf::Task(task) => {
-            let wanted = Wanted::parse(task, path, params)?;
+            let wanted = Wanted::parse(task, name, params)?;
             find_visible(&state, &principal, wanted.task).await?;
-            let stored = wanted.find(state.cluster.files_at(wanted.task, wanted.path.clone()).await?)?;
+            let stored = wanted.find(state.cluster.files_at(wanted.task, wanted.name.clone()).await?)?;
             Ok(Json(deleted_view(state.cluster.delete_files(wanted.task, Some(stored)).await?)))
         }
     }
@@ -206,23 +211,27 @@ async fn entries(state: &Shared, principal: &Principal, of: FilesOf) -> Result<E
     }
 }
 
-/// The file that is meant, by its exact path.
+/// The path and the content of the file that is meant.
 async fn find(
     state: &Shared,
     principal: &Principal,
     of: FilesOf,
-    path: Vec<u8>,
+    name: FileName,
     params: Params,
 ) -> Result<(Vec<u8>, Content), ApiError> {
     match of {
         FilesOf::Task(task) => {
-            let wanted = Wanted::parse(task, path, params)?;
+            let wanted = Wanted::parse(task, name, params)?;
             open_visible(state, principal, wanted.task).await?;
-            let stored = wanted.find(state.cluster.files_at(wanted.task, wanted.path.clone()).await?)?;
-            Ok((wanted.path, files::output(stored.element, stored.attempt, &stored.file)))
+            let stored = wanted.find(state.cluster.files_at(wanted.task, wanted.name.clone()).await?)?;
+            let content = files::output(stored.element, stored.attempt, &stored.file);
+            Ok((stored.file.path, content))
         }
         FilesOf::Input(id) => {
             params.finish()?;
+            let FileName::Path(path) = name else {
+                return Err(invalid("path_blake3: no file of an input has so long a path", "give its path"));
+            };
             let (input, _) = open_input(state, principal, id).await?;
             let file = inputs::find_file(state, id, &path).await?;
             if file.blake3.is_none() {
@@ -236,12 +245,12 @@ async fn find(
 /// A file as the client names it.
 struct Wanted {
     task: TaskRef,
-    path: Vec<u8>,
+    name: FileName,
     attempt: Option<u32>,
 }
 
 impl Wanted {
-    fn parse(mut task: TaskRef, path: Vec<u8>, mut params: Params) -> Result<Self, ApiError> {
+    fn parse(mut task: TaskRef, name: FileName, mut params: Params) -> Result<Self, ApiError> {
         let attempt = params.one("attempt")?;
         if let Some(index) = params.one("index")? {
             if !task.elements.include(index) {
@@ -250,16 +259,19 @@ impl Wanted {
             task.elements = Elements::One(index);
         }
         params.finish()?;
-        Ok(Self { task, path, attempt })
+        Ok(Self { task, name, attempt })
     }
 
     /// The file among those of the task.
     fn find(&self, files: Vec<StoredFile>) -> Result<StoredFile, ApiError> {
         let is_wanted = |file: &StoredFile| {
-            file.file.path == self.path && self.attempt.is_none_or(|attempt| attempt == file.attempt)
+            self.name.is(&file.file.path) && self.attempt.is_none_or(|attempt| attempt == file.attempt)
         };
         let mut found = files.into_iter().filter(is_wanted);
-        let shown = files::show_path(&self.path);
+        let shown = match &self.name {
+            FileName::Path(path) => files::show_path(path),
+            FileName::Digest(digest) => hex::encode(digest),
+        };
         let Some(file) = found.next() else {
             let hint = format!("`cloudctl task-files {}` lists its files", self.task);
             let message = format!("{} has no output file `{shown}`", self.task);
@@ -272,6 +284,21 @@ impl Wanted {
                 Err(invalid(format!("several elements of {} have a file `{shown}`", self.task), hint))
             }
         }
+    }
+}
+
+/// A name that stands in the query.
+fn name(params: &mut Params) -> Result<Option<FileName>, ApiError> {
+    let digest = params.one::<String>("path_blake3")?;
+    let path = path_hex(params)?;
+    let Some(text) = digest else { return Ok(path.map(FileName::Path)) };
+    if path.is_some() {
+        return Err(invalid("path_blake3: path_hex is there too", "give one of the two"));
+    }
+    let mut digest = [0; 32];
+    match hex::decode_to_slice(text, &mut digest) {
+        Ok(()) => Ok(Some(FileName::Digest(digest))),
+        Err(_) => Err(invalid("path_blake3: is no BLAKE3 in hex", "`b3sum` of the path makes it")),
     }
 }
 
@@ -396,7 +423,7 @@ mod tests {
     }
 
     fn wanted(path: &[u8], attempt: Option<u32>) -> Wanted {
-        Wanted { task: TaskId(Ulid::nil()).into(), path: path.to_vec(), attempt }
+        Wanted { task: TaskId(Ulid::nil()).into(), name: FileName::Path(path.to_vec()), attempt }
     }
 
     #[test]
@@ -408,6 +435,16 @@ mod tests {
         for absent in [wanted(b"A", None), wanted(b"b", None), wanted(b"b\xff", Some(1))] {
             assert_eq!(absent.find(files()).expect_err("absent").code, ErrorCode::FileNotFound);
         }
+    }
+
+    #[test]
+    fn a_long_path_is_found_by_its_digest() {
+        let path = [&[b'd'; 250][..]; 20].join(&b'/');
+        let files = || vec![stored(0, 1, b"a"), stored(0, 1, &path[..5000]), stored(0, 1, &path)];
+        let by = |path: &[u8]| Wanted { name: FileName::Digest(*blake3::hash(path).as_bytes()), ..wanted(b"", None) };
+        assert_eq!(by(&path).find(files()).expect("there").file.path, path);
+        assert_eq!(by(b"a").find(files()).expect_err("it has a short one").code, ErrorCode::FileNotFound);
+        assert_eq!(by(b"b").find(files()).expect_err("absent").code, ErrorCode::FileNotFound);
     }
 
     #[test]

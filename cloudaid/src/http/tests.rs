@@ -248,6 +248,8 @@ async fn bad_ids_and_parameters_are_refused() {
         format!("/api/tasks/{TASK}/logs?stream=stdin"),
         format!("/api/tasks/{TASK}/files?x=1"),
         format!("/api/files/{TASK}?path_hex=zz"),
+        format!("/api/files/{TASK}?path_blake3=zz"),
+        format!("/api/files/{TASK}?path_hex=61&path_blake3={}", "ab".repeat(32)),
         format!("/api/files/{TASK}.0/a?index=1"),
         "/api/workers/a%20b".to_owned(),
     ] {

@@ -31,7 +31,7 @@ mod upload;
 pub mod contract;
 
 pub use blob::{BlobWriter, PIECE, Place, Progress};
-pub use path::{InvalidPath, check as check_path, show as show_path};
+pub use path::{InvalidPath, check_plain as check_path, show as show_path};
 pub use read::{ByteStream, Content};
 pub use s3::S3Config;
 pub use staged::{Part, StagedUpload};

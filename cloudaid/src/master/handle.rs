@@ -38,6 +38,7 @@ use crate::store::{Store, StoreError, StoredTask, TaskCursor, TaskQuery};
 pub mod admission;
 mod audit;
 mod elements;
+pub(crate) mod file_mark;
 pub(crate) mod files;
 mod people;
 mod registries;

@@ -93,6 +93,7 @@ macro_rules! store_contract {
             odd_labels_are_found,
             odd_wishes_round_trip,
             file_paths_are_bytes,
+            long_paths_are_listed_page_by_page_and_found_by_their_digests,
             large_numbers_round_trip);
     };
     (@checks $factory:expr, $module:ident: $($check:ident),+) => {

@@ -24,8 +24,8 @@ use shared::view::TaskCounts;
 use crate::store::coalesce::Batch;
 use crate::store::dump::page;
 use crate::store::{
-    AuditPage, AuditQuery, CommitError, DumpCursor, FileCursor, FileQuery, Position, RunSize, Store, StoreError,
-    StoredFile, StoredTask, TaskCursor, TaskQuery, page_of_files,
+    AuditPage, AuditQuery, CommitError, DumpCursor, FileCursor, FileName, FileQuery, Position, RunSize, Store,
+    StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery, page_of_files,
 };
 
 mod apply;
@@ -225,9 +225,14 @@ impl Store for MemoryStore {
         Ok(page_of_files(self.facts.lock().files_of(task, elements), after.as_ref(), limit))
     }
 
-    async fn find_files(&self, task: TaskId, elements: Elements, path: Vec<u8>) -> Result<Vec<StoredFile>, StoreError> {
+    async fn find_files(
+        &self,
+        task: TaskId,
+        elements: Elements,
+        name: FileName,
+    ) -> Result<Vec<StoredFile>, StoreError> {
         let mut files = self.facts.lock().files_of(task, elements);
-        files.retain(|file| file.file.path == path);
+        files.retain(|file| name.is(&file.file.path));
         Ok(files)
     }
 

@@ -23,8 +23,8 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::store::{
-    AuditQuery, CommitError, DumpCursor, FileCursor, FileQuery, Position, RunSize, Store, StoreError, StoredFile,
-    StoredTask, TaskCursor, TaskQuery, page_of_files,
+    AuditQuery, CommitError, DumpCursor, FileCursor, FileName, FileQuery, Position, RunSize, Store, StoreError,
+    StoredFile, StoredTask, TaskCursor, TaskQuery, page_of_files,
 };
 
 mod backup;
@@ -307,9 +307,14 @@ impl Store for MongoStore {
         Ok(page_of_files(lookup::files(&self.server, task, elements).await?, after.as_ref(), limit))
     }
 
-    async fn find_files(&self, task: TaskId, elements: Elements, path: Vec<u8>) -> Result<Vec<StoredFile>, StoreError> {
+    async fn find_files(
+        &self,
+        task: TaskId,
+        elements: Elements,
+        name: FileName,
+    ) -> Result<Vec<StoredFile>, StoreError> {
         self.settled().await?;
-        lookup::files_at(&self.server, task, elements, &path).await
+        lookup::files_at(&self.server, task, elements, &name).await
     }
 
     async fn list_run_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {

@@ -18,8 +18,8 @@ use shared::view::TaskCounts;
 
 use crate::store::coalesce::Batch;
 use crate::store::{
-    AuditQuery, CommitError, DumpCursor, FileCursor, FileQuery, Position, RunSize, Store, StoreError, StoredFile,
-    StoredTask, TaskCursor, TaskQuery, blocking,
+    AuditQuery, CommitError, DumpCursor, FileCursor, FileName, FileQuery, Position, RunSize, Store, StoreError,
+    StoredFile, StoredTask, TaskCursor, TaskQuery, blocking,
 };
 
 mod ahead;
@@ -247,8 +247,13 @@ impl Store for SqliteStore {
         self.readers.read(move |connection| lookup::files(connection, (task, elements), after, limit)).await
     }
 
-    async fn find_files(&self, task: TaskId, elements: Elements, path: Vec<u8>) -> Result<Vec<StoredFile>, StoreError> {
-        self.readers.read(move |connection| lookup::files_at(connection, task, elements, &path)).await
+    async fn find_files(
+        &self,
+        task: TaskId,
+        elements: Elements,
+        name: FileName,
+    ) -> Result<Vec<StoredFile>, StoreError> {
+        self.readers.read(move |connection| lookup::files_at(connection, task, elements, &name)).await
     }
 
     async fn list_run_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {

@@ -11,6 +11,8 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2};
 use rustix::io::Errno;
+use shared::files_of::{PATH_LIMIT, PLAIN_PATH};
+use shared::resources::Bytes;
 
 use entries::{Entries, Found, is_folder};
 
@@ -22,6 +24,9 @@ mod entries;
 pub const FILE_LIMIT: usize = 1_000_000;
 /// The most notes; what follows is counted only.
 pub const NOTE_LIMIT: usize = 100;
+/// What the paths longer than [`PLAIN_PATH`] of a run may come to, in bytes: here they are names below each other, and the
+/// master keeps each of them whole.
+const LONG_PATHS: usize = 256 << 20;
 /// Characters of a path in a note: a master takes no long ones, and each of them may need ten bytes.
 const SHOWN_LIMIT: usize = 500;
 /// The most files and folders of which [`lengths`] are told: somebody waits for it.
@@ -33,6 +38,8 @@ const FOLDER: OFlags =
 const FILE: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK).union(OFlags::CLOEXEC);
 /// What a directory is taken to store: its own size is a matter of the file system.
 const FOLDER_BYTES: u64 = UNIT;
+/// How much of a long path is resolved at a time: the kernel takes 4,095 bytes.
+const PIECE: usize = 4000;
 /// How often a resolution is tried that a rename somewhere on the machine has disturbed.
 const RESOLVE_TRIES: u32 = 100;
 
@@ -51,7 +58,7 @@ pub struct OutputFile {
 /// It is not there any more, is no regular file, or can only be reached by a link or outside of `root`.
 pub fn open(root: &Path, path: &[u8]) -> io::Result<File> {
     let root = open_root(root)?;
-    let file = resolve(&root, path, FILE)?;
+    let file = resolve_far(&root, path, FILE)?;
     if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::RegularFile {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
@@ -91,7 +98,7 @@ fn look_through(root: &Path, mut look: impl FnMut(&[u8], &Stat) -> bool) {
     let mut goes_on = true;
     while goes_on && entries.folders() <= FILE_LIMIT {
         goes_on = match entries.next_entry() {
-            Some(Found::Entry(stat)) => look(entries.path(), &stat),
+            Some(Found::Entry(stat) | Found::FolderTooDeep(stat)) => look(entries.path(), &stat),
             // What goes while it is looked at stores nothing any more.
             Some(Found::UnreadableEntry(_) | Found::UnreadableFolder(_)) => true,
             None => false,
@@ -103,18 +110,32 @@ fn look_through(root: &Path, mut look: impl FnMut(&[u8], &Stat) -> bool) {
 /// than the way to the present one, however many there are.
 pub struct Walk {
     entries: Entries,
+    /// The longest path, in bytes.
+    longest: usize,
     files: usize,
+    /// What the next paths that are longer than [`PLAIN_PATH`] may come to.
+    long_paths: usize,
     notes: Notes,
     file_limit: usize,
     is_over: bool,
 }
 
 impl Walk {
+    /// Leaves out files with paths of more than `longest` bytes, and of more than [`PATH_LIMIT`].
+    ///
     /// # Errors
     /// `root` cannot be opened.
-    pub fn new(root: &Path) -> io::Result<Self> {
-        let entries = Entries::new(root)?;
-        Ok(Self { entries, files: 0, notes: Notes::default(), file_limit: FILE_LIMIT, is_over: false })
+    pub fn new(root: &Path, longest: usize) -> io::Result<Self> {
+        let longest = longest.min(PATH_LIMIT);
+        Ok(Self {
+            entries: Entries::new(root, longest)?,
+            longest,
+            files: 0,
+            long_paths: LONG_PATHS,
+            notes: Notes::default(),
+            file_limit: FILE_LIMIT,
+            is_over: false,
+        })
     }
 
     /// The next file; none: there is no other.
@@ -128,6 +149,10 @@ impl Walk {
                 Some(Found::UnreadableFolder(error)) if self.entries.path().is_empty() => return Err(error.into()),
                 Some(Found::UnreadableFolder(error)) => {
                     self.notes.skip("directory that cannot be read", self.entries.path(), Some(error));
+                }
+                Some(Found::FolderTooDeep(_)) => {
+                    self.notes.skip(&too_long("directory", self.longest), self.entries.path(), None);
+                    self.end_if_too_many_folders();
                 }
                 Some(Found::UnreadableEntry(error)) => {
                     self.notes.skip("file that cannot be read", self.entries.path(), Some(error));
@@ -146,19 +171,25 @@ impl Walk {
         let path = self.entries.path();
         let skipped = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => {
-                if self.files < self.file_limit {
+                if self.files >= self.file_limit {
+                    self.is_over = true;
+                    self.notes.more_than(self.file_limit);
+                    return None;
+                }
+                let long = if path.len() > PLAIN_PATH { path.len() } else { 0 };
+                if path.len() > self.longest {
+                    self.notes.skip(&too_long("file", self.longest), path, None);
+                } else if let Some(left) = self.long_paths.checked_sub(long) {
+                    self.long_paths = left;
                     self.files += 1;
                     return Some(OutputFile { path: path.to_vec(), size: u64::try_from(stat.st_size).unwrap_or(0) });
+                } else {
+                    self.notes.skip(&too_many_long(), path, None);
                 }
-                self.is_over = true;
-                self.notes.more_than(self.file_limit);
                 return None;
             }
             FileType::Directory => {
-                if self.entries.folders() > self.file_limit {
-                    self.is_over = true;
-                    self.notes.more_than(self.file_limit);
-                }
+                self.end_if_too_many_folders();
                 return None;
             }
             FileType::Symlink => "link",
@@ -171,11 +202,26 @@ impl Walk {
         None
     }
 
+    fn end_if_too_many_folders(&mut self) {
+        if self.entries.folders() > self.file_limit {
+            self.is_over = true;
+            self.notes.more_than(self.file_limit);
+        }
+    }
+
     /// What was left out so far, and why.
     #[must_use]
     pub fn finish(self) -> Vec<String> {
         self.notes.finish()
     }
+}
+
+fn too_long(what: &str, longest: usize) -> String {
+    format!("{what} with a path of more than {longest} bytes")
+}
+
+fn too_many_long() -> String {
+    format!("file, as the paths of more than {PLAIN_PATH} bytes would come to more than {}", Bytes(LONG_PATHS as u64))
 }
 
 /// Notes, of which the first [`NOTE_LIMIT`] are kept.
@@ -241,7 +287,19 @@ fn open_root(root: &Path) -> io::Result<OwnedFd> {
     Ok(openat(CWD, root, FOLDER, Mode::empty())?)
 }
 
-/// Opens `path` below `root`, through no link.
+/// Opens `path` below `root`, through no link, however long it is.
+fn resolve_far(root: &OwnedFd, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    let (mut folder, mut rest) = (None, path);
+    while let Some(piece) = rest.get(..PIECE) {
+        // No name is as long as a piece.
+        let end = piece.iter().rposition(|byte| *byte == b'/').ok_or(Errno::NAMETOOLONG)?;
+        folder = Some(resolve(folder.as_ref().unwrap_or(root), &rest[..end], FOLDER)?);
+        rest = &rest[end + 1..];
+    }
+    resolve(folder.as_ref().unwrap_or(root), rest, flags)
+}
+
+/// The same of a path that the kernel takes at once.
 fn resolve(root: &OwnedFd, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
     let plain = path.split(|byte| *byte == b'/').all(|part| !matches!(part, b"" | b"." | b".."));
     if !plain || path.contains(&0) {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cloudaid_core::agent::AgentInput;
 use cloudaid_core::files::FileUsage;
+use shared::files_of::{PATH_LIMIT, PLAIN_PATH};
 use shared::id::AttemptKey;
 use shared::link::CHUNK_LIMIT;
 use shared::proto::file_frame::Content;
@@ -24,15 +25,17 @@ use crate::upload_chain;
 
 mod choice;
 mod holes;
+mod unreadable;
 
 use choice::Choice;
 use holes::Holes;
+use unreadable::Unreadable;
 
 /// Uploads at a time: more would only share the same network.
 const UPLOADS: usize = 4;
 /// Chunks between the disk and the network.
 const FRAMES_LIMIT: usize = 4;
-/// How often a disk that fails, or a file that changes while it is read, is tried.
+/// How often a disk that does not show what is there is tried.
 const READ_TRIES: u32 = 3;
 /// The most bytes of notes: they go with the report, and not as files.
 const NOTES_LIMIT: usize = 16 * 1024;
@@ -53,6 +56,8 @@ enum Broken {
     Again(String),
     /// This machine's disk.
     Read(io::Error),
+    /// The file of this path: the disk fails in it, or it has changed while it was read.
+    File(Vec<u8>, io::Error),
     /// What has arrived is not what is here: it begins anew.
     Other,
     /// Trying again does not help.
@@ -109,15 +114,23 @@ impl Uploads {
     async fn upload_files(&self, key: AttemptKey, outputs: Arc<Outputs>) -> Result<Uploaded, String> {
         let mut pauses = Pauses::default();
         let (mut reads, mut anew) = (0, false);
+        let mut unreadable = Unreadable::default();
         loop {
             let Some(uplink) = self.wait_for_uplink().await else { return Err("the worker stops".to_owned()) };
-            match try_upload(uplink, key, &outputs, anew).await {
+            match try_upload(uplink, key, &outputs, &unreadable, anew).await {
                 Ok(uploaded) => return Ok(uploaded),
                 Err(Broken::Never(reason)) => return Err(reason),
                 Err(Broken::Read(error)) if reads + 1 >= READ_TRIES => return Err(error.to_string()),
                 Err(Broken::Read(error)) => {
                     reads += 1;
-                    tracing::warn!(task = %key, %error, "An output file cannot be read; trying again");
+                    tracing::warn!(task = %key, %error, "Output files cannot be read; trying again");
+                }
+                Err(Broken::File(path, error)) => {
+                    let file = outputs::shown(&path);
+                    tracing::warn!(task = %key, file, %error, "An output file cannot be read to its end");
+                    if !unreadable.add(path, &error) {
+                        return Err(format!("very many of them cannot be read to their end, such as {file}: {error}"));
+                    }
                 }
                 Err(Broken::Other) => {
                     tracing::warn!(task = %key, "What the master has of the output files is not what is here: they are sent anew");
@@ -142,29 +155,45 @@ impl Uploads {
 
 /// Whether there is nothing to upload: then the notes.
 fn look(root: &Path) -> io::Result<Option<Vec<String>>> {
-    let mut walk = Walk::new(root)?;
+    let mut walk = Walk::new(root, PATH_LIMIT)?;
     Ok(walk.next_file()?.is_none().then(|| walk.finish()))
 }
 
+/// The longest path that the master takes, in bytes.
+fn longest(state: &UploadState) -> usize {
+    match state.path_limit {
+        0 => PLAIN_PATH,
+        limit => usize::try_from(limit).unwrap_or(usize::MAX),
+    }
+}
+
 /// What is left out of all that is there.
-fn all_notes(root: &Path) -> io::Result<Vec<String>> {
-    let mut walk = Walk::new(root)?;
+fn all_notes(root: &Path, longest: usize) -> io::Result<Vec<String>> {
+    let mut walk = Walk::new(root, longest)?;
     while walk.next_file()?.is_some() {}
     Ok(walk.finish())
 }
 
 /// `anew`: not from where an earlier one was.
-async fn try_upload(uplink: Uplink, key: AttemptKey, outputs: &Arc<Outputs>, anew: bool) -> Result<Uploaded, Broken> {
+async fn try_upload(
+    uplink: Uplink,
+    key: AttemptKey,
+    outputs: &Arc<Outputs>,
+    unreadable: &Unreadable,
+    anew: bool,
+) -> Result<Uploaded, Broken> {
     let closed = uplink.closed.clone();
     let tried = async {
         let mut client = uplink.client.clone();
         let state = client.describe_upload(shared::proto::Attempt::from(key)).await;
         let state = state.map_err(|status| refused(&status))?.into_inner();
         if let Some(receipt) = state.ended {
-            let notes = blocking(outputs, all_notes).await.map_err(Broken::Read)?;
+            let longest = longest(&state);
+            let mut notes = blocking(outputs, move |root| all_notes(root, longest)).await.map_err(Broken::Read)?;
+            notes.extend(unreadable.notes());
             return Ok(Uploaded { files: receipt.files, notes });
         }
-        send(uplink, key, outputs, (state, anew)).await
+        send(uplink, key, outputs, unreadable.clone(), (state, anew)).await
     };
     closed.run_until_cancelled(tried).await.unwrap_or_else(|| Err(Broken::Again("the session ended".to_owned())))
 }
@@ -173,6 +202,7 @@ async fn send(
     mut uplink: Uplink,
     key: AttemptKey,
     outputs: &Arc<Outputs>,
+    unreadable: Unreadable,
     (state, anew): (UploadState, bool),
 ) -> Result<Uploaded, Broken> {
     let (frames, outbound) = mpsc::channel(FRAMES_LIMIT);
@@ -181,7 +211,7 @@ async fn send(
     let feeder = tokio::task::spawn_blocking({
         let outputs = Arc::clone(outputs);
         move || {
-            let feed = Feed::new(&frames, &outputs, &state)?;
+            let feed = Feed::new(&frames, &outputs, &unreadable, &state)?;
             if anew { feed.send_all(key) } else { feed.send_the_rest(key, &state) }
         }
     });
@@ -204,7 +234,9 @@ struct Feed<'a> {
     walk: Walk,
     choice: Choice,
     holes: Holes,
-    /// Files that could not be opened.
+    /// Files that are not tried any more are passed over.
+    unreadable: &'a Unreadable,
+    /// Files that could not be opened, or not be read to their end.
     skipped: outputs::Notes,
     /// Files that were sent, also by an upload before.
     files: u64,
@@ -212,16 +244,22 @@ struct Feed<'a> {
 }
 
 impl<'a> Feed<'a> {
-    fn new(frames: &'a mpsc::Sender<FileFrame>, outputs: &'a Outputs, state: &UploadState) -> Result<Self, Broken> {
+    fn new(
+        frames: &'a mpsc::Sender<FileFrame>,
+        outputs: &'a Outputs,
+        unreadable: &'a Unreadable,
+        state: &UploadState,
+    ) -> Result<Self, Broken> {
         let room = state.room.map(|room| FileUsage { bytes: room.bytes, files: room.files });
         let root = outputs.root.as_path();
-        let walk = Walk::new(root).map_err(Broken::Read)?;
+        let walk = Walk::new(root, longest(state)).map_err(Broken::Read)?;
         Ok(Self {
             frames,
             root,
             walk,
             choice: Choice::new(room),
             holes: Holes::new(outputs.storage),
+            unreadable,
             skipped: outputs::Notes::default(),
             files: 0,
             chain: upload_chain::START,
@@ -235,6 +273,10 @@ impl<'a> Feed<'a> {
     /// The next file that there is room for, that can be opened and that has not too many holes, with its size now.
     fn next(&mut self) -> Result<Option<(Vec<u8>, File, u64)>, Broken> {
         while let Some(file) = self.walk.next_file().map_err(Broken::Read)? {
+            if let Some(note) = self.unreadable.given_up(&file.path) {
+                self.skipped.add(note);
+                continue;
+            }
             if !self.choice.takes(&file) {
                 continue;
             }
@@ -247,6 +289,7 @@ impl<'a> Feed<'a> {
                 Ok((opened, size, true)) => return Ok(Some((file.path, opened, size))),
                 Ok((_, _, false)) => self.choice.put_back(&file),
                 Err(error) => {
+                    self.choice.put_back(&file);
                     self.skipped.add(format!("{}: {error}", outputs::shown(&file.path)));
                 }
             }
@@ -311,8 +354,8 @@ impl<'a> Feed<'a> {
 
     /// Sends bytes from `offset` on and the end. Returns whether somebody wanted all of it.
     fn content(&mut self, path: &[u8], file: File, size: u64, offset: u64) -> Result<bool, Broken> {
-        let hash =
-            read(file, size, |start, data| start < offset || self.send(Content::Data(data))).map_err(Broken::Read)?;
+        let hash = read(file, size, |start, data| start < offset || self.send(Content::Data(data)))
+            .map_err(|error| Broken::File(path.to_vec(), error))?;
         self.count(path, size);
         Ok(hash
             .is_some_and(|hash| self.send(Content::End(FileEnd { blake3: Bytes::copy_from_slice(hash.as_bytes()) }))))

@@ -5,7 +5,7 @@ mod registries;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RANGE};
-use shared::files_of::FilesOf;
+use shared::files_of::{FilesOf, PLAIN_PATH};
 use shared::id::{InputId, TaskId, TaskRef, TokenId};
 use shared::submit::{SubmitRequest, TaskEdit};
 use shared::task::TaskState;
@@ -273,7 +273,8 @@ impl Client {
         self.get("api/files", &page_of(user, cursor, limit)).await
     }
 
-    /// The content of a file of a task or an input, from `offset` on; `path` is the exact path.
+    /// The content of a file of a task or an input, from `offset` on; `path` is the exact path. No request has room for a very
+    /// long one: that is named by its digest.
     pub(crate) async fn file(
         &self,
         of: FilesOf,
@@ -283,7 +284,7 @@ impl Client {
     ) -> Result<reqwest::Response, CtlError> {
         let mut request = match of {
             FilesOf::Task(id) => {
-                let url = self.url(&format!("api/files/{}/{}", id.task, encode_path(path)))?;
+                let url = self.url(&file_url(&FilesOf::Task(id.task.into()), path))?;
                 self.http.get(url).query(&[("index", file.index), ("attempt", file.attempt)])
             }
             FilesOf::Input(id) => self.http.get(self.url(&format!("api/files/{id}/{}", encode_path(path)))?),
@@ -344,7 +345,7 @@ impl Client {
     pub(crate) async fn delete_files(&self, of: FilesOf, path: Option<&[u8]>) -> Result<DeletedFilesView, CtlError> {
         let url = match path {
             None => format!("api/files/{of}"),
-            Some(path) => format!("api/files/{of}/{}", encode_path(path)),
+            Some(path) => file_url(&of, path),
         };
         let response = self.send(self.http.delete(self.url(&url)?)).await?;
         self.read(response).await
@@ -404,6 +405,14 @@ fn encode_segment(segment: &[u8]) -> String {
 }
 
 /// Every byte that is not plainly harmless in a URL as `%XX`. A slash stays: it separates.
+/// Of one file.
+fn file_url(of: &FilesOf, path: &[u8]) -> String {
+    if path.len() > PLAIN_PATH {
+        return format!("api/files/{of}/-?path_blake3={}", blake3::hash(path).to_hex());
+    }
+    format!("api/files/{of}/{}", encode_path(path))
+}
+
 fn encode_path(path: &[u8]) -> String {
     let mut encoded = String::with_capacity(path.len());
     for &byte in path {
@@ -425,6 +434,18 @@ mod tests {
         assert_eq!(encode_path(b"a/b-1._~"), "a/b-1._~");
         assert_eq!(encode_path(b"a b?#%\xff\n"), "a%20b%3F%23%25%FF%0A");
         assert_eq!(encode_segment(b"../x"), "..%2Fx");
+    }
+
+    #[test]
+    fn a_file_is_named_by_its_path_or_where_that_is_long_by_its_digest() {
+        let task = "task-01arz3ndektsv4rrffq69g5fav";
+        let of: FilesOf = task.parse().expect("an id");
+        let longest = vec![b'\xff'; PLAIN_PATH];
+        assert_eq!(file_url(&of, b"a/b c"), format!("api/files/{task}/a/b%20c"));
+        assert_eq!(file_url(&of, &longest), format!("api/files/{task}/{}", "%FF".repeat(PLAIN_PATH)));
+        let longer = vec![b'\xff'; PLAIN_PATH + 1];
+        let digest = blake3::hash(&longer).to_hex();
+        assert_eq!(file_url(&of, &longer), format!("api/files/{task}/-?path_blake3={digest}"));
     }
 
     #[test]

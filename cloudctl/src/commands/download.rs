@@ -49,8 +49,9 @@ pub(super) async fn bring(
     let progress = Progress::new(bytes);
     let mut broken = None;
     view.failed = plan.failed;
-    for Step { file, relative, components, is_whole } in plan.steps {
-        let written_to = directory.join(&relative).display().to_string();
+    for step in plan.steps {
+        let written_to = step.place(&directory);
+        let Step { file, path, is_whole } = step;
         if is_whole {
             view.files.push(DownloadedFile { file, written_to, unchanged: true });
             continue;
@@ -59,10 +60,10 @@ pub(super) async fn bring(
             view.failed.push(FailedFile { path: file.path, error: format!("not tried: {why}") });
             continue;
         }
-        match fetch(of, &file, &components, over.resume, &sandbox, &progress, session).await {
+        match fetch(of, &file, &path, over.resume, &sandbox, &progress, session).await {
             Ok(()) => {
                 if programs.contains(&file.path) {
-                    sandbox.make_executable(&components)?;
+                    sandbox.make_executable(&path)?;
                 }
                 view.files.push(DownloadedFile { file, written_to, unchanged: false });
             }

@@ -4,6 +4,9 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use shared::text::printable;
 
+/// Characters of a path: more fit on no line.
+const SHOWN: usize = 1000;
+
 /// Shows itself only on a terminal, and is gone when it is dropped.
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -22,7 +25,7 @@ impl Progress {
 
     /// This file is under way.
     pub(crate) fn file(&self, path: &str) {
-        self.bar.set_message(printable(path));
+        self.bar.set_message(printable(&path.chars().take(SHOWN).collect::<String>()));
     }
 
     /// So many bytes are there already, and say nothing of the speed.

@@ -22,6 +22,8 @@ mod turns;
 use turns::Hold;
 pub(crate) use turns::UploadTurns;
 
+/// The longest path that is taken, in bytes.
+const PATH_LIMIT: u32 = shared::files_of::PATH_LIMIT as u32;
 /// Frames between two looks at whether the run is still live.
 const LIVE_EVERY: u64 = 64;
 
@@ -34,7 +36,7 @@ pub(super) async fn describe(
     let key = live::parse(attempt)?;
     state.cluster.live().check(key, &caller.worker).map_err(|error| given_up(state, caller, key, &error))?;
     if let Some(ended) = ended(state, key).await? {
-        return Ok(proto::UploadState { ended: Some(ended), ..proto::UploadState::default() });
+        return Ok(proto::UploadState { ended: Some(ended), path_limit: PATH_LIMIT, ..proto::UploadState::default() });
     }
     let room = state.cluster.free_room(key).await.map_err(|error| status(&error))?;
     let room = room.map(|FileUsage { bytes, files }| proto::UploadRoom { bytes, files });
@@ -43,7 +45,7 @@ pub(super) async fn describe(
     let offset = state.files.arrived_of(key, &upload).await.map_err(|error| refused(&error.into()))?;
     let open = upload.open.map(|open| proto::UploadOpen { path: open.path.into(), size: open.size, offset });
     let (files, chain) = (upload.size.files, upload.chain.to_vec().into());
-    Ok(proto::UploadState { ended: None, files, chain, open, room })
+    Ok(proto::UploadState { ended: None, files, chain, open, room, path_limit: PATH_LIMIT })
 }
 
 /// Takes the whole stream. What was not part of it when it broke off is removed.

@@ -35,7 +35,7 @@ pub(super) fn files_paths(routes: Routes) -> Routes {
                 .query("limit", whole(1, Some(1000)), "The most of a page; 100 if left out")
                 .query(
                     "cursor",
-                    pattern("^[0-9]{1,19}\\.[0-9]{1,9}\\.([0-9a-f]{2})*$"),
+                    pattern("^[0-9]{1,19}\\.[0-9]{1,9}\\.(([0-9a-f]{2})*|task-[0-9a-z]{26}\\.[0-9a-f]{64})$"),
                     "`next_cursor` of the last page",
                 )
                 .answers::<UserFilesView>(OK, "A page"),
@@ -45,7 +45,9 @@ pub(super) fn files_paths(routes: Routes) -> Routes {
             Look,
             files::list_or_download,
             part(files_of(doc("List the files of a task or an input")))
-                .about("With `path_hex`: download that one. With `archive`: all of them in one stream.")
+                .about(
+                    "With `path_hex` or `path_blake3`: download that one. With `archive`: all of them in one stream.",
+                )
                 .query("archive", one_of(&["tar", "zip"]), "As this; those of an array in a folder for each element")
                 .answers::<FilesView>(OK, "The files, or the bytes of one")
                 .or_answers(BYTES, bytes())
@@ -128,6 +130,11 @@ fn input_id(doc: Doc) -> Doc {
 
 fn named_file(doc: Doc) -> Doc {
     doc.query("path_hex", pattern("^([0-9a-f]{2})*$"), "The path in hex, for names that are not UTF-8")
+        .query(
+            "path_blake3",
+            pattern("^[0-9a-f]{64}$"),
+            "The BLAKE3 of the path instead of it, where that has more than 4096 bytes; of output files only",
+        )
         .query("attempt", whole(1, Some(u64::from(u32::MAX))), "Of this run")
         .query("index", whole(0, Some(u64::from(u32::MAX - 1))), "Of this element")
 }

@@ -39,6 +39,7 @@ macro_rules! file_store_contract {
             an_upload_without_files_is_one,
             what_is_not_kept_is_removed,
             small_files_are_kept_together_and_found_again,
+            files_with_long_paths_make_smaller_parts,
             an_upload_goes_on_in_the_middle_of_a_large_file,
             any_part_of_a_large_file_is_read,
             what_is_damaged_is_not_given_out,
@@ -264,6 +265,23 @@ pub async fn small_files_are_kept_together_and_found_again(factory: &dyn FileSto
     assert!(read(&store, key(1).element(), &files[2500], 3..9).await == large[3..9]);
     store.remove(Leftover::Run(key(1).element(), ATTEMPT)).await.expect("removed");
     assert_eq!(store.names(place(1)).await.expect("listed").len(), 0);
+}
+
+pub async fn files_with_long_paths_make_smaller_parts(factory: &dyn FileStoreFactory) {
+    let store = factory.open().await;
+    let mut upload = store.begin_staged(key(1), None);
+    let longest = [&b"d/".repeat(shared::files_of::PATH_LIMIT / 2 - 1)[..], b"ab"].concat();
+    for number in 0..64_u8 {
+        assert!(!upload.is_part_due(), "after {number} of them");
+        let path = [&longest[..longest.len() - 1], &[b'0' + number]].concat();
+        put_announced(&mut upload, &path, b"x").await;
+    }
+    assert!(upload.is_part_due(), "their paths are 4 MiB");
+    let part = upload.take_part().await.expect("taken");
+    assert_eq!((part.files.len(), part.files[0].path.len()), (64, shared::files_of::PATH_LIMIT));
+    assert!(!upload.is_part_due());
+    let too_long = upload.begin_file([&longest[..], b"c"].concat(), 1).await;
+    assert!(matches!(too_long, Err(UploadError::Path { .. })), "{too_long:?}");
 }
 
 pub async fn an_upload_goes_on_in_the_middle_of_a_large_file(factory: &dyn FileStoreFactory) {

@@ -1,7 +1,6 @@
-//! Which names an output file may have.
+//! Which names a file may have.
 
-/// The longest path, in bytes: what Linux takes.
-const PATH_LIMIT: usize = 4096;
+use shared::files_of::{PATH_LIMIT, PLAIN_PATH};
 
 /// A path that no file below /output can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -9,9 +8,9 @@ pub enum InvalidPath {
     /// Nothing.
     #[error("it is empty")]
     Empty,
-    /// More than 4,096 bytes.
-    #[error("it is longer than {PATH_LIMIT} bytes")]
-    TooLong,
+    /// More than so many bytes.
+    #[error("it is longer than {0} bytes")]
+    TooLong(usize),
     /// Contains NUL.
     #[error("it contains NUL")]
     Nul,
@@ -29,16 +28,29 @@ pub fn show(path: &[u8]) -> String {
     String::from_utf8_lossy(path).chars().take(200).collect::<String>().escape_debug().to_string()
 }
 
-/// Checks a path relative to /output or /input. Any bytes are good but those that say another place or none.
+/// Checks a path relative to /output. Any bytes are good but those that say another place or none.
 ///
 /// # Errors
 /// What is wrong with it. The check keeps manifests sane for clients; on the master such a path is never opened.
-pub fn check(path: &[u8]) -> Result<(), InvalidPath> {
+pub(super) fn check(path: &[u8]) -> Result<(), InvalidPath> {
+    check_up_to(path, PATH_LIMIT)
+}
+
+/// The same of a path that has to fit into one call of the kernel: of what is put to /input, or comes from workers of the
+/// first generation.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_plain(path: &[u8]) -> Result<(), InvalidPath> {
+    check_up_to(path, PLAIN_PATH)
+}
+
+fn check_up_to(path: &[u8], longest: usize) -> Result<(), InvalidPath> {
     if path.is_empty() {
         return Err(InvalidPath::Empty);
     }
-    if path.len() > PATH_LIMIT {
-        return Err(InvalidPath::TooLong);
+    if path.len() > longest {
+        return Err(InvalidPath::TooLong(longest));
     }
     if path.contains(&0) {
         return Err(InvalidPath::Nul);
@@ -58,7 +70,9 @@ mod tests {
 
     #[test]
     fn odd_but_legal_names_are_taken() {
-        let long = vec![b'x'; PATH_LIMIT];
+        let long = [b"d/".repeat(PATH_LIMIT / 2 - 1), b"xy".to_vec()].concat();
+        assert_eq!((long.len(), check_plain(&long)), (PATH_LIMIT, Err(InvalidPath::TooLong(4096))));
+        assert_eq!(check_plain(&long[..PLAIN_PATH - 1]), Ok(()));
         for good in
             [&b"a"[..], b"report..v2.csv", b"a b\n", b"-rf", b"...", b"\xff\xfe", b"a\\..\\b", b"d/.hidden", &long]
         {
@@ -71,7 +85,7 @@ mod tests {
         let long = vec![b'x'; PATH_LIMIT + 1];
         for (bad, why) in [
             (&b""[..], InvalidPath::Empty),
-            (&long, InvalidPath::TooLong),
+            (&long, InvalidPath::TooLong(PATH_LIMIT)),
             (b"a\0b", InvalidPath::Nul),
             (b"/etc/passwd", InvalidPath::Absolute),
             (b"../x", InvalidPath::Component),

@@ -20,7 +20,7 @@ use crate::upload_chain;
 const SMALL: u64 = 64 * 1024;
 /// The most files of a part.
 const PART_FILES: usize = 1000;
-/// The bytes of a part, about: one more file may come to them. Together with it they make one object.
+/// The bytes of a part with its names, about: one more file may come to them. Together with it they make one object.
 const PART_BYTES: u64 = 4 << 20;
 /// A file of this size or more is known before it has ended, so that its upload can go on in the middle of it.
 const LARGE: u64 = 2 * PIECE;
@@ -203,7 +203,7 @@ impl StagedUpload {
         };
         self.chain = upload_chain::extend(self.chain, &path, size);
         self.arrived = self.arrived.plus(FileUsage { bytes: size, files: 1 });
-        self.part_bytes = self.part_bytes.saturating_add(size);
+        self.part_bytes = self.part_bytes.saturating_add(size).saturating_add(path.len() as u64);
         self.part.push(FileRecord { path, size, blake3, blob: Some(blob), start });
         Ok(())
     }

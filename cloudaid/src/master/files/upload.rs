@@ -96,7 +96,7 @@ impl Upload {
         if let Some(open) = &self.open {
             return Err(UploadError::StillOpen(show_path(&open.path)));
         }
-        path::check(&path).map_err(|why| UploadError::Path { shown: show_path(&path), why })?;
+        path::check_plain(&path).map_err(|why| UploadError::Path { shown: show_path(&path), why })?;
         self.announce(FileUsage { bytes: 0, files: 1 })?;
         let blob = BlobId(Ulid::generate());
         self.open = Some(OpenFile { path, blob, content: self.store.write(self.place, blob).await? });

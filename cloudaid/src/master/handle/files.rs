@@ -13,10 +13,11 @@ use shared::error::ApiError;
 use shared::id::{AttemptKey, BlobId, ElementId, Elements, Fence, InputId, TaskId, TaskRef, UserName, WorkerId};
 use shared::time::WallTime;
 
+use super::file_mark::FileMark;
 use super::{ClusterHandle, internal, unreadable};
 use crate::master::call::Call;
 use crate::master::files::Part;
-use crate::store::{FileQuery, RunSize, StoredFile};
+use crate::store::{FileName, FileQuery, PageRoom, RunSize, StoredFile};
 
 /// The most uploads that are looked at together: more than workers have at a time.
 const UPLOADS_LIMIT: usize = 10_000;
@@ -49,7 +50,9 @@ impl ClusterHandle {
                 let Some(after) = place else { return Ok::<_, ApiError>(None) };
                 let page = store.list_files(task.task, task.elements, after, FILES_OF_PAGE).await;
                 let page = page.map_err(|error| unreadable(&error))?;
-                let last = page.last().filter(|_| page.len() == FILES_OF_PAGE);
+                let mut room = PageRoom::new(FILES_OF_PAGE);
+                let is_whole = page.iter().all(|file| room.take(&file.file.path)) && !room.is_full();
+                let last = page.last().filter(|_| !is_whole);
                 let next = last.map(|last| Some((last.element.index, last.file.path.clone())));
                 Ok(Some((stream::iter(page.into_iter().map(Ok)), next)))
             }
@@ -57,21 +60,34 @@ impl ClusterHandle {
         pages.try_flatten().boxed()
     }
 
-    /// The output files with this path.
+    /// The output files with this name.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn files_at(&self, task: TaskRef, path: Vec<u8>) -> Result<Vec<StoredFile>, ApiError> {
-        self.store.find_files(task.task, task.elements, path).await.map_err(|error| unreadable(&error))
+    pub async fn files_at(&self, task: TaskRef, name: FileName) -> Result<Vec<StoredFile>, ApiError> {
+        self.store.find_files(task.task, task.elements, name).await.map_err(|error| unreadable(&error))
     }
 
-    /// A page of the output files of all tasks of a user, newest task first, and the cursor of the next page.
+    /// A page of the output files of all tasks of a user, newest task first, those behind `after`, `limit` (1 or more) at
+    /// the most; and where it ends, if it is not the last.
     ///
     /// # Errors
-    /// The store cannot be read.
-    pub async fn user_files(&self, query: FileQuery) -> Result<(Vec<StoredFile>, Option<String>), ApiError> {
-        let (files, next) = self.store.list_user_files(query).await.map_err(|error| unreadable(&error))?;
-        Ok((files, next.map(|cursor| cursor.to_string())))
+    /// The file at which the page before ended is gone, or the store cannot be read.
+    pub async fn user_files(
+        &self,
+        user: UserName,
+        after: Option<FileMark>,
+        limit: usize,
+    ) -> Result<(Vec<StoredFile>, Option<FileMark>), ApiError> {
+        let after = match after {
+            Some(mark) => Some(self.place_of(mark).await?),
+            None => None,
+        };
+        let found = self.store.list_user_files(FileQuery { user, after, limit }).await;
+        let (files, next) = found.map_err(|error| unreadable(&error))?;
+        let last = files.last().map(|file| file.element.task);
+        let next = next.zip(last).map(|(cursor, task)| FileMark::at(cursor, task));
+        Ok((files, next))
     }
 
     /// How much the files of a run may come to; none: as much as there is room for. What is known of this run would be
@@ -211,7 +227,7 @@ impl ClusterHandle {
             let (mut there, mut size) = (Vec::new(), FileUsage::default());
             if let Some(only) = only {
                 runs.retain(|run| (run.element, run.attempt) == (only.element, only.attempt) && run.size.files == 1);
-                there = cluster.files_at(only.element.into(), only.file.path.clone()).await?;
+                there = cluster.files_at(only.element.into(), FileName::Path(only.file.path.clone())).await?;
                 there.retain(|file| *file == only);
                 // The last one of a run goes with all that the run has left.
                 runs.retain(|_| !there.is_empty());

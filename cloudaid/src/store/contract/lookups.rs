@@ -11,7 +11,7 @@ use shared::view::TaskCounts;
 
 use super::StoreFactory;
 use super::fixture::{self, commit, user_name};
-use crate::store::{DumpCursor, FileQuery, RunSize, Store, StoredFile, StoredTask};
+use crate::store::{DumpCursor, FileName, FileQuery, RunSize, Store, StoredFile, StoredTask};
 
 pub async fn a_task_is_found_with_its_run_and_result(factory: &dyn StoreFactory) {
     let store = factory.open().await;
@@ -139,9 +139,10 @@ pub async fn files_are_those_of_the_last_run_that_has_any(factory: &dyn StoreFac
         let next = store.list_files(task, Elements::All, after, 1).await.expect("files");
         assert_eq!(next, expected[at + 1..].get(..1).unwrap_or_default());
     }
-    assert_eq!(store.find_files(task, Elements::All, b"b/c".to_vec()).await.expect("files"), expected[2..]);
-    assert_eq!(store.find_files(task, Elements::One(2), b"a".to_vec()).await.expect("files"), []);
-    assert_eq!(store.find_files(task, Elements::One(0), b"b/c".to_vec()).await.expect("of an earlier run"), []);
+    let path = |path: &[u8]| FileName::Path(path.to_vec());
+    assert_eq!(store.find_files(task, Elements::All, path(b"b/c")).await.expect("files"), expected[2..]);
+    assert_eq!(store.find_files(task, Elements::One(2), path(b"a")).await.expect("files"), []);
+    assert_eq!(store.find_files(task, Elements::One(0), path(b"b/c")).await.expect("of an earlier run"), []);
 }
 
 pub async fn files_of_a_run_are_replaced(factory: &dyn StoreFactory) {

@@ -16,7 +16,7 @@ use shared::view::Tally;
 
 use super::StoreFactory;
 use super::fixture::{self, commit, load, worker_id};
-use crate::store::TaskQuery;
+use crate::store::{FileName, FileQuery, StoredFile, TaskQuery};
 
 /// Text that is easy to get wrong.
 const ODD: [&str; 9] = [
@@ -217,6 +217,56 @@ pub async fn file_paths_are_bytes(factory: &dyn StoreFactory) {
     let mut expected = files;
     expected.sort_by(|a, b| a.path.cmp(&b.path));
     assert_eq!(found.into_iter().map(|stored| stored.file).collect::<Vec<_>>(), expected);
+}
+
+/// More of them than one page has room for.
+pub async fn long_paths_are_listed_page_by_page_and_found_by_their_digests(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let key = fixture::attempt(1, 0, 1, "w1").key;
+    let folders = [[b'\xff'; 250].as_slice(); 261].join(&b'/');
+    let mut files = vec![fixture::file(b"a", 1)];
+    files.extend((b'0'..b'0' + 70).map(|last| fixture::file(&[&folders[..], &[b'/', last]].concat(), u64::from(last))));
+    commit(&*store, vec![Change::NewTask(fixture::task(1))]).await;
+    for some in files.chunks(20) {
+        commit(&*store, vec![Change::FilesAdded(key, some.into())]).await;
+    }
+    drop(store);
+    let store = factory.open().await;
+    let (element, attempt) = (key.element(), key.attempt);
+    let expected: Vec<_> = files.iter().map(|file| StoredFile { element, attempt, file: file.clone() }).collect();
+    let (mut listed, mut pages) = (Vec::new(), 0);
+    loop {
+        let after = listed.last().map(|last: &StoredFile| (last.element.index, last.file.path.clone()));
+        let page = store.list_files(key.task, Elements::All, after, 99).await.expect("a page");
+        if page.is_empty() {
+            break;
+        }
+        assert!(page.iter().map(|file| file.file.path.len()).sum::<usize>() < 5 << 20, "it has a bound");
+        listed.extend(page);
+        pages += 1;
+    }
+    assert!(listed == expected && pages == 2, "{} files in {pages} pages", listed.len());
+    let mut query = FileQuery { user: fixture::task(1).user.clone(), after: None, limit: 99 };
+    let mut listed = Vec::new();
+    loop {
+        let (page, next) = store.list_user_files(query.clone()).await.expect("a page");
+        assert!(page.len() < 70 && !page.is_empty(), "{} files", page.len());
+        listed.extend(page);
+        query.after = next;
+        if query.after.is_none() {
+            break;
+        }
+    }
+    assert!(listed == expected, "{} files", listed.len());
+    for stored in &expected {
+        let path = &stored.file.path;
+        let by_digest = FileName::Digest(*blake3::hash(path).as_bytes());
+        let is_long = path.len() > 1;
+        let found = store.find_files(key.task, Elements::One(0), by_digest).await.expect("a look-up");
+        assert!(found == [stored.clone()][..usize::from(is_long)], "{} found", found.len());
+        let by_path = FileName::Path(path.clone());
+        assert!(store.find_files(key.task, Elements::All, by_path).await.expect("a look-up") == [stored.clone()]);
+    }
 }
 
 pub async fn large_numbers_round_trip(factory: &dyn StoreFactory) {

@@ -14,7 +14,7 @@ use super::collections::{ASSIGNMENTS, FILE_METADATA, RESULTS, TASKS};
 use super::fault::Fault;
 use super::server::Server;
 use super::{documents, uploads};
-use crate::store::{StoreError, StoredFile, StoredTask};
+use crate::store::{FileName, StoreError, StoredFile, StoredTask};
 
 pub(super) async fn task(server: &Server, id: TaskId) -> Result<Option<StoredTask>, StoreError> {
     let filter = doc! { "_id": id.to_string(), "gone": { "$exists": false } };
@@ -103,15 +103,15 @@ pub(super) async fn files(server: &Server, task: TaskId, elements: Elements) -> 
     Ok(last_runs(run_files(server, task, elements).await?))
 }
 
-/// Those with this path.
+/// Those with this name.
 pub(super) async fn files_at(
     server: &Server,
     task: TaskId,
     elements: Elements,
-    path: &[u8],
+    name: &FileName,
 ) -> Result<Vec<StoredFile>, StoreError> {
     let mut files = files(server, task, elements).await?;
-    files.retain(|file| file.file.path == path);
+    files.retain(|file| name.is(&file.file.path));
     Ok(files)
 }
 

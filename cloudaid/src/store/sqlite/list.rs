@@ -10,7 +10,7 @@ use super::lookup::all;
 use super::row;
 use super::uploads::LAST_RUN;
 use crate::store::{
-    AuditPage, AuditQuery, FileCursor, FileQuery, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery,
+    AuditPage, AuditQuery, FileCursor, FileQuery, PageRoom, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery,
 };
 
 /// One page, and the cursor of the next.
@@ -131,9 +131,18 @@ pub(super) fn list_user_files(
     let FileCursor { sequence, index, path } = query.after.as_ref().unwrap_or(&start);
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX).saturating_add(1);
     let values = params![query.user.as_str(), sequence.cast_signed(), index, path, limit];
-    let mut page = all(connection, &sql, values, |row| {
-        Ok((row.get::<_, i64>(0)?.cast_unsigned(), row::file(row, 2, row::parsed(row, 1)?)?))
-    })?;
+    let mut select = connection.prepare_cached(&sql)?;
+    let mut rows = select.query(values)?;
+    let (mut page, mut room) = (Vec::new(), PageRoom::new(query.limit));
+    while let Some(row) = rows.next()? {
+        let file = row::file(row, 2, row::parsed(row, 1)?)?;
+        let fits = room.take(&file.file.path);
+        page.push((row.get::<_, i64>(0)?.cast_unsigned(), file));
+        // One more than the page: there are more.
+        if !fits {
+            break;
+        }
+    }
     let next = query.end_page(&mut page);
     Ok((page.into_iter().map(|(_, file)| file).collect(), next))
 }

@@ -13,7 +13,7 @@ use shared::view::TaskCounts;
 use super::row;
 use super::uploads::{ENDED, LAST_RUN};
 use super::write::json;
-use crate::store::{StoreError, StoredFile, StoredTask};
+use crate::store::{FileName, PageRoom, StoreError, StoredFile, StoredTask};
 
 pub(super) fn task(connection: &Connection, id: TaskId) -> Result<Option<StoredTask>, StoreError> {
     let (task, attempt, result, joins) = (row::TASK, row::ATTEMPT, row::RESULT, row::ONLY_ELEMENT);
@@ -81,8 +81,9 @@ pub(super) fn files(
     let id = task.to_string();
     // No path is empty.
     let (index, mut path) = after.unwrap_or_default();
-    let (mut next, mut files) = (Some(from.max(index)), Vec::new());
-    while let Some(from) = next.filter(|from| *from <= to && files.len() < limit) {
+    let (mut next, mut files, mut room) = (Some(from.max(index)), Vec::new(), PageRoom::new(limit));
+    let mut page = connection.prepare_cached(page)?;
+    while let Some(from) = next.filter(|from| *from <= to && !room.is_full()) {
         let found = first(connection, &element, params![id, from, to], |row| {
             Ok((row.get::<_, u32>(0)?, row.get::<_, Option<u32>>(1)?))
         })?;
@@ -90,9 +91,15 @@ pub(super) fn files(
         if let Some(attempt) = attempt {
             // The path is that of another element if this one has none.
             let behind = if index == from { std::mem::take(&mut path) } else { Vec::new() };
-            let left = i64::try_from(limit - files.len()).unwrap_or(i64::MAX);
-            let values = params![id, index, attempt, behind, left];
-            files.extend(all(connection, page, values, |row| row::file(row, 0, task))?);
+            let left = i64::try_from(room.files()).unwrap_or(i64::MAX);
+            let mut rows = page.query(params![id, index, attempt, behind, left])?;
+            while !room.is_full()
+                && let Some(row) = rows.next()?
+            {
+                let file = row::file(row, 0, task)?;
+                room.take(&file.file.path);
+                files.push(file);
+            }
         }
         path.clear();
         next = index.checked_add(1);
@@ -100,19 +107,23 @@ pub(super) fn files(
     Ok(files)
 }
 
-/// Those with this path.
+/// Those with this name.
 pub(super) fn files_at(
     connection: &Connection,
     task: TaskId,
     elements: Elements,
-    path: &[u8],
+    name: &FileName,
 ) -> Result<Vec<StoredFile>, StoreError> {
+    let (column, value) = match name {
+        FileName::Path(path) => ("path", &path[..]),
+        FileName::Digest(digest) => ("path_blake3", &digest[..]),
+    };
     let sql = format!(
         "SELECT idx, attempt, path, size, blake3, blob, start FROM file_metadata f
-         WHERE task = ?1 AND idx BETWEEN ?2 AND ?3 AND path = ?4 AND attempt = {LAST_RUN} ORDER BY idx"
+         WHERE task = ?1 AND idx BETWEEN ?2 AND ?3 AND {column} = ?4 AND attempt = {LAST_RUN} ORDER BY idx"
     );
     let (from, to) = elements.bounds();
-    all(connection, &sql, params![task.to_string(), from, to, path], |row| row::file(row, 0, task))
+    all(connection, &sql, params![task.to_string(), from, to, value], |row| row::file(row, 0, task))
 }
 
 /// Of all runs.

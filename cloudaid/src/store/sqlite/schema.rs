@@ -21,6 +21,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0013_more_of_runs.sql"),
     include_str!("migrations/0014_registries.sql"),
     include_str!("migrations/0015_confinement_of_runs.sql"),
+    include_str!("migrations/0016_long_paths.sql"),
 ];
 
 /// Marks the file as ours: `ClAI`.
@@ -97,7 +98,7 @@ mod tests {
         let mut connection = Connection::open_in_memory().expect("a database");
         migrate(&mut connection, MIGRATIONS).expect("migrations");
         connection.pragma_update(None, "user_version", 99).expect("a version");
-        assert!(matches!(migrate(&mut connection, MIGRATIONS), Err(StoreError::TooNew { found: 99, known: 15 })));
+        assert!(matches!(migrate(&mut connection, MIGRATIONS), Err(StoreError::TooNew { found: 99, known: 16 })));
     }
 
     #[test]

@@ -7,14 +7,10 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
-use super::{FOLDER, open_root, resolve};
+use super::{FOLDER, open_root, resolve_far};
 
-/// What the kernel takes as one path.
-const PATH_LIMIT: usize = 4095;
 /// The longest way that is remembered: folders that are deeper than that take much of the disk themselves.
 const DEEP_LIMIT: usize = 64 << 20;
-/// How much of a longer way is gone at a time: below [`PATH_LIMIT`].
-const PIECE: usize = 4000;
 
 /// A walk under way, first down and then on. Only the present directory is open, so that depth costs no file descriptors:
 /// the others are opened again where they were left.
@@ -44,6 +40,8 @@ struct Folder {
 pub(super) enum Found {
     /// Anything but `.` and `..`. If it is a directory, what is in it comes next.
     Entry(Stat),
+    /// A directory whose path is so long that it is not looked into.
+    FolderTooDeep(Stat),
     /// There was something.
     UnreadableEntry(Errno),
     /// This directory, or the rest of it.
@@ -51,17 +49,13 @@ pub(super) enum Found {
 }
 
 impl Entries {
-    /// Finds everything that has a path for the kernel.
-    pub(super) fn new(root: &Path) -> io::Result<Self> {
-        Self::within(root, PATH_LIMIT)
-    }
-
-    /// Finds also what is deeper.
+    /// Finds everything, whatever its path.
     pub(super) fn deep(root: &Path) -> io::Result<Self> {
-        Self::within(root, DEEP_LIMIT)
+        Self::new(root, DEEP_LIMIT)
     }
 
-    fn within(root: &Path, longest: usize) -> io::Result<Self> {
+    /// Does not look into directories with paths of more than `longest` bytes.
+    pub(super) fn new(root: &Path, longest: usize) -> io::Result<Self> {
         let first = Folder { length: 0, at: None, identity: None };
         let root = open_root(root)?;
         Ok(Self { root, path: Vec::new(), longest, folders: vec![first], open: None, seen: 1 })
@@ -84,8 +78,11 @@ impl Entries {
             match self.read_present() {
                 Ok(Some(Found::Entry(stat))) => {
                     if is_folder(&stat) {
-                        self.folders.push(Folder { length: self.path.len(), at: None, identity: None });
                         self.seen += 1;
+                        if self.path.len() > self.longest {
+                            return Some(Found::FolderTooDeep(stat));
+                        }
+                        self.folders.push(Folder { length: self.path.len(), at: None, identity: None });
                     }
                     return Some(Found::Entry(stat));
                 }
@@ -132,18 +129,15 @@ impl Entries {
             }
             Some((at, open)) if at + 1 == place => {
                 let name = self.path.get(above.last().map_or(0, Folder::begin)..).unwrap_or_default();
-                let opened = match self.path.len() <= self.longest {
-                    true => openat(open.fd()?, name, FOLDER, Mode::empty()),
-                    false => Err(Errno::NAMETOOLONG),
-                };
+                let opened = openat(open.fd()?, name, FOLDER, Mode::empty());
                 // The one above goes on if this one cannot be opened.
                 opened.inspect_err(|_| self.open = Some((at, open)))?
             }
             Some((at, open)) if at == place + 1 => match openat(open.fd()?, c"..", FOLDER, Mode::empty()) {
                 Ok(opened) if identity(&opened).ok() == folder.identity => opened,
-                Ok(_) | Err(_) => resolve_far(&self.root, &self.path)?,
+                Ok(_) | Err(_) => reopen(&self.root, &self.path)?,
             },
-            Some(_) | None => resolve_far(&self.root, &self.path)?,
+            Some(_) | None => reopen(&self.root, &self.path)?,
         };
         folder.identity = Some(identity(&opened)?);
         let mut opened = Dir::new(opened)?;
@@ -166,23 +160,9 @@ fn identity(folder: &OwnedFd) -> Result<(u64, u64), Errno> {
     fstat(folder).map(|stat| (stat.st_dev, stat.st_ino))
 }
 
-/// Opens a directory below `root`, through no link, however long its path is.
-fn resolve_far(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
-    if path.is_empty() {
-        return openat(root, c".", FOLDER, Mode::empty());
-    }
-    let (mut at, mut rest) = (None, path);
-    loop {
-        let end = match rest.get(..PIECE) {
-            Some(piece) => piece.iter().rposition(|byte| *byte == b'/').unwrap_or(PIECE),
-            None => rest.len(),
-        };
-        let next = resolve(at.as_ref().unwrap_or(root), &rest[..end], FOLDER)?;
-        match rest.get(end + 1..) {
-            Some(more) => (at, rest) = (Some(next), more),
-            None => return Ok(next),
-        }
-    }
+/// Opens a directory below `root`, or that itself, through no link.
+fn reopen(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
+    if path.is_empty() { openat(root, c".", FOLDER, Mode::empty()) } else { resolve_far(root, path, FOLDER) }
 }
 
 pub(super) fn is_folder(stat: &Stat) -> bool {

@@ -1,10 +1,10 @@
 use std::ffi::OsStr;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 
-use rustix::fs::mknodat;
+use rustix::fs::{mkdirat, mknodat};
 use tempfile::TempDir;
 
 use super::*;
@@ -22,6 +22,29 @@ fn write(root: &Path, path: &[u8], bytes: &[u8]) {
     std::fs::write(path, bytes).expect("a file");
 }
 
+/// Makes folders of these names, each in the one before, and opens the last: their path may be too long for the kernel.
+fn dig<'a>(root: &Path, names: impl IntoIterator<Item = &'a [u8]>) -> OwnedFd {
+    let mut at = open_root(root).expect("the root");
+    for name in names {
+        let made = mkdirat(&at, name, Mode::RWXU);
+        assert!(matches!(made, Ok(()) | Err(Errno::EXIST)), "{made:?}");
+        at = openat(&at, name, FOLDER, Mode::empty()).expect("a folder");
+    }
+    at
+}
+
+fn write_at(folder: &OwnedFd, name: &[u8], bytes: &[u8]) {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC;
+    let file = openat(folder, name, flags, Mode::RUSR | Mode::WUSR).expect("a file");
+    File::from(file).write_all(bytes).expect("written");
+}
+
+fn read(root: &Path, path: &[u8]) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(root, path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// All that a walk finds, sorted.
 #[derive(Debug, PartialEq)]
 struct Outputs {
@@ -30,7 +53,11 @@ struct Outputs {
 }
 
 fn walk(root: &Path) -> io::Result<Outputs> {
-    finish(Walk::new(root)?)
+    finish(Walk::new(root, PATH_LIMIT)?)
+}
+
+fn walk_up_to(root: &Path, longest: usize) -> Outputs {
+    finish(Walk::new(root, longest).expect("the root")).expect("a walk")
 }
 
 fn finish(mut walk: Walk) -> io::Result<Outputs> {
@@ -79,9 +106,7 @@ fn names_are_any_bytes() {
     expected.sort_unstable();
     assert_eq!(paths(&outputs), expected);
     for name in names {
-        let mut bytes = Vec::new();
-        open(root.path(), name).expect("a file").read_to_end(&mut bytes).expect("bytes");
-        assert_eq!(bytes, name);
+        assert_eq!(read(root.path(), name).expect("a file"), name);
     }
 }
 
@@ -159,7 +184,7 @@ fn too_many_files_are_cut_and_said() {
     for number in 0..12 {
         write(root.path(), format!("d{}/f{number}", number % 3).as_bytes(), b"");
     }
-    let mut walk = Walk::new(root.path()).expect("the root");
+    let mut walk = Walk::new(root.path(), PATH_LIMIT).expect("the root");
     walk.file_limit = 10;
     let outputs = finish(walk).expect("a walk");
     assert_eq!(outputs.files.len(), 10);
@@ -174,7 +199,7 @@ fn folders_are_gone_on_with_where_they_were_left_and_always_in_the_same_order() 
         write(root.path(), format!("g{number}").as_bytes(), b"");
     }
     let found = || {
-        let mut walk = Walk::new(root.path()).expect("the root");
+        let mut walk = Walk::new(root.path(), PATH_LIMIT).expect("the root");
         let mut found = Vec::new();
         while let Some(file) = walk.next_file().expect("a walk") {
             found.push(file.path);
@@ -188,18 +213,85 @@ fn folders_are_gone_on_with_where_they_were_left_and_always_in_the_same_order() 
 }
 
 #[test]
-fn a_tree_deeper_than_any_path_is_noted() {
-    let root = folder();
-    let name = "d".repeat(200);
-    let mut at = open_root(root.path()).expect("the root");
-    for _ in 0..30 {
-        rustix::fs::mkdirat(&at, &name, Mode::RWXU).expect("a folder");
-        at = openat(&at, &name, FOLDER, Mode::empty()).expect("a folder");
-    }
+fn files_are_found_and_read_by_paths_that_the_kernel_does_not_take_at_once() {
+    let (root, outside) = (folder(), folder());
+    write(outside.path(), b"file", b"secret");
+    let names: Vec<&[u8]> =
+        (0..100).map(|at| if at % 2 == 0 { &[b'd'; 200][..] } else { &[b'\xff'; 199][..] }).collect();
+    let last = dig(root.path(), names.iter().copied());
+    write_at(&last, b"file", b"deep");
+    write_at(&dig(root.path(), names[..40].iter().copied()), b"half", b"way");
+    rustix::fs::symlinkat("file", &last, "link").expect("a link");
+    let path = join(&names.join(&b'/'), b"file");
+    assert!(path.len() > 20_000);
     let outputs = walk(root.path()).expect("a walk");
-    assert_eq!(outputs.files, []);
-    assert_eq!(outputs.notes.len(), 1);
-    assert!(outputs.notes.iter().all(|note| note.starts_with("skipped directory that cannot be read: ddd")));
+    let half = join(&names[..40].join(&b'/'), b"half");
+    assert_eq!(paths(&outputs), [&path[..], &half], "and no folder");
+    let [note] = &outputs.notes[..] else { panic!("{:?}", outputs.notes) };
+    assert!(note.starts_with("skipped link: ddd"), "{note}");
+    assert_eq!(read(root.path(), &path).expect("a file"), b"deep");
+    assert_eq!(read(root.path(), &half).expect("a file"), b"way");
+    let parts = |last: &[u8]| join(&names.join(&b'/'), last);
+    for bad in [&b"link"[..], b"", b"none", b"file/x", b"..", b"../file", b"."] {
+        assert!(read(root.path(), &parts(bad)).is_err(), "{bad:?}");
+    }
+    // A link in the middle of the way, with the same names behind it.
+    let above = dig(root.path(), names[..50].iter().copied());
+    rustix::fs::renameat(&above, names[50], &above, "moved").expect("moved");
+    rustix::fs::symlinkat("moved", &above, names[50]).expect("a link");
+    assert!(read(root.path(), &path).is_err());
+    rustix::fs::unlinkat(&above, names[50], rustix::fs::AtFlags::empty()).expect("removed");
+    rustix::fs::symlinkat(outside.path(), &above, names[50]).expect("a link");
+    assert!(read(root.path(), &join(&names[..51].join(&b'/'), b"file")).is_err());
+}
+
+#[test]
+fn a_path_is_as_long_as_the_bound_and_no_longer() {
+    let root = folder();
+    let (whole, rest) = ([b'w'; 255], [vec![b'x'; 200], vec![b'y'; 100]]);
+    let names: Vec<&[u8]> = std::iter::repeat_n(&whole[..], 254).chain(rest.iter().map(Vec::as_slice)).collect();
+    let last = dig(root.path(), names.iter().copied());
+    write_at(&last, &[b'f'; 210], b"at the bound");
+    write_at(&last, &[b'f'; 211], b"beyond it");
+    let outputs = walk(root.path()).expect("a walk");
+    let path = join(&names.join(&b'/'), &[b'f'; 210]);
+    assert_eq!(path.len(), PATH_LIMIT);
+    assert_eq!(paths(&outputs), [&path[..]]);
+    let [note] = &outputs.notes[..] else { panic!("{:?}", outputs.notes) };
+    assert!(note.starts_with("skipped file with a path of more than 65536 bytes: www"), "{note}");
+    assert_eq!(read(root.path(), &path).expect("a file"), b"at the bound");
+    assert_eq!(walk_up_to(root.path(), usize::MAX), outputs, "nobody wants more");
+}
+
+#[test]
+fn what_a_master_does_not_take_is_noted() {
+    let root = folder();
+    write(root.path(), b"a/b/1234", b"x");
+    write(root.path(), b"a/b/12345", b"x");
+    write(root.path(), b"a/b/c/d/e/f", b"x");
+    let outputs = walk_up_to(root.path(), 8);
+    assert_eq!(paths(&outputs), [b"a/b/1234"]);
+    let notes =
+        ["directory with a path of more than 8 bytes: a/b/c/d/e", "file with a path of more than 8 bytes: a/b/12345"];
+    assert_eq!(outputs.notes, notes.map(|note| format!("skipped {note}")));
+}
+
+#[test]
+fn long_paths_have_a_bound_together() {
+    let root = folder();
+    let names = [[b'n'; 250].as_slice(); 20];
+    let last = dig(root.path(), names);
+    for number in 0..10 {
+        write_at(&last, number.to_string().as_bytes(), b"");
+        write(root.path(), number.to_string().as_bytes(), b"");
+    }
+    let mut walk = Walk::new(root.path(), PATH_LIMIT).expect("the root");
+    walk.long_paths = 3 * 5021 + 5020;
+    let outputs = finish(walk).expect("a walk");
+    assert_eq!(outputs.files.len(), 13, "short ones do not count");
+    assert_eq!(outputs.notes.len(), 7);
+    let note = "skipped file, as the paths of more than 4096 bytes would come to more than 256 MiB: nnn";
+    assert!(outputs.notes.iter().all(|found| found.starts_with(note)), "{:?}", outputs.notes);
 }
 
 #[test]
@@ -210,7 +302,7 @@ fn a_tree_of_fifty_thousand_folders_is_read_as_far_as_it_has_names_and_counted_w
     let outputs = walk(root.path()).expect("a walk");
     assert_eq!(paths(&outputs), [b"beside"]);
     assert_eq!(outputs.notes.len(), 1);
-    assert!(outputs.notes[0].starts_with("skipped directory that cannot be read: d/d/d"));
+    assert!(outputs.notes[0].starts_with("skipped directory with a path of more than 65536 bytes: d/d/d"));
     assert_eq!(used(root.path(), u64::MAX), 50_002 * UNIT, "each of them, and two files");
     assert!(used(root.path(), 5 * UNIT) <= 7 * UNIT, "no more is looked at than has to be");
     assert_eq!(removal::remove(root.path()).expect("removed"), None);

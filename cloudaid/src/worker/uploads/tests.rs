@@ -8,9 +8,18 @@ fn key() -> AttemptKey {
 }
 
 fn feed(root: &Path, state: &UploadState, anew: bool) -> (Result<Vec<String>, Broken>, Vec<Content>) {
+    feed_without(&Unreadable::default(), root, state, anew)
+}
+
+fn feed_without(
+    unreadable: &Unreadable,
+    root: &Path,
+    state: &UploadState,
+    anew: bool,
+) -> (Result<Vec<String>, Broken>, Vec<Content>) {
     let (frames, mut outbound) = mpsc::channel(1000);
     let outputs = Outputs { root: root.to_owned(), storage: Some(1 << 20) };
-    let feed = Feed::new(&frames, &outputs, state).expect("a directory");
+    let feed = Feed::new(&frames, &outputs, unreadable, state).expect("a directory");
     let fed = if anew { feed.send_all(key()) } else { feed.send_the_rest(key(), state) };
     drop(frames);
     let mut contents = Vec::new();
@@ -106,6 +115,72 @@ fn a_file_that_became_shorter_is_an_error_and_a_longer_one_is_cut() {
     assert!(read(&b"abc"[..], 4, |_, _| true).is_err());
     assert_eq!(read(&b"abcd"[..], 3, |_, _| true).expect("read"), Some(blake3::hash(b"abc")));
     assert_eq!(read(&b"abcd"[..], 3, |_, _| false).expect("read"), None);
+}
+
+#[test]
+fn a_file_that_is_never_read_to_its_end_is_named_and_the_others_are_sent() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let path = scratch.path().join("shrinks");
+    std::fs::write(&path, vec![1; CHUNK_LIMIT * 8]).expect("written");
+    // The reader is never far ahead of the frame that is taken.
+    let (frames, mut outbound) = mpsc::channel(1);
+    let outputs = Outputs { root: scratch.path().to_owned(), storage: None };
+    let reader = std::thread::spawn(move || {
+        let unreadable = Unreadable::default();
+        let feed = Feed::new(&frames, &outputs, &unreadable, &UploadState::default()).expect("a directory");
+        feed.send_all(key())
+    });
+    while let Some(frame) = outbound.blocking_recv() {
+        if matches!(frame.content, Some(Content::Begin(_))) {
+            std::fs::File::options().write(true).open(&path).and_then(|file| file.set_len(1)).expect("shorter");
+        }
+    }
+    let Err(Broken::File(name, error)) = reader.join().expect("no panics") else { panic!("it was read") };
+    assert_eq!((&name[..], error.kind()), (&b"shrinks"[..], io::ErrorKind::UnexpectedEof));
+    // The next tries end the same way; then the others are brought without it.
+    std::fs::write(scratch.path().join("other"), b"data").expect("written");
+    let mut unreadable = Unreadable::default();
+    for _ in 0..3 {
+        let (_, contents) = feed_without(&unreadable, scratch.path(), &UploadState::default(), false);
+        assert!(contents.contains(&begin(b"shrinks", 1)), "it is tried");
+        assert!(unreadable.add(name.clone(), &error));
+    }
+    let (notes, contents) = feed_without(&unreadable, scratch.path(), &UploadState::default(), false);
+    let note = "skipped file that cannot be read to its end: shrinks: it has become shorter meanwhile";
+    assert_eq!(notes.expect("read"), [note]);
+    let chain = Bytes::copy_from_slice(&upload_chain::extend(upload_chain::START, b"other", 4));
+    let last = Content::Last(UploadEnd { files: 1, chain });
+    assert_eq!(contents[1..], [begin(b"other", 4), Content::Data(Bytes::from("data")), end(b"data"), last]);
+    // What had arrived of it is not gone on with.
+    let open = UploadOpen { path: "shrinks".into(), size: 1, offset: 0 };
+    let state = UploadState { chain: upload_chain::START.to_vec().into(), open: Some(open), ..UploadState::default() };
+    let (begun, _) = feed_without(&unreadable, scratch.path(), &state, false);
+    assert!(matches!(begun, Err(Broken::Other)), "{begun:?}");
+}
+
+#[test]
+fn paths_are_as_long_as_the_master_takes_them() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let name = [b'n'; 250];
+    let mut at = rustix::fs::open(scratch.path(), rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty())
+        .expect("the directory");
+    for _ in 0..20 {
+        rustix::fs::mkdirat(&at, &name[..], rustix::fs::Mode::RWXU).expect("a folder");
+        at = rustix::fs::openat(&at, &name[..], rustix::fs::OFlags::DIRECTORY, rustix::fs::Mode::empty())
+            .expect("a folder");
+    }
+    let flags = rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY;
+    drop(rustix::fs::openat(&at, "f", flags, rustix::fs::Mode::RUSR).expect("a file"));
+    let path = [[name.as_slice(); 20].join(&b'/'), b"/f".to_vec()].concat();
+    // It says nothing of longer ones.
+    let (notes, contents) = feed(scratch.path(), &UploadState::default(), false);
+    let notes = notes.expect("read");
+    assert!(notes.len() == 1 && notes[0].contains("with a path of more than 4096 bytes: nnn"), "{notes:?}");
+    assert_eq!(contents.len(), 2);
+    let state = UploadState { path_limit: 65_536, ..UploadState::default() };
+    let (notes, contents) = feed(scratch.path(), &state, false);
+    assert_eq!(notes.expect("read"), [""; 0]);
+    assert_eq!(contents[1..3], [begin(&path, 0), end(b"")]);
 }
 
 #[test]

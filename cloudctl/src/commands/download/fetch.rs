@@ -15,7 +15,7 @@ use crate::render::Progress;
 pub(super) async fn fetch(
     of: FilesOf,
     file: &FileView,
-    components: &[Vec<u8>],
+    path: &[u8],
     resume: bool,
     sandbox: &Sandbox,
     progress: &Progress,
@@ -23,7 +23,7 @@ pub(super) async fn fetch(
 ) -> Result<(), CtlError> {
     let exact = exact_path(file)?;
     progress.file(&file.path);
-    let new = sandbox.create(components, file, resume)?;
+    let new = sandbox.create(path, file, resume)?;
     progress.skip(new.size());
     // Each try goes on where the one before ended.
     let new = tokio::sync::Mutex::new(new);

@@ -1,13 +1,13 @@
 //! The path of an output file, as the server tells it: hostile until it was looked at.
 
 use shared::error::exit;
+use shared::files_of::PATH_LIMIT;
+use shared::text::printable;
 use shared::view::FileView;
 
 use crate::exit::CtlError;
-use shared::text::printable;
 
-/// The limits of Linux.
-const PATH_LIMIT: usize = 4096;
+/// The limit of Linux.
 const NAME_LIMIT: usize = 255;
 
 /// The bytes that the task itself named the file by.
@@ -18,8 +18,8 @@ pub(super) fn exact_path(file: &FileView) -> Result<Vec<u8>, CtlError> {
     }
 }
 
-/// The names that the path is made of; at least one. Refuses whatever could lead out of the directory.
-pub(super) fn components(path: &[u8]) -> Result<Vec<&[u8]>, CtlError> {
+/// Refuses a path that could lead out of the directory, and one that no file has. What is taken is one name or more.
+pub(super) fn check(path: &[u8]) -> Result<(), CtlError> {
     if path.is_empty() {
         return Err(refuse(path, "is empty"));
     }
@@ -29,19 +29,18 @@ pub(super) fn components(path: &[u8]) -> Result<Vec<&[u8]>, CtlError> {
     if path.contains(&0) {
         return Err(refuse(path, "contains NUL"));
     }
-    if path.len() >= PATH_LIMIT {
+    if path.len() > PATH_LIMIT {
         return Err(refuse(path, "is too long"));
     }
-    let components: Vec<&[u8]> = path.split(|&byte| byte == b'/').collect();
-    for component in &components {
-        match *component {
+    for name in path.split(|&byte| byte == b'/') {
+        match name {
             b"" => return Err(refuse(path, "has an empty component")),
             b"." | b".." => return Err(refuse(path, "is not a plain path")),
             name if name.len() > NAME_LIMIT => return Err(refuse(path, "has a name that is too long")),
             _ => {}
         }
     }
-    Ok(components)
+    Ok(())
 }
 
 fn refuse(path: &[u8], why: &str) -> CtlError {
@@ -58,15 +57,17 @@ mod tests {
         for path in
             [&b"r.txt"[..], b"a/b/c", b"report..v2.csv", b"...", b"-rf", b"a b\n", b"\xff\xfe", b"a\\..\\b", b"%2e%2e"]
         {
-            assert!(components(path).is_ok(), "{path:?}");
+            assert!(check(path).is_ok(), "{path:?}");
         }
-        assert_eq!(components(b"a/b").expect("plain"), [b"a", b"b"]);
+        let longest = [b"d/".repeat(PATH_LIMIT / 2 - 1), b"xy".to_vec()].concat();
+        assert_eq!(longest.len(), PATH_LIMIT);
+        assert!(check(&longest).is_ok());
     }
 
     #[test]
     fn nothing_leads_out_of_the_directory() {
         let long = [b'x'; 256];
-        let deep = [b"a/".repeat(2048), b"a".to_vec()].concat();
+        let deep = [b"a/".repeat(PATH_LIMIT / 2), b"a".to_vec()].concat();
         for path in [
             &b""[..],
             b"/etc/passwd",
@@ -83,7 +84,7 @@ mod tests {
             &long,
             &deep,
         ] {
-            assert!(components(path).is_err(), "{path:?}");
+            assert!(check(path).is_err(), "{path:?}");
         }
     }
 

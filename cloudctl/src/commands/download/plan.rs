@@ -2,12 +2,12 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use shared::error::exit;
 use shared::view::FileView;
 
-use super::path::{components, exact_path};
+use super::path::{check, exact_path};
 use super::sandbox::{Existing, Sandbox};
 use crate::commands::Session;
 use crate::exit::CtlError;
@@ -21,12 +21,17 @@ const NAMES_SHOWN: usize = 5;
 pub(super) struct Step {
     /// As the server listed it.
     pub(super) file: FileView,
-    /// Below the directory.
-    pub(super) relative: PathBuf,
-    /// The names that this path is made of.
-    pub(super) components: Vec<Vec<u8>>,
+    /// Below the directory. It may be longer than the kernel takes at once.
+    pub(super) path: Vec<u8>,
     /// Whether it is there already, byte for byte.
     pub(super) is_whole: bool,
+}
+
+impl Step {
+    /// Where it comes to stand, for people.
+    pub(super) fn place(&self, directory: &Path) -> String {
+        directory.join(OsStr::from_bytes(&self.path)).display().to_string()
+    }
 }
 
 /// All files.
@@ -46,10 +51,9 @@ impl Plan {
         let mut plan = Self::default();
         for file in files {
             match look(&file, apart, sandbox) {
-                Ok((components, existing)) => {
-                    let relative = components.iter().map(|name| Path::new(OsStr::from_bytes(name))).collect();
+                Ok((path, existing)) => {
                     let is_whole = matches!(existing, Existing::Same);
-                    let step = Step { file, relative, components, is_whole };
+                    let step = Step { file, path, is_whole };
                     let conflicts = matches!(existing, Existing::Other);
                     if conflicts { plan.conflicts.push(step) } else { plan.steps.push(step) }
                 }
@@ -74,7 +78,7 @@ impl Plan {
         }
         let mut all = None;
         for step in conflicts {
-            let path = directory.join(&step.relative).display().to_string();
+            let path = step.place(directory);
             let replace = match all {
                 Some(all) => all,
                 None => match session
@@ -101,19 +105,18 @@ impl Plan {
     }
 }
 
-fn look(file: &FileView, apart: bool, sandbox: &Sandbox) -> Result<(Vec<Vec<u8>>, Existing), CtlError> {
-    let exact = exact_path(file)?;
-    let mut names: Vec<Vec<u8>> = components(&exact)?.into_iter().map(<[u8]>::to_vec).collect();
+fn look(file: &FileView, apart: bool, sandbox: &Sandbox) -> Result<(Vec<u8>, Existing), CtlError> {
+    let mut path = exact_path(file)?;
+    check(&path)?;
     if apart {
-        names.insert(0, file.index.to_string().into_bytes());
+        path.splice(..0, format!("{}/", file.index).into_bytes());
     }
-    let existing = sandbox.look(&names, file)?;
-    Ok((names, existing))
+    let existing = sandbox.look(&path, file)?;
+    Ok((path, existing))
 }
 
 fn refuse(conflicts: &[Step], directory: &Path) -> CtlError {
-    let mut names: Vec<_> =
-        conflicts.iter().take(NAMES_SHOWN).map(|step| directory.join(&step.relative).display().to_string()).collect();
+    let mut names: Vec<_> = conflicts.iter().take(NAMES_SHOWN).map(|step| step.place(directory)).collect();
     if conflicts.len() > NAMES_SHOWN {
         names.push(format!("{} more", conflicts.len() - NAMES_SHOWN));
     }

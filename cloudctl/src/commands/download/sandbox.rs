@@ -45,12 +45,12 @@ impl Sandbox {
         Ok(Self { root })
     }
 
-    /// What is at the path of these names. Nothing is made.
-    pub(super) fn look(&self, components: &[Vec<u8>], listed: &FileView) -> Result<Existing, CtlError> {
-        let (directories, name) = split(components)?;
+    /// What is at a path below it. Nothing is made.
+    pub(super) fn look(&self, path: &[u8], listed: &FileView) -> Result<Existing, CtlError> {
+        let (directories, name) = split(path);
         let mut at = self.again()?;
         for directory in directories {
-            at = match openat(&at, directory.as_slice(), DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
+            at = match openat(&at, directory, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()) {
                 Ok(next) => next,
                 Err(Errno::NOENT) => return Ok(Existing::Nothing),
                 Err(error) => return Err(local("cannot write into", directory, error)),
@@ -73,10 +73,10 @@ impl Sandbox {
         Ok(if is_digest(&hasher, listed) { Existing::Same } else { Existing::Other })
     }
 
-    /// A new file for the path of these names; its directories are made if need be. With `resume` it begins with what an
-    /// earlier call has brought of it.
-    pub(super) fn create(&self, components: &[Vec<u8>], listed: &FileView, resume: bool) -> Result<NewFile, CtlError> {
-        let (directories, name) = split(components)?;
+    /// A new file for a path below it; its directories are made if need be. With `resume` it begins with what an earlier call
+    /// has brought of it.
+    pub(super) fn create(&self, path: &[u8], listed: &FileView, resume: bool) -> Result<NewFile, CtlError> {
+        let (directories, name) = split(path);
         let mut at = self.again()?;
         for directory in directories {
             at = enter(&at, directory).map_err(|error| local("cannot write into", directory, error))?;
@@ -108,12 +108,12 @@ impl Sandbox {
         Ok(new)
     }
 
-    /// Lets whoever may read the file of these names run it.
-    pub(super) fn make_executable(&self, components: &[Vec<u8>]) -> Result<(), CtlError> {
-        let (directories, name) = split(components)?;
+    /// Lets whoever may read the file of a path run it.
+    pub(super) fn make_executable(&self, path: &[u8]) -> Result<(), CtlError> {
+        let (directories, name) = split(path);
         let mut at = self.again()?;
         for directory in directories {
-            at = openat(&at, directory.as_slice(), DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+            at = openat(&at, directory, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
                 .map_err(|error| local("cannot write into", directory, error))?;
         }
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -129,12 +129,11 @@ impl Sandbox {
     }
 }
 
-/// The directories, and the name in the last of them.
-fn split(components: &[Vec<u8>]) -> Result<(&[Vec<u8>], &[u8]), CtlError> {
-    match components {
-        [directories @ .., name] => Ok((directories, name)),
-        [] => Err(CtlError::refused(exit::IO, "a file without a name", "")),
-    }
+/// The directories, one below the other, and the name in the last of them.
+fn split(path: &[u8]) -> (impl Iterator<Item = &[u8]>, &[u8]) {
+    let mut names = path.split(|byte| *byte == b'/');
+    let name = names.next_back().unwrap_or(path);
+    (names, name)
 }
 
 /// The name that a file has until it is whole. The same file has the same one, so that another call can go on with it;
@@ -292,13 +291,9 @@ mod tests {
         }
     }
 
-    fn names_of(components: &[&[u8]]) -> Vec<Vec<u8>> {
-        components.iter().map(|name| name.to_vec()).collect()
-    }
-
-    fn put(root: &Path, components: &[&[u8]], content: &[u8]) -> Result<(), CtlError> {
+    fn put(root: &Path, path: &[u8], content: &[u8]) -> Result<(), CtlError> {
         let listed = listed(content);
-        let mut file = Sandbox::open(root)?.create(&names_of(components), &listed, false)?;
+        let mut file = Sandbox::open(root)?.create(path, &listed, false)?;
         for piece in content.chunks(2) {
             file.write(piece, listed.size)?;
         }
@@ -314,9 +309,9 @@ mod tests {
     fn files_and_their_directories_appear_byte_for_byte() {
         let home = tempfile::tempdir().expect("a directory");
         let root = home.path().join("new/one");
-        put(&root, &[b"a", b"b\xff", b"r.txt"], b"data\n\0").expect("written");
-        put(&root, &[b"a", b"empty"], b"").expect("written");
-        put(&root, &[b"a", b"empty"], b"more").expect("written over");
+        put(&root, b"a/b\xff/r.txt", b"data\n\0").expect("written");
+        put(&root, b"a/empty", b"").expect("written");
+        put(&root, b"a/empty", b"more").expect("written over");
         let odd = root.join("a").join(OsStr::from_bytes(b"b\xff")).join("r.txt");
         assert_eq!(fs::read(odd).expect("there"), b"data\n\0");
         assert_eq!(fs::read(root.join("a/empty")).expect("there"), b"more");
@@ -326,14 +321,14 @@ mod tests {
     #[test]
     fn a_program_can_be_run_by_whoever_may_read_it() {
         let home = tempfile::tempdir().expect("a directory");
-        put(home.path(), &[b"d", b"run.sh"], b"x").expect("written");
+        put(home.path(), b"d/run.sh", b"x").expect("written");
         let path = home.path().join("d/run.sh");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).expect("set");
-        Sandbox::open(home.path()).expect("opened").make_executable(&names_of(&[b"d", b"run.sh"])).expect("changed");
+        Sandbox::open(home.path()).expect("opened").make_executable(b"d/run.sh").expect("changed");
         assert_eq!(fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o750);
         symlink("run.sh", home.path().join("d/link")).expect("linked");
         let sandbox = Sandbox::open(home.path()).expect("opened");
-        assert!(sandbox.make_executable(&names_of(&[b"d", b"link"])).is_err());
+        assert!(sandbox.make_executable(b"d/link").is_err());
     }
 
     #[test]
@@ -346,8 +341,8 @@ mod tests {
         symlink(&outside, root.join("dir")).expect("linked");
         symlink(outside.join("secret"), root.join("file")).expect("linked");
 
-        assert!(put(&root, &[b"dir", b"secret"], b"new").is_err());
-        put(&root, &[b"file"], b"new").expect("the link itself is replaced");
+        assert!(put(&root, b"dir/secret", b"new").is_err());
+        put(&root, b"file", b"new").expect("the link itself is replaced");
         assert_eq!(fs::read(outside.join("secret")).expect("there"), b"old");
         assert_eq!(fs::read(root.join("file")).expect("there"), b"new");
         assert_eq!(names(&outside), ["secret"]);
@@ -360,31 +355,57 @@ mod tests {
         fs::write(home.path().join("d/f"), "content").expect("written");
         symlink("d/f", home.path().join("link")).expect("linked");
         let sandbox = Sandbox::open(home.path()).expect("opened");
-        let look = |components: &[&[u8]], content: &[u8]| {
-            sandbox.look(&names_of(components), &listed(content)).expect("looked")
-        };
-        assert_eq!(look(&[b"d", b"f"], b"content"), Existing::Same);
+        let look = |path: &[u8], content: &[u8]| sandbox.look(path, &listed(content)).expect("looked");
+        assert_eq!(look(b"d/f", b"content"), Existing::Same);
         for (content, what) in [(&b"another"[..], "of the same size"), (b"longer content", "of another size")] {
-            assert_eq!(look(&[b"d", b"f"], content), Existing::Other, "{what}");
+            assert_eq!(look(b"d/f", content), Existing::Other, "{what}");
         }
-        assert_eq!(look(&[b"link"], b"content"), Existing::Other);
-        assert_eq!(look(&[b"d"], b""), Existing::Other);
-        for nothing in [&[&b"x"[..]][..], &[b"x", b"f"]] {
+        assert_eq!(look(b"link", b"content"), Existing::Other);
+        assert_eq!(look(b"d", b""), Existing::Other);
+        for nothing in [&b"x"[..], b"x/f"] {
             assert_eq!(look(nothing, b"content"), Existing::Nothing);
         }
         assert_eq!(names(home.path()).len(), 2, "looking makes nothing");
     }
 
     #[test]
+    fn a_path_that_the_kernel_does_not_take_at_once_is_made_name_by_name() {
+        let home = tempfile::tempdir().expect("a directory");
+        let (root, outside) = (home.path().join("root"), home.path().join("outside"));
+        let folders = [[b'\xfe'; 255].as_slice(); 250].join(&b'/');
+        let path = [&folders[..], b"/run.sh"].concat();
+        assert!(path.len() > 64_000);
+        put(&root, &path, b"data").expect("written");
+        let sandbox = Sandbox::open(&root).expect("opened");
+        assert_eq!(sandbox.look(&path, &listed(b"data")).expect("looked"), Existing::Same);
+        assert_eq!(sandbox.look(&path, &listed(b"atad")).expect("looked"), Existing::Other);
+        sandbox.make_executable(&path).expect("changed");
+        put(&root, &path, b"more").expect("written over");
+        assert_eq!(sandbox.look(&path, &listed(b"more")).expect("looked"), Existing::Same);
+        // A link far below the directory is not followed either.
+        fs::create_dir(&outside).expect("made");
+        let (above, last) = folders.split_at(folders.len() - 256);
+        let mut at = openat(CWD, &root, DIRECTORY, Mode::empty()).expect("opened");
+        for name in above.split(|byte| *byte == b'/') {
+            at = openat(&at, name, DIRECTORY, Mode::empty()).expect("opened");
+        }
+        renameat(&at, &last[1..], &at, "moved").expect("moved");
+        rustix::fs::symlinkat(&outside, &at, &last[1..]).expect("linked");
+        assert!(put(&root, &path, b"new").is_err());
+        assert!(sandbox.look(&path, &listed(b"new")).is_err());
+        assert!(names(&outside).is_empty());
+    }
+
+    #[test]
     fn what_was_kept_is_gone_on_with() {
         let home = tempfile::tempdir().expect("a directory");
         let sandbox = Sandbox::open(home.path()).expect("opened");
-        let (listed, name) = (listed(b"one two"), names_of(&[b"f"]));
-        let mut first = sandbox.create(&name, &listed, true).expect("created");
+        let (listed, name) = (listed(b"one two"), b"f");
+        let mut first = sandbox.create(name, &listed, true).expect("created");
         first.write(b"one ", listed.size).expect("written");
-        assert!(sandbox.create(&name, &listed, true).is_err(), "two at once");
+        assert!(sandbox.create(name, &listed, true).is_err(), "two at once");
         first.keep();
-        let mut second = sandbox.create(&name, &listed, true).expect("created");
+        let mut second = sandbox.create(name, &listed, true).expect("created");
         assert_eq!(second.size(), 4);
         second.write(b"two", listed.size).expect("written");
         second.finish(&listed).expect("whole");
@@ -396,11 +417,11 @@ mod tests {
     fn without_resume_it_begins_anew() {
         let home = tempfile::tempdir().expect("a directory");
         let sandbox = Sandbox::open(home.path()).expect("opened");
-        let (listed, name) = (listed(b"right"), names_of(&[b"f"]));
-        let mut first = sandbox.create(&name, &listed, true).expect("created");
+        let (listed, name) = (listed(b"right"), b"f");
+        let mut first = sandbox.create(name, &listed, true).expect("created");
         first.write(b"wron", listed.size).expect("written");
         first.keep();
-        let mut second = sandbox.create(&name, &listed, false).expect("created");
+        let mut second = sandbox.create(name, &listed, false).expect("created");
         assert_eq!(second.size(), 0);
         second.write(b"right", listed.size).expect("written");
         second.finish(&listed).expect("whole");
@@ -412,11 +433,11 @@ mod tests {
         let sandbox = Sandbox::open(home.path()).expect("opened");
         let listed = listed(b"right");
         for content in [&b"wrong"[..], b"short"[..3].as_ref(), b""] {
-            let mut file = sandbox.create(&names_of(&[b"f"]), &listed, false).expect("created");
+            let mut file = sandbox.create(b"f", &listed, false).expect("created");
             file.write(content, listed.size).expect("written");
             assert!(file.finish(&listed).is_err(), "{content:?}");
         }
-        let mut file = sandbox.create(&names_of(&[b"f"]), &listed, false).expect("created");
+        let mut file = sandbox.create(b"f", &listed, false).expect("created");
         assert!(file.write(b"far too much", listed.size).is_err());
         drop(file);
         assert!(names(home.path()).is_empty(), "{:?}", names(home.path()));

@@ -85,7 +85,9 @@ fn files() -> Vec<Sample> {
         chain: bytes(b"\x01\x02"),
         open: Some(UploadOpen { path: bytes(b"a/\xff"), size: 300, offset: 150 }),
         room: Some(UploadRoom { bytes: 1 << 40, files: 1000 }),
+        path_limit: 0,
     };
+    let long_paths = UploadState { path_limit: 65_536, ..state.clone() };
     vec![
         plain("cloudai.v1.FileFrame@attempt", frame(Content::Attempt(attempt()))),
         plain("cloudai.v1.FileFrame@begin", frame(Content::Begin(begin))),
@@ -98,5 +100,6 @@ fn files() -> Vec<Sample> {
         plain("cloudai.v1.FileFrame@last", frame(Content::Last(UploadEnd { files: 3, chain: bytes(b"\x03\x04") }))),
         plain("cloudai.v1.FileReceipt", receipt),
         plain("cloudai.v1.UploadState", state),
+        plain("cloudai.v1.UploadState@path_limit", long_paths),
     ]
 }

@@ -8,8 +8,8 @@ use rusqlite::{Connection, params};
 use shared::id::{AttemptKey, BlobId, InputId, UserName};
 
 use super::json;
-use crate::store::StoreError;
 use crate::store::coalesce::Batch;
+use crate::store::{FileName, StoreError};
 
 pub(super) fn write(connection: &Connection, batch: &Batch) -> Result<(), StoreError> {
     forget_runs(connection, &batch.run_files_gone)?;
@@ -48,15 +48,17 @@ fn write_runs(connection: &Connection, files: &[(AttemptKey, Arc<[FileRecord]>)]
 
 /// In place of those with the same path.
 fn add_files(connection: &Connection, files: &[(AttemptKey, Arc<[FileRecord]>)]) -> Result<(), StoreError> {
-    let insert = "INSERT OR REPLACE INTO file_metadata (task, idx, attempt, path, size, blake3, blob, start)
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let insert =
+        "INSERT OR REPLACE INTO file_metadata (task, idx, attempt, path, size, blake3, blob, start, path_blake3)
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     let mut insert = connection.prepare_cached(insert)?;
     for (key, files) in files {
         let task = key.task.to_string();
         for FileRecord { path, size, blake3, blob, start } in files.iter() {
             let (size, start) = (size.cast_signed(), start.map(u64::cast_signed));
             let blob = blob.map(|blob| blob.to_string());
-            insert.execute(params![task, key.index, key.attempt, path, size, blake3, blob, start])?;
+            let digest = FileName::digest(path);
+            insert.execute(params![task, key.index, key.attempt, path, size, blake3, blob, start, digest])?;
         }
     }
     Ok(())

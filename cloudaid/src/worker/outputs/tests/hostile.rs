@@ -37,10 +37,24 @@ impl Tree {
         let random = SmallRng::seed_from_u64(seed);
         let (root, folders) = (folder(), vec![Vec::new()]);
         let mut tree = Self { root, random, folders, files: BTreeMap::new(), others: 0, sockets: Vec::new() };
+        tree.dig();
         for _ in 0..tree.random.random_range(1..40) {
             tree.grow(outside);
         }
         tree
+    }
+
+    /// Folders below each other, deeper than the kernel takes a path for, with a file and a link in the last one.
+    fn dig(&mut self) {
+        let depth = self.random.random_range(20..40);
+        let names: Vec<Vec<u8>> = (0..depth)
+            .map(|_| (0..self.random.random_range(210..=255)).map(|_| self.random.random_range(b'0'..=255)).collect())
+            .collect();
+        let last = super::dig(self.root.path(), names.iter().map(Vec::as_slice));
+        write_at(&last, b"\xff\n", b"deep");
+        rustix::fs::symlinkat("/etc/passwd", &last, "link").expect("a link");
+        self.files.insert(join(&names.join(&b'/'), b"\xff\n"), b"deep".to_vec());
+        self.others += 1;
     }
 
     fn path(&self, name: &[u8]) -> PathBuf {
@@ -93,10 +107,8 @@ impl Tree {
                 self.files.insert(name, bytes);
             }
             8 => {
-                let Some((first, bytes)) = self.files.iter().next().map(|(name, bytes)| (name.clone(), bytes.clone()))
-                else {
-                    return;
-                };
+                let first = self.files.iter().find(|(name, _)| name.len() < 3_000);
+                let Some((first, bytes)) = first.map(|(name, bytes)| (name.clone(), bytes.clone())) else { return };
                 fs::hard_link(self.path(&first), &path).expect("a second name");
                 self.files.insert(name, bytes);
             }
@@ -139,12 +151,6 @@ impl Tree {
         };
         self.others += usize::from(made);
     }
-}
-
-fn read(root: &Path, path: &[u8]) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open(root, path)?.read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 fn trees() -> u64 {
