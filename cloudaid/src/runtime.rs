@@ -88,7 +88,8 @@ pub type LogPieces = Pin<Box<dyn Stream<Item = Result<LogPiece, RuntimeError>> +
 pub enum LogPiece {
     /// What was written next to a stream.
     Data(LogStream, Bytes),
-    /// A later reading can begin there; it replaces the place that was told before.
+    /// A later reading can begin there, as at those that were told before. At those it cannot any more where this is the first
+    /// that the engine has, or the start.
     Mark(LogMark),
     /// Something before this was dropped by the engine before it was read, nobody knows how much.
     Gap,

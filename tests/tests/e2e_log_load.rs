@@ -3,7 +3,8 @@
 //! `./tests/torture.sh long logs` is the long form: 20 GiB, and 1 GiB that a hundred follow.
 #![allow(missing_docs, clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::path::PathBuf;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ use cloudai_tests::embedded::{AMPLE, worker_config};
 use cloudai_tests::master::{Master, MasterOptions};
 use cloudai_tests::process::{Process, Recipe};
 use cloudai_tests::socket::Socket;
-use cloudai_tests::wait::PATIENCE;
+use cloudai_tests::wait::{PATIENCE, eventually};
 use cloudaid::runtime::fake::{FakeRuntime, flood};
 use reqwest::Method;
 use shared::resources::Quantity;
@@ -47,7 +48,7 @@ struct Bench {
     api: Api,
     worker: Process,
     before: (f64, f64),
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
 }
 
 impl Bench {
@@ -64,7 +65,7 @@ impl Bench {
             env: vec![(WORKER.to_owned(), serde_json::to_string(&told).expect("JSON"))],
             dir: directory.path().to_owned(),
         });
-        let mut bench = Self { master, api, worker, before: (0.0, 0.0), _directory: directory };
+        let mut bench = Self { master, api, worker, before: (0.0, 0.0), directory };
         // What the first task of all costs is no matter of logs.
         let id = bench.flood(MIB).await;
         bench.api.ended(PATIENCE, &id).await;
@@ -79,8 +80,12 @@ impl Bench {
     }
 
     async fn flood(&self, bytes: u64) -> String {
+        self.submit(format!("fake/flood:{bytes}")).await
+    }
+
+    async fn submit(&self, image: String) -> String {
         let request = SubmitRequest {
-            image: format!("fake/flood:{bytes}"),
+            image,
             cpu_cores: Some(Quantity::Text("100m".to_owned())),
             mem: Some(Quantity::Text("16MiB".to_owned())),
             ..SubmitRequest::default()
@@ -271,4 +276,102 @@ async fn log_load_of_a_hundred_followers() {
     assert!(master < RISE && worker < RISE, "memory rose by {master} and {worker} MB");
     drop(stalled);
     bench.end().await;
+}
+
+/// What a fleeting flood begins with.
+const BEFORE: &[u8] = b"ready\ngo\n";
+
+/// Whether a log that waits at a worker has come to its end.
+fn has_ended_at(worker: &Path) -> Option<()> {
+    let runs = std::fs::read_dir(worker.join("runs")).ok()?;
+    let files = runs.filter_map(|run| std::fs::read_dir(run.ok()?.path()).ok()).flatten();
+    let ends = files.filter_map(|file| {
+        let path = file.ok()?.path();
+        let is_kept = path.file_name()?.to_str()?.starts_with("log-spool");
+        // The last of all frames: 9 bytes, of the third kind, of which all others are 0.
+        let frame = is_kept.then(|| end_of(&path, 17)).flatten()?;
+        (frame[..4] == [9, 0, 0, 0] && frame[8..] == [3, 0, 0, 0, 0, 0, 0, 0, 0]).then_some(())
+    });
+    ends.last()
+}
+
+fn end_of(path: &Path, count: u64) -> Option<Vec<u8>> {
+    let file = std::fs::File::open(path).ok()?;
+    let start = file.metadata().ok()?.len().checked_sub(count)?;
+    let mut end = vec![0; usize::try_from(count).ok()?];
+    file.read_exact_at(&mut end, start).ok()?;
+    Some(end)
+}
+
+/// What is stored of it, and what is said to be cut out; each byte that is there is looked at.
+async fn stored_of_fleeting(api: &Api, id: &str, total: u64) -> (u64, u64) {
+    let request = api.request(Method::GET, &format!("/api/tasks/{id}/logs?stream=stdout"));
+    let mut response = request.send().await.expect("an answer").error_for_status().expect("a log");
+    let header =
+        response.headers().get("cloudai-log-cut").expect("something is cut").to_str().expect("text").to_owned();
+    let cuts: Vec<_> = header.split(", ").map(stdout_cut).collect();
+    let (mut at, mut stored) = (0, 0);
+    while let Some(mut data) = response.chunk().await.expect("a log") {
+        stored += data.len() as u64;
+        while !data.is_empty() {
+            let (mut length, before) = (data.len(), BEFORE.len() as u64);
+            for (from, to) in &cuts {
+                if at == *from {
+                    at = *to;
+                }
+                if at < *from {
+                    length = length.min(usize::try_from(from - at).expect("a length"));
+                }
+            }
+            let expected = match usize::try_from(at).ok().and_then(|at| BEFORE.get(at..)) {
+                Some(rest) if !rest.is_empty() => rest.to_vec(),
+                _ => flood(at - before, total - before).to_vec(),
+            };
+            let length = length.min(expected.len());
+            assert!(length > 0 && expected[..length] == data[..length], "{id} is wrong at {at}");
+            at += length as u64;
+            let _seen = data.split_to(length);
+        }
+    }
+    (stored, cuts.iter().map(|(from, to)| to - from).sum())
+}
+
+/// More than a worker keeps is written while the master is away, and its engine has nothing of it any more.
+async fn written_while_the_master_is_away(with_worker: bool) {
+    let bytes = size(128, 4096) * MIB;
+    let total = bytes + BEFORE.len() as u64;
+    let mut bench = Bench::start(1024 * MIB).await;
+    let id = bench.submit(format!("fake/fleeting:{bytes}")).await;
+    bench.api.said(PATIENCE, &id, "ready").await;
+    bench.master.kill9();
+    let worker = bench.directory.path().join("worker-1");
+    eventually(PATIENCE * 10, "the end of the log at its worker", || async { has_ended_at(&worker) }).await;
+    let rise = peak_mb(bench.worker.pid()) - bench.before.1;
+    assert!(rise < RISE, "the worker's memory rose by {rise} MB");
+    if with_worker {
+        bench.worker.kill9();
+        bench.worker.start_again();
+    }
+    bench.master.restart().await;
+    let task = bench.api.ended(PATIENCE, &id).await;
+    assert_eq!(task.verdict, Some(Verdict::Success));
+    let produced = task.usage.expect("what it used").stdout_bytes;
+    let (stored, cut) = stored_of_fleeting(&bench.api, &id, total).await;
+    println!(
+        "{produced} bytes: {stored} stored + {cut} declared cut = {}; the worker's memory rose by {rise:.0} MB",
+        stored + cut
+    );
+    assert_eq!((produced, stored + cut), (total, total));
+    assert!(stored > 48 * MIB && stored < 64 * MIB, "{stored}");
+    bench.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_load_while_the_master_is_away() {
+    written_while_the_master_is_away(false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn log_load_while_the_master_is_away_and_its_worker_is_killed() {
+    written_while_the_master_is_away(true).await;
 }

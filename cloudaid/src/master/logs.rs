@@ -1,5 +1,5 @@
 //! Keeps what tasks write: for each run both streams in the order of arrival, in one append-only file, or in several where
-//! only the beginning and the end are kept (see `keep.rs`).
+//! only the beginning and the end are kept (see `keep.rs`), or a worker has said that a part will never come.
 //!
 //! A file is a row of frames (see `frame.rs`), each with its stream, its offset in that stream, the time and a checksum. So
 //! the interleaving and the times are kept, a worker may send a chunk again after any failure, and what a crash tore
@@ -255,6 +255,16 @@ impl LogStore {
             }
         });
         stream::iter(groups).buffered(APPEND_AT_ONCE).collect().await
+    }
+
+    /// What this run has written next stands at `to`: what is missing before that is nowhere any more, and those who read
+    /// are told that it is cut out. Durable when this returns. Returns how much of each stream there is with it.
+    ///
+    /// # Errors
+    /// The log cannot be written; the same may be said again later.
+    pub async fn cut(&self, key: &AttemptKey, to: LogOffsets) -> io::Result<LogOffsets> {
+        let log = self.log(key.element(), key.attempt);
+        unhindered(move || log.cut(to)).await
     }
 
     /// Nothing more will come for this run: its followers need not wait. Not kept over a restart; by then the task's

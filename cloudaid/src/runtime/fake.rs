@@ -174,7 +174,7 @@ impl FakeRuntime {
     }
 
     /// Drops the first `pieces` of a log, as an engine does with one that becomes too long; none if 0. From now on who reads
-    /// it is told where it begins.
+    /// it is told where it begins, and a place before each later piece: one was written in each second.
     pub fn forget_log(&self, key: &AttemptKey, pieces: u32) {
         self.state.lock().forgotten.insert(*key, pieces);
     }
@@ -289,27 +289,44 @@ impl Runtime for FakeRuntime {
         })
     }
 
-    /// The only place that is told of is the first: see [`FakeRuntime::forget_log`].
+    /// Places are told of only where something may be dropped: see [`FakeRuntime::forget_log`].
     async fn logs(&self, key: &AttemptKey, from: LogMark) -> Result<LogPieces, RuntimeError> {
-        let (mut log, changes, forgotten) = self.call(Call::Logs, |state| {
+        let (mut log, changes, told, dropped) = self.call(Call::Logs, |state| {
             let container = state.find(key)?;
-            Ok((container.log(), container.watch()?, state.forgotten.get(key).copied()))
+            let told = state.forgotten.get(key).copied();
+            Ok((container.log(), container.watch()?, told.is_some(), told.or_else(|| container.dropped())))
         })?;
-        let mut told = Vec::new();
-        if let Some(pieces) = forgotten {
-            log.forget(pieces);
-            let first = LogMark { at: i64::from(pieces) + 1, bytes: from.bytes, cut: [false; 2], first: true };
-            if from.is_past(first.at) {
-                told.push(LogPiece::Gap);
+        let mut ready = VecDeque::new();
+        let mut place = LogMark { first: false, ..from };
+        if let Some(dropped) = dropped {
+            let first = dropped.max(u32::try_from(from.at - 1).unwrap_or(0));
+            log.forget(first);
+            place.at = i64::from(first) + 1;
+            let is_gap = from.is_past(place.at);
+            if is_gap {
+                ready.push_back(LogPiece::Gap);
             }
-            told.push(LogPiece::Mark(first));
+            if is_gap || from == LogMark::default() {
+                ready.push_back(LogPiece::Mark(LogMark { first: true, ..place }));
+            }
         }
-        let told = stream::iter(told.into_iter().map(Ok::<_, RuntimeError>));
-        let pieces = stream::unfold((log, changes), |(mut log, mut changes)| async move {
-            let piece = log.next(&mut changes).await?;
-            Some((Ok(LogPiece::Data(piece.0, piece.1)), (log, changes)))
-        });
-        Ok(told.chain(pieces).boxed())
+        let pieces = stream::unfold(
+            (log, changes, ready, place),
+            move |(mut log, mut changes, mut ready, mut place)| async move {
+                if ready.is_empty() {
+                    let (stream, bytes) = log.next(&mut changes).await?;
+                    if told && place.bytes != from.bytes {
+                        ready.push_back(LogPiece::Mark(place));
+                    }
+                    place.at += 1;
+                    place.bytes[stream as usize] += bytes.len() as u64;
+                    ready.push_back(LogPiece::Data(stream, bytes));
+                }
+                let piece = ready.pop_front()?;
+                Some((Ok::<_, RuntimeError>(piece), (log, changes, ready, place)))
+            },
+        );
+        Ok(pieces.boxed())
     }
 
     async fn stored(&self, key: &AttemptKey) -> Result<Stored, RuntimeError> {

@@ -11,7 +11,7 @@
 //! runs/<task>.<index>-<attempt>/input  the id of the input that the run reads
 //! runs/<task>.<index>-<attempt>/storage  how many bytes the run may store
 //! runs/<task>.<index>-<attempt>/log-place  see `logs/place.rs`
-//! runs/<task>.<index>-<attempt>/log-spool  see `logs/spool.rs`
+//! runs/<task>.<index>-<attempt>/log-spool, log-spool.<number>  see `logs/spool.rs`
 //! images      see `runtime/docker/image/shelf.rs`
 //! gpus.json   see `gpu/records.rs`
 //! inputs/<input>  see `inputs.rs`

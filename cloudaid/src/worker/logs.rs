@@ -1,9 +1,12 @@
 //! Bringing to the master what containers write: one stream per session for all runs, acknowledged by offset.
 //!
-//! Nothing touches the disk while the master takes it. While it does not, what is read goes on into a file of the run
-//! ([`spool`]), so that a container may be removed by hand without its log; when that is full, the engine keeps the rest. When
-//! it began is kept as well, and of a log of hundreds of MiB a place in it: the engine drops the start of one that becomes
-//! too long. A run that writes nothing costs no message at all, and no memory while the master is away.
+//! Nothing touches the disk while the master takes it. While it does not, what is read goes on into files of the run
+//! ([`spool`]), so that a container may be removed by hand without its log; when they are full, the middle goes out of them,
+//! and is counted. When the log began is kept as well, and of one of hundreds of MiB places in it ([`place`]): the engine
+//! drops the start of one that becomes too long. When the master is back, what is not here any more is read again from the
+//! engine, and where that does not have it the master is told how much was cut ([`intake`]): what it has then, and what it was
+//! told of, is what was written, to the byte. A run that writes nothing costs no message at all, and no memory while the
+//! master is away.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -104,11 +107,15 @@ impl Pump {
     /// One try, to the end of the log or of the link.
     async fn push(&mut self, patience: Instant, pause: Duration) -> Result<(), Broken> {
         let (lane, mut route, durable) = self.reach(patience, pause).await?;
-        if !self.intake.begin(durable).await {
-            return Err(Broken::Link);
+        self.intake.begin(durable).await;
+        loop {
+            self.unspool(&lane, &mut route).await?;
+            if let Some(to) = self.intake.bridge().await {
+                self.declare(&lane, &mut route, to).await?;
+            } else if self.relay(&lane, &mut route).await? {
+                return Ok(());
+            }
         }
-        self.unspool(&lane, &mut route).await?;
-        self.relay(&lane, &mut route).await
     }
 
     /// Asks the master how much it has. Reading goes on meanwhile: until `patience` is over into memory, then to the disk.
@@ -128,6 +135,7 @@ impl Pump {
                     intake.put_by().await;
                 }
                 _ = intake.fill(), if intake.takes_more(spools) => {
+                    intake.settle().await;
                     if spools {
                         intake.put_by().await;
                     }
@@ -136,43 +144,64 @@ impl Pump {
         }
     }
 
-    /// Brings what is on the disk, a little at a time.
+    /// Brings what is on the disk and goes on from what the master has, a little at a time.
     async fn unspool(&mut self, lane: &Lane, route: &mut Route) -> Result<(), Broken> {
-        let (end, length) = (self.intake.spool().end(), self.intake.spool().length());
-        let (mut at, mut sent) = (spool::HEAD, self.intake.durable());
-        while !self.intake.durable().reach(end) {
-            if at >= length || sent.beyond(self.intake.durable()) >= WINDOW {
-                self.intake.learn(taken(route.next().await)?);
-                continue;
-            }
-            let batch = match self.intake.spooled(at).await {
-                Ok(batch) if batch.next > at => batch,
-                unreadable => {
-                    let error = unreadable.err().map(|error| error.to_string());
-                    tracing::warn!(task = %self.key, error, "What was kept of the log cannot be read; it is read again, if its container is there");
-                    let durable = self.intake.durable();
-                    self.intake.start_over(durable).await;
-                    return Ok(());
+        while let Some((end, length)) = self.intake.kept() {
+            let (mut at, mut sent) = (spool::HEAD, self.intake.durable());
+            while !self.intake.durable().reach(end) {
+                if at >= length || sent.beyond(self.intake.durable()) >= WINDOW {
+                    self.intake.learn(taken(route.next().await)?);
+                    continue;
                 }
-            };
-            at = batch.next;
-            for chunk in batch.chunks {
-                if !self.intake.durable().has(&chunk) {
-                    sent.pass(&chunk);
-                    send_chunk(self.key, lane, chunk).await?;
+                let batch = match self.intake.spooled(at).await {
+                    Ok(batch) if batch.next > at => batch,
+                    unreadable => {
+                        let error = unreadable.err().map(|error| error.to_string());
+                        tracing::warn!(task = %self.key, error, "What was kept of the log cannot be read; it is read again, if its container is there");
+                        self.intake.lose_kept().await;
+                        break;
+                    }
+                };
+                at = batch.next;
+                for chunk in batch.chunks {
+                    if !self.intake.durable().has(&chunk) {
+                        sent.pass(&chunk);
+                        send_chunk(self.key, lane, chunk).await?;
+                    }
                 }
             }
+            self.intake.tidy().await;
         }
-        self.intake.unspooled().await;
         Ok(())
     }
 
-    /// Brings what is in memory, and what comes.
-    async fn relay(&mut self, lane: &Lane, route: &mut Route) -> Result<(), Broken> {
-        for chunk in self.intake.held().clone() {
-            send_chunk(self.key, lane, chunk).await?;
+    /// Tells the master that what it lacks before that is nowhere any more, and waits until it knows it.
+    async fn declare(&mut self, lane: &Lane, route: &mut Route, to: Offsets) -> Result<(), Broken> {
+        send_cut(self.key, lane, self.intake.durable(), to).await?;
+        while !self.intake.durable().reach(to) {
+            self.intake.learn(taken(route.next().await)?);
         }
+        self.intake.tidy().await;
+        Ok(())
+    }
+
+    /// Brings what is in memory, and what comes. Returns whether that was all: else there is something that is to be brought
+    /// in another way, or lacking.
+    async fn relay(&mut self, lane: &Lane, route: &mut Route) -> Result<bool, Broken> {
+        let (mut told, mut chunks) = (None, Vec::from(self.intake.held().clone()));
         loop {
+            let cut = self.intake.cut().filter(|to| told != Some(*to));
+            if let Some(to) = cut.filter(|_| !chunks.is_empty()) {
+                told = cut;
+                send_cut(self.key, lane, self.intake.durable(), to).await?;
+            }
+            for chunk in std::mem::take(&mut chunks) {
+                send_chunk(self.key, lane, chunk).await?;
+            }
+            if self.intake.settle().await {
+                return Ok(false);
+            }
+            self.intake.tidy().await;
             self.intake.remember().await;
             let (unacknowledged, is_troubled) = (self.intake.unacknowledged(), self.intake.is_troubled());
             self.waits.send_if_modified(|waits| {
@@ -180,16 +209,12 @@ impl Pump {
                 std::mem::replace(waits, now) != now
             });
             let has_ended = self.intake.has_ended();
-            if has_ended && unacknowledged == 0 {
-                return Ok(());
+            if has_ended && self.intake.is_brought() {
+                return Ok(true);
             }
             tokio::select! {
                 ack = route.next() => self.intake.learn(taken(ack)?),
-                chunks = self.intake.fill(), if !has_ended && unacknowledged < WINDOW => {
-                    for chunk in chunks {
-                        send_chunk(self.key, lane, chunk).await?;
-                    }
-                }
+                read = self.intake.fill(), if !has_ended && unacknowledged < WINDOW => chunks = read,
             }
         }
     }
@@ -207,6 +232,12 @@ async fn open(key: AttemptKey, lanes: &Lanes) -> Result<(Arc<Lane>, Route, Offse
 async fn send_chunk(key: AttemptKey, lane: &Lane, (stream, offset, data): Chunk) -> Result<(), Broken> {
     let chunk = proto::LogChunk { stream: proto::LogStream::from(stream).into(), offset, data };
     send(key, lane, Content::Chunk(chunk)).await
+}
+
+async fn send_cut(key: AttemptKey, lane: &Lane, durable: Offsets, to: Offsets) -> Result<(), Broken> {
+    let Offsets { stdout, stderr } = to;
+    tracing::warn!(task = %key, bytes = to.beyond(durable), "A part of the log was written while the master was away, and is nowhere any more; the master is told how much");
+    send(key, lane, Content::Cut(proto::LogCut { stdout_offset: stdout, stderr_offset: stderr })).await
 }
 
 async fn send(key: AttemptKey, lane: &Lane, content: Content) -> Result<(), Broken> {

@@ -16,6 +16,8 @@ use crate::master::logs::{LogOffsets, LogPiece};
 /// The most that is made durable together, in frames and in bytes of them.
 const FRAMES_PER_SYNC: usize = 64;
 const BYTES_PER_SYNC: usize = 2 * 1024 * 1024;
+/// No stream is longer, in bytes. Said of one, it would leave no numbers for what is written next.
+const LONGEST: u64 = 1 << 60;
 /// Acknowledgements that may wait to be sent; then the worker has to wait too.
 const ACKS_IN_FLIGHT: usize = 256;
 
@@ -78,8 +80,20 @@ impl Intake {
                     Err(error) => self.put_off(key, &error).await?,
                 },
                 Some(proto::log_frame::Content::Chunk(chunk)) => pieces.push(piece(key, chunk)?),
+                Some(proto::log_frame::Content::Cut(cut)) => {
+                    // It stands behind what came before it.
+                    self.append(std::mem::take(&mut pieces)).await?;
+                    match self.state.logs.cut(&key, place(cut)?).await {
+                        Ok(offsets) => self.ack(key, offsets).await?,
+                        Err(error) => self.put_off(key, &error).await?,
+                    }
+                }
             }
         }
+        self.append(pieces).await
+    }
+
+    async fn append(&self, pieces: Vec<LogPiece>) -> Result<(), Status> {
         for (key, result) in self.state.logs.append(pieces).await {
             match result {
                 Ok(offsets) => self.ack(key, offsets).await?,
@@ -115,7 +129,7 @@ impl Intake {
 fn size(frame: &proto::LogFrame) -> usize {
     match &frame.content {
         Some(proto::log_frame::Content::Chunk(chunk)) => chunk.data.len(),
-        Some(proto::log_frame::Content::Open(_)) | None => 0,
+        Some(proto::log_frame::Content::Open(_) | proto::log_frame::Content::Cut(_)) | None => 0,
     }
 }
 
@@ -126,4 +140,12 @@ fn piece(key: AttemptKey, chunk: proto::LogChunk) -> Result<LogPiece, Status> {
         proto::LogStream::Unspecified => return Err(Status::invalid_argument("a log chunk of no stream")),
     };
     Ok(LogPiece { key, stream, offset: chunk.offset, data: chunk.data })
+}
+
+fn place(cut: proto::LogCut) -> Result<LogOffsets, Status> {
+    let offsets = LogOffsets { stdout: cut.stdout_offset, stderr: cut.stderr_offset };
+    match offsets.stdout.max(offsets.stderr) <= LONGEST {
+        true => Ok(offsets),
+        false => Err(Status::invalid_argument("a log is cut behind any end that it may have")),
+    }
 }

@@ -1,7 +1,8 @@
 //! The files of one log: the first, whose name the log has, and the later ones in a folder beside it.
 //!
 //! A log without bounds is its first file and nothing else. Of one with bounds the first file is the beginning; what comes
-//! after it stands in later files, each named by its place in the log, of which the oldest go.
+//! after it stands in later files, each named by its place in the log, of which the oldest go. Behind what never came another
+//! file begins, too.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};

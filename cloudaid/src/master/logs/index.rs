@@ -13,9 +13,11 @@ const FIRST_STRIDE: u64 = 64 * 1024;
 /// Checkpoints per log; when there are more, every other one goes and the stride doubles. So an index never takes more
 /// than 24 KiB, whatever the size of its log.
 const CHECKPOINTS: usize = 1024;
+/// Files per log. Only one that is cut all the time by its worker comes to so many.
+const SPANS: usize = 1024;
 
 /// The start of a frame, and how much of each stream stands before it. Positions count all frames that were ever written,
-/// those that were cut out too.
+/// those that were cut out too, and the bytes that never came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Checkpoint {
     pub(super) position: u64,
@@ -92,7 +94,7 @@ impl Index {
         let mut length: u64 = self.spans.iter().skip(1).map(Span::length).sum();
         let mut cut = Vec::new();
         // The last is the one that is written.
-        while length > keep.tail && self.spans.len() > 2 {
+        while (length > keep.tail || self.spans.len() > SPANS) && self.spans.len() > 2 {
             let span = self.spans.remove(1);
             length -= span.length();
             cut.push(span);

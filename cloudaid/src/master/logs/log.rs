@@ -6,11 +6,11 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::batch::Batch;
-use super::disk::{self, Disk};
+use super::disk::{self, Disk, Unwritten};
 use super::frames::Extent;
 use super::index::{Checkpoint, Index};
 use super::keep::Keep;
-use super::{LogOffsets, LogPiece, LogRefusal};
+use super::{LogCut, LogOffsets, LogPiece, LogRefusal};
 
 /// The log of one run.
 #[derive(Debug)]
@@ -30,6 +30,16 @@ struct Writer {
     synced: bool,
     /// A sync failed: what is on the disk is not known any more, so nothing is acknowledged until the next start.
     failed: bool,
+}
+
+impl Writer {
+    /// What was written, unless it was not; then it is noted whether anybody knows what is there instead.
+    fn known<T>(&mut self, written: Result<T, Unwritten>) -> io::Result<T> {
+        written.map_err(|unwritten| {
+            self.failed |= unwritten.is_unknown;
+            unwritten.error
+        })
+    }
 }
 
 /// What followers wait for.
@@ -95,6 +105,34 @@ impl Log {
         let offsets = batch.offsets();
         self.write(&mut writer, batch)?;
         refusal.map_or(Ok(offsets), Err)
+    }
+
+    /// What comes next stands at `to`: what is missing before that will never come. Durable when this returns; another file
+    /// begins there. Returns how much of each stream there is with it.
+    pub(super) fn cut(&self, to: LogOffsets) -> io::Result<LogOffsets> {
+        let mut writer = self.writer.lock();
+        let end = self.ready(&mut writer)?;
+        let offsets = to.max(end.offsets);
+        if offsets == end.offsets {
+            return Ok(offsets);
+        }
+        if self.index.read().as_ref().is_none_or(|index| index.last().is_none()) {
+            let first = writer.known(self.disk.begin(&[]))?;
+            self.index.write().get_or_insert_default().begin(first);
+        }
+        // The frames that would have brought it have no places: its bytes take theirs.
+        let gone = LogCut { from: end.offsets, to: offsets }.bytes();
+        let position = end.position.saturating_add(gone.stdout).saturating_add(gone.stderr);
+        let part = writer.known(self.disk.begin_later(Checkpoint { position, offsets }, &[]))?;
+        let cut = {
+            let mut guard = self.index.write();
+            let index = guard.get_or_insert_default();
+            index.begin(part);
+            index.trim(self.keep)
+        };
+        self.growth.send_modify(|growth| growth.end = position);
+        cut.iter().for_each(|span| span.part.cut());
+        Ok(offsets)
     }
 
     /// Removes what it holds; how much that was stays known. Returns the bytes that were freed.
@@ -166,10 +204,7 @@ impl Log {
                 (Some(_), None) => self.disk.begin_later(end, frames.bytes()).map(Some),
                 (None, _) => self.disk.begin(frames.bytes()).map(Some),
             };
-            let begun = written.map_err(|unwritten| {
-                writer.failed |= unwritten.is_unknown;
-                unwritten.error
-            })?;
+            let begun = writer.known(written)?;
             let (cut, end) = {
                 let mut guard = self.index.write();
                 let index = guard.get_or_insert_default();

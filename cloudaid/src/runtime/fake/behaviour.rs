@@ -8,6 +8,9 @@ use shared::task::Command;
 
 use crate::runtime::{ContainerSpec, RuntimeError};
 
+/// How long it is before a fleeting flood begins.
+const FLEETING_AFTER: Duration = Duration::from_secs(3);
+
 /// What a container does once it is made, and started. Made by [`Behaviour::of`], or in steps:
 /// `Behaviour::exit(3).after(second).printing(LogStream::Stdout, "hi\n")`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub struct Behaviour {
     pub output: Vec<Piece>,
     /// Bytes of stdout that it writes then, as fast as they are read: see [`super::flood()`].
     pub flood: u64,
+    /// Whether the engine keeps nothing of what was read of all that.
+    pub fleeting: bool,
     /// Files that it leaves in the output directory, at its start.
     pub files: Vec<(String, Bytes)>,
     /// Bytes that it writes to its own layer.
@@ -54,6 +59,7 @@ impl Behaviour {
             start_error: None,
             output: Vec::new(),
             flood: 0,
+            fleeting: false,
             files: Vec::new(),
             layer: 0,
             duration: Some(Duration::ZERO),
@@ -99,7 +105,8 @@ impl Behaviour {
     /// What the image or the command says.
     ///
     /// An image `fake/WORD:ARG` says it alone: `fake/exit:3`, `fake/sleep:0.5` (seconds), `fake/endless`,
-    /// `fake/print:text`, `fake/flood:BYTES`, `fake/layer:BYTES` (and then endless), `fake/oom`, `fake/broken`, `fake/uncreatable` (see also `fake/missing` and
+    /// `fake/print:text`, `fake/flood:BYTES`, `fake/fleeting:BYTES` (`ready`, and after three seconds `go` and a flood, of which
+    /// the engine keeps nothing that was read), `fake/layer:BYTES` (and then endless), `fake/oom`, `fake/broken`, `fake/uncreatable` (see also `fake/missing` and
     /// `fake/unavailable`, which cannot be prepared). With any other image the command does, in a small part of the
     /// shell's language: steps joined by `;` or `&&`, each `exit N`, `echo TEXT`, `echo TEXT >&2`,
     /// `echo TEXT > /output/FILE`, `sleep SECONDS`, `true`, `false` or `trap '' TERM`. A program that it does not know
@@ -131,6 +138,11 @@ impl Behaviour {
             "endless" => Self::endless(),
             "print" => Self::exit(0).printing(LogStream::Stdout, format!("{argument}\n")),
             "flood" => Self { flood: argument.parse().unwrap_or(0), ..Self::exit(0) },
+            "fleeting" => {
+                let told = Self::exit(0).printing(LogStream::Stdout, "ready\n").after(FLEETING_AFTER);
+                let flood = argument.parse().unwrap_or(0);
+                Self { flood, fleeting: true, ..told.printing(LogStream::Stdout, "go\n") }
+            }
             "layer" => Self { layer: argument.parse().unwrap_or(0), ..Self::endless() },
             "oom" => Self { oom: true, ..Self::exit(137) },
             "broken" => Self::broken("exec nosuch failed: No such file or directory"),

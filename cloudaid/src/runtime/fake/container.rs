@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use shared::id::{ClusterId, WorkerId};
@@ -11,7 +13,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::behaviour::{Behaviour, Piece};
-use super::{Exit, FoundState, RuntimeError, StopSignal, at, flood};
+use super::flood::{PIECE, flood};
+use super::{Exit, FoundState, RuntimeError, StopSignal, at};
 use crate::runtime::ContainerSpec;
 
 /// 128 and the number of the signal.
@@ -26,6 +29,8 @@ pub(super) struct Container {
     output: PathBuf,
     limits: RunLimits,
     behaviour: Behaviour,
+    /// Pieces of its log that were read.
+    read: Arc<AtomicU32>,
     /// Those who wait and read hear of every change; gone with the container.
     life: watch::Sender<Life>,
 }
@@ -49,6 +54,7 @@ impl Container {
             output: spec.output.clone(),
             limits: spec.limits,
             behaviour,
+            read: Arc::default(),
             life: watch::Sender::new(Life::Created),
         }
     }
@@ -149,7 +155,13 @@ impl Container {
     }
 
     pub(super) fn log(&self) -> Log {
-        Log { pieces: self.behaviour.output.clone().into(), flooded: 0, flood: self.behaviour.flood }
+        let Behaviour { output, flood, .. } = &self.behaviour;
+        Log { pieces: output.clone().into(), flooded: 0, flood: *flood, taken: 0, read: Arc::clone(&self.read) }
+    }
+
+    /// Pieces that its engine has dropped, if it drops any.
+    pub(super) fn dropped(&self) -> Option<u32> {
+        self.behaviour.fleeting.then(|| self.read.load(Ordering::Relaxed))
     }
 }
 
@@ -160,14 +172,25 @@ pub(super) struct Log {
     /// Bytes of the flood that were read.
     flooded: u64,
     flood: u64,
+    /// Pieces that were taken out of it, and the most that anybody has taken.
+    taken: u32,
+    read: Arc<AtomicU32>,
 }
 
 impl Log {
     /// Without the first so many pieces.
     pub(super) fn forget(&mut self, pieces: u32) {
         for _ in 0..pieces {
-            self.pieces.pop_front();
+            if self.pieces.pop_front().is_none() {
+                self.flooded = self.flood.min(self.flooded + PIECE as u64);
+            }
         }
+        self.taken = pieces;
+    }
+
+    fn count(&mut self) {
+        self.taken += 1;
+        self.read.fetch_max(self.taken, Ordering::Relaxed);
     }
 
     /// The next piece, when it is written; none at the container's end.
@@ -182,6 +205,7 @@ impl Log {
             if self.pieces.is_empty() && self.flooded < self.flood {
                 let bytes = flood(self.flooded, self.flood);
                 self.flooded += bytes.len() as u64;
+                self.count();
                 return Some((LogStream::Stdout, bytes));
             }
             let due = self.pieces.front().map(|piece| since + piece.after);
@@ -190,6 +214,7 @@ impl Log {
                 return None;
             }
             if passed(due) {
+                self.count();
                 return self.pieces.pop_front().map(|piece| (piece.stream, piece.bytes));
             }
             tokio::select! {

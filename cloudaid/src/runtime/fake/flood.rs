@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 /// Bytes of one piece.
-const PIECE: usize = 64 * 1024;
+pub(super) const PIECE: usize = 64 * 1024;
 /// Bytes of one line, with its end.
 const LINE: usize = 64;
 /// A line says where it is in each so many bytes.

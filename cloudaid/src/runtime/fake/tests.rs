@@ -123,3 +123,43 @@ async fn ten_thousand_are_cheap() {
     assert_eq!(fake.starts().len(), 10_000);
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
 }
+
+#[tokio::test]
+async fn a_log_of_which_some_is_dropped_says_where_it_can_be_read_from() {
+    let fake =
+        FakeRuntime::with(|_| Behaviour::exit(0).printing(LogStream::Stdout, "a\n").printing(LogStream::Stderr, "b\n"));
+    let spec = spec(0, "busybox", "");
+    fake.create(&spec).await.expect("made");
+    fake.start(&spec.key).await.expect("started");
+    fake.forget_log(&spec.key, 0);
+    let read =
+        async |from| fake.logs(&spec.key, from).await.expect("a log").try_collect::<Vec<_>>().await.expect("read");
+    let place = |at, bytes, first| LogMark { at, bytes, cut: [false; 2], first };
+    let [a, b] = [(LogStream::Stdout, "a\n"), (LogStream::Stderr, "b\n")]
+        .map(|(stream, text)| LogPiece::Data(stream, Bytes::from_static(text.as_bytes())));
+    let (start, later) = (place(1, [0, 0], true), place(2, [2, 0], false));
+    let all = [LogPiece::Mark(start), a.clone(), LogPiece::Mark(later), b.clone()];
+    assert_eq!(read(LogMark::default()).await, all);
+    assert_eq!(read(start).await, all[1..]);
+    assert_eq!(read(later).await, std::slice::from_ref(&b));
+    fake.forget_log(&spec.key, 1);
+    assert_eq!(read(start).await, [LogPiece::Gap, LogPiece::Mark(place(2, [0, 0], true)), b.clone()]);
+    assert_eq!(read(later).await, [b]);
+}
+
+#[tokio::test]
+async fn a_fleeting_log_is_read_once() {
+    let fake = FakeRuntime::with(|_| Behaviour { flood: 100_000, fleeting: true, ..Behaviour::exit(0) });
+    let spec = spec(0, "busybox", "");
+    fake.create(&spec).await.expect("made");
+    fake.start(&spec.key).await.expect("started");
+    let first = fake.logs(&spec.key, LogMark::default()).await.expect("a log");
+    let pieces: Vec<_> = first.try_collect().await.expect("read");
+    let start = LogMark { at: 1, first: true, ..LogMark::default() };
+    assert_eq!(pieces[0], LogPiece::Mark(start));
+    let bytes: usize = pieces.into_iter().filter_map(LogPiece::data).map(|(_, data)| data.len()).sum();
+    assert_eq!(bytes, 100_000);
+    let again: Vec<_> = fake.logs(&spec.key, start).await.expect("a log").try_collect().await.expect("read");
+    assert_eq!(again[0], LogPiece::Gap);
+    assert!(again.into_iter().all(|piece| piece.data().is_none()));
+}

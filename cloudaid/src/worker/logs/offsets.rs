@@ -28,10 +28,6 @@ impl Offsets {
         Self { stdout: self.stdout.max(other.stdout), stderr: self.stderr.max(other.stderr) }
     }
 
-    pub(super) fn min(self, other: Self) -> Self {
-        Self { stdout: self.stdout.min(other.stdout), stderr: self.stderr.min(other.stderr) }
-    }
-
     /// Whether everything before the other place is before here.
     pub(super) fn reach(self, place: impl Into<Self>) -> bool {
         let Self { stdout, stderr } = place.into();

@@ -17,10 +17,16 @@ pub(super) struct Reader {
     /// Read and not yet taken; each ends at `position`.
     stdout: BytesMut,
     stderr: BytesMut,
+    /// Whether anything was read.
+    pub(super) has_read: bool,
     pub(super) ended: bool,
+    /// Whether something before what is read next was dropped before it was read. Nothing behind that is read with what is
+    /// before.
     pub(super) has_gap: bool,
-    /// The last one that was passed, as it is counted here.
-    pub(super) mark: Option<LogMark>,
+    /// Whether something may be missing, nobody knows where.
+    pub(super) is_in_doubt: bool,
+    /// Those that were passed behind the last gap, as they are counted here.
+    pub(super) marks: Vec<LogMark>,
     /// What is not counted by who reads the engine's log: it was before a gap.
     before: Offsets,
 }
@@ -34,9 +40,11 @@ impl Reader {
             position: mark.into(),
             stdout: BytesMut::new(),
             stderr: BytesMut::new(),
+            has_read: false,
             ended: false,
             has_gap: false,
-            mark: None,
+            is_in_doubt: false,
+            marks: Vec::new(),
             before: Offsets::default(),
         }
     }
@@ -49,7 +57,7 @@ impl Reader {
                 None => self.ended = true,
                 Some(piece) => self.take(piece?),
             }
-            if self.ended || self.stdout.len() + self.stderr.len() >= CHUNK_LIMIT {
+            if self.ended || self.has_gap || self.stdout.len() + self.stderr.len() >= CHUNK_LIMIT {
                 return Ok(());
             }
             match self.pieces.next().now_or_never() {
@@ -62,14 +70,15 @@ impl Reader {
     fn take(&mut self, piece: LogPiece) {
         match piece {
             LogPiece::Data(stream, data) => self.add(stream, &data),
-            LogPiece::Mark(mark) if mark == LogMark::default() => self.mark = Some(mark),
+            LogPiece::Mark(mark) if mark == LogMark::default() => self.marks.push(mark),
             LogPiece::Mark(mark) => {
                 let bytes = [mark.bytes[0] + self.before.stdout, mark.bytes[1] + self.before.stderr];
-                self.mark = Some(LogMark { bytes, ..mark });
+                self.marks.push(LogMark { bytes, ..mark });
             }
-            LogPiece::Doubt => self.has_gap = true,
+            LogPiece::Doubt => self.is_in_doubt = true,
             LogPiece::Gap => {
                 self.has_gap = true;
+                self.marks.clear();
                 // What the master has is before it.
                 let position = self.position.max(self.start);
                 self.before.stdout += position.stdout - self.position.stdout;
@@ -83,6 +92,7 @@ impl Reader {
         let (start, position) = (*self.start.of(stream), self.position.of(stream));
         let skip = usize::try_from(start.saturating_sub(*position)).unwrap_or(usize::MAX).min(data.len());
         *position += data.len() as u64;
+        self.has_read = true;
         let buffer = match stream {
             LogStream::Stdout => &mut self.stdout,
             LogStream::Stderr => &mut self.stderr,
@@ -165,16 +175,21 @@ mod tests {
         reader.fill().await.expect("read");
         assert_eq!(reader.take_chunks(), [(LogStream::Stdout, 4, Bytes::from("ef"))]);
         assert_eq!(
-            (reader.has_gap, reader.mark, reader.position),
-            (true, Some(later), Offsets { stdout: 6, stderr: 1 })
+            (reader.has_gap, reader.position, reader.ended),
+            (true, Offsets { stdout: 6, stderr: 1 }, false),
+            "what is behind it is read next"
         );
+        assert_eq!(reader.marks, [], "nothing that is before it can be read again");
         assert!(!Offsets { stdout: 6, stderr: 0 }.reach(later) && reader.position.reach(later));
         // What comes behind one is new, whatever is there already, and is counted on from there, places too.
-        let pieces = vec![Ok(LogPiece::Gap), Ok(data), Ok(LogPiece::Mark(later))];
+        let last = LogMark { at: 12, ..later };
+        let pieces = vec![Ok(LogPiece::Gap), Ok(data), Ok(LogPiece::Mark(later)), Ok(LogPiece::Mark(last))];
         let mut reader = Reader::new(Box::pin(stream::iter(pieces)), mark, Offsets { stdout: 50, stderr: 1 });
         reader.fill().await.expect("read");
+        assert!(std::mem::take(&mut reader.has_gap) && reader.take_chunks().is_empty());
+        reader.fill().await.expect("read");
         assert_eq!(reader.take_chunks(), [(LogStream::Stdout, 50, Bytes::from("def"))]);
-        assert_eq!(reader.mark, Some(LogMark { bytes: [53, 1], ..later }));
+        assert_eq!(reader.marks, [later, last].map(|mark| LogMark { bytes: [53, 1], ..mark }));
     }
 
     #[tokio::test]

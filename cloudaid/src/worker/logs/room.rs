@@ -54,7 +54,8 @@ impl Share {
         true
     }
 
-    /// What an earlier life has left is taken, also where that is more than there may be.
+    /// What an earlier life has left is taken, and the little without which nothing is counted, also where that is more than
+    /// there may be.
     pub(super) fn have(&mut self, bytes: u64) {
         self.room.taken.fetch_add(bytes, Ordering::Relaxed);
         self.bytes += bytes;

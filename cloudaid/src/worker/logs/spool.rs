@@ -1,85 +1,56 @@
-//! What was read of a log while the master could not take it: a file of the run, there only for as long as it is needed.
+//! What was read of a log while the master could not take it: files of the run, there only for as long as they are needed.
 //!
-//! ```text
-//! head    "CLAIL\0\x01\n", bytes of stdout and of stderr that the master has (u64 each), checksum u32
-//! frames  length u32, checksum u32, then so many bytes: kind u8, place in its stream u64, what was written
-//! ```
-//!
-//! All numbers are little-endian. A tail that was torn is cut, and read again from the engine. When it is full no more is
-//! read: the engine's own files hold the rest, and so they do when the disk has too little room.
+//! The first has the beginning, of three quarters of what there may be; when it is full others go on from it, each of an
+//! eighth. Where there is no room for more, by the limit of the run or by that of all together, the oldest of these goes: the
+//! beginning stays, and the end. Each file says how much of the log was before it (see `part.rs`), so that it is known to the
+//! byte what is lacking between two. Where nothing can be kept any more, as on a full disk, an empty one says up to where
+//! everything was read.
 //!
 //! Nothing is synced. What was written outlives this process; a host that crashes also takes what the engine has not
 //! synced of its files, which it never does.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::BytesMut;
-use shared::link::{CHUNK_LIMIT, LogStream};
-
 use super::offsets::{Chunk, Offsets};
 use super::room::{Room, Share};
-use crate::worker::checksum::checksum;
-use crate::worker::health;
 use crate::worker::inputs::blocking;
 
-/// The first bytes of the file; the last but one counts versions.
-const MAGIC: &[u8; 8] = b"CLAIL\0\x01\n";
-/// Bytes before the first frame: where reading begins.
-pub(super) const HEAD: u64 = 28;
-const FRAME_HEAD: usize = 8;
-const BODY_HEAD: usize = 9;
-/// No frame is longer: what says so is none.
-const FRAME_LIMIT: usize = FRAME_HEAD + BODY_HEAD + CHUNK_LIMIT;
+pub(super) use part::{Batch, HEAD, Part};
+
+mod part;
+
 /// Bytes of disk for one run.
 const LIMIT: u64 = 64 << 20;
 
-/// The kinds of frames.
-const STDOUT: u8 = 1;
-const STDERR: u8 = 2;
-/// The log has ended, and nothing of it is lacking.
-const END: u8 = 3;
-
-/// Keeps a part of the log of one run.
+/// Keeps parts of the log of one run.
 #[derive(Debug)]
 pub(in crate::worker) struct Spool {
+    /// The first file. The others have a number behind its name.
     path: PathBuf,
-    /// As many bytes as the file has.
+    /// As many bytes as the files have.
     share: Share,
     limit: u64,
-    start: Offsets,
-    end: Offsets,
-    is_whole: bool,
-}
-
-/// A part of what is kept.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Batch {
-    pub(super) chunks: Vec<Chunk>,
-    /// Where the next one begins; at the end where this one does.
-    pub(super) next: u64,
-    is_whole: bool,
+    /// In the order of their places in the log.
+    parts: Vec<Part>,
 }
 
 impl Spool {
-    /// The one in this file, which need not be there.
+    /// The one in this file, and those beside it, which need not be there.
     pub(in crate::worker) fn at(path: PathBuf, room: Arc<Room>) -> Self {
-        let (start, end) = Default::default();
-        Self { path, share: Share::of(room), limit: LIMIT, start, end, is_whole: false }
+        Self { path, share: Share::of(room), limit: LIMIT, parts: Vec::new() }
     }
 
     /// Finds what an earlier life has left.
     pub(super) async fn recall(&mut self) {
         let path = self.path.clone();
         match blocking(move || find(&path)).await {
-            Ok(Some(Found { start, end, is_whole, length })) => {
-                self.share.have(length);
-                (self.start, self.end, self.is_whole) = (start, end, is_whole);
+            Ok(parts) => {
+                self.share.have(parts.iter().map(|part| part.length).sum());
+                self.parts = parts;
             }
-            Ok(None) => {}
             Err(error) => {
                 tracing::warn!(path = %self.path.display(), %error, "What was kept of a log for the master cannot be read; it is read again, if its container is there");
             }
@@ -87,256 +58,216 @@ impl Spool {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.share.bytes() == 0
+        self.parts.is_empty()
     }
 
-    /// What the master had when the first of it was written. Everything between here and the end is there.
-    pub(super) fn start(&self) -> Offsets {
-        self.start
+    /// The part that is brought to the master next.
+    pub(super) fn first(&self) -> Option<&Part> {
+        self.parts.first()
     }
 
+    /// Up to where everything was read, if something is kept.
     pub(super) fn end(&self) -> Offsets {
-        self.end
+        self.parts.iter().fold(Offsets::default(), |end, part| end.max(part.end))
     }
 
-    /// Whether the log ends here, and nothing is lacking before.
+    /// Whether the log ends here.
     pub(super) fn is_whole(&self) -> bool {
-        self.is_whole
+        self.parts.iter().any(|part| part.is_whole)
     }
 
-    /// Bytes of the file.
-    pub(super) fn length(&self) -> u64 {
-        self.share.bytes()
+    /// Whether everything that is lacking before a part is at the master, which has this much.
+    pub(super) fn is_reached(&self, durable: Offsets) -> bool {
+        self.parts.iter().all(|part| durable.reach(part.start))
     }
 
-    /// Adds all of the chunks, which go on where it ends, or at `durable` if it is empty; or nothing. With `is_whole` they
-    /// are the last.
-    pub(super) async fn append(&mut self, durable: Offsets, chunks: &[Chunk], is_whole: bool) -> io::Result<()> {
-        let (mut start, mut end) = (self.start, self.end);
-        let mut bytes = Vec::new();
-        if self.is_empty() {
-            (start, end) = (durable, durable);
-            bytes.extend_from_slice(&head(durable));
+    /// Adds all of the chunks, which begin at `at`: there one of the files ends, or another one begins. With `is_whole` they
+    /// are the last. Behind everything that is kept older parts go for it.
+    ///
+    /// # Errors
+    /// They are not kept. Behind everything that is kept, it is noted that they were there.
+    pub(super) async fn append(&mut self, at: Offsets, chunks: &[Chunk], is_whole: bool) -> io::Result<()> {
+        let frames = part::frames(chunks, is_whole)?;
+        let mut end = at;
+        chunks.iter().for_each(|chunk| end.pass(chunk));
+        let is_behind = at.reach(self.end());
+        let room = self.make_room(at, frames.len() as u64, is_behind).await;
+        let kept = match room {
+            Some(number) => self.write(number, at, frames).await,
+            None => Err(part::no_room("as much is kept for the master as may be")),
+        };
+        match kept {
+            Ok(index) => {
+                let part = &mut self.parts[index];
+                part.end = end;
+                part.is_whole |= is_whole;
+                Ok(())
+            }
+            Err(error) => {
+                if is_behind {
+                    self.count(end).await;
+                }
+                Err(error)
+            }
         }
-        for chunk in chunks {
-            let (stream, offset, data) = chunk;
-            encode(kind(*stream), *offset, data, &mut bytes)?;
-            end.pass(chunk);
+    }
+
+    /// Takes room for frames of so many bytes. Returns in which part they are to be, which may have to be made; none if there
+    /// is no room.
+    async fn make_room(&mut self, at: Offsets, frames: u64, is_behind: bool) -> Option<u64> {
+        let (mut goes_on, new) = (self.ending_at(at, frames), self.next_number());
+        loop {
+            let more = frames + if goes_on.is_some() { 0 } else { HEAD };
+            if self.share.bytes() + more <= self.limit && self.share.take(more) {
+                return Some(goes_on.unwrap_or(new));
+            }
+            // What comes is worth more than what is kept of the end, but for the beginning.
+            if !is_behind || !self.drop_oldest(goes_on).await && goes_on.take().is_none() {
+                return None;
+            }
         }
-        if is_whole {
-            encode(END, 0, &[], &mut bytes)?;
-        }
-        let (at, more) = (self.share.bytes(), bytes.len() as u64);
-        if at + more > self.limit || !self.share.take(more) {
-            return Err(no_room("as much is kept for the master as may be"));
-        }
-        let path = self.path.clone();
-        if let Err(error) = blocking(move || write(&path, at, &bytes)).await {
+    }
+
+    /// The part that ends there and may become so much longer.
+    fn ending_at(&self, at: Offsets, more: u64) -> Option<u64> {
+        let limit = |index: usize| if index == 0 { self.limit / 4 * 3 } else { self.limit / 8 };
+        let mut parts = self.parts.iter().enumerate();
+        let fits = |index: usize, part: &Part| part.end == at && !part.is_whole && part.length + more <= limit(index);
+        parts.find(|(index, part)| fits(*index, part)).map(|(_, part)| part.number)
+    }
+
+    fn next_number(&self) -> u64 {
+        self.parts.iter().map(|part| part.number + 1).max().unwrap_or(0)
+    }
+
+    /// Room was taken. Returns where among the parts it is.
+    async fn write(&mut self, number: u64, at: Offsets, frames: Vec<u8>) -> io::Result<usize> {
+        let index = self.parts.iter().position(|part| part.number == number);
+        let (path, place, bytes) = match index {
+            Some(index) => (self.parts[index].path.clone(), self.parts[index].length, frames),
+            None => (name(&self.path, number), 0, [part::head(at), frames].concat()),
+        };
+        let (more, to) = (bytes.len() as u64, path.clone());
+        if let Err(error) = blocking(move || part::write(&to, place, &bytes)).await {
             self.share.give_back(more);
             return Err(error);
         }
-        (self.start, self.end) = (start, end);
-        self.is_whole |= is_whole;
-        Ok(())
+        let index = index.unwrap_or_else(|| self.insert(Part::new(path, number, at)));
+        self.parts[index].length += more;
+        Ok(index)
     }
 
-    /// Reads a little from this place of the file on.
+    fn insert(&mut self, part: Part) -> usize {
+        let index = self.parts.partition_point(|other| place(other.start) <= place(part.start));
+        self.parts.insert(index, part);
+        index
+    }
+
+    /// Notes that everything up to there was read.
+    async fn count(&mut self, end: Offsets) {
+        let number = self.next_number();
+        let path = name(&self.path, number);
+        let to = path.clone();
+        if blocking(move || part::put(&to, 0, &part::head(end))).await.is_err() {
+            // The next life counts again from the last place that is known.
+            return;
+        }
+        self.share.have(HEAD);
+        // The one before said less.
+        if let Some(last) = self.parts.pop_if(|last| last.is_empty()) {
+            self.remove(&last).await;
+        }
+        self.insert(Part { length: HEAD, ..Part::new(path, number, end) });
+    }
+
+    /// Takes away the oldest but for the beginning. Returns whether there was one, other than that number.
+    async fn drop_oldest(&mut self, spared: Option<u64>) -> bool {
+        let oldest = usize::from(self.parts.first().is_some_and(|first| !first.is_empty()));
+        if self.parts.get(oldest).is_none_or(|part| spared == Some(part.number)) {
+            return false;
+        }
+        let part = self.parts.remove(oldest);
+        self.remove(&part).await;
+        true
+    }
+
+    /// Reads a little of the first part, from this place of its file on.
     pub(super) async fn read(&self, at: u64) -> io::Result<Batch> {
-        let path = self.path.clone();
-        blocking(move || read(&File::open(path)?, at)).await
+        let path = self.first().map_or_else(|| self.path.clone(), |part| part.path.clone());
+        blocking(move || part::read(&File::open(path)?, at)).await
     }
 
-    /// What begins behind `start` is numbered as if it began there: what was before it is nowhere any more, so that nothing
-    /// is whole.
-    pub(super) async fn renumber(&mut self, start: Offsets) -> io::Result<()> {
-        let (path, from, to) = (self.path.clone(), self.start, self.start.min(start));
-        let length = blocking(move || renumber(&path, from, to)).await?;
-        // Small frames were put together, never the other way round.
-        self.share.give_back(self.share.bytes().saturating_sub(length));
-        self.end.stdout -= from.stdout - to.stdout;
-        self.end.stderr -= from.stderr - to.stderr;
-        (self.start, self.is_whole) = (to, false);
-        Ok(())
+    /// The master has this much.
+    pub(super) async fn forget(&mut self, durable: Offsets) {
+        while let Some(index) = self.parts.iter().position(|part| durable.reach(part.end)) {
+            let part = self.parts.remove(index);
+            self.remove(&part).await;
+        }
+    }
+
+    /// The first part is of no use.
+    pub(super) async fn lose_first(&mut self) {
+        if !self.parts.is_empty() {
+            let part = self.parts.remove(0);
+            self.remove(&part).await;
+        }
     }
 
     /// Nothing of it is needed any more.
-    pub(super) async fn remove(&mut self) {
-        let path = self.path.clone();
+    pub(super) async fn clear(&mut self) {
+        while let Some(part) = self.parts.pop() {
+            self.remove(&part).await;
+        }
+    }
+
+    /// Takes away the file of one that is not among the parts any more.
+    async fn remove(&mut self, part: &Part) {
+        let path = part.path.clone();
         match blocking(move || fs::remove_file(path)).await {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!(path = %self.path.display(), %error, "What was kept of a log cannot be removed");
+                tracing::warn!(path = %part.path.display(), %error, "What was kept of a log cannot be removed");
             }
             Ok(()) | Err(_) => {}
         }
-        self.share.give_back(self.share.bytes());
-        (self.start, self.end, self.is_whole) = Default::default();
+        self.share.give_back(part.length);
     }
 }
 
-/// What a file holds.
-struct Found {
-    start: Offsets,
-    end: Offsets,
-    is_whole: bool,
-    length: u64,
-}
-
-/// Reads all of it, and cuts off what is torn. What has no head is none.
-fn find(path: &Path) -> io::Result<Option<Found>> {
-    let file = match File::options().read(true).write(true).open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+/// The parts that are there, in their order.
+fn find(path: &Path) -> io::Result<Vec<Part>> {
+    let entries = match fs::read_dir(path.parent().unwrap_or(path)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
     };
-    let Some(start) = read_head(&file)? else {
-        fs::remove_file(path)?;
-        return Ok(None);
-    };
-    let mut found = Found { start, end: start, is_whole: false, length: HEAD };
-    loop {
-        let batch = read(&file, found.length)?;
-        if batch.next == found.length {
-            break;
-        }
-        batch.chunks.iter().for_each(|chunk| found.end.pass(chunk));
-        found.is_whole |= batch.is_whole;
-        found.length = batch.next;
-    }
-    file.set_len(found.length)?;
-    Ok(Some(found))
-}
-
-fn head(Offsets { stdout, stderr }: Offsets) -> Vec<u8> {
-    let mut head = MAGIC.to_vec();
-    head.extend_from_slice(&stdout.to_le_bytes());
-    head.extend_from_slice(&stderr.to_le_bytes());
-    let checksum = checksum(&head);
-    head.extend_from_slice(&checksum);
-    head
-}
-
-fn read_head(mut file: &File) -> io::Result<Option<Offsets>> {
-    let mut there = Vec::new();
-    file.seek(SeekFrom::Start(0))?;
-    file.take(HEAD).read_to_end(&mut there)?;
-    let offsets = there.strip_prefix(MAGIC).and_then(|rest| {
-        let (stdout, rest) = rest.split_first_chunk::<8>()?;
-        let (stderr, _) = rest.split_first_chunk::<8>()?;
-        Some(Offsets { stdout: u64::from_le_bytes(*stdout), stderr: u64::from_le_bytes(*stderr) })
-    });
-    Ok(offsets.filter(|offsets| head(*offsets) == there))
-}
-
-fn kind(stream: LogStream) -> u8 {
-    match stream {
-        LogStream::Stdout => STDOUT,
-        LogStream::Stderr => STDERR,
-    }
-}
-
-fn encode(kind: u8, offset: u64, data: &[u8], bytes: &mut Vec<u8>) -> io::Result<()> {
-    let length = u32::try_from(BODY_HEAD + data.len()).map_err(io::Error::other)?;
-    let body = bytes.len() + FRAME_HEAD;
-    bytes.extend_from_slice(&length.to_le_bytes());
-    bytes.extend_from_slice(&[0; 4]);
-    bytes.push(kind);
-    bytes.extend_from_slice(&offset.to_le_bytes());
-    bytes.extend_from_slice(data);
-    let checksum = checksum(&bytes[body..]);
-    bytes[body - checksum.len()..body].copy_from_slice(&checksum);
-    Ok(())
-}
-
-/// The kind of the first frame, its place and its bytes, and what is behind it; none where none is whole.
-fn decode(frames: &[u8]) -> Option<(u8, u64, &[u8], &[u8])> {
-    let (length, rest) = frames.split_first_chunk::<4>()?;
-    let (expected, rest) = rest.split_first_chunk::<4>()?;
-    let (body, behind) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-    let (kind, rest) = body.split_first()?;
-    let (offset, data) = rest.split_first_chunk::<8>()?;
-    (checksum(body) == *expected).then_some((*kind, u64::from_le_bytes(*offset), data, behind))
-}
-
-/// The whole frames in a piece of the file. Small ones that go on from each other become one chunk.
-fn read(mut file: &File, at: u64) -> io::Result<Batch> {
-    let mut bytes = Vec::new();
-    file.seek(SeekFrom::Start(at))?;
-    file.take(FRAME_LIMIT as u64).read_to_end(&mut bytes)?;
-    let (mut rest, mut is_whole) = (&bytes[..], false);
-    let mut chunks: Vec<(LogStream, u64, BytesMut)> = Vec::new();
-    while let Some((kind, offset, data, behind)) = decode(rest) {
-        let stream = match kind {
-            STDOUT => Some(LogStream::Stdout),
-            STDERR => Some(LogStream::Stderr),
-            END => None,
-            // Of a later version, which says more than can be told here.
-            _ => break,
-        };
-        match (stream, chunks.last_mut()) {
-            (None, _) => is_whole = true,
-            (Some(stream), Some((of, begin, before)))
-                if stream == *of
-                    && offset == *begin + before.len() as u64
-                    && before.len() + data.len() <= CHUNK_LIMIT =>
-            {
-                before.extend_from_slice(data);
+    let mut parts = Vec::new();
+    for entry in entries {
+        let found = entry?.path();
+        let Some(number) = number(path, &found) else { continue };
+        match Part::find(found.clone(), number) {
+            Ok(part) => parts.extend(part),
+            Err(error) => {
+                tracing::warn!(path = %found.display(), %error, "A part of a log that was kept for the master cannot be read; it is read again, if its container is there");
             }
-            (Some(stream), _) => chunks.push((stream, offset, BytesMut::from(data))),
         }
-        rest = behind;
     }
-    let next = at + (bytes.len() - rest.len()) as u64;
-    let chunks = chunks.into_iter().map(|(stream, offset, data)| (stream, offset, data.freeze())).collect();
-    Ok(Batch { chunks, next, is_whole })
+    parts.sort_unstable_by_key(|part| (place(part.start), part.number));
+    Ok(parts)
 }
 
-/// Writes a file in the place of one that begins at `from`, which begins at `to`, and returns its length.
-fn renumber(path: &Path, mut from: Offsets, mut to: Offsets) -> io::Result<u64> {
-    let old = File::open(path)?;
-    let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
-    file.write_all(&head(to))?;
-    let (mut at, mut length) = (HEAD, HEAD);
-    loop {
-        let batch = read(&old, at)?;
-        if batch.next == at {
-            break;
-        }
-        at = batch.next;
-        let mut bytes = Vec::new();
-        for (stream, offset, data) in batch.chunks {
-            let (from, to) = (*from.of(stream), *to.of(stream));
-            // The first may begin with what the master had.
-            let known = usize::try_from(from.saturating_sub(offset)).unwrap_or(usize::MAX).min(data.len());
-            encode(kind(stream), offset.max(from) - from + to, &data[known..], &mut bytes)?;
-        }
-        file.write_all(&bytes)?;
-        length += bytes.len() as u64;
-    }
-    fs::rename(new, path)?;
-    Ok(length)
+/// The file of a part.
+fn name(path: &Path, number: u64) -> PathBuf {
+    if number == 0 { path.to_owned() } else { path.with_extension(number.to_string()) }
 }
 
-/// At the end of the file, or into a new one at 0.
-fn write(path: &Path, at: u64, bytes: &[u8]) -> io::Result<()> {
-    let directory = path.parent().unwrap_or(path);
-    if at == 0 {
-        fs::create_dir_all(directory)?;
-    }
-    if health::is_full(directory) {
-        return Err(no_room("the disk has too little room"));
-    }
-    let file = File::options().write(true).create(at == 0).truncate(at == 0).open(path)?;
-    let written = file.write_all_at(bytes, at);
-    if written.is_err() {
-        // What stays is written over, or found out by its checksum.
-        let _ = file.set_len(at);
-    }
-    written
+/// Which part a file is.
+fn number(path: &Path, found: &Path) -> Option<u64> {
+    let number = if found == path { 0 } else { found.extension()?.to_str()?.parse().ok()? };
+    (name(path, number) == found).then_some(number)
 }
 
-fn no_room(why: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::StorageFull, why)
+/// Places in a log go up in at least one of the streams.
+fn place(Offsets { stdout, stderr }: Offsets) -> u64 {
+    stdout.saturating_add(stderr)
 }
 
 #[cfg(test)]

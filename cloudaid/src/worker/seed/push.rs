@@ -24,8 +24,14 @@ const FRAMES_PER_SYNC: usize = 64;
 /// Acknowledgements that may wait to be sent; then the agent has to wait too.
 const ACKS_LIMIT: usize = 256;
 
-/// One frame, read: without bytes it asks how many are here.
-type Piece = Option<(LogStream, u64, Bytes)>;
+/// One frame, read.
+enum Piece {
+    /// Asks how many bytes are here.
+    Open,
+    Data(LogStream, u64, Bytes),
+    /// What is before these places and not here is nowhere any more.
+    Cut(Offsets),
+}
 
 /// Begins to take frames; the returned stream is the acknowledgements.
 pub(super) fn take(desk: Arc<Desk>, mut inbound: Streaming<LogFrame>) -> Answers<LogAck> {
@@ -63,8 +69,9 @@ async fn keep(desk: &Desk, frames: Vec<LogFrame>) -> Result<Vec<LogAck>, Status>
     for frame in frames {
         let key = attempt_key(frame.attempt)?;
         let piece = match frame.content {
-            Some(Content::Open(_)) => None,
-            Some(Content::Chunk(chunk)) => Some((LogStream::try_from(chunk.stream())?, chunk.offset, chunk.data)),
+            Some(Content::Open(_)) => Piece::Open,
+            Some(Content::Chunk(chunk)) => Piece::Data(LogStream::try_from(chunk.stream())?, chunk.offset, chunk.data),
+            Some(Content::Cut(cut)) => Piece::Cut(Offsets { stdout: cut.stdout_offset, stderr: cut.stderr_offset }),
             None => return Err(Status::invalid_argument("a log frame without content")),
         };
         runs.entry(key).or_default().push(piece);
@@ -85,8 +92,19 @@ async fn keep(desk: &Desk, frames: Vec<LogFrame>) -> Result<Vec<LogAck>, Status>
 }
 
 fn append(known: &Known, pieces: Vec<Piece>) -> io::Result<Offsets> {
-    let pieces: Vec<_> = pieces.into_iter().flatten().collect();
-    if pieces.is_empty() { known.spool.offsets() } else { known.spool.append(&pieces) }
+    let mut data = Vec::new();
+    for piece in pieces {
+        match piece {
+            Piece::Open => {}
+            Piece::Data(stream, offset, bytes) => data.push((stream, offset, bytes)),
+            Piece::Cut(to) => {
+                // It stands behind what came before it.
+                known.spool.append(&std::mem::take(&mut data))?;
+                known.spool.cut(to)?;
+            }
+        }
+    }
+    if data.is_empty() { known.spool.offsets() } else { known.spool.append(&data) }
 }
 
 fn taken(key: AttemptKey, Offsets { stdout, stderr }: Offsets) -> LogAck {

@@ -123,6 +123,20 @@ impl Spool {
         Ok(offsets)
     }
 
+    /// What comes next stands at `to`, as far as it is not here: what is missing before that will never come. Durable when it
+    /// returns. Blocks.
+    pub(super) fn cut(&self, to: Offsets) -> io::Result<()> {
+        let mut writer = self.writer.lock();
+        let open = self.opened(&mut writer)?;
+        if let Err(error) = open.cut(&self.directory, to) {
+            *writer = None;
+            return Err(error);
+        }
+        let (file, length) = (open.number, open.length);
+        self.progress.send_modify(|progress| *progress = Progress { file, length, ..*progress });
+        Ok(())
+    }
+
     fn opened<'a>(&self, writer: &'a mut Option<Writer>) -> io::Result<&'a mut Writer> {
         let open = match writer.take() {
             Some(open) => open,
@@ -179,11 +193,28 @@ impl Writer {
         self.file.write_all(&[&[mark], &size.to_le_bytes()[..], new].concat())?;
         self.length += PIECE_HEAD + u64::from(size);
         if self.length > FILE_LIMIT {
-            self.file.sync_data()?;
-            *self = Self::create(directory, self.number + 1, self.offsets)?;
-            if let Some(old) = self.number.checked_sub(FILES) {
-                fs::remove_file(path(directory, old))?;
-            }
+            self.follow(directory, self.offsets)?;
+        }
+        Ok(())
+    }
+
+    /// A file says at its head how much was before it: who reads is told what is missing.
+    fn cut(&mut self, directory: &Path, to: Offsets) -> io::Result<()> {
+        let Offsets { stdout, stderr } = self.offsets;
+        let offsets = Offsets { stdout: stdout.max(to.stdout), stderr: stderr.max(to.stderr) };
+        if offsets == self.offsets {
+            return Ok(());
+        }
+        self.follow(directory, offsets)?;
+        self.file.sync_data()
+    }
+
+    /// Goes on in the next file.
+    fn follow(&mut self, directory: &Path, offsets: Offsets) -> io::Result<()> {
+        self.file.sync_data()?;
+        *self = Self::create(directory, self.number + 1, offsets)?;
+        if let Some(old) = self.number.checked_sub(FILES) {
+            fs::remove_file(path(directory, old))?;
         }
         Ok(())
     }
@@ -292,6 +323,23 @@ mod tests {
             let offsets = log.append(&[err(0, "x")]).expect("appended");
             assert_eq!(spool(scratch.path()).offsets().expect("open"), offsets, "cut at {end}");
         }
+    }
+
+    #[test]
+    fn what_is_cut_is_counted() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let log = spool(scratch.path());
+        log.append(&[out(0, "abc"), err(0, "x")]).expect("appended");
+        for _ in 0..2 {
+            log.cut(Offsets { stdout: 100, stderr: 0 }).expect("cut");
+            let offsets = Offsets { stdout: 100, stderr: 1 };
+            assert_eq!(
+                (log.offsets().expect("open"), spool(scratch.path()).offsets().expect("read")),
+                (offsets, offsets)
+            );
+        }
+        assert_eq!(numbers(scratch.path()).expect("listed"), [0, 1]);
+        assert_eq!(log.append(&[out(98, "..d")]).expect("appended"), Offsets { stdout: 101, stderr: 1 });
     }
 
     #[test]

@@ -305,6 +305,7 @@ impl Stored {
             let refused = "no space left on device".to_owned();
             return LogAck { attempt: Some(key.into()), refused, later: true, ..LogAck::default() };
         }
+        assert!(!matches!(frame.content, Some(LogContent::Cut(_))), "nothing of these logs is lost");
         if let Some(LogContent::Chunk(chunk)) = frame.content {
             let log = match chunk.stream() {
                 proto::LogStream::Stdout => self.stdout.entry(key).or_default(),

@@ -5,7 +5,7 @@ use prost::bytes::Bytes;
 use super::{Sample, plain};
 use crate::proto::{
     Attempt, Credentials, DescribeReply, FileBegin, FileEnd, FileFrame, FileReceipt, JoinRequest, LogAck, LogChunk,
-    LogFrame, LogOpen, LogStream, RegistryLogin, RenewRequest, UploadEnd, UploadOpen, UploadResume, UploadRoom,
+    LogCut, LogFrame, LogOpen, LogStream, RegistryLogin, RenewRequest, UploadEnd, UploadOpen, UploadResume, UploadRoom,
     UploadState, file_frame, log_frame,
 };
 
@@ -70,6 +70,10 @@ fn logs() -> Vec<Sample> {
         plain("cloudai.v1.LogFrame@open", frame(log_frame::Content::Open(LogOpen {}))),
         plain("cloudai.v1.LogFrame@stdout", chunk(LogStream::Stdout)),
         plain("cloudai.v1.LogFrame@stderr", chunk(LogStream::Stderr)),
+        plain(
+            "cloudai.v1.LogFrame@cut",
+            frame(log_frame::Content::Cut(LogCut { stdout_offset: 300, stderr_offset: 4 })),
+        ),
         plain("cloudai.v1.LogAck", ack),
     ]
 }

@@ -268,6 +268,55 @@ async fn lines_around_a_cut_are_not_joined() {
 }
 
 #[tokio::test]
+async fn what_a_worker_says_is_nowhere_is_cut_out() {
+    for bounded in [false, true] {
+        let mut bench = if bounded { Bench::bounded() } else { Bench::new() };
+        bench.append(Stdout, 0, b"first\n").await.expect("appended");
+        bench.append(Stderr, 0, b"x").await.expect("appended");
+        let mut follower = bench.follow().await;
+        assert_eq!(follower.next_batch().await.expect("read").len(), 2);
+        let from = LogOffsets { stdout: 6, stderr: 1 };
+        let to = LogOffsets { stdout: 1000, stderr: 1 };
+        for said in [to, to, LogOffsets { stdout: 7, stderr: 0 }] {
+            assert_eq!(bench.store.cut(&bench.key, said).await.expect("cut"), to, "it is told again, or of less");
+        }
+        let cut = LogCut { from, to };
+        assert_eq!(follower.next_batch().await.expect("read"), [LogItem::Cut(cut)]);
+        bench.reopen();
+        let early = bench.append(Stdout, 1001, b"y").await;
+        assert!(matches!(early, Err(LogRefusal::Gap { end: 1000, .. })), "{early:?}");
+        bench.append(Stdout, 998, b"--last\n").await.expect("it goes on behind it");
+        for _ in 0..2 {
+            let end = LogOffsets { stdout: 1005, stderr: 1 };
+            assert_eq!(bench.store.offsets(&bench.key).await.expect("offsets"), end);
+            assert_eq!(bench.range(Stdout, 0, u64::MAX).await, (b"first\nlast\n".to_vec(), vec![cut]));
+            assert_eq!(bench.range(Stdout, 1000, u64::MAX).await, (b"last\n".to_vec(), Vec::new()));
+            bench.reopen();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_log_may_begin_with_a_cut_and_end_with_one() {
+    let mut bench = Bench::new();
+    let [begin, end] = [1 << 40, 1 << 50].map(|stdout| LogOffsets { stdout, stderr: 3 });
+    assert_eq!(bench.store.cut(&bench.key, begin).await.expect("cut"), begin);
+    bench.append(Stdout, 1 << 40, b"middle").await.expect("appended");
+    assert_eq!(bench.store.cut(&bench.key, end).await.expect("cut"), end);
+    for _ in 0..2 {
+        let (bytes, cuts) = bench.range(Stdout, 0, u64::MAX).await;
+        let expected = [
+            LogCut { from: LogOffsets::default(), to: begin },
+            LogCut { from: LogOffsets { stdout: begin.stdout + 6, ..begin }, to: end },
+        ];
+        assert_eq!((&*bytes, &*cuts), (&b"middle"[..], &expected[..]));
+        let follower = bench.follow().await.next_batch().await.expect("read");
+        assert!(matches!(follower[..], [LogItem::Cut(_), LogItem::Chunk(_), LogItem::Cut(_)]), "{follower:?}");
+        bench.reopen();
+    }
+}
+
+#[tokio::test]
 async fn a_crash_at_the_end_of_the_last_file_costs_what_was_not_acknowledged() {
     let (mut bench, mut written) = (Bench::bounded(), Written::new(8));
     for _ in 0..30 {

@@ -17,31 +17,52 @@ use crate::worker::tests::{assignment, key};
 struct Scene {
     scratch: TempDir,
     runtime: Arc<FakeRuntime>,
-    room: Arc<Room>,
+    room: u64,
+    /// Bytes of disk for this run.
+    limit: u64,
 }
 
 impl Scene {
     /// What it writes, each at its time, in milliseconds. `room` bytes may be kept.
     async fn of(pieces: &'static [(u64, &'static str)], room: u64) -> Self {
+        Self::writing(pieces.iter().map(|&(after, text)| piece(after, text)).collect(), room).await
+    }
+
+    async fn writing(output: Vec<Piece>, room: u64) -> Self {
         let scratch = tempfile::tempdir().expect("a directory");
         let runtime = Arc::new(FakeRuntime::with(move |_| {
             let mut behaviour = Behaviour::endless();
-            behaviour.output = pieces.iter().map(|&(after, text)| piece(after, text)).collect();
+            behaviour.output = output.clone();
             behaviour
         }));
         runtime.create(&spec(scratch.path())).await.expect("made");
         runtime.start(&key(0)).await.expect("started");
         runtime.forget_log(&key(0), 0);
-        Self { scratch, runtime, room: Arc::new(Room::of(room)) }
+        Self { scratch, runtime, room, limit: 1 << 20 }
     }
 
     /// One life of it.
     async fn intake(&self) -> Intake {
-        let place = Place::at(self.scratch.path().join("log-place"));
-        let spool = Spool::at(self.scratch.path().join("log-spool"), Arc::clone(&self.room));
+        self.intake_in(self.scratch.path()).await
+    }
+
+    async fn intake_in(&self, directory: &Path) -> Intake {
+        let place = Place::at(directory.join("log-place"));
+        let spool = Spool::at(directory.join("log-spool"), Arc::new(Room::of(self.room))).limited_to(self.limit);
         let mut intake = Intake::new(key(0), Arc::clone(&self.runtime) as _, place, spool);
         intake.recall().await;
         intake
+    }
+
+    /// What another life finds, which leaves the same for the next.
+    async fn copy(&self) -> (TempDir, Intake) {
+        let copy = tempfile::tempdir().expect("a directory");
+        for entry in std::fs::read_dir(self.scratch.path()).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            std::fs::copy(&path, copy.path().join(path.file_name().expect("a name"))).expect("copied");
+        }
+        let intake = self.intake_in(copy.path()).await;
+        (copy, intake)
     }
 
     /// `abcdef` is kept, of which the master had the first two, and then four.
@@ -49,15 +70,107 @@ impl Scene {
         let scene = Self::of(&[(0, "abcdef")], 1000).await;
         let mut intake = scene.intake().await;
         next(&mut intake).await;
-        assert!(intake.begin(stdout(2)).await);
+        intake.begin(stdout(2)).await;
         intake.put_by().await;
         intake.learn(stdout(4));
-        assert_eq!((intake.spool().start(), intake.spool().end()), (stdout(2), stdout(6)));
+        assert_eq!(intake.spool().extents(), [(2, 6)]);
+        (scene, intake)
+    }
+
+    /// 1,400 bytes are kept of the beginning and 400 of the end, and as many are not: of five pieces of 200, each with its
+    /// letter, `b` is in the beginning, `e` and `f` are in the end.
+    async fn long(room: u64) -> (Self, Intake) {
+        let letters = (1u64..).zip(["b", "c", "d", "e", "f"]);
+        let later = letters.map(|(number, letter)| piece(number * 300, letter.repeat(200)));
+        let output = std::iter::once(piece(0, "a".repeat(1200))).chain(later).collect();
+        let scene = Self { limit: 2000, ..Self::writing(output, room).await };
+        let mut intake = scene.intake().await;
+        while intake.position != stdout(2200) {
+            next(&mut intake).await;
+            intake.put_by().await;
+        }
         (scene, intake)
     }
 }
 
-fn piece(after: u64, text: &'static str) -> Piece {
+/// A master that takes what comes.
+#[derive(Default)]
+struct Taker {
+    has: Offsets,
+    text: String,
+    /// What it was told of as cut: where, and up to where.
+    cuts: Vec<(u64, u64)>,
+}
+
+impl Taker {
+    fn having(bytes: u64) -> Self {
+        Self { has: stdout(bytes), ..Self::default() }
+    }
+
+    fn take(&mut self, chunk: &Chunk) {
+        let (_, offset, data) = chunk;
+        let known = self.has.stdout.checked_sub(*offset).expect("no gap");
+        let new = usize::try_from(known).ok().and_then(|known| data.get(known..)).unwrap_or_default();
+        self.text.push_str(std::str::from_utf8(new).expect("text"));
+        self.has.pass(chunk);
+    }
+
+    fn cut(&mut self, to: Offsets) {
+        self.cuts.push((self.has.stdout, to.stdout));
+        self.has = self.has.max(to);
+    }
+
+    /// As in a session, until it has so much, or all.
+    async fn drain(&mut self, intake: &mut Intake, until: u64) {
+        intake.begin(self.has).await;
+        loop {
+            while intake.kept().is_some() {
+                for chunk in intake.spooled(HEAD).await.expect("read").chunks {
+                    self.take(&chunk);
+                }
+                intake.learn(self.has);
+                intake.tidy().await;
+            }
+            if let Some(to) = intake.bridge().await {
+                self.cut(to);
+                intake.learn(self.has);
+                intake.tidy().await;
+                continue;
+            }
+            let mut chunks = Vec::from(intake.held().clone());
+            loop {
+                if let Some(to) = intake.cut().filter(|_| !chunks.is_empty()) {
+                    self.cut(to);
+                }
+                chunks.iter().for_each(|chunk| self.take(chunk));
+                intake.learn(self.has);
+                if intake.settle().await {
+                    break;
+                }
+                intake.tidy().await;
+                intake.remember().await;
+                if self.has.stdout >= until || intake.has_ended() && intake.is_brought() {
+                    return;
+                }
+                chunks = intake.fill().await;
+            }
+        }
+    }
+
+    /// How much of which letter it has.
+    fn letters(&self) -> Vec<(char, usize)> {
+        let mut letters: Vec<(char, usize)> = Vec::new();
+        for letter in self.text.chars() {
+            match letters.last_mut() {
+                Some((last, count)) if *last == letter => *count += 1,
+                _ => letters.push((letter, 1)),
+            }
+        }
+        letters
+    }
+}
+
+fn piece(after: u64, text: impl Into<Bytes>) -> Piece {
     Piece { after: Duration::from_millis(after), stream: LogStream::Stdout, bytes: text.into() }
 }
 
@@ -101,32 +214,86 @@ fn out(offset: u64, data: &'static str) -> Chunk {
 }
 
 #[tokio::test]
-async fn what_the_engine_drops_while_no_more_can_be_kept_is_told() {
-    // The head and the first line.
-    let scene = Scene::of(&[(0, "first\n"), (1000, "second\n"), (1000, "third\n")], 60).await;
-    let mut intake = scene.intake().await;
-    next(&mut intake).await;
-    intake.put_by().await;
-    assert_eq!(intake.spool().end(), stdout(6));
-    next(&mut intake).await;
-    intake.put_by().await;
-    assert_eq!((intake.spool().end(), intake.held().len()), (stdout(6), 0), "there is no room for more");
-    assert!(!intake.takes_more(true));
-    scene.runtime.forget_log(&key(0), 2);
+async fn what_is_not_kept_is_read_again_and_cut_only_where_the_engine_has_dropped_it() {
+    let (scene, _) = Scene::long(10_000).await;
+    let extents = [(0, 1400), (1800, 2000), (2000, 2200)];
+    // What an engine has that has dropped so many pieces.
+    for (dropped, cut) in
+        [(0, None), (2, None), (3, Some((1400, 1600))), (4, Some((1400, 1800))), (6, Some((1400, 1800)))]
+    {
+        scene.runtime.forget_log(&key(0), dropped);
+        let (_directory, mut intake) = scene.copy().await;
+        assert_eq!(intake.spool().extents(), extents, "it is there in the next life");
+        let mut master = Taker::having(700);
+        master.drain(&mut intake, 2200).await;
+        assert_eq!(master.cuts, Vec::from_iter(cut), "{dropped} dropped");
+        let mut expected = vec![('a', 500), ('b', 200), ('c', 200), ('d', 200), ('e', 200), ('f', 200)];
+        if let Some((from, to)) = cut {
+            let gone = usize::try_from((to - from) / 200).expect("a few");
+            expected.drain(2..2 + gone);
+        }
+        assert_eq!(master.letters(), expected, "{dropped} dropped");
+        let all = LogBytes { stdout: 2200, stderr: 0, lacks_end: false };
+        assert_eq!((intake.all(), intake.is_empty()), (all, true), "{dropped} dropped");
+    }
+    scene.runtime.lose(&key(0));
+    let (_directory, mut intake) = scene.copy().await;
+    let mut master = Taker::default();
+    master.drain(&mut intake, u64::MAX).await;
+    assert_eq!(master.cuts, [(1400, 1800)]);
+    assert_eq!(master.letters(), [('a', 1200), ('b', 200), ('e', 200), ('f', 200)]);
+    assert_eq!(intake.all(), LogBytes { stdout: 2200, stderr: 0, lacks_end: true }, "it may have written more");
+}
 
-    assert!(intake.begin(Offsets::default()).await);
-    assert_eq!(intake.spooled(HEAD).await.expect("read").chunks, [out(0, "first\n")]);
-    intake.learn(stdout(6));
-    intake.unspooled().await;
-    assert_eq!(next(&mut intake).await, [out(6, "third\n")], "nothing of it is taken for what was there before");
-    intake.learn(stdout(12));
-    intake.remember().await;
-    assert!(intake.all().lacks_end);
-    // The next life knows it too, and where to go on.
+#[tokio::test]
+async fn who_was_counting_goes_on_where_the_engine_has_dropped_everything() {
+    let (scene, mut intake) = Scene::long(10_000).await;
+    scene.runtime.forget_log(&key(0), 6);
+    let mut master = Taker::default();
+    master.drain(&mut intake, 2200).await;
+    assert_eq!(master.cuts, [(1400, 1800)]);
+    assert_eq!(master.letters(), [('a', 1200), ('b', 200), ('e', 200), ('f', 200)]);
+    assert!(intake.reader.is_some() && intake.back.is_none() && !intake.all().lacks_end);
+}
+
+#[tokio::test]
+async fn what_there_is_no_room_for_is_counted() {
+    let (scene, intake) = Scene::long(1300).await;
+    let extents = [(0, 1200), (2200, 2200)];
+    assert_eq!(intake.spool().extents(), extents);
+    for (dropped, cut) in [(1, None), (4, Some((1200, 1800))), (6, Some((1200, 2200)))] {
+        scene.runtime.forget_log(&key(0), dropped);
+        let (_directory, mut again) = scene.copy().await;
+        assert_eq!(again.spool().extents(), extents);
+        let mut master = Taker::default();
+        master.drain(&mut again, 2200).await;
+        assert_eq!(master.cuts, Vec::from_iter(cut), "{dropped} dropped");
+        let cut = cut.map_or(0, |(from, to)| to - from);
+        assert_eq!(master.text.len() as u64 + cut, 2200, "{dropped} dropped");
+        assert!(!again.all().lacks_end);
+    }
+    scene.runtime.lose(&key(0));
     let mut again = scene.intake().await;
-    assert!(again.all().lacks_end);
-    assert!(again.begin(stdout(9)).await);
-    assert_eq!(next(&mut again).await, [out(9, "rd\n")]);
+    let mut master = Taker::default();
+    master.drain(&mut again, u64::MAX).await;
+    assert_eq!((master.letters(), master.cuts), (vec![('a', 1200)], vec![(1200, 2200)]));
+}
+
+#[tokio::test]
+async fn what_is_read_again_while_the_master_goes_away_is_kept_too() {
+    let (scene, mut intake) = Scene::long(10_000).await;
+    let mut master = Taker::default();
+    master.drain(&mut intake, 1400).await;
+    assert_eq!((intake.bridge().await, intake.spool().extents()), (None, vec![(1800, 2000), (2000, 2200)]));
+    next(&mut intake).await;
+    assert_eq!(intake.spool().extents(), [(1800, 2000), (2000, 2200)], "it stays until the master has it");
+    intake.put_by().await;
+    assert_eq!(intake.spool().extents(), [(1400, 2200), (1800, 2000), (2000, 2200)]);
+    scene.runtime.lose(&key(0));
+    let mut again = scene.intake().await;
+    master.drain(&mut again, u64::MAX).await;
+    assert_eq!((master.cuts.len(), master.text.len()), (0, 2200));
+    assert!(again.spool().is_empty());
 }
 
 #[tokio::test]
@@ -134,12 +301,12 @@ async fn what_the_engine_drops_between_two_lives_is_told() {
     let scene = Scene::of(&[(0, "first\n"), (1000, "second\n")], 1000).await;
     let mut intake = scene.intake().await;
     next(&mut intake).await;
-    assert!(intake.begin(Offsets::default()).await);
+    intake.begin(Offsets::default()).await;
     intake.learn(stdout(6));
     intake.remember().await;
     scene.runtime.forget_log(&key(0), 1);
     let mut again = scene.intake().await;
-    assert!(again.begin(stdout(6)).await);
+    again.begin(stdout(6)).await;
     assert_eq!(next(&mut again).await, [out(6, "second\n")]);
     assert!(again.all().lacks_end);
 }
@@ -162,12 +329,11 @@ async fn what_waits_at_the_engine_waits() {
     let mut intake = scene.intake().await;
     next(&mut intake).await;
     intake.put_by().await;
-    assert!(intake.held().is_empty() && intake.spool().is_empty(), "there is no room for it");
+    assert_eq!((intake.held().len(), intake.spool().extents()), (0, vec![(6, 6)]), "there is no room for it");
     assert!(!intake.is_empty(), "a run that stands still for it goes on");
-    assert!(intake.begin(Offsets::default()).await);
-    intake.unspooled().await;
-    assert!(intake.is_empty());
-    assert_eq!(next(&mut intake).await, [out(0, "first\n")]);
+    let mut master = Taker::default();
+    master.drain(&mut intake, 6).await;
+    assert_eq!((&*master.text, master.cuts.len(), intake.is_empty()), ("first\n", 0, true));
 }
 
 #[tokio::test]
@@ -175,40 +341,68 @@ async fn a_master_that_has_less_gets_what_is_kept_again() {
     let (scene, mut intake) = Scene::kept().await;
     scene.runtime.lose(&key(0));
     let asked = scene.runtime.calls().logs;
-    assert!(intake.begin(stdout(3)).await);
-    assert_eq!((intake.durable(), intake.spool().end()), (stdout(3), stdout(6)));
-    assert_eq!(intake.spooled(HEAD).await.expect("read").chunks, [out(0, "abcdef")]);
-    assert_eq!((scene.runtime.calls().logs, intake.has_gap), (asked, false), "nothing is lacking");
+    let mut master = Taker::having(3);
+    master.drain(&mut intake, 6).await;
+    assert_eq!((&*master.text, master.cuts.len()), ("def", 0), "nothing is lacking");
+    assert_eq!((scene.runtime.calls().logs, intake.has_gap), (asked, false));
     // So it is in the next life.
+    let (scene, _) = Scene::kept().await;
+    scene.runtime.lose(&key(0));
     let mut again = scene.intake().await;
-    assert!(again.begin(stdout(2)).await);
-    assert_eq!((again.durable(), again.spool().end(), again.has_gap), (stdout(2), stdout(6), false));
+    let mut master = Taker::having(2);
+    master.drain(&mut again, 6).await;
+    assert_eq!((&*master.text, master.cuts.len()), ("cdef", 0));
 }
 
 #[tokio::test]
 async fn a_master_that_has_less_than_what_is_kept_gets_it_from_the_engine() {
     let (scene, mut intake) = Scene::kept().await;
     scene.runtime.set_outage(Some("it is stopped"));
-    assert!(!intake.begin(stdout(1)).await, "nobody knows yet");
-    assert_eq!(intake.spool().end(), stdout(6), "it may be all there is");
+    intake.begin(stdout(1)).await;
+    assert_eq!((intake.kept(), intake.bridge().await), (None, None));
+    assert!(intake.fill().await.is_empty() && intake.is_troubled(), "nobody knows yet");
+    assert_eq!(intake.spool().extents(), [(2, 6)], "it may be all there is");
     scene.runtime.set_outage(None);
-    assert!(intake.begin(stdout(1)).await);
-    assert!(intake.spool().is_empty());
-    assert_eq!(next(&mut intake).await, [out(1, "bcdef")]);
-    assert!(!intake.all().lacks_end);
+    let mut master = Taker::having(1);
+    master.drain(&mut intake, 6).await;
+    assert_eq!((&*master.text, master.cuts.len()), ("bcdef", 0));
+    assert!(intake.spool().is_empty() && !intake.all().lacks_end);
 }
 
 #[tokio::test]
-async fn or_what_is_kept_with_a_gap_if_the_engine_has_nothing() {
+async fn what_is_kept_stays_until_the_master_has_what_is_read_again() {
     let (scene, mut intake) = Scene::kept().await;
+    intake.begin(stdout(1)).await;
+    assert_eq!(intake.bridge().await, None, "the engine may have it");
+    assert_eq!(next(&mut intake).await, [out(1, "bcdef")]);
+    intake.learn(stdout(1));
+    intake.tidy().await;
+    assert_eq!(intake.spool().extents(), [(2, 6)]);
+    // It is killed, and its container is removed.
     scene.runtime.lose(&key(0));
-    assert!(intake.begin(stdout(1)).await);
-    assert_eq!(intake.spooled(HEAD).await.expect("read").chunks, [out(1, "cdef")]);
-    let all = LogBytes { stdout: 5, stderr: 0, lacks_end: true };
-    assert_eq!((intake.durable(), intake.all(), intake.has_ended()), (stdout(1), all, true));
     let mut again = scene.intake().await;
-    assert!(again.begin(stdout(2)).await);
-    assert_eq!((again.spool().end(), again.all()), (stdout(5), all));
+    let mut master = Taker::having(1);
+    master.drain(&mut again, u64::MAX).await;
+    assert_eq!((&*master.text, master.cuts), ("cdef", vec![(1, 2)]));
+}
+
+#[tokio::test]
+async fn or_what_is_kept_behind_a_cut_if_the_engine_has_nothing() {
+    for is_dropped in [false, true] {
+        let (scene, mut intake) = Scene::kept().await;
+        match is_dropped {
+            true => scene.runtime.forget_log(&key(0), 1),
+            false => scene.runtime.lose(&key(0)),
+        }
+        let (_directory, mut again) = scene.copy().await;
+        let mut master = Taker::having(1);
+        master.drain(&mut intake, 6).await;
+        assert_eq!((&*master.text, master.cuts), ("cdef", vec![(1, 2)]));
+        let mut master = Taker::having(1);
+        master.drain(&mut again, 6).await;
+        assert_eq!((&*master.text, master.cuts), ("cdef", vec![(1, 2)]));
+        assert_eq!(again.all(), LogBytes { stdout: 6, stderr: 0, lacks_end: !is_dropped });
+    }
 }
 
 #[tokio::test]
@@ -216,13 +410,12 @@ async fn what_is_in_memory_is_kept_as_well() {
     let scene = Scene::of(&[(0, "abcdef")], 1000).await;
     let mut intake = scene.intake().await;
     next(&mut intake).await;
-    assert!(intake.begin(stdout(2)).await);
-    assert!(intake.begin(stdout(1)).await);
-    assert_eq!(intake.held(), &[out(0, "abcdef")], "all of it is there");
-    let (held, durable) = (VecDeque::from([out(4, "ef")]), stdout(4));
-    (intake.held, intake.durable) = (held, durable);
+    intake.begin(stdout(2)).await;
+    intake.begin(stdout(1)).await;
+    assert_eq!((intake.gap_to(), intake.held()), (None, &VecDeque::from([out(0, "abcdef")])), "all of it is there");
+    (intake.held, intake.begin, intake.durable) = (VecDeque::from([out(4, "ef")]), stdout(4), stdout(4));
     scene.runtime.lose(&key(0));
-    assert!(intake.begin(stdout(1)).await);
-    assert_eq!((intake.held(), intake.position), (&VecDeque::from([out(1, "ef")]), stdout(3)));
-    assert!(intake.all().lacks_end);
+    let mut master = Taker::having(1);
+    master.drain(&mut intake, 6).await;
+    assert_eq!((&*master.text, master.cuts), ("ef", vec![(1, 4)]));
 }
