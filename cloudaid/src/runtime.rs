@@ -28,8 +28,10 @@ pub mod fake;
 pub mod output;
 
 mod facts;
+mod nameless;
 
 pub use facts::{EngineFacts, Limit};
+pub use nameless::Nameless;
 
 /// Runs containers on one machine.
 #[async_trait]
@@ -211,15 +213,15 @@ pub struct ContainerSpec {
 /// See [`Runtime::stored`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Stored {
-    /// Bytes in its own layer, and in files on any disk that have no name any more and that it still holds, as far as those can
-    /// be seen.
+    /// Bytes in its own layer.
     pub bytes: u64,
-    /// Of these, what is in files without a name.
-    pub nameless: u64,
     /// Directory of the host with what it has changed of its image, where the engine says so.
     pub layer: Option<PathBuf>,
     /// What the engine gave it for the volumes of its image. They go with it.
     pub volumes: Vec<MountedPlace>,
+    /// Who may be asked for files on any disk that have no name any more and that it still holds: by whoever has the time, as
+    /// the engine has nothing to do with that. None: nobody.
+    pub nameless: Option<Nameless>,
 }
 
 /// A directory that a container sees under another name.

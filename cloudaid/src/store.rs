@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -24,6 +23,7 @@ pub mod dump;
 mod files;
 pub mod memory;
 pub mod mongo;
+mod pages;
 pub mod sqlite;
 pub mod strays;
 pub mod summary;
@@ -32,7 +32,8 @@ pub mod walk;
 
 pub use dump::DumpCursor;
 pub use files::FileName;
-pub(crate) use files::PageRoom;
+pub(crate) use pages::PageRoom;
+pub use pages::{FileCursor, FilePlace, FileQuery};
 
 /// Does what blocks off the threads that must not.
 ///
@@ -97,18 +98,24 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     async fn find_keys(&self, keys: Vec<(UserName, Arc<str>)>) -> Result<Vec<Option<Arc<TaskRecord>>>, StoreError>;
 
     /// The output files of elements of a submission: of the last run that has any, by element and path; those behind
-    /// `after` (an index and a path), `limit` at the most, and fewer where their paths are long.
+    /// `after`, `limit` at the most, and fewer where their paths are long. Of the element of `after` they are of the run that
+    /// this names, also if there is a later one by now.
     async fn list_files(
         &self,
         task: TaskId,
         elements: Elements,
-        after: Option<(u32, Vec<u8>)>,
+        after: Option<FilePlace>,
         limit: usize,
     ) -> Result<Vec<StoredFile>, StoreError>;
 
-    /// Of these files the ones with this name, by element.
-    async fn find_files(&self, task: TaskId, elements: Elements, name: FileName)
-    -> Result<Vec<StoredFile>, StoreError>;
+    /// Of these files the ones with this name, by element; or those of the run with this number of each.
+    async fn find_files(
+        &self,
+        task: TaskId,
+        elements: Elements,
+        attempt: Option<u32>,
+        name: FileName,
+    ) -> Result<Vec<StoredFile>, StoreError>;
 
     /// The output files of all runs of elements of a submission, by element, run and path.
     async fn list_run_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError>;
@@ -244,18 +251,6 @@ impl TaskQuery {
     }
 }
 
-/// Of sorted files those of a page.
-fn page_of_files(mut files: Vec<StoredFile>, after: Option<&(u32, Vec<u8>)>, limit: usize) -> Vec<StoredFile> {
-    if let Some((index, path)) = after {
-        let behind = files.partition_point(|file| (file.element.index, &file.file.path) <= (*index, path));
-        files.drain(..behind);
-    }
-    let mut room = PageRoom::new(limit);
-    let fit = files.iter().take_while(|file| room.take(&file.file.path)).count();
-    files.truncate(fit);
-    files
-}
-
 /// Cuts what was found, one more than the page if there are more, to the page. Returns its last, if there are more.
 fn end_page<T>(found: &mut Vec<T>, page_size: usize) -> Option<&T> {
     let more = found.len() > page_size;
@@ -290,66 +285,6 @@ pub enum AuditPage {
     Before(Option<u64>),
     /// The oldest first, those after this one.
     After(u64),
-}
-
-/// Which files of a user to list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileQuery {
-    /// Whose submissions.
-    pub user: UserName,
-    /// After this page.
-    pub after: Option<FileCursor>,
-    /// The most to return, 1 or more; where their paths are long it is fewer.
-    pub limit: usize,
-}
-
-/// Where a page of files ends: at its last file. Written as `<sequence>.<index>.<path in hex>`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileCursor {
-    /// Of the submission.
-    pub sequence: u64,
-    /// Of the element.
-    pub index: u32,
-    /// Of the file.
-    pub path: Vec<u8>,
-}
-
-impl FileQuery {
-    /// Whether a file, with the sequence of its submission, comes after the last page.
-    pub(crate) fn is_after(&self, (sequence, file): &(u64, StoredFile)) -> bool {
-        self.after.as_ref().is_none_or(|after| {
-            let place = (file.element.index, &file.file.path);
-            *sequence < after.sequence || (*sequence == after.sequence && place > (after.index, &after.path))
-        })
-    }
-
-    /// Cuts what was found, one more than the page if there are more, to the page. Returns the cursor of the next one.
-    pub(crate) fn end_page(&self, found: &mut Vec<(u64, StoredFile)>) -> Option<FileCursor> {
-        let mut room = PageRoom::new(self.limit);
-        let fit = found.iter().take_while(|(_, file)| room.take(&file.file.path)).count();
-        end_page(found, fit).map(|(sequence, file)| FileCursor {
-            sequence: *sequence,
-            index: file.element.index,
-            path: file.file.path.clone(),
-        })
-    }
-}
-
-impl fmt::Display for FileCursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.sequence, self.index, hex::encode(&self.path))
-    }
-}
-
-impl FromStr for FileCursor {
-    type Err = &'static str;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parts = text.split_once('.').and_then(|(sequence, rest)| Some((sequence, rest.split_once('.')?)));
-        let parsed = parts.and_then(|(sequence, (index, path))| {
-            Some(Self { sequence: sequence.parse().ok()?, index: index.parse().ok()?, path: hex::decode(path).ok()? })
-        });
-        parsed.ok_or("it is none: take it from `next_cursor`")
-    }
 }
 
 /// Why a commit did not succeed.

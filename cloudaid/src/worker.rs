@@ -63,6 +63,7 @@ mod logs;
 mod means;
 pub mod outputs;
 mod presence;
+mod program;
 mod refusal;
 mod registries;
 mod removal;

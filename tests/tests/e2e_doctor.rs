@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use cloudai_tests::cluster::Cluster;
@@ -58,7 +59,11 @@ async fn levels(dir: &Path, host: &str) -> (i32, Report, BTreeMap<String, String
 #[tokio::test]
 async fn a_doctor_says_of_an_engine_what_is_well_and_what_is_not() {
     let dir = tempfile::tempdir().expect("a directory");
+    // Of one that was killed.
+    let left = dir.path().join(".cloudai-doctor-left");
+    std::fs::DirBuilder::new().mode(0o700).create(&left).expect("a directory");
     let (code, report, levels) = levels(dir.path(), &docker::host()).await;
+    assert!(!left.exists(), "the next one removes it");
     let level = |check: &str| levels.get(check).map(String::as_str);
     assert_eq!((code, report.problems), (0, 0), "{report:?}");
     for check in ["socket", "engine", "engine_api", "cgroups", "engine_clock", "clock", "data_dir", "disk"] {

@@ -117,22 +117,33 @@ async fn a_full_disk_of_the_engine_stops_new_work_and_nothing_that_runs() {
 }
 
 #[tokio::test]
-async fn a_full_disk_ends_what_stores_more_than_was_reserved_for_it() {
+async fn a_full_disk_ends_what_is_furthest_over_what_was_reserved_for_it_and_only_that_if_it_is_enough() {
     let dir = tempfile::tempdir().expect("a directory");
-    let mut engine = Engine::on_disk(&dir.path().join("engine"), DISK + 2 * RESERVED).await;
+    let mut engine = Engine::on_disk(&dir.path().join("engine"), DISK + 4 * RESERVED).await;
     let cluster = cluster_on(engine.host()).await;
     let api = cluster.api();
-    let large = shell_task("fallocate -l 1100M /large && echo ready && exec sleep 600");
-    let large = api.submit(&SubmitRequest { storage: None, ..large }).await.expect("accepted").task_id;
+    let stores = |megabytes: u32| {
+        let line = format!(
+            "fallocate -l {megabytes}M /large && trap 'exit 5' USR1 && echo ready; while :; do sleep 0.1; done"
+        );
+        SubmitRequest { storage: None, ..shell_task(&line) }
+    };
+    let large = api.submit(&stores(1100)).await.expect("accepted").task_id;
+    let larger = api.submit(&stores(1200)).await.expect("accepted").task_id;
     let small = api.submit(&until_told(7)).await.expect("accepted").task_id;
-    for id in [&large, &small] {
+    for id in [&large, &larger, &small] {
         api.said(PATIENCE, id, "ready").await;
     }
     engine.fill_disk();
-    let task = api.ended(PATIENCE * 2, &large).await;
+    let task = api.ended(PATIENCE * 2, &larger).await;
     let Some(Verdict::Disk { limit_bytes, used_bytes: Some(used), .. }) = task.verdict else { panic!("{task:?}") };
     assert!(limit_bytes == RESERVED && used > RESERVED, "{task:?}");
-    assert!(task.output_notes[0].starts_with("a disk of its worker was full, it stored 1.07 GiB"), "{task:?}");
+    assert!(task.output_notes[0].starts_with("a disk of its worker was full, it stored 1.17 GiB"), "{task:?}");
+    eventually(PATIENCE, "there is room again", || async {
+        api.workers().await.ok()?.into_iter().next()?.problem.is_none().then_some(())
+    })
+    .await;
     engine.signal("USR1").await;
+    assert_eq!(api.ended(PATIENCE, &large).await.verdict, Some(Verdict::ExitCode { exit_code: 5 }));
     assert_eq!(api.ended(PATIENCE, &small).await.verdict, Some(Verdict::ExitCode { exit_code: 7 }));
 }

@@ -74,3 +74,19 @@ async fn the_oldest_logs_go_when_there_are_too_many() {
         assert_eq!(log(&api, id).await.1.as_deref(), Some("stdout=0..40000; stderr=0..0"));
     }
 }
+
+#[tokio::test]
+async fn many_logs_that_cannot_go_do_not_keep_those_that_can() {
+    let cluster = start(&[("TOTAL", "100KiB")]).await;
+    let api = cluster.api();
+    // Nobody knows their task. They are older than all others, and more than are looked at together.
+    let orphans = cluster.dir().join("master/data/logs/av");
+    std::fs::create_dir_all(&orphans).expect("a directory");
+    for index in 0..10_001 {
+        std::fs::write(orphans.join(format!("task-01arz3ndektsv4rrffq69g5fav.{index}-1.log")), [0]).expect("a file");
+    }
+    let older = run(&api, "head -c 80000 /dev/zero").await;
+    let newer = run(&api, "head -c 40000 /dev/zero").await;
+    wait_until_gone(&api, &older).await;
+    assert_eq!(log(&api, &newer).await, ("\0".repeat(40_000), None));
+}

@@ -25,10 +25,12 @@ pub use journal::{Exited, JournalEntry, JournalRecord, Starting, StopOrder, Stop
 pub use lease::Lease;
 pub use run::container_name;
 
+use crowd::Crowd;
 use index::Index;
 use out::{Out, Session};
 use run::Run;
 
+mod crowd;
 mod effect;
 mod finish;
 mod index;
@@ -79,6 +81,7 @@ pub struct Agent {
     index: Index,
     session: Session,
     lease: Lease,
+    crowd: Crowd,
     /// Runs that were here and are over; an assignment of one of these is late.
     gone: BTreeSet<Fence>,
     shutting_down: bool,
@@ -158,7 +161,7 @@ impl Agent {
                 self.on_run(now, key, effects, |run, out| run.wait_failed(&error, out));
             }
             AgentInput::StorageExceeded { key, used_bytes, largest } => {
-                self.on_run(now, key, effects, |run, out| run.storage_exceeded(used_bytes, largest, out));
+                self.on_storage_exceeded(now, key, (used_bytes, largest), effects);
             }
             AgentInput::LogsDrained(key, bytes) => {
                 self.on_run(now, key, effects, |run, out| run.logs_drained(bytes, out));
@@ -181,6 +184,7 @@ impl Agent {
                 for key in self.index.due(now.boot) {
                     self.on_run(now, key, effects, Run::tick);
                 }
+                self.make_room(now, effects);
             }
             AgentInput::Shutdown => self.shutting_down = true,
             AgentInput::Leave { hand_back } => self.leave(now, hand_back, effects),
@@ -198,7 +202,7 @@ impl Agent {
     #[must_use]
     pub fn next_wake(&self) -> Option<BootTime> {
         let lease = (!self.index.leased().is_empty()).then(|| self.lease.until());
-        self.index.next_wake().into_iter().chain(lease).min()
+        self.index.next_wake().into_iter().chain(lease).chain(self.room_due()).min()
     }
 
     /// Until when it may act on its own, to be kept for the next start.
@@ -247,13 +251,16 @@ impl Agent {
 
     fn on_removed(&mut self, key: AttemptKey, effects: &mut Vec<AgentEffect>) {
         if self.runs.get(&key).is_some_and(Run::is_removing) {
-            self.runs.remove(&key);
+            let made_room = self.runs.remove(&key).is_some_and(|run| run.makes_room());
             self.index.update(key, None);
             self.gone.insert(key.fence);
             if self.gone.len() > GONE_LIMIT {
                 self.gone.pop_first();
             }
             effects.push(AgentEffect::Journal(JournalRecord::Forgotten(key)));
+            if made_room {
+                self.look_again(effects);
+            }
         }
     }
 

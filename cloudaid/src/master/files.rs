@@ -24,6 +24,7 @@ use shared::id::{AttemptKey, BlobId, ElementId, InputId};
 mod blob;
 mod path;
 mod read;
+mod reserve;
 mod s3;
 mod staged;
 mod upload;
@@ -36,6 +37,8 @@ pub use read::{ByteStream, Content};
 pub use s3::S3Config;
 pub use staged::{Part, StagedUpload};
 pub use upload::{Upload, UploadError};
+
+use reserve::Reserve;
 
 /// Unfinished files of earlier versions, below the directory.
 const TEMPORARY: &str = "tmp";
@@ -54,6 +57,8 @@ pub struct FileStore {
     /// Where the objects are, or, if they are far away, where the master keeps everything else.
     directory: Arc<Path>,
     kind: Kind,
+    /// What is left free, where that matters to anybody else.
+    reserve: Option<Reserve>,
 }
 
 /// Where the objects are.
@@ -80,7 +85,9 @@ impl FileStore {
             fs::File::open(parent)?.sync_all()?;
         }
         let objects = LocalFileSystem::new_with_prefix(directory)?.with_fsync(true);
-        Ok(Self { objects: Arc::new(objects), directory: directory.into(), kind: Kind::Local })
+        let directory: Arc<Path> = directory.into();
+        let reserve = Some(Reserve::on(Arc::clone(&directory)));
+        Ok(Self { objects: Arc::new(objects), directory, kind: Kind::Local, reserve })
     }
 
     /// The files in a bucket. `directory` is where the master keeps everything else.
@@ -89,7 +96,7 @@ impl FileStore {
     /// The configuration is wrong, or the bucket cannot be listed.
     pub async fn connect(config: &S3Config, directory: &Path) -> io::Result<Self> {
         let objects = s3::connect(config).await?;
-        Ok(Self { objects, directory: directory.into(), kind: Kind::Remote })
+        Ok(Self { objects, directory: directory.into(), kind: Kind::Remote, reserve: None })
     }
 
     /// Begins to take the files of one run, which may come to so much (none: anything).
@@ -147,7 +154,8 @@ impl FileStore {
         let there = Content::whole(place, blob, progress.size);
         let whole = progress.size - progress.size % PIECE;
         let tail = self.read(there, whole..progress.size).await?.try_collect().await?;
-        BlobWriter::new(Arc::clone(&self.objects), part, (place, blob), (progress, tail)).await
+        let reserve = self.reserve.clone();
+        BlobWriter::new(Arc::clone(&self.objects), reserve, part, (place, blob), (progress, tail)).await
     }
 
     /// How many bytes of a content are there.
@@ -318,12 +326,7 @@ impl FileStore {
 
     /// Free space on the disk, if it tells.
     pub async fn free_bytes(&self) -> Option<u64> {
-        let directory = self.directory.clone();
-        let free = tokio::task::spawn_blocking(move || {
-            let disk = rustix::fs::statvfs(&*directory).ok()?;
-            Some(disk.f_bavail.saturating_mul(disk.f_frsize))
-        });
-        free.await.ok().flatten()
+        reserve::free_bytes(Arc::clone(&self.directory)).await
     }
 
     async fn remove_folder(&self, folder: ObjectPath) -> io::Result<()> {

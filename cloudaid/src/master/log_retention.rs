@@ -27,7 +27,8 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 const REST: u32 = 20;
 /// And after a look that failed.
 const AFTER_TROUBLE: Duration = Duration::from_secs(60);
-/// Logs that are remembered while the oldest are looked for.
+/// Logs that are remembered while the oldest are looked for. Where more have to be looked at, all are listed once more for each so
+/// many.
 const OLDEST: usize = 10_000;
 
 /// Removes logs until the end. What cannot be done now is done later.
@@ -118,15 +119,19 @@ impl Keeper {
     /// The oldest go until there is room, but for those of tasks that have not ended.
     async fn by_size(&mut self) -> Result<(), ApiError> {
         let Some(most) = self.settings.total else { return Ok(()) };
+        // None of the oldest may be one that can go.
+        let mut looked_at = None;
         loop {
             let appended = self.logs.appended();
-            let (mut total, mut oldest) = (0, Oldest::default());
+            let (mut total, mut oldest) = (0, Oldest::after(looked_at));
             for shard in self.logs.shards().await.map_err(|error| unreadable(&error))? {
                 for log in self.logs.stored(shard).await.map_err(|error| unreadable(&error))? {
                     total += log.bytes;
                     oldest.push(log);
                 }
             }
+            let are_all = oldest.are_all();
+            looked_at = oldest.last();
             let mut freed = 0;
             for log in oldest.into_sorted() {
                 if total - freed <= most {
@@ -137,7 +142,7 @@ impl Keeper {
                 }
             }
             self.seen = Some((total - freed, appended));
-            if total - freed <= most || freed == 0 {
+            if total - freed <= most || are_all {
                 return Ok(());
             }
         }
@@ -169,19 +174,39 @@ impl Keeper {
     }
 }
 
-/// The logs that were written first.
-#[derive(Default)]
+/// What is first: when it was written, then the larger one.
+type Place = (WallTime, Reverse<u64>, ElementId, u32);
+
+/// The logs that were written first, of those after a place.
 struct Oldest {
+    after: Option<Place>,
     /// The latest of them on top.
-    logs: BinaryHeap<(WallTime, Reverse<u64>, ElementId, u32)>,
+    logs: BinaryHeap<Place>,
 }
 
 impl Oldest {
+    fn after(after: Option<Place>) -> Self {
+        Self { after, logs: BinaryHeap::new() }
+    }
+
     fn push(&mut self, log: StoredLog) {
-        self.logs.push((log.written, Reverse(log.bytes), log.element, log.attempt));
+        let place = (log.written, Reverse(log.bytes), log.element, log.attempt);
+        if self.after.is_some_and(|after| place <= after) {
+            return;
+        }
+        self.logs.push(place);
         if self.logs.len() > OLDEST {
             self.logs.pop();
         }
+    }
+
+    /// Whether there are no more.
+    fn are_all(&self) -> bool {
+        self.logs.len() < OLDEST
+    }
+
+    fn last(&self) -> Option<Place> {
+        self.logs.peek().copied()
     }
 
     fn into_sorted(self) -> impl Iterator<Item = StoredLog> {
@@ -192,4 +217,42 @@ impl Oldest {
 
 fn unreadable(error: &io::Error) -> ApiError {
     ApiError::new(ErrorCode::Internal, format!("the logs cannot be read: {error}"), "look at the data directory")
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::id::TaskId;
+
+    use super::*;
+
+    fn log(index: u32) -> StoredLog {
+        let task = TaskId(7_u128.into());
+        // Many are written in the same moment.
+        StoredLog {
+            element: ElementId { task, index },
+            attempt: 1,
+            bytes: 1,
+            written: WallTime(i64::from(index / 100)),
+        }
+    }
+
+    #[test]
+    fn all_logs_are_looked_at_however_many_there_are_and_each_once() {
+        let count = u32::try_from(2 * OLDEST + 1).expect("small");
+        let (mut after, mut seen) = (None, Vec::new());
+        let mut rounds = 0;
+        loop {
+            let mut oldest = Oldest::after(after);
+            (0..count).rev().for_each(|index| oldest.push(log(index)));
+            let are_all = oldest.are_all();
+            after = oldest.last();
+            seen.extend(oldest.into_sorted().map(|log| log.element.index));
+            rounds += 1;
+            if are_all {
+                break;
+            }
+        }
+        assert_eq!(rounds, 3);
+        assert!(seen.into_iter().eq(0..count), "the oldest first");
+    }
 }

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use parking_lot::Mutex;
 use shared::id::{AttemptKey, ElementId, TaskId};
 use shared::link::LogStream;
 use shared::time::WallTime;
@@ -51,7 +52,8 @@ pub const READ_LIMIT: usize = 1024 * 1024;
 /// Files written at a time: their syncs share commits of the file system's journal.
 const APPEND_AT_ONCE: usize = 8;
 /// Logs read at a time, by all readers together. Each takes a thread with its memory, and a disk gives no more to more.
-static READS: Semaphore = Semaphore::const_new(4);
+static READS: Semaphore = Semaphore::const_new(READS_AT_ONCE);
+const READS_AT_ONCE: usize = 4;
 
 /// All logs below one directory. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -64,6 +66,9 @@ struct Inner {
     directory: PathBuf,
     keep: Keep,
     cache: Cache,
+    /// Held by who takes logs away: what is cleared while it is removed would come again, as the file that says how much there
+    /// was.
+    taking: Mutex<()>,
     /// Bytes since the start.
     appended: AtomicU64,
 }
@@ -227,6 +232,7 @@ impl LogStore {
                 directory: directory.to_owned(),
                 keep,
                 cache: Cache::default(),
+                taking: Mutex::default(),
                 appended: AtomicU64::new(0),
             }),
         })
@@ -395,20 +401,29 @@ impl LogStore {
     /// # Errors
     /// Some of them cannot be removed.
     pub async fn remove(&self, task: TaskId) -> io::Result<()> {
-        let directory = self.shard(&task.to_string());
-        let removed = unhindered(move || remove::logs(&directory, task)).await;
-        self.inner.cache.forget(task);
-        removed
+        let (directory, inner) = (self.shard(&task.to_string()), Arc::clone(&self.inner));
+        unhindered(move || {
+            let _taking = inner.taking.lock();
+            let removed = remove::logs(&directory, task);
+            inner.cache.forget(task);
+            removed
+        })
+        .await
     }
 
     /// Removes what is kept of a run. That it was there, and how much, is still known: all of it is cut out. Returns the bytes
-    /// that this freed.
+    /// that this freed; none of a log that was removed meanwhile.
     ///
     /// # Errors
     /// The log cannot be read, or what takes its place cannot be written.
     pub async fn clear(&self, element: ElementId, attempt: u32) -> io::Result<u64> {
-        let log = self.log(element, attempt);
-        blocking(move || log.clear()).await
+        let store = self.clone();
+        blocking(move || {
+            let _taking = store.inner.taking.lock();
+            // Not before: what was known of one that has been removed is as wrong as it is old.
+            store.log(element, attempt).clear()
+        })
+        .await
     }
 
     /// Bytes that have come since the start, whether they were kept or not.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloudaid_core::files::FileUsage;
-use shared::error::ApiError;
+use shared::error::{ApiError, ErrorCode};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -42,10 +42,32 @@ async fn turn(cluster: &ClusterHandle, inputs: &Inputs, settings: &FileSettings)
         let tasks = cluster.tasks_with_files(ago(retention), TASKS).await?;
         let mut deleted = FileUsage::default();
         for task in &tasks {
-            deleted = deleted.plus(cluster.delete_files((*task).into(), None).await?);
+            deleted = deleted.plus(of_known(cluster.delete_files((*task).into(), None).await)?);
         }
         if tasks.len() < TASKS || deleted.files == 0 {
             return Ok(());
         }
+    }
+}
+
+/// What was deleted: nothing of a task that somebody has deleted meanwhile, with all its files.
+fn of_known(deleted: Result<FileUsage, ApiError>) -> Result<FileUsage, ApiError> {
+    match deleted {
+        Err(error) if error.code == ErrorCode::TaskNotFound => Ok(FileUsage::default()),
+        deleted => deleted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_is_gone_by_now_does_not_keep_the_files_of_others() {
+        let refused = |code| of_known(Err(ApiError::new(code, "no", "")));
+        assert_eq!(refused(ErrorCode::TaskNotFound).expect("nothing is left of it"), FileUsage::default());
+        assert_eq!(refused(ErrorCode::Unavailable).expect_err("it may be later").code, ErrorCode::Unavailable);
+        let some = FileUsage { bytes: 3, files: 1 };
+        assert_eq!(of_known(Ok(some)).expect("deleted"), some);
     }
 }

@@ -43,7 +43,6 @@ mod errors;
 mod facts;
 mod fall;
 mod hand;
-mod held;
 mod image;
 mod labels;
 mod logs;

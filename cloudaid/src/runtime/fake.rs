@@ -22,7 +22,7 @@ use shared::time::WallTime;
 
 use self::container::Container;
 use super::{
-    ContainerSpec, EngineFacts, Exit, Found, FoundState, ImageWish, LogMark, LogPiece, LogPieces, Runtime,
+    ContainerSpec, EngineFacts, Exit, Found, FoundState, ImageWish, LogMark, LogPiece, LogPieces, Nameless, Runtime,
     RuntimeError, RuntimeInfo, StopSignal, Stored,
 };
 
@@ -52,6 +52,7 @@ struct State {
     frozen: BTreeSet<AttemptKey>,
     /// Pieces that are not there any more.
     forgotten: BTreeMap<AttemptKey, u32>,
+    nameless: BTreeMap<AttemptKey, Nameless>,
 }
 
 /// The calls of a [`Runtime`].
@@ -177,6 +178,11 @@ impl FakeRuntime {
     /// it is told where it begins, and a place before each later piece: one was written in each second.
     pub fn forget_log(&self, key: &AttemptKey, pieces: u32) {
         self.state.lock().forgotten.insert(*key, pieces);
+    }
+
+    /// From now on these are to be asked for what it holds without a name.
+    pub fn set_nameless(&self, key: &AttemptKey, nameless: Nameless) {
+        self.state.lock().nameless.insert(*key, nameless);
     }
 
     /// Counts the call; what it does happens unless a fault says otherwise.
@@ -330,7 +336,9 @@ impl Runtime for FakeRuntime {
     }
 
     async fn stored(&self, key: &AttemptKey) -> Result<Stored, RuntimeError> {
-        Ok(Stored { bytes: self.state.lock().find(key)?.layer_bytes(), ..Stored::default() })
+        let state = self.state.lock();
+        let nameless = state.nameless.get(key).cloned();
+        Ok(Stored { bytes: state.find(key)?.layer_bytes(), nameless, ..Stored::default() })
     }
 
     async fn inventory(&self, cluster: ClusterId, worker: &WorkerId) -> Result<Vec<Found>, RuntimeError> {

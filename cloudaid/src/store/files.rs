@@ -1,9 +1,6 @@
-//! How an output file is named in a question, and how many of them make a page.
+//! How an output file is named in a question.
 
 use shared::files_of::PLAIN_PATH;
-
-/// What the paths of a page come to at the most, in bytes, but for its last one.
-const PATHS_OF_PAGE: usize = 4 << 20;
 
 /// Which file is meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,40 +28,6 @@ impl FileName {
     }
 }
 
-/// What a page of files has still room for. Its last file may be one whose path does not fit.
-#[derive(Debug)]
-pub(crate) struct PageRoom {
-    files: usize,
-    bytes: usize,
-}
-
-impl PageRoom {
-    /// Of a page of so many files at the most.
-    pub(crate) fn new(files: usize) -> Self {
-        Self { files, bytes: PATHS_OF_PAGE }
-    }
-
-    /// Takes one more file, if there is room. Returns whether there was.
-    pub(crate) fn take(&mut self, path: &[u8]) -> bool {
-        let has_room = !self.is_full();
-        if has_room {
-            self.files -= 1;
-            self.bytes = self.bytes.saturating_sub(path.len());
-        }
-        has_room
-    }
-
-    /// How many more files fit, if their paths do.
-    pub(crate) fn files(&self) -> usize {
-        self.files
-    }
-
-    /// Whether no other file fits.
-    pub(crate) fn is_full(&self) -> bool {
-        self.files == 0 || self.bytes == 0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,16 +40,5 @@ mod tests {
         assert!(FileName::Digest(digest).is(&long) && FileName::Path(long.clone()).is(&long));
         assert!(!FileName::Digest(digest).is(&plain) && !FileName::Path(plain.clone()).is(&long));
         assert!(!FileName::Digest(*blake3::hash(&plain).as_bytes()).is(&plain), "nothing finds it by that");
-    }
-
-    #[test]
-    fn a_page_ends_with_its_files_or_with_their_paths() {
-        let taken = |limit, path: &[u8]| {
-            let mut room = PageRoom::new(limit);
-            (0..1000).take_while(|_| room.take(path)).count()
-        };
-        assert_eq!((taken(0, b"a"), taken(7, b"a"), taken(1000, b"a")), (0, 7, 1000));
-        assert_eq!(taken(1000, &vec![b'a'; 64 << 10]), 64);
-        assert_eq!(taken(1000, &vec![b'a'; (64 << 10) - 1]), 65, "the last one need not fit");
     }
 }

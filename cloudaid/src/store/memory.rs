@@ -24,8 +24,8 @@ use shared::view::TaskCounts;
 use crate::store::coalesce::Batch;
 use crate::store::dump::page;
 use crate::store::{
-    AuditPage, AuditQuery, CommitError, DumpCursor, FileCursor, FileName, FileQuery, Position, RunSize, Store,
-    StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery, page_of_files,
+    AuditPage, AuditQuery, CommitError, DumpCursor, FileCursor, FileName, FilePlace, FileQuery, Position, RunSize,
+    Store, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery, pages,
 };
 
 mod apply;
@@ -146,24 +146,16 @@ impl Store for MemoryStore {
         let facts = self.facts.lock();
         let of_user = facts.tasks.values().rev().filter(|(record, _)| record.user == query.user);
         let files = of_user.flat_map(|(record, _)| {
-            let files = facts.files_of(record.id, Elements::All).into_iter();
-            files.map(|file| (record.sequence, file))
+            let files = query.select(record.sequence, facts.run_files(record.id, Elements::All));
+            files.into_iter().map(|file| (record.sequence, file))
         });
-        let mut page: Vec<_> = files.filter(|file| query.is_after(file)).take(query.limit + 1).collect();
+        let mut page: Vec<_> = files.take(query.limit + 1).collect();
         let next = query.end_page(&mut page);
         Ok((page.into_iter().map(|(_, file)| file).collect(), next))
     }
 
     async fn list_run_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {
-        let (first, last) = elements.bounds();
-        let facts = self.facts.lock();
-        let runs = facts.files.range((task, first, 0)..=(task, last, u32::MAX));
-        let runs = runs.filter(|(run, _)| !facts.uploads.contains_key(run));
-        let files = runs.flat_map(|((_, index, attempt), files)| {
-            let element = ElementId { task, index: *index };
-            files.values().map(move |file| StoredFile { element, attempt: *attempt, file: file.clone() })
-        });
-        Ok(files.collect())
+        Ok(self.facts.lock().run_files(task, elements))
     }
 
     async fn list_run_sizes(&self, task: TaskId, elements: Elements) -> Result<Vec<RunSize>, StoreError> {
@@ -219,21 +211,20 @@ impl Store for MemoryStore {
         &self,
         task: TaskId,
         elements: Elements,
-        after: Option<(u32, Vec<u8>)>,
+        after: Option<FilePlace>,
         limit: usize,
     ) -> Result<Vec<StoredFile>, StoreError> {
-        Ok(page_of_files(self.facts.lock().files_of(task, elements), after.as_ref(), limit))
+        Ok(pages::page(self.facts.lock().run_files(task, elements), after.as_ref(), limit))
     }
 
     async fn find_files(
         &self,
         task: TaskId,
         elements: Elements,
+        attempt: Option<u32>,
         name: FileName,
     ) -> Result<Vec<StoredFile>, StoreError> {
-        let mut files = self.facts.lock().files_of(task, elements);
-        files.retain(|file| name.is(&file.file.path));
-        Ok(files)
+        Ok(pages::named(self.facts.lock().run_files(task, elements), attempt, &name))
     }
 
     async fn dump_tasks(
@@ -332,17 +323,14 @@ impl Facts {
         self.attempts.range((task, index, 0)..=(task, index, u32::MAX)).map(|(_, attempt)| attempt)
     }
 
-    /// Of the last run that has any, by element and path.
-    fn files_of(&self, task: TaskId, elements: Elements) -> Vec<StoredFile> {
+    /// Of all runs, by element, run and path.
+    fn run_files(&self, task: TaskId, elements: Elements) -> Vec<StoredFile> {
         let (first, last) = elements.bounds();
-        // The last run of an element comes last, and so replaces the earlier ones.
         let runs = self.files.range((task, first, 0)..=(task, last, u32::MAX));
-        let runs = runs.filter(|(run, files)| !files.is_empty() && !self.uploads.contains_key(run));
-        let by_element: BTreeMap<u32, _> =
-            runs.map(|((_, index, attempt), files)| (*index, (*attempt, files))).collect();
-        let files = by_element.into_iter().flat_map(|(index, (attempt, files))| {
-            let element = ElementId { task, index };
-            files.values().map(move |file| StoredFile { element, attempt, file: file.clone() })
+        let runs = runs.filter(|(run, _)| !self.uploads.contains_key(run));
+        let files = runs.flat_map(|((_, index, attempt), files)| {
+            let element = ElementId { task, index: *index };
+            files.values().map(move |file| StoredFile { element, attempt: *attempt, file: file.clone() })
         });
         files.collect()
     }

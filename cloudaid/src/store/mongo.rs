@@ -23,8 +23,8 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::store::{
-    AuditQuery, CommitError, DumpCursor, FileCursor, FileName, FileQuery, Position, RunSize, Store, StoreError,
-    StoredFile, StoredTask, TaskCursor, TaskQuery, page_of_files,
+    AuditQuery, CommitError, DumpCursor, FileCursor, FileName, FilePlace, FileQuery, Position, RunSize, Store,
+    StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery, pages,
 };
 
 mod backup;
@@ -300,21 +300,22 @@ impl Store for MongoStore {
         &self,
         task: TaskId,
         elements: Elements,
-        after: Option<(u32, Vec<u8>)>,
+        after: Option<FilePlace>,
         limit: usize,
     ) -> Result<Vec<StoredFile>, StoreError> {
         self.settled().await?;
-        Ok(page_of_files(lookup::files(&self.server, task, elements).await?, after.as_ref(), limit))
+        Ok(pages::page(lookup::run_files(&self.server, task, elements).await?, after.as_ref(), limit))
     }
 
     async fn find_files(
         &self,
         task: TaskId,
         elements: Elements,
+        attempt: Option<u32>,
         name: FileName,
     ) -> Result<Vec<StoredFile>, StoreError> {
         self.settled().await?;
-        lookup::files_at(&self.server, task, elements, &name).await
+        Ok(pages::named(lookup::run_files(&self.server, task, elements).await?, attempt, &name))
     }
 
     async fn list_run_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {

@@ -18,8 +18,8 @@ use shared::view::TaskCounts;
 
 use crate::store::coalesce::Batch;
 use crate::store::{
-    AuditQuery, CommitError, DumpCursor, FileCursor, FileName, FileQuery, Position, RunSize, Store, StoreError,
-    StoredFile, StoredTask, TaskCursor, TaskQuery, blocking,
+    AuditQuery, CommitError, DumpCursor, FileCursor, FileName, FilePlace, FileQuery, Position, RunSize, Store,
+    StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery, blocking,
 };
 
 mod ahead;
@@ -241,7 +241,7 @@ impl Store for SqliteStore {
         &self,
         task: TaskId,
         elements: Elements,
-        after: Option<(u32, Vec<u8>)>,
+        after: Option<FilePlace>,
         limit: usize,
     ) -> Result<Vec<StoredFile>, StoreError> {
         self.readers.read(move |connection| lookup::files(connection, (task, elements), after, limit)).await
@@ -251,9 +251,10 @@ impl Store for SqliteStore {
         &self,
         task: TaskId,
         elements: Elements,
+        attempt: Option<u32>,
         name: FileName,
     ) -> Result<Vec<StoredFile>, StoreError> {
-        self.readers.read(move |connection| lookup::files_at(connection, task, elements, &name)).await
+        self.readers.read(move |connection| lookup::files_at(connection, (task, elements), attempt, &name)).await
     }
 
     async fn list_run_files(&self, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {

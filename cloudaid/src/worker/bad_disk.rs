@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::volume::run;
+use super::program::run;
 
 /// Of what is below the disk, in bytes, and what the disk says that it has.
 const BELOW: &str = "size=32m";
@@ -32,10 +32,10 @@ impl BadDisk {
         let disk = Self { below: scratch.join("below"), place: scratch.join("disk") };
         fs::create_dir(&disk.below).expect("a directory");
         fs::create_dir(&disk.place).expect("a directory");
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", BELOW, "tmpfs"]).arg(&disk.below)).expect("a tmpfs");
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", BELOW, "tmpfs"]).arg(&disk.below), None).expect("a tmpfs");
         File::create(disk.image()).and_then(|image| image.set_len(SIZE)).expect("an image");
         let mut mkfs = Command::new("mkfs.ext4");
-        run(mkfs.args(["-q", "-F", "-b", "4096", "-m", "0", "-O", "^has_journal"]).arg(disk.image()))
+        run(mkfs.args(["-q", "-F", "-b", "4096", "-m", "0", "-O", "^has_journal"]).arg(disk.image()), None)
             .expect("a file system");
         disk.mount();
         Some(disk)
@@ -50,7 +50,7 @@ impl BadDisk {
     pub(super) fn starve(&self) {
         self.sync();
         // What was removed has left blocks that are there.
-        run(Command::new("fstrim").arg(&self.place)).expect("trimmed");
+        run(Command::new("fstrim").arg(&self.place), None).expect("trimmed");
         let mut filler = File::create(self.filler()).expect("a file");
         for chunk in [1 << 20, 4096, 1] {
             while filler.write_all(&vec![1; chunk]).is_ok() {}
@@ -65,13 +65,13 @@ impl BadDisk {
     /// It is read-only from now on, as the kernel makes one that has failed.
     pub(super) fn fail(&self) {
         self.sync();
-        run(Command::new("mount").args(["-o", "remount,abort"]).arg(&self.place)).expect("it has failed");
+        run(Command::new("mount").args(["-o", "remount,abort"]).arg(&self.place), None).expect("it has failed");
     }
 
     /// What is only in memory is forgotten, and it can be written again.
     pub(super) fn mount_again(&self) {
         let begin = Instant::now();
-        while let Err(error) = run(Command::new("umount").arg("--recursive").arg(&self.place)) {
+        while let Err(error) = run(Command::new("umount").arg("--recursive").arg(&self.place), None) {
             assert!(begin.elapsed() < LIMIT, "{error}");
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -84,7 +84,8 @@ impl BadDisk {
     }
 
     fn mount(&self) {
-        run(Command::new("mount").args(["-o", "loop"]).arg(self.image()).arg(&self.place)).expect("it is mounted");
+        run(Command::new("mount").args(["-o", "loop"]).arg(self.image()).arg(&self.place), None)
+            .expect("it is mounted");
     }
 
     fn image(&self) -> PathBuf {
@@ -100,7 +101,7 @@ impl Drop for BadDisk {
     fn drop(&mut self) {
         for place in [&self.place, &self.below] {
             // What was not mounted need not be unmounted.
-            let _ = run(Command::new("umount").args(["--recursive", "--lazy"]).arg(place));
+            let _ = run(Command::new("umount").args(["--recursive", "--lazy"]).arg(place), None);
         }
     }
 }

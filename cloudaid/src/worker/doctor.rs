@@ -17,6 +17,7 @@ mod facts;
 mod gather;
 mod judge;
 mod runc;
+mod trial;
 
 /// How much a finding matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -114,7 +115,8 @@ fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
-/// Looks at this machine and its engine. Nothing is changed.
+/// Looks at this machine and its engine. Nothing is changed, but for what is left of an earlier look that was killed: that is
+/// removed.
 pub async fn run(config: &DoctorConfig) -> Report {
     Report::new(judge::all(&gather::look(config).await))
 }

@@ -63,7 +63,7 @@ mod tests {
         let means = Means::find(scratch.path().to_owned(), CancellationToken::new());
         assert_eq!(means.has_volumes().now_or_never(), None, "it has not been tried yet");
         let has_volumes = means.has_volumes().await;
-        assert_eq!(has_volumes, volume::try_out(scratch.path()).is_ok());
+        assert_eq!(has_volumes, volume::try_out(scratch.path(), None).is_ok());
         means.lack_volumes();
         assert!(!means.has_volumes().await);
     }

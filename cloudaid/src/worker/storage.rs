@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use self::largest::{Largest, Tally};
 use super::volume::Volume;
 use super::{health, outputs};
-use crate::runtime::{MountedPlace, Runtime, Stored};
+use crate::runtime::{MountedPlace, Nameless, Runtime, Stored};
 
 mod largest;
 
@@ -122,17 +122,18 @@ impl StorageWatch {
     async fn measure(&self, layer: &mut Layer, enough: u64) {
         let begin = Instant::now();
         let stored = {
-            // The semaphore is never closed.
+            // Only as long as the engine is asked: what is looked at afterwards may take long. The semaphore is never closed.
             let _slot = self.calls.acquire().await;
             self.runtime.stored(&self.key).await
         };
         let problem = match stored {
-            Ok(Stored { bytes, nameless, layer: place, volumes }) => {
+            Ok(Stored { bytes, layer: place, volumes, nameless }) => {
                 let hidden = volumes.iter().map(|volume| &volume.host).find(|host| !host.is_dir());
                 let hidden = hidden.map(|host| host.display().to_string());
                 let volumes = seen_in(volumes, enough).await;
-                layer.bytes = bytes.saturating_add(volumes.bytes);
-                layer.own = (place, bytes.saturating_sub(nameless));
+                let nameless = without_a_name(nameless).await;
+                layer.bytes = bytes.saturating_add(volumes.bytes).saturating_add(nameless);
+                layer.own = (place, bytes);
                 layer.largest = volumes.largest;
                 layer.largest.add(NAMELESS.as_bytes().to_vec(), nameless);
                 hidden.map(|hidden| format!("{hidden}, a volume of its image, is not to be seen from here"))
@@ -232,6 +233,12 @@ fn count(places: &[MountedPlace], enough: u64) -> Seen {
         seen.largest.extend(tally.finish(bytes));
     }
     seen
+}
+
+/// Bytes in files without a name.
+async fn without_a_name(nameless: Option<Nameless>) -> u64 {
+    let Some(nameless) = nameless else { return 0 };
+    tokio::task::spawn_blocking(move || nameless.bytes()).await.unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -11,14 +11,17 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use rustix::mount::{UnmountFlags, unmount};
 use shared::resources::MIB;
 
 use super::data_dir::{remove_tree, sync_parent};
+use super::program;
 
+/// What a trial is made in.
+const TRIAL: &str = "volume-trial";
 /// Of the run's file system, beside its `output`.
 const IMAGE: &str = "output.img";
 /// What nobody may do with what is in it.
@@ -40,12 +43,14 @@ const TRIAL_LIMIT: Duration = Duration::from_secs(30);
 pub(super) struct Volume {
     image: PathBuf,
     output: PathBuf,
+    /// When nobody waits for it any more; none: it takes as long as it takes.
+    until: Option<Instant>,
 }
 
 impl Volume {
     /// Of the run in this directory. It need not have one.
     pub(super) fn of(run: &Path) -> Self {
-        Self { image: run.join(IMAGE), output: run.join("output") }
+        Self { image: run.join(IMAGE), output: run.join("output"), until: None }
     }
 
     /// Whether the run has one.
@@ -58,7 +63,7 @@ impl Volume {
         if !self.exists() {
             let new = self.image.with_extension("new");
             fs::create_dir_all(&self.output)?;
-            format(&new, bytes)?;
+            self.format(&new, bytes)?;
             File::open(&new)?.sync_all()?;
             fs::rename(new, &self.image)?;
             sync_parent(&self.image)?;
@@ -77,7 +82,9 @@ impl Volume {
             return Ok(device);
         }
         let options = format!("loop,{OPTIONS}");
-        run(Command::new("mount").args(["-t", "ext4", "-o", &options]).arg(&self.image).arg(&self.output))?;
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "ext4", "-o", &options]).arg(&self.image).arg(&self.output);
+        program::run(&mut mount, self.until)?;
         self.device()?.ok_or_else(|| io::Error::other("it was mounted and is not there"))
     }
 
@@ -97,6 +104,17 @@ impl Volume {
         Ok(())
     }
 
+    /// Makes the file, with room for `bytes` of what is stored in files.
+    fn format(&self, image: &Path, bytes: u64) -> io::Result<()> {
+        let inodes = (bytes / BYTES_PER_INODE).clamp(INODES.0, INODES.1);
+        let around = inodes * INODE_BYTES + bytes / WHOLE_PER_AROUND + AROUND;
+        File::create(image)?.set_len(bytes.saturating_add(around))?;
+        let mut mkfs = Command::new("mkfs.ext4");
+        mkfs.args(["-q", "-F", "-m", "0", "-J", "size=4", "-N", &inodes.to_string()]);
+        mkfs.args(["-O", "^resize_inode", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"]);
+        program::run(mkfs.arg(image), self.until)
+    }
+
     fn device(&self) -> io::Result<Option<PathBuf>> {
         // The path itself may go through links.
         let Ok(output) = fs::canonicalize(&self.output) else { return Ok(None) };
@@ -104,8 +122,8 @@ impl Volume {
     }
 }
 
-/// Tries whether this machine has the means; a directory of its disk is enough to know. Who is not waited for any more goes
-/// on to clean up behind itself, and has the directory until then.
+/// Tries whether this machine has the means; a directory of its disk is enough to know. What takes longer than anybody waits is
+/// ended, and nothing of it stays: the directory is held until then.
 ///
 /// # Errors
 /// It has not, in words, or does not say so in time.
@@ -114,52 +132,40 @@ pub(super) async fn can_be_had(data: impl AsRef<Path> + Send + 'static) -> Resul
 }
 
 async fn can_be_had_within(limit: Duration, data: impl AsRef<Path> + Send + 'static) -> Result<(), String> {
+    let until = Instant::now() + limit;
+    let late = || format!("one is not made within {} s", limit.as_secs());
     // With the directory, and not only its path.
-    let tried = tokio::task::spawn_blocking(move || try_out(data.as_ref()));
+    let tried = tokio::task::spawn_blocking(move || try_out(data.as_ref(), Some(until)));
     match tokio::time::timeout(limit, tried).await {
-        Ok(tried) => tried.unwrap_or_else(|error| Err(error.to_string())),
-        Err(_) => Err(format!("one is not made within {} s", limit.as_secs())),
+        Ok(Ok(tried)) => tried.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => late(),
+            _ => error.to_string(),
+        }),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(late()),
     }
 }
 
-pub(super) fn try_out(data: &Path) -> Result<(), String> {
-    let trial = data.join("volume-trial");
-    let volume = Volume::of(&trial);
-    let remove = || volume.close().and_then(|()| remove_tree(&trial));
+/// Makes one in this directory, of which nothing stays.
+pub(super) fn try_out(data: &Path, until: Option<Instant>) -> io::Result<()> {
+    let trial = data.join(TRIAL);
     let tried = || {
         fs::create_dir_all(&trial)?;
+        let volume = Volume { until, ..Volume::of(&trial) };
         // Of an earlier one that was killed in the middle.
         volume.close()?;
         volume.ensure(MIB)
     };
-    let result = tried().map(drop).map_err(|error| error.to_string());
-    let removed = remove().map_err(|error| error.to_string());
+    let result = tried().map(drop);
+    let removed = remove_trial(data);
     result.and(removed)
 }
 
-/// Makes the file, with room for `bytes` of what is stored in files.
-fn format(image: &Path, bytes: u64) -> io::Result<()> {
-    let inodes = (bytes / BYTES_PER_INODE).clamp(INODES.0, INODES.1);
-    let around = inodes * INODE_BYTES + bytes / WHOLE_PER_AROUND + AROUND;
-    File::create(image)?.set_len(bytes.saturating_add(around))?;
-    let mut mkfs = Command::new("mkfs.ext4");
-    // mkfs and its kind are where plain users do not look.
-    mkfs.args(["-q", "-F", "-m", "0", "-J", "size=4", "-N", &inodes.to_string()]);
-    mkfs.args(["-O", "^resize_inode", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"]);
-    run(mkfs.arg(image))
-}
-
-/// Runs a program of the system's; what it complains of is the error.
-pub(super) fn run(command: &mut Command) -> io::Result<()> {
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
-    let name = command.get_program().to_string_lossy().into_owned();
-    let output = command.env("PATH", path).env("LC_ALL", "C").stdin(Stdio::null()).output();
-    let output = output.map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
-    Err(io::Error::other(format!("{name}: {said}")))
+/// Removes what a trial has left in this directory that was killed in the middle.
+pub(super) fn remove_trial(data: &Path) -> io::Result<()> {
+    let trial = data.join(TRIAL);
+    Volume::of(&trial).close()?;
+    remove_tree(&trial)
 }
 
 /// What is mounted last at a place, by `/proc/self/mountinfo` (see proc(5)).
@@ -194,7 +200,7 @@ pub(super) mod testkit {
     pub(in crate::worker) fn small_disk(scratch: &Path) -> Option<(Volume, PathBuf)> {
         let run = scratch.join("run");
         let volume = Volume::of(&run);
-        if try_out(scratch).is_err() || volume.ensure(16 << 20).is_err() {
+        if try_out(scratch, None).is_err() || volume.ensure(16 << 20).is_err() {
             assert!(!rustix::process::geteuid().is_root() || !Path::new("/dev/loop-control").exists());
             return None;
         }
@@ -243,7 +249,7 @@ mod tests {
     #[test]
     fn it_holds_what_was_asked_for_and_no_more() {
         let scratch = tempfile::tempdir().expect("a directory");
-        if let Err(reason) = try_out(scratch.path()) {
+        if let Err(reason) = try_out(scratch.path(), None) {
             // The rest of it needs root and loop devices.
             assert!(!rustix::process::geteuid().is_root() || !Path::new("/dev/loop-control").exists(), "{reason}");
             return;

@@ -37,7 +37,8 @@ pub enum AgentEffect {
     /// Freeze it whenever its log waits for the master, and thaw it when it does not, until it ends or is sent a signal. Not
     /// answered.
     HoldForLog(AttemptKey),
-    /// Measure what it stores for as long as it runs: answered by `StorageExceeded` when that is more than it may, if ever.
+    /// Measure what it stores for as long as it runs: answered by `StorageExceeded` when that is more than it may, if ever. It
+    /// comes again for a run that was over, and was left alone because the room of another was to be enough.
     WatchStorage {
         /// Whose.
         key: AttemptKey,

@@ -64,7 +64,8 @@ pub enum AgentInput {
     Exited(AttemptKey, Ended),
     /// Waiting for its end failed.
     WaitFailed(AttemptKey, EngineError),
-    /// It stores more than it may, or it has failed with all that it may stored.
+    /// It stores more than it may, on a disk that is full if that was only reserved for it; or it has failed with all that it
+    /// may stored.
     StorageExceeded {
         /// Which.
         key: AttemptKey,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use shared::id::{AttemptKey, Fence};
-use shared::link::{AttemptChange, CancelOrder, Decision, Outcome};
+use shared::link::{Assignment, AttemptChange, CancelOrder, Decision, Outcome};
 
 use super::testkit::{GRACE, assignment, at, exit, key, welcome};
 use super::{
@@ -14,6 +14,11 @@ use super::{
 };
 
 const RUNS: u32 = 4;
+
+/// Of every other one its storage is only reserved.
+fn given(index: u32) -> Assignment {
+    Assignment { storage_reserved: index % 2 == 1, ..assignment(index) }
+}
 
 /// What is random comes from outside, so that a failure can be repeated and made small.
 #[derive(Debug)]
@@ -212,7 +217,7 @@ impl World {
             let key = key(index);
             let open = !self.recorded.contains_key(&key) && !self.given_up.contains(&key);
             if self.connected && open && !held.contains(&key) && !self.begun.contains_key(&key) {
-                self.step(AgentInput::Assigned(vec![assignment(index)]));
+                self.step(AgentInput::Assigned(vec![given(index)]));
             }
         }
     }
@@ -302,7 +307,7 @@ impl World {
                 if !self.given_up.contains(&key) && !self.recorded.contains_key(&key) {
                     let known = self.agent.inventory().iter().any(|held| held.key == key);
                     if known {
-                        self.step(AgentInput::Assigned(vec![assignment(index)]));
+                        self.step(AgentInput::Assigned(vec![given(index)]));
                     }
                 }
             }

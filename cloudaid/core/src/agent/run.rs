@@ -149,9 +149,14 @@ impl Run {
             out.emit(AgentEffect::HoldForLog(self.key));
         }
         if self.storage_limit > 0 && !self.has_ended {
-            let (limit_bytes, reserved) = (self.storage_limit, self.storage_reserved);
-            out.emit(AgentEffect::WatchStorage { key: self.key, limit_bytes, reserved });
+            out.emit(self.watch_storage());
         }
+    }
+
+    /// The order to measure what it stores.
+    pub(super) fn watch_storage(&self) -> AgentEffect {
+        let (limit_bytes, reserved) = (self.storage_limit, self.storage_reserved);
+        AgentEffect::WatchStorage { key: self.key, limit_bytes, reserved }
     }
 
     pub(super) fn key(&self) -> AttemptKey {

@@ -15,6 +15,7 @@ use super::{
     JournalRecord, Lease, LogBytes, Starting, StopOrder, StopReason, StopSignal, container_name,
 };
 
+mod crowd;
 mod inventory;
 mod leave;
 mod limits;

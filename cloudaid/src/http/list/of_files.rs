@@ -35,7 +35,9 @@ pub(super) fn files_paths(routes: Routes) -> Routes {
                 .query("limit", whole(1, Some(1000)), "The most of a page; 100 if left out")
                 .query(
                     "cursor",
-                    pattern("^[0-9]{1,19}\\.[0-9]{1,9}\\.(([0-9a-f]{2})*|task-[0-9a-z]{26}\\.[0-9a-f]{64})$"),
+                    pattern(
+                        "^[0-9]{1,19}\\.[0-9]{1,9}\\.([0-9]{1,9}\\.)?(([0-9a-f]{2})*|task-[0-9a-z]{26}\\.[0-9a-f]{64})$",
+                    ),
                     "`next_cursor` of the last page",
                 )
                 .answers::<UserFilesView>(OK, "A page"),

@@ -11,6 +11,7 @@ use shared::id::{BlobId, ElementId, InputId};
 use tokio::io::AsyncWriteExt;
 
 use super::failed;
+use super::reserve::Reserve;
 
 /// Bytes of one object. Part of the format: what is larger is kept in several, all but the last of this size.
 pub const PIECE: u64 = 8 << 20;
@@ -51,6 +52,7 @@ pub(super) fn of_name(name: &str) -> Option<BlobId> {
 #[derive(Debug)]
 pub struct BlobWriter {
     objects: Arc<dyn ObjectStore>,
+    reserve: Option<Reserve>,
     part: usize,
     place: Place,
     blob: BlobId,
@@ -76,11 +78,13 @@ impl BlobWriter {
     /// Goes on from `kept`; `tail` are those of its bytes that make no whole piece, which is written anew.
     pub(super) async fn new(
         objects: Arc<dyn ObjectStore>,
+        reserve: Option<Reserve>,
         part: usize,
         (place, blob): (Place, BlobId),
         (kept, tail): (Progress, Vec<Bytes>),
     ) -> io::Result<Self> {
-        let mut writer = Self { objects, part, place, blob, piece: None, now: kept.clone(), kept, is_new: false };
+        let now = kept.clone();
+        let mut writer = Self { objects, reserve, part, place, blob, piece: None, now, kept, is_new: false };
         for data in tail {
             writer.piece(writer.now.size / PIECE).put(data).await.map_err(failed)?;
         }
@@ -111,6 +115,9 @@ impl BlobWriter {
     /// They cannot be kept; nothing more can be written then.
     pub async fn write(&mut self, mut data: Bytes) -> io::Result<()> {
         while !data.is_empty() {
+            if let (None, Some(reserve)) = (&self.piece, &self.reserve) {
+                reserve.check().await?;
+            }
             let room = PIECE - self.now.size % PIECE;
             let next = data.split_to(data.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
             self.now.hasher.update(&next);

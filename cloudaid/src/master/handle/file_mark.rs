@@ -4,67 +4,84 @@ use std::fmt;
 use std::str::FromStr;
 
 use shared::error::{ApiError, ErrorCode};
-use shared::id::{ElementId, TaskId};
+use shared::id::{Elements, TaskId};
 
-use super::ClusterHandle;
-use crate::store::{FileCursor, FileName};
+use super::{ClusterHandle, unreadable};
+use crate::store::{FileCursor, FileName, FilePlace};
 
-/// A place in a list of files. Written as `<sequence>.<index>.<path in hex>`, or, as a request has no room for a long path, as
-/// `<sequence>.<index>.<task>.<BLAKE3 of the path>`.
+/// A place in a list of files. Written as `<sequence>.<index>.<run>.<path in hex>`, or, as a request has no room for a long path,
+/// as `<sequence>.<index>.<run>.<task>.<BLAKE3 of the path>`. Earlier versions did not name the run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum FileMark {
-    /// By the path.
-    Path(FileCursor),
-    /// By its digest.
-    Digest {
-        /// Of the submission.
-        sequence: u64,
-        /// The submission itself, and the element.
-        element: ElementId,
-        /// Of the path.
-        digest: [u8; 32],
-    },
+pub struct FileMark {
+    /// Of the submission.
+    sequence: u64,
+    /// Of the element.
+    index: u32,
+    /// Of the run; none: of the last one that has any files.
+    attempt: Option<u32>,
+    file: Marked,
+}
+
+/// How the file is named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Marked {
+    /// By its path.
+    Path(Vec<u8>),
+    /// By the BLAKE3 of its path, and its submission, in which it is looked for.
+    Digest { task: TaskId, digest: [u8; 32] },
 }
 
 impl FileMark {
     /// At a file of this submission.
     #[must_use]
     pub fn at(cursor: FileCursor, task: TaskId) -> Self {
-        match FileName::digest(&cursor.path) {
-            None => Self::Path(cursor),
-            Some(digest) => {
-                let element = ElementId { task, index: cursor.index };
-                Self::Digest { sequence: cursor.sequence, element, digest }
-            }
-        }
+        let FileCursor { sequence, place: FilePlace { index, attempt, path } } = cursor;
+        let file = match FileName::digest(&path) {
+            None => Marked::Path(path),
+            Some(digest) => Marked::Digest { task, digest },
+        };
+        Self { sequence, index, attempt, file }
     }
 }
 
 impl fmt::Display for FileMark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Path(cursor) => cursor.fmt(f),
-            Self::Digest { sequence, element, digest } => {
-                write!(f, "{sequence}.{}.{}.{}", element.index, element.task, hex::encode(digest))
-            }
+        let Self { sequence, index, attempt, file } = self;
+        write!(f, "{sequence}.{index}.")?;
+        if let Some(attempt) = attempt {
+            write!(f, "{attempt}.")?;
+        }
+        match file {
+            Marked::Path(path) => f.write_str(&hex::encode(path)),
+            Marked::Digest { task, digest } => write!(f, "{task}.{}", hex::encode(digest)),
         }
     }
 }
 
 impl FromStr for FileMark {
-    type Err = <FileCursor as FromStr>::Err;
+    type Err = &'static str;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self::Path).or_else(|error| by_digest(text).ok_or(error))
+        read(text).ok_or("it is none: take it from `next_cursor`")
     }
 }
 
-fn by_digest(text: &str) -> Option<FileMark> {
+fn read(text: &str) -> Option<FileMark> {
     let parts: Vec<&str> = text.split('.').collect();
-    let [sequence, index, task, digits] = parts[..] else { return None };
-    let mut digest = [0; 32];
-    hex::decode_to_slice(digits, &mut digest).ok()?;
-    let element = ElementId { task: task.parse().ok()?, index: index.parse().ok()? };
-    Some(FileMark::Digest { sequence: sequence.parse().ok()?, element, digest })
+    let [sequence, index, rest @ ..] = &parts[..] else { return None };
+    // A run, if there is one, stands before the file. No task is called like a number.
+    let with_run = rest.split_first().filter(|(_, file)| !file.is_empty());
+    let with_run = with_run.and_then(|(run, file)| Some((Some(run.parse::<u32>().ok()?), file)));
+    let (attempt, file) = with_run.unwrap_or((None, rest));
+    let file = match *file {
+        [path] => Marked::Path(hex::decode(path).ok()?),
+        [task, digits] => {
+            let mut digest = [0; 32];
+            hex::decode_to_slice(digits, &mut digest).ok()?;
+            Marked::Digest { task: task.parse().ok()?, digest }
+        }
+        _ => return None,
+    };
+    Some(FileMark { sequence: sequence.parse().ok()?, index: index.parse().ok()?, attempt, file })
 }
 
 impl ClusterHandle {
@@ -73,17 +90,21 @@ impl ClusterHandle {
     /// # Errors
     /// The file is not there any more, or the store cannot be read.
     pub(super) async fn place_of(&self, mark: FileMark) -> Result<FileCursor, ApiError> {
-        match mark {
-            FileMark::Path(cursor) => Ok(cursor),
-            FileMark::Digest { sequence, element, digest } => {
-                let found = self.files_at(element.into(), FileName::Digest(digest)).await?.pop();
+        let FileMark { sequence, index, attempt, file } = mark;
+        let path = match file {
+            Marked::Path(path) => path,
+            Marked::Digest { task, digest } => {
+                let name = FileName::Digest(digest);
+                let found = self.store.find_files(task, Elements::One(index), attempt, name).await;
+                let found = found.map_err(|error| unreadable(&error))?.pop();
                 let found = found.ok_or_else(|| {
                     let message = "cursor: the file that it stands at is not there any more";
                     ApiError::new(ErrorCode::InvalidArgument, message, "begin again with the first page")
                 })?;
-                Ok(FileCursor { sequence, index: element.index, path: found.file.path })
+                found.file.path
             }
-        }
+        };
+        Ok(FileCursor { sequence, place: FilePlace { index, attempt, path } })
     }
 }
 
@@ -91,15 +112,24 @@ impl ClusterHandle {
 mod tests {
     use super::*;
 
+    fn task() -> TaskId {
+        "task-01arz3ndektsv4rrffq69g5fav".parse().expect("an id")
+    }
+
+    fn mark(attempt: Option<u32>, path: &[u8]) -> FileMark {
+        let place = FilePlace { index: 7, attempt, path: path.to_vec() };
+        FileMark::at(FileCursor { sequence: 1 << 40, place }, task())
+    }
+
     #[test]
     fn a_mark_reads_back_as_written_and_fits_into_a_request() {
-        let task: TaskId = "task-01arz3ndektsv4rrffq69g5fav".parse().expect("an id");
-        for length in [1, 4096, 4097, 65_536] {
-            let cursor = FileCursor { sequence: 1 << 40, index: 7, path: vec![0xff; length] };
-            let mark = FileMark::at(cursor.clone(), task);
-            assert_eq!(matches!(mark, FileMark::Path(_)), length <= 4096);
-            assert!(mark.to_string().len() < 9_000);
-            assert_eq!(mark.to_string().parse::<FileMark>(), Ok(mark));
+        for length in [0, 1, 4096, 4097, 65_536] {
+            for attempt in [None, Some(0), Some(u32::MAX)] {
+                let mark = mark(attempt, &vec![0xff; length]);
+                assert_eq!(matches!(mark.file, Marked::Path(_)), length <= 4096);
+                assert!(mark.to_string().len() < 9_000);
+                assert_eq!(mark.to_string().parse::<FileMark>(), Ok(mark));
+            }
         }
         let digest = "ab".repeat(32);
         for bad in [
@@ -107,11 +137,29 @@ mod tests {
             "1",
             "1.2",
             "1.2.x",
+            "1.2.3.6",
+            "1.2.-1.61",
+            "1.2.3.4.61",
+            "x.2.3.61",
             "1.2.task-x.00",
-            &format!("1.2.{task}.{}", &digest[1..]),
-            &format!("x.2.{task}.{digest}"),
+            "1.2.3.task-x.00",
+            &format!("1.2.{}.{}", task(), &digest[1..]),
+            &format!("1.2.3.4.{}.{digest}", task()),
+            &format!("x.2.{}.{digest}", task()),
         ] {
             assert!(bad.parse::<FileMark>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_mark_is_written_with_its_run_and_read_without_it_too() {
+        let long = [b'a'; 5000];
+        let by_digest = format!("{}.{}", task(), blake3::hash(&long).to_hex());
+        let files = [(b"a/b".as_slice(), "612f62"), (b"\x12".as_slice(), "12"), (long.as_slice(), by_digest.as_str())];
+        for (path, file) in files {
+            assert_eq!(mark(Some(2), path).to_string(), format!("1099511627776.7.2.{file}"));
+            // As earlier versions have written it.
+            assert_eq!(format!("1099511627776.7.{file}").parse::<FileMark>(), Ok(mark(None, path)));
         }
     }
 }

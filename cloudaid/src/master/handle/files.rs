@@ -17,7 +17,7 @@ use super::file_mark::FileMark;
 use super::{ClusterHandle, internal, unreadable};
 use crate::master::call::Call;
 use crate::master::files::Part;
-use crate::store::{FileName, FileQuery, PageRoom, RunSize, StoredFile};
+use crate::store::{FileName, FilePlace, FileQuery, PageRoom, RunSize, StoredFile};
 
 /// The most uploads that are looked at together: more than workers have at a time.
 const UPLOADS_LIMIT: usize = 10_000;
@@ -40,11 +40,11 @@ pub(crate) type FileStream = BoxStream<'static, Result<StoredFile, ApiError>>;
 
 impl ClusterHandle {
     /// Output files, as they are read: a page of them is held at a time. Those that come or go meanwhile may be among them
-    /// or not.
+    /// or not; those of an element are all of one run.
     pub(crate) fn files(&self, task: TaskRef) -> FileStream {
         let store = Arc::clone(&self.store);
         // None: the last page has been read.
-        let pages = stream::try_unfold(Some(None), move |place: Option<Option<(u32, Vec<u8>)>>| {
+        let pages = stream::try_unfold(Some(None), move |place: Option<Option<FilePlace>>| {
             let store = Arc::clone(&store);
             async move {
                 let Some(after) = place else { return Ok::<_, ApiError>(None) };
@@ -53,7 +53,7 @@ impl ClusterHandle {
                 let mut room = PageRoom::new(FILES_OF_PAGE);
                 let is_whole = page.iter().all(|file| room.take(&file.file.path)) && !room.is_full();
                 let last = page.last().filter(|_| !is_whole);
-                let next = last.map(|last| Some((last.element.index, last.file.path.clone())));
+                let next = last.map(|last| Some(FilePlace::of(last)));
                 Ok(Some((stream::iter(page.into_iter().map(Ok)), next)))
             }
         });
@@ -65,7 +65,7 @@ impl ClusterHandle {
     /// # Errors
     /// The store cannot be read.
     pub async fn files_at(&self, task: TaskRef, name: FileName) -> Result<Vec<StoredFile>, ApiError> {
-        self.store.find_files(task.task, task.elements, name).await.map_err(|error| unreadable(&error))
+        self.store.find_files(task.task, task.elements, None, name).await.map_err(|error| unreadable(&error))
     }
 
     /// A page of the output files of all tasks of a user, newest task first, those behind `after`, `limit` (1 or more) at

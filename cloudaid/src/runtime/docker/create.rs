@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 use shared::confinement::Profile;
+use shared::id::AttemptKey;
 
 use super::errors::{Failure, within};
 use super::labels::container_name;
@@ -20,6 +21,8 @@ enum Standing {
     Ours(String),
     /// An earlier life of the same attempt.
     Stale(String),
+    /// It says that it is the attempt's own, and is made of something else.
+    Impostor(String),
     /// Somebody else's.
     Foreign,
     /// Nothing.
@@ -79,9 +82,15 @@ impl DockerRuntime {
             }
             Standing::Stale(id) => {
                 tracing::info!("removing container {name} of an earlier life of {}", spec.key);
-                self.remove_id(&id).await?;
-                // What it has used is not what the next one does.
-                self.remove_surrounding(&spec.key).await?;
+                self.clear_away(&spec.key, &id).await?;
+            }
+            Standing::Impostor(id) => {
+                tracing::warn!(
+                    "removing container {name}: by its labels it is that of {}, and it is not made of what that is (image, \
+                     command, environment, resources)",
+                    spec.key
+                );
+                self.clear_away(&spec.key, &id).await?;
             }
             Standing::Foreign => {
                 return Err(RuntimeError::Setup(format!(
@@ -91,6 +100,13 @@ impl DockerRuntime {
             Standing::Nothing => tokio::time::sleep(PAUSE).await,
         }
         Ok(false)
+    }
+
+    /// Removes what stands in the way of an attempt's container.
+    async fn clear_away(&self, key: &AttemptKey, id: &str) -> Result<(), RuntimeError> {
+        self.remove_id(id).await?;
+        // What it has used is not what the next one does.
+        self.remove_surrounding(key).await
     }
 
     async fn adopt_after(&self, spec: &ContainerSpec, name: &str, reason: String) -> Result<(), RuntimeError> {
@@ -110,7 +126,9 @@ impl DockerRuntime {
             Err(error) => return Err(error),
         };
         Ok(match (owner(&found), found.id) {
-            (Some(owner), Some(id)) if owner.cluster == spec.cluster && owner.key == spec.key => Standing::Ours(id),
+            (Some(owner), Some(id)) if owner.cluster == spec.cluster && owner.key == spec.key => {
+                if owner.is_impostor(spec) { Standing::Impostor(id) } else { Standing::Ours(id) }
+            }
             (Some(owner), Some(id)) if owner.is_stale(spec) => Standing::Stale(id),
             _ => Standing::Foreign,
         })

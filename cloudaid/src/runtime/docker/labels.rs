@@ -19,11 +19,16 @@ const TASK: &str = "cloudai.task";
 const INDEX: &str = "cloudai.index";
 const ATTEMPT: &str = "cloudai.attempt";
 const FENCE: &str = "cloudai.fence";
+/// What it is made of, see [`fingerprint`]: two of one attempt may still be of two different tasks, where a cluster was copied,
+/// or somebody has made one by hand.
 const SPEC: &str = "cloudai.spec";
 const NAME: &str = "cloudai.name";
 /// As JSON.
 const LIMITS: &str = "cloudai.limits";
 
+/// How fingerprints begin that are made as [`made_of`] has it. It changes with that: what says it in another way, as earlier
+/// versions did, cannot be compared.
+const SCHEME: &str = "2-";
 /// The longest task name in a label, in characters.
 const NAME_LIMIT: usize = 128;
 
@@ -36,6 +41,8 @@ pub(super) struct Owner {
     pub(super) key: AttemptKey,
     /// What it is held to. Earlier versions did not write it.
     pub(super) limits: Option<RunLimits>,
+    /// What it is made of.
+    fingerprint: Option<String>,
 }
 
 impl Owner {
@@ -48,7 +55,14 @@ impl Owner {
         let (index, attempt) = (exact(text(INDEX)?)?, exact(text(ATTEMPT)?)?);
         let fence = Fence(exact(text(FENCE)?)?);
         let limits = text(LIMITS).and_then(|limits| serde_json::from_str(limits).ok());
-        Some(Self { cluster, key: AttemptKey { task, index, attempt, fence }, limits })
+        let fingerprint = text(SPEC).map(str::to_owned);
+        Some(Self { cluster, key: AttemptKey { task, index, attempt, fence }, limits, fingerprint })
+    }
+
+    /// Whether this one has the attempt's labels and is made of something else. Where that cannot be told, it is not.
+    pub(super) fn is_impostor(&self, spec: &ContainerSpec) -> bool {
+        let told = self.fingerprint.as_deref().filter(|told| told.starts_with(SCHEME));
+        told.is_some_and(|told| told != fingerprint(spec))
     }
 
     /// Whether this one was made for an earlier life of the same attempt.
@@ -84,10 +98,17 @@ pub(super) fn labels(spec: &ContainerSpec) -> HashMap<String, String> {
     labels
 }
 
-/// 16 hexadecimal digits that differ where the image, the command, the environment, the limits or the confinement differ.
+/// Differs where two specifications run something else, or run it with something else.
 fn fingerprint(spec: &ContainerSpec) -> String {
-    let text = format!("{:?}", (&spec.image, &spec.command, &spec.env, &spec.resources, &spec.confinement));
-    blake3::hash(text.as_bytes()).to_hex().chars().take(16).collect()
+    let digits = blake3::hash(made_of(spec).as_bytes()).to_hex();
+    format!("{SCHEME}{}", &digits[..16])
+}
+
+/// All that makes a difference, the same in every life of the worker.
+fn made_of(spec: &ContainerSpec) -> String {
+    let ContainerSpec { image, command, env, resources, confinement, gpus, .. } = spec;
+    // Texts and numbers: this cannot fail.
+    serde_json::to_string(&(image, command, env, resources, confinement, gpus)).unwrap_or_default()
 }
 
 fn lower(id: Ulid) -> String {
@@ -104,6 +125,7 @@ pub(super) mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
+    use shared::confinement::NetworkAccess;
     use shared::resources::Resources;
     use shared::task::Command;
 
@@ -146,12 +168,13 @@ pub(super) mod tests {
     fn labels_read_back_as_written() {
         let spec = spec();
         let labels = labels(&spec);
+        let fingerprint = Some(fingerprint(&spec));
         assert_eq!(
             Owner::parse(&labels),
-            Some(Owner { cluster: spec.cluster, key: spec.key, limits: Some(spec.limits) })
+            Some(Owner { cluster: spec.cluster, key: spec.key, limits: Some(spec.limits), fingerprint })
         );
         assert_eq!(labels.get(NAME).map(String::as_str), Some("night\\nly"));
-        assert_eq!(labels.get(SPEC).map(String::len), Some(16));
+        assert_eq!(labels.get(SPEC).map(String::len), Some(18));
     }
 
     #[test]
@@ -174,7 +197,7 @@ pub(super) mod tests {
     fn only_an_older_fence_of_the_same_attempt_is_stale() {
         let spec = spec();
         let owner = |change: fn(&mut Owner)| {
-            let mut owner = Owner { cluster: spec.cluster, key: spec.key, limits: None };
+            let mut owner = Owner { cluster: spec.cluster, key: spec.key, limits: None, fingerprint: None };
             change(&mut owner);
             owner
         };
@@ -185,10 +208,38 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_fingerprint_follows_what_runs() {
-        let mut other = spec();
-        other.env.insert("A".to_owned(), "b".to_owned());
-        assert_ne!(fingerprint(&spec()), fingerprint(&other));
-        assert_eq!(fingerprint(&spec()), fingerprint(&spec()));
+    fn one_that_is_made_of_something_else_is_an_impostor_and_one_that_cannot_be_compared_is_not() {
+        let spec = spec();
+        let of = |spec: &ContainerSpec| Owner::parse(&labels(spec)).expect("labels");
+        assert!(!of(&spec).is_impostor(&spec));
+        let changes: [fn(&mut ContainerSpec); 6] = [
+            |spec| spec.image.push('x'),
+            |spec| spec.command = Command::Shell("true".to_owned()),
+            |spec| drop(spec.env.insert("A".to_owned(), "b".to_owned())),
+            |spec| spec.resources.memory_bytes += 1,
+            |spec| spec.confinement.network = NetworkAccess::None,
+            |spec| spec.gpus.push("GPU-1".to_owned()),
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let mut other = spec.clone();
+            change(&mut other);
+            assert!(of(&other).is_impostor(&spec), "{number}");
+        }
+        // Where it stands, and what it is held to, may differ from one life of a worker to the next.
+        let elsewhere = ContainerSpec { output: "/elsewhere".into(), name: None, ..spec.clone() };
+        assert!(!of(&elsewhere).is_impostor(&spec));
+        for earlier in [None, Some("0123456789abcdef"), Some("")] {
+            let owner = Owner { fingerprint: earlier.map(str::to_owned), ..of(&spec) };
+            assert!(!owner.is_impostor(&spec), "{earlier:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_compared_is_the_same_in_every_version() {
+        // If it has to change, the scheme changes with it.
+        let expected = "[\"busybox:test\",null,{},\
+            {\"cpu_millis\":1000,\"memory_bytes\":536870912,\"storage_bytes\":1073741824,\"gpu_millis\":0},\
+            {\"profile\":\"standard\",\"network\":\"outgoing\"},[]]";
+        assert_eq!((SCHEME, made_of(&spec()).as_str()), ("2-", expected));
     }
 }

@@ -9,8 +9,8 @@ use shared::id::AttemptKey;
 use super::errors::{Failure, within};
 use super::spec::OUTPUT;
 use super::usage::Group;
-use super::{CALL_LIMIT, DockerRuntime, held};
-use crate::runtime::{MountedPlace, RuntimeError, Stored};
+use super::{CALL_LIMIT, DockerRuntime};
+use crate::runtime::{MountedPlace, Nameless, RuntimeError, Stored};
 
 /// How the engine calls a mount that it has made room for.
 const VOLUME: &str = "volume";
@@ -25,21 +25,25 @@ impl DockerRuntime {
         let found = within(CALL_LIMIT, self.engine()?.inspect_container(&id, Some(options))).await;
         let found = found.map_err(Failure::of_container)?;
         // A size of 0 is left out; one below 0 could not be measured.
-        let layer = u64::try_from(found.size_rw.unwrap_or(0));
-        let layer = layer.map_err(|_| RuntimeError::Engine("the engine cannot measure the layer".to_owned()))?;
-        let process = found.state.and_then(|state| state.pid);
-        let held = tokio::task::spawn_blocking(move || {
-            let group = around.or_else(|| Group::of(&id, process?));
-            group.map_or(0, |group| held::bytes(&group.processes(), &id))
-        });
-        let nameless = held.await.unwrap_or(0);
+        let bytes = u64::try_from(found.size_rw.unwrap_or(0));
+        let bytes = bytes.map_err(|_| RuntimeError::Engine("the engine cannot measure the layer".to_owned()))?;
+        let group = match around {
+            Some(around) => Some(around),
+            None => group_of(id.clone(), found.state.and_then(|state| state.pid)).await,
+        };
         Ok(Stored {
-            bytes: layer.saturating_add(nameless),
-            nameless,
+            bytes,
             layer: found.graph_driver.and_then(|mut driver| driver.data.remove(OWN_LAYER)).map(PathBuf::from),
             volumes: volumes(found.mounts.unwrap_or_default()),
+            nameless: group.map(|group| Nameless::of(group.place().to_owned(), id)),
         })
     }
+}
+
+/// A container's own group.
+async fn group_of(container: String, process: Option<i64>) -> Option<Group> {
+    let process = process?;
+    tokio::task::spawn_blocking(move || Group::of(&container, process)).await.ok().flatten()
 }
 
 /// What the image wants kept apart, and the engine keeps for this container alone. /output is the host's own.

@@ -14,6 +14,7 @@ use shared::id::AttemptKey;
 use shared::link::ContainerUsage;
 
 use super::labels::container_name;
+use crate::runtime::nameless;
 
 /// Where control groups are, on every system.
 const GROUPS: &str = "/sys/fs/cgroup";
@@ -95,19 +96,13 @@ impl Group {
 
     /// The processes in it and in those below it, as far as they have numbers here.
     pub(super) fn processes(&self) -> Vec<u32> {
-        let (Self::First { memory: top, .. } | Self::Second(top)) = self;
-        let mut groups = vec![top.clone()];
-        let mut processes = Vec::new();
-        while let Some(group) = groups.pop() {
-            // Gone, or one of threads, which are those of a process above.
-            let listed = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-            processes.extend(listed.lines().filter_map(|line| line.parse().ok()).filter(|process: &u32| *process != 0));
-            let below = fs::read_dir(&group).into_iter().flatten().flatten();
-            groups.extend(
-                below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()),
-            );
-        }
-        processes
+        nameless::processes(self.place())
+    }
+
+    /// The directory that lists them.
+    pub(super) fn place(&self) -> &Path {
+        let (Self::First { memory: place, .. } | Self::Second(place)) = self;
+        place
     }
 
     /// Whether the kernel keeps the most memory that was in use.

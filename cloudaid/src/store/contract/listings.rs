@@ -259,7 +259,7 @@ pub async fn files_of_a_user_come_in_pages(factory: &dyn StoreFactory) {
             found.extend(page);
             // As it goes to a client and comes back.
             let Some(cursor) = next else { break };
-            query.after = Some(cursor.to_string().parse().expect("a cursor"));
+            query.after = Some(cursor);
         }
         let found: Vec<_> = found
             .iter()

@@ -11,7 +11,7 @@ use shared::view::TaskCounts;
 
 use super::StoreFactory;
 use super::fixture::{self, commit, user_name};
-use crate::store::{DumpCursor, FileName, FileQuery, RunSize, Store, StoredFile, StoredTask};
+use crate::store::{DumpCursor, FileCursor, FileName, FilePlace, FileQuery, RunSize, Store, StoredFile, StoredTask};
 
 pub async fn a_task_is_found_with_its_run_and_result(factory: &dyn StoreFactory) {
     let store = factory.open().await;
@@ -135,14 +135,62 @@ pub async fn files_are_those_of_the_last_run_that_has_any(factory: &dyn StoreFac
     // Page by page, and one by one.
     assert_eq!(store.list_files(task, Elements::All, None, 2).await.expect("files"), expected[..2]);
     for (at, before) in expected.iter().enumerate() {
-        let after = Some((before.element.index, before.file.path.clone()));
-        let next = store.list_files(task, Elements::All, after, 1).await.expect("files");
-        assert_eq!(next, expected[at + 1..].get(..1).unwrap_or_default());
+        let named = FilePlace::of(before);
+        for after in [FilePlace { attempt: None, ..named.clone() }, named] {
+            let next = store.list_files(task, Elements::All, Some(after), 1).await.expect("files");
+            assert_eq!(next, expected[at + 1..].get(..1).unwrap_or_default());
+        }
     }
     let path = |path: &[u8]| FileName::Path(path.to_vec());
-    assert_eq!(store.find_files(task, Elements::All, path(b"b/c")).await.expect("files"), expected[2..]);
-    assert_eq!(store.find_files(task, Elements::One(2), path(b"a")).await.expect("files"), []);
-    assert_eq!(store.find_files(task, Elements::One(0), path(b"b/c")).await.expect("of an earlier run"), []);
+    let find = async |elements, name: &[u8]| store.find_files(task, elements, None, path(name)).await.expect("files");
+    assert_eq!(find(Elements::All, b"b/c").await, expected[2..]);
+    assert_eq!(find(Elements::One(2), b"a").await, []);
+    assert_eq!(find(Elements::One(0), b"b/c").await, [], "of an earlier run");
+}
+
+pub async fn a_list_of_files_goes_on_in_the_run_in_which_a_page_has_ended(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let key = |index, attempt| fixture::attempt(1, index, attempt, "w1").key;
+    let files = |paths: &[&[u8]]| paths.iter().map(|path| fixture::file(path, 1)).collect::<Arc<[_]>>();
+    let task = fixture::task_with(1, fixture::array(2));
+    let changes = vec![
+        Change::NewTask(task.clone()),
+        Change::Files(key(0, 1), files(&[b"a", b"b", b"c"])),
+        Change::Files(key(1, 1), files(&[b"d"])),
+    ];
+    commit(&*store, changes).await;
+    let query = FileQuery { user: task.user.clone(), after: None, limit: 1 };
+    let (page, next) = store.list_user_files(query.clone()).await.expect("a page");
+    assert_eq!(page[0].file.path, b"a");
+    let after = FilePlace::of(&page[0]);
+    // Before the next page both elements have run again.
+    let later = vec![Change::Files(key(0, 2), files(&[b"a", b"aa", b"z"])), Change::Files(key(1, 2), files(&[b"e"]))];
+    commit(&*store, later).await;
+    let named = |found: &[StoredFile]| -> Vec<(u32, u32, Vec<u8>)> {
+        found.iter().map(|file| (file.element.index, file.attempt, file.file.path.clone())).collect()
+    };
+    let rest = [(0, 1, b"b".to_vec()), (0, 1, b"c".to_vec()), (1, 2, b"e".to_vec())];
+    let list = async |after| store.list_files(task.id, Elements::All, after, 99).await.expect("files");
+    assert_eq!(named(&list(Some(after.clone())).await), rest);
+    let query = FileQuery { after: next, limit: 9, ..query };
+    assert_eq!(named(&store.list_user_files(query.clone()).await.expect("a page").0), rest);
+    // Who begins anew, or does not say which run it was, gets the later one.
+    assert_eq!(list(None).await.len(), 4);
+    let unnamed = FilePlace { attempt: None, ..after.clone() };
+    let latest = [(0, 2, b"aa".to_vec()), (0, 2, b"z".to_vec()), (1, 2, b"e".to_vec())];
+    assert_eq!(named(&list(Some(unnamed)).await), latest);
+    // Who names a run finds what it has, and not what another has.
+    let find = async |attempt, path: &[u8]| {
+        let name = FileName::Path(path.to_vec());
+        named(&store.find_files(task.id, Elements::One(0), attempt, name).await.expect("files"))
+    };
+    assert_eq!(find(None, b"a").await, [(0, 2, b"a".to_vec())]);
+    assert_eq!(find(Some(1), b"a").await, [(0, 1, b"a".to_vec())]);
+    assert_eq!(find(Some(1), b"z").await, []);
+    // Of a run that was deleted nothing more comes, and nothing of another in its place.
+    commit(&*store, vec![Change::RunFilesGone(key(0, 1), true)]).await;
+    assert_eq!(named(&list(Some(after)).await), rest[2..]);
+    assert_eq!(named(&store.list_user_files(query).await.expect("a page").0), rest[2..]);
 }
 
 pub async fn files_of_a_run_are_replaced(factory: &dyn StoreFactory) {
@@ -156,6 +204,31 @@ pub async fn files_of_a_run_are_replaced(factory: &dyn StoreFactory) {
     assert_eq!(files, [StoredFile { element: key.element(), attempt: 1, file: new }]);
     commit(&*store, vec![Change::Files(key, [].into())]).await;
     assert_eq!(store.list_files(key.task, Elements::All, None, 99).await.expect("files"), []);
+}
+
+pub async fn files_of_each_run_are_counted(factory: &dyn StoreFactory) {
+    let store = factory.open().await;
+    let key = |index, attempt| fixture::attempt(1, index, attempt, "w1").key;
+    let large = 3_u64 << 30;
+    let changes = vec![
+        Change::NewTask(fixture::task_with(1, fixture::array(12))),
+        Change::Files(key(0, 1), [fixture::file(b"a", large), fixture::file(b"b\xff", large)].into()),
+        Change::Files(key(0, 2), [fixture::file(b"empty", 0)].into()),
+        Change::Files(key(0, 3), [].into()),
+        Change::Files(key(11, 1), [fixture::file(b"a", 1), fixture::file(b"b", 2), fixture::file(b"c", 4)].into()),
+    ];
+    commit(&*store, changes).await;
+    let task = fixture::task_id(1);
+    let size = |index, attempt, bytes, files| RunSize {
+        element: ElementId { task, index },
+        attempt,
+        size: FileUsage { bytes, files },
+    };
+    let expected = [size(0, 1, 2 * large, 2), size(0, 2, 0, 1), size(11, 1, 7, 3)];
+    let list = async |elements| store.list_run_sizes(task, elements).await.expect("sizes");
+    assert_eq!(list(Elements::All).await, expected);
+    assert_eq!(list(Elements::One(11)).await, expected[2..]);
+    assert_eq!(list(Elements::One(1)).await, []);
 }
 
 pub async fn files_of_an_upload_are_seen_when_it_has_ended(factory: &dyn StoreFactory) {
@@ -188,6 +261,13 @@ pub async fn files_of_an_upload_are_seen_when_it_has_ended(factory: &dyn StoreFa
     assert_eq!(store.list_files(key.task, Elements::All, None, 99).await.expect("files"), seen);
     assert_eq!(store.list_run_files(key.task, Elements::All).await.expect("files"), seen);
     assert_eq!(store.list_user_files(query.clone()).await.expect("files").0, seen);
+    // Nobody sees others by naming their run.
+    let place = FilePlace { index: 0, attempt: Some(2), path: Vec::new() };
+    assert_eq!(store.list_files(key.task, Elements::All, Some(place.clone()), 99).await.expect("files"), []);
+    let after = Some(FileCursor { sequence: fixture::task(1).sequence, place });
+    assert_eq!(store.list_user_files(FileQuery { after, ..query.clone() }).await.expect("files").0, []);
+    let name = FileName::Path(b"a".to_vec());
+    assert_eq!(store.find_files(key.task, Elements::All, Some(2), name).await.expect("files"), []);
     assert_eq!(store.list_run_sizes(key.task, Elements::One(0)).await.expect("sizes"), [size(1, 5, 1)]);
     assert_eq!(store.find_upload(element, 2).await.expect("an upload"), Some(first.clone()));
     assert_eq!(store.find_upload(element, 1).await.expect("no upload"), None);

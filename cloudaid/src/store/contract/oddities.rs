@@ -16,7 +16,7 @@ use shared::view::Tally;
 
 use super::StoreFactory;
 use super::fixture::{self, commit, load, worker_id};
-use crate::store::{FileName, FileQuery, StoredFile, TaskQuery};
+use crate::store::{FileName, FilePlace, FileQuery, StoredFile, TaskQuery};
 
 /// Text that is easy to get wrong.
 const ODD: [&str; 9] = [
@@ -236,7 +236,7 @@ pub async fn long_paths_are_listed_page_by_page_and_found_by_their_digests(facto
     let expected: Vec<_> = files.iter().map(|file| StoredFile { element, attempt, file: file.clone() }).collect();
     let (mut listed, mut pages) = (Vec::new(), 0);
     loop {
-        let after = listed.last().map(|last: &StoredFile| (last.element.index, last.file.path.clone()));
+        let after = listed.last().map(FilePlace::of);
         let page = store.list_files(key.task, Elements::All, after, 99).await.expect("a page");
         if page.is_empty() {
             break;
@@ -262,10 +262,13 @@ pub async fn long_paths_are_listed_page_by_page_and_found_by_their_digests(facto
         let path = &stored.file.path;
         let by_digest = FileName::Digest(*blake3::hash(path).as_bytes());
         let is_long = path.len() > 1;
-        let found = store.find_files(key.task, Elements::One(0), by_digest).await.expect("a look-up");
-        assert!(found == [stored.clone()][..usize::from(is_long)], "{} found", found.len());
+        for run in [None, Some(attempt)] {
+            let found = store.find_files(key.task, Elements::One(0), run, by_digest.clone()).await.expect("a look-up");
+            assert!(found == [stored.clone()][..usize::from(is_long)], "{} found", found.len());
+        }
         let by_path = FileName::Path(path.clone());
-        assert!(store.find_files(key.task, Elements::All, by_path).await.expect("a look-up") == [stored.clone()]);
+        let found = store.find_files(key.task, Elements::All, None, by_path).await.expect("a look-up");
+        assert!(found == [stored.clone()]);
     }
 }
 

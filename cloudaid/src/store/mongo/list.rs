@@ -142,8 +142,8 @@ pub(super) async fn list_user_files(
                 continue;
             };
             let sequence = sequence.cast_unsigned();
-            let of_task = files.remove(id).unwrap_or_default().into_iter().map(|file| (sequence, file));
-            page.extend(of_task.filter(|file| query.is_after(file)));
+            let of_task = query.select(sequence, files.remove(id).unwrap_or_default());
+            page.extend(of_task.into_iter().map(|file| (sequence, file)));
         }
         if page.len() > query.limit || tasks.len() < CHUNK {
             break;
@@ -155,7 +155,7 @@ pub(super) async fn list_user_files(
     Ok((page.into_iter().map(|(_, file)| file).collect(), next))
 }
 
-/// Of the last run of each element, by submission.
+/// Of all runs of each submission.
 async fn files_of(server: &Server, tasks: &[Document]) -> Result<BTreeMap<String, Vec<StoredFile>>, StoreError> {
     let ids: Vec<&str> = tasks.iter().filter_map(|task| task.get_str("_id").ok()).collect();
     let found = server.find(FILE_METADATA, doc! { "task": { "$in": ids.clone() } }, doc! {}).await?;
@@ -173,10 +173,7 @@ async fn files_of(server: &Server, tasks: &[Document]) -> Result<BTreeMap<String
     for file in all {
         files.entry(file.element.task.to_string()).or_default().push(file);
     }
-    for of_task in files.values_mut() {
-        lookup::sort(of_task);
-        *of_task = lookup::last_runs(std::mem::take(of_task));
-    }
+    files.values_mut().for_each(|of_task| lookup::sort(of_task));
     Ok(files)
 }
 

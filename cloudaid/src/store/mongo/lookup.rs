@@ -1,6 +1,6 @@
 //! Answers about one submission, element or input.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use cloudaid_core::files::InputFile;
@@ -14,7 +14,7 @@ use super::collections::{ASSIGNMENTS, FILE_METADATA, RESULTS, TASKS};
 use super::fault::Fault;
 use super::server::Server;
 use super::{documents, uploads};
-use crate::store::{FileName, StoreError, StoredFile, StoredTask};
+use crate::store::{StoreError, StoredFile, StoredTask};
 
 pub(super) async fn task(server: &Server, id: TaskId) -> Result<Option<StoredTask>, StoreError> {
     let filter = doc! { "_id": id.to_string(), "gone": { "$exists": false } };
@@ -96,32 +96,6 @@ pub(super) async fn failures(
     filter.insert("state", "failed");
     let found = server.find_some(RESULTS, filter, doc! { "index": 1 }, limit).await?;
     found.into_iter().map(documents::read_result).collect()
-}
-
-/// Of the last run that has any.
-pub(super) async fn files(server: &Server, task: TaskId, elements: Elements) -> Result<Vec<StoredFile>, StoreError> {
-    Ok(last_runs(run_files(server, task, elements).await?))
-}
-
-/// Those with this name.
-pub(super) async fn files_at(
-    server: &Server,
-    task: TaskId,
-    elements: Elements,
-    name: &FileName,
-) -> Result<Vec<StoredFile>, StoreError> {
-    let mut files = files(server, task, elements).await?;
-    files.retain(|file| name.is(&file.file.path));
-    Ok(files)
-}
-
-/// Those of the last run of each element, of files in the order of [`run_files`].
-pub(super) fn last_runs(files: Vec<StoredFile>) -> Vec<StoredFile> {
-    let mut last: BTreeMap<ElementId, u32> = BTreeMap::new();
-    for file in &files {
-        last.insert(file.element, file.attempt);
-    }
-    files.into_iter().filter(|file| last.get(&file.element) == Some(&file.attempt)).collect()
 }
 
 /// Of all runs.

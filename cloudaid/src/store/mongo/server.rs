@@ -139,16 +139,30 @@ impl Server {
         filter: Document,
         field: &str,
     ) -> Result<Vec<(String, u64)>, Fault> {
+        let counts = self.sum_by(name, filter, format!("${field}").into(), 1_i64.into()).await?;
+        let text = |(value, count): (Bson, u64)| Some((value.as_str()?.to_owned(), count));
+        Ok(counts.into_iter().filter_map(text).collect())
+    }
+
+    /// What a number comes to in the documents of each group. One number at a time: some servers show the documents of a group
+    /// to the first that asks for them, and to no other.
+    pub(super) async fn sum_by(
+        &self,
+        name: &str,
+        filter: Document,
+        group: Bson,
+        number_of_each: Bson,
+    ) -> Result<Vec<(Bson, u64)>, Fault> {
         let collection = self.collection(name);
-        let group = doc! { "$group": { "_id": format!("${field}"), "count": { "$sum": 1_i64 } } };
+        let group = doc! { "$group": { "_id": group, "sum": { "$sum": number_of_each } } };
         let stages = vec![doc! { "$match": filter }, group];
         let groups: Vec<Document> =
             call(self.read_limit, async move { collection.aggregate(stages).await?.try_collect().await }).await?;
-        let group = |group: Document| {
-            let count = group.get("count").and_then(number).and_then(|count| u64::try_from(count).ok());
-            Some((group.get_str("_id").ok()?.to_owned(), count?))
+        let sum = |mut group: Document| {
+            let sum = group.get("sum").and_then(number).and_then(|sum| u64::try_from(sum).ok())?;
+            Some((group.remove("_id")?, sum))
         };
-        Ok(groups.into_iter().filter_map(group).collect())
+        Ok(groups.into_iter().filter_map(sum).collect())
     }
 
     /// Inserts documents; those that are there stay as they are.

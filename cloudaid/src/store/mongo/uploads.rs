@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cloudaid_core::files::{FileUsage, UploadRecord};
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 use shared::id::{AttemptKey, BlobId, ElementId, Elements, TaskId};
 
 use super::collections::{FILE_METADATA, UPLOADS};
@@ -50,19 +50,29 @@ pub(super) async fn run_sizes(server: &Server, task: TaskId, elements: Elements)
     if !uploads.is_empty() {
         filter.insert("$nor", uploads.iter().map(documents::of_run).collect::<Vec<_>>());
     }
-    let fields = doc! { "_id": 0, "index": 1, "attempt": 1, "size": 1 };
+    // Counted there: a run may have a million files.
+    let run = || Bson::Document(doc! { "index": "$index", "attempt": "$attempt" });
+    let bytes = server.sum_by(FILE_METADATA, filter.clone(), run(), "$size".into()).await?;
+    let files = server.sum_by(FILE_METADATA, filter, run(), 1_i64.into()).await?;
     let mut sizes: BTreeMap<(u32, u32), FileUsage> = BTreeMap::new();
-    for file in server.find_fields(FILE_METADATA, filter, fields, doc! {}, 0).await? {
-        let number = |name: &str| file.get(name).and_then(number).map(i64::cast_unsigned);
-        let of_run = |name: &str| number(name).and_then(|number| u32::try_from(number).ok());
-        let (Some(index), Some(attempt), Some(bytes)) = (of_run("index"), of_run("attempt"), number("size")) else {
-            return Err(StoreError::Corrupt(format!("{FILE_METADATA} of {task}: a file without its run or size")));
+    let bytes = bytes.into_iter().map(|(run, bytes)| (run, FileUsage { bytes, files: 0 }));
+    let files = files.into_iter().map(|(run, files)| (run, FileUsage { bytes: 0, files }));
+    for (run, usage) in bytes.chain(files) {
+        let Some(run) = run_of(&run) else {
+            return Err(StoreError::Corrupt(format!("{FILE_METADATA} of {task}: a file without its run")));
         };
-        let size = sizes.entry((index, attempt)).or_default();
-        *size = size.plus(FileUsage { bytes, files: 1 });
+        let size = sizes.entry(run).or_default();
+        *size = size.plus(usage);
     }
     let size = |((index, attempt), size)| RunSize { element: ElementId { task, index }, attempt, size };
     Ok(sizes.into_iter().map(size).collect())
+}
+
+/// Element and number.
+fn run_of(group: &Bson) -> Option<(u32, u32)> {
+    let group = group.as_document()?;
+    let of = |name: &str| group.get(name).and_then(number).and_then(|number| u32::try_from(number).ok());
+    Some((of("index")?, of("attempt")?))
 }
 
 pub(super) async fn run_blobs(

@@ -8,9 +8,10 @@ use shared::view::TaskCounts;
 
 use super::lookup::all;
 use super::row;
-use super::uploads::LAST_RUN;
+use super::uploads::{ENDED, LAST_RUN};
 use crate::store::{
-    AuditPage, AuditQuery, FileCursor, FileQuery, PageRoom, StoreError, StoredFile, StoredTask, TaskCursor, TaskQuery,
+    AuditPage, AuditQuery, FileCursor, FilePlace, FileQuery, PageRoom, StoreError, StoredFile, StoredTask, TaskCursor,
+    TaskQuery,
 };
 
 /// One page, and the cursor of the next.
@@ -124,13 +125,13 @@ pub(super) fn list_user_files(
         "SELECT t.sequence, t.id, f.idx, f.attempt, f.path, f.size, f.blake3, f.blob, f.start
          FROM tasks t CROSS JOIN file_metadata f ON f.task = t.id
          WHERE t.user = ?1 AND t.sequence <= ?2 AND (t.sequence < ?2 OR (f.idx, f.path) > (?3, ?4))
-             AND f.attempt = {LAST_RUN}
+             AND f.attempt = iif(?6 IS NOT NULL AND t.sequence = ?2 AND f.idx = ?3, ?6, {LAST_RUN}) AND {ENDED}
          ORDER BY t.sequence DESC, f.idx, f.path LIMIT ?5"
     );
-    let start = FileCursor { sequence: u64::MAX >> 1, index: 0, path: Vec::new() };
-    let FileCursor { sequence, index, path } = query.after.as_ref().unwrap_or(&start);
+    let start = FileCursor { sequence: u64::MAX >> 1, place: FilePlace::default() };
+    let FileCursor { sequence, place: FilePlace { index, attempt, path } } = query.after.as_ref().unwrap_or(&start);
     let limit = i64::try_from(query.limit).unwrap_or(i64::MAX).saturating_add(1);
-    let values = params![query.user.as_str(), sequence.cast_signed(), index, path, limit];
+    let values = params![query.user.as_str(), sequence.cast_signed(), index, path, limit, attempt];
     let mut select = connection.prepare_cached(&sql)?;
     let mut rows = select.query(values)?;
     let (mut page, mut room) = (Vec::new(), PageRoom::new(query.limit));

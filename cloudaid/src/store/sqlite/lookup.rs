@@ -13,7 +13,7 @@ use shared::view::TaskCounts;
 use super::row;
 use super::uploads::{ENDED, LAST_RUN};
 use super::write::json;
-use crate::store::{FileName, PageRoom, StoreError, StoredFile, StoredTask};
+use crate::store::{FileName, FilePlace, PageRoom, StoreError, StoredFile, StoredTask};
 
 pub(super) fn task(connection: &Connection, id: TaskId) -> Result<Option<StoredTask>, StoreError> {
     let (task, attempt, result, joins) = (row::TASK, row::ATTEMPT, row::RESULT, row::ONLY_ELEMENT);
@@ -67,7 +67,7 @@ pub(super) fn failures(
 pub(super) fn files(
     connection: &Connection,
     (task, elements): (TaskId, Elements),
-    after: Option<(u32, Vec<u8>)>,
+    after: Option<FilePlace>,
     limit: usize,
 ) -> Result<Vec<StoredFile>, StoreError> {
     // The run that is seen of the first element that has any.
@@ -75,20 +75,22 @@ pub(super) fn files(
         "SELECT f.idx, {LAST_RUN} FROM file_metadata f WHERE f.task = ?1 AND f.idx BETWEEN ?2 AND ?3
          ORDER BY f.task, f.idx LIMIT 1"
     );
-    let page = "SELECT idx, attempt, path, size, blake3, blob, start FROM file_metadata
-                WHERE task = ?1 AND idx = ?2 AND attempt = ?3 AND path > ?4 ORDER BY path LIMIT ?5";
+    let page = format!(
+        "SELECT idx, attempt, path, size, blake3, blob, start FROM file_metadata f
+         WHERE task = ?1 AND idx = ?2 AND attempt = ?3 AND path > ?4 AND {ENDED} ORDER BY path LIMIT ?5"
+    );
     let (from, to) = elements.bounds();
     let id = task.to_string();
     // No path is empty.
-    let (index, mut path) = after.unwrap_or_default();
-    let (mut next, mut files, mut room) = (Some(from.max(index)), Vec::new(), PageRoom::new(limit));
-    let mut page = connection.prepare_cached(page)?;
+    let FilePlace { index: begun, attempt: begun_in, mut path } = after.unwrap_or_default();
+    let (mut next, mut files, mut room) = (Some(from.max(begun)), Vec::new(), PageRoom::new(limit));
+    let mut page = connection.prepare_cached(&page)?;
     while let Some(from) = next.filter(|from| *from <= to && !room.is_full()) {
         let found = first(connection, &element, params![id, from, to], |row| {
             Ok((row.get::<_, u32>(0)?, row.get::<_, Option<u32>>(1)?))
         })?;
-        let Some((index, attempt)) = found else { break };
-        if let Some(attempt) = attempt {
+        let Some((index, last)) = found else { break };
+        if let Some(attempt) = begun_in.filter(|_| index == begun).or(last) {
             // The path is that of another element if this one has none.
             let behind = if index == from { std::mem::take(&mut path) } else { Vec::new() };
             let left = i64::try_from(room.files()).unwrap_or(i64::MAX);
@@ -107,11 +109,11 @@ pub(super) fn files(
     Ok(files)
 }
 
-/// Those with this name.
+/// Those with this name, of the run that is seen or of those with this number.
 pub(super) fn files_at(
     connection: &Connection,
-    task: TaskId,
-    elements: Elements,
+    (task, elements): (TaskId, Elements),
+    attempt: Option<u32>,
     name: &FileName,
 ) -> Result<Vec<StoredFile>, StoreError> {
     let (column, value) = match name {
@@ -120,10 +122,12 @@ pub(super) fn files_at(
     };
     let sql = format!(
         "SELECT idx, attempt, path, size, blake3, blob, start FROM file_metadata f
-         WHERE task = ?1 AND idx BETWEEN ?2 AND ?3 AND {column} = ?4 AND attempt = {LAST_RUN} ORDER BY idx"
+         WHERE task = ?1 AND idx BETWEEN ?2 AND ?3 AND {column} = ?4
+             AND attempt = coalesce(?5, {LAST_RUN}) AND {ENDED} ORDER BY idx"
     );
     let (from, to) = elements.bounds();
-    all(connection, &sql, params![task.to_string(), from, to, value], |row| row::file(row, 0, task))
+    let values = params![task.to_string(), from, to, value, attempt];
+    all(connection, &sql, values, |row| row::file(row, 0, task))
 }
 
 /// Of all runs.

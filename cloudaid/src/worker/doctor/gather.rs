@@ -2,17 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use tempfile::TempDir;
-
 use super::facts::Facts;
+use super::trial::{self, Trial};
 use crate::clock;
 use crate::config::DoctorConfig;
 use crate::runtime::docker::DockerRuntime;
 use crate::runtime::{EngineFacts, Runtime};
 use crate::worker::{capacity, engine, gpu, volume};
-
-/// What trials are made in; it is gone afterwards.
-const TRIAL: &str = ".cloudai-doctor-";
 
 pub(super) async fn look(config: &DoctorConfig) -> Facts {
     let runtime = config.docker_host.clone().and_then(|host| {
@@ -29,7 +25,7 @@ pub(super) async fn look(config: &DoctorConfig) -> Facts {
     };
     let data_dir = config.data_dir.clone();
     let place = there(&data_dir).to_owned();
-    let (written, volumes) = match try_to_write(&place).await {
+    let (written, volumes) = match try_to_write(&data_dir, &place).await {
         Ok(trial) => (Ok(()), volume::can_be_had(trial).await),
         Err(problem) => (Err(problem.clone()), Err(problem)),
     };
@@ -63,9 +59,12 @@ fn there(directory: &Path) -> &Path {
     directory.ancestors().find(|above| above.exists()).unwrap_or(directory)
 }
 
-async fn try_to_write(place: &Path) -> Result<TempDir, String> {
-    let place = place.to_owned();
-    let made = tokio::task::spawn_blocking(move || tempfile::Builder::new().prefix(TRIAL).tempdir_in(place));
+async fn try_to_write(data_dir: &Path, place: &Path) -> Result<Trial, String> {
+    let (data_dir, place) = (data_dir.to_owned(), place.to_owned());
+    let made = tokio::task::spawn_blocking(move || {
+        trial::sweep(&data_dir);
+        Trial::begin(&place)
+    });
     match made.await {
         Ok(made) => made.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
@@ -74,6 +73,7 @@ async fn try_to_write(place: &Path) -> Result<TempDir, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::DirBuilderExt;
     use std::time::Duration;
 
     use super::*;
@@ -95,6 +95,8 @@ mod tests {
             image_room: 7,
             gpus: GpuSettings { library: Some(scratch.path().join("nvml.so")), quarantine: Duration::ZERO },
         };
+        let mut private = std::fs::DirBuilder::new();
+        private.mode(0o700).create(scratch.path().join(".cloudai-doctor-killed")).expect("what another has left");
         let facts = look(&config).await;
         assert!(matches!(&facts.engine, Some(Err(problem)) if problem.contains("docker.sock")), "{facts:?}");
         assert!(matches!(&facts.gpus, Err(problem) if problem.contains("nvml.so")), "{facts:?}");

@@ -1,8 +1,14 @@
 use std::fs::{self, File};
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use shared::id::ClusterId;
+use shared::link::RunLimits;
+use ulid::Ulid;
+
 use super::*;
+use crate::runtime::ContainerSpec;
 use crate::runtime::fake::{Behaviour, FakeRuntime};
-use crate::worker::tests::key;
+use crate::worker::tests::{assignment, key};
 
 const MIB: u64 = 1 << 20;
 
@@ -46,4 +52,51 @@ async fn its_own_layer_is_looked_into_where_it_can_be_seen() {
         let excess = excess(Seen::default(), Some(layer)).await;
         assert_eq!((excess.used_bytes, told(&excess)), (4 * MIB, vec![(path, 3 * MIB), ("(deleted)", MIB)]));
     }
+}
+
+#[tokio::test]
+async fn who_looks_at_what_is_held_holds_up_no_call_of_the_engine() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let assignment = assignment(0);
+    let spec = ContainerSpec {
+        key: key(0),
+        cluster: ClusterId(Ulid(1)),
+        worker: "w".parse().expect("a name"),
+        name: None,
+        image: assignment.image.clone(),
+        confinement: assignment.confinement,
+        command: assignment.command.clone(),
+        env: assignment.env.clone(),
+        resources: assignment.resources,
+        gpus: Vec::new(),
+        output: scratch.path().join("output"),
+        output_device: None,
+        input: None,
+        limits: RunLimits::of(&assignment),
+    };
+    let fake = FakeRuntime::with(|_| Behaviour { layer: 7, ..Behaviour::endless() });
+    fake.create(&spec).await.expect("made");
+    // A list of processes that is not told before somebody writes it.
+    let list = scratch.path().join("cgroup.procs");
+    mknodat(CWD, &list, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a FIFO");
+    fake.set_nameless(&key(0), Nameless::of(scratch.path().to_owned(), "container".to_owned()));
+    let calls = Arc::new(Semaphore::new(1));
+    let watch = StorageWatch {
+        key: key(0),
+        runtime: Arc::new(fake),
+        calls: Arc::clone(&calls),
+        output: spec.output,
+        limit_bytes: 1,
+    };
+    let looks = tokio::spawn(async move {
+        let mut layer = Layer::due_at(Instant::now());
+        watch.measure(&mut layer, u64::MAX).await;
+        (layer.bytes, layer.own)
+    });
+    // It opens when the other side reads.
+    let written = tokio::task::spawn_blocking(|| File::options().write(true).open(list)).await;
+    let written = written.expect("no panic").expect("it is read");
+    assert_eq!(calls.available_permits(), 1, "it still has its turn at the engine");
+    drop(written);
+    assert_eq!(looks.await.expect("no panic"), (7, (None, 7)));
 }

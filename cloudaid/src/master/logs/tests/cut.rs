@@ -1,5 +1,7 @@
 //! Logs of which only the beginning and the end are kept.
 
+use futures_util::FutureExt;
+
 use super::*;
 
 /// What is kept of each log here.
@@ -408,6 +410,21 @@ async fn of_a_cleared_log_it_is_known_how_much_it_was() {
         bench.store.remove(bench.key.task).await.expect("removed");
         assert!(!bench.path().exists() && !bench.path().with_extension("later").exists());
     }
+}
+
+#[tokio::test]
+async fn a_log_that_is_removed_before_it_is_cleared_does_not_come_again() {
+    let bench = Bench::new();
+    bench.append(Stdout, 0, b"one\n").await.expect("appended");
+    // It is to be cleared, and waits for its turn.
+    let turns = READS.acquire_many(READS_AT_ONCE as u32).await.expect("never closed");
+    let mut clear = std::pin::pin!(bench.store.clear(bench.key.element(), 1));
+    assert!((&mut clear).now_or_never().is_none());
+    bench.store.remove(bench.key.task).await.expect("removed");
+    drop(turns);
+    assert_eq!(clear.await.expect("nothing is there"), 0);
+    let left = fs::read_dir(bench.path().parent().expect("a shard")).expect("a shard").count();
+    assert_eq!(left, 0);
 }
 
 #[tokio::test]

@@ -3,9 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::ffi::CStr;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat, fstatfs, openat, statat};
 
@@ -18,9 +19,45 @@ const IN_MEMORY: [i64; 2] = [0x0102_1994, 0x9584_58f6];
 /// The most that is looked at. Of more than that some may be missed.
 const LOOKS: usize = 1_000_000;
 
-/// How many bytes of disks such files of these processes take, each file once; as far as this process may see that. The
-/// control group of each is checked again, and has the container's id in its name.
-pub(super) fn bytes(processes: &[u32], container: &str) -> u64 {
+/// Who may hold such files: the processes of one container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nameless {
+    group: PathBuf,
+    container: String,
+}
+
+impl Nameless {
+    /// Those of the processes in this directory of control groups and below it, as far as their own control group has the
+    /// container's id in its name: a number of a process may be another one's soon.
+    #[must_use]
+    pub fn of(group: PathBuf, container: String) -> Self {
+        Self { group, container }
+    }
+
+    /// How many bytes of disks they take now, each file once; as far as this process may see that. Looks at every file that any
+    /// of the processes has open or mapped, and may block for as long as that takes.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        bytes(&processes(&self.group), &self.container)
+    }
+}
+
+/// The processes in a control group and in those below it, as far as they have numbers here.
+pub(super) fn processes(group: &Path) -> Vec<u32> {
+    let mut groups = vec![group.to_owned()];
+    let mut processes = Vec::new();
+    while let Some(group) = groups.pop() {
+        // Gone, or one of threads, which are those of a process above.
+        let listed = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
+        processes.extend(listed.lines().filter_map(|line| line.parse().ok()).filter(|process: &u32| *process != 0));
+        let below = fs::read_dir(&group).into_iter().flatten().flatten();
+        groups
+            .extend(below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()));
+    }
+    processes
+}
+
+fn bytes(processes: &[u32], container: &str) -> u64 {
     let mut search = Search::default();
     for process in processes {
         // One that has ended holds nothing, and one that may not be looked into nothing that can be known.
@@ -98,7 +135,6 @@ fn is_on_disk(folder: BorrowedFd<'_>, name: &CStr) -> bool {
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead, BufReader};
-    use std::path::PathBuf;
     use std::process::{Command, Stdio};
 
     use super::*;
