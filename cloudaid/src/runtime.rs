@@ -46,7 +46,7 @@ pub trait Runtime: Send + Sync + fmt::Debug + 'static {
     /// `name@sha256:...`; none: it came from no registry.
     async fn prepare_image(&self, wish: &ImageWish) -> Result<Option<String>, RuntimeError>;
 
-    /// The images that are being fetched now, by name.
+    /// The images that are being fetched now, or could not be and are wanted still, by name.
     fn pulling(&self) -> Vec<Pulling>;
 
     /// Removes images that were fetched for tasks and are not in use, the one first that was used longest ago, as far as its

@@ -223,6 +223,9 @@ pub struct Outcome {
     pub stderr_bytes: u64,
     /// Files collected from /output.
     pub output_files: u32,
+    /// The bytes in them, together; none: nobody has said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_bytes: Option<u64>,
     /// What of /output was not collected, and why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub output_notes: Vec<String>,

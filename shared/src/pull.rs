@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::printable;
+
 /// As `docker run --pull` has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -47,13 +49,57 @@ impl fmt::Display for PullPolicy {
 }
 
 /// How far the pull of an image is, in bytes as they are fetched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PullProgress {
     /// Fetched.
     pub done_bytes: u64,
     /// Known to be fetched; grows while the registry says more. 0: nobody knows yet.
     pub total_bytes: u64,
+    /// What it has failed with, as it is tried again; none: it has not failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<PullFailure>,
+}
+
+impl PullProgress {
+    /// Whether nothing of it is under way, as far as is known: it has failed, and waits to be tried again.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.failure.is_some() && (self.done_bytes, self.total_bytes) == (0, 0)
+    }
+}
+
+/// A pull that has failed, and is tried again by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PullFailure {
+    /// What its registry or its engine said last: one printable line.
+    pub message: String,
+    /// How often it has failed, one after the other.
+    pub tries: u32,
+}
+
+impl PullFailure {
+    /// The longest message, in bytes.
+    pub const LIMIT: usize = 1024;
+
+    /// Makes the message printable, and cuts it at its limit.
+    #[must_use]
+    pub fn new(message: &str, tries: u32) -> Self {
+        let mut message = printable(&message[..message.floor_char_boundary(Self::LIMIT)]);
+        message.truncate(message.floor_char_boundary(Self::LIMIT));
+        Self { message, tries }
+    }
+}
+
+/// `3 tries failed, the last with: toomanyrequests`
+impl fmt::Display for PullFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.tries {
+            0 | 1 => write!(f, "1 try failed with: {}", self.message),
+            tries => write!(f, "{tries} tries failed, the last with: {}", self.message),
+        }
+    }
 }
 
 /// An image that a worker is fetching.
@@ -98,6 +144,24 @@ impl FromStr for PullPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_pull_has_failed_with_is_one_short_line() {
+        let failure = PullFailure::new("a\nb", 1);
+        assert_eq!(failure.to_string(), "1 try failed with: a\\nb");
+        assert_eq!(PullFailure::new("a", 12).to_string(), "12 tries failed, the last with: a");
+        // What is escaped is longer than it was.
+        let long = PullFailure::new(&"\u{1b}".repeat(PullFailure::LIMIT), 1);
+        assert!(long.message.len() <= PullFailure::LIMIT && long.message.starts_with("\\u{1b}\\u{1b}"), "{long}");
+    }
+
+    #[test]
+    fn progress_without_a_failure_is_read_and_written_as_it_always_was() {
+        let old = r#"{"done_bytes":1,"total_bytes":2}"#;
+        let progress = PullProgress { done_bytes: 1, total_bytes: 2, failure: None };
+        assert_eq!(serde_json::from_str::<PullProgress>(old).expect("progress"), progress);
+        assert_eq!(serde_json::to_string(&progress).expect("json"), old);
+    }
 
     #[test]
     fn names_read_back_as_written() {

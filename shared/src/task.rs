@@ -14,7 +14,7 @@ use crate::selector::WorkerSelector;
 
 pub use evidence::StoredPart;
 
-use evidence::{Killed, Largest, Measured};
+use evidence::{Killed, Largest, Measured, Signalled};
 
 mod evidence;
 
@@ -301,10 +301,7 @@ impl fmt::Display for Verdict {
         match self {
             Self::Success => f.write_str("success"),
             Self::ExitCode { exit_code } => write!(f, "exit code {exit_code}"),
-            Self::Signal { signal, by_hand: false } => write!(f, "killed by signal {signal}"),
-            Self::Signal { signal, by_hand: true } => {
-                write!(f, "killed by signal {signal}, which somebody had the container engine send")
-            }
+            Self::Signal { signal, by_hand } => write!(f, "{}", Signalled { signal: *signal, by_hand: *by_hand }),
             Self::Oom { limit_bytes, peak_bytes, exit_code, killed_process, killed_process_bytes } => {
                 write!(f, "out of memory ({})", Measured { limit: *limit_bytes, amount: *peak_bytes, what: "peak" })?;
                 let killed = killed_process.as_deref().map(|name| Killed { name, bytes: *killed_process_bytes });

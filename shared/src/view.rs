@@ -215,9 +215,12 @@ pub struct AttemptView {
     /// The GPUs that it had, where its worker knows them one by one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gpus: Vec<GpuLease>,
-    /// How far its image is, while that is fetched.
+    /// How far its image is, while that is fetched, and what keeps it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pulling: Option<PullProgress>,
+    /// What of its log and its /output was not collected, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// When it was placed on the worker.
     pub placed_at: WallTime,
     /// When its container started.

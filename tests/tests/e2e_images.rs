@@ -79,6 +79,34 @@ async fn what_the_cluster_does_not_run_is_refused_when_it_is_submitted() {
     assert!(is_pulled(&task), "{task:?}");
 }
 
+/// Whoever waits for it is told what the registry says, and not to look at an empty log.
+#[tokio::test]
+async fn what_a_registry_says_is_told_while_it_is_asked_again() {
+    let registry = Registry::serve().await;
+    let options = MasterOptions {
+        env: vec![("CLOUDAI_LEASES_HEARTBEAT".to_owned(), "300ms".to_owned())],
+        ..MasterOptions::default()
+    };
+    let cluster = Cluster::start_with(&options, 1, &WorkerOptions::default()).await;
+    let api = cluster.api();
+    let id = api.submit(&of(registry.image("busy:1"))).await.expect("accepted").task_id;
+    let failure = eventually(PATIENCE, "it was tried twice", || async {
+        api.task(&id).await.ok()?.attempts.pop()?.pulling?.failure.filter(|failure| failure.tries > 1)
+    })
+    .await;
+    assert!(failure.message.to_lowercase().contains("toomanyrequests"), "{failure:?}");
+    let why = cluster.ctl().run(&["why", &id]).await;
+    assert!(why.stdout.contains(&failure.message) && !why.stdout.contains("monitor"), "{why:?}");
+    let shown = cluster.ctl().run(&["show", &id]).await;
+    assert!(shown.stdout.contains("tries failed, the last with: "), "{shown:?}");
+    let stats = cluster.ctl().run(&["stats", "worker-1"]).await;
+    assert!(stats.stdout.contains("Pulling:") && stats.stdout.contains(&failure.message), "{stats:?}");
+    let cancelled = cluster.ctl().run(&["cancel", &id]).await;
+    assert_eq!(cancelled.code, 0, "{cancelled:?}");
+    let task = api.ended(PATIENCE, &id).await;
+    assert_eq!(task.attempts[0].pulling, None);
+}
+
 #[tokio::test]
 async fn a_pull_is_shown_while_it_goes_on() {
     let registry = Registry::serve().await;
@@ -90,7 +118,7 @@ async fn a_pull_is_shown_while_it_goes_on() {
     let api = cluster.api();
     let id = api.submit(&of(registry.image("slow:1"))).await.expect("accepted").task_id;
     let pull = eventually(PATIENCE, "the pull is shown", || async {
-        api.task(&id).await.ok()?.attempts.last()?.pulling.filter(|pull| pull.done_bytes > 0)
+        api.task(&id).await.ok()?.attempts.pop()?.pulling.filter(|pull| pull.done_bytes > 0)
     })
     .await;
     assert!(pull.total_bytes > pull.done_bytes, "{pull:?}");

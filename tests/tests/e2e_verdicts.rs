@@ -238,3 +238,24 @@ async fn who_was_killed_by_hand_is_known() {
     let id = api.submit(&shell_task("kill -9 $$")).await.expect("accepted").task_id;
     assert_eq!(api.ended(PATIENCE, &id).await.verdict, Some(Verdict::Signal { signal: 9, by_hand: false }));
 }
+
+/// What was lost of an earlier run is told of that run, also when a later one goes well.
+#[tokio::test]
+async fn a_container_that_is_removed_by_hand_leaves_a_note_with_its_run() {
+    let (cluster, api) = start().await;
+    let line = "echo ready; [ $CLOUDAI_ATTEMPT -gt 1 ] || exec sleep 600";
+    // With retries a program is told which run it is.
+    let task = SubmitRequest { retries: Some(1), ..shell_task(line) };
+    let id = api.submit(&task).await.expect("accepted").task_id;
+    api.said(PATIENCE, &id, "ready").await;
+    for container in cluster.containers.as_ref().expect("containers").list().await {
+        docker::remove(&container.id.unwrap_or_default()).await;
+    }
+    let task = api.ended(PATIENCE, &id).await;
+    assert_eq!((&task.verdict, task.attempts.len()), (&Some(Verdict::Success), 2), "{task:?}");
+    let note = "the log may lack its end";
+    assert!(task.attempts[0].notes.iter().any(|said| said.contains(note)), "{task:?}");
+    assert_eq!(task.attempts[1].notes, [""; 0], "{task:?}");
+    let shown = cluster.ctl().run(&["show", &id]).await;
+    assert!(shown.stdout.contains(&format!("Attempt 1: {note}")), "{shown:?}");
+}

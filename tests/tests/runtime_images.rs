@@ -81,6 +81,9 @@ async fn pulls_that_fail_say_whether_to_try_again() {
         let error = bench.runtime.prepare_image(&ImageWish::new(&registry.image(image), PullPolicy::Missing)).await;
         assert!(matches!(error, Err(RuntimeError::ImageUnavailable(_))), "{image}: {error:?}");
     }
+    let said: Vec<_> = bench.runtime.pulling().into_iter().filter_map(|pulling| pulling.progress.failure).collect();
+    assert_eq!(said.iter().map(|failure| failure.tries).collect::<Vec<_>>(), [1, 1], "{said:?}");
+    assert!(said[0].message.contains("503") && said[1].message.to_lowercase().contains("toomanyrequests"), "{said:?}");
     let error = bench.runtime.prepare_image(&ImageWish::new("127.0.0.1:1/none:1", PullPolicy::Missing)).await;
     assert!(matches!(error, Err(RuntimeError::ImageUnavailable(_))), "{error:?}");
     let error = bench.runtime.prepare_image(&ImageWish::new("UPPER/case", PullPolicy::Missing)).await;
@@ -159,7 +162,8 @@ async fn a_pull_that_stands_still_is_given_up_and_can_be_tried_again() {
         matches!(&given_up, Err(RuntimeError::ImageUnavailable(why)) if why.contains("sent nothing for 1 s")),
         "{given_up:?}"
     );
-    assert_eq!(stalls.pulling(), [], "it is over");
+    let failure = stalls.pulling().pop().and_then(|pulling| pulling.progress.failure).expect("it is told");
+    assert!(failure.message.contains("sent nothing for 1 s"), "{failure:?}");
     registry.open();
     bench.runtime.prepare_image(&wish).await.expect("pulled");
     bench.engine.remove_image(&wish.image, None::<RemoveImageOptions>, None).await.expect("removed");

@@ -28,7 +28,7 @@ pub use run::container_name;
 use crowd::Crowd;
 use index::Index;
 use out::{Out, Session};
-use run::Run;
+use run::{Collected, Run};
 
 mod crowd;
 mod effect;
@@ -166,11 +166,13 @@ impl Agent {
             AgentInput::LogsDrained(key, bytes) => {
                 self.on_run(now, key, effects, |run, out| run.logs_drained(bytes, out));
             }
-            AgentInput::OutputsUploaded { key, files, notes } => {
-                self.on_run(now, key, effects, |run, out| run.outputs_collected(files, notes, out));
+            AgentInput::OutputsUploaded { key, files, bytes, notes } => {
+                let outputs = Collected { files, bytes, notes };
+                self.on_run(now, key, effects, |run, out| run.outputs_collected(outputs, out));
             }
             AgentInput::UploadFailed(key, reason) => {
-                self.on_run(now, key, effects, |run, out| run.outputs_collected(0, vec![reason], out));
+                let outputs = Collected { files: 0, bytes: 0, notes: vec![reason] };
+                self.on_run(now, key, effects, |run, out| run.outputs_collected(outputs, out));
             }
             AgentInput::Acked { through } => {
                 for key in out.acknowledged(through) {

@@ -328,6 +328,20 @@ fn hint(reasons: &[ReasonView], can_never_run: bool) -> String {
     }
 }
 
+/// How far an image is, and what keeps it.
+fn in_words(pull: &PullProgress) -> String {
+    let PullProgress { done_bytes, total_bytes, failure } = pull;
+    let far = match (*done_bytes, *total_bytes) {
+        _ if pull.is_kept() => "its image is not there yet, and is tried again by itself".to_owned(),
+        (done, 0) => format!("its image is being fetched, {} so far", Bytes(done)),
+        (done, total) => format!("its image is being fetched, {} of {} are there", Bytes(done), Bytes(total)),
+    };
+    match failure {
+        Some(failure) => format!("{far}; {failure}"),
+        None => far,
+    }
+}
+
 impl Cluster {
     /// Why a task that a worker holds has not ended.
     fn why_held(&self, target: TaskRef, task: &Task, state: TaskState) -> WhyView {
@@ -350,22 +364,24 @@ impl Cluster {
             }
             (true, _) => ("cancelling", format!("its worker was told to stop it{place}")),
             (false, TaskState::Running) => ("running", format!("it does not wait: it runs{place}")),
-            (false, _) => match pull {
-                Some(PullProgress { done_bytes, total_bytes: 0 }) => (
-                    "pulling",
-                    format!("it is placed{place}: its image is being fetched, {} so far", Bytes(done_bytes)),
-                ),
-                Some(PullProgress { done_bytes, total_bytes }) => {
-                    let (done, total) = (Bytes(done_bytes), Bytes(total_bytes));
-                    ("pulling", format!("it is placed{place}: its image is being fetched, {done} of {total} are there"))
-                }
+            (false, _) => match &pull {
+                Some(pull) => ("pulling", format!("it is placed{place}: {}", in_words(pull))),
                 None => ("pending", format!("it is placed{place}: its image is being fetched or its container made")),
             },
         };
-        let hint = if unreachable {
-            format!("bring the worker back; if it is gone for good, `cloudctl cancel --force {target}` ends it")
-        } else {
-            format!("`cloudctl monitor {target}` follows its log")
+        let hint = match (code, state) {
+            ("unreachable", _) => {
+                format!("bring the worker back; if it is gone for good, `cloudctl cancel --force {target}` ends it")
+            }
+            (_, TaskState::Running) => format!("`cloudctl monitor {target}` follows its log"),
+            // There is no log yet.
+            ("cancelling", _) => "it is over as soon as its worker says so".to_owned(),
+            ("pulling", _) if pull.as_ref().is_some_and(|pull| pull.failure.is_some()) => format!(
+                "it starts by itself when its registry gives the image, and fails if that takes too long \
+                 (CLOUDAI_REGISTRY_PATIENCE on the worker); `cloudctl cancel {target}` ends it now"
+            ),
+            ("pulling", _) => "it starts by itself as soon as its image is there".to_owned(),
+            _ => "it starts by itself as soon as its image is there and its container is made".to_owned(),
         };
         WhyView {
             task_id: target.to_string(),

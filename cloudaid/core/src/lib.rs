@@ -47,6 +47,7 @@ mod internal;
 mod ledger;
 mod look;
 mod nature;
+mod notes;
 mod required;
 mod step;
 mod task;

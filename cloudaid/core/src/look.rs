@@ -94,7 +94,7 @@ impl Cluster {
         let is_it =
             |image: &str| [&task.record.spec.image, task.image()].iter().any(|own| reference::is_same(own, image));
         let pulling = &self.workers.get(&run.worker)?.pulling;
-        pulling.iter().find(|pulling| is_it(&pulling.image)).map(|pulling| pulling.progress)
+        pulling.iter().find(|pulling| is_it(&pulling.image)).map(|pulling| pulling.progress.clone())
     }
 
     /// Whether a run is live that its worker was told to stop, for whatever reason.

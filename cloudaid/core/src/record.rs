@@ -261,6 +261,9 @@ pub struct AttemptRecord {
     /// What its container is kept from, where the pool of its worker makes that more than its task is kept from elsewhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confinement: Option<Confinement>,
+    /// What of its log and its outputs was not collected, and why; of the last run of an element its result says that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// When it was placed.
     pub placed_at: WallTime,
     /// When its container started.

@@ -298,6 +298,7 @@ impl Task {
             memory: run.memory,
             gpus: run.gpus.clone(),
             confinement: run.confinement,
+            notes: Vec::new(),
             placed_at: run.placed_at,
             started_at,
             finished_at: None,

@@ -421,6 +421,7 @@ impl World {
             stdout_bytes: 0,
             stderr_bytes: 0,
             output_files: 0,
+            output_bytes: Some(0),
             output_notes: Vec::new(),
             usage: None,
             handed_back: false,

@@ -77,6 +77,13 @@ fn fill_end(view: &mut TaskView, last: Option<&AttemptRecord>, result: Option<&R
 /// The runs, and what happened in which order.
 fn fill_runs(view: &mut TaskView, attempts: &[AttemptRecord], result: Option<&ResultRecord>) {
     view.attempts = attempts.iter().map(attempt).collect();
+    // All that is known of the last run is with the result.
+    let ended = result.and_then(|result| Some((result.attempt, result.outcome.as_ref()?)));
+    if let Some((number, outcome)) = ended
+        && let Some(last) = view.attempts.iter_mut().find(|run| run.attempt == number)
+    {
+        last.notes.clone_from(&outcome.output_notes);
+    }
     let of_task = |at, event: &str, verdict| TimelineView {
         at,
         event: event.to_owned(),
@@ -101,7 +108,7 @@ fn fill_runs(view: &mut TaskView, attempts: &[AttemptRecord], result: Option<&Re
 }
 
 fn usage(result: &ResultRecord) -> Option<TaskUsageView> {
-    let Outcome { started_at, finished_at, stdout_bytes, stderr_bytes, output_files, usage, .. } =
+    let Outcome { started_at, finished_at, stdout_bytes, stderr_bytes, output_files, output_bytes, usage, .. } =
         *result.outcome.as_ref()?;
     let run_ms = started_at.map(|started| u64::try_from(finished_at.0.saturating_sub(started.0)).unwrap_or(0));
     Some(TaskUsageView {
@@ -109,6 +116,7 @@ fn usage(result: &ResultRecord) -> Option<TaskUsageView> {
         stdout_bytes,
         stderr_bytes,
         output_files: output_files.into(),
+        output_bytes: output_bytes.or((output_files == 0).then_some(0)),
         cpu_ms: usage.map(|usage| usage.cpu_ms),
         memory_peak_bytes: known(usage.map(|usage| usage.memory_peak_bytes)),
         oom_kills: known(usage.map(|usage| usage.oom_kills)),
@@ -168,6 +176,7 @@ fn attempt(record: &AttemptRecord) -> AttemptView {
         memory_bytes: record.memory,
         gpus: record.gpus.clone(),
         pulling: None,
+        notes: record.notes.clone(),
         placed_at: record.placed_at,
         started_at: record.started_at,
         finished_at: record.finished_at,
@@ -186,6 +195,35 @@ mod tests {
 
     use super::*;
     use crate::store::contract::fixture;
+
+    #[test]
+    fn each_run_has_notes_of_its_own() {
+        let first = fixture::ended(fixture::attempt(1, 0, 1, "w1"));
+        let second = AttemptRecord { notes: vec![], ..fixture::ended(fixture::attempt(1, 0, 2, "w1")) };
+        let result = ResultRecord { attempt: 2, ..fixture::result(1, 0, Verdict::Success) };
+        let stored = StoredTask {
+            record: fixture::task(1),
+            progress: fixture::completed(1),
+            last_attempt: Some(second.clone()),
+            result: Some(result),
+        };
+        let view = task(&stored, Some(&[first, second]));
+        let notes: Vec<_> = view.attempts.iter().flat_map(|run| &run.notes).collect();
+        assert_eq!(notes, ["the log may lack its end", "link: not followed"]);
+        assert_eq!(view.output_notes, ["link: not followed"]);
+    }
+
+    #[test]
+    fn the_bytes_of_outputs_are_shown_where_they_were_said_or_there_are_no_outputs() {
+        let mut result = fixture::result(1, 0, Verdict::Success);
+        let mut shown = |files, bytes| {
+            if let Some(outcome) = &mut result.outcome {
+                (outcome.output_files, outcome.output_bytes) = (files, bytes);
+            }
+            usage(&result).expect("what it used").output_bytes
+        };
+        assert_eq!((shown(2, Some(7)), shown(2, None), shown(0, None)), (Some(7), None, Some(0)));
+    }
 
     #[test]
     fn what_its_worker_has_not_seen_is_not_shown() {

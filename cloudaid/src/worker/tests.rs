@@ -212,6 +212,8 @@ async fn a_task_runs_from_assignment_to_nothing_left() {
     assert_eq!((outcome.output_files, outcome.output_notes), (2, Vec::new()));
     {
         let stored = master.stored.lock();
+        let bytes: u64 = stored.files.values().map(|data| data.len() as u64).sum();
+        assert_eq!(outcome.output_bytes, Some(bytes), "as they are at the master");
         assert!(stored.stdout[&key(0)] == large, "the log is there byte for byte");
         assert_eq!(stored.stderr[&key(0)], b"oh\n");
         assert_eq!(stored.files[&(key(0), b"r.txt".to_vec())], b"data\n");

@@ -13,7 +13,7 @@ use shared::files_of::{PATH_LIMIT, PLAIN_PATH};
 use shared::id::AttemptKey;
 use shared::link::CHUNK_LIMIT;
 use shared::proto::file_frame::Content;
-use shared::proto::{FileBegin, FileEnd, FileFrame, UploadEnd, UploadResume, UploadState};
+use shared::proto::{FileBegin, FileEnd, FileFrame, FileReceipt, UploadEnd, UploadResume, UploadState};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
@@ -75,6 +75,8 @@ pub(super) struct Outputs {
 /// What came of an upload.
 struct Uploaded {
     files: u32,
+    /// In all of them, as the master has them.
+    bytes: u64,
     /// What was left out, and why.
     notes: Vec<String>,
 }
@@ -88,22 +90,24 @@ impl Uploads {
     pub(super) async fn upload(&self, key: AttemptKey, outputs: Outputs) -> AgentInput {
         // One look at one name: not worth a thread.
         if std::fs::symlink_metadata(&outputs.root).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-            return AgentInput::OutputsUploaded { key, files: 0, notes: Vec::new() };
+            return AgentInput::OutputsUploaded { key, files: 0, bytes: 0, notes: Vec::new() };
         }
         let outputs = Arc::new(outputs);
         let looked = blocking(&outputs, look).await;
         match looked {
-            Ok(Some(notes)) => return AgentInput::OutputsUploaded { key, files: 0, notes: bounded(notes) },
+            Ok(Some(notes)) => return AgentInput::OutputsUploaded { key, files: 0, bytes: 0, notes: bounded(notes) },
             Ok(None) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return AgentInput::OutputsUploaded { key, files: 0, notes: Vec::new() };
+                return AgentInput::OutputsUploaded { key, files: 0, bytes: 0, notes: Vec::new() };
             }
             Err(error) => return AgentInput::UploadFailed(key, format!("the output cannot be read: {error}")),
         }
         // The semaphore is never closed.
         let _slot = self.slots.acquire().await;
         match self.upload_files(key, outputs).await {
-            Ok(Uploaded { files, notes }) => AgentInput::OutputsUploaded { key, files, notes: bounded(notes) },
+            Ok(Uploaded { files, bytes, notes }) => {
+                AgentInput::OutputsUploaded { key, files, bytes, notes: bounded(notes) }
+            }
             Err(reason) => {
                 tracing::warn!(task = %key, reason, "Output files are not collected");
                 AgentInput::UploadFailed(key, format!("the output files were not collected: {reason}"))
@@ -191,7 +195,7 @@ async fn try_upload(
             let longest = longest(&state);
             let mut notes = blocking(outputs, move |root| all_notes(root, longest)).await.map_err(Broken::Read)?;
             notes.extend(unreadable.notes());
-            return Ok(Uploaded { files: receipt.files, notes });
+            return Ok(Uploaded { files: receipt.files, bytes: receipt.bytes, notes });
         }
         send(uplink, key, outputs, unreadable.clone(), (state, anew)).await
     };
@@ -224,7 +228,8 @@ async fn send(
         receipt.map_err(|status| refused(&status))
     };
     let (receipt, notes) = tokio::try_join!(call, feed)?;
-    Ok(Uploaded { files: receipt.into_inner().files, notes })
+    let FileReceipt { files, bytes } = receipt.into_inner();
+    Ok(Uploaded { files, bytes, notes })
 }
 
 /// Reads files into frames. Stops quietly when nobody listens any more: the call itself knows why.

@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(outcome(TaskState::Cancelled, Some(&Verdict::Cancelled)), "cancelled");
         assert_eq!(
             outcome(TaskState::Failed, Some(&Verdict::Signal { signal: 11, by_hand: false })),
-            "failed: killed by signal 11"
+            "failed: exit code 139 (killed by signal 11, or ended so by itself)"
         );
         assert_eq!(outcome(TaskState::Running, None), "running");
     }

@@ -9,7 +9,7 @@ use crate::link::{
     AttemptChange, ContainerUsage, FromWorker, Heartbeat, Held, Hello, Inventory, Outcome, Phase, Report,
 };
 use crate::proto::{self, from_worker::Message, report::Change};
-use crate::pull::{PullProgress, Pulling};
+use crate::pull::{PullFailure, PullProgress, Pulling};
 use crate::worker::{Usage, WorkerFacts};
 
 /// The most labels a worker may have, and the longest text of one.
@@ -194,13 +194,15 @@ impl TryFrom<proto::Heartbeat> for Heartbeat {
 }
 
 fn pulling_to_wire(pulling: Pulling) -> proto::Pulling {
-    let Pulling { image, progress: PullProgress { done_bytes, total_bytes } } = pulling;
-    proto::Pulling { image, done_bytes, total_bytes }
+    let Pulling { image, progress: PullProgress { done_bytes, total_bytes, failure } } = pulling;
+    let (failure, failures) = failure.map(|PullFailure { message, tries }| (message, tries)).unwrap_or_default();
+    proto::Pulling { image, done_bytes, total_bytes, failure, failures }
 }
 
 fn pulling(wire: Vec<proto::Pulling>) -> Result<Vec<Pulling>, InvalidMessage> {
     let one = |wire: proto::Pulling| {
-        let progress = PullProgress { done_bytes: wire.done_bytes, total_bytes: wire.total_bytes };
+        let failure = (!wire.failure.is_empty()).then(|| PullFailure::new(&wire.failure, wire.failures));
+        let progress = PullProgress { done_bytes: wire.done_bytes, total_bytes: wire.total_bytes, failure };
         Ok(Pulling { image: plain_text("image", wire.image, IMAGE_LIMIT)?, progress })
     };
     // It is for people to look at: what is too much is left out.
@@ -266,6 +268,7 @@ impl From<Outcome> for proto::Finished {
             stdout_bytes: outcome.stdout_bytes,
             stderr_bytes: outcome.stderr_bytes,
             output_files: outcome.output_files,
+            output_bytes: outcome.output_bytes,
             output_notes: outcome.output_notes,
             handed_back: outcome.handed_back,
             usage: outcome.usage.map(Into::into),
@@ -291,6 +294,7 @@ impl TryFrom<proto::Finished> for Outcome {
             stdout_bytes: wire.stdout_bytes,
             stderr_bytes: wire.stderr_bytes,
             output_files: wire.output_files,
+            output_bytes: wire.output_bytes,
             output_notes: wire.output_notes,
             handed_back: wire.handed_back,
             usage: wire.usage.map(Into::into),
@@ -335,6 +339,7 @@ mod tests {
             stdout_bytes: 3,
             stderr_bytes: 4,
             output_files: 5,
+            output_bytes: Some(u64::MAX),
             output_notes: vec!["a link was left out".to_owned()],
             handed_back: true,
             usage: Some(ContainerUsage { cpu_ms: 6, memory_peak_bytes: u64::MAX, oom_kills: 7, forks_refused: 8 }),
@@ -394,13 +399,14 @@ mod tests {
         round_trip(FromWorker::Hello(hello()));
         let usage =
             Usage { cpu_percent: 99.5, memory_used_bytes: 1, storage_used_bytes: 2, gpu_percent: 0.0, running: 3 };
-        let progress = PullProgress { done_bytes: 1, total_bytes: u64::MAX };
+        let failure = Some(PullFailure::new("toomanyrequests", 3));
+        let progress = PullProgress { done_bytes: 1, total_bytes: u64::MAX, failure };
         for problem in [None, Some("its disk is full".to_owned())] {
             round_trip(FromWorker::Heartbeat(Heartbeat {
                 usage,
                 problem: problem.clone(),
                 ill_gpus: ill(),
-                pulling: vec![Pulling { image: "a".to_owned(), progress }],
+                pulling: vec![Pulling { image: "a".to_owned(), progress: progress.clone() }],
                 number: 4,
             }));
             round_trip(FromWorker::Hello(Hello { problem, ..hello() }));
@@ -451,6 +457,17 @@ mod tests {
         assert_eq!(hostile(|wire| wire.started_unix_ms = Some(-1)), "started_unix_ms");
         assert_eq!(hostile(|wire| wire.output_notes = vec![String::new(); NOTE_LIMIT + 1]), "output_notes");
         assert_eq!(FromWorker::try_from(proto::FromWorker { message: None }).expect_err("refused").field(), "message");
+    }
+
+    /// It is a registry's, so a worker that passes it on as it came is no worse for it.
+    #[test]
+    fn what_a_registry_has_said_is_made_printable_and_short() {
+        let failure = format!("\u{1b}[2J\n{}", "x".repeat(10_000));
+        let pulling = vec![proto::Pulling { image: "a".to_owned(), failure, failures: 2, ..proto::Pulling::default() }];
+        let heartbeat = Heartbeat::try_from(proto::Heartbeat { pulling, ..proto::Heartbeat::default() });
+        let failure = heartbeat.expect("taken").pulling.remove(0).progress.failure.expect("it failed");
+        assert!(failure.message.starts_with("\\u{1b}[2J\\nxxx") && failure.message.len() <= PullFailure::LIMIT);
+        assert_eq!(failure.tries, 2);
     }
 
     #[test]

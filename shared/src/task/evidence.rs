@@ -61,3 +61,33 @@ impl fmt::Display for Killed<'_> {
         self.bytes.map_or(Ok(()), |bytes| write!(f, " ({})", Bytes(bytes)))
     }
 }
+
+/// What looks like the end by a signal.
+pub(super) struct Signalled {
+    pub(super) signal: i32,
+    /// Whether somebody had the engine send it.
+    pub(super) by_hand: bool,
+}
+
+impl fmt::Display for Signalled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { signal, by_hand } = *self;
+        if by_hand {
+            return write!(f, "killed by signal {signal}, which somebody had the container engine send");
+        }
+        // The engine tells a program that was killed no otherwise than one that ends with this code.
+        write!(f, "exit code {} (killed by signal {signal}, or ended so by itself)", signal.saturating_add(128))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_have_ended_so_by_itself_is_not_said_to_be_killed() {
+        let words = |signal, by_hand| Signalled { signal, by_hand }.to_string();
+        assert_eq!(words(15, false), "exit code 143 (killed by signal 15, or ended so by itself)");
+        assert_eq!(words(9, true), "killed by signal 9, which somebody had the container engine send");
+    }
+}

@@ -37,6 +37,9 @@ pub struct TaskUsageView {
     pub stderr_bytes: u64,
     /// Files left in /output.
     pub output_files: u64,
+    /// The bytes in them, together, where that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_bytes: Option<u64>,
     /// CPU time of all its processes together, in milliseconds, where its worker could tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_ms: Option<u64>,

@@ -79,6 +79,8 @@ fn hide_moments(line: &str) -> String {
     if let Some((head, _)) = line.split_once(": the kernel killed ") {
         line = head.to_owned();
     }
+    // Where the machine is busy.
+    line = line.replace("; its log and outputs were there <DURATION> later)", ")");
     if let Some((head, _)) = line.split_once("Usage: ") {
         line = format!("{head}Usage: <USAGE>");
     }

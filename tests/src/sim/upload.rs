@@ -55,7 +55,7 @@ impl World {
             return;
         }
         let input = match refused {
-            None => AgentInput::OutputsUploaded { key, files: 0, notes: Vec::new() },
+            None => AgentInput::OutputsUploaded { key, files: 0, bytes: 0, notes: Vec::new() },
             Some(reject) => {
                 self.hit(Probe::UploadRefused);
                 AgentInput::UploadFailed(key, format!("{reject:?}"))

@@ -9,7 +9,7 @@ use super::input::{Ended, EngineError, LogBytes};
 use super::journal::{Exited, JournalRecord, StopOrder, StopReason};
 use super::out::Out;
 use super::pace::Pace;
-use super::run::{Harvest, Run, Stage, Stop};
+use super::run::{Collected, Harvest, Run, Stage, Stop};
 use super::verdict;
 
 /// What is said of a log of which more was written than is there.
@@ -97,9 +97,9 @@ impl Run {
         }
     }
 
-    pub(super) fn outputs_collected(&mut self, files: u32, notes: Vec<String>, out: &mut Out<'_>) {
+    pub(super) fn outputs_collected(&mut self, outputs: Collected, out: &mut Out<'_>) {
         let Stage::Harvesting(harvest) = &mut self.stage else { return };
-        harvest.outputs = Some((files, notes));
+        harvest.outputs = Some(outputs);
         self.finish_harvest(out);
     }
 
@@ -107,7 +107,7 @@ impl Run {
     fn finish_harvest(&mut self, out: &mut Out<'_>) {
         let Stage::Harvesting(harvest) = &mut self.stage else { return };
         let Some(logs) = harvest.logs else { return };
-        let Some((files, mut notes)) = harvest.outputs.take() else { return };
+        let Some(Collected { files, bytes, mut notes }) = harvest.outputs.take() else { return };
         if logs.lacks_end {
             notes.push(LOST_LOG.to_owned());
         }
@@ -125,6 +125,7 @@ impl Run {
             stdout_bytes: logs.stdout,
             stderr_bytes: logs.stderr,
             output_files: files,
+            output_bytes: Some(bytes),
             output_notes: notes,
             usage: harvest.usage,
             handed_back: self.is_handed_back(),
@@ -155,6 +156,7 @@ impl Run {
             stdout_bytes: 0,
             stderr_bytes: 0,
             output_files: 0,
+            output_bytes: Some(0),
             output_notes: Vec::new(),
             usage: None,
             handed_back: self.is_handed_back(),

@@ -82,6 +82,8 @@ pub enum AgentInput {
         key: AttemptKey,
         /// How many files.
         files: u32,
+        /// How many bytes are in them.
+        bytes: u64,
         /// What was left out.
         notes: Vec<String>,
     },

@@ -256,7 +256,9 @@ impl World {
             }
             AgentEffect::WatchStorage { .. } | AgentEffect::HoldForLog(_) => return,
             AgentEffect::UploadOutputs(key) if fails => AgentInput::UploadFailed(key, "refused".to_owned()),
-            AgentEffect::UploadOutputs(key) => AgentInput::OutputsUploaded { key, files: 1, notes: Vec::new() },
+            AgentEffect::UploadOutputs(key) => {
+                AgentInput::OutputsUploaded { key, files: 1, bytes: 10, notes: Vec::new() }
+            }
             AgentEffect::Remove(key) => {
                 let settled = self.recorded.contains_key(&key) || self.given_up.contains(&key);
                 assert!(settled, "removed before the master knows its end");

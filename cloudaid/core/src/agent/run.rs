@@ -115,7 +115,17 @@ pub(super) struct Harvest {
     pub(super) finished_at: WallTime,
     pub(super) usage: Option<ContainerUsage>,
     pub(super) logs: Option<LogBytes>,
-    pub(super) outputs: Option<(u32, Vec<String>)>,
+    pub(super) outputs: Option<Collected>,
+}
+
+/// What of /output is at the master.
+#[derive(Debug)]
+pub(super) struct Collected {
+    pub(super) files: u32,
+    /// In all of them.
+    pub(super) bytes: u64,
+    /// What was left out.
+    pub(super) notes: Vec<String>,
 }
 
 impl Run {

@@ -89,6 +89,7 @@ fn outcome(verdict: Verdict, started_at: Option<i64>, finished_at: i64) -> Outco
         stdout_bytes: 0,
         stderr_bytes: 0,
         output_files: 0,
+        output_bytes: Some(0),
         output_notes: Vec::new(),
         usage: None,
         handed_back: false,

@@ -15,6 +15,7 @@ use crate::cluster::Cluster;
 use crate::effect::Effect;
 use crate::event::Event;
 use crate::failing::{End, LEFT_OUT};
+use crate::notes;
 use crate::recent::Recent;
 use crate::record::{Change, Progress, Requeued, ResultRecord};
 use crate::settings::Settings;
@@ -116,7 +117,12 @@ impl Cluster {
         if !(is_ruined || pause.is_some() && is_expected) {
             task.remember_end(&verdict);
         }
-        effects.push(Effect::Save(Change::Attempt(task.ended_record(key.index, &run, verdict.clone(), now.wall))));
+        let mut record = task.ended_record(key.index, &run, verdict.clone(), now.wall);
+        // Otherwise its result has them.
+        if let (Some(outcome), Some(_)) = (&outcome, pause) {
+            record.notes = notes::bounded(&outcome.output_notes);
+        }
+        effects.push(Effect::Save(Change::Attempt(record)));
         effects.push(Effect::Publish(Event::AttemptEnded {
             task: task.shown(key.index),
             key,

@@ -3,7 +3,7 @@ use std::time::Duration;
 use cloudaid_core::input::Input;
 use cloudaid_core::testkit::{World, assigned};
 use shared::link::Heartbeat;
-use shared::pull::{PullProgress, Pulling};
+use shared::pull::{PullFailure, PullProgress, Pulling};
 
 #[test]
 fn a_pull_is_shown_as_far_as_it_is() {
@@ -12,8 +12,8 @@ fn a_pull_is_shown_as_far_as_it_is() {
     let (link, _) = world.connect("a", 4, vec![]);
     let (task, effects) = world.submit(1, 1);
     let key = assigned(&effects)[0].1.key;
-    let mut says = |done_bytes, total_bytes| {
-        let progress = PullProgress { done_bytes, total_bytes };
+    let mut says = |done_bytes, total_bytes, failure| {
+        let progress = PullProgress { done_bytes, total_bytes, failure };
         let other = Pulling { image: "other".to_owned(), progress: PullProgress::default() };
         let pulling = vec![other, Pulling { image: "busybox".to_owned(), progress }];
         let (worker, session, at) = (link.worker.clone(), link.session, world.now.boot);
@@ -21,13 +21,22 @@ fn a_pull_is_shown_as_far_as_it_is() {
         world.step(Input::WorkerHeard { worker, session, at, heartbeat });
         (world.cluster.pull_of(key.element()), world.cluster.why(task.into()).expect("it is here"))
     };
-    let (_, why) = says(7, 0);
+    let (_, why) = says(7, 0, None);
     assert!(why.summary.ends_with("its image is being fetched, 7 B so far"), "{why:?}");
-    let (pull, why) = says(512, 2048);
+    let (pull, why) = says(512, 2048, None);
     assert_eq!((why.reasons[0].code.as_str(), pull.map(|pull| pull.done_bytes)), ("pulling", Some(512)));
     assert!(why.summary.ends_with("512 B of 2 KiB are there"), "{why:?}");
-    let progress = PullProgress { done_bytes: 1, total_bytes: 2 };
-    let pulling = vec![Pulling { image: "index.docker.io/library/busybox:latest".to_owned(), progress }];
+    assert_eq!(why.hint, "it starts by itself as soon as its image is there", "there is no log to look at");
+    let failure = Some(PullFailure::new("toomanyrequests", 3));
+    let (pull, why) = says(0, 0, failure.clone());
+    assert_eq!((why.reasons[0].code.as_str(), pull.and_then(|pull| pull.failure)), ("pulling", failure.clone()));
+    let said = "not there yet, and is tried again by itself; 3 tries failed, the last with: toomanyrequests";
+    assert!(why.summary.ends_with(said) && why.hint.contains("when its registry gives the image"), "{why:?}");
+    let (_, why) = says(512, 2048, failure);
+    assert!(why.summary.contains("of 2 KiB are there; 3 tries failed"), "{why:?}");
+    let progress = PullProgress { done_bytes: 1, total_bytes: 2, failure: None };
+    let image = "index.docker.io/library/busybox:latest".to_owned();
+    let pulling = vec![Pulling { image, progress: progress.clone() }];
     let heartbeat = Some(Heartbeat { pulling, ..Heartbeat::default() });
     let (worker, session, at) = (link.worker.clone(), link.session, world.now.boot);
     world.step(Input::WorkerHeard { worker, session, at, heartbeat });
@@ -47,6 +56,7 @@ fn each_reason_comes_from_the_filter_that_the_scheduler_uses() {
     let key = assigned(&effects)[0].1.key;
     let why = world.cluster.why(first.into()).expect("it is held");
     assert_eq!(why.reasons[0].code, "pending");
+    assert!(!why.hint.contains("monitor"), "{why:?}");
 
     let (busy, _) = world.submit(2, 1);
     let why = world.cluster.why(busy.into()).expect("it waits");
@@ -60,7 +70,9 @@ fn each_reason_comes_from_the_filter_that_the_scheduler_uses() {
     assert_eq!(why.position, Some(2));
 
     world.started(&a, key);
-    assert_eq!(world.cluster.why(first.into()).map(|why| why.reasons[0].code.clone()).as_deref(), Some("running"));
+    let why = world.cluster.why(first.into()).expect("it runs");
+    assert_eq!(why.reasons[0].code, "running");
+    assert!(why.hint.contains("cloudctl monitor"), "{why:?}");
     world.pass(Duration::from_secs(16));
     let why = world.cluster.why(busy.into()).expect("it waits");
     let codes: Vec<_> = why.reasons.iter().map(|reason| reason.code.as_str()).collect();

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use cloudaid_core::effect::{Answer, Effect};
 use cloudaid_core::input::Submission;
+use cloudaid_core::record::Change;
 use cloudaid_core::testkit::{Link, World, assigned, brief};
 use shared::id::{AttemptKey, TaskId};
-use shared::link::{Held, Phase, ToWorker};
+use shared::link::{AttemptChange, Held, Outcome, Phase, ToWorker};
 use shared::policy::RunPolicy;
 use shared::resources::{GIB, Resources};
 use shared::span::Span;
@@ -64,6 +65,25 @@ fn a_failure_is_retried_as_often_as_was_asked_for_and_ever_more_slowly() {
     assert_eq!(key.attempt, 3);
     let effects = world.finished(&a, key, failed());
     assert!(brief(&effects).contains(&"save result 2.0 exit code 3".to_owned()), "{effects:?}");
+}
+
+#[test]
+fn what_a_run_has_lost_is_kept_with_it_when_another_one_comes() {
+    let (mut world, a) = world();
+    let (_, effects) = submit(&mut world, 1, RunPolicy { retries: 1, ..RunPolicy::default() });
+    let end = |world: &mut World, key| {
+        let output_notes = vec!["the log may lack its end".to_owned()];
+        let outcome = Outcome { output_notes, ..world.outcome(failed()) };
+        let effects = world.report(&a, key, AttemptChange::Finished(outcome));
+        let kept = effects.into_iter().find_map(|effect| match effect {
+            Effect::Save(Change::Attempt(attempt)) => Some(attempt.notes),
+            _ => None,
+        });
+        kept.expect("it is saved")
+    };
+    assert_eq!(end(&mut world, only(&effects)), ["the log may lack its end"]);
+    let key = only(&pass(&mut world, &[&a], 10 * SECOND));
+    assert_eq!(end(&mut world, key), [""; 0], "its result has them");
 }
 
 #[test]

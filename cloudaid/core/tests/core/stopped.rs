@@ -52,7 +52,7 @@ fn outcome(world: &World, key: AttemptKey, ended: Ended) -> Outcome {
         AgentInput::Recovered { journal: Vec::new(), found, lease: None },
         AgentInput::Exited(key, ended),
         AgentInput::LogsDrained(key, LogBytes::default()),
-        AgentInput::OutputsUploaded { key, files: 0, notes: Vec::new() },
+        AgentInput::OutputsUploaded { key, files: 0, bytes: 0, notes: Vec::new() },
     ] {
         agent.step(world.now, input, &mut effects);
     }

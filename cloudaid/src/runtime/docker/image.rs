@@ -13,9 +13,10 @@ use bollard::query_parameters::{
 };
 use futures_util::StreamExt;
 use parking_lot::Mutex;
-use shared::pull::{PullPolicy, Pulling, RegistryLogin};
+use shared::pull::{PullPolicy, PullProgress, Pulling, RegistryLogin};
 use shared::resources::Bytes;
 
+use self::failing::Failing;
 use self::layers::Layers;
 use self::name::Name;
 use self::pulled::LastPull;
@@ -27,6 +28,7 @@ use super::errors::{Failure, within};
 use crate::failpoint;
 use crate::runtime::{ImageWish, RuntimeError};
 
+mod failing;
 mod layers;
 mod name;
 mod pulled;
@@ -48,6 +50,7 @@ pub(super) struct Images {
     pulls: Mutex<HashMap<String, Turn>>,
     /// How far each pull is, by the image as the task names it whose pull it is.
     pulling: Mutex<BTreeMap<String, Layers>>,
+    failing: Failing,
     shelf: Shelf,
     /// Set once the engine has said where it keeps images.
     room: OnceLock<Room>,
@@ -174,7 +177,9 @@ impl Images {
             PullPolicy::Never => find(engine, &name).await.map(|()| false),
             PullPolicy::Missing | PullPolicy::Always => self.obtain(engine, wish, &name, wanted_at, &mut last).await,
         };
+        let tries = last.as_ref().map_or(0, LastPull::failures);
         drop(last);
+        self.failing.ended(&key, &wish.image, result.as_ref().err(), tries);
         self.drop_idle(&key);
         let is_ours = result?;
         let present = look_at(engine, &name).await?;
@@ -373,10 +378,15 @@ impl Images {
         Ok(())
     }
 
-    /// The images that are being fetched.
+    /// The images that are being fetched, and those of which that is tried again.
     pub(super) fn pulling(&self) -> Vec<Pulling> {
         let pulling = self.pulling.lock();
-        pulling.iter().map(|(image, layers)| Pulling { image: image.clone(), progress: layers.progress() }).collect()
+        let keys: BTreeSet<String> = pulling.keys().map(|image| name::key_of(image)).collect();
+        let under_way = pulling.iter().map(|(image, layers)| {
+            let failure = self.failing.failure(&name::key_of(image));
+            Pulling { image: image.clone(), progress: PullProgress { failure, ..layers.progress() } }
+        });
+        under_way.chain(self.failing.waiting(|key| keys.contains(key))).collect()
     }
 
     fn room(&self) -> &Room {

@@ -166,6 +166,7 @@ pub fn attempt(task: u64, index: u32, attempt: u32, worker: &str) -> AttemptReco
         memory: (attempt > 1).then_some(u64::from(attempt) << 30),
         gpus: if attempt > 1 { vec![GpuLease { uuid: "GPU-1".into(), millis: 500 }] } else { vec![] },
         confinement: (attempt > 1).then_some(Confinement { profile: Profile::Strict, network: NetworkAccess::None }),
+        notes: vec![],
         placed_at: time(u64::from(attempt)),
         started_at: None,
         finished_at: None,
@@ -182,7 +183,8 @@ pub fn started(attempt: AttemptRecord) -> AttemptRecord {
 #[must_use]
 pub fn ended(attempt: AttemptRecord) -> AttemptRecord {
     let verdict = Some(Verdict::ExitCode { exit_code: 3 });
-    AttemptRecord { state: AttemptState::Ended, verdict, finished_at: Some(time(9)), ..started(attempt) }
+    let notes = vec!["the log may lack its end".into()];
+    AttemptRecord { state: AttemptState::Ended, verdict, notes, finished_at: Some(time(9)), ..started(attempt) }
 }
 
 /// The end of an element, after one run.
@@ -195,6 +197,7 @@ pub fn result(task: u64, index: u32, verdict: Verdict) -> ResultRecord {
         stdout_bytes: 12,
         stderr_bytes: 0,
         output_files: 1,
+        output_bytes: Some(1 << 40),
         output_notes: vec!["link: not followed".into()],
         usage: Some(ContainerUsage { cpu_ms: 7, memory_peak_bytes: 4096, oom_kills: 1, forks_refused: 2 }),
         handed_back: true,

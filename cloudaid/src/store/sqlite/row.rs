@@ -28,9 +28,9 @@ const AFTER_TASK: usize = 12;
 
 /// What [`attempt`] reads, of `assignments a`.
 pub(super) const ATTEMPT: &str = "a.attempt, a.fence, a.worker, a.state, a.verdict, a.infrastructure_failures,
-    a.placed_at, a.started_at, a.finished_at, a.memory, a.gpus, a.confinement";
+    a.placed_at, a.started_at, a.finished_at, a.memory, a.gpus, a.confinement, a.notes";
 /// How many columns that is.
-pub(super) const ATTEMPT_WIDTH: usize = 12;
+pub(super) const ATTEMPT_WIDTH: usize = 13;
 const AFTER_ATTEMPT: usize = AFTER_TASK + ATTEMPT_WIDTH;
 
 /// What [`result`] reads, of `results r`.
@@ -91,6 +91,7 @@ pub(super) fn attempt(row: &Row<'_>, first: usize, element: ElementId) -> Result
         memory: row.get::<_, Option<i64>>(first + 9)?.map(i64::cast_unsigned),
         gpus: optional_json(row, first + 10)?.unwrap_or_default(),
         confinement: optional_json(row, first + 11)?,
+        notes: optional_json(row, first + 12)?.unwrap_or_default(),
         placed_at: WallTime(row.get(first + 6)?),
         started_at: time(row, first + 7)?,
         finished_at: time(row, first + 8)?,

@@ -22,6 +22,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0014_registries.sql"),
     include_str!("migrations/0015_confinement_of_runs.sql"),
     include_str!("migrations/0016_long_paths.sql"),
+    include_str!("migrations/0017_notes_of_runs.sql"),
 ];
 
 /// Marks the file as ours: `ClAI`.
@@ -98,7 +99,7 @@ mod tests {
         let mut connection = Connection::open_in_memory().expect("a database");
         migrate(&mut connection, MIGRATIONS).expect("migrations");
         connection.pragma_update(None, "user_version", 99).expect("a version");
-        assert!(matches!(migrate(&mut connection, MIGRATIONS), Err(StoreError::TooNew { found: 99, known: 16 })));
+        assert!(matches!(migrate(&mut connection, MIGRATIONS), Err(StoreError::TooNew { found: 99, known: 17 })));
     }
 
     #[test]

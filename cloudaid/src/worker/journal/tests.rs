@@ -56,6 +56,7 @@ fn finished(index: u32) -> JournalRecord {
         stdout_bytes: 1,
         stderr_bytes: 2,
         output_files: 3,
+        output_bytes: Some(4),
         output_notes: vec!["x".to_owned()],
         usage: None,
         handed_back: true,

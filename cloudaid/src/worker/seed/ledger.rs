@@ -252,6 +252,7 @@ mod tests {
             stdout_bytes: 0,
             stderr_bytes: 0,
             output_files: 0,
+            output_bytes: Some(0),
             output_notes: vec!["x: a link".to_owned()],
             usage: None,
             handed_back: false,

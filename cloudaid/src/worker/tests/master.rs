@@ -290,7 +290,8 @@ impl WorkerSession for Service {
             stored.upload_failures -= 1;
             return Err(Status::unavailable("not now"));
         }
-        let receipt = FileReceipt { files: u32::try_from(files.len()).expect("few files"), bytes: 0 };
+        let bytes: u64 = files.iter().map(|(_, data)| data.len() as u64).sum();
+        let receipt = FileReceipt { files: u32::try_from(files.len()).expect("few files"), bytes };
         stored.files.extend(files.into_iter().map(|(path, data)| ((key, path), data)));
         Ok(Response::new(receipt))
     }

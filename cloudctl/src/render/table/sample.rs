@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use shared::confinement::Confinement;
 use shared::gpu::GpuLease;
 use shared::policy::RunPolicy;
-use shared::pull::{PullPolicy, PullProgress};
+use shared::pull::{PullFailure, PullPolicy, PullProgress};
 use shared::resources::{GIB, Resources};
 use shared::task::{AttemptState, Command, TaskState, Verdict};
 use shared::time::WallTime;
@@ -35,7 +35,8 @@ pub(crate) fn task() -> TaskView {
         state: AttemptState::Ended,
         verdict: verdict.clone(),
         memory_bytes: Some(16 << 30),
-        pulling: Some(PullProgress { done_bytes: 1 << 30, total_bytes: 2 << 30 }),
+        pulling: Some(pull()),
+        notes: vec!["link\x1b was not collected".into()],
         gpus: vec![GpuLease { uuid: "GPU-1".into(), millis: 500 }],
         placed_at: SUBMITTED,
         started_at: Some(started),
@@ -60,6 +61,7 @@ pub(crate) fn task() -> TaskView {
             stdout_bytes: 12,
             stderr_bytes: 0,
             output_files: 1,
+            output_bytes: Some(1536),
             cpu_ms: Some(1_234),
             memory_peak_bytes: Some(12 << 20),
             oom_kills: Some(1),
@@ -90,6 +92,12 @@ pub(crate) fn task() -> TaskView {
         confinement: Confinement::default(),
         output_notes: vec!["link\x1b was not collected".into()],
     }
+}
+
+/// Half of an image, which was not given at once.
+fn pull() -> PullProgress {
+    let failure = Some(PullFailure { message: "toomanyrequests".into(), tries: 3 });
+    PullProgress { done_bytes: 1 << 30, total_bytes: 2 << 30, failure }
 }
 
 /// Ten elements, of which seven have ended.

@@ -1,7 +1,7 @@
 //! One worker in full.
 
 use comfy_table::Cell;
-use shared::pull::{PullProgress, Pulling};
+use shared::pull::{PullFailure, PullProgress, Pulling};
 use shared::resources::Resources;
 use shared::time::WallTime;
 use shared::view::GpuView;
@@ -37,7 +37,7 @@ pub(super) fn show(view: &StatsView, style: &Style, now: WallTime) -> String {
         line("Labels", &labels.join(", "));
     }
     for Pulling { image, progress } in &worker.pulling {
-        line("Pulling", &format!("{image}: {}", pull_progress(*progress, style)));
+        line("Pulling", &format!("{image}: {}", pull_progress(progress, style)));
     }
     line("Running Tasks", &worker.running_tasks.len().to_string());
     for (name, value) in resources(&worker.capacity, &worker.allocated, worker.usage.as_ref(), style) {
@@ -50,10 +50,12 @@ pub(super) fn show(view: &StatsView, style: &Style, now: WallTime) -> String {
     format!("{out}\n{}", tasks(&view.tasks, style, now, &mut Widths::default()))
 }
 
-/// `1.0GB of 2.0GB`
-fn pull_progress(progress: PullProgress, style: &Style) -> String {
+/// `1.0GB of 2.0GB`, or what keeps it.
+fn pull_progress(progress: &PullProgress, style: &Style) -> String {
     let size = |bytes: u64| if style.raw { bytes.to_string() } else { gigabytes(bytes) };
-    format!("{} of {}", size(progress.done_bytes), size(progress.total_bytes))
+    let far = (!progress.is_kept()).then(|| format!("{} of {}", size(progress.done_bytes), size(progress.total_bytes)));
+    let failure = progress.failure.as_ref().map(PullFailure::to_string);
+    far.into_iter().chain(failure).collect::<Vec<_>>().join("; ")
 }
 
 /// What each of its GPUs is, what of it is allocated, and whether it is well.
@@ -124,7 +126,8 @@ mod tests {
         let row =
             "MIG-1  NVIDIA H100 MIG 3g.40gb  40.0GB  0.3 of 0.428  no new tasks: Xid 79: it has fallen off the bus";
         assert!(text.contains(row), "{text}");
-        assert!(text.contains("Pulling:        trainer:7: 1.0GB of 2.0GB\n"), "{text}");
+        let line = "Pulling:        trainer:7: 1.0GB of 2.0GB; 3 tries failed, the last with: toomanyrequests\n";
+        assert!(text.contains(line), "{text}");
         assert!(text.contains("Memory:         0.50GB of 8.0GB allocated, 1.5GB used\n"), "{text}");
     }
 }

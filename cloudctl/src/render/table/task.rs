@@ -6,6 +6,7 @@ use std::time::Duration;
 use comfy_table::Cell;
 use shared::confinement::Confinement;
 use shared::policy::{Backoff, RetryOn, RunPolicy};
+use shared::pull::PullProgress;
 use shared::resources::{Bytes, Resources};
 use shared::span::Span;
 use shared::task::{AttemptState, TaskState};
@@ -16,6 +17,9 @@ use super::grid::{Grid, optional, text};
 use super::listing::progress;
 use crate::render::text::{command, gigabytes, resources, span};
 use crate::render::{Style, outcome};
+
+/// What comes after the end of a program is not worth a word that takes less, in milliseconds.
+const LATER_MS: i64 = 1000;
 
 /// `show`
 pub(super) fn show(view: &TaskView, style: &Style, now: WallTime) -> String {
@@ -74,19 +78,37 @@ pub(super) fn show(view: &TaskView, style: &Style, now: WallTime) -> String {
         line("Started", &format!("{} (waited {})", style.time(started), span(view.submitted_at, started)));
     }
     if let Some(finished) = view.finished_at {
-        let ran = view.started_at.map(|started| format!(" (ran {})", span(started, finished))).unwrap_or_default();
-        line("Finished", &format!("{}{ran}", style.time(finished)));
+        line("Finished", &format!("{}{}", style.time(finished), ran(view, finished).unwrap_or_default()));
     }
     usage(view, &mut line);
     for note in &view.output_notes {
         line("Output", note);
     }
-    out + &groups(&view.groups, style) + &attempts(&view.attempts, style, now)
+    out + &groups(&view.groups, style) + &attempts(&view.attempts, style, now) + &earlier_notes(view, style)
 }
 
-/// What it has used, and what the kernel would not let it have.
+/// How long its program has run, and how much later all that it left was at the master, where that is worth a word.
+fn ran(view: &TaskView, finished: WallTime) -> Option<String> {
+    let after = |start: WallTime, millis: u64| WallTime(start.0.saturating_add_unsigned(millis));
+    let Some(run_ms) = view.usage.and_then(|usage| usage.run_ms) else {
+        return Some(format!(" (ran {})", span(view.started_at?, finished)));
+    };
+    let ran = span(WallTime(0), after(WallTime(0), run_ms));
+    let ended = view.attempts.last().and_then(|last| Some(after(last.started_at?, run_ms)));
+    let later = ended.filter(|ended| finished.0 - ended.0 >= LATER_MS);
+    let later = later.map(|ended| format!("; its log and outputs were there {} later", span(ended, finished)));
+    Some(format!(" (ran {ran}{})", later.unwrap_or_default()))
+}
+
+/// What it has left and used, and what the kernel would not let it have.
 fn usage(view: &TaskView, mut line: impl FnMut(&str, &str)) {
-    let Some(TaskUsageView { cpu_ms, memory_peak_bytes, oom_kills, forks_refused, .. }) = view.usage else { return };
+    let Some(usage) = view.usage else { return };
+    let TaskUsageView { output_files, output_bytes, cpu_ms, memory_peak_bytes, oom_kills, forks_refused, .. } = usage;
+    if output_files > 0 {
+        let files = if output_files == 1 { "1 file".to_owned() } else { format!("{output_files} files") };
+        let bytes = output_bytes.map(|bytes| format!(", {}", Bytes(bytes)));
+        line("Outputs", &format!("{files}{}", bytes.unwrap_or_default()));
+    }
     if let Some(cpu) = cpu_ms {
         let seconds = Span(Duration::from_millis(cpu));
         let peak = memory_peak_bytes.map(|peak| format!(", {} of memory at the most", Bytes(peak)));
@@ -189,15 +211,34 @@ fn attempts(attempts: &[AttemptView], style: &Style, now: WallTime) -> String {
     format!("\n{}", grid.finish())
 }
 
+/// What was not collected of the runs before the last; of that one it is said above.
+fn earlier_notes(view: &TaskView, style: &Style) -> String {
+    let shown = usize::from(!view.output_notes.is_empty());
+    let earlier = &view.attempts[..view.attempts.len().saturating_sub(shown)];
+    let lines = earlier.iter().flat_map(|attempt| attempt.notes.iter().map(move |note| (attempt.attempt, note)));
+    let lines: String = lines.map(|(number, note)| format!("Attempt {number}: {}\n", style.text(note))).collect();
+    if lines.is_empty() { lines } else { format!("\n{lines}") }
+}
+
 /// How a run ended, and what it had that its task had not asked for.
 fn result(attempt: &AttemptView) -> Option<String> {
     let memory = attempt.memory_bytes.map(|memory| format!("with {} of memory", Bytes(memory)));
-    let pulling = attempt.pulling.filter(|_| attempt.state == AttemptState::Pending);
-    let pulling = pulling.map(|pull| format!("pulling {} of {}", Bytes(pull.done_bytes), Bytes(pull.total_bytes)));
+    let pulling = attempt.pulling.as_ref().filter(|_| attempt.state == AttemptState::Pending);
+    let pulling = pulling.map(pull_progress);
     let gpus = attempt.gpus.iter().map(|lease| format!("on {lease}"));
     let verdict = attempt.verdict.as_ref().map(ToString::to_string);
     let parts: Vec<_> = verdict.into_iter().chain(pulling).chain(memory).chain(gpus).collect();
     (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// `pulling 1 GiB of 2 GiB`, and what keeps it.
+fn pull_progress(pull: &PullProgress) -> String {
+    let far = format!("pulling {} of {}", Bytes(pull.done_bytes), Bytes(pull.total_bytes));
+    match &pull.failure {
+        Some(failure) if pull.is_kept() => format!("pulling: {failure}"),
+        Some(failure) => format!("{far}; {failure}"),
+        None => far,
+    }
 }
 
 /// `why`
@@ -248,6 +289,7 @@ Worker:     worker-1
 Submitted:  2023-11-14 22:13:20 (2h ago)
 Started:    2023-11-14 22:13:21 (waited 1.5s)
 Finished:   2023-11-14 22:13:26 (ran 4.5s)
+Outputs:    1 file, 1.5 KiB
 Usage:      1s234ms of CPU time, 12 MiB of memory at the most
 Killed:     1 process, for want of memory
 Refused:    20 more processes or threads: it may have 4096 at a time
@@ -275,6 +317,48 @@ ATTEMPT  WORKER    STATE  PLACED  TOOK  RESULT
         let quiet = TaskUsageView { cpu_ms: None, oom_kills: None, forks_refused: None, ..usage };
         let text = show(&TaskView { usage: Some(quiet), ..task }, &Style::default(), sample::NOW);
         assert!(!text.contains("Usage:") && !text.contains("Killed:") && !text.contains("Refused:"), "{text}");
+    }
+
+    #[test]
+    fn what_a_program_has_run_is_not_what_came_after_it() {
+        let finished = |task: &TaskView| {
+            let text = show(task, &Style::default(), sample::NOW);
+            text.lines().find(|line| line.starts_with("Finished:")).map(|line| line[32..].to_owned())
+        };
+        let task = sample::task();
+        let run_ms = |ms| task.usage.map(|usage| TaskUsageView { run_ms: ms, ..usage });
+        let short = TaskView { usage: run_ms(Some(1_200)), ..task.clone() };
+        assert_eq!(finished(&short).as_deref(), Some("(ran 1.2s; its log and outputs were there 3.3s later)"));
+        let most = TaskView { usage: run_ms(Some(3_900)), ..task.clone() };
+        assert_eq!(finished(&most).as_deref(), Some("(ran 3.9s)"));
+        let unknown = TaskView { usage: run_ms(None), ..task.clone() };
+        assert_eq!(finished(&unknown).as_deref(), Some("(ran 4.5s)"));
+        let absurd = TaskView { usage: run_ms(Some(u64::MAX)), ..task };
+        assert!(finished(&absurd).is_some());
+    }
+
+    #[test]
+    fn what_earlier_runs_have_lost_is_there() {
+        let last = AttemptView { attempt: 2, ..sample::task().attempts.remove(0) };
+        let first = AttemptView { attempt: 1, notes: vec!["the log may lack\x1b its end".into()], ..last.clone() };
+        let task = TaskView { attempts: vec![first, last], ..sample::task() };
+        let text = show(&task, &Style::default(), sample::NOW);
+        assert!(text.ends_with("\n\nAttempt 1: the log may lack\\u{1b} its end\n"), "{text}");
+        let open = TaskView { output_notes: vec![], ..task };
+        let text = show(&open, &Style::default(), sample::NOW);
+        assert!(text.ends_with(" its end\nAttempt 2: link\\u{1b} was not collected\n"), "{text}");
+    }
+
+    #[test]
+    fn what_keeps_an_image_is_there() {
+        let pending = AttemptView { state: AttemptState::Pending, verdict: None, ..sample::task().attempts.remove(0) };
+        let pull = pending.pulling.clone().expect("a pull");
+        let row = |pull| result(&AttemptView { pulling: Some(pull), ..pending.clone() }).unwrap_or_default();
+        let failure = "3 tries failed, the last with: toomanyrequests, with 16 GiB of memory";
+        assert!(row(pull.clone()).starts_with(&format!("pulling 1 GiB of 2 GiB; {failure}")));
+        let none = PullProgress { done_bytes: 0, total_bytes: 0, ..pull };
+        assert!(row(none.clone()).starts_with(&format!("pulling: {failure}")));
+        assert!(row(PullProgress { failure: None, ..none }).starts_with("pulling 0 B of 0 B, with"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::link::{
     Outcome, Phase, Report, ToWorker, Welcome,
 };
 use crate::proto;
-use crate::pull::{PullPolicy, PullProgress, Pulling};
+use crate::pull::{PullFailure, PullPolicy, PullProgress, Pulling};
 use crate::resources::Resources;
 use crate::task::{Command, StoredPart, Verdict};
 use crate::time::WallTime;
@@ -32,6 +32,8 @@ pub(super) fn samples() -> Vec<Sample> {
         from_worker("cloudai.v1.FromWorker@names", FromWorker::Reports(reports(names()))),
         from_worker("cloudai.v1.FromWorker@by_hand", FromWorker::Reports(reports(vec![by_hand()]))),
         from_worker("cloudai.v1.FromWorker@refused", FromWorker::Reports(reports(vec![refused()]))),
+        from_worker("cloudai.v1.FromWorker@pull_failure", FromWorker::Heartbeat(failing())),
+        from_worker("cloudai.v1.FromWorker@output_bytes", FromWorker::Reports(reports(vec![weighed()]))),
         from_worker("cloudai.v1.FromWorker@inventory", FromWorker::Inventory(inventory())),
         to_worker("cloudai.v1.ToWorker@welcome", ToWorker::Welcome(welcome())),
         to_worker("cloudai.v1.ToWorker@assignments", ToWorker::Assign(assignments())),
@@ -108,10 +110,17 @@ fn heartbeat() -> Heartbeat {
         ill_gpus: ill_gpus(),
         pulling: vec![Pulling {
             image: "busybox:1".to_owned(),
-            progress: PullProgress { done_bytes: 1000, total_bytes: 2_000_000 },
+            progress: PullProgress { done_bytes: 1000, total_bytes: 2_000_000, failure: None },
         }],
         number: 4,
     }
+}
+
+/// Of a worker whose registry gives it nothing.
+fn failing() -> Heartbeat {
+    let failure = Some(PullFailure::new("toomanyrequests: slow down", 3));
+    let progress = PullProgress { failure, ..PullProgress::default() };
+    Heartbeat { pulling: vec![Pulling { image: "busybox:1".to_owned(), progress }], number: 5, ..Heartbeat::default() }
 }
 
 fn inventory() -> Inventory {
@@ -138,6 +147,7 @@ fn changes() -> Vec<AttemptChange> {
         stdout_bytes: 300,
         stderr_bytes: 4,
         output_files: 5,
+        output_bytes: None,
         output_notes: vec!["a link was left out".to_owned(), "a device was left out".to_owned()],
         usage: Some(ContainerUsage { cpu_ms: 1234, memory_peak_bytes: 1 << 29, ..ContainerUsage::default() }),
         handed_back: true,
@@ -218,6 +228,11 @@ fn refused() -> AttemptChange {
     AttemptChange::Finished(Outcome { usage: Some(usage), ..outcome(verdict) })
 }
 
+/// Of one that has left files.
+fn weighed() -> AttemptChange {
+    AttemptChange::Finished(Outcome { output_files: 2, output_bytes: Some(1 << 33), ..outcome(Verdict::Success) })
+}
+
 fn finished(verdict: Verdict) -> AttemptChange {
     AttemptChange::Finished(outcome(verdict))
 }
@@ -230,6 +245,7 @@ fn outcome(verdict: Verdict) -> Outcome {
         stdout_bytes: 0,
         stderr_bytes: 0,
         output_files: 0,
+        output_bytes: None,
         output_notes: Vec::new(),
         usage: None,
         handed_back: false,

@@ -94,7 +94,7 @@ fn what_changed_while_the_engine_looked_is_no_difference() {
     // One ends and is removed, one starts, after the engine has looked.
     scene.step(AgentInput::Exited(key(1), exit(0)));
     scene.step(AgentInput::LogsDrained(key(1), LogBytes::default()));
-    scene.step(AgentInput::OutputsUploaded { key: key(1), files: 0, notes: vec![] });
+    scene.step(AgentInput::OutputsUploaded { key: key(1), files: 0, bytes: 0, notes: vec![] });
     scene.step(AgentInput::Acked { through: 3 });
     scene.step(AgentInput::Removed(key(1)));
     scene.assign_and_start(3);

@@ -18,7 +18,7 @@ fn who_waits_for_the_ends_takes_nothing_new() {
     scene.step(AgentInput::Removed(key(1)));
     scene.step(AgentInput::Exited(key(0), exit(0)));
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
-    scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, bytes: 0, notes: Vec::new() });
     assert!(!scene.agent.may_leave(false), "the master does not know yet");
     scene.step(AgentInput::Acked { through: 3 });
     scene.step(AgentInput::Removed(key(0)));
@@ -44,7 +44,7 @@ fn what_is_handed_back_is_stopped_and_said_to_be_nobodys_fault() {
     let lost = |effect: &AgentEffect| matches!(effect, AgentEffect::Journal(JournalRecord::Exited { exited, .. }) if exited.verdict.is_infrastructure());
     assert!(effects.iter().any(lost), "{effects:?}");
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
-    scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, bytes: 0, notes: Vec::new() });
     scene.step(AgentInput::Acked { through: 9 });
     for key in [key(0), key(1)] {
         scene.step(AgentInput::Removed(key));

@@ -349,7 +349,7 @@ fn who_stores_too_much_is_ended_at_once_and_told_how_much_it_was() {
     let effects = scene.step(AgentInput::Exited(key(0), exit(137)));
     assert_eq!(verdict_of(&effects), Some(Verdict::Disk { limit_bytes, used_bytes, largest }));
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
-    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 1, notes: Vec::new() });
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 1, bytes: 10, notes: Vec::new() });
     let notes = effects.iter().find_map(|effect| match effect {
         AgentEffect::Journal(JournalRecord::Finished { outcome, .. }) => Some(outcome.output_notes.clone()),
         _ => None,
@@ -369,7 +369,7 @@ fn what_was_only_reserved_is_exceeded_where_the_disk_is_full() {
     let effects = scene.step(AgentInput::Exited(key(0), exit(137)));
     assert_eq!(verdict_of(&effects), Some(Verdict::Disk { limit_bytes, used_bytes, largest: largest() }));
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
-    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 1, notes: Vec::new() });
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 1, bytes: 10, notes: Vec::new() });
     let AgentEffect::Journal(JournalRecord::Finished { outcome, .. }) = &effects[0] else { panic!("{effects:?}") };
     let expected = "a disk of its worker was full, it stored 3 GiB, and 1 GiB were reserved for it: ";
     assert!(outcome.output_notes[0].starts_with(expected), "{outcome:?}");
@@ -385,7 +385,7 @@ fn who_fails_with_a_full_file_system_of_its_own_has_failed_for_that() {
     let effects = scene.step(AgentInput::Exited(key(0), exit(1)));
     assert_eq!(verdict_of(&effects), Some(Verdict::Disk { limit_bytes, used_bytes: None, largest: largest() }));
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
-    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 1, notes: Vec::new() });
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 1, bytes: 10, notes: Vec::new() });
     let AgentEffect::Journal(JournalRecord::Finished { outcome, .. }) = &effects[0] else { panic!("{effects:?}") };
     assert!(outcome.output_notes[0].starts_with("its /output was full: it may store 1 GiB"), "{outcome:?}");
 }

@@ -12,7 +12,7 @@ fn each_session_begins_with_where_every_run_stands() {
     scene.step(AgentInput::Exited(key(1), exit(0)));
     scene.step(AgentInput::LogsDrained(key(1), LogBytes::default()));
     let outcome = outcome(Verdict::Success, Some(0), 0);
-    let effects = scene.step(AgentInput::OutputsUploaded { key: key(1), files: 0, notes: Vec::new() });
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(1), files: 0, bytes: 0, notes: Vec::new() });
     assert_eq!(effects, finished(key(1), 0, &outcome)[..1], "nothing is said without a session");
     let held = [(0, Phase::Running), (1, Phase::Finished), (2, Phase::Accepted)];
     assert_eq!(scene.agent.inventory(), held.map(|(index, phase)| Held { key: key(index), phase }));
@@ -77,7 +77,7 @@ fn what_the_master_gave_up_is_stopped_and_removed_without_a_word() {
     assert_eq!(scene.agent.inventory(), [Held { key: key(3), phase: Phase::Running }]);
     assert_eq!(scene.wake(), [AgentEffect::Signal(key(0), StopSignal::Kill)]);
     assert_eq!(scene.step(AgentInput::Exited(key(0), exit(137))), [AgentEffect::Remove(key(0))]);
-    assert_eq!(scene.step(AgentInput::OutputsUploaded { key: key(1), files: 0, notes: Vec::new() }), []);
+    assert_eq!(scene.step(AgentInput::OutputsUploaded { key: key(1), files: 0, bytes: 0, notes: Vec::new() }), []);
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn what_runs_or_ended_is_watched_again_at_once() {
     assert_eq!(effects, [watched(key(0)), attached(key(1))].concat());
     scene.step(AgentInput::Exited(key(1), exit(1)));
     scene.step(AgentInput::LogsDrained(key(1), LogBytes::default()));
-    scene.step(AgentInput::OutputsUploaded { key: key(1), files: 0, notes: Vec::new() });
+    scene.step(AgentInput::OutputsUploaded { key: key(1), files: 0, bytes: 0, notes: Vec::new() });
     let outcome = outcome(Verdict::ExitCode { exit_code: 1 }, Some(40), 0);
     let reports = [started(key(0), 1, 40), finished(key(1), 2, &outcome).remove(1)];
     assert_eq!(scene.step(AgentInput::Connected(welcome(Vec::new()))), reports);
@@ -41,9 +41,9 @@ fn a_container_that_was_started_and_is_gone_is_lost() {
     let verdict = Verdict::WorkerLost { message: "the container is gone".to_owned() };
     assert_eq!(effects, gone(key(0), &verdict));
     // What it has stored is still there, and what was read of its log.
-    assert_eq!(scene.step(AgentInput::OutputsUploaded { key: key(0), files: 2, notes: Vec::new() }), []);
+    assert_eq!(scene.step(AgentInput::OutputsUploaded { key: key(0), files: 2, bytes: 20, notes: Vec::new() }), []);
     let effects = scene.step(AgentInput::LogsDrained(key(0), LogBytes { stdout: 7, ..LogBytes::default() }));
-    let outcome = Outcome { stdout_bytes: 7, output_files: 2, ..outcome(verdict, Some(40), 0) };
+    let outcome = Outcome { stdout_bytes: 7, output_files: 2, output_bytes: Some(20), ..outcome(verdict, Some(40), 0) };
     let expected = finished(key(0), 1, &outcome);
     assert_eq!(effects, expected[..1]);
     assert_eq!(scene.step(AgentInput::Connected(welcome(vec![(key(0), Decision::Keep)]))), expected[1..]);
@@ -58,7 +58,7 @@ fn a_container_without_a_journal_is_adopted_and_finishes() {
     assert_eq!(effects, expected);
     scene.step(AgentInput::Exited(key(0), exit(0)));
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
-    scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, bytes: 0, notes: Vec::new() });
     let mut expected = starting(key(1), 0);
     expected.push(finished(key(0), 1, &outcome(Verdict::Success, None, 0)).remove(1));
     assert_eq!(scene.step(AgentInput::Connected(welcome(vec![(key(1), Decision::Keep)]))), expected);
@@ -92,7 +92,7 @@ fn a_cancel_outlives_the_process() {
     assert_eq!(effects, expected);
     scene.step(AgentInput::Exited(key(0), exit(143)));
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
-    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, bytes: 0, notes: Vec::new() });
     assert_eq!(effects, finished(key(0), 0, &outcome(Verdict::Cancelled, Some(40), 0))[..1]);
 }
 
@@ -111,7 +111,7 @@ fn an_exit_code_outlives_the_process_and_the_container() {
     assert_eq!(effects, [AgentEffect::CollectLogs(key(0)), AgentEffect::UploadOutputs(key(0))]);
     assert_eq!(scene.agent.inventory(), [Held { key: key(0), phase: Phase::Finished }]);
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
-    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, bytes: 0, notes: Vec::new() });
     let expected = Outcome { usage, ..outcome(Verdict::ExitCode { exit_code: 3 }, Some(41), 50) };
     assert_eq!(effects, finished(key(0), 0, &expected)[..1]);
 }
@@ -180,7 +180,7 @@ fn what_is_stopped_before_the_engine_answers_is_stopped_then() {
     assert_eq!(scene.step(surveyed(&running)), expected, "what is gone is not taken up again");
     scene.step(AgentInput::Exited(key(0), exit(143)));
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
-    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, bytes: 0, notes: Vec::new() });
     assert_eq!(effects, finished(key(0), 1, &outcome(Verdict::Cancelled, Some(40), 0)));
     assert_eq!(scene.step(AgentInput::Exited(key(1), exit(143))), [AgentEffect::Remove(key(1))]);
 }

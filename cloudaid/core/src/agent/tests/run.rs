@@ -21,12 +21,13 @@ fn a_run_goes_from_assignment_to_nothing_left() {
         stdout_bytes: 7,
         stderr_bytes: 8,
         output_files: 2,
+        output_bytes: Some(20),
         output_notes: vec!["a link".to_owned()],
         usage: None,
         handed_back: false,
         ..outcome(Verdict::ExitCode { exit_code: 3 }, Some(5), 9)
     };
-    let uploaded = AgentInput::OutputsUploaded { key, files: 2, notes: vec!["a link".to_owned()] };
+    let uploaded = AgentInput::OutputsUploaded { key, files: 2, bytes: 20, notes: vec!["a link".to_owned()] };
     assert_eq!(scene.step(uploaded), finished(key, 2, &outcome));
     assert_eq!(scene.step(AgentInput::Acked { through: 1 }), []);
     assert_eq!(scene.step(AgentInput::Acked { through: 2 }), [AgentEffect::Remove(key)]);
@@ -52,8 +53,8 @@ fn outputs_that_are_there_before_the_log_count() {
     let mut scene = Scene::connected();
     scene.assign_and_start(0);
     scene.step(AgentInput::Exited(key(0), exit(0)));
-    assert_eq!(scene.step(AgentInput::OutputsUploaded { key: key(0), files: 4, notes: Vec::new() }), []);
-    let outcome = Outcome { output_files: 4, ..outcome(Verdict::Success, Some(0), 0) };
+    assert_eq!(scene.step(AgentInput::OutputsUploaded { key: key(0), files: 4, bytes: 40, notes: Vec::new() }), []);
+    let outcome = Outcome { output_files: 4, output_bytes: Some(40), ..outcome(Verdict::Success, Some(0), 0) };
     assert_eq!(scene.step(AgentInput::LogsDrained(key(0), LogBytes::default())), finished(key(0), 2, &outcome));
 }
 
@@ -64,7 +65,7 @@ fn the_clock_of_the_engine_is_used_where_it_has_one() {
     let ended = Ended { started_at: Some(WallTime(70)), finished_at: Some(WallTime(80)), ..exit(0) };
     scene.step(AgentInput::Exited(key(0), ended));
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
-    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, bytes: 0, notes: Vec::new() });
     assert_eq!(effects, finished(key(0), 2, &outcome(Verdict::Success, Some(70), 80)));
 }
 
@@ -81,7 +82,7 @@ fn a_duplicate_assignment_only_repeats_where_the_run_stands() {
     assert_eq!(scene.step(duplicate()), [started(key(0), 2, 0)]);
     scene.step(AgentInput::Exited(key(0), exit(0)));
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
-    scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, bytes: 0, notes: Vec::new() });
     let repeated = &finished(key(0), 4, &outcome(Verdict::Success, Some(0), 0))[1..];
     assert_eq!(scene.step(duplicate()), repeated);
     scene.step(AgentInput::Acked { through: 4 });
@@ -303,7 +304,7 @@ fn a_container_that_vanishes_is_lost_with_what_it_left() {
     let verdict = Verdict::WorkerLost { message: "the container is gone".to_owned() };
     let effects = scene.step(AgentInput::WaitFailed(key(0), EngineError::NotFound));
     assert_eq!(effects, exited(key(0), verdict.clone(), Some(0), 3));
-    let files = AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() };
+    let files = AgentInput::OutputsUploaded { key: key(0), files: 0, bytes: 0, notes: Vec::new() };
     assert_eq!(scene.step(files), [], "what was read of its log comes before its end");
     let effects = scene.step(AgentInput::LogsDrained(key(0), LogBytes { stdout: 7, ..LogBytes::default() }));
     let expected = Outcome { stdout_bytes: 7, ..outcome(verdict, Some(0), 3) };
@@ -320,7 +321,7 @@ fn a_command_that_was_never_run_is_a_setup_failure_and_not_waited_for_again() {
     assert_eq!(scene.step(AgentInput::WaitFailed(key(0), error)), exited(key(0), verdict.clone(), Some(0), 3));
     assert_eq!(scene.agent.next_wake(), None, "there is nothing to wait for");
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
-    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, bytes: 0, notes: Vec::new() });
     assert_eq!(effects, finished(key(0), 2, &outcome(verdict, Some(0), 3)));
 }
 
@@ -330,7 +331,7 @@ fn a_log_that_may_lack_its_end_is_said_to() {
     scene.assign_and_start(0);
     scene.step(AgentInput::LogsDrained(key(0), LogBytes { stdout: 7, stderr: 0, lacks_end: true }));
     scene.step(AgentInput::Exited(key(0), exit(0)));
-    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, bytes: 0, notes: Vec::new() });
     let notes = effects.iter().find_map(|effect| match effect {
         AgentEffect::Journal(JournalRecord::Finished { outcome, .. }) => Some(outcome.output_notes.clone()),
         _ => None,

@@ -55,7 +55,7 @@ fn cancelling_what_runs_asks_then_kills() {
     assert_eq!(scene.wake(), [kill], "an engine may have missed it");
     scene.step(AgentInput::Exited(key(0), exit(137)));
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
-    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, bytes: 0, notes: Vec::new() });
     assert_eq!(effects, finished(key(0), 2, &outcome(Verdict::Cancelled, Some(0), 9_000)));
 }
 
@@ -66,7 +66,7 @@ fn what_ended_by_itself_before_the_cancel_keeps_its_end() {
     scene.step(AgentInput::Exited(key(0), exit(0)));
     assert_eq!(scene.cancel(0, GRACE), []);
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
-    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, bytes: 0, notes: Vec::new() });
     assert_eq!(effects, finished(key(0), 2, &outcome(Verdict::Success, Some(0), 0)));
     assert_eq!(scene.cancel(0, GRACE), []);
     assert_eq!(scene.cancel(7, GRACE), [], "unknown here");

@@ -70,6 +70,7 @@ async fn try_outcome(run: &Run, result: &TaskResult) -> Result<Outcome, String> 
         stdout_bytes: stored.stdout,
         stderr_bytes: stored.stderr,
         output_files: found.count,
+        output_bytes: Some(found.bytes),
         output_notes: found.notes,
         usage: None,
         handed_back: false,

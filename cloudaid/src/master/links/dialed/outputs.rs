@@ -15,6 +15,8 @@ const NOTES: usize = 20;
 pub(super) struct Found {
     /// Files.
     pub(super) count: u32,
+    /// What is in them, in bytes.
+    pub(super) bytes: u64,
     /// What of them is missing, and why.
     pub(super) notes: Vec<String>,
 }
@@ -23,8 +25,10 @@ pub(super) struct Found {
 /// Unless something of the files was lost; then it is not known which of them were empty.
 pub(super) async fn complete(run: &Run, named: &[String]) -> Result<Found, ApiError> {
     let cluster = &run.inner.cluster;
-    let there: BTreeSet<Vec<u8>> = cluster.files_of(run.key).await?.into_iter().map(|file| file.file.path).collect();
-    let mut found = Found { count: count_of(&there), notes: Vec::new() };
+    let files = cluster.files_of(run.key).await?;
+    let bytes = files.iter().map(|file| file.file.size).fold(0, u64::saturating_add);
+    let there: BTreeSet<Vec<u8>> = files.into_iter().map(|file| file.file.path).collect();
+    let mut found = Found { count: count_of(&there), bytes, notes: Vec::new() };
     let absent: BTreeSet<&[u8]> = named.iter().map(String::as_bytes).filter(|path| !there.contains(*path)).collect();
     let (empty, refused): (Vec<&[u8]>, Vec<&[u8]>) = absent.into_iter().partition(|path| check_path(path).is_ok());
     found

@@ -179,6 +179,7 @@ impl Run {
             stdout_bytes: 0,
             stderr_bytes: 0,
             output_files: 0,
+            output_bytes: Some(0),
             output_notes: Vec::new(),
             usage: None,
             handed_back: false,

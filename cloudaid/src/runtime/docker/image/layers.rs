@@ -101,7 +101,7 @@ impl Layers {
     /// How much of it has been fetched.
     pub(super) fn progress(&self) -> PullProgress {
         let sum = |of: fn(&Layer) -> u64| self.0.values().map(of).fold(0, u64::saturating_add);
-        PullProgress { done_bytes: sum(|layer| layer.fetched), total_bytes: sum(|layer| layer.total) }
+        PullProgress { done_bytes: sum(|layer| layer.fetched), total_bytes: sum(|layer| layer.total), failure: None }
     }
 
     /// What it will still take of the disk.
@@ -177,7 +177,7 @@ mod tests {
         assert!(says(&mut layers, "a", "Downloading", Some((10, 100))));
         assert!(says(&mut layers, "b", "Downloading", Some((0, 50))));
         assert!(!says(&mut layers, "a", "Downloading", Some((60, 100))));
-        assert_eq!(layers.progress(), PullProgress { done_bytes: 60, total_bytes: 150 });
+        assert_eq!(layers.progress(), PullProgress { done_bytes: 60, total_bytes: 150, failure: None });
         assert_eq!(layers.still_needs(), 390);
         says(&mut layers, "a", "Download complete", None);
         says(&mut layers, "a", "Extracting", Some((50, 100)));
@@ -193,7 +193,7 @@ mod tests {
         says(&mut layers, "a", "Downloading", Some((-1, -1)));
         says(&mut layers, "b", "Downloading", Some((100, 10)));
         says(&mut layers, "c", "Extracting", Some((1, 1)));
-        assert_eq!(layers.progress(), PullProgress { done_bytes: 10, total_bytes: 10 });
+        assert_eq!(layers.progress(), PullProgress { done_bytes: 10, total_bytes: 10, failure: None });
         for id in ["d", "e", "f"] {
             says(&mut layers, id, "Downloading", Some((0, i64::MAX)));
         }

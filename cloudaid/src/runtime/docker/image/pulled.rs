@@ -41,6 +41,11 @@ impl LastPull {
         Some(Self { began, failed: Some(Failed { error, times, until: Instant::now() + rest }) })
     }
 
+    /// How often it has failed in a row.
+    pub(super) fn failures(&self) -> u32 {
+        self.failed.as_ref().map_or(0, |failed| failed.times)
+    }
+
     /// Whether it has failed, and the next failure would be one more.
     pub(super) fn failed_lately(&self) -> bool {
         self.failed.as_ref().is_some_and(|failed| Instant::now() < failed.until + MEMORY)
@@ -75,6 +80,7 @@ mod tests {
             last = LastPull::after(last.take(), now, Some(&unavailable()));
             let failed = last.as_ref().and_then(|last| last.failed.as_ref()).expect("it failed");
             rests.push((failed.until - now).as_secs());
+            assert_eq!(last.as_ref().map(LastPull::failures), u32::try_from(rests.len()).ok());
         }
         assert_eq!(rests, [1, 2, 4, 8, 16, 30, 30, 30]);
         let last = last.expect("it failed");

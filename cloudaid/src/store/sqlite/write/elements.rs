@@ -13,11 +13,14 @@ use crate::store::StoreError;
 /// too. A run keeps its worker, so the index by worker stays as it is.
 pub(super) fn write_attempts(connection: &Connection, attempts: &[AttemptRecord]) -> Result<(), StoreError> {
     let update = "UPDATE assignments SET fence = ?4, state = ?6, verdict = ?7, infrastructure_failures = ?8,
-                  placed_at = ?9, started_at = ?10, finished_at = ?11, memory = ?12, gpus = ?13, confinement = ?14
+                  placed_at = ?9, started_at = ?10, finished_at = ?11, memory = ?12, gpus = ?13, confinement = ?14,
+                  notes = ?15
                   WHERE task = ?1 AND idx = ?2 AND attempt = ?3 AND worker = ?5";
     let insert = "INSERT OR REPLACE INTO assignments (task, idx, attempt, fence, worker, state, verdict,
-                  infrastructure_failures, placed_at, started_at, finished_at, memory, gpus, confinement, sequence)
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, (SELECT sequence FROM tasks WHERE id = ?1))";
+                  infrastructure_failures, placed_at, started_at, finished_at, memory, gpus, confinement, notes,
+                  sequence)
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,
+                  (SELECT sequence FROM tasks WHERE id = ?1))";
     let (mut update, mut insert) = (connection.prepare_cached(update)?, connection.prepare_cached(insert)?);
     for attempt in attempts {
         let AttemptKey { task, index, attempt: number, fence } = attempt.key;
@@ -25,6 +28,7 @@ pub(super) fn write_attempts(connection: &Connection, attempts: &[AttemptRecord]
         let verdict = attempt.verdict.as_ref().map(json).transpose()?;
         let gpus = (!attempt.gpus.is_empty()).then(|| json(&attempt.gpus)).transpose()?;
         let confinement = attempt.confinement.as_ref().map(json).transpose()?;
+        let notes = (!attempt.notes.is_empty()).then(|| json(&attempt.notes)).transpose()?;
         let values = params![
             task,
             index,
@@ -40,6 +44,7 @@ pub(super) fn write_attempts(connection: &Connection, attempts: &[AttemptRecord]
             attempt.memory.map(u64::cast_signed),
             gpus,
             confinement,
+            notes,
         ];
         if attempt.state == AttemptState::Pending || update.execute(values)? == 0 {
             insert.execute(values)?;

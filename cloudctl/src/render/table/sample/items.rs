@@ -10,7 +10,7 @@ use shared::error::{ApiError, ErrorBody, ErrorCode};
 use shared::gpu::Gpu;
 use shared::id::InputId;
 use shared::policy::{Backoff, RetryOn, RunPolicy};
-use shared::pull::{PullPolicy, PullProgress, Pulling};
+use shared::pull::{PullPolicy, Pulling};
 use shared::ranges::RangeSet;
 use shared::resources::Resources;
 use shared::role::Role;
@@ -27,7 +27,7 @@ use shared::view::{
 };
 use shared::worker::Cordon;
 
-use super::{SUBMITTED, TASK, files, queue, status, tally, task, workers};
+use super::{SUBMITTED, TASK, files, pull, queue, status, tally, task, workers};
 use crate::help::exit_codes;
 use crate::render::log::LogLineView;
 use crate::render::{
@@ -348,9 +348,9 @@ fn worker() -> WorkerView {
     }
 }
 
-/// Half of it is there.
+/// Half of it is there, after some trouble.
 pub(in crate::render::table) fn pulling() -> Pulling {
-    Pulling { image: "trainer:7".into(), progress: PullProgress { done_bytes: 1 << 30, total_bytes: 2 << 30 } }
+    Pulling { image: "trainer:7".into(), progress: pull() }
 }
 
 /// A slice of one, with something wrong.
