@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::middleware::from_fn_with_state;
-use shared::error::{ApiError, GrpcCode};
+use shared::error::{ApiError, ErrorCode, GrpcCode};
 use shared::proto::DESCRIPTORS;
 use shared::proto::seed::master_worker_server::MasterWorkerServer;
 use shared::proto::worker_identity_server::WorkerIdentityServer;
@@ -29,6 +29,7 @@ mod gate;
 mod health;
 mod listen;
 mod master_worker;
+mod parting;
 mod room;
 mod steady;
 mod worker_identity;
@@ -105,7 +106,7 @@ pub enum GrpcError {
     Server(#[from] tonic::transport::Error),
 }
 
-/// Serves until told to stop. Every connection is closed then; workers reconnect when there is a master again.
+/// Serves until told to stop. Calls have a moment to end then, and every connection is closed; workers reconnect when there is a master again.
 pub(crate) async fn serve(
     listener: TcpListener,
     state: GrpcState,
@@ -162,6 +163,11 @@ pub(crate) fn status(error: &ApiError) -> Status {
         GrpcCode::Unauthenticated => Code::Unauthenticated,
     };
     Status::new(code, in_words(error))
+}
+
+/// Why calls end when the master stops.
+fn stopping() -> ApiError {
+    ApiError::new(ErrorCode::Unavailable, "the master is about to stop", "call again when it has started")
 }
 
 /// With its hint, where a text is all that can be said.

@@ -22,6 +22,7 @@ pub mod worker;
 mod address;
 mod connections;
 mod file_bytes;
+mod held;
 mod keepalive;
 mod open_files;
 mod pause;

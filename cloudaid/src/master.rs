@@ -276,7 +276,8 @@ async fn wait(
             }
         };
     }
-    for (part, ended) in [("HTTP", end(http).await), ("gRPC", end(grpc).await)] {
+    let (http, grpc) = tokio::join!(end(http), end(grpc));
+    for (part, ended) in [("HTTP", http), ("gRPC", grpc)] {
         if !ended {
             warn!("{part} requests were still open after {} s and are cut off", STOP_GRACE.as_secs());
         }

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock;
 use crate::config::WorkerConfig;
+use crate::held;
 use crate::open_files;
 use crate::runtime::Runtime;
 use crate::runtime::docker::DockerRuntime;
@@ -102,7 +103,10 @@ pub async fn run_with(
     config: WorkerConfig,
     shutdown: CancellationToken,
 ) -> Result<(), WorkerError> {
-    let data = DataDir::open(&config.data_dir, &config.name)?;
+    let open = || std::future::ready(DataDir::open(&config.data_dir, &config.name));
+    let data = held::wait(held::PATIENCE, open, |error| matches!(error, WorkerError::InUse { .. }));
+    let Some(data) = shutdown.run_until_cancelled(data).await else { return Ok(()) };
+    let data = data?;
     let journal = Journal::open(data.path())?;
     // Everything below ends when this does: on shutdown, and when the driver gives up.
     let life = CancellationToken::new();

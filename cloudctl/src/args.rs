@@ -202,6 +202,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_out_of_range_is_told_the_range_and_not_that_it_is_no_flag() {
+        for (line, why) in [
+            ("task a --retries -1", "0..=100"),
+            ("task a --retries 101", "0..=100"),
+            ("task a --count -1", "-1 is not in 0.."),
+            ("task a --time-limit -1s", "90s, 10m or 2h"),
+            ("task a --queue-time-limit -1", "90s, 10m or 2h"),
+            ("task a --stop-grace -5m", "90s, 10m or 2h"),
+            ("task a --backoff -1s..5m", "invalid value '-1s..5m'"),
+            ("task a --storage 0", "leave it out"),
+            ("task a --storage 0MiB", "leave it out"),
+            ("logs task-01arz3ndektsv4rrffq69g5fav --tail -1", "0..=10000"),
+            ("queue --limit -1", "1..=1000"),
+            ("wait task-01arz3ndektsv4rrffq69g5fav --timeout -1s", "90s, 10m or 2h"),
+            ("drain w1 --deadline -1s", "90s, 10m or 2h"),
+            ("worker-token create --ttl -15m", "90s, 10m or 2h"),
+            ("worker-token create --uses -1", "invalid value '-1'"),
+        ] {
+            let error = parse(&format!("cloudctl {line}")).expect_err(line);
+            let said = error.to_string();
+            assert!(error.exit_code() == 2 && said.contains(why) && !said.contains("'-- "), "{line}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_log_is_followed_by_its_short_flag_too() {
+        for flag in ["-f", "--follow", "-follow"] {
+            let cli = parse(&format!("cloudctl logs task-01arz3ndektsv4rrffq69g5fav {flag}")).expect(flag);
+            assert!(matches!(cli.verb, Verb::Logs(args) if args.follow), "{flag}");
+        }
+    }
+
+    #[test]
     fn a_worker_is_registered_as_in_the_first_generation_and_else_an_account() {
         let Verb::Register(args) = parse("cloudctl register worker-1 192.168.1.100:50052").expect("parses").verb else {
             panic!("another verb")

@@ -32,6 +32,9 @@ pub const TEXT_LIMIT: usize = 128;
 pub const CPU_RANGE: (u64, u64) = (10, 1_024_000);
 /// The least and the most memory of a task, in bytes. Docker refuses less than 6 MiB.
 pub const MEMORY_RANGE: (u64, u64) = (6 * MIB, 64 * 1024 * GIB);
+/// What to do instead of asking for no storage at all.
+pub const STORAGE_HINT: &str =
+    "give how much it may store, for example 1 or 512MiB, or leave it out: 1 GiB is reserved then, and no limit";
 /// The most storage of a task, in bytes.
 pub const STORAGE_MAX: u64 = 1024 * 1024 * GIB;
 /// The most GPU of a task, in thousandths.
@@ -268,7 +271,11 @@ impl SubmitRequest {
         let bytes = |value| Bytes(value).to_string();
         range("cpu_cores", resources.cpu_millis, CPU_RANGE, millis)?;
         range("mem", resources.memory_bytes, MEMORY_RANGE, bytes)?;
-        range("storage", resources.storage_bytes, (0, STORAGE_MAX), bytes)?;
+        // A worker takes 0 for no limit, which is not what it says.
+        if resources.storage_bytes == 0 {
+            return Err(invalid("storage: 0 is out of range", STORAGE_HINT));
+        }
+        range("storage", resources.storage_bytes, (1, STORAGE_MAX), bytes)?;
         range("gpu_cores", resources.gpu_millis, (0, GPU_MAX), millis)?;
         Ok(resources)
     }
@@ -455,6 +462,8 @@ mod tests {
             ("mem", "\"1MiB\""),
             ("mem", "1e300"),
             ("storage", "-0.5"),
+            ("storage", "0"),
+            ("storage", "\"0MiB\""),
             ("gpu_cores", "\"inf\""),
             ("gpu_cores", "5000"),
         ] {

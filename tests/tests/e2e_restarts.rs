@@ -2,11 +2,13 @@
 #![allow(missing_docs, clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
 use cloudai_tests::cluster::{Cluster, shell_task};
 use cloudai_tests::master::MasterOptions;
+use cloudai_tests::process::Process;
 use cloudai_tests::wait::{PATIENCE, eventually};
 use cloudai_tests::worker::WorkerOptions;
 use shared::resources::Quantity;
@@ -227,4 +229,77 @@ async fn a_worker_has_as_many_files_open_as_it_may_however_it_was_started() {
         (name.trim_end() == "cloudaid" && soft == hard).then_some(())
     })
     .await;
+}
+
+/// What logs all the time, and what has said one line and is silent since.
+async fn two_that_log(cluster: &Cluster) -> [String; 2] {
+    let api = cluster.api();
+    let lines = ["while :; do echo x; sleep 0.05; done", "echo x; while :; do sleep 1; done"];
+    let mut ids = Vec::new();
+    for line in lines {
+        let id = api.submit(&shell_task(line)).await.expect("accepted").task_id;
+        eventually(PATIENCE, "its log comes", || async {
+            api.get_bytes(&format!("/api/tasks/{id}/logs")).await.ok().filter(|log| !log.is_empty())
+        })
+        .await;
+        ids.push(id);
+    }
+    ids.try_into().expect("two")
+}
+
+#[tokio::test]
+async fn a_master_stops_at_once_whatever_its_worker_has_open() {
+    let mut cluster = Cluster::start(1).await;
+    let ids = two_that_log(&cluster).await;
+    for stop in 1..=10 {
+        let begin = Instant::now();
+        assert!(cluster.master.term().await.success(), "stop {stop}");
+        assert!(begin.elapsed() < Duration::from_secs(3), "stop {stop} took {:?}", begin.elapsed());
+        cluster.master.restart().await;
+        let api = cluster.api();
+        api.worker_is(PATIENCE, "worker-1", WorkerState::Active).await;
+        // The log stream is open again.
+        let size =
+            || async { api.get_bytes(&format!("/api/tasks/{}/logs", ids[0])).await.as_deref().map_or(0, <[u8]>::len) };
+        let before = size().await;
+        eventually(PATIENCE, "its log goes on", || async { (size().await > before).then_some(()) }).await;
+    }
+    let said = cluster.master.process.log();
+    assert!(!said.contains("cut off"), "{said}");
+    for id in ids {
+        let task = cluster.api().task(&id).await.expect("a task");
+        assert_eq!((task.state, task.attempts.len()), (TaskState::Running, 1), "{task:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_is_started_while_the_one_before_still_ends_waits_for_its_directory() {
+    let mut cluster = Cluster::start(1).await;
+    let hold = |dir: &Path| {
+        let lock = std::fs::File::options().append(true).open(dir.join("lock")).expect("the lock");
+        lock.lock().expect("ours");
+        lock
+    };
+    let waits = async |process: &Process| {
+        eventually(PATIENCE, "it waits", || async { process.log().contains("it is waited for").then_some(()) }).await;
+    };
+    cluster.workers[0].kill9();
+    let lock = hold(cluster.workers[0].data_dir());
+    cluster.workers[0].restart();
+    waits(&cluster.workers[0].process).await;
+    drop(lock);
+    cluster.master.kill9();
+    let lock = hold(cluster.master.data_dir());
+    cluster.master.process.start_again();
+    waits(&cluster.master.process).await;
+    drop(lock);
+    cluster.master.ready().await;
+    cluster.api().worker_is(PATIENCE, "worker-1", WorkerState::Active).await;
+    cluster.workers[0].process.assert_runs();
+    // And somebody who stays is no reason to wait for ever.
+    cluster.workers[0].kill9();
+    let _kept = hold(cluster.workers[0].data_dir());
+    cluster.workers[0].restart();
+    assert_eq!(cluster.workers[0].process.ended().await.code(), Some(6));
+    assert!(cluster.workers[0].process.log().contains("in use by another worker"));
 }

@@ -13,9 +13,10 @@ use axum::response::Response;
 use shared::error::{ApiError, ErrorCode};
 use tonic::Status;
 
+use super::parting::Parting;
 use super::peer::Peer;
 use super::steady::Steady;
-use super::{GrpcState, SMALL_MESSAGE, audit, status};
+use super::{GrpcState, SMALL_MESSAGE, audit, parting, status, stopping};
 use crate::http::authenticate::bearer;
 use crate::http::routes::{Right, authorize};
 use crate::master::auth::Principal;
@@ -64,22 +65,30 @@ impl Kind {
     }
 }
 
-/// Lets a call through or answers it with a refusal, which is noted.
-pub(super) async fn pass(State(state): State<GrpcState>, mut request: Request, next: Next) -> Response {
+/// Lets a call through or answers it with a refusal, which is noted. No call outlives a stop by more than a moment.
+pub(super) async fn pass(State(state): State<GrpcState>, request: Request, next: Next) -> Response {
+    let shutdown = state.api.shutdown.clone();
+    tokio::select! {
+        response = answer(&state, request, next) => response.map(|body| Body::new(Parting::new(body, shutdown))),
+        () = parting::over(shutdown.clone()) => status(&stopping()).into_http(),
+    }
+}
+
+async fn answer(state: &GrpcState, mut request: Request, next: Next) -> Response {
     let Some(peer) = request.extensions().get::<Peer>().cloned() else {
         return Status::internal("a request without a connection").into_http();
     };
     let kind = Kind::of(request.uri().path());
-    if let Err(error) = admit(&state, &peer, kind, &mut request) {
+    if let Err(error) = admit(state, &peer, kind, &mut request) {
         let method = request.uri().path().rsplit('/').next().unwrap_or_default();
         let action = format!("gRPC {}", shared::text::printable(method).chars().take(64).collect::<String>());
         // Who it was may be known all the same.
         match request.extensions().get::<Principal>() {
             Some(principal) => {
                 let call = audit::user_call(&peer, principal, &action, "", true);
-                audit::refused_call(&state, &call, error.code);
+                audit::refused_call(state, &call, error.code);
             }
-            None => audit::refused(&state, &peer, &action, "", error.code),
+            None => audit::refused(state, &peer, &action, "", error.code),
         }
         tracing::warn!("{action} from {} is refused: {}", peer.address, error.message);
         return status(&error).into_http();

@@ -1,8 +1,8 @@
 //! The connections of workers: what the driver sends goes to the one that it means, or nowhere.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use shared::error::ApiError;
@@ -29,6 +29,8 @@ pub(crate) enum Outgoing {
 pub(crate) struct Links {
     next: AtomicU64,
     open: Mutex<BTreeMap<SessionId, Link>>,
+    /// Why there are none any more; set under the lock of `open`.
+    closed: OnceLock<String>,
 }
 
 /// One connection.
@@ -44,6 +46,10 @@ impl Link {
     fn send(&mut self, outgoing: Outgoing) {
         self.sent += 1;
         let _gone = self.sender.send(outgoing);
+    }
+
+    fn say_goodbye(&mut self, reason: &str) {
+        self.send(Outgoing::Message(ToWorker::Goodbye { reason: reason.to_owned() }));
     }
 }
 
@@ -64,12 +70,17 @@ impl Outbox {
 }
 
 impl Links {
-    /// A new connection. Numbers grow, so the newer of two is the larger.
+    /// A new connection. Numbers grow, so the newer of two is the larger. After the goodbye to all it is told the same, and ends.
     pub(crate) fn open(&self) -> (SessionId, Outbox) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let session = SessionId(self.next.fetch_add(1, Ordering::Relaxed) + 1);
         let left = Arc::<AtomicU64>::default();
-        self.open.lock().insert(session, Link { sender, sent: 0, left: Arc::clone(&left) });
+        let mut link = Link { sender, sent: 0, left: Arc::clone(&left) };
+        let mut open = self.open.lock();
+        match self.closed.get() {
+            Some(reason) => link.say_goodbye(reason),
+            None => drop(open.insert(session, link)),
+        }
         (session, Outbox { receiver, left })
     }
 
@@ -101,8 +112,10 @@ impl Links {
 
     /// Says goodbye to all; containers go on.
     pub(crate) fn close_all(&self, reason: &str) {
-        for (_, mut link) in std::mem::take(&mut *self.open.lock()) {
-            link.send(Outgoing::Message(ToWorker::Goodbye { reason: reason.to_owned() }));
+        let mut open = self.open.lock();
+        let reason = self.closed.get_or_init(|| reason.to_owned());
+        for (_, mut link) in std::mem::take(&mut *open) {
+            link.say_goodbye(reason);
         }
     }
 
@@ -142,5 +155,18 @@ mod tests {
             sent.push(message);
         }
         assert_eq!(sent, [ToWorker::Ack { through: 1 }, ToWorker::Heard { number: 2 }]);
+    }
+    #[tokio::test]
+    async fn who_comes_after_the_goodbye_is_told_it_too_and_has_no_connection() {
+        let links = Links::default();
+        let (_, mut early) = links.open();
+        links.close_all("the end");
+        let (session, mut late) = links.open();
+        links.send(session, ToWorker::Ack { through: 1 });
+        for outbox in [&mut early, &mut late] {
+            let goodbye = ToWorker::Goodbye { reason: "the end".to_owned() };
+            assert!(matches!(outbox.next().await, Some(Outgoing::Message(message)) if message == goodbye));
+            assert!(outbox.next().await.is_none(), "and that was all");
+        }
     }
 }

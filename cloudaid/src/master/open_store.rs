@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::MasterError;
 use super::belonging::{self, Belonging};
 use crate::config::{MasterConfig, MongoSettings};
+use crate::held;
 use crate::pause::Pauses;
 use crate::store::mongo::{MongoConfig, MongoStore, Standing};
 use crate::store::sqlite::{DirectoryLock, SqliteStore};
@@ -37,13 +38,16 @@ impl Drop for Task {
 /// Opens the store that is configured, or the embedded one where MongoDB cannot be reached and need not be.
 pub(super) async fn open_store(config: &MasterConfig) -> Result<Opened, MasterError> {
     let Some(settings) = &config.store.mongodb else {
-        let store = SqliteStore::open_async(&config.data_dir).await?;
+        let store = unless_held(|| SqliteStore::open_async(&config.data_dir)).await?;
         info!("✓ SQLite tables ensured ({})", config.data_dir.display());
         return Ok(Opened { store: Arc::new(store), _lock: None, _tasks: Vec::new() });
     };
     // Logs, files and keys are there all the same.
-    let data_dir = config.data_dir.clone();
-    let lock = Some(blocking(move || DirectoryLock::acquire(&data_dir)).await?);
+    let acquire = || {
+        let data_dir = config.data_dir.clone();
+        blocking(move || DirectoryLock::acquire(&data_dir))
+    };
+    let lock = Some(unless_held(acquire).await?);
     let fallback = config.data_dir.join(FALLBACK);
     let belonging = Belonging::of(&config.data_dir, &fallback).await?;
     match remote(settings).await {
@@ -76,6 +80,14 @@ pub(super) async fn open_store(config: &MasterConfig) -> Result<Opened, MasterEr
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Opens what is in the data directory. Whoever has it may be about to end.
+async fn unless_held<T, F>(open: impl FnMut() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    held::wait(held::PATIENCE, open, |error| matches!(error, StoreError::InUse { .. })).await
 }
 
 /// The store that follows MongoDB, if there is one that was whole.

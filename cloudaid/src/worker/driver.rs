@@ -299,7 +299,11 @@ fn note_decisions(welcome: &Welcome) {
         match decision {
             Decision::Keep => tracing::debug!("The master wants {key} to go on"),
             Decision::Stop => {
-                tracing::warn!("The master has given up {key}: it is stopped, and what it leaves is removed");
+                // One that it has ended itself is the same to it as one that it has given up.
+                tracing::warn!(
+                    "The master does not wait for {key}: it has given it up, or knows its end already. It is stopped, and \
+                     what it leaves is removed"
+                );
             }
             Decision::Forget => {
                 tracing::info!("The master has recorded the end of {key}: what is left of it is removed");

@@ -420,6 +420,22 @@ async fn a_second_worker_on_the_same_directory_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_next_worker_waits_for_one_that_is_about_to_be_gone() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let runtime = Arc::new(FakeRuntime::new());
+    let mut master = Master::start().await;
+    let lock = std::fs::File::create(scratch.path().join("lock")).expect("a file");
+    lock.lock().expect("ours");
+    let worker = Running::start(&master, scratch.path(), &runtime);
+    let gone = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        drop(lock);
+    };
+    tokio::join!(gone, master.welcome(|_| Decision::Keep));
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_an_engine_the_worker_is_there_and_takes_up_everything_when_it_comes() {
     let scratch = tempfile::tempdir().expect("a directory");
     let runtime = Arc::new(FakeRuntime::with(|_| Behaviour::endless().writing("kept", "x")));

@@ -29,12 +29,14 @@ const OPTIONS: &str = "nosuid,nodev,noexec";
 /// Files and folders: one for so many bytes, but not fewer or more than these.
 const BYTES_PER_INODE: u64 = 16 * 1024;
 const INODES: (u64, u64) = (1024, 1_000_000);
-/// What ext4 needs for itself, besides a part of the whole: tables, and a journal.
+/// What ext4 needs for itself, besides a part of the whole: tables, and a journal. And what is left in one that is full.
 const INODE_BYTES: u64 = 256;
-const AROUND: u64 = 8 * MIB;
+const AROUND: u64 = 9 * MIB + FULL;
 const WHOLE_PER_AROUND: u64 = 64;
-/// With less than this left it is full: programs write blocks, and give up before the last one.
-const FULL: u64 = 64 * 1024;
+/// With less than this left it is full: the kernel takes a write in pieces of its page cache, of up to 2 MiB each, and takes
+/// back the whole of a piece that has no room. So much is there beyond what the task may store that nobody who keeps to
+/// that has a full one, however small it is.
+const FULL: u64 = 2 * MIB;
 /// How long it is waited at the start for one to be made.
 const TRIAL_LIMIT: Duration = Duration::from_secs(30);
 
@@ -220,6 +222,8 @@ pub(super) mod testkit {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     #[test]
@@ -255,17 +259,21 @@ mod tests {
             return;
         }
         assert_eq!(fs::read_dir(scratch.path()).expect("a directory").count(), 0, "nothing is left of the trial");
-        for bytes in [MIB, 64 * MIB, 3072 * MIB] {
+        // Blocks are small or large; of the third size ext4 keeps the most for itself.
+        for bytes in [MIB, 64 * MIB, 760 * MIB, 3072 * MIB] {
             let volume = Volume::of(&scratch.path().join(bytes.to_string()));
             assert!(!volume.exists());
             let device = volume.ensure(bytes).expect("made");
             assert_eq!(volume.ensure(bytes).expect("found"), device);
             let stat = rustix::fs::statvfs(&volume.output).expect("it is mounted");
             let room = stat.f_bavail * stat.f_frsize;
-            assert!(room >= bytes && room < bytes + bytes / 16 + 16 * MIB, "{room} for {bytes}");
+            assert!(room >= bytes + FULL && room < bytes + bytes / 16 + 16 * MIB, "{room} for {bytes}");
             assert!(!volume.is_full());
             assert_eq!(fs::read_dir(&volume.output).expect("it is mounted").count(), 0);
             if bytes == MIB {
+                let allowed = vec![1; usize::try_from(bytes).expect("small")];
+                fs::write(volume.output.join("f"), allowed).expect("there is room for all that it may store");
+                assert!(!volume.is_full(), "who keeps to the limit has no full one");
                 let full = vec![1; usize::try_from(room).expect("small") + 1];
                 assert!(fs::write(volume.output.join("f"), full).is_err(), "there is no more room");
                 assert!(volume.is_full());
@@ -279,5 +287,23 @@ mod tests {
             assert!(volume.output.join("kept").exists());
             volume.close().expect("closed");
         }
+    }
+    #[test]
+    fn it_is_full_in_whatever_pieces_it_is_filled() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let Some((volume, output)) = testkit::small_disk(scratch.path()) else { return };
+        for piece in [1, 64, 256, 1024, 8192] {
+            let path = output.join("f");
+            let mut file = File::create(&path).expect("a file");
+            let piece = vec![1; piece * 1024];
+            while file.write_all(&piece).is_ok() {}
+            assert!(volume.is_full(), "after pieces of {} bytes", piece.len());
+            drop(file);
+            fs::remove_file(path).expect("removed");
+            assert!(!volume.is_full());
+        }
+        let many = (0..100_000).take_while(|number| fs::write(output.join(number.to_string()), "").is_ok()).count();
+        assert!(many < 100_000 && volume.is_full(), "{many} files: there is room for no more names");
+        volume.close().expect("closed");
     }
 }

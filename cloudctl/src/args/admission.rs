@@ -36,10 +36,10 @@ pub(crate) enum WorkerTokenVerb {
         #[arg(long, value_name = "WORKER")]
         name: Option<WorkerId>,
         /// How long it is good: 15m, 2h; at most 1d.
-        #[arg(long, value_name = "TIME", default_value = "15m", value_parser = span)]
+        #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "15m", value_parser = span)]
         ttl: Duration,
         /// How many workers can join with it.
-        #[arg(long, value_name = "N", default_value_t = 1)]
+        #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 1)]
         uses: u32,
         /// What the label `pool` of its workers will be, whatever they say themselves.
         #[arg(long, value_name = "POOL")]
@@ -82,7 +82,7 @@ pub(crate) struct DrainArgs {
     #[arg(value_name = "WORKER", required = true, add = ArgValueCandidates::new(crate::complete::workers))]
     pub(crate) workers: Vec<WorkerId>,
     /// What still runs there after this time is stopped, and runs elsewhere: 0s, 30m, 2h. Without it, it may run to its end.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) deadline: Option<Span>,
     /// Why, for people.
     #[arg(long, value_name = "TEXT")]

@@ -14,7 +14,8 @@ pub(crate) struct StatusArgs {
     #[arg(short, long)]
     pub(crate) watch: bool,
     /// How often: 500ms, 2s, 1m.
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = interval, requires = "watch")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "2s",
+        value_parser = interval, requires = "watch")]
     pub(crate) interval: Duration,
 }
 
@@ -22,7 +23,8 @@ pub(crate) struct StatusArgs {
 #[derive(Debug, Args)]
 pub(crate) struct QueueArgs {
     /// At most this many rows, of 1 to 1000.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 100,
+        value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) limit: u32,
 }
 
@@ -38,7 +40,7 @@ pub(crate) struct StatsArgs {
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
     /// How often to look: 500ms, 2s, 1m.
-    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = interval)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "2s", value_parser = interval)]
     pub(crate) interval: Duration,
 }
 

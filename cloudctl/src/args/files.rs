@@ -42,7 +42,8 @@ pub(crate) struct ListFilesArgs {
     #[arg(long)]
     pub(crate) inputs: bool,
     /// At most this many.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 100,
+        value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
     /// All of them.
     #[arg(long, conflicts_with = "limit")]

@@ -11,7 +11,7 @@ pub(crate) struct MonitorArgs {
     #[arg(value_name = "ID", add = ArgValueCandidates::new(crate::complete::open_tasks))]
     pub(crate) id: TaskRef,
     /// Only this run of the task.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) attempt: Option<u32>,
 }
 
@@ -22,13 +22,14 @@ pub(crate) struct LogsArgs {
     #[arg(value_name = "ID", add = ArgValueCandidates::new(crate::complete::tasks))]
     pub(crate) id: TaskRef,
     /// Go on until the task has ended.
-    #[arg(long)]
+    #[arg(short, long)]
     pub(crate) follow: bool,
     /// Only what was written since: 2026-11-23T17:00:00Z, 2026-11-23, or 30m, 2h, 7d ago.
-    #[arg(long, value_name = "TIME", conflicts_with = "tail")]
+    #[arg(long, value_name = "TIME", conflicts_with = "tail", allow_hyphen_values = true)]
     pub(crate) since: Option<String>,
     /// Only the last lines, at most 10000.
-    #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(u32).range(0..=10_000))]
+    #[arg(long, value_name = "LINES", allow_negative_numbers = true,
+        value_parser = clap::value_parser!(u32).range(0..=10_000))]
     pub(crate) tail: Option<u32>,
     /// Only the lines that contain this text, of what is there by now.
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["follow", "since", "tail"], allow_hyphen_values = true)]
@@ -46,7 +47,7 @@ pub(crate) struct LogsArgs {
     #[arg(short, long)]
     pub(crate) timestamps: bool,
     /// Only this run of the task; by default the last one, with --follow also those that follow.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) attempt: Option<u32>,
     /// Each line with the task or element that wrote it.
     #[arg(long)]

@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum, ValueHint};
 use clap_complete::ArgValueCandidates;
 use shared::confinement::{NetworkAccess, Profile};
-use shared::policy::{Backoff, RetryOn};
+use shared::policy::{Backoff, RETRIES_MAX, RetryOn};
 use shared::pull::PullPolicy;
 use shared::resources::Quantity;
 use shared::selector::LabelWish;
 use shared::span::Span;
+use shared::submit::STORAGE_HINT;
 
 use super::key::idempotency_key;
 use super::pair::pair;
@@ -64,7 +65,7 @@ pub(crate) struct SubmitArgs {
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
     pub(crate) mem_max: Option<Quantity>,
     /// Storage in GiB, or with a unit: it is ended when it stores more. Not given, 1 GiB is reserved, and no limit.
-    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true, value_parser = storage)]
     pub(crate) storage: Option<Quantity>,
     /// GPUs, for example 1 or 500m [default: 0.0].
     #[arg(long, value_name = "GPUS", allow_negative_numbers = true)]
@@ -87,30 +88,31 @@ pub(crate) struct SubmitArgs {
     #[arg(long, value_name = "INDICES", conflicts_with = "count")]
     pub(crate) array: Option<String>,
     /// Run it this many times: an array with the indices 0 to N-1.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub(crate) count: Option<u32>,
     /// Files and folders that the task reads at /input, each under its own name there; of `DIR/.` what is in it. Or the id
     /// of what `files upload` has uploaded.
     #[arg(long, value_name = "PATH", num_args = 1.., value_hint = ValueHint::AnyPath)]
     pub(crate) input: Vec<PathBuf>,
     /// Stop it when its container has run for this long: 90s, 10m, 2h. The pull of the image does not count.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) time_limit: Option<Span>,
     /// Fail it when it has waited for a worker for this long.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) queue_time_limit: Option<Span>,
     /// Between TERM and KILL, where it is cancelled or has run too long [default: the master's, 30s].
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) stop_grace: Option<Span>,
     /// Run it again after a failure of its own, up to N times; CLOUDAI_ATTEMPT tells it which run it is [default: 0].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true,
+        value_parser = clap::value_parser!(u32).range(0..=i64::from(RETRIES_MAX)))]
     pub(crate) retries: Option<u32>,
     /// After which failures: exit, exit:CODE, signal, signal:NUMBER, oom, timeout, disk, image, setup
     /// [default: exit,signal,oom,timeout,disk].
     #[arg(long, value_name = "FAILURES", value_delimiter = ',')]
     pub(crate) retry_on: Vec<RetryOn>,
     /// The pause before a retry, doubling up to the second time [default: 10s..5m].
-    #[arg(long, value_name = "FIRST..MOST")]
+    #[arg(long, value_name = "FIRST..MOST", allow_hyphen_values = true)]
     pub(crate) backoff: Option<Backoff>,
     /// Never start it again once it may have been started. It is stopped when its worker loses touch with the master, and
     /// is not run elsewhere.
@@ -155,4 +157,13 @@ pub(crate) enum FileType {
     Json,
     /// One object a line, sent as it is read.
     Jsonl,
+}
+
+/// What is no amount is explained with the other amounts, when all of them are known.
+fn storage(text: &str) -> Result<Quantity, &'static str> {
+    let storage = Quantity::Text(text.to_owned());
+    match storage.to_bytes("storage") {
+        Ok(0) => Err(STORAGE_HINT),
+        Ok(_) | Err(_) => Ok(storage),
+    }
 }

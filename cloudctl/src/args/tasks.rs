@@ -38,7 +38,8 @@ pub(crate) struct ListTasksArgs {
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<String>,
     /// At most this many.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, default_value_t = 100,
+        value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) limit: u32,
     /// All of them.
     #[arg(long, conflicts_with = "limit")]
@@ -66,7 +67,7 @@ pub(crate) struct WaitArgs {
     #[arg(long)]
     pub(crate) all: bool,
     /// No longer than this: 90s, 10m, 2h. When it is over the exit code is 75, and the tasks go on.
-    #[arg(long, value_name = "TIME", value_parser = span)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = span)]
     pub(crate) timeout: Option<Duration>,
 }
 

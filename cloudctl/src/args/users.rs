@@ -68,7 +68,7 @@ pub(crate) enum UsersVerb {
         #[arg(long, value_name = "ROLE", default_value_t = Role::User)]
         role: Role,
         /// How long it is good: 30m, 2h, 7d; at most 30d.
-        #[arg(long, value_name = "TIME", default_value = "7d", value_parser = span)]
+        #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "7d", value_parser = span)]
         ttl: Duration,
     },
 }
@@ -135,7 +135,7 @@ pub(crate) enum TokensVerb {
         #[arg(long, value_name = "ROLE")]
         role: Option<Role>,
         /// How long it is good: 2h, 30d; at most 366d.
-        #[arg(long, value_name = "TIME", default_value = "90d", value_parser = span)]
+        #[arg(long, value_name = "TIME", allow_hyphen_values = true, default_value = "90d", value_parser = span)]
         ttl: Duration,
     },
     /// End some.

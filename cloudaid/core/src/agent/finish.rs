@@ -21,7 +21,8 @@ impl Run {
         let verdict = verdict::of(ended, self.memory_limit, stop);
         self.started_at = ended.started_at.or(self.started_at);
         let finished_at = ended.finished_at.unwrap_or(out.now.wall);
-        self.harvest(Harvest { verdict, finished_at, usage: ended.usage, logs: None, outputs: None }, out);
+        let (exit_code, usage) = (Some(ended.code), ended.usage);
+        self.harvest(Harvest { verdict, exit_code, finished_at, usage, logs: None, outputs: None }, out);
     }
 
     /// Whether it was stopped for the time limit, and had ended before that: an engine that hangs tells of an end late.
@@ -45,14 +46,14 @@ impl Run {
                     None => verdict::container_gone(),
                     Some(_) => verdict::stopped(self.stop.as_ref()),
                 };
-                let finished_at = out.now.wall;
-                self.harvest(Harvest { verdict, finished_at, usage: None, logs: None, outputs: None }, out);
+                let (exit_code, finished_at) = (None, out.now.wall);
+                self.harvest(Harvest { verdict, exit_code, finished_at, usage: None, logs: None, outputs: None }, out);
             }
             // It has ended, and the engine knows that the command itself was never run.
             EngineError::Setup(message) => {
                 let verdict = Verdict::Setup { message: message.clone() };
-                let finished_at = out.now.wall;
-                self.harvest(Harvest { verdict, finished_at, usage: None, logs: None, outputs: None }, out);
+                let (exit_code, finished_at) = (None, out.now.wall);
+                self.harvest(Harvest { verdict, exit_code, finished_at, usage: None, logs: None, outputs: None }, out);
             }
             EngineError::ImageNotFound(_)
             | EngineError::ImageUnavailable(_)
@@ -116,7 +117,8 @@ impl Run {
             Some(Stop::Order(StopOrder { reason: StopReason::Storage { limit_bytes, used_bytes, .. }, .. })),
         ) = (&harvest.verdict, &self.stop)
         {
-            notes.push(storage_note(*limit_bytes, *used_bytes, self.storage_reserved));
+            let (limit, used) = (*limit_bytes, *used_bytes);
+            notes.push(storage_note(limit, used, self.storage_reserved, harvest.exit_code));
         }
         let outcome = Outcome {
             verdict: harvest.verdict.clone(),
@@ -196,10 +198,12 @@ impl Run {
 }
 
 /// How it came to the end of what it may store, and who has seen that.
-fn storage_note(limit: u64, used: Option<u64>, reserved: bool) -> String {
+fn storage_note(limit: u64, used: Option<u64>, reserved: bool, exit_code: Option<i32>) -> String {
     let limit_text = Bytes(limit).to_string();
     let Some(used) = used else {
-        return format!("its /output was full: it may store {limit_text}, and is a file system of that size");
+        // It ended by itself, and perhaps for another reason.
+        let ended = exit_code.map(|code| format!("; it ended with exit code {code}")).unwrap_or_default();
+        return format!("its /output was full: it may store {limit_text}, and is a file system of that size{ended}");
     };
     let used_text = match Bytes(used).to_string() {
         same if same == limit_text => format!("{} bytes more than {limit_text}", used.saturating_sub(limit)),

@@ -139,7 +139,8 @@ impl Run {
     fn harvest_again(&mut self, exited: &Exited, out: &mut Out<'_>) {
         let Exited { verdict, started_at, finished_at, usage } = exited.clone();
         self.started_at = started_at;
-        self.stage = Stage::Harvesting(Harvest { verdict, finished_at, usage, logs: None, outputs: None });
+        self.stage =
+            Stage::Harvesting(Harvest { verdict, exit_code: None, finished_at, usage, logs: None, outputs: None });
         out.emit(AgentEffect::CollectLogs(self.key));
         out.emit(AgentEffect::UploadOutputs(self.key));
     }

@@ -112,6 +112,8 @@ pub(super) struct Watch {
 #[derive(Debug)]
 pub(super) struct Harvest {
     pub(super) verdict: Verdict,
+    /// Of its program; none: nobody has said it, or its worker was restarted since.
+    pub(super) exit_code: Option<i32>,
     pub(super) finished_at: WallTime,
     pub(super) usage: Option<ContainerUsage>,
     pub(super) logs: Option<LogBytes>,

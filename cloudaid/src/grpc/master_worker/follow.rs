@@ -17,7 +17,7 @@ use tonic::Status;
 
 use super::text::Lossy;
 use crate::clock;
-use crate::grpc::status;
+use crate::grpc::{status, stopping};
 use crate::http::Shared;
 use crate::http::authenticate::Guest;
 use crate::http::follow::plan::{Plan, Step, has_ended};
@@ -219,10 +219,6 @@ fn word(state: TaskState) -> &'static str {
 fn unreadable(error: std::io::Error) -> Stop {
     tracing::error!(%error, "A log cannot be read");
     ApiError::new(ErrorCode::Internal, "the log cannot be read", "the master's log says more").into()
-}
-
-fn stopping() -> ApiError {
-    ApiError::new(ErrorCode::Unavailable, "the master is about to stop", "call again when it has started")
 }
 
 #[cfg(test)]

@@ -26,12 +26,20 @@ pub(super) async fn open(
 ) -> Result<Answers<proto::ToWorker>, Status> {
     let hello = first_message(state, &caller, &mut inbound).await?;
     let (cluster, Caller { worker, proof, .. }) = (state.cluster.clone(), caller);
+    let shutdown = state.api.shutdown.clone();
     let (session, outbox) = cluster.shell().links.open();
     if let Err(error) = cluster.worker_connected(session, proof, hello).await {
         cluster.shell().links.forget(session);
         return Err(status(&error));
     }
-    tokio::spawn(read(cluster, worker, session, inbound));
+    tokio::spawn(async move {
+        // A worker that goes on after the goodbye would hold the connection open.
+        let reading = read(&cluster, &worker, session, inbound);
+        let _stopping = shutdown.run_until_cancelled(reading).await;
+        cluster.shell().links.forget(session);
+        // The driver may be gone already, and then nobody needs to know.
+        let _stopping = cluster.worker_disconnected(worker, session).await;
+    });
     Ok(Box::pin(answers(outbox)))
 }
 
@@ -57,24 +65,29 @@ async fn first_message(
 }
 
 /// Reads until the stream ends, however it ends.
-async fn read(cluster: ClusterHandle, worker: WorkerId, session: SessionId, mut inbound: Streaming<proto::FromWorker>) {
+async fn read(
+    cluster: &ClusterHandle,
+    worker: &WorkerId,
+    session: SessionId,
+    mut inbound: Streaming<proto::FromWorker>,
+) {
     let mut heartbeats = Heartbeats::new(worker.clone());
     while let Ok(Some(message)) = inbound.message().await {
         let sent = match FromWorker::try_from(message) {
             Ok(FromWorker::Heartbeat(heartbeat)) => {
                 heartbeats.beat(&heartbeat.usage);
                 let number = heartbeat.number;
-                cluster.worker_heard(&worker, session, Some(heartbeat));
+                cluster.worker_heard(worker, session, Some(heartbeat));
                 // Here and not by the core, which waits for the disk: it is a fact that it has arrived.
                 cluster.shell().links.heard(session, number);
                 Ok(())
             }
             Ok(FromWorker::Reports(reports)) => {
-                cluster.worker_heard(&worker, session, None);
+                cluster.worker_heard(worker, session, None);
                 cluster.worker_reported(worker.clone(), session, reports).await
             }
             Ok(FromWorker::Inventory(inventory)) => {
-                cluster.worker_heard(&worker, session, None);
+                cluster.worker_heard(worker, session, None);
                 cluster.worker_inventoried(worker.clone(), session, inventory).await
             }
             Ok(FromWorker::Hello(_)) => {
@@ -90,9 +103,6 @@ async fn read(cluster: ClusterHandle, worker: WorkerId, session: SessionId, mut 
             break;
         }
     }
-    cluster.shell().links.forget(session);
-    // The driver may be gone already, and then nobody needs to know.
-    let _stopping = cluster.worker_disconnected(worker, session).await;
 }
 
 /// With its code, by which a worker knows whether to wait for better times.

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 
 use super::{Answers, Caller};
-use crate::grpc::{GrpcState, audit};
+use crate::grpc::{GrpcState, audit, status, stopping};
 use crate::master::logs::{LogOffsets, LogPiece};
 
 /// The most that is made durable together, in frames and in bytes of them.
@@ -39,7 +39,15 @@ impl Intake {
     async fn run(self, mut inbound: Streaming<proto::LogFrame>) {
         loop {
             // One frame is waited for; what else is there by then is made durable with it.
-            let Ok(Some(first)) = inbound.message().await else { return };
+            let first = match self.state.api.shutdown.run_until_cancelled(inbound.message()).await {
+                Some(Ok(Some(first))) => first,
+                Some(Ok(None) | Err(_)) => return,
+                // What was durable is acknowledged by now; the worker keeps the rest.
+                None => {
+                    let _gone = self.acks.send(Err(status(&stopping()))).await;
+                    return;
+                }
+            };
             let (mut bytes, mut frames) = (size(&first), vec![first]);
             while frames.len() < FRAMES_PER_SYNC && bytes < BYTES_PER_SYNC {
                 match inbound.message().now_or_never() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::StreamExt;
 use parking_lot::Mutex;
 use shared::convert::attempt_key;
 use shared::id::AttemptKey;
@@ -66,9 +67,11 @@ impl Lane {
         let closed = uplink.closed.child_token();
         let lane = Arc::new(Self { frames, routes: Mutex::default(), closed: closed.clone() });
         let task = Arc::clone(&lane);
+        // Pumps keep the lane, and with it the sender, until there is another: that alone would hold the stream open.
+        let outbound = ReceiverStream::new(outbound).take_until(closed.clone().cancelled_owned());
         tokio::spawn(async move {
             let carry = async {
-                let mut acks = uplink.client.push_logs(ReceiverStream::new(outbound)).await?.into_inner();
+                let mut acks = uplink.client.push_logs(outbound).await?.into_inner();
                 while let Some(ack) = acks.message().await? {
                     task.deliver(ack);
                 }

@@ -387,7 +387,8 @@ fn who_fails_with_a_full_file_system_of_its_own_has_failed_for_that() {
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
     let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 1, bytes: 10, notes: Vec::new() });
     let AgentEffect::Journal(JournalRecord::Finished { outcome, .. }) = &effects[0] else { panic!("{effects:?}") };
-    assert!(outcome.output_notes[0].starts_with("its /output was full: it may store 1 GiB"), "{outcome:?}");
+    let note = &outcome.output_notes[0];
+    assert!(note.starts_with("its /output was full: it may store 1 GiB") && note.ends_with("exit code 1"), "{note}");
 }
 
 #[test]
