@@ -244,8 +244,11 @@ pub struct Exit {
     pub killed: Option<KilledProcess>,
     /// Whether it fell with the engine, which was stopped or has crashed: nobody's program has anything to do with it.
     pub by_engine: bool,
-    /// Whether somebody had the engine send it the signal that ended it.
-    pub by_hand: bool,
+    /// The signal that somebody had the engine send it: the one that ended it, or one that asked it to end shortly before it
+    /// did. Also those of [`Runtime::signal`].
+    pub by_hand: Option<i32>,
+    /// Whether somebody has started it again since, so that it runs: it can be waited for again.
+    pub runs_again: bool,
     /// The most memory that it had at a time, in bytes, where the kernel has counted it to the end.
     pub memory_peak: Option<u64>,
     /// By the engine's clock, where it says.

@@ -6,8 +6,8 @@ use bollard::Docker;
 use bollard::models::{ContainerConfig, ContainerCreateBody, ContainerSummary, ContainerSummaryStateEnum};
 use bollard::query_parameters::{
     CommitContainerOptionsBuilder, CreateContainerOptions, InspectContainerOptions, KillContainerOptionsBuilder,
-    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions, TagImageOptionsBuilder,
-    WaitContainerOptions,
+    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, RestartContainerOptions, StartContainerOptions,
+    StopContainerOptions, TagImageOptionsBuilder, WaitContainerOptions,
 };
 use futures_util::TryStreamExt;
 
@@ -133,12 +133,35 @@ impl Containers {
     pub async fn signal(&self, signal: &str) {
         let docker = connect();
         let options = KillContainerOptionsBuilder::default().signal(signal).build();
-        for container in self.list().await {
-            if container.state == Some(ContainerSummaryStateEnum::RUNNING) {
-                let id = container.id.unwrap_or_default();
-                docker.kill_container(&id, Some(options.clone())).await.expect("it is signalled");
-            }
+        for id in self.running().await {
+            docker.kill_container(&id, Some(options.clone())).await.expect("it is signalled");
         }
+    }
+
+    /// Stops each of them that runs, as `docker stop` does.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub async fn stop(&self) {
+        for id in self.running().await {
+            connect().stop_container(&id, None::<StopContainerOptions>).await.expect("it is stopped");
+        }
+    }
+
+    /// Stops and starts each of them that runs, as `docker restart` does.
+    ///
+    /// # Panics
+    /// When the engine refuses.
+    pub async fn restart(&self) {
+        for id in self.running().await {
+            connect().restart_container(&id, None::<RestartContainerOptions>).await.expect("it is started again");
+        }
+    }
+
+    async fn running(&self) -> Vec<String> {
+        let all = self.list().await.into_iter();
+        let running = all.filter(|container| container.state == Some(ContainerSummaryStateEnum::RUNNING));
+        running.filter_map(|container| container.id).collect()
     }
 
     async fn remove_all(&self) {

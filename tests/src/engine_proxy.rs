@@ -23,6 +23,8 @@ pub struct EngineProxy {
     socket: PathBuf,
     state: Arc<Mutex<State>>,
     hang: watch::Sender<Hang>,
+    /// Ends of paths: answers to what is posted there are held back.
+    held: watch::Sender<Vec<String>>,
     task: JoinHandle<()>,
 }
 
@@ -88,18 +90,21 @@ impl EngineProxy {
         let (own, at) = (Arc::clone(&state), socket.clone());
         let hang = watch::Sender::new(hang);
         let mut hangs = hang.subscribe();
+        let held = watch::Sender::new(Vec::new());
+        let holds = held.subscribe();
         let task = tokio::spawn(async move {
             while hangs.wait_for(|hang| *hang != Hang::Absent).await.map(drop).is_ok() {
                 let listener = listener.take().unwrap_or_else(|| listen(&at));
                 while let Some(client) = next(&listener, &mut hangs).await {
                     let (engine, state, hangs) = (engine.clone(), Arc::clone(&own), hangs.clone());
+                    let holds = holds.clone();
                     // A connection that breaks is the business of its two ends.
-                    tokio::spawn(async move { drop(pass(client, &engine, &state, hangs).await) });
+                    tokio::spawn(async move { drop(pass(client, &engine, &state, hangs, holds).await) });
                 }
                 let _ = std::fs::remove_file(&at);
             }
         });
-        Self { socket, state, hang, task }
+        Self { socket, state, hang, held, task }
     }
 
     /// Its address.
@@ -128,6 +133,12 @@ impl EngineProxy {
     /// When a connection has panicked.
     pub fn lose_answer_to(&self, end: &str) {
         self.state.lock().expect("no panics").losing = Some(end.to_owned());
+    }
+
+    /// From now on answers to what is posted to a path with one of these ends are held back, though the engine has carried it
+    /// out. What is not held any more goes on.
+    pub fn hold_answers_to(&self, ends: &[&str]) {
+        self.held.send_replace(ends.iter().map(|end| (*end).to_owned()).collect());
     }
 
     /// How many answers were lost.
@@ -179,6 +190,7 @@ async fn pass(
     engine: &Path,
     state: &Mutex<State>,
     mut hangs: watch::Receiver<Hang>,
+    holds: watch::Receiver<Vec<String>>,
 ) -> io::Result<()> {
     let (mut from_client, mut to_client) = client.split();
     let request = first_line(&mut from_client).await?;
@@ -187,7 +199,7 @@ async fn pass(
     let (mut from_engine, mut to_engine) = engine.split();
     to_engine.write_all(&request).await?;
     let up = copy(&mut from_client, &mut to_engine);
-    let down = answer(&mut from_engine, &mut to_client, path_of("POST", &request), state);
+    let down = answer(&mut from_engine, &mut to_client, path_of("POST", &request), state, holds);
     // Whichever ends takes the other with it.
     tokio::select! {
         passed = up => passed.map(drop),
@@ -200,10 +212,15 @@ async fn answer(
     client: &mut (impl AsyncWrite + Unpin),
     posted_to: Option<String>,
     state: &Mutex<State>,
+    mut holds: watch::Receiver<Vec<String>>,
 ) -> io::Result<()> {
     let begin = first_line(engine).await?;
-    let Some(delay) = judge(&begin, posted_to, state) else { return Ok(()) };
+    let Some(delay) = judge(&begin, posted_to.clone(), state) else { return Ok(()) };
     tokio::time::sleep(delay).await;
+    if let Some(path) = posted_to {
+        let is_free = |held: &Vec<String>| !held.iter().any(|end| path.ends_with(end.as_str()));
+        holds.wait_for(is_free).await.map(drop).map_err(io::Error::other)?;
+    }
     client.write_all(&begin).await?;
     copy(engine, client).await.map(drop)
 }

@@ -10,6 +10,7 @@ use cloudai_tests::engine_proxy::EngineProxy;
 use cloudai_tests::master::MasterOptions;
 use cloudai_tests::wait::{PATIENCE, eventually};
 use cloudai_tests::worker::WorkerOptions;
+use shared::span::Span;
 use shared::submit::SubmitRequest;
 use shared::task::{TaskState, Verdict};
 use shared::worker::WorkerState;
@@ -18,6 +19,7 @@ use tempfile::TempDir;
 /// The calls of the engine whose answers are lost.
 const CREATE: &str = "/containers/create";
 const START: &str = "/start";
+const WAIT: &str = "/wait";
 /// How much later a slow engine answers.
 const SLOW: Duration = Duration::from_secs(3);
 /// A worker that is silent for so long is suspect.
@@ -64,6 +66,60 @@ async fn a_container_whose_creation_was_not_answered_is_the_one_that_runs() {
 #[tokio::test]
 async fn a_container_whose_start_was_not_answered_is_not_started_again() {
     runs_once_without_the_answer_to(START).await;
+}
+
+/// What the worker says of its engine, once it does.
+async fn problem(cluster: &Cluster) -> String {
+    eventually(PATIENCE, "it says that its engine is not well", || async {
+        cluster.api().workers().await.ok()?.into_iter().next()?.problem
+    })
+    .await
+}
+
+/// Everything else is answered.
+#[tokio::test]
+async fn an_end_that_the_engine_does_not_tell_is_looked_for() {
+    let (_dir, engine, cluster) = behind_a_proxy().await;
+    let api = cluster.api();
+    engine.hold_answers_to(&[WAIT]);
+    let id = api.submit(&shell_task("echo one; sleep 2; exit 4")).await.expect("accepted").task_id;
+    let task = api.ended(PATIENCE, &id).await;
+    assert_eq!((task.verdict.clone(), task.attempts.len()), (Some(Verdict::ExitCode { exit_code: 4 }), 1), "{task:?}");
+    let problem = problem(&cluster).await;
+    assert!(problem.contains("not /wait"), "{problem}");
+    engine.hold_answers_to(&[]);
+    eventually(PATIENCE * 2, "it is well again", || async {
+        let worker = api.workers().await.ok()?.into_iter().next()?;
+        worker.problem.is_none().then_some(())
+    })
+    .await;
+    let id = api.submit(&shell_task("exit 3")).await.expect("accepted").task_id;
+    assert_eq!(api.ended(PATIENCE, &id).await.verdict, Some(Verdict::ExitCode { exit_code: 3 }));
+}
+
+#[tokio::test]
+async fn what_has_ended_is_not_taken_for_what_was_killed_at_its_time_limit() {
+    let (_dir, engine, cluster) = behind_a_proxy().await;
+    engine.hold_answers_to(&[WAIT]);
+    let task = SubmitRequest { time_limit: Some(Span::seconds(4)), ..shell_task("sleep 1; exit 4") };
+    let id = cluster.api().submit(&task).await.expect("accepted").task_id;
+    let task = cluster.api().ended(PATIENCE, &id).await;
+    assert_eq!((task.verdict.clone(), task.attempts.len()), (Some(Verdict::ExitCode { exit_code: 4 }), 1), "{task:?}");
+}
+
+#[tokio::test]
+async fn a_start_that_the_engine_does_not_tell_of_is_looked_for() {
+    let (_dir, engine, cluster) = behind_a_proxy().await;
+    let api = cluster.api();
+    engine.hold_answers_to(&[START]);
+    let id = api.submit(&shell_task("echo start >> /output/witness; exit 4")).await.expect("accepted").task_id;
+    let task = api.ended(PATIENCE, &id).await;
+    assert_eq!((task.verdict.clone(), task.attempts.len()), (Some(Verdict::ExitCode { exit_code: 4 }), 1), "{task:?}");
+    let seen = api.get_bytes(&format!("/api/files/{id}/witness")).await.expect("the witness");
+    assert_eq!(String::from_utf8_lossy(&seen), "start\n", "it ran once");
+    assert_eq!(engine.done(START), 1);
+    let problem = problem(&cluster).await;
+    assert!(problem.contains("not /start"), "{problem}");
 }
 
 #[tokio::test]

@@ -33,6 +33,7 @@ use run::{Collected, Run};
 mod crowd;
 mod effect;
 mod finish;
+mod hand;
 mod index;
 mod input;
 mod inventory;

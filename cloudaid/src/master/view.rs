@@ -116,7 +116,7 @@ fn usage(result: &ResultRecord) -> Option<TaskUsageView> {
         stdout_bytes,
         stderr_bytes,
         output_files: output_files.into(),
-        output_bytes: output_bytes.or((output_files == 0).then_some(0)),
+        output_bytes: output_bytes.or_else(|| (output_files == 0).then_some(0)),
         cpu_ms: usage.map(|usage| usage.cpu_ms),
         memory_peak_bytes: known(usage.map(|usage| usage.memory_peak_bytes)),
         oom_kills: known(usage.map(|usage| usage.oom_kills)),

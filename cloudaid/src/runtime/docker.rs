@@ -20,16 +20,18 @@ use shared::id::{AttemptKey, ClusterId, WorkerId};
 use shared::pull::Pulling;
 use shared::resources::MIB;
 use shared::time::WallTime;
-use tokio::sync::OnceCell;
+use tokio::sync::{Notify, OnceCell};
 
 use self::daemon::Daemon;
 use self::errors::{Failure, within};
 use self::fall::Outage;
+use self::hand::Hands;
 use self::image::Images;
 pub use self::image::PullLimits;
 use self::labels::{Owner, container_name};
 use self::logs::Log;
 use self::network::Network;
+use self::silence::Silences;
 use self::start::Starts;
 use super::{
     ContainerSpec, EngineFacts, Exit, Found, FoundState, ImageWish, LogMark, LogPieces, Runtime, RuntimeError,
@@ -49,6 +51,7 @@ mod logs;
 mod network;
 mod oom;
 mod orphan;
+mod silence;
 mod spec;
 mod start;
 mod stop;
@@ -84,6 +87,8 @@ pub struct DockerRuntime {
     images: Images,
     known: Mutex<HashMap<AttemptKey, Known>>,
     starts: Starts,
+    hands: Hands,
+    silences: Arc<Silences>,
     /// Bytes of a log file: see [`DockerRuntime::with_log_files`].
     log_file: u64,
     /// When this was.
@@ -114,13 +119,18 @@ struct Known {
     made_here: bool,
     /// Seen to have ended, so that its log need not be followed.
     ended: bool,
+    /// Sent a signal by this process, or tried to.
+    signalled: bool,
     /// When it could not be waited for.
     outage: Option<Outage>,
+    /// Told when the engine has said that it does not run, so that whoever waits for its end looks.
+    doubt: Arc<Notify>,
 }
 
 impl Known {
     fn new(id: String, fresh: bool) -> Self {
-        Self { id, fresh, made_here: fresh, ended: false, outage: None }
+        let (ended, signalled, outage, doubt) = (false, false, None, Arc::default());
+        Self { id, fresh, made_here: fresh, ended, signalled, outage, doubt }
     }
 }
 
@@ -141,6 +151,8 @@ impl DockerRuntime {
             images: Images::default(),
             known: Mutex::default(),
             starts: Starts::default(),
+            hands: Hands::default(),
+            silences: Arc::default(),
             log_file: LOG_FILE,
             made: clock::wall(),
             left: None,
@@ -245,6 +257,7 @@ impl DockerRuntime {
 impl Runtime for DockerRuntime {
     async fn info(&self) -> Result<RuntimeInfo, RuntimeError> {
         let info = within(CALL_LIMIT, self.engine()?.info()).await.map_err(Failure::of_engine)?;
+        self.silences.check()?;
         let number = |number: Option<i64>| number.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
         Ok(RuntimeInfo {
             description: format!("Docker {}", info.server_version.unwrap_or_else(|| "of unknown version".to_owned())),
@@ -300,13 +313,21 @@ impl Runtime for DockerRuntime {
             Err(RuntimeError::NotFound) => return Ok(()),
             Err(error) => return Err(error),
         };
+        if let Some(known) = self.known.lock().get_mut(key) {
+            known.signalled = true;
+        }
         failpoint::hit("docker.signal.before");
         let options = KillContainerOptionsBuilder::default().signal(&name).build();
         let result = within(CALL_LIMIT, self.engine()?.kill_container(&id, Some(options))).await;
         failpoint::hit("docker.signal.after");
         match result {
             // Gone, or not running: nothing is left to signal.
-            Err(failure) if failure.is(404) || failure.is(409) || failure.mentions("is not running") => Ok(()),
+            Err(failure) if failure.is(404) || failure.is(409) || failure.mentions("is not running") => {
+                if let Some(known) = self.known.lock().get(key) {
+                    known.doubt.notify_one();
+                }
+                Ok(())
+            }
             other => other.map_err(Failure::of_engine),
         }
     }

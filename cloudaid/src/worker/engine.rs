@@ -96,8 +96,8 @@ pub(super) fn in_words(error: &RuntimeError) -> String {
 
 /// The end of a container as the core knows it.
 pub(super) fn ended(exit: Exit) -> Ended {
-    let Exit { code, oom, killed, by_engine, by_hand, memory_peak, started_at, finished_at, usage } = exit;
-    Ended { code, oom, killed, by_engine, by_hand, memory_peak, started_at, finished_at, usage }
+    let Exit { code, oom, killed, by_engine, by_hand, runs_again, memory_peak, started_at, finished_at, usage } = exit;
+    Ended { code, oom, killed, by_engine, by_hand, runs_again, memory_peak, started_at, finished_at, usage }
 }
 
 /// A container as the core knows it.

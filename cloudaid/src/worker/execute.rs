@@ -225,6 +225,8 @@ impl Executor {
         let ended = self.runs.entry(key).or_default().ended.clone();
         self.follow(key, async move {
             match runtime.wait(&key).await {
+                // What goes on for it goes on.
+                Ok(exit) if exit.runs_again => AgentInput::Exited(key, engine::ended(exit)),
                 Ok(exit) => {
                     ended.cancel();
                     if exit.code != 0 {

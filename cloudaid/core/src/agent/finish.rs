@@ -17,17 +17,26 @@ const LOST_LOG: &str = "the log may lack its end, or a part of it: the container
 
 impl Run {
     pub(super) fn exited(&mut self, ended: &Ended, out: &mut Out<'_>) {
+        if ended.runs_again {
+            self.runs_again(ended, out);
+            return;
+        }
         let stop = self.stop.as_ref().filter(|_| !self.ended_in_time(ended));
         let verdict = verdict::of(ended, self.memory_limit, stop);
-        self.started_at = ended.started_at.or(self.started_at);
+        let notes = self.notes(Some(ended));
+        if !self.was_started_again {
+            self.started_at = ended.started_at.or(self.started_at);
+        }
         let finished_at = ended.finished_at.unwrap_or(out.now.wall);
         let (exit_code, usage) = (Some(ended.code), ended.usage);
-        self.harvest(Harvest { verdict, exit_code, finished_at, usage, logs: None, outputs: None }, out);
+        self.harvest(Harvest { verdict, exit_code, finished_at, usage, notes, logs: None, outputs: None }, out);
     }
 
     /// Whether it was stopped for the time limit, and had ended before that: an engine that hangs tells of an end late.
     fn ended_in_time(&self, ended: &Ended) -> bool {
-        let (Some(started), Some(finished)) = (ended.started_at, ended.finished_at) else { return false };
+        // Its time counts from the first start.
+        let started = if self.was_started_again { self.started_at } else { ended.started_at };
+        let (Some(started), Some(finished)) = (started, ended.finished_at) else { return false };
         let ran = finished.since(started);
         match self.stop {
             // What ended by TERM or KILL most likely ended by ours, whatever the clocks say.
@@ -46,14 +55,11 @@ impl Run {
                     None => verdict::container_gone(),
                     Some(_) => verdict::stopped(self.stop.as_ref()),
                 };
-                let (exit_code, finished_at) = (None, out.now.wall);
-                self.harvest(Harvest { verdict, exit_code, finished_at, usage: None, logs: None, outputs: None }, out);
+                self.harvest_unseen(verdict, out);
             }
             // It has ended, and the engine knows that the command itself was never run.
             EngineError::Setup(message) => {
-                let verdict = Verdict::Setup { message: message.clone() };
-                let (exit_code, finished_at) = (None, out.now.wall);
-                self.harvest(Harvest { verdict, exit_code, finished_at, usage: None, logs: None, outputs: None }, out);
+                self.harvest_unseen(Verdict::Setup { message: message.clone() }, out);
             }
             EngineError::ImageNotFound(_)
             | EngineError::ImageUnavailable(_)
@@ -65,6 +71,13 @@ impl Run {
         }
     }
 
+    /// Of what nobody knows but how it ended.
+    fn harvest_unseen(&mut self, verdict: Verdict, out: &mut Out<'_>) {
+        let (finished_at, notes) = (out.now.wall, self.notes(None));
+        let harvest = Harvest { verdict, exit_code: None, finished_at, usage: None, notes, logs: None, outputs: None };
+        self.harvest(harvest, out);
+    }
+
     fn harvest(&mut self, mut harvest: Harvest, out: &mut Out<'_>) {
         let (Stage::Running(watch) | Stage::Stopping(watch, _)) = &self.stage else { return };
         if self.stop == Some(Stop::Discard) {
@@ -74,7 +87,7 @@ impl Run {
         harvest.logs = watch.logs;
         // Now, and not when log and outputs have arrived: until then the container may go, and its exit code with it.
         let (verdict, finished_at, usage) = (harvest.verdict.clone(), harvest.finished_at, harvest.usage);
-        let exited = Exited { verdict, started_at: self.started_at, finished_at, usage };
+        let exited = Exited { verdict, started_at: self.started_at, finished_at, usage, notes: harvest.notes.clone() };
         out.journal(JournalRecord::Exited { key: self.key, exited });
         self.stage = Stage::Harvesting(harvest);
         out.emit(AgentEffect::UploadOutputs(self.key));
@@ -82,6 +95,10 @@ impl Run {
 
     pub(super) fn logs_drained(&mut self, bytes: LogBytes, out: &mut Out<'_>) {
         match &mut self.stage {
+            // Who reads it may have stopped at an earlier end.
+            Stage::Running(_) | Stage::Stopping(..) if self.was_started_again => {
+                out.emit(AgentEffect::CollectLogs(self.key));
+            }
             Stage::Running(watch) | Stage::Stopping(watch, _) => watch.logs = Some(bytes),
             Stage::Harvesting(harvest) => {
                 harvest.logs = Some(bytes);
@@ -109,6 +126,7 @@ impl Run {
         let Stage::Harvesting(harvest) = &mut self.stage else { return };
         let Some(logs) = harvest.logs else { return };
         let Some(Collected { files, bytes, mut notes }) = harvest.outputs.take() else { return };
+        notes.extend(harvest.notes.iter().cloned());
         if logs.lacks_end {
             notes.push(LOST_LOG.to_owned());
         }

@@ -86,6 +86,11 @@ pub enum StopReason {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         largest: Vec<StoredPart>,
     },
+    /// It may run once at most, and somebody has started its container again.
+    StartedAgain {
+        /// How it had ended before that.
+        first: Verdict,
+    },
 }
 
 /// How a container has ended, before its log and its outputs are at the master.
@@ -100,6 +105,9 @@ pub struct Exited {
     /// What it has used, where that can be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<ContainerUsage>,
+    /// What else there is to say of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// When the start of a container was ordered.
@@ -201,7 +209,13 @@ mod tests {
             },
             JournalRecord::Exited {
                 key,
-                exited: Exited { verdict: Verdict::Success, started_at: None, finished_at: WallTime(6), usage: None },
+                exited: Exited {
+                    verdict: Verdict::Success,
+                    started_at: None,
+                    finished_at: WallTime(6),
+                    usage: None,
+                    notes: vec!["a note".to_owned()],
+                },
             },
         ];
         let mut entries = BTreeMap::new();
@@ -217,5 +231,19 @@ mod tests {
         let reason = StopReason::Storage { limit_bytes: 7, used_bytes: Some(8), largest: Vec::new() };
         assert_eq!(serde_json::from_str::<StopReason>(old).expect("a reason"), reason);
         assert_eq!(serde_json::to_string(&reason).expect("json"), old);
+    }
+
+    #[test]
+    fn an_end_without_notes_is_read_and_written_as_it_always_was() {
+        let exited = Exited {
+            verdict: Verdict::Success,
+            started_at: None,
+            finished_at: WallTime(6),
+            usage: None,
+            notes: Vec::new(),
+        };
+        let text = serde_json::to_string(&exited).expect("json");
+        assert!(!text.contains("notes"), "{text}");
+        assert_eq!(serde_json::from_str::<Exited>(&text).expect("an end"), exited);
     }
 }

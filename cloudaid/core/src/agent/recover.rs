@@ -137,17 +137,25 @@ fn take_up(entry: &JournalEntry, container: Option<FoundContainer>, out: &mut Ou
 impl Run {
     /// Brings to the master what a container has left whose end is known.
     fn harvest_again(&mut self, exited: &Exited, out: &mut Out<'_>) {
-        let Exited { verdict, started_at, finished_at, usage } = exited.clone();
+        let Exited { verdict, started_at, finished_at, usage, notes } = exited.clone();
         self.started_at = started_at;
-        self.stage =
-            Stage::Harvesting(Harvest { verdict, exit_code: None, finished_at, usage, logs: None, outputs: None });
+        self.stage = Stage::Harvesting(Harvest {
+            verdict,
+            exit_code: None,
+            finished_at,
+            usage,
+            notes,
+            logs: None,
+            outputs: None,
+        });
         out.emit(AgentEffect::CollectLogs(self.key));
         out.emit(AgentEffect::UploadOutputs(self.key));
     }
 
     /// The same where nobody knows more than that it was started: what it has stored is still there.
     fn harvest_gone(&mut self, verdict: Verdict, out: &mut Out<'_>) {
-        let exited = Exited { verdict, started_at: self.started_at, finished_at: out.now.wall, usage: None };
+        let (finished_at, notes) = (out.now.wall, self.notes(None));
+        let exited = Exited { verdict, started_at: self.started_at, finished_at, usage: None, notes };
         out.journal(JournalRecord::Exited { key: self.key, exited: exited.clone() });
         self.harvest_again(&exited, out);
     }

@@ -52,6 +52,8 @@ pub(super) struct Run {
     pub(super) stop: Option<Stop>,
     /// Whether its container had ended when it was taken up, so that only its end has to be read.
     pub(super) has_ended: bool,
+    /// Whether somebody was seen to have started its container again.
+    pub(super) was_started_again: bool,
     pub(super) stage: Stage,
 }
 
@@ -116,6 +118,8 @@ pub(super) struct Harvest {
     pub(super) exit_code: Option<i32>,
     pub(super) finished_at: WallTime,
     pub(super) usage: Option<ContainerUsage>,
+    /// What else there is to say of its end.
+    pub(super) notes: Vec<String>,
     pub(super) logs: Option<LogBytes>,
     pub(super) outputs: Option<Collected>,
 }
@@ -148,6 +152,7 @@ impl Run {
             started_at: None,
             stop: None,
             has_ended: false,
+            was_started_again: false,
             stage,
         }
     }

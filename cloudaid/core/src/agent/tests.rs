@@ -16,6 +16,7 @@ use super::{
 };
 
 mod crowd;
+mod hand;
 mod inventory;
 mod leave;
 mod limits;
@@ -130,7 +131,7 @@ fn watched(key: AttemptKey) -> Vec<AgentEffect> {
 /// The container has ended.
 fn exited(key: AttemptKey, verdict: Verdict, started_at: Option<i64>, finished_at: i64) -> Vec<AgentEffect> {
     let (started_at, finished_at) = (started_at.map(WallTime), WallTime(finished_at));
-    let exited = Exited { verdict, started_at, finished_at, usage: None };
+    let exited = Exited { verdict, started_at, finished_at, usage: None, notes: Vec::new() };
     vec![AgentEffect::Journal(JournalRecord::Exited { key, exited }), AgentEffect::UploadOutputs(key)]
 }
 

@@ -28,6 +28,7 @@ pub(super) fn stopped(stop: Option<&Stop>) -> Verdict {
             StopReason::HandedBack => {
                 Verdict::WorkerLost { message: "its worker was stopped, and handed it back".to_owned() }
             }
+            StopReason::StartedAgain { first } => first.clone(),
         },
         Some(Stop::Discard) | None => Verdict::Cancelled,
     }
@@ -42,6 +43,7 @@ pub(super) fn unstarted(reason: &StopReason) -> Verdict {
         }
         StopReason::Storage { limit_bytes, used_bytes, largest } => disk(*limit_bytes, *used_bytes, largest),
         StopReason::HandedBack => Verdict::Rejected { message: "its worker is being stopped".to_owned() },
+        StopReason::StartedAgain { first } => first.clone(),
     }
 }
 
@@ -77,7 +79,7 @@ pub(super) fn of(ended: &Ended, memory_limit: u64, stop: Option<&Stop>) -> Verdi
             }
         }
         exit_code => match signal_of(exit_code) {
-            Some(signal) => Verdict::Signal { signal, by_hand: ended.by_hand },
+            Some(signal) => Verdict::Signal { signal, by_hand: ended.by_hand == Some(signal) },
             None => Verdict::ExitCode { exit_code },
         },
     }
@@ -117,8 +119,11 @@ mod tests {
         assert_eq!(measured(8, 7), oom(7, Some(7), 1));
         assert_eq!(measured(8, 0), oom(0, None, 1), "the limit is not known");
         assert_eq!(verdict(137, false), Verdict::Signal { signal: 9, by_hand: false });
-        let by_hand = of(&Ended { by_hand: true, ..ended(137, false) }, 7, None);
-        assert_eq!(by_hand, Verdict::Signal { signal: 9, by_hand: true });
+        let by_hand = |code, signal| of(&Ended { by_hand: Some(signal), ..ended(code, false) }, 7, None);
+        assert_eq!(by_hand(137, 9), Verdict::Signal { signal: 9, by_hand: true });
+        assert_eq!(by_hand(134, 15), Verdict::Signal { signal: 6, by_hand: false }, "it was another one");
+        assert_eq!(by_hand(0, 15), Verdict::Success);
+        assert_eq!(by_hand(5, 15), Verdict::ExitCode { exit_code: 5 });
         assert_eq!(verdict(139, false), Verdict::Signal { signal: 11, by_hand: false });
         assert_eq!(verdict(3, false), Verdict::ExitCode { exit_code: 3 });
         assert_eq!(verdict(128, false), Verdict::ExitCode { exit_code: 128 });

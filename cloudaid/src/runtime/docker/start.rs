@@ -2,10 +2,11 @@
 //!
 //! The engine starts an exited container again without a word, so only one that has never run may be started. A start
 //! whose answer is late is not given up: it goes on in the background and a second try waits for the same one, because
-//! an engine that hung may still carry it out.
+//! an engine that hung may still carry it out. Meanwhile it is looked whether it has: then it needs no answer.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bollard::Docker;
 use bollard::models::ContainerStateStatusEnum;
@@ -19,8 +20,12 @@ use shared::id::AttemptKey;
 use super::errors::{Failure, within};
 use super::network::{self, Network};
 use super::orphan;
+use super::silence::{Call, MOMENT, Silences};
 use super::{CALL_LIMIT, DockerRuntime, Facts, WORK_LIMIT};
 use crate::runtime::RuntimeError;
+
+/// A start without an answer for so long is looked after, and again after as long.
+const UNANSWERED: Duration = Duration::from_secs(10);
 
 type Start = Shared<BoxFuture<'static, Result<(), RuntimeError>>>;
 
@@ -39,6 +44,7 @@ impl Starts {
 struct Request {
     engine: Docker,
     network: Arc<Network>,
+    silences: Arc<Silences>,
     facts: Facts,
     id: String,
     fresh: bool,
@@ -62,8 +68,8 @@ impl DockerRuntime {
     /// Sends the request from a task of its own.
     fn begin(&self, key: &AttemptKey, engine: Docker, id: String, facts: Facts) -> Start {
         let fresh = self.known.lock().get_mut(key).is_some_and(|known| std::mem::take(&mut known.fresh));
-        let network = Arc::clone(&self.network);
-        let task = tokio::spawn(Request { engine, network, facts, id, fresh }.run());
+        let (network, silences) = (Arc::clone(&self.network), Arc::clone(&self.silences));
+        let task = tokio::spawn(Request { engine, network, silences, facts, id, fresh }.run());
         let outcome = async {
             task.await.unwrap_or_else(|error| Err(RuntimeError::Engine(format!("the start broke off: {error}"))))
         };
@@ -113,7 +119,29 @@ impl Request {
     }
 
     async fn send(&self) -> Result<(), Failure> {
-        self.engine.start_container(&self.id, None::<StartContainerOptions>).await.map_err(Failure::from)
+        let answer = tokio::select! {
+            biased;
+            answer = self.engine.start_container(&self.id, None::<StartContainerOptions>) => answer.map_err(Failure::from),
+            () = self.seen_to_have_run() => return Ok(()),
+        };
+        if !matches!(answer, Err(Failure::Lost(_))) {
+            self.silences.heard(Call::Start);
+        }
+        answer
+    }
+
+    /// Returns when the engine says that it has been started, though the start itself has no answer.
+    async fn seen_to_have_run(&self) {
+        loop {
+            tokio::time::sleep(UNANSWERED).await;
+            let Ok((has_run, _)) = self.look().await else { continue };
+            tokio::time::sleep(MOMENT).await;
+            self.silences.note(Call::Start);
+            if has_run {
+                tracing::warn!(container = %self.id, "The engine has started this container, and does not say so");
+                return;
+            }
+        }
     }
 
     /// Whether it has run, and what it can reach. The engine answers this only when no start of the same container is half

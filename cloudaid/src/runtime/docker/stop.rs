@@ -13,6 +13,8 @@ const NAMES: [&str; 34] = [
     "TERM", "STKFLT", "CHLD", "CLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF",
     "WINCH", "IO", "POLL", "PWR", "SYS",
 ];
+/// Those of them that mean the same as the one before.
+const ALIASES: [&str; 3] = ["IOT", "CLD", "POLL"];
 /// Realtime signals are numbered from either end.
 const FROM_FIRST: u8 = 15;
 const FROM_LAST: u8 = 14;
@@ -47,6 +49,25 @@ fn named(text: &str) -> String {
     if NAMES.contains(&name) || is_realtime(name) { format!("SIG{name}") } else { USUAL.to_owned() }
 }
 
+/// The number of what is sent for that.
+pub(super) fn number(text: &str) -> i32 {
+    let name = named(text);
+    if let Ok(number) = name.parse() {
+        return number;
+    }
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    let digits = |rest: &str| -> i32 { rest.trim_start_matches(['+', '-']).parse().unwrap_or(0) };
+    if let Some(rest) = name.strip_prefix("RTMIN") {
+        return i32::from(RESERVED[1]) + 1 + digits(rest);
+    }
+    if let Some(rest) = name.strip_prefix("RTMAX") {
+        return i32::from(LAST) - digits(rest);
+    }
+    let before = NAMES.iter().take_while(|other| **other != name);
+    let others = before.filter(|other| !ALIASES.contains(*other)).count();
+    i32::try_from(others).unwrap_or(0) + i32::from(!ALIASES.contains(&name))
+}
+
 /// `RTMIN`, `RTMIN+3`, `RTMAX-2`, `RTMAX`.
 fn is_realtime(name: &str) -> bool {
     let (end, limit, sign) = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
@@ -79,6 +100,32 @@ mod tests {
             ("RTMAX-14", "SIGRTMAX-14"),
         ] {
             assert_eq!(named(said), sent, "{said}");
+        }
+    }
+
+    #[test]
+    fn each_signal_has_the_number_that_the_engine_tells() {
+        for (said, number) in [
+            ("", 15),
+            ("HUP", 1),
+            ("SIGQUIT", 3),
+            ("ABRT", 6),
+            ("IOT", 6),
+            ("BUS", 7),
+            ("KILL", 9),
+            ("USR1", 10),
+            ("CLD", 17),
+            ("CONT", 18),
+            ("WINCH", 28),
+            ("POLL", 29),
+            ("SYS", 31),
+            ("37", 37),
+            ("RTMIN", 34),
+            ("SIGRTMIN+3", 37),
+            ("RTMAX-14", 50),
+            ("RTMAX", 64),
+        ] {
+            assert_eq!(super::number(said), number, "{said}");
         }
     }
 

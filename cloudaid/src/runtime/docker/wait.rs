@@ -1,23 +1,29 @@
 //! Waiting for the end of a container, and what can be known of it.
+//!
+//! An engine may answer everything but that. So where the kernel has told of the end, or nobody would, or there was nothing to
+//! signal, it is asked how the container is.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::errors::Error;
-use bollard::models::{ContainerState, ContainerStateStatusEnum};
+use bollard::models::{ContainerConfig, ContainerState, ContainerStateStatusEnum};
 use bollard::query_parameters::WaitContainerOptionsBuilder;
 use futures_util::{StreamExt, TryStreamExt};
 use shared::id::AttemptKey;
 use shared::link::ContainerUsage;
 use shared::time::WallTime;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::daemon::Daemon;
 use super::errors::{Failure, short, within};
 use super::fall::{Outage, Times};
+use super::hand::End;
+use super::silence::{Call, MOMENT};
 use super::usage::Group;
 use super::witness::{Seen, Witness};
-use super::{CALL_LIMIT, DockerRuntime, fall, hand, logs, oom, orphan, usage};
+use super::{CALL_LIMIT, DockerRuntime, fall, logs, oom, orphan, stop, usage};
 use crate::clock;
 use crate::runtime::{Exit, RuntimeError};
 
@@ -28,6 +34,17 @@ const KILLED: i32 = 128 + 9;
 
 /// Nothing starts more processes than it may in less time. Most that fails at once need not be looked for in the kernel's log.
 const LONG: Duration = Duration::from_millis(50);
+
+/// After its end an engine with much to do takes so long to say so.
+const SOON: Duration = Duration::from_secs(2);
+/// Before the first look at one of whose end nobody would tell. Each pause is twice as long as the one before.
+const UNSEEN: Duration = Duration::from_secs(5);
+/// No pause is longer.
+const LONGEST: Duration = Duration::from_secs(60);
+/// Within so long after it has stopped a container `docker restart` has begun to start it again.
+const RESTARTS: Duration = Duration::from_millis(500);
+/// What `docker stop` waits where nothing else is said.
+const USUAL_GRACE: Duration = Duration::from_secs(10);
 
 /// What a container has used.
 struct Used {
@@ -49,8 +66,10 @@ impl DockerRuntime {
 
     async fn wait_once(&self, key: &AttemptKey) -> Result<Exit, RuntimeError> {
         let id = self.resolve(key).await?;
-        let seen = self.wait_until_stopped(key, &id).await?;
-        let state = self.inspect(&id).await?.state.unwrap_or_default();
+        self.hands.listen(self.engine()?);
+        let (code, seen) = self.wait_until_stopped(key, &id).await?;
+        let found = self.inspect(&id).await?;
+        let (state, config) = (found.state.unwrap_or_default(), found.config.unwrap_or_default());
         if was_forgotten(&state) {
             let processes = orphan::kill(&id).await;
             tracing::warn!(
@@ -58,7 +77,7 @@ impl DockerRuntime {
             );
             return Err(RuntimeError::NotFound);
         }
-        let mut exit = exit_of(&state)?;
+        let mut exit = if runs(&state) { first_end(code)? } else { exit_of(&state)? };
         (exit.usage, exit.memory_peak) = (seen.usage, seen.memory_peak);
         exit.oom |= exit.usage.is_some_and(|usage| usage.oom_kills > 0);
         if exit.code != 0
@@ -69,10 +88,7 @@ impl DockerRuntime {
         {
             usage.forks_refused = u64::from(oom::was_refused(&id).await);
         }
-        let outage = self.known.lock().get_mut(key).and_then(|known| {
-            known.ended = true;
-            known.outage
-        });
+        let outage = self.known.lock().get(key).and_then(|known| known.outage);
         if exit.code == KILLED || exit.oom && exit.code != 0 {
             let killed = oom::killed(&id).await;
             exit.oom |= killed.any;
@@ -80,12 +96,31 @@ impl DockerRuntime {
         }
         exit.by_engine = self.has_fallen(&exit, outage).await;
         if !exit.by_engine && !exit.oom {
-            exit.by_hand = hand::sent(self.engine()?, &id, &exit).await;
+            exit.by_hand = self.hands.sent(self.engine()?, &id, &end_of(&exit, &config)).await;
+        }
+        if exit.by_hand.is_some() && !exit.runs_again {
+            exit.runs_again = self.is_restarted(key, &id).await;
+        }
+        if exit.runs_again {
+            tracing::warn!("The container of {key} was started again by somebody else");
+            return Ok(exit);
+        }
+        if let Some(known) = self.known.lock().get_mut(key) {
+            known.ended = true;
         }
         if INIT_FAILED.contains(&exit.code) {
             self.check_it_ran(&id).await?;
         }
         Ok(exit)
+    }
+
+    /// Whether one that somebody else has stopped is started again at once.
+    async fn is_restarted(&self, key: &AttemptKey, id: &str) -> bool {
+        if self.known.lock().get(key).is_some_and(|known| known.signalled) {
+            return false;
+        }
+        tokio::time::sleep(RESTARTS).await;
+        self.inspect(id).await.is_ok_and(|found| found.state.as_ref().is_some_and(runs))
     }
 
     /// Whether it fell with the engine or the host. The engine is asked only where it matters.
@@ -113,13 +148,20 @@ impl DockerRuntime {
         within(CALL_LIMIT, engine.info()).await.is_ok_and(|info| info.live_restore_enabled == Some(true))
     }
 
-    async fn wait_until_stopped(&self, key: &AttemptKey, id: &str) -> Result<Used, RuntimeError> {
+    /// The exit code, if the engine has told it, and what it has used.
+    async fn wait_until_stopped(&self, key: &AttemptKey, id: &str) -> Result<(Option<i32>, Used), RuntimeError> {
         let options = WaitContainerOptionsBuilder::default().condition("not-running").build();
         let mut waiting = self.engine()?.wait_container(id, Some(options));
         let around = self.facts().await?.parent.as_ref().map(|parent| Group::around(parent, key));
+        let doubt = self.known.lock().get(key).map(|known| Arc::clone(&known.doubt)).unwrap_or_default();
         let (over, stopped) = oneshot::channel();
+        let (left, gone) = oneshot::channel();
         let ended = async {
-            let answer = waiting.next().await;
+            let answer = tokio::select! {
+                biased;
+                answer = waiting.next() => Some(answer),
+                () = self.stopped_unheard(id, gone, &doubt) => None,
+            };
             drop(over);
             answer
         };
@@ -131,22 +173,65 @@ impl DockerRuntime {
                     None => None,
                 },
             };
-            match witness {
-                Some(witness) => witness.watch(stopped).await,
-                None => Seen::default(),
+            let Some(witness) = witness else { return Seen::default() };
+            // Dropped where it would not hear of the end, it says that nobody does.
+            let left = witness.hears().then_some(left);
+            let seen = witness.watch(stopped).await;
+            if let Some(left) = left {
+                // Nobody listens where the engine has told already.
+                let _ = left.send(());
             }
+            seen
         };
         let (answer, seen) = tokio::join!(ended, watched);
-        match answer {
+        let code = match answer {
+            Some(Some(Ok(answer))) => Some(answer.status_code),
             // The client makes an error of every exit code but 0.
-            Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) => {
-                let counted = usage::joined(usage::read(around).await, seen.end);
-                let memory_peak = counted.map(|usage| usage.memory_peak_bytes).filter(|peak| *peak > 0);
-                let is_whole = seen.end.is_some();
-                Ok(Used { usage: usage::joined(counted, seen.last), memory_peak, is_whole })
+            Some(Some(Err(Error::DockerContainerWaitError { code, .. }))) => Some(code),
+            Some(Some(Err(error))) => return Err(Failure::from(error).of_container()),
+            Some(None) => {
+                return Err(RuntimeError::Engine("the engine has stopped waiting: it may be restarting".to_owned()));
             }
-            Some(Err(error)) => Err(Failure::from(error).of_container()),
-            None => Err(RuntimeError::Engine("the engine has stopped waiting: it may be restarting".to_owned())),
+            None => None,
+        };
+        match code {
+            Some(_) => self.silences.heard(Call::Wait),
+            None => {
+                tracing::warn!(
+                    "The engine does not tell that the container of {key} has ended; it was asked how it is"
+                );
+                self.silences.note(Call::Wait);
+            }
+        }
+        let counted = usage::joined(usage::read(around).await, seen.end);
+        let memory_peak = counted.map(|usage| usage.memory_peak_bytes).filter(|peak| *peak > 0);
+        let is_whole = seen.end.is_some();
+        let used = Used { usage: usage::joined(counted, seen.last), memory_peak, is_whole };
+        Ok((code.and_then(|code| i32::try_from(code).ok()), used))
+    }
+
+    /// Returns when the engine says that it does not run, and has not told whoever waits. `gone` tells that it has ended, and
+    /// fails where nobody would tell; after `doubt` it may have.
+    async fn stopped_unheard(&self, id: &str, gone: oneshot::Receiver<()>, doubt: &Notify) {
+        let mut pause = tokio::select! {
+            told = gone => if told.is_ok() { SOON } else { UNSEEN },
+            () = doubt.notified() => Duration::ZERO,
+        };
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = doubt.notified() => {}
+            }
+            pause = (pause * 2).clamp(SOON, LONGEST);
+            let is_over = match self.inspect(id).await {
+                Ok(found) => !found.state.as_ref().is_some_and(runs),
+                Err(error) => error == RuntimeError::NotFound,
+            };
+            if is_over {
+                // The answer may be on its way.
+                tokio::time::sleep(MOMENT).await;
+                return;
+            }
         }
     }
 
@@ -165,6 +250,40 @@ impl DockerRuntime {
 /// that any more, and takes it for one that was only made.
 fn was_forgotten(state: &ContainerState) -> bool {
     state.status == Some(ContainerStateStatusEnum::CREATED)
+}
+
+fn runs(state: &ContainerState) -> bool {
+    state.running == Some(true)
+}
+
+/// How one has ended that runs again, as whoever waited for that was told.
+fn first_end(code: Option<i32>) -> Result<Exit, RuntimeError> {
+    let code =
+        code.ok_or_else(|| RuntimeError::Engine("it runs again, and nobody has seen how it ended before".to_owned()))?;
+    Ok(Exit {
+        code,
+        oom: false,
+        killed: None,
+        by_engine: false,
+        by_hand: None,
+        runs_again: true,
+        memory_peak: None,
+        started_at: None,
+        finished_at: Some(clock::wall()),
+        usage: None,
+    })
+}
+
+/// The same for whoever knows what was sent to it.
+fn end_of(exit: &Exit, config: &ContainerConfig) -> End {
+    let grace = config.stop_timeout.and_then(|seconds| u64::try_from(seconds).ok());
+    End {
+        code: exit.code,
+        began: exit.started_at,
+        at: exit.finished_at.unwrap_or_else(clock::wall),
+        stop_signal: stop::number(config.stop_signal.as_deref().unwrap_or_default()),
+        grace: grace.map_or(USUAL_GRACE, Duration::from_secs),
+    }
 }
 
 /// How long it ran.
@@ -186,14 +305,15 @@ fn exit_of(state: &ContainerState) -> Result<Exit, RuntimeError> {
             oom: state.oom_killed.unwrap_or(false),
             killed: None,
             by_engine: false,
-            by_hand: false,
+            by_hand: None,
+            runs_again: false,
             memory_peak: None,
             started_at,
             // Of what is killed at once, the end is noted before the start.
             finished_at: finished_at.max(started_at),
             usage: None,
         }),
-        _ => Err(RuntimeError::Engine("it runs again, and nobody here has started it".to_owned())),
+        _ => Err(RuntimeError::Engine("it has stopped, and its end is not known yet".to_owned())),
     }
 }
 
@@ -243,6 +363,29 @@ mod tests {
         assert_eq!(exit_of(&state(ContainerStateStatusEnum::EXITED, never)), Err(RuntimeError::NotFound));
         let running = exit_of(&state(ContainerStateStatusEnum::RUNNING, never));
         assert!(matches!(running, Err(RuntimeError::Engine(_))), "{running:?}");
+    }
+
+    #[test]
+    fn of_what_runs_again_the_first_end_is_what_was_told() {
+        let first = first_end(Some(143)).expect("an end");
+        assert!(first.runs_again && first.code == 143 && first.finished_at.is_some(), "{first:?}");
+        assert!(matches!(first_end(None), Err(RuntimeError::Engine(_))));
+        let running = |running| ContainerState { running, ..ContainerState::default() };
+        assert!(runs(&running(Some(true))) && !runs(&running(Some(false))) && !runs(&running(None)));
+    }
+
+    #[test]
+    fn what_a_stop_sends_and_waits_is_as_the_container_says() {
+        let exit = Exit { finished_at: Some(WallTime(5)), ..first_end(Some(7)).expect("an end") };
+        let config = ContainerConfig {
+            stop_signal: Some("SIGQUIT".to_owned()),
+            stop_timeout: Some(70),
+            ..ContainerConfig::default()
+        };
+        let end = end_of(&exit, &config);
+        assert_eq!((end.code, end.at, end.stop_signal, end.grace), (7, WallTime(5), 3, Duration::from_secs(70)));
+        let end = end_of(&exit, &ContainerConfig::default());
+        assert_eq!((end.stop_signal, end.grace), (15, USUAL_GRACE));
     }
 
     #[test]

@@ -73,6 +73,11 @@ impl Witness {
         Self { group, first }
     }
 
+    /// Whether the kernel tells it of the end.
+    pub(super) fn hears(&self) -> bool {
+        self.first.is_some()
+    }
+
     /// Looks until it has ended, or whoever has the other end of `stopped` drops it.
     pub(super) async fn watch(self, mut stopped: oneshot::Receiver<()>) -> Seen {
         let longest = if self.first.is_some() && self.group.keeps_peak() { RARE } else { PAUSE };

@@ -105,6 +105,7 @@ fn an_exit_code_outlives_the_process_and_the_container() {
         started_at: Some(WallTime(41)),
         finished_at: WallTime(50),
         usage,
+        notes: vec!["somebody had it stopped".to_owned()],
     };
     let journal = vec![JournalEntry { exited: Some(exited), ..entry_started(key(0)) }];
     let (mut scene, effects) = Scene::recovered(journal, &[]);
@@ -112,14 +113,16 @@ fn an_exit_code_outlives_the_process_and_the_container() {
     assert_eq!(scene.agent.inventory(), [Held { key: key(0), phase: Phase::Finished }]);
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
     let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, bytes: 0, notes: Vec::new() });
-    let expected = Outcome { usage, ..outcome(Verdict::ExitCode { exit_code: 3 }, Some(41), 50) };
+    let output_notes = vec!["somebody had it stopped".to_owned()];
+    let expected = Outcome { usage, output_notes, ..outcome(Verdict::ExitCode { exit_code: 3 }, Some(41), 50) };
     assert_eq!(effects, finished(key(0), 0, &expected)[..1]);
 }
 
 /// A container that was started is not there, and what it has left is brought to the master.
 fn gone(key: AttemptKey, verdict: &Verdict) -> Vec<AgentEffect> {
     let started_at = Some(WallTime(40));
-    let exited = Exited { verdict: verdict.clone(), started_at, finished_at: WallTime(0), usage: None };
+    let exited =
+        Exited { verdict: verdict.clone(), started_at, finished_at: WallTime(0), usage: None, notes: Vec::new() };
     let journal = AgentEffect::Journal(JournalRecord::Exited { key, exited });
     vec![journal, AgentEffect::CollectLogs(key), AgentEffect::UploadOutputs(key)]
 }

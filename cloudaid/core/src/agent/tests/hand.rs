@@ -1,0 +1,118 @@
+//! Containers that somebody stops, or starts again, past their worker.
+
+use super::*;
+
+fn once(at_most_once: bool) -> Scene {
+    let mut scene = Scene::connected();
+    scene.step(AgentInput::Assigned(vec![Assignment { at_most_once, ..assignment(0) }]));
+    scene.step(AgentInput::ImageReady(key(0), None));
+    scene.step(AgentInput::Created(key(0)));
+    scene.step(AgentInput::Started(key(0)));
+    scene
+}
+
+/// It has ended so, and somebody has started it again.
+fn again(code: i32, by_hand: i32) -> AgentInput {
+    AgentInput::Exited(key(0), Ended { by_hand: Some(by_hand), runs_again: true, ..exit(code) })
+}
+
+/// What is told of it, once its log and its outputs are at the master.
+fn told(scene: &mut Scene) -> Outcome {
+    scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    let outcome = effects.into_iter().find_map(|effect| match effect {
+        AgentEffect::Journal(JournalRecord::Finished { outcome, .. }) => Some(outcome),
+        _ => None,
+    });
+    outcome.expect("it is over")
+}
+
+#[test]
+fn what_was_stopped_by_hand_is_said_to_whatever_it_ended_with() {
+    for (code, by_hand, verdict, is_noted) in [
+        (0, Some(15), Verdict::Success, true),
+        (5, Some(15), Verdict::ExitCode { exit_code: 5 }, true),
+        (134, Some(15), Verdict::Signal { signal: 6, by_hand: false }, true),
+        (143, Some(15), Verdict::Signal { signal: 15, by_hand: true }, false),
+        (5, None, Verdict::ExitCode { exit_code: 5 }, false),
+    ] {
+        let mut scene = once(false);
+        scene.step(AgentInput::Exited(key(0), Ended { by_hand, ..exit(code) }));
+        let outcome = told(&mut scene);
+        assert_eq!(outcome.verdict, verdict);
+        let noted = outcome.output_notes.iter().any(|note| note.starts_with("it was stopped by hand"));
+        assert_eq!(noted, is_noted, "{code}: {outcome:?}");
+    }
+}
+
+#[test]
+fn what_the_worker_stops_is_not_said_to_be_stopped_by_hand() {
+    let mut scene = once(false);
+    scene.cancel(0, GRACE);
+    scene.step(AgentInput::Exited(key(0), Ended { by_hand: Some(15), ..exit(0) }));
+    assert_eq!(told(&mut scene), outcome(Verdict::Cancelled, Some(0), 0));
+    let mut scene = once(false);
+    scene.step(AgentInput::Exited(key(0), Ended { by_hand: Some(15), by_engine: true, ..exit(0) }));
+    assert_eq!(told(&mut scene).output_notes, Vec::<String>::new(), "it fell with the engine");
+}
+
+#[test]
+fn what_somebody_starts_again_goes_on_with_its_log_and_says_so() {
+    let mut scene = once(false);
+    scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
+    scene.now = 7;
+    assert_eq!(scene.step(again(143, 15)), attached(key(0)), "who read its log has stopped");
+    // Who reads it may stop at the first end only after that was heard of.
+    let drained = AgentInput::LogsDrained(key(0), LogBytes { stdout: 1, ..LogBytes::default() });
+    assert_eq!(scene.step(drained), [AgentEffect::CollectLogs(key(0))]);
+    scene.now = 9;
+    let last = Ended { started_at: Some(WallTime(7)), ..exit(0) };
+    scene.step(AgentInput::Exited(key(0), last));
+    let outcome = told(&mut scene);
+    assert_eq!((outcome.verdict, outcome.started_at), (Verdict::Success, Some(WallTime(0))));
+    assert!(outcome.output_notes[0].starts_with("its container was started again by hand"));
+}
+
+#[test]
+fn a_log_that_is_still_read_at_a_second_start_is_not_read_twice_at_a_time() {
+    let mut scene = once(false);
+    assert_eq!(scene.step(again(0, 15)), [AgentEffect::Wait(key(0))]);
+}
+
+#[test]
+fn what_may_run_once_at_most_is_stopped_when_somebody_starts_it_again() {
+    for (code, first) in [
+        (0, Verdict::Success),
+        (5, Verdict::ExitCode { exit_code: 5 }),
+        (143, Verdict::Signal { signal: 15, by_hand: true }),
+    ] {
+        let mut scene = once(true);
+        let order = StopOrder { grace: Duration::ZERO, reason: StopReason::StartedAgain { first: first.clone() } };
+        let ordered = AgentEffect::Journal(JournalRecord::Stopping { key: key(0), order: order.clone() });
+        let term = AgentEffect::Signal(key(0), StopSignal::Term);
+        assert_eq!(scene.step(again(code, 15)), [AgentEffect::Wait(key(0)), ordered, term]);
+        assert_eq!(scene.wake(), [AgentEffect::Signal(key(0), StopSignal::Kill)]);
+        scene.step(AgentInput::Exited(key(0), exit(137)));
+        let outcome = told(&mut scene);
+        assert_eq!(outcome.verdict, first);
+        assert!(outcome.output_notes[0].contains("as it may run once at most it was stopped"), "{outcome:?}");
+
+        // The worker dies before it has ended for the second time.
+        let assignment = Some(Arc::new(Assignment { at_most_once: true, ..assignment(0) }));
+        let entry = JournalEntry { assignment, stop: Some(order), ..entry_started(key(0)) };
+        let (mut scene, effects) = Scene::recovered(vec![entry], &[(key(0), ContainerState::Running)]);
+        assert!(effects.contains(&AgentEffect::Signal(key(0), StopSignal::Term)), "{effects:?}");
+        scene.step(AgentInput::Exited(key(0), exit(137)));
+        assert_eq!(told(&mut scene).verdict, first);
+    }
+}
+
+#[test]
+fn what_is_being_stopped_is_killed_when_somebody_starts_it_again() {
+    let mut scene = once(false);
+    scene.cancel(0, GRACE);
+    assert_eq!(scene.step(again(143, 15)), [AgentEffect::Wait(key(0))]);
+    assert_eq!(scene.step(AgentInput::Tick), [AgentEffect::Signal(key(0), StopSignal::Kill)]);
+    scene.step(AgentInput::Exited(key(0), exit(137)));
+    assert_eq!(told(&mut scene).verdict, Verdict::Cancelled);
+}
