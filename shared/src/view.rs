@@ -186,7 +186,7 @@ pub struct TaskView {
     /// Whether someone asked to cancel it and it has not ended yet.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cancelling: bool,
-    /// Whether it may run once at most, and its worker is not heard of: it may still be running there.
+    /// Whether its worker is not heard of, and it may run once at most or no other one could take it: it waits for that.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unreachable: bool,
     /// How long it may wait and run, and whether it runs again; as in its submission.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum};
-use cloudai_tests::cluster::{Cluster, shell_task};
+use cloudai_tests::cluster::{Cluster, shell_task, until_told};
 use cloudai_tests::master::MasterOptions;
 use cloudai_tests::process::Process;
 use cloudai_tests::wait::{PATIENCE, eventually};
@@ -89,13 +89,16 @@ async fn a_hundred_tasks_survive_kill_9_of_the_master_and_of_a_worker() {
         .await;
 }
 
-#[tokio::test]
-async fn a_worker_killed_for_good_is_replaced_and_its_late_word_refused() {
-    // The same order of deadlines as in production, shorter.
+/// The same order of deadlines as in production, shorter.
+fn short_leases() -> MasterOptions {
     let env = [("HEARTBEAT", "300ms"), ("SUSPECT", "1s"), ("LEASE", "2s"), ("REASSIGN", "4s"), ("START_GRACE", "1s")];
     let env = env.map(|(name, value)| (format!("CLOUDAI_LEASES_{name}"), value.to_owned()));
-    let options = MasterOptions { env: env.to_vec(), ..MasterOptions::default() };
-    let mut cluster = Cluster::start_with(&options, 1, &WorkerOptions::default()).await;
+    MasterOptions { env: env.to_vec(), ..MasterOptions::default() }
+}
+
+#[tokio::test]
+async fn a_worker_killed_for_good_is_replaced_and_its_late_word_refused() {
+    let mut cluster = Cluster::start_with(&short_leases(), 1, &WorkerOptions::default()).await;
     let api = cluster.api();
     // The first run ends while its worker is away; the second one is told from it by what it finds.
     let task = api.submit(&shell_task("echo run; sleep 3; echo done > /output/done")).await.expect("accepted").task_id;
@@ -118,6 +121,35 @@ async fn a_worker_killed_for_good_is_replaced_and_its_late_word_refused() {
         .await;
     let after = api.task(&task).await.expect("the task");
     assert_eq!(after, ended, "the late word changed nothing");
+}
+
+#[tokio::test]
+async fn what_nobody_else_could_run_keeps_its_end_though_its_worker_was_away_for_longer_than_its_lease() {
+    let mut cluster = Cluster::start_with(&short_leases(), 1, &WorkerOptions::default()).await;
+    let api = cluster.api();
+    let task = api.submit(&until_told(7)).await.expect("accepted").task_id;
+    api.said(PATIENCE, &task, "ready").await;
+    cluster.workers[0].kill9();
+    let away = eventually(PATIENCE, "its worker is lost", || async {
+        api.task(&task).await.ok().filter(|task| task.unreachable)
+    })
+    .await;
+    assert_eq!((away.state, away.attempts.len()), (TaskState::Running, 1), "{away:?}");
+    let why = api.why(&task).await.expect("a reason");
+    assert!(why.reasons[0].code == "unreachable" && why.summary.contains("no other worker could take it"), "{why:?}");
+    let containers = cluster.containers.as_ref().expect("containers");
+    containers.signal("USR1").await;
+    eventually(PATIENCE, "it has ended", || async {
+        let is_running = |of: &ContainerSummary| of.state == Some(ContainerSummaryStateEnum::RUNNING);
+        (!containers.list().await.iter().any(is_running)).then_some(())
+    })
+    .await;
+    cluster.workers[0].restart();
+    let ended = api.ended(THREE_MINUTES, &task).await;
+    assert_eq!(ended.verdict, Some(Verdict::ExitCode { exit_code: 7 }), "{ended:?}");
+    assert_eq!((ended.attempts.len(), ended.unreachable), (1, false), "{ended:?}");
+    let log = api.get_bytes(&format!("/api/tasks/{task}/logs?stream=stdout")).await.expect("a log");
+    assert_eq!(String::from_utf8_lossy(&log), "ready\n");
 }
 
 #[tokio::test]

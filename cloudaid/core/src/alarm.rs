@@ -12,7 +12,7 @@ pub(crate) enum Alarm {
     TimeLimit(AttemptKey),
     /// An element may run again after a pause.
     Rested(ElementId),
-    /// An element has waited for another run as long as it may.
+    /// An element has waited for another run, or for the lost worker that its run is kept for, as long as it may.
     WaitedAgain(ElementId),
     /// What of a task was never given to a worker has waited as long as it may.
     Waited(TaskId),

@@ -22,6 +22,7 @@ use crate::event::Event;
 use crate::files::{FileUsage, InputRecord};
 use crate::gpus::{self, Device};
 use crate::input::Input;
+use crate::kept::Kept;
 use crate::ledger::Ledger;
 use crate::login::LoginRecord;
 use crate::nature::Nature;
@@ -52,6 +53,8 @@ pub struct Cluster {
     pub(crate) pending: BTreeMap<WorkerId, PendingRecord>,
     pub(crate) queue: Queue,
     pub(crate) ledger: Ledger,
+    /// Runs of lost workers that nobody else could take.
+    pub(crate) kept: Kept,
     pub(crate) users: BTreeMap<UserName, UserRecord>,
     pub(crate) tokens: BTreeMap<TokenId, TokenRecord>,
     pub(crate) logins: BTreeMap<LoginId, LoginRecord>,

@@ -66,7 +66,8 @@ pub enum Event {
     WorkerGpus { worker: WorkerId, ill: Vec<IllGpu>, well: Vec<String> },
     /// Its connection is closed.
     WorkerDisconnected { worker: WorkerId, live_attempts: usize },
-    /// It was silent for too long: its runs were given up, but for `kept` that may run once at most.
+    /// It was silent for too long: its runs were given up, but for `kept`, which go on there when it is back: they may run
+    /// once at most, or no other worker could take them.
     WorkerLost { worker: WorkerId, attempts: usize, kept: usize },
     /// It gets no new work because an operator wants it so; none: it gets it again.
     WorkerCordoned { worker: WorkerId, cordon: Option<Cordon> },

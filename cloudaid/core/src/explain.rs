@@ -5,9 +5,9 @@
 //! `worker_outdated` (it does not know what the task asks for, but a newer version does), `pool_offline` (its pool
 //! gives tasks no network, and this one says that it needs the Internet), `worker_inactive`, `worker_suspect`,
 //! `worker_unhealthy` (it says itself that its engine does not answer or its disk is full), `unreachable` (it does not
-//! wait: its worker is not heard of, and it may run once at most), `insufficient_<kind>` (busy: it will fit when
-//! something ends), `too_small_<kind>` (never, on that worker), `worker_cordoned` (an operator wants it to get
-//! nothing), `worker_failing` (all its last runs failed at once, those of others did not), `resting` (all that waits of
+//! wait: its worker is not heard of, and it may run once at most, or no other one could take it), `insufficient_<kind>`
+//! (busy: it will fit when something ends), `too_small_<kind>` (never, on that worker), `worker_cordoned` (an operator
+//! wants it to get nothing), `worker_failing` (all its last runs failed at once, those of others did not), `resting` (all that waits of
 //! it has failed, and runs again after a pause), `array_suspicious` (most of its last elements failed in the same way,
 //! so one at a time is tried), `behind_others` (it fits now, and is placed as soon as what stands before it is),
 //! `array_limit` (as many of its elements are with workers as may be at a time).
@@ -346,22 +346,30 @@ impl Cluster {
     /// Why a task that a worker holds has not ended.
     fn why_held(&self, target: TaskRef, task: &Task, state: TaskState) -> WhyView {
         let (first, last) = target.elements.bounds();
-        let (index, run) = task.live.range(first..=last).next().unzip();
+        let away = task.progress.unreachable.next_within(first, last);
+        let (index, run) = task.live.range(away.unwrap_or(first)..=last).next().unzip();
         let pull = index.and_then(|index| self.pull_of(task.element(*index)));
         let place = run.map_or_else(String::new, |run| {
             let strict = if run.confinement.is_some() { ", strict because of that worker's pool" } else { "" };
             format!(" on {}{strict}", run.worker)
         });
         let cancelling = !task.progress.cancelling.is_empty();
-        let unreachable = !task.progress.unreachable.within(first, last).is_empty();
+        let (unreachable, once) = (away.is_some(), task.record.spec.policy.at_most_once);
         let (code, message) = match (cancelling, state) {
-            _ if unreachable => {
-                let message = format!(
+            _ if unreachable && once => (
+                "unreachable",
+                format!(
                     "its worker is not heard of{place}: it may still be running there, and may run once at most, so it is not \
-                 started elsewhere"
-                );
-                ("unreachable", message)
-            }
+                     started elsewhere"
+                ),
+            ),
+            _ if unreachable => (
+                "unreachable",
+                format!(
+                    "its worker is not heard of{place}: it goes on there when that is back, because no other worker could take \
+                     it"
+                ),
+            ),
             (true, _) => ("cancelling", format!("its worker was told to stop it{place}")),
             (false, TaskState::Running) => ("running", format!("it does not wait: it runs{place}")),
             (false, _) => match &pull {
@@ -370,9 +378,13 @@ impl Cluster {
             },
         };
         let hint = match (code, state) {
-            ("unreachable", _) => {
+            ("unreachable", _) if once => {
                 format!("bring the worker back; if it is gone for good, `cloudctl cancel --force {target}` ends it")
             }
+            ("unreachable", _) => format!(
+                "bring the worker back, or connect another one that could take it, where it begins again; `cloudctl cancel \
+                 {target}` ends it"
+            ),
             (_, TaskState::Running) => format!("`cloudctl monitor {target}` follows its log"),
             // There is no log yet.
             ("cancelling", _) => "it is over as soon as its worker says so".to_owned(),

@@ -2,6 +2,7 @@
 
 use crate::cluster::Cluster;
 
+mod away;
 mod conservation;
 mod elements;
 mod gpus;
@@ -15,5 +16,6 @@ pub fn check(cluster: &Cluster) -> Result<(), String> {
     elements::check(cluster)?;
     conservation::check(cluster)?;
     gpus::check(cluster)?;
+    away::check(cluster)?;
     queueing::check(cluster)
 }

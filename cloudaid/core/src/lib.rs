@@ -9,8 +9,8 @@
 //! give equal effects on every machine, so the whole cluster runs in one thread under a seeded simulator. What a peer or
 //! client says is checked and refused, never asserted.
 //!
-//! Read in this order: [`input`], [`effect`], [`event`], [`record`], `cluster`, `task`, [`recent`], `worker`, `queue`, `nature`,
-//! `step`, [`scheduler`], [`explain`], [`recover`], [`invariant`].
+//! Read in this order: [`input`], [`effect`], [`event`], [`record`], `cluster`, `task`, [`recent`], `worker`, `kept`, `queue`,
+//! `nature`, `step`, [`scheduler`], [`explain`], [`recover`], [`invariant`].
 
 #![deny(clippy::disallowed_methods, clippy::disallowed_types, clippy::iter_over_hash_type)]
 
@@ -44,6 +44,7 @@ mod alarm;
 mod cluster;
 mod failing;
 mod internal;
+mod kept;
 mod ledger;
 mod look;
 mod nature;

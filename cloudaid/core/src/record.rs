@@ -177,7 +177,8 @@ pub struct Progress {
     /// Elements that someone asked to cancel and that a worker still has to stop.
     #[serde(default, skip_serializing_if = "RangeSet::is_empty")]
     pub cancelling: RangeSet,
-    /// Elements that may run once at most, and whose worker is not heard of: they may still be running there.
+    /// Elements whose worker was lost, and that may run once at most, or that no other one could take: they may still be
+    /// running there.
     #[serde(default, skip_serializing_if = "RangeSet::is_empty")]
     pub unreachable: RangeSet,
     /// Elements whose worker is drained, so that they are being stopped there, to run elsewhere.

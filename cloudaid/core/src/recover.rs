@@ -11,6 +11,7 @@ use shared::view::{Tally, TaskCounts};
 use crate::alarm::Alarms;
 use crate::cluster::{Cluster, count};
 use crate::effect::Effect;
+use crate::kept::Kept;
 use crate::ledger::Ledger;
 use crate::queue::{Queue, Shape};
 use crate::record::{AttemptRecord, Change, ClusterRecord, Snapshot};
@@ -76,6 +77,7 @@ impl Cluster {
             pending: snapshot.pending.into_iter().map(|pending| (pending.worker.clone(), pending)).collect(),
             queue: Queue::default(),
             ledger: Ledger::default(),
+            kept: Kept::default(),
             tokens: snapshot.tokens.into_iter().map(|token| (token.id, token)).collect(),
             audit: snapshot.audit,
             logins: snapshot.logins.into_iter().map(|login| (login.id, login)).collect(),

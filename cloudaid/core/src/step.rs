@@ -13,6 +13,7 @@ pub(crate) mod files;
 pub(crate) mod input_files;
 pub(crate) mod inquire;
 pub(crate) mod join;
+pub(crate) mod keep;
 pub(crate) mod lease;
 pub(crate) mod login;
 pub(crate) mod registry;

@@ -82,7 +82,7 @@ pub(crate) enum Link {
     Up { session: SessionId, suspect: bool },
     /// Not connected; its runs are believed to go on.
     Down,
-    /// Not connected for so long that its runs were given up.
+    /// Not connected for so long that its runs were given up, but for those that nobody else is to have, or could.
     Lost,
 }
 

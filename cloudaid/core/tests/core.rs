@@ -15,6 +15,7 @@ mod core {
     mod input_files;
     mod inquire;
     mod join;
+    mod kept;
     mod labels;
     mod lease;
     mod limits;

@@ -115,8 +115,8 @@ pub(crate) fn event(event: &Event) {
             warn!("Worker {worker} lost: not heard of for longer than its lease; {attempts} attempts are given up");
         }
         Event::WorkerLost { worker, attempts, kept } => warn!(
-            "Worker {worker} lost: not heard of for longer than its lease; {attempts} attempts are given up, and {kept} that may \
-             run once at most are unreachable"
+            "Worker {worker} lost: not heard of for longer than its lease; {attempts} attempts are given up, and {kept} are \
+             unreachable until it is back: they may run once at most, or no other worker could take them"
         ),
         Event::WorkerLeftOut { worker, reason } => warn!("Worker {worker} is left out: {reason}"),
         Event::WorkerCordoned { worker, cordon: None } => info!("Worker {worker} gets new tasks again"),

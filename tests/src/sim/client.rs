@@ -225,13 +225,15 @@ impl World {
         request
     }
 
-    /// An operator knows that the hosts of what is unreachable will not come back, or does not want to wait for them.
+    /// An operator knows that the hosts of what may run once at most and is unreachable will not come back, or does not want
+    /// to wait for them. Other work has to end without: its worker comes back, or there is another one that could take it.
     pub(crate) fn end_unreachable(&mut self) {
         let stuck: Vec<_> = self
             .master
             .saved
             .tasks
             .iter()
+            .filter(|(_, (record, _))| record.spec.policy.at_most_once)
             .filter_map(|(task, (_, progress))| {
                 Some(TaskRef { task: *task, elements: Elements::One(progress.unreachable.iter().next()?) })
             })

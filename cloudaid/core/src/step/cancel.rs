@@ -14,12 +14,13 @@ use crate::effect::{Answer, Effect};
 use crate::event::Event;
 use crate::reject::Reject;
 use crate::step::end::end_waiting;
+use crate::step::keep;
 use crate::task::Task;
 use crate::worker::Worker;
 
 /// What waits is cancelled at once. What a worker holds is marked, durably, and its worker is told; whether it is then
-/// cancelled or ends by itself first, its worker says. By force it ends here and now, and its worker is told to stop it
-/// when it is heard of.
+/// cancelled or ends by itself first, its worker says. What was only kept for a worker that is lost ends at once. By force
+/// everything ends here and now, and its worker is told to stop it when it is heard of.
 pub(crate) fn on_cancel(
     cluster: &mut Cluster,
     now: Now,
@@ -57,7 +58,7 @@ fn cancel(
     let (first, last) = target.elements.bounds();
     let marked: Vec<u32> = task.live.range(first..=last).map(|(index, _)| *index).collect();
     let mut orders: BTreeMap<SessionId, Vec<CancelOrder>> = BTreeMap::new();
-    let mut ended = Vec::new();
+    let (mut ended, mut kept) = (Vec::new(), Vec::new());
     for index in &marked {
         task.progress.cancelling.insert(*index);
         let Some(run) = task.live.get(index) else { continue };
@@ -68,6 +69,8 @@ fn cancel(
                 session.map(|session| Effect::Send(session, ToWorker::Decide(vec![(order.key, Decision::Stop)]))),
             );
             ended.push(order.key);
+        } else if cluster.kept.contains(&task.shape_with(run.memory), order.key.element()) {
+            kept.push(order.key.element());
         } else if let Some(session) = session {
             orders.entry(session).or_default().push(order);
         }
@@ -76,12 +79,16 @@ fn cancel(
     let elements = withdrawn + marked.len() as u32;
     effects.push(Effect::Publish(Event::CancelRequested { task: target.task, elements }));
     cluster.leave_queue(target.task, &waited);
+    let cancelling = ended.len() + kept.len() < marked.len();
+    for element in kept {
+        keep::lose(cluster, now, element, effects);
+    }
     for key in ended {
         cluster.end_run(now, key, Verdict::Cancelled, None, effects);
     }
     let state =
         cluster.tasks.get(&target.task).map_or(TaskState::Cancelled, |task| task.tally_of(target.elements).summary());
-    Ok(CancelView { task_id: target.to_string(), state, cancelling: !force && !marked.is_empty() })
+    Ok(CancelView { task_id: target.to_string(), state, cancelling })
 }
 
 /// Ends what waits of the target. Returns how many elements that were.

@@ -11,12 +11,13 @@ use shared::version::{Skew, Version};
 use shared::worker::WorkerFacts;
 
 use crate::admission::{Admission, Identity, POOL, Proof};
+use crate::alarm::Alarm;
 use crate::cluster::Cluster;
 use crate::effect::Effect;
 use crate::event::Event;
 use crate::record::{Change, WorkerRecord};
 use crate::reject::Reject;
-use crate::step::silence;
+use crate::step::{keep, silence};
 use crate::task::RunPhase;
 use crate::worker::{Link, Reported, Worker};
 
@@ -94,6 +95,7 @@ pub(crate) fn on_connected(
         }),
     ));
     send_again(cluster, &id, session, &hello.inventory, effects);
+    keep::end_for(cluster, now, &id, effects);
 }
 
 /// The worker as it is known that says hello, if it is one that is served, and has proved which one it is.
@@ -126,6 +128,10 @@ fn reach(cluster: &mut Cluster, id: &WorkerId) {
         if let Some(task) = task.filter(|task| task.progress.unreachable.contains(key.index)) {
             task.progress.unreachable.remove(key.index);
             cluster.dirty.insert(key.task);
+            if let Some(run) = task.live.get(&key.index) {
+                cluster.kept.remove(&task.shape_with(run.memory), key.element());
+                cluster.alarms.clear(&Alarm::WaitedAgain(key.element()));
+            }
         }
     }
 }

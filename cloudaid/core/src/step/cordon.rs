@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use shared::id::{RequestId, WorkerId};
 use shared::link::ToWorker;
-use shared::time::{BootTime, Now};
+use shared::time::Now;
 use shared::worker::Cordon;
 
 use super::connect::live_runs;
+use super::keep;
 use crate::alarm::Alarm;
 use crate::cluster::Cluster;
 use crate::effect::{Answer, Effect};
@@ -55,13 +56,13 @@ pub(crate) fn set_deadline(cluster: &mut Cluster, now: Now, id: &WorkerId) {
 }
 
 /// The deadline is over: what still runs there is stopped, and runs elsewhere. What may run once at most and has begun is
-/// not, because it would not.
-pub(super) fn evict(cluster: &mut Cluster, now: BootTime, id: WorkerId, effects: &mut Vec<Effect>) {
+/// not, because it would not. What was kept because the worker is lost is so no longer.
+pub(super) fn evict(cluster: &mut Cluster, now: Now, id: WorkerId, effects: &mut Vec<Effect>) {
     let is_draining = |worker: &Worker| worker.record.cordon.as_ref().is_some_and(|cordon| cordon.draining);
     let Some(session) = cluster.workers.get(&id).filter(|worker| is_draining(worker)).map(Worker::session) else {
         return;
     };
-    let mut orders = Vec::new();
+    let (mut orders, mut kept) = (Vec::new(), Vec::new());
     for (key, phase) in live_runs(cluster, &id).collect::<Vec<_>>() {
         let Some(task) = cluster.tasks.get_mut(&key.task) else { continue };
         if task.record.spec.policy.at_most_once && matches!(phase, RunPhase::Running { .. }) {
@@ -71,10 +72,22 @@ pub(super) fn evict(cluster: &mut Cluster, now: BootTime, id: WorkerId, effects:
             task.progress.evicting.insert(key.index);
             cluster.dirty.insert(key.task);
         }
-        orders.extend(task.live.get(&key.index).map(|run| task.stop_order(key.index, run, &cluster.settings)));
+        let Some(run) = task.live.get(&key.index) else { continue };
+        if cluster.kept.contains(&task.shape_with(run.memory), key.element()) {
+            kept.push(key.element());
+        } else {
+            orders.push(task.stop_order(key.index, run, &cluster.settings));
+        }
     }
-    let Some(grace) = orders.iter().map(|order| order.grace).max() else { return };
-    effects.push(Effect::Publish(Event::WorkerEvicts { worker: id.clone(), attempts: orders.len() }));
-    effects.extend(session.map(|session| Effect::Send(session, ToWorker::Cancel(orders))));
-    cluster.alarms.set(Alarm::Drained(id), now + grace + AGAIN);
+    let attempts = orders.len() + kept.len();
+    if attempts > 0 {
+        effects.push(Effect::Publish(Event::WorkerEvicts { worker: id.clone(), attempts }));
+    }
+    if let Some(grace) = orders.iter().map(|order| order.grace).max() {
+        effects.extend(session.map(|session| Effect::Send(session, ToWorker::Cancel(orders))));
+        cluster.alarms.set(Alarm::Drained(id), now.boot + grace + AGAIN);
+    }
+    for element in kept {
+        keep::lose(cluster, now, element, effects);
+    }
 }

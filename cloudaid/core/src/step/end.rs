@@ -89,6 +89,10 @@ impl Cluster {
         self.alarms.clear(&Alarm::TimeLimit(key));
         self.dirty.insert(key.task);
         self.plan_stale = true;
+        if task.progress.unreachable.contains(key.index) {
+            self.kept.remove(&task.shape_with(run.memory), key.element());
+            self.alarms.clear(&Alarm::WaitedAgain(key.element()));
+        }
         let told = Told::take(task, key.index);
         let verdict = told.judge(verdict, task, &run, outcome.as_ref());
         let in_good_order = told.evicted || outcome.as_ref().is_some_and(|outcome| outcome.handed_back);

@@ -5,15 +5,13 @@
 use shared::gpu::IllGpu;
 use shared::id::{SessionId, WorkerId};
 use shared::link::Heartbeat;
-use shared::task::Verdict;
 use shared::time::{BootTime, Now};
 
 use crate::cluster::Cluster;
 use crate::effect::Effect;
 use crate::event::Event;
 use crate::reject::Reject;
-use crate::step::connect::live_runs;
-use crate::step::{ring, silence};
+use crate::step::{keep, ring, silence};
 use crate::worker::Link;
 
 /// A sign of life. `at` is when it arrived, which may be before `now` if the master was busy.
@@ -101,25 +99,12 @@ fn expire(cluster: &mut Cluster, now: Now, id: &WorkerId, effects: &mut Vec<Effe
 }
 
 fn give_up_runs(cluster: &mut Cluster, now: Now, id: &WorkerId, effects: &mut Vec<Effect>) {
-    let (mut keys, mut kept) = (Vec::new(), Vec::new());
-    for (key, _) in live_runs(cluster, id) {
-        let once = cluster.tasks.get(&key.task).is_some_and(|task| task.record.spec.policy.at_most_once);
-        if once { kept.push(key) } else { keys.push(key) }
-    }
-    if !keys.is_empty() || !kept.is_empty() {
-        let (attempts, kept) = (keys.len(), kept.len());
+    let (kept, lost) = keep::what_others_cannot_take(cluster, now.boot, id);
+    if kept > 0 || !lost.is_empty() {
+        let attempts = lost.len();
         effects.push(Effect::Publish(Event::WorkerLost { worker: id.clone(), attempts, kept }));
     }
-    for key in kept {
-        if let Some(task) = cluster.tasks.get_mut(&key.task) {
-            task.progress.unreachable.insert(key.index);
-            cluster.dirty.insert(key.task);
-            // Others of its array may be tried now.
-            cluster.plan_stale = true;
-        }
-    }
-    for key in keys {
-        let message = format!("{id} was not heard of for longer than its lease");
-        cluster.end_run(now, key, Verdict::WorkerLost { message }, None, effects);
+    for key in lost {
+        keep::lose(cluster, now, key.element(), effects);
     }
 }

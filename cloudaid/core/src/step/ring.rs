@@ -7,7 +7,7 @@ use shared::link::ToWorker;
 use shared::task::Verdict;
 use shared::time::{BootTime, Now};
 
-use super::{cordon, end};
+use super::{cordon, end, keep};
 use crate::alarm::Alarm;
 use crate::cluster::Cluster;
 use crate::effect::Effect;
@@ -31,9 +31,12 @@ pub(crate) fn on_alarms(cluster: &mut Cluster, now: Now, effects: &mut Vec<Effec
                     cluster.plan_stale = true;
                 }
             }
-            Alarm::WaitedAgain(element) => give_up_again(cluster, now, element, effects),
+            Alarm::WaitedAgain(element) => {
+                keep::end_late(cluster, now, element, effects);
+                give_up_again(cluster, now, element, effects);
+            }
             Alarm::Waited(task) => give_up_waiting(cluster, now, task, effects),
-            Alarm::Drained(worker) => cordon::evict(cluster, now.boot, worker, effects),
+            Alarm::Drained(worker) => cordon::evict(cluster, now, worker, effects),
             Alarm::Failing(worker) => try_again(cluster, worker, effects),
         }
     }
@@ -66,6 +69,14 @@ pub(crate) fn limit_requeued(cluster: &mut Cluster, now: BootTime, element: Elem
     }
     if let Some(limit) = task.record.spec.policy.queue_time_limit {
         cluster.alarms.set(Alarm::WaitedAgain(element), now + pause + limit.0);
+    }
+}
+
+/// A run is kept for its lost worker: for no longer than its element might wait for another one.
+pub(crate) fn limit_kept(cluster: &mut Cluster, now: BootTime, element: ElementId) {
+    let Some(task) = cluster.tasks.get(&element.task) else { return };
+    if let Some(limit) = task.record.spec.policy.queue_time_limit {
+        cluster.alarms.set(Alarm::WaitedAgain(element), now + limit.0);
     }
 }
 

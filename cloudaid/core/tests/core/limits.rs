@@ -259,12 +259,43 @@ fn who_waits_again_may_wait_as_long_again() {
     let (_, effects) = submit(&mut world, 1, policy);
     world.started(&a, only(&effects));
     world.disconnect(&a);
-    world.pass(45 * SECOND);
-    assert_eq!(brief(&world.pass(49 * SECOND)), Vec::<String>::new());
+    // Somebody could take it, who has other things to do.
+    let (b, _) = world.connect("b", 1, vec![]);
+    world.submit(1, 1);
+    pass(&mut world, &[&b], 45 * SECOND);
+    assert_eq!(brief(&pass(&mut world, &[&b], 49 * SECOND)), Vec::<String>::new());
     assert_eq!(
-        brief(&world.pass(SECOND)),
+        brief(&pass(&mut world, &[&b], SECOND)),
         ["save result 2.0 found no worker within 50 s", "save progress 2 failed, over"]
     );
+}
+
+#[test]
+fn what_is_kept_for_a_worker_that_is_away_waits_for_it_no_longer_than_for_any() {
+    let policy = RunPolicy { queue_time_limit: Some(Span::seconds(50)), ..RunPolicy::default() };
+    let lost = |world: &mut World, a: &Link| {
+        let key = only(&submit(world, 1, policy.clone()).1);
+        world.started(a, key);
+        world.disconnect(a);
+        assert_eq!(brief(&world.pass(45 * SECOND)), ["save progress 2 running"]);
+        key
+    };
+    let (mut late, a) = world();
+    lost(&mut late, &a);
+    assert_eq!(brief(&late.pass(49 * SECOND)), Vec::<String>::new());
+    assert_eq!(
+        brief(&late.pass(SECOND)),
+        [
+            "save attempt 2.0#1 on a Ended worker lost: a was not heard of for longer than its lease",
+            "save result 2.0 found no worker within 50 s",
+            "save progress 2 failed, over",
+        ]
+    );
+    let (mut in_time, a) = world();
+    let key = lost(&mut in_time, &a);
+    in_time.pass(49 * SECOND);
+    let (a, _) = in_time.connect("a", 4, vec![Held { key, phase: Phase::Running }]);
+    assert_eq!(brief(&pass(&mut in_time, &[&a], 100 * SECOND)), Vec::<String>::new());
 }
 
 #[test]

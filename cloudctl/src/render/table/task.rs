@@ -64,6 +64,9 @@ pub(super) fn show(view: &TaskView, style: &Style, now: WallTime) -> String {
     if let Some(worker) = &view.worker_id {
         line("Worker", worker.as_str());
     }
+    if view.unreachable {
+        line("Away", &away(view));
+    }
     if let Some(array) = &view.array {
         line("Array", array);
     }
@@ -98,6 +101,15 @@ fn ran(view: &TaskView, finished: WallTime) -> Option<String> {
     let later = ended.filter(|ended| finished.0 - ended.0 >= LATER_MS);
     let later = later.map(|ended| format!("; its log and outputs were there {} later", span(ended, finished)));
     Some(format!(" (ran {ran}{})", later.unwrap_or_default()))
+}
+
+/// What becomes of a task whose worker is not heard of.
+fn away(view: &TaskView) -> String {
+    let (why, force) = match view.policy.at_most_once {
+        true => ("it may run once at most", "--force "),
+        false => ("no other one could take it: it goes on there when that is back", ""),
+    };
+    format!("its worker is not heard of, and {why}; `cloudctl cancel {force}{}` ends it", view.task_id)
 }
 
 /// What it has left and used, and what the kernel would not let it have.
@@ -359,6 +371,17 @@ ATTEMPT  WORKER    STATE  PLACED  TOOK  RESULT
         let none = PullProgress { done_bytes: 0, total_bytes: 0, ..pull };
         assert!(row(none.clone()).starts_with(&format!("pulling: {failure}")));
         assert!(row(PullProgress { failure: None, ..none }).starts_with("pulling 0 B of 0 B, with"));
+    }
+
+    #[test]
+    fn what_becomes_of_it_is_there_while_its_worker_is_away() {
+        let task = TaskView { unreachable: true, ..sample::task() };
+        let kept = show(&task, &Style::default(), sample::NOW);
+        assert!(kept.contains("\nAway:       its worker is not heard of, and no other one could take it: "), "{kept}");
+        assert!(kept.contains(&format!("`cloudctl cancel {}` ends it\n", task.task_id)), "{kept}");
+        let policy = RunPolicy { at_most_once: true, ..RunPolicy::default() };
+        let once = show(&TaskView { policy, ..task }, &Style::default(), sample::NOW);
+        assert!(once.contains("may run once at most; `cloudctl cancel --force task-"), "{once}");
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Scene {
     fn goes(&mut self, index: u32) -> Vec<AgentEffect> {
         self.step(AgentInput::Exited(key(index), exit(137)));
         self.step(AgentInput::LogsDrained(key(index), LogBytes::default()));
-        self.step(AgentInput::OutputsUploaded { key: key(index), files: 0, notes: Vec::new() });
+        self.step(AgentInput::OutputsUploaded { key: key(index), files: 0, bytes: 0, notes: Vec::new() });
         self.step(AgentInput::Acked { through: u64::MAX });
         let mut effects = self.step(AgentInput::Removed(key(index)));
         assert_eq!(effects.remove(0), AgentEffect::Journal(JournalRecord::Forgotten(key(index))));
@@ -126,6 +126,7 @@ fn whose_room_is_being_freed_is_known_after_a_restart() {
             started_at: None,
             finished_at: WallTime(50),
             usage: None,
+            notes: Vec::new(),
         }),
         ..entry_started(key(0))
     };

@@ -19,7 +19,7 @@ fn again(code: i32, by_hand: i32) -> AgentInput {
 /// What is told of it, once its log and its outputs are at the master.
 fn told(scene: &mut Scene) -> Outcome {
     scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
-    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, notes: Vec::new() });
+    let effects = scene.step(AgentInput::OutputsUploaded { key: key(0), files: 0, bytes: 0, notes: Vec::new() });
     let outcome = effects.into_iter().find_map(|effect| match effect {
         AgentEffect::Journal(JournalRecord::Finished { outcome, .. }) => Some(outcome),
         _ => None,
