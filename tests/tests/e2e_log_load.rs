@@ -229,7 +229,7 @@ async fn log_load_of_twenty_tasks() {
     let (mut stored, mut cut) = (0, 0);
     for id in &ids {
         let (kept, gone) = bench.stored(id, bytes).await;
-        assert!(kept <= keep && kept > keep / 2, "{kept}");
+        assert!(kept <= keep && kept > keep / 4 * 3, "{kept}");
         stored += kept;
         cut += gone;
     }

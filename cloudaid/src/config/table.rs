@@ -258,7 +258,7 @@ settings! {
         Text("7d"), "How long uploaded files stay that no task reads");
 
     LOGS_KEEP: row("task_logs.keep", "CLOUDAI_TASK_LOGS_KEEP", "", One("SIZE|all"), MASTER | DEV, Text("1GiB"),
-        "How much of the log of a run is kept: a quarter of it from the beginning, the rest from the end");
+        "How much of what a run writes to its log is kept: a quarter of it from the beginning, the rest from the end");
     LOGS_TOTAL: row("task_logs.total", "CLOUDAI_TASK_LOGS_TOTAL", "", One("SIZE|all"), MASTER | DEV, Text("all"),
         "How much of all logs together: those that were written first go first");
     LOGS_RETENTION: row("task_logs.retention", "CLOUDAI_TASK_LOGS_RETENTION", "", One("TIME|never"), MASTER | DEV,

@@ -1,9 +1,9 @@
 //! Keeps what tasks write: for each run both streams in the order of arrival, in one append-only file, or in several where
-//! only the beginning and the end are kept (see `keep.rs`), or a worker has said that a part will never come.
+//! only the beginning and the end are kept (see `keep.rs` and `thin.rs`), or a worker has said that a part will never come.
 //!
-//! A file is a row of frames (see `frame.rs`), each with its stream, its offset in that stream, the time and a checksum. So
-//! the interleaving and the times are kept, a worker may send a chunk again after any failure, and what a crash tore
-//! off is found and cut when the file is next used. Nothing but a small index is in memory, and no file stays open.
+//! A file is a row of records (see `frame.rs`) of what has come together, with the stream of each piece, its offset in that
+//! stream, the time and a checksum. So the interleaving and the times are kept, a worker may send a chunk again after any
+//! failure, and what a crash tore off is found and cut when the file is next used. Nothing but a small index is in memory, and no file stays open.
 //!
 //! Absent on purpose: whether a run may write here. The session that calls [`LogStore::append`] has checked that.
 
@@ -30,12 +30,16 @@ mod frames;
 mod index;
 mod keep;
 mod list;
+mod load;
 mod log;
+mod mixed;
+mod pack;
 mod part;
 mod range;
 mod remove;
 mod search;
 mod tail;
+mod thin;
 
 pub use follow::LogChunks;
 pub use keep::{KEEP_MIN, Keep};
@@ -95,6 +99,10 @@ impl LogOffsets {
     /// The later place in each stream.
     fn max(self, other: Self) -> Self {
         Self { stdout: self.stdout.max(other.stdout), stderr: self.stderr.max(other.stderr) }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        Self { stdout: self.stdout + other.stdout, stderr: self.stderr + other.stderr }
     }
 
     fn of_mut(&mut self, stream: LogStream) -> &mut u64 {
@@ -253,7 +261,7 @@ impl LogStore {
     pub async fn append(&self, pieces: Vec<LogPiece>) -> Vec<(AttemptKey, Result<LogOffsets, LogRefusal>)> {
         let bytes: usize = pieces.iter().map(|piece| piece.data.len()).sum();
         self.inner.appended.fetch_add(bytes as u64, Ordering::Relaxed);
-        let groups = group(pieces).into_iter().map(|(key, pieces)| {
+        let groups = batch::by_run(pieces).into_iter().map(|(key, pieces)| {
             let log = self.log(key.element(), key.attempt);
             async move {
                 let appended = tokio::task::spawn_blocking(move || log.append(&pieces)).await;
@@ -462,20 +470,6 @@ impl LogStore {
     fn shard(&self, task: &str) -> PathBuf {
         self.inner.directory.join(&task[task.len() - 2..])
     }
-}
-
-/// The pieces of each run, runs in the order of their first piece.
-fn group(pieces: Vec<LogPiece>) -> Vec<(AttemptKey, Vec<LogPiece>)> {
-    let mut places = std::collections::HashMap::new();
-    let mut groups: Vec<(AttemptKey, Vec<LogPiece>)> = Vec::new();
-    for piece in pieces {
-        let place = *places.entry(piece.key).or_insert(groups.len());
-        match groups.get_mut(place) {
-            Some((_, group)) => group.push(piece),
-            None => groups.push((piece.key, vec![piece])),
-        }
-    }
-    groups
 }
 
 /// Runs `work` on a thread that may block, when it is its turn.

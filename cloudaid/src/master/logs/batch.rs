@@ -1,39 +1,58 @@
-//! What is to be appended, as frames.
+//! What is to be appended, as records.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
-use shared::link::LogStream;
+use shared::id::AttemptKey;
 
-use super::frame::{self, HEADER};
-use super::keep::Keep;
+use super::frame;
+use super::index::Step;
+use super::keep::{Keep, Size};
+use super::pack::Packer;
 use super::{LogOffsets, LogPiece, LogRefusal};
 
-/// The frames of one append.
+/// The pieces of one append.
 pub(super) struct Batch {
+    pack: Packer,
+    offsets: LogOffsets,
+    at_unix_ms: i64,
+}
+
+/// Its records.
+pub(super) struct Records {
     bytes: Vec<u8>,
     /// Of `bytes` that were taken.
     taken: usize,
-    /// Of what was not taken: streams and lengths of data.
-    frames: VecDeque<(LogStream, u64)>,
-    offsets: LogOffsets,
-    at_unix_ms: i64,
-    most: usize,
+    /// Those that were not taken.
+    steps: VecDeque<Step>,
 }
 
 /// Some of them.
 pub(super) struct Taken<'a> {
     bytes: &'a [u8],
-    frames: Vec<(LogStream, u64)>,
+    steps: Vec<Step>,
+}
+
+/// The pieces of each run, runs in the order of their first piece.
+pub(super) fn by_run(pieces: Vec<LogPiece>) -> Vec<(AttemptKey, Vec<LogPiece>)> {
+    let mut places = HashMap::new();
+    let mut groups: Vec<(AttemptKey, Vec<LogPiece>)> = Vec::new();
+    for piece in pieces {
+        let place = *places.entry(piece.key).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some((_, group)) => group.push(piece),
+            None => groups.push((piece.key, vec![piece])),
+        }
+    }
+    groups
 }
 
 impl Batch {
     /// What follows on these bytes.
     pub(super) fn new(offsets: LogOffsets, keep: Keep) -> Self {
-        let at_unix_ms = jiff::Timestamp::now().as_millisecond();
-        // A frame is not cut in two when another file is begun.
-        let file = usize::try_from(keep.of_file(false)).unwrap_or(usize::MAX);
-        let most = frame::DATA_LIMIT.min(file.saturating_sub(HEADER).max(1));
-        Self { bytes: Vec::new(), taken: 0, frames: VecDeque::new(), offsets, at_unix_ms, most }
+        // A record is not cut in two when another file is begun.
+        let file = usize::try_from(keep.of_file(false).data).unwrap_or(usize::MAX);
+        let pack = Packer::new(frame::DATA_LIMIT.min(file).max(1));
+        Self { pack, offsets, at_unix_ms: jiff::Timestamp::now().as_millisecond() }
     }
 
     /// Takes in what is new of a piece.
@@ -43,11 +62,9 @@ impl Batch {
             return Err(LogRefusal::Gap { stream: piece.stream, offset: piece.offset, end: *end });
         };
         let known = usize::try_from(known).unwrap_or(usize::MAX).min(piece.data.len());
-        for data in piece.data[known..].chunks(self.most) {
-            frame::encode(piece.stream, *end, self.at_unix_ms, data, &mut self.bytes);
-            self.frames.push_back((piece.stream, data.len() as u64));
-            *end += data.len() as u64;
-        }
+        let data = &piece.data[known..];
+        self.pack.push(piece.stream, *end, self.at_unix_ms, data);
+        *end += data.len() as u64;
         Ok(())
     }
 
@@ -56,28 +73,37 @@ impl Batch {
         self.offsets
     }
 
+    /// As it is to be written.
+    pub(super) fn into_records(mut self) -> Records {
+        self.pack.close();
+        let (bytes, steps) = self.pack.into_records();
+        Records { bytes, taken: 0, steps }
+    }
+}
+
+impl Records {
     pub(super) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.steps.is_empty()
     }
 
-    /// Of the next frame in the file.
-    pub(super) fn next_size(&self) -> u64 {
-        self.frames.front().map_or(0, |(_, len)| HEADER as u64 + len)
+    /// Of the next one.
+    pub(super) fn next_size(&self) -> Size {
+        self.steps.front().map(Step::size).unwrap_or_default()
     }
 
-    /// The next frames, together at most `room` bytes, but at least one.
-    pub(super) fn take(&mut self, room: u64) -> Taken<'_> {
-        let (begin, mut frames) = (self.taken, Vec::new());
-        while let Some((stream, len)) = self.frames.front().copied() {
-            let end = self.taken + HEADER + usize::try_from(len).unwrap_or(usize::MAX);
-            if !frames.is_empty() && (end - begin) as u64 > room {
+    /// The next ones for which there is `room`, but at least one.
+    pub(super) fn take(&mut self, room: Size) -> Taken<'_> {
+        let (begin, mut steps, mut size) = (self.taken, Vec::new(), Size::default());
+        while let Some(step) = self.steps.front().copied() {
+            size = size.plus(step.size());
+            if !steps.is_empty() && !size.is_within(room) {
                 break;
             }
-            self.taken = end;
-            frames.push((stream, len));
-            self.frames.pop_front();
+            self.taken += usize::try_from(step.disk).unwrap_or(usize::MAX);
+            steps.push(step);
+            self.steps.pop_front();
         }
-        Taken { bytes: &self.bytes[begin..self.taken], frames }
+        Taken { bytes: &self.bytes[begin..self.taken], steps }
     }
 }
 
@@ -87,8 +113,8 @@ impl Taken<'_> {
         self.bytes
     }
 
-    /// Their streams and lengths.
-    pub(super) fn sizes(&self) -> impl Iterator<Item = (LogStream, u64)> {
-        self.frames.iter().copied()
+    /// What each adds to the log.
+    pub(super) fn steps(&self) -> &[Step] {
+        &self.steps
     }
 }

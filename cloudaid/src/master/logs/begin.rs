@@ -6,6 +6,7 @@ use std::io;
 use shared::link::LogStream;
 use shared::time::WallTime;
 
+use super::frame::Frame;
 use super::frames::{Extent, Next};
 use super::index::Checkpoint;
 use super::log::Log;
@@ -31,7 +32,7 @@ pub(super) fn last_lines(log: &Log, select: LogSelect, count: usize) -> io::Resu
         while let Some(next) = frames.next()? {
             match next {
                 Next::Frame(frame) if select.takes(frame.stream) => {
-                    lines.push(frame.stream, frame.offset, &frames.data(&frame)?);
+                    lines.push(frame, &frames.data()?);
                 }
                 Next::Frame(_) => {}
                 Next::Cut(to) => lines.cut(to),
@@ -64,8 +65,8 @@ pub(super) fn since(log: &Log, since: WallTime) -> io::Result<LogOffsets> {
     let mut frames = extent.read_from(start.position);
     while let Some(next) = frames.next()? {
         match next {
-            Next::Frame(frame) if frame.at_unix_ms() >= since.0 => break,
-            Next::Frame(frame) => *offsets.of_mut(frame.stream) = frame.offset + u64::from(frame.len),
+            Next::Frame(frame) if frame.at_unix_ms >= since.0 => break,
+            Next::Frame(frame) => *offsets.of_mut(frame.stream) = frame.end(),
             // When it arrived is not known any more. What stands behind it says whether it is wanted.
             Next::Cut(_) => {}
         }
@@ -73,12 +74,12 @@ pub(super) fn since(log: &Log, since: WallTime) -> io::Result<LogOffsets> {
     Ok(offsets)
 }
 
-/// When the first frame from `position` on arrived, if there is one.
+/// When the first piece from `position` on arrived, if there is one.
 fn first_time(extent: &Extent, position: u64) -> io::Result<Option<i64>> {
     let mut frames = extent.clone().read_from(position);
     while let Some(next) = frames.next()? {
         if let Next::Frame(frame) = next {
-            return Ok(Some(frame.at_unix_ms()));
+            return Ok(Some(frame.at_unix_ms));
         }
     }
     Ok(None)
@@ -97,6 +98,8 @@ struct Starts {
 struct Open {
     stream: LogStream,
     start: u64,
+    /// Up to where the stream was read.
+    end: u64,
     is_whole: bool,
     is_empty: bool,
 }
@@ -105,17 +108,17 @@ impl Starts {
     fn new(start: LogOffsets, count: usize) -> Self {
         let open = LogStream::ALL.map(|stream| {
             let start = start.of(stream);
-            Open { stream, start, is_whole: start == 0, is_empty: true }
+            Open { stream, start, end: start, is_whole: start == 0, is_empty: true }
         });
         Self { last: VecDeque::new(), keep: count, whole: 0, open }
     }
 
-    fn push(&mut self, stream: LogStream, offset: u64, data: &[u8]) {
-        let mut at = offset;
+    fn push(&mut self, frame: Frame, data: &[u8]) {
+        let (stream, mut at) = (frame.stream, frame.offset);
         for part in data.split_inclusive(|byte| *byte == b'\n') {
             at += part.len() as u64;
             if let Some(open) = self.open.iter_mut().find(|open| open.stream == stream) {
-                open.is_empty = false;
+                (open.end, open.is_empty) = (at, false);
             }
             if part.ends_with(b"\n") {
                 self.close(stream, at);
@@ -133,16 +136,17 @@ impl Starts {
         }
     }
 
-    /// What stood before these places is gone, and with it the ends of the lines that were open.
+    /// What stood before these places is gone, and with it the ends of the lines that were open. A stream that goes on where it
+    /// was lacks nothing.
     fn cut(&mut self, to: LogOffsets) {
         for stream in LogStream::ALL {
             let end = to.of(stream);
-            let is_open = |open: &Open| open.stream == stream && !open.is_empty;
-            if self.open.iter().any(is_open) {
+            let is_cut = |open: &Open| open.stream == stream && open.end < end;
+            if self.open.iter().any(|open| is_cut(open) && !open.is_empty) {
                 self.close(stream, end);
             }
-            for open in self.open.iter_mut().filter(|open| open.stream == stream) {
-                (open.start, open.is_whole) = (end, false);
+            for open in self.open.iter_mut().filter(|open| is_cut(open)) {
+                (open.start, open.end, open.is_whole) = (end, end, false);
             }
         }
     }

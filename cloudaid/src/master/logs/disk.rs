@@ -1,19 +1,17 @@
 //! The files of one log: the first, whose name the log has, and the later ones in a folder beside it.
 //!
 //! A log without bounds is its first file and nothing else. Of one with bounds the first file is the beginning; what comes
-//! after it stands in later files, each named by its place in the log, of which the oldest go. Behind what never came another
-//! file begins, too.
+//! after it stands in later files, each named by its place in the log, of which the oldest go. What is left of those is in a file
+//! of its own, named by where they ended (see `thin.rs`). Behind what never came another file begins, too.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::BytesMut;
-
-use super::frame::{self, FrameFile};
 use super::index::{Checkpoint, Index};
 use super::part::Part;
+use super::{frame, load};
 
 /// Where a log is kept.
 #[derive(Debug)]
@@ -74,6 +72,32 @@ impl Disk {
         Ok(Arc::new(Part::later(path, start)))
     }
 
+    /// Makes a file for what is left of what stood from `start` to `end`, which `write` writes. Durable when this returns; after
+    /// an error there is none.
+    pub(super) fn begin_thin<T>(
+        &self,
+        start: Checkpoint,
+        end: Checkpoint,
+        write: impl FnOnce(&mut File) -> io::Result<T>,
+    ) -> io::Result<(Arc<Part>, T)> {
+        let folder = self.folder();
+        let path = folder.join(format!("{:016x}", end.position)).with_extension(THIN);
+        let written = File::create(&path).and_then(|mut file| {
+            file.write_all(&[frame::encode_start(start), frame::encode_start(end)].concat())?;
+            let written = write(&mut file)?;
+            file.sync_data()?;
+            sync_directory(&folder)?;
+            Ok(written)
+        });
+        match written {
+            Ok(written) => Ok((Arc::new(Part::thin(path, start)), written)),
+            Err(error) => {
+                let _ = fs::remove_file(&path);
+                Err(error)
+            }
+        }
+    }
+
     /// Puts a file in the place of the first that says only how much there was. The later files are the caller's to remove.
     pub(super) fn clear(&self, first: Option<&Part>, end: Checkpoint) -> io::Result<Arc<Part>> {
         let new = self.first.with_extension("new");
@@ -127,27 +151,39 @@ impl Disk {
             _ => {}
         }
         let mut index = Index::default();
-        let later = self.later()?;
-        let first = fs::exists(&self.first)?.then(|| self.first.clone());
-        let mut paths = first.into_iter().chain(later).peekable();
-        while let Some(path) = paths.next() {
-            load_file(&path, path == self.first, paths.peek().is_none(), &mut index)?;
+        let (thin, later) = self.later()?;
+        if fs::exists(&self.first)? {
+            load::file(&self.first, true, later.is_empty(), &mut index)?;
         }
-        if let Some(last) = index.last() {
-            cut_torn(last, index.end())?;
+        // The newest that is whole holds what is left of the others, and of files that were to be removed.
+        let mut is_there = false;
+        for path in thin.iter().rev() {
+            match is_there {
+                true => fs::remove_file(path)?,
+                false => is_there = load::remains(path, &mut index)?,
+            }
+        }
+        let mut later = later.iter().peekable();
+        while let Some(path) = later.next() {
+            load::file(path, false, later.peek().is_none(), &mut index)?;
+        }
+        index.join();
+        match index.spans().last() {
+            Some(last) if last.thin.is_none() => cut_torn(&last.part, index.end())?,
+            _ => {}
         }
         Ok(index)
     }
 
-    /// The later files in their order.
-    fn later(&self) -> io::Result<Vec<PathBuf>> {
+    /// The files with what is left of others, and the later files, each in their order.
+    fn later(&self) -> io::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
         let entries = match fs::read_dir(self.folder()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Default::default()),
             entries => entries?,
         };
         let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
         paths.sort_unstable();
-        Ok(paths)
+        Ok(paths.into_iter().partition(|path| path.extension().is_some_and(|extension| extension == THIN)))
     }
 }
 
@@ -155,7 +191,7 @@ impl Disk {
 pub(super) fn extend(part: &Part, end: Checkpoint, bytes: &[u8]) -> Result<(), Unwritten> {
     let mut file = OpenOptions::new().append(true).open(part.path()).map_err(Unwritten::known)?;
     if let Err(error) = file.write_all(bytes) {
-        // A full disk: take back the part that was written, so that the next try begins at a frame.
+        // A full disk: take back the part that was written, so that the next try begins at a record.
         return Err(Unwritten { error, is_unknown: file.set_len(part.place(end.position)).is_err() });
     }
     file.sync_data().map_err(Unwritten::unknown)
@@ -165,47 +201,10 @@ pub(super) fn extend(part: &Part, end: Checkpoint, bytes: &[u8]) -> Result<(), U
 const FOLDER: &str = "later";
 /// And a first file that was cleared while it was read.
 const ASIDE: &str = "aside";
+/// And, after their name, the file with what is left of later files.
+const THIN: &str = "thin";
 
-fn load_file(path: &Path, is_first: bool, is_last: bool, index: &mut Index) -> io::Result<()> {
-    let mut file = File::open(path)?;
-    let size = file.metadata()?.len();
-    let part = match frame::read_start(&mut file)? {
-        Some(start) => Part::later(path.to_owned(), start),
-        None if is_first => Part::head(path.to_owned()),
-        None if is_last => {
-            tracing::warn!(log = %path.display(), "removed a file of a log that a crash has left without a beginning");
-            fs::remove_file(path)?;
-            return sync_directory(parent(path));
-        }
-        None => {
-            tracing::error!(log = %path.display(), "a file of a log is damaged: what stands in it is missing");
-            return Ok(());
-        }
-    };
-    let (start, base) = (part.start(), part.place(part.start().position));
-    if start.position < index.end().position {
-        // What was to be removed when the log was cleared, or cut.
-        fs::remove_file(path)?;
-        return Ok(());
-    }
-    index.begin(Arc::new(part));
-    let mut frames = FrameFile::open(file.try_clone()?, base, size.saturating_sub(base))?;
-    let mut buffer = BytesMut::new();
-    while let Some(frame) = frames.next()? {
-        let follows = frame.offset == index.end().offsets.of(frame.stream);
-        if !follows || frames.data(&frame, &mut buffer)?.is_none() {
-            break;
-        }
-        index.push(&frame);
-    }
-    let torn = size.saturating_sub(base + index.end().position - start.position);
-    if torn > 0 && !is_last {
-        tracing::error!(log = %path.display(), bytes = torn, "a file of a log is damaged: its end is missing");
-    }
-    Ok(())
-}
-
-/// What stands behind the last frame of the file that is written next must not stay: what is appended would follow on it.
+/// What stands behind the last record of the file that is written next must not stay: what is appended would follow on it.
 fn cut_torn(last: &Part, end: Checkpoint) -> io::Result<()> {
     let (path, length) = (last.path(), last.place(end.position));
     let file = OpenOptions::new().write(true).open(&path)?;
@@ -236,10 +235,10 @@ fn make_directory(path: &Path) -> io::Result<bool> {
     }
 }
 
-fn sync_directory(path: &Path) -> io::Result<()> {
+pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-fn parent(path: &Path) -> &Path {
+pub(super) fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(path)
 }

@@ -9,10 +9,11 @@ use tokio::sync::watch;
 
 use super::frame::DATA_LIMIT;
 use super::frames::Next;
+use super::index::Place;
 use super::log::{Growth, Log};
 use super::{LogChunk, LogCut, LogItem, LogOffsets, blocking};
 
-/// Bytes of one batch, at least one frame. Each follower holds as much.
+/// Bytes of one batch, at least one record. Each follower holds as much.
 const BATCH: usize = 64 * 1024;
 
 /// A place in a log that moves on as it is read. A slow reader holds up nobody: what is kept stands in the files, and what is
@@ -20,7 +21,7 @@ const BATCH: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct LogChunks {
     log: Arc<Log>,
-    position: u64,
+    place: Place,
     /// What stands before was given, or asked not to be.
     reached: LogOffsets,
     growth: watch::Receiver<Growth>,
@@ -29,11 +30,9 @@ pub struct LogChunks {
 
 impl LogChunks {
     pub(super) fn start(log: Arc<Log>, from: LogOffsets) -> io::Result<Self> {
-        let start = log.with_index(|index| {
-            index.last_where(|offsets| offsets.stdout <= from.stdout && offsets.stderr <= from.stderr)
-        })?;
+        let place = log.with_index(|index| index.place_before(from))?;
         let growth = log.subscribe();
-        Ok(Self { log, position: start.position, reached: from, growth, buffer: BytesMut::new() })
+        Ok(Self { log, place, reached: from, growth, buffer: BytesMut::new() })
     }
 
     /// What comes next, about 64 KiB; nothing if all that is durable was read. Whoever drops it before they ask again needs no
@@ -43,12 +42,12 @@ impl LogChunks {
     /// The log cannot be read or is damaged.
     pub async fn next_batch(&mut self) -> io::Result<Vec<LogItem>> {
         let end = self.growth.borrow_and_update().end;
-        // Frames that were not asked for give nothing; that is not the end.
-        while self.position < end {
-            let (log, position, reached) = (self.log.clone(), self.position, self.reached);
+        // What was not asked for gives nothing; that is not the end.
+        while self.place.position < end {
+            let (log, place, reached) = (self.log.clone(), self.place, self.reached);
             let buffer = std::mem::take(&mut self.buffer);
-            let batch = blocking(move || read_batch(&log, position, reached, buffer)).await?;
-            (self.position, self.reached, self.buffer) = (batch.position, batch.reached, batch.buffer);
+            let batch = blocking(move || read_batch(&log, place, reached, buffer)).await?;
+            (self.place, self.reached, self.buffer) = (batch.place, batch.reached, batch.buffer);
             if !batch.items.is_empty() {
                 return Ok(batch.items);
             }
@@ -74,18 +73,18 @@ impl LogChunks {
 /// What was read, where reading stopped, and the memory for the next.
 struct Batch {
     items: Vec<LogItem>,
-    position: u64,
+    place: Place,
     reached: LogOffsets,
     buffer: BytesMut,
 }
 
 /// What follows on a place.
-fn read_batch(log: &Log, position: u64, mut reached: LogOffsets, mut buffer: BytesMut) -> io::Result<Batch> {
-    let ((), extent) = log.look(|_| ())?;
+fn read_batch(log: &Log, place: Place, mut reached: LogOffsets, mut buffer: BytesMut) -> io::Result<Batch> {
+    let (place, extent) = log.look(|index| index.resume(place, reached))?;
     buffer.reserve(BATCH + DATA_LIMIT);
-    let mut frames = extent.read_into(position, buffer);
+    let mut frames = extent.read_into(place, buffer);
     let (mut items, mut size) = (Vec::new(), 0);
-    while size < BATCH {
+    while size < BATCH || !frames.is_between_records() {
         match frames.next()? {
             None => break,
             Some(Next::Cut(to)) => {
@@ -101,14 +100,14 @@ fn read_batch(log: &Log, position: u64, mut reached: LogOffsets, mut buffer: Byt
                     continue;
                 }
                 let skip = usize::try_from(known).unwrap_or(usize::MAX);
-                let data = frames.data(&frame)?.slice(skip..);
+                let data = frames.data()?.slice(skip..);
                 size += data.len();
-                *reached.of_mut(frame.stream) = frame.offset + u64::from(frame.len);
-                let (stream, offset, at) = (frame.stream, frame.offset + known, WallTime(frame.at_unix_ms()));
+                *reached.of_mut(frame.stream) = frame.end();
+                let (stream, offset, at) = (frame.stream, frame.offset + known, WallTime(frame.at_unix_ms));
                 items.push(LogItem::Chunk(LogChunk { stream, offset, at, data }));
             }
         }
     }
-    let (position, buffer) = frames.finish();
-    Ok(Batch { items, position, reached, buffer })
+    let (place, buffer) = frames.finish();
+    Ok(Batch { items, place, reached, buffer })
 }

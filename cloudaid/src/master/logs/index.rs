@@ -1,12 +1,14 @@
 //! Where in a file which bytes of a stream stand: a few places per log, so that any offset is found without reading
 //! from the start; and in which files.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::LogOffsets;
-use super::frame::{Frame, HEADER};
-use super::keep::Keep;
+use shared::link::LogStream;
+
+use super::keep::{Keep, Size};
 use super::part::Part;
+use super::{LogCut, LogOffsets, LogSelect};
 
 /// Bytes of the file between two checkpoints at first.
 const FIRST_STRIDE: u64 = 64 * 1024;
@@ -16,7 +18,7 @@ const CHECKPOINTS: usize = 1024;
 /// Files per log. Only one that is cut all the time by its worker comes to so many.
 const SPANS: usize = 1024;
 
-/// The start of a frame, and how much of each stream stands before it. Positions count all frames that were ever written,
+/// The start of a record, and how much of each stream stands before it. Positions count all records that were ever written,
 /// those that were cut out too, and the bytes that never came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Checkpoint {
@@ -24,16 +26,50 @@ pub(super) struct Checkpoint {
     pub(super) offsets: LogOffsets,
 }
 
+/// What a record adds to a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Step {
+    /// Bytes of the file.
+    pub(super) disk: u64,
+    /// Bytes of each stream.
+    pub(super) data: LogOffsets,
+}
+
+impl Step {
+    pub(super) fn size(&self) -> Size {
+        Size { data: LogSelect::Both.count(self.data), disk: self.disk }
+    }
+}
+
+/// A place to read on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) position: u64,
+    /// Bytes of records that were read of the file with the remains which begins there.
+    pub(super) inside: u64,
+    /// Which remains there were.
+    pub(super) edition: u64,
+}
+
 /// A file, and where it ends. If the next one begins later, what was between them is gone.
 #[derive(Debug, Clone)]
 pub(super) struct Span {
     pub(super) part: Arc<Part>,
     pub(super) end: Checkpoint,
+    /// What is in it.
+    pub(super) size: Size,
+    /// Of the one that holds what is left of files that have gone (see `thin.rs`): what is missing between its two parts.
+    pub(super) thin: Option<LogCut>,
 }
 
 impl Span {
-    fn length(&self) -> u64 {
-        self.end.position - self.part.start().position
+    pub(super) fn start(&self) -> Checkpoint {
+        self.part.start()
+    }
+
+    /// How much of a stream it stands for, and holds unless it is thin.
+    pub(super) fn bytes(&self, stream: LogStream) -> u64 {
+        self.end.offsets.of(stream).saturating_sub(self.start().offsets.of(stream))
     }
 }
 
@@ -46,12 +82,14 @@ pub(super) struct Index {
     checkpoints: Vec<Checkpoint>,
     stride: u64,
     end: Checkpoint,
+    /// Counts the remains that there were.
+    edition: u64,
 }
 
 impl Default for Index {
     fn default() -> Self {
         let checkpoints = vec![Checkpoint::default()];
-        Self { spans: Vec::new(), checkpoints, stride: FIRST_STRIDE, end: Checkpoint::default() }
+        Self { spans: Vec::new(), checkpoints, stride: FIRST_STRIDE, end: Checkpoint::default(), edition: 0 }
     }
 }
 
@@ -61,9 +99,9 @@ impl Index {
         &self.checkpoints
     }
 
-    /// Bytes of frames that are there.
-    pub(super) fn stored(&self) -> u64 {
-        self.spans.iter().map(Span::length).sum()
+    /// What is there.
+    pub(super) fn stored(&self) -> Size {
+        self.spans.iter().fold(Size::default(), |sum, span| sum.plus(span.size))
     }
 
     /// The files, in their order.
@@ -77,51 +115,70 @@ impl Index {
     }
 
     /// How much more the file that is written may hold; none: a new one is needed.
-    pub(super) fn room(&self, keep: Keep) -> Option<u64> {
-        let last = self.spans.last()?;
-        let limit = keep.of_file(self.spans.len() == 1);
-        limit.checked_sub(last.length())
+    pub(super) fn room(&self, keep: Keep) -> Option<Size> {
+        let last = self.spans.last().filter(|last| last.thin.is_none())?;
+        keep.of_file(self.spans.len() == 1).without(last.size)
     }
 
     /// Goes on in another file. What is missing before it is gone.
     pub(super) fn begin(&mut self, part: Arc<Part>) {
         self.end = part.start();
-        self.spans.push(Span { part, end: self.end });
+        self.spans.push(Span { part, end: self.end, size: Size::default(), thin: None });
     }
 
-    /// Takes the oldest files after the first out until what is left is within bounds. Returns them.
-    pub(super) fn trim(&mut self, keep: Keep) -> Vec<Span> {
-        let mut length: u64 = self.spans.iter().skip(1).map(Span::length).sum();
-        let mut cut = Vec::new();
-        // The last is the one that is written.
-        while (length > keep.tail || self.spans.len() > SPANS) && self.spans.len() > 2 {
-            let span = self.spans.remove(1);
-            length -= span.length();
-            cut.push(span);
-        }
-        if let (Some(first), Some(last)) = (cut.first(), cut.last()) {
-            let gone = first.part.start().position..last.end.position;
-            self.checkpoints.retain(|checkpoint| !gone.contains(&checkpoint.position));
-        }
-        cut
+    /// Goes on behind what a file holds.
+    pub(super) fn adopt(&mut self, span: Span) {
+        self.end = span.end;
+        self.spans.push(span);
     }
 
-    /// The end of the last frame.
+    /// Which of the files is to go now: the oldest behind the beginning and the remains, if there is too much of all. Never the
+    /// one that is written.
+    pub(super) fn surplus(&self, keep: Keep) -> Option<usize> {
+        let oldest = 1 + usize::from(self.spans.get(1).is_some_and(|span| span.thin.is_some()));
+        let is_much = !self.stored().is_within(keep.most) || self.spans.len() > SPANS;
+        (is_much && oldest + 1 < self.spans.len()).then_some(oldest)
+    }
+
+    /// Takes these files out; `remains` are in their place. Returns what is not a part of the log any more.
+    pub(super) fn take_out(&mut self, files: RangeInclusive<usize>, remains: Option<Span>) -> Vec<Span> {
+        self.edition += u64::from(remains.is_some());
+        let gone: Vec<Span> = self.spans.splice(files, remains).collect();
+        if let (Some(first), Some(last)) = (gone.first(), gone.last()) {
+            let range = first.start().position..last.end.position;
+            self.checkpoints.retain(|checkpoint| !range.contains(&checkpoint.position));
+        }
+        self.join();
+        gone
+    }
+
+    /// What is missing behind the remains is missing in them, if that says the same.
+    pub(super) fn join(&mut self) {
+        let [_, remains, next, ..] = &mut self.spans[..] else { return };
+        let (Some(cut), start) = (&mut remains.thin, next.start()) else { return };
+        let (to, end, next) = (cut.to, remains.end.offsets, start.offsets);
+        let ends_with_cut = |stream: LogStream| to.of(stream) == end.of(stream);
+        if LogStream::ALL.into_iter().any(|stream| !ends_with_cut(stream) && end.of(stream) != next.of(stream)) {
+            return;
+        }
+        for stream in LogStream::ALL.into_iter().filter(|stream| ends_with_cut(*stream)) {
+            *cut.to.of_mut(stream) = next.of(stream);
+        }
+        remains.end = start;
+    }
+
+    /// The end of the last record.
     pub(super) fn end(&self) -> Checkpoint {
         self.end
     }
 
-    /// Takes in the frame that stands at the end.
-    pub(super) fn push(&mut self, frame: &Frame) {
-        self.push_sized(frame.stream, u64::from(frame.len));
-    }
-
-    /// As [`Self::push`], for a frame with `len` bytes of data.
-    pub(super) fn push_sized(&mut self, stream: shared::link::LogStream, len: u64) {
-        self.end.position += HEADER as u64 + len;
-        *self.end.offsets.of_mut(stream) += len;
+    /// Takes in the record that stands at the end.
+    pub(super) fn push(&mut self, step: &Step) {
+        self.end.position += step.disk;
+        self.end.offsets = self.end.offsets.plus(step.data);
         if let Some(span) = self.spans.last_mut() {
             span.end = self.end;
+            span.size = span.size.plus(step.size());
         }
         let last = self.checkpoints.last().map_or(0, |last| last.position);
         if self.end.position - last < self.stride {
@@ -143,6 +200,22 @@ impl Index {
         self.last_place(|place| before(place.offsets))
     }
 
+    /// Where who has read up to there goes on: in the same place, unless the remains are others now.
+    pub(super) fn resume(&self, place: Place, reached: LogOffsets) -> Place {
+        if place.edition == self.edition { place } else { self.place_before(reached) }
+    }
+
+    /// The last known place before which nothing is wanted by who has read up to there.
+    pub(super) fn place_before(&self, reached: LogOffsets) -> Place {
+        let is_read = |offsets: LogOffsets| LogStream::ALL.into_iter().all(|one| offsets.of(one) <= reached.of(one));
+        self.place_at(self.last_where(is_read).position)
+    }
+
+    /// The start of a record.
+    pub(super) fn place_at(&self, position: u64) -> Place {
+        Place { position, inside: 0, edition: self.edition }
+    }
+
     /// The last known place with at least `bytes` of the log behind it; the start if there are fewer.
     pub(super) fn before_last(&self, bytes: u64) -> Checkpoint {
         let wanted = self.end.position.saturating_sub(bytes);
@@ -151,8 +224,8 @@ impl Index {
 
     fn last_place(&self, before: impl Fn(&Checkpoint) -> bool) -> Checkpoint {
         let checkpoint = self.checkpoints[..self.checkpoints.partition_point(&before)].last().copied();
-        let after = self.spans.partition_point(|span| before(&span.part.start()));
-        let start = self.spans[..after].last().map(|span| span.part.start());
+        let after = self.spans.partition_point(|span| before(&span.start()));
+        let start = self.spans[..after].last().map(Span::start);
         checkpoint.into_iter().chain(start).max_by_key(|place| place.position).unwrap_or_default()
     }
 }
@@ -167,7 +240,9 @@ mod tests {
     fn finds_the_place_and_stays_small() {
         let mut index = Index::default();
         for number in 0..100_000u64 {
-            index.push_sized(if number % 10 == 0 { Stderr } else { Stdout }, 10_000);
+            let mut data = LogOffsets::default();
+            *data.of_mut(if number % 10 == 0 { Stderr } else { Stdout }) = 10_000;
+            index.push(&Step { disk: 10_030, data });
         }
         assert!(index.checkpoints.len() <= CHECKPOINTS);
         assert_eq!(index.end().offsets, LogOffsets { stdout: 900_000_000, stderr: 100_000_000 });

@@ -5,11 +5,12 @@ use std::io;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
-use super::batch::Batch;
+use super::batch::{Batch, Records};
 use super::disk::{self, Disk, Unwritten};
 use super::frames::Extent;
 use super::index::{Checkpoint, Index};
 use super::keep::Keep;
+use super::thin::Remains;
 use super::{LogCut, LogOffsets, LogPiece, LogRefusal};
 
 /// The log of one run.
@@ -103,7 +104,7 @@ impl Log {
         let mut batch = Batch::new(end.offsets, self.keep);
         let refusal = pieces.iter().find_map(|piece| batch.add(piece).err());
         let offsets = batch.offsets();
-        self.write(&mut writer, batch)?;
+        self.write(&mut writer, batch.into_records())?;
         refusal.map_or(Ok(offsets), Err)
     }
 
@@ -120,18 +121,13 @@ impl Log {
             let first = writer.known(self.disk.begin(&[]))?;
             self.index.write().get_or_insert_default().begin(first);
         }
-        // The frames that would have brought it have no places: its bytes take theirs.
+        // The records that would have brought it have no places: its bytes take theirs.
         let gone = LogCut { from: end.offsets, to: offsets }.bytes();
         let position = end.position.saturating_add(gone.stdout).saturating_add(gone.stderr);
         let part = writer.known(self.disk.begin_later(Checkpoint { position, offsets }, &[]))?;
-        let cut = {
-            let mut guard = self.index.write();
-            let index = guard.get_or_insert_default();
-            index.begin(part);
-            index.trim(self.keep)
-        };
+        self.index.write().get_or_insert_default().begin(part);
         self.growth.send_modify(|growth| growth.end = position);
-        cut.iter().for_each(|span| span.part.cut());
+        self.trim();
         Ok(offsets)
     }
 
@@ -139,7 +135,7 @@ impl Log {
     pub(super) fn clear(&self) -> io::Result<u64> {
         let mut writer = self.writer.lock();
         let end = self.ready(&mut writer)?;
-        let stored = self.index.read().as_ref().map_or(0, Index::stored);
+        let stored = self.index.read().as_ref().map_or(0, |index| index.stored().disk);
         if stored == 0 {
             return Ok(0);
         }
@@ -188,33 +184,59 @@ impl Log {
     }
 
     /// As much at a time as a file has room for. What was written before an error stays, and is known.
-    fn write(&self, writer: &mut Writer, mut batch: Batch) -> io::Result<()> {
-        while !batch.is_empty() {
+    fn write(&self, writer: &mut Writer, mut records: Records) -> io::Result<()> {
+        while !records.is_empty() {
             let (room, end, last) = {
                 let guard = self.index.read();
                 let index = guard.as_ref();
-                // A frame that does not fit begins another file.
-                let room = index.and_then(|index| index.room(self.keep)).filter(|room| batch.next_size() <= *room);
+                // A record that does not fit begins another file.
+                let next = records.next_size();
+                let room = index.and_then(|index| index.room(self.keep)).filter(|room| next.is_within(*room));
                 let end = index.map(Index::end).unwrap_or_default();
                 (room, end, index.and_then(Index::last).cloned())
             };
-            let frames = batch.take(room.unwrap_or_else(|| self.keep.of_file(last.is_none())));
+            let taken = records.take(room.unwrap_or_else(|| self.keep.of_file(last.is_none())));
             let written = match (&last, room) {
-                (Some(part), Some(_)) => disk::extend(part, end, frames.bytes()).map(|()| None),
-                (Some(_), None) => self.disk.begin_later(end, frames.bytes()).map(Some),
-                (None, _) => self.disk.begin(frames.bytes()).map(Some),
+                (Some(part), Some(_)) => disk::extend(part, end, taken.bytes()).map(|()| None),
+                (Some(_), None) => self.disk.begin_later(end, taken.bytes()).map(Some),
+                (None, _) => self.disk.begin(taken.bytes()).map(Some),
             };
             let begun = writer.known(written)?;
-            let (cut, end) = {
+            let end = {
                 let mut guard = self.index.write();
                 let index = guard.get_or_insert_default();
                 begun.into_iter().for_each(|part| index.begin(part));
-                frames.sizes().for_each(|(stream, len)| index.push_sized(stream, len));
-                (index.trim(self.keep), index.end().position)
+                taken.steps().iter().for_each(|step| index.push(step));
+                index.end().position
             };
             self.growth.send_modify(|growth| growth.end = end);
-            cut.iter().for_each(|span| span.part.cut());
+            self.trim();
         }
         Ok(())
+    }
+
+    /// Takes out what is too much. The caller holds the writer.
+    fn trim(&self) {
+        while let Some(remains) = self.surplus() {
+            let thin = remains.write(&self.disk);
+            let gone = match &thin {
+                Ok(None) => remains.only_file(),
+                Ok(Some(_)) => remains.all_files(),
+                // What has been acknowledged must not wait for it: it is cut out with the rest, and said to be.
+                Err(error) => {
+                    let log = remains.path();
+                    tracing::warn!(log = %log.display(), %error, "What is to stay of this part of a log is lost");
+                    // What is damaged would stay so.
+                    let is_damaged = matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof);
+                    if is_damaged { remains.all_files() } else { remains.only_file() }
+                }
+            };
+            let gone = self.index.write().get_or_insert_default().take_out(gone, thin.unwrap_or_default());
+            gone.iter().for_each(|span| span.part.cut());
+        }
+    }
+
+    fn surplus(&self) -> Option<Remains> {
+        self.index.read().as_ref().and_then(|index| Remains::of(index, self.keep))
     }
 }

@@ -16,7 +16,7 @@ pub(super) struct Part {
     /// Another one once the file has been put aside.
     path: RwLock<PathBuf>,
     start: Checkpoint,
-    /// Bytes of the file before its first frame.
+    /// Bytes of the file before its first record.
     base: u64,
     is_cut: AtomicBool,
 }
@@ -32,6 +32,11 @@ impl Part {
         Self { path: RwLock::new(path), start, base: frame::START as u64, is_cut: AtomicBool::new(false) }
     }
 
+    /// A file that says where it begins and where it ends.
+    pub(super) fn thin(path: PathBuf, start: Checkpoint) -> Self {
+        Self { path: RwLock::new(path), start, base: frame::THIN_START as u64, is_cut: AtomicBool::new(false) }
+    }
+
     pub(super) fn path(&self) -> PathBuf {
         self.path.read().clone()
     }
@@ -45,10 +50,10 @@ impl Part {
         self.base + position.saturating_sub(self.start.position)
     }
 
-    /// The frames of the log from `position` to `end`; none if the file is gone.
-    pub(super) fn read(&self, position: u64, end: u64) -> io::Result<Option<FrameFile>> {
+    /// What is behind the first `inside` of `length` bytes of records; none if the file is gone.
+    pub(super) fn read(&self, inside: u64, length: u64) -> io::Result<Option<FrameFile>> {
         match File::open(&*self.path.read()) {
-            Ok(file) => FrameFile::open(file, self.place(position), end.saturating_sub(position)).map(Some),
+            Ok(file) => FrameFile::open(file, self.base + inside, length.saturating_sub(inside)).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

@@ -84,7 +84,7 @@ struct Reader {
     select: LogSelect,
     /// What stands before is not wanted.
     offset: u64,
-    /// Where the next frame begins among the selected bytes.
+    /// Where the next piece begins among the selected bytes.
     begin: u64,
     /// Read and not taken.
     ready: VecDeque<Bytes>,
@@ -126,7 +126,7 @@ impl Reader {
             let begin = self.begin;
             self.begin += u64::from(frame.len);
             if self.begin > self.offset {
-                let mut data = self.frames.data(&frame)?;
+                let mut data = self.frames.data()?;
                 let skip = usize::try_from(self.offset.saturating_sub(begin)).unwrap_or(data.len());
                 return Ok(Some(data.split_off(skip)));
             }

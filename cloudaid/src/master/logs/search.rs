@@ -71,16 +71,15 @@ pub(super) fn matches(log: &Log, search: &Search) -> io::Result<Found> {
                 continue;
             }
         };
-        let after = frame.offset + u64::from(frame.len);
         let Some(line) = lines.iter_mut().find(|line| line.stream == frame.stream) else { continue };
-        if !select.takes(frame.stream) || after <= line.end() {
+        if !select.takes(frame.stream) || frame.end() <= line.end() {
             continue;
         }
-        let data = frames.data(&frame)?;
+        let data = frames.data()?;
         let skip = usize::try_from(line.end().saturating_sub(frame.offset)).unwrap_or(data.len());
         read += data.len() as u64;
         for part in Parts(&data[skip..]) {
-            line.push(part, WallTime(frame.at_unix_ms()), search, &mut found.matches);
+            line.push(part, WallTime(frame.at_unix_ms), search, &mut found.matches);
         }
         if found.matches.len() >= search.limit || read >= READ_AT_ONCE {
             // A line that has not ended is looked at again.

@@ -5,6 +5,7 @@ use std::io;
 
 use shared::link::LogStream;
 
+use super::frame::Frame;
 use super::frames::{Extent, Next};
 use super::index::Checkpoint;
 use super::log::Log;
@@ -37,9 +38,9 @@ fn collect(extent: Extent, select: LogSelect, start: Checkpoint, count: usize) -
     let mut frames = extent.read_from(start.position);
     while let Some(next) = frames.next()? {
         match next {
-            Next::Frame(frame) if select.takes(frame.stream) => lines.push(frame.stream, &frames.data(&frame)?),
+            Next::Frame(frame) if select.takes(frame.stream) => lines.push(frame, &frames.data()?),
             Next::Frame(_) => {}
-            Next::Cut(_) => lines.cut(),
+            Next::Cut(to) => lines.cut(to),
         }
     }
     lines.end();
@@ -60,16 +61,25 @@ struct OpenLine {
     stream: LogStream,
     data: Vec<u8>,
     is_whole: bool,
+    /// Up to where the stream was read.
+    end: u64,
 }
 
 impl Lines {
     fn new(start: LogOffsets, count: usize) -> Self {
-        let open = LogStream::ALL.map(|stream| OpenLine { stream, data: Vec::new(), is_whole: start.of(stream) == 0 });
+        let open = LogStream::ALL.map(|stream| {
+            let end = start.of(stream);
+            OpenLine { stream, data: Vec::new(), is_whole: end == 0, end }
+        });
         // Two more than asked for: one beginning of each stream may be dropped.
         Self { last: VecDeque::new(), keep: count.saturating_add(2), whole: 0, open }
     }
 
-    fn push(&mut self, stream: LogStream, data: &[u8]) {
+    fn push(&mut self, frame: Frame, data: &[u8]) {
+        let stream = frame.stream;
+        for open in self.open.iter_mut().filter(|open| open.stream == stream) {
+            open.end = frame.end();
+        }
         for part in data.split_inclusive(|byte| *byte == b'\n') {
             let ends = part.ends_with(b"\n");
             let part = if ends { &part[..part.len() - 1] } else { part };
@@ -93,11 +103,17 @@ impl Lines {
         }
     }
 
-    /// What follows was not written right after what came before.
-    fn cut(&mut self) {
-        self.end();
-        for open in &mut self.open {
-            open.is_whole = false;
+    /// What stood before these places is gone, and with it the ends of the lines that were open. A stream that goes on where it
+    /// was lacks nothing.
+    fn cut(&mut self, to: LogOffsets) {
+        for stream in LogStream::ALL {
+            let is_cut = |open: &OpenLine| open.stream == stream && open.end < to.of(stream);
+            if self.open.iter().any(|open| is_cut(open) && !open.data.is_empty()) {
+                self.close(stream);
+            }
+            for open in self.open.iter_mut().filter(|open| is_cut(open)) {
+                (open.is_whole, open.end) = (false, to.of(stream));
+            }
         }
     }
 
