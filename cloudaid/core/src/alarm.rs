@@ -20,6 +20,8 @@ pub(crate) enum Alarm {
     Drained(WorkerId),
     /// A worker that only failed gets another chance.
     Failing(WorkerId),
+    /// A worker has been here for a while that could take what is kept for lost ones.
+    Kept,
 }
 
 /// Each alarm once, in the order in which they are due.
@@ -41,6 +43,10 @@ impl Alarms {
         if let Some(at) = self.at.remove(alarm) {
             self.due.remove(&(at, alarm.clone()));
         }
+    }
+
+    pub(crate) fn is_set(&self, alarm: &Alarm) -> bool {
+        self.at.contains_key(alarm)
     }
 
     pub(crate) fn take_due(&mut self, now: BootTime) -> Option<Alarm> {
@@ -68,6 +74,7 @@ mod tests {
         alarms.set(task(1), BootTime(9));
         alarms.set(task(3), BootTime(1));
         alarms.clear(&task(3));
+        assert!(alarms.is_set(&task(1)) && !alarms.is_set(&task(3)));
         assert_eq!(alarms.first(), Some(BootTime(4)));
         assert_eq!(alarms.take_due(BootTime(3)), None);
         assert_eq!(alarms.take_due(BootTime(100)), Some(task(2)));

@@ -5,12 +5,13 @@
 //! `worker_outdated` (it does not know what the task asks for, but a newer version does), `pool_offline` (its pool
 //! gives tasks no network, and this one says that it needs the Internet), `worker_inactive`, `worker_suspect`,
 //! `worker_unhealthy` (it says itself that its engine does not answer or its disk is full), `unreachable` (it does not
-//! wait: its worker is not heard of, and it may run once at most, or no other one could take it), `insufficient_<kind>`
-//! (busy: it will fit when something ends), `too_small_<kind>` (never, on that worker), `worker_cordoned` (an operator
-//! wants it to get nothing), `worker_failing` (all its last runs failed at once, those of others did not), `resting` (all that waits of
-//! it has failed, and runs again after a pause), `array_suspicious` (most of its last elements failed in the same way,
-//! so one at a time is tried), `behind_others` (it fits now, and is placed as soon as what stands before it is),
-//! `array_limit` (as many of its elements are with workers as may be at a time).
+//! wait: its worker is not heard of, and it may run once at most, or no other one could take it so far),
+//! `insufficient_<kind>` (busy: it will fit when something ends), `too_small_<kind>` (never, on that worker),
+//! `worker_cordoned` (an operator wants it to get nothing), `worker_failing` (all its last runs failed at once, those
+//! of others did not), `resting` (all that waits of it has failed, and runs again after a pause), `array_suspicious`
+//! (most of its last elements failed in the same way, so one at a time is tried), `behind_others` (it fits now, and is
+//! placed as soon as what stands before it is), `array_limit` (as many of its elements are with workers as may be at a
+//! time).
 
 use std::collections::BTreeMap;
 
@@ -105,6 +106,8 @@ impl Cluster {
             let message = "it fits, and is placed as soon as what stands before it is";
             reasons = vec![plain("behind_others", fits, message)];
         }
+        let is_at_limit = reasons.first().is_some_and(|reason| reason.code == "array_limit");
+        let away = is_at_limit.then(|| hint_of_away(task)).flatten();
         let all: Vec<_> = reasons.iter().map(|reason| reason.message.as_str()).collect();
         let summary = match (can_never_run, all.join("; ")) {
             (true, all) => format!("can never run on the present workers: {all}"),
@@ -116,7 +119,7 @@ impl Cluster {
             summary,
             position: self.position(task),
             can_never_run,
-            hint: hint(&reasons, can_never_run),
+            hint: away.unwrap_or_else(|| hint(&reasons, can_never_run)),
             reasons,
         }
     }
@@ -280,7 +283,24 @@ pub(crate) fn held_back(task: &Task) -> Option<ReasonView> {
 /// Where an array has as many elements with workers as it may: that is what the others wait for.
 fn limit_reached(task: &Task) -> Option<ReasonView> {
     let limit = task.limit().filter(|limit| task.live.len() as u32 >= *limit)?;
-    Some(plain("array_limit", 0, &format!("{limit} of its elements are with workers, and no more may be at a time")))
+    let away = away(task).map_or_else(String::new, |away| format!("; the worker of {away} is not heard of"));
+    let message = format!("{limit} of its elements are with workers, and no more may be at a time{away}");
+    Some(plain("array_limit", 0, &message))
+}
+
+/// The first of its elements whose worker is not heard of.
+fn away(task: &Task) -> Option<TaskRef> {
+    task.progress.unreachable.first_index().map(|index| task.shown(index))
+}
+
+/// What to do where the others of an array wait for one whose worker is not heard of: it may be away for ever.
+fn hint_of_away(task: &Task) -> Option<String> {
+    let away = away(task)?;
+    let force = if task.record.spec.policy.at_most_once { "--force " } else { "" };
+    Some(format!(
+        "bring the worker of {away} back; if it is gone for good, `cloudctl cancel {force}{away}` ends that element, and the next \
+         one starts"
+    ))
 }
 
 fn plain(code: &str, workers: u32, message: &str) -> ReasonView {
@@ -343,6 +363,25 @@ fn in_words(pull: &PullProgress) -> String {
 }
 
 impl Cluster {
+    /// What becomes of a run whose worker is not heard of, and that another one might have.
+    fn why_away(&self, task: &Task, index: Option<u32>, place: &str) -> String {
+        let run = index.and_then(|index| Some((task.element(index), task.live.get(&index)?)));
+        let kept = run.map(|(element, run)| (element, task.shape_with(run.memory)));
+        let kept = kept.filter(|(element, shape)| self.kept.contains(shape, *element));
+        match kept {
+            None => format!(
+                "its worker has not been heard of since the master's start{place}: it goes on there when that is back"
+            ),
+            Some((_, shape)) if self.has_host(&shape) => format!(
+                "its worker is not heard of{place}: another one that could take it is there by now, and gets it if that is \
+                 not back soon"
+            ),
+            Some(_) => format!(
+                "its worker is not heard of{place}: it goes on there when that is back, because no other worker could take it"
+            ),
+        }
+    }
+
     /// Why a task that a worker holds has not ended.
     fn why_held(&self, target: TaskRef, task: &Task, state: TaskState) -> WhyView {
         let (first, last) = target.elements.bounds();
@@ -353,7 +392,8 @@ impl Cluster {
             let strict = if run.confinement.is_some() { ", strict because of that worker's pool" } else { "" };
             format!(" on {}{strict}", run.worker)
         });
-        let cancelling = !task.progress.cancelling.is_empty();
+        let cancelling = task.progress.cancelling.next_within(first, last).is_some();
+        let is_unwanted = away.is_some_and(|index| task.progress.cancelling.contains(index));
         let (unreachable, once) = (away.is_some(), task.record.spec.policy.at_most_once);
         let (code, message) = match (cancelling, state) {
             _ if unreachable && once => (
@@ -363,13 +403,10 @@ impl Cluster {
                      started elsewhere"
                 ),
             ),
-            _ if unreachable => (
-                "unreachable",
-                format!(
-                    "its worker is not heard of{place}: it goes on there when that is back, because no other worker could take \
-                     it"
-                ),
-            ),
+            _ if is_unwanted => {
+                ("cancelling", format!("its worker is not heard of{place}: it is told to stop it when it is back"))
+            }
+            _ if unreachable => ("unreachable", self.why_away(task, index.copied(), &place)),
             (true, _) => ("cancelling", format!("its worker was told to stop it{place}")),
             (false, TaskState::Running) => ("running", format!("it does not wait: it runs{place}")),
             (false, _) => match &pull {
@@ -382,9 +419,10 @@ impl Cluster {
                 format!("bring the worker back; if it is gone for good, `cloudctl cancel --force {target}` ends it")
             }
             ("unreachable", _) => format!(
-                "bring the worker back, or connect another one that could take it, where it begins again; `cloudctl cancel \
-                 {target}` ends it"
+                "bring the worker back, or connect another one that could take it, where it begins again if this one stays \
+                 away; `cloudctl cancel {target}` ends it"
             ),
+            ("cancelling", _) if is_unwanted => format!("`cloudctl cancel --force {target}` ends it now"),
             (_, TaskState::Running) => format!("`cloudctl monitor {target}` follows its log"),
             // There is no log yet.
             ("cancelling", _) => "it is over as soon as its worker says so".to_owned(),

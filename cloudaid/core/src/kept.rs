@@ -1,4 +1,4 @@
-//! Runs that are kept for a worker that was lost, because no other one that is connected could take them.
+//! Runs that are kept for a worker that was lost, because no other one that gets work could take them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use shared::id::ElementId;
 
 use crate::queue::Shape;
 
-/// An index of these runs by what they ask for, so that of a worker that connects it is asked once for each class whether
+/// An index of these runs by what they ask for, so that of a worker that gets work it is asked once for each class whether
 /// it could take them. The runs themselves stand in their tasks; the invariant `away` ([`crate::invariant::check`])
 /// compares the two. What may run once at most is not among them: nobody else is to have it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -29,6 +29,10 @@ impl Kept {
                 self.classes.remove(shape);
             }
         }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.classes.is_empty()
     }
 
     pub(crate) fn contains(&self, shape: &Shape, element: ElementId) -> bool {

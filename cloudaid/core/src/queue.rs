@@ -16,6 +16,7 @@ use crate::gpus::Device;
 use crate::nature::Nature;
 use crate::record::TaskRecord;
 use crate::required::required;
+use crate::scheduler::Obstacle;
 use crate::settings::Settings;
 use crate::worker::Worker;
 
@@ -61,9 +62,14 @@ impl Shape {
 
     /// Whether it would fit on a worker if nothing else ran there.
     pub(crate) fn could_ever_fit(&self, id: &WorkerId, worker: &Worker, settings: &Settings) -> bool {
+        self.kept_off(id, worker, settings).is_none()
+    }
+
+    /// What keeps it off a worker for ever, if anything does; of several the one to tell.
+    pub(crate) fn kept_off(&self, id: &WorkerId, worker: &Worker, settings: &Settings) -> Option<Obstacle> {
         let gpus = worker.record.facts.gpus.iter().filter(|_| self.resources.gpu_millis > 0);
         let unused: Vec<_> = gpus.map(|gpu| Device::unused(gpu, false)).collect();
-        Nature::of(id, worker, settings).never(self, &unused).next().is_none()
+        Nature::of(id, worker, settings).never(self, &unused).next()
     }
 
     /// Whether all that it asks for can be told to such a worker.

@@ -135,6 +135,12 @@ impl Worker {
         }
     }
 
+    /// Whether it is connected, and gets new work as far as it and its operators are concerned.
+    pub(crate) fn gets_work(&self) -> bool {
+        let is_left_alone = self.record.cordon.is_none() && self.problem.is_none() && !self.failing.is_left_out;
+        self.session().is_some() && is_left_alone
+    }
+
     /// When time alone changes what it is, if nothing is heard of it. `awake` is since when this master has been running
     /// without a break.
     pub(crate) fn deadline(&self, settings: &Settings, awake: BootTime) -> Option<BootTime> {

@@ -17,6 +17,7 @@ use crate::effect::Effect;
 use crate::event::Event;
 use crate::record::{Change, WorkerRecord};
 use crate::reject::Reject;
+use crate::scheduler::Obstacle;
 use crate::step::{keep, silence};
 use crate::task::RunPhase;
 use crate::worker::{Link, Reported, Worker};
@@ -46,7 +47,6 @@ pub(crate) fn on_connected(
     effects.push(Effect::Save(Change::Worker(id.clone(), Some(record.clone()))));
     let decisions: Vec<_> = hello.inventory.iter().map(|held| (held.key, decide(cluster, &id, held))).collect();
     let lost = missing(cluster, &id, &hello.inventory);
-    let cannot_begin = cannot_begin(cluster, &id, &hello.inventory, &record);
     effects.push(Effect::Publish(Event::WorkerRegistered {
         worker: id.clone(),
         facts: record.facts.clone(),
@@ -71,6 +71,7 @@ pub(crate) fn on_connected(
     };
     cluster.workers.insert(id.clone(), worker);
     reach(cluster, &id);
+    let cannot_begin = cannot_begin(cluster, &id, &hello.inventory);
     if !hello.ill_gpus.is_empty() {
         effects.push(Effect::Publish(Event::WorkerGpus { worker: id.clone(), ill: hello.ill_gpus, well: Vec::new() }));
     }
@@ -82,7 +83,7 @@ pub(crate) fn on_connected(
         cluster.end_run(now, key, Verdict::WorkerLost { message }, None, effects);
     }
     for (key, message) in cannot_begin {
-        cluster.end_run(now, key, Verdict::Rejected { message: message.to_owned() }, None, effects);
+        cluster.end_run(now, key, Verdict::Rejected { message }, None, effects);
     }
     effects.push(Effect::Send(
         session,
@@ -95,7 +96,7 @@ pub(crate) fn on_connected(
         }),
     ));
     send_again(cluster, &id, session, &hello.inventory, effects);
-    keep::end_for(cluster, now, &id, effects);
+    keep::look_for_host(cluster, now.boot, &id);
 }
 
 /// The worker as it is known that says hello, if it is one that is served, and has proved which one it is.
@@ -178,31 +179,48 @@ fn missing(cluster: &Cluster, worker: &WorkerId, inventory: &[Held]) -> Vec<Atte
         .collect()
 }
 
-/// Runs that never arrived, and need what the worker has no more, each with what that is.
-fn cannot_begin(
-    cluster: &Cluster,
-    worker: &WorkerId,
-    inventory: &[Held],
-    record: &WorkerRecord,
-) -> Vec<(AttemptKey, &'static str)> {
-    let WorkerRecord { facts, admission, .. } = record;
-    let of_pool = cluster.settings.features_of_pool(&facts.labels);
-    let is_there = |lease: &GpuLease| facts.gpus.iter().any(|gpu| gpu.uuid == lease.uuid);
+/// Runs that never arrived, and need what the worker has no more or never get there any more, each with what that is.
+fn cannot_begin(cluster: &Cluster, id: &WorkerId, inventory: &[Held]) -> Vec<(AttemptKey, String)> {
+    let Some(worker) = cluster.workers.get(id) else { return Vec::new() };
+    let is_there = |lease: &GpuLease| worker.record.facts.gpus.iter().any(|gpu| gpu.uuid == lease.uuid);
     let never_arrived =
-        live_runs(cluster, worker).map(|(key, _)| key).filter(|key| inventory.iter().all(|held| held.key != *key));
+        live_runs(cluster, id).map(|(key, _)| key).filter(|key| inventory.iter().all(|held| held.key != *key));
     let lacking = never_arrived.filter_map(|key| {
         let task = cluster.tasks.get(&key.task)?;
         let run = task.live.get(&key.index).filter(|run| run.phase == RunPhase::Pending)?;
         if !run.gpus.iter().all(is_there) {
-            return Some((key, "the worker no longer has the GPU that it was to have"));
+            return Some((key, "the worker no longer has the GPU that it was to have".to_owned()));
         }
-        if !task.shape.worker_labels.is_met_by(&facts.labels) {
-            return Some((key, "the worker no longer has the labels that the task asks for"));
-        }
-        let knows_it = task.shape.unknown_to(admission.protocol(), facts.features, of_pool).is_empty();
-        (!knows_it).then_some((key, "the worker is of an older version, which does not know what the task needs there"))
+        let obstacle = task.shape_with(run.memory).kept_off(id, worker, &cluster.settings)?;
+        Some((key, in_words(obstacle)))
     });
     lacking.collect()
+}
+
+/// Why a run that was to begin on a worker never will.
+fn in_words(obstacle: Obstacle) -> String {
+    match obstacle {
+        Obstacle::OtherLabels => "the worker no longer has the labels that the task asks for".to_owned(),
+        Obstacle::Outdated(features) => format!("the worker is of an older version, which does not know {features}"),
+        Obstacle::FirstGeneration => {
+            "the worker is of the first generation, which cannot be told all of the task".to_owned()
+        }
+        Obstacle::Offline => {
+            "the worker's pool gives tasks no network any more, and the task asks for the Internet".to_owned()
+        }
+        Obstacle::TooSmall(shortage) => {
+            let amount = |amount| shortage.kind.describe(amount);
+            format!("the worker now has at most {} of {} in all", amount(shortage.available), amount(shortage.wanted))
+        }
+        Obstacle::OtherWorkerRequested => "the task is for another worker".to_owned(),
+        // These pass, and are not asked for.
+        Obstacle::NotActive(_)
+        | Obstacle::Unhealthy
+        | Obstacle::Failing
+        | Obstacle::Cordoned
+        | Obstacle::Busy(_)
+        | Obstacle::IllGpus => "the worker gets no work now".to_owned(),
+    }
 }
 
 /// Assignments that never arrived, and wishes to cancel, which are repeated at every connection.

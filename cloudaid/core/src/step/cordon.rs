@@ -38,6 +38,7 @@ pub(crate) fn on_cordon(
     worker.record.cordon.clone_from(&cordon);
     effects.push(Effect::Save(Change::Worker(id.clone(), Some(worker.record.clone()))));
     set_deadline(cluster, now, &id);
+    keep::look_for_host(cluster, now.boot, &id);
     cluster.plan_stale = true;
     effects.push(Effect::Publish(Event::WorkerCordoned { worker: id, cordon }));
     effects.push(Effect::Reply(request, Ok(Answer::Done)));

@@ -1,5 +1,6 @@
 //! A worker was lost, and of those that are connected no other one could take what it holds: to give that up would only
-//! throw away what was done. It is kept, and goes on when the worker is back, unless somebody comes first who could take it.
+//! throw away what was done. It is kept, and goes on when the worker is back, unless somebody is there for a while before who
+//! could take it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use shared::time::{BootTime, Now};
 
 use super::connect::live_runs;
 use super::ring;
+use crate::alarm::Alarm;
 use crate::cluster::Cluster;
 use crate::effect::Effect;
 use crate::queue::Shape;
@@ -21,6 +23,10 @@ pub(super) fn what_others_cannot_take(
     worker: &WorkerId,
 ) -> (usize, Vec<AttemptKey>) {
     let mut hosts: BTreeMap<Arc<Shape>, bool> = BTreeMap::new();
+    if cluster.kept.is_empty() {
+        // It was for what is kept no more.
+        cluster.alarms.clear(&Alarm::Kept);
+    }
     let (mut kept, mut lost) = (0, Vec::new());
     for (key, _) in live_runs(cluster, worker).collect::<Vec<_>>() {
         let Some(task) = cluster.tasks.get(&key.task) else { continue };
@@ -48,11 +54,20 @@ pub(super) fn what_others_cannot_take(
     (kept, lost)
 }
 
-/// A worker is here that could take what is kept for others: that is given up, and runs there.
-pub(super) fn end_for(cluster: &mut Cluster, now: Now, id: &WorkerId, effects: &mut Vec<Effect>) {
-    let Some(worker) = cluster.workers.get(id) else { return };
+/// A worker gets work from now on. Where it could take what is kept for others, these have as long as after a start to be
+/// heard of again: the silence may have been the master's own, and then all of them come back, one just before the other.
+/// What is set already stays, so that nothing waits for ever while workers come and go.
+pub(super) fn look_for_host(cluster: &mut Cluster, now: BootTime, id: &WorkerId) {
+    let Some(worker) = cluster.workers.get(id).filter(|worker| worker.gets_work()) else { return };
     let could = |shape: &Shape| shape.could_ever_fit(id, worker, &cluster.settings);
-    let classes = cluster.kept.classes().filter(|(shape, _)| could(shape));
+    if !cluster.alarms.is_set(&Alarm::Kept) && cluster.kept.classes().any(|(shape, _)| could(shape)) {
+        cluster.alarms.set(Alarm::Kept, now + cluster.settings.start_grace);
+    }
+}
+
+/// That time is over: what somebody could take who is here now is given up, and runs there.
+pub(super) fn end_for_hosts(cluster: &mut Cluster, now: Now, effects: &mut Vec<Effect>) {
+    let classes = cluster.kept.classes().filter(|(shape, _)| cluster.has_host(shape));
     let taken: Vec<_> = classes.flat_map(|(_, elements)| elements.iter().copied()).collect();
     for element in taken {
         lose(cluster, now, element, effects);
@@ -79,9 +94,9 @@ pub(super) fn lose(cluster: &mut Cluster, now: Now, element: ElementId, effects:
 }
 
 impl Cluster {
-    /// Whether a worker is connected that could run this if nothing else ran there.
+    /// Whether a worker gets work that could run this if nothing else ran there.
     pub(crate) fn has_host(&self, shape: &Shape) -> bool {
-        let mut present = self.workers.iter().filter(|(_, worker)| worker.session().is_some());
-        present.any(|(id, worker)| shape.could_ever_fit(id, worker, &self.settings))
+        let mut in_use = self.workers.iter().filter(|(_, worker)| worker.gets_work());
+        in_use.any(|(id, worker)| shape.could_ever_fit(id, worker, &self.settings))
     }
 }

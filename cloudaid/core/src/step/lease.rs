@@ -29,11 +29,13 @@ pub(crate) fn on_heard(
     }
     worker.heard = worker.heard.max(at);
     worker.heard_at = Some(now.wall);
+    let mut is_well_again = false;
     if let Some(Heartbeat { usage, problem, ill_gpus, pulling, number: _ }) = heartbeat {
         worker.usage = Some(usage);
         worker.pulling = pulling;
         if worker.problem != problem {
-            cluster.plan_stale |= problem.is_none();
+            is_well_again = problem.is_none();
+            cluster.plan_stale |= is_well_again;
             worker.problem.clone_from(&problem);
             effects.push(Effect::Publish(Event::WorkerHealth { worker: id.clone(), problem }));
         }
@@ -51,6 +53,9 @@ pub(crate) fn on_heard(
         worker.link = Link::Up { session, suspect: false };
         cluster.plan_stale = true;
         effects.push(Effect::Publish(Event::WorkerRecovered { worker: id.clone() }));
+    }
+    if is_well_again {
+        keep::look_for_host(cluster, now.boot, id);
     }
 }
 

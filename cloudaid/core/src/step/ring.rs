@@ -37,7 +37,8 @@ pub(crate) fn on_alarms(cluster: &mut Cluster, now: Now, effects: &mut Vec<Effec
             }
             Alarm::Waited(task) => give_up_waiting(cluster, now, task, effects),
             Alarm::Drained(worker) => cordon::evict(cluster, now, worker, effects),
-            Alarm::Failing(worker) => try_again(cluster, worker, effects),
+            Alarm::Failing(worker) => try_again(cluster, now.boot, worker, effects),
+            Alarm::Kept => keep::end_for_hosts(cluster, now, effects),
         }
     }
 }
@@ -129,10 +130,11 @@ fn give_up(task: &mut Task, now: Now, waiting: &[Requeued], effects: &mut Vec<Ef
     }
 }
 
-fn try_again(cluster: &mut Cluster, id: WorkerId, effects: &mut Vec<Effect>) {
+fn try_again(cluster: &mut Cluster, now: BootTime, id: WorkerId, effects: &mut Vec<Effect>) {
     let Some(worker) = cluster.workers.get_mut(&id) else { return };
     worker.failing.is_left_out = false;
     cluster.plan_stale = true;
+    keep::look_for_host(cluster, now, &id);
     effects.push(Effect::Publish(Event::WorkerTriedAgain { worker: id }));
 }
 

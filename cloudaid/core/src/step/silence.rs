@@ -5,6 +5,7 @@
 use shared::id::WorkerId;
 use shared::time::{BootTime, Now};
 
+use crate::alarm::Alarm;
 use crate::cluster::Cluster;
 use crate::effect::Effect;
 use crate::event::Event;
@@ -27,6 +28,9 @@ pub(super) fn forgive_if_late(cluster: &mut Cluster, now: Now, effects: &mut Vec
             Link::Up { .. } => worker.heard = worker.heard.max(now.boot),
             Link::Down | Link::Lost => {}
         }
+    }
+    if cluster.alarms.is_set(&Alarm::Kept) {
+        cluster.alarms.set(Alarm::Kept, now.boot + cluster.settings.start_grace);
     }
     effects.push(Effect::Publish(Event::MasterSlept { late }));
 }

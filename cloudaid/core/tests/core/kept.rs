@@ -7,8 +7,9 @@ use cloudaid_core::effect::{Answer, Effect};
 use cloudaid_core::event::Event;
 use cloudaid_core::input::{Input, Submission};
 use cloudaid_core::testkit::{Link, World, assigned, brief, spec};
-use shared::id::{AttemptKey, TaskId, WorkerId};
-use shared::link::{Held, Phase};
+use shared::array::Array;
+use shared::id::{AttemptKey, Elements, TaskId, TaskRef, WorkerId};
+use shared::link::{Heartbeat, Held, Phase};
 use shared::policy::RunPolicy;
 use shared::resources::{GIB, Resources};
 use shared::task::{TaskSpec, Verdict};
@@ -113,21 +114,18 @@ fn what_the_worker_has_lost_too_runs_again() {
 }
 
 #[test]
-fn who_could_take_it_gets_it_as_soon_as_it_is_there() {
+fn who_could_take_it_gets_it_when_its_worker_has_had_as_long_as_after_a_start() {
     let (mut world, key) = kept();
-    let (_, effects) = world.connect("small", 2, vec![]);
+    let (small, effects) = world.connect("small", 2, vec![]);
     assert_eq!(brief(&effects), ["save worker small", "s3 welcome"]);
     let (large, effects) = world.connect("large", 4, vec![]);
+    assert_eq!(brief(&effects), ["save worker large", "s4 welcome"]);
+    let why = world.cluster.why(key.task.into()).expect("it is held");
+    assert!(why.summary.contains("another one that could take it is there by now"), "{why:?}");
+    assert_eq!(brief(&pass(&mut world, &[&small, &large], 59)), Vec::<String>::new());
     assert_eq!(
-        brief(&effects),
-        [
-            "save worker large",
-            "s4 welcome",
-            LOST,
-            "save attempt 2.0#2 on large Pending",
-            "s4 assign 2.0#2",
-            "save progress 2 pending",
-        ]
+        brief(&pass(&mut world, &[&small, &large], 1)),
+        [LOST, "save attempt 2.0#2 on large Pending", "s4 assign 2.0#2", "save progress 2 pending",]
     );
     // The old one comes back: what it holds is stopped, what it says is refused.
     let (a, effects) = world.connect("a", 4, holds(key));
@@ -143,7 +141,8 @@ fn a_worker_that_comes_back_larger_could_take_it() {
     let (mut world, _) = kept();
     let (small, _) = world.connect("small", 2, vec![]);
     world.disconnect(&small);
-    let (large, effects) = world.connect("small", 3, vec![]);
+    let (large, _) = world.connect("small", 3, vec![]);
+    let effects = pass(&mut world, &[&large], 60);
     assert!(brief(&effects).contains(&LOST.to_owned()), "{effects:?}");
     assert_eq!(assigned(&effects)[0].0, large.session);
 }
@@ -195,8 +194,8 @@ fn who_could_take_it_has_the_memory_that_it_has_now() {
     let (b, _) = world.connect_with("b", little(GIB), vec![]);
     assert_eq!(assigned(&pass(&mut world, &[&b], 100)), []);
     assert_eq!(code(&world, key.task), "unreachable");
-    let (c, effects) = world.connect_with("c", little(2 * GIB), vec![]);
-    assert_eq!(assigned(&effects)[0].0, c.session);
+    let (c, _) = world.connect_with("c", little(2 * GIB), vec![]);
+    assert_eq!(assigned(&pass(&mut world, &[&b, &c], 60))[0].0, c.session);
 }
 
 #[test]
@@ -272,4 +271,169 @@ fn after_a_restart_of_the_master_it_has_as_long_as_others_to_be_heard_of() {
     assert_eq!(assigned(&effects).iter().map(|(session, _)| *session).collect::<Vec<_>>(), [b.session]);
     let (_, effects) = world.connect("a", 4, holds(key));
     assert!(brief(&effects).contains(&"s4 welcome Stop 2.0#1".to_owned()), "{effects:?}");
+}
+
+/// Two workers, each with a task that the other one could run, were lost together: it was the link of the master.
+fn lost_together() -> (World, [AttemptKey; 2]) {
+    let mut world = World::default();
+    world.pass(60 * SECOND);
+    let (a, _) = world.connect("a", 4, vec![]);
+    let first = submit(&mut world, spec(3));
+    let (b, _) = world.connect("b", 4, vec![]);
+    let second = submit(&mut world, spec(3));
+    world.started(&a, first);
+    world.started(&b, second);
+    world.disconnect(&a);
+    world.disconnect(&b);
+    assert_eq!(brief(&world.pass(45 * SECOND)), ["save progress 2 running", "save progress 3 running"]);
+    (world, [first, second])
+}
+
+const SECOND_LOST: [&str; 2] = [
+    "save attempt 3.0#1 on b Ended worker lost: b was not heard of for longer than its lease",
+    "save progress 3 queued",
+];
+
+#[test]
+fn who_is_back_first_takes_nothing_from_those_who_are_back_a_moment_later() {
+    let (mut world, [first, second]) = lost_together();
+    let (a, effects) = world.connect("a", 4, holds(first));
+    assert_eq!(brief(&effects), ["save worker a", "s4 welcome Keep 2.0#1", "save progress 2 running"]);
+    world.pass(Duration::from_millis(100));
+    let (b, effects) = world.connect("b", 4, holds(second));
+    assert_eq!(brief(&effects), ["save worker b", "s5 welcome Keep 3.0#1", "save progress 3 running"]);
+    assert_eq!(brief(&pass(&mut world, &[&a, &b], 5)), Vec::<String>::new());
+    // They are lost again: what was set before is not for this time.
+    world.disconnect(&b);
+    world.disconnect(&a);
+    world.pass(45 * SECOND);
+    let (a, _) = world.connect("a", 4, holds(first));
+    assert_eq!(brief(&pass(&mut world, &[&a], 59)), Vec::<String>::new());
+    let (b, _) = world.connect("b", 4, holds(second));
+    assert_eq!(brief(&pass(&mut world, &[&a, &b], 100)), Vec::<String>::new());
+    assert_eq!(world.saved.attempts.len(), 2);
+}
+
+#[test]
+fn who_stays_away_when_others_are_back_is_given_up_after_a_while() {
+    let (mut world, [first, second]) = lost_together();
+    let (a, _) = world.connect("a", 4, holds(first));
+    assert_eq!(brief(&pass(&mut world, &[&a], 30)), Vec::<String>::new());
+    // That somebody connects again meanwhile does not make it longer.
+    let (a, _) = world.connect("a", 4, holds(first));
+    assert_eq!(brief(&pass(&mut world, &[&a], 29)), Vec::<String>::new());
+    assert_eq!(brief(&pass(&mut world, &[&a], 1)), SECOND_LOST);
+    let (_, effects) = world.connect("b", 4, holds(second));
+    assert!(brief(&effects).contains(&"s6 welcome Stop 3.0#1".to_owned()), "{effects:?}");
+}
+
+#[test]
+fn a_restart_of_the_master_begins_that_while_anew() {
+    let (mut world, [first, _]) = lost_together();
+    let (a, _) = world.connect("a", 4, holds(first));
+    pass(&mut world, &[&a], 30);
+    world.restart();
+    let (a, _) = world.connect("a", 4, holds(first));
+    assert_eq!(brief(&pass(&mut world, &[&a], 59)), Vec::<String>::new());
+    assert_eq!(brief(&pass(&mut world, &[&a], 1)), SECOND_LOST);
+}
+
+#[test]
+fn a_master_that_slept_begins_that_while_anew() {
+    let (mut world, [first, _]) = lost_together();
+    let (a, _) = world.connect("a", 4, holds(first));
+    world.now.boot = world.now.boot + 1_000 * SECOND;
+    assert_eq!(brief(&world.step(Input::TimerFired)), Vec::<String>::new());
+    assert_eq!(brief(&pass(&mut world, &[&a], 59)), Vec::<String>::new());
+    assert_eq!(brief(&pass(&mut world, &[&a], 1)), SECOND_LOST);
+}
+
+/// What is kept goes to `b` a while after that gets work again, and not before.
+fn goes_to_who_gets_work_again(bar: impl FnOnce(&mut World, &Link), unbar: impl FnOnce(&mut World, &Link)) {
+    let (mut world, a, _) = running();
+    let (b, _) = world.connect("b", 4, vec![]);
+    bar(&mut world, &b);
+    world.disconnect(&a);
+    assert_eq!(brief(&pass(&mut world, &[&b], 1_000)), ["save progress 2 running"]);
+    unbar(&mut world, &b);
+    assert_eq!(brief(&pass(&mut world, &[&b], 59)), Vec::<String>::new());
+    let effects = pass(&mut world, &[&b], 1);
+    assert!(brief(&effects).contains(&LOST.to_owned()), "{effects:?}");
+    assert_eq!(assigned(&effects)[0].0, b.session);
+}
+
+#[test]
+fn who_is_taken_out_of_use_could_take_nothing() {
+    let set = |world: &mut World, link: &Link, draining: Option<bool>| {
+        let (since, by, worker) = (world.now.wall, "ada".parse().expect("a name"), link.worker.clone());
+        let cordon = draining.map(|draining| Cordon { since, by, reason: None, draining, deadline: None });
+        world.ask(|request| Input::CordonWorker { request, worker, cordon }).0.expect("it is so");
+    };
+    for draining in [false, true] {
+        goes_to_who_gets_work_again(|world, b| set(world, b, Some(draining)), |world, b| set(world, b, None));
+    }
+}
+
+#[test]
+fn who_says_that_something_is_wrong_there_could_take_nothing() {
+    let says = |world: &mut World, link: &Link, problem: Option<&str>| {
+        let heartbeat = Some(Heartbeat { problem: problem.map(str::to_owned), ..Heartbeat::default() });
+        let Link { worker, session } = link.clone();
+        world.step(Input::WorkerHeard { worker, session, at: world.now.boot, heartbeat });
+    };
+    goes_to_who_gets_work_again(|world, b| says(world, b, Some("no answer")), |world, b| says(world, b, None));
+}
+
+#[test]
+fn what_never_arrived_is_not_sent_to_a_worker_that_is_back_with_less() {
+    let mut world = World::default();
+    world.pass(60 * SECOND);
+    let (a, _) = world.connect("a", 4, vec![]);
+    let key = submit(&mut world, spec(3));
+    world.disconnect(&a);
+    world.pass(1_000 * SECOND);
+    let (a, effects) = world.connect("a", 2, vec![]);
+    let is_refused =
+        |line: &String| line.starts_with("save attempt 2.0#1") && line.contains("has at most 2 CPU of 3 CPU in all");
+    assert!(brief(&effects).iter().any(is_refused), "{effects:?}");
+    assert_eq!(assigned(&effects), []);
+    assert_eq!(assigned(&pass(&mut world, &[&a], 100)), []);
+    assert_eq!(code(&world, key.task), "too_small_cpu");
+}
+
+#[test]
+fn an_array_that_waits_for_one_that_is_away_says_so() {
+    for (at_most_once, ends) in [(false, "`cloudctl cancel task-"), (true, "`cloudctl cancel --force task-")] {
+        let mut world = World::default();
+        world.pass(60 * SECOND);
+        let (a, _) = world.connect("a", 4, vec![]);
+        let policy = RunPolicy { at_most_once, ..RunPolicy::default() };
+        let submission = world.submission(3, 1);
+        let array = Some(Arc::new(Array { limit: Some(1), ..Array::of(9) }));
+        let spec = Arc::new(TaskSpec { policy, ..spec(3) });
+        let (task, effects) = world.submit_this(Submission { spec, array, ..submission });
+        world.started(&a, assigned(&effects)[0].1.key);
+        let waits = TaskRef { task, elements: Elements::One(5) };
+        assert!(!world.cluster.why(waits).expect("it waits").summary.contains("not heard of"));
+        world.disconnect(&a);
+        let (small, _) = world.connect("small", 1, vec![]);
+        pass(&mut world, &[&small], 100);
+        let why = world.cluster.why(waits).expect("it waits");
+        let away = TaskRef { task, elements: Elements::One(0) };
+        assert_eq!(why.reasons[0].code, "array_limit");
+        assert!(why.summary.contains(&format!("; the worker of {away} is not heard of")), "{why:?}");
+        assert!(why.hint.contains(ends) && why.hint.contains(&away.to_string()), "{why:?}");
+    }
+}
+
+#[test]
+fn whoever_asks_after_a_restart_is_not_told_more_than_is_known() {
+    let (mut world, key) = kept();
+    world.restart();
+    let summary = |world: &World| world.cluster.why(key.task.into()).expect("it is held").summary;
+    assert!(summary(&world).contains("since the master's start on a: "), "{}", summary(&world));
+    world.cancel(key.task.into()).0.expect("cancelled");
+    assert_eq!(code(&world, key.task), "cancelling");
+    assert!(summary(&world).contains("it is told to stop it when it is back"), "{}", summary(&world));
+    assert!(brief(&world.pass(60 * SECOND)).contains(&"save result 2.0 cancelled".to_owned()));
 }

@@ -156,3 +156,21 @@ fn a_run_that_never_arrived_is_as_strict_as_its_pool_is_now() {
     assert_eq!(assigned(&effects)[0].1.confinement, Confinement::default());
     assert_eq!(recorded(&world), [None]);
 }
+
+#[test]
+fn what_never_arrived_and_needs_the_internet_is_not_sent_to_a_pool_without() {
+    let mut world = World::new(settings(NetworkAccess::None));
+    let (main, _) = connect(&mut world, "a", "main");
+    let online = Confinement { network: NetworkAccess::Public, ..Confinement::default() };
+    let submission = submission(&mut world, |spec| spec.confinement = online);
+    let (_, effects) = world.submit_this(submission);
+    assert_eq!(assigned(&effects).len(), 1, "{effects:?}");
+    world.disconnect(&main);
+    let (_, effects) = connect(&mut world, "a", "edge");
+    assert_eq!(assigned(&effects), []);
+    let ended = world.saved.attempts.values().next().expect("a run");
+    assert!(
+        matches!(&ended.verdict, Some(Verdict::Rejected { message }) if message.contains("no network")),
+        "{ended:?}"
+    );
+}
