@@ -68,7 +68,8 @@ mod tests {
         let begin = Instant::now();
         let (taken, tries) = tried(Duration::from_millis(700), usize::MAX).await;
         assert_eq!(taken, Err("held".to_owned()));
-        assert!(begin.elapsed() >= Duration::from_millis(700) && (3..=9).contains(&tries), "{tries} tries");
+        // However late a busy machine lets it try again, it does once more at the end.
+        assert!(begin.elapsed() >= Duration::from_millis(700) && (2..=9).contains(&tries), "{tries} tries");
         // Another error says that waiting does not help.
         let other =
             wait(Duration::from_secs(60), || std::future::ready(Err::<(), _>("broken")), |error| *error == "held");

@@ -83,7 +83,7 @@ use logs::LogStore;
 /// Messages that may wait for the driver. Each may carry many inputs; who sends more has to wait.
 const MAILBOX: usize = 1024;
 /// How long open requests may take to end when the master stops.
-const STOP_GRACE: Duration = Duration::from_secs(10);
+pub const STOP_GRACE: Duration = Duration::from_secs(10);
 /// Runs and inputs that are looked at together at the start: where files are far away, each takes its time.
 const TIDY_AT_ONCE: usize = 32;
 /// The account that `dev` makes.

@@ -10,6 +10,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::time::Duration;
 
 use cloudaid_core::agent::AgentSettings;
 use shared::id::ClusterId;
@@ -41,6 +42,7 @@ use seed::Gateway;
 pub use error::WorkerError;
 
 mod backlog;
+pub mod bad_disk;
 mod capacity;
 mod checksum;
 mod credentials;
@@ -76,9 +78,10 @@ mod uploads;
 mod volume;
 
 #[cfg(test)]
-mod bad_disk;
-#[cfg(test)]
 mod tests;
+
+/// Who stops and wants nothing kept waits so long for a journal that takes nothing.
+const JOURNAL_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Runs on the Docker engine of this machine until `shutdown`.
 ///
@@ -103,6 +106,16 @@ pub async fn run_with(
     config: WorkerConfig,
     shutdown: CancellationToken,
 ) -> Result<(), WorkerError> {
+    run_within(runtime, config, shutdown, JOURNAL_PATIENCE).await
+}
+
+/// The same, with so much patience for a journal when it stops.
+async fn run_within(
+    runtime: Arc<dyn Runtime>,
+    config: WorkerConfig,
+    shutdown: CancellationToken,
+    patience: Duration,
+) -> Result<(), WorkerError> {
     let open = || std::future::ready(DataDir::open(&config.data_dir, &config.name));
     let data = held::wait(held::PATIENCE, open, |error| matches!(error, WorkerError::InUse { .. }));
     let Some(data) = shutdown.run_until_cancelled(data).await else { return Ok(()) };
@@ -118,12 +131,12 @@ pub async fn run_with(
     let data = Arc::new(data.join(cluster)?);
     let lease_file = LeaseFile::at(data.lease());
     let lease = lease_file.load();
-    let patience = match config.seed {
+    let engine_patience = match config.seed {
         Some(_) => Patience::Endless,
         None if had_joined && journal.is_damaged() => Patience::Blind,
         None => Patience::within(lease::left(lease, &journal.entries(), clock::boot())),
     };
-    let look = FirstLook::take(&*runtime, cluster, data.name(), patience);
+    let look = FirstLook::take(&*runtime, cluster, data.name(), engine_patience);
     let Some(FirstLook { answer, found }) = shutdown.run_until_cancelled(look).await else { return Ok(()) };
     let offer = watch::Sender::new(Offer::measure(&config, answer.as_ref().ok(), &gpus)?);
     let first_answer = watch::Sender::new(answer);
@@ -174,7 +187,7 @@ pub async fn run_with(
         tokio::spawn(life.run_until_cancelled_owned(late.arrives()));
     }
     let link = tokio::spawn(link.run());
-    let result = driver.run(shutdown, config.on_stop, leaving).await;
+    let result = driver.run(shutdown, config.on_stop, leaving, patience).await;
     drop(end_of_life);
     servers.close();
     // It says goodbye to the master, and leaves its address; nothing is lost if it cannot.

@@ -11,6 +11,8 @@ use bollard::query_parameters::{
 };
 use futures_util::TryStreamExt;
 
+use crate::wait::{PATIENCE, eventually};
+
 /// Seconds that the engine may take for one answer.
 const TIMEOUT: u64 = 120;
 
@@ -156,6 +158,14 @@ impl Containers {
         for id in self.running().await {
             connect().restart_container(&id, None::<RestartContainerOptions>).await.expect("it is started again");
         }
+    }
+
+    /// Waits until none of them runs.
+    ///
+    /// # Panics
+    /// When one does for too long, or the engine does not answer.
+    pub async fn have_ended(&self) {
+        eventually(PATIENCE, "they have ended", || async { self.running().await.is_empty().then_some(()) }).await;
     }
 
     async fn running(&self) -> Vec<String> {

@@ -11,7 +11,6 @@ pub mod api;
 pub mod bench;
 pub mod cluster;
 pub mod ctl;
-pub mod disk;
 pub mod docker;
 pub mod embedded;
 pub mod engine;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use cloudai_tests::cluster::{Cluster, shell_task, until_told};
-use cloudai_tests::disk::Disk;
 use cloudai_tests::engine::Engine;
 use cloudai_tests::wait::{PATIENCE, eventually};
 use cloudai_tests::worker::WorkerOptions;
+use cloudaid::worker::bad_disk::BadDisk;
 use shared::submit::SubmitRequest;
 use shared::task::{TaskState, Verdict};
 use shared::worker::WorkerState;
@@ -21,7 +21,7 @@ const SUSPECT: Duration = Duration::from_secs(15);
 /// In this order: what is dropped last is needed longest.
 struct World {
     engine: Engine,
-    disk: Disk,
+    disk: BadDisk,
     cluster: Cluster,
     _dir: TempDir,
 }
@@ -29,7 +29,10 @@ struct World {
 /// None where no disk can be made to fail.
 async fn world() -> Option<World> {
     let mut cluster = Cluster::start(0).await;
-    let disk = Disk::for_worker(&cluster.dir().join(NAME))?;
+    let Some(disk) = BadDisk::for_worker(&cluster.dir().join(NAME)).expect("a disk") else {
+        eprintln!("no disk can be made to fail here: that takes root and loop devices");
+        return None;
+    };
     let dir = tempfile::tempdir().expect("a directory");
     // It is to see the disk.
     let engine = Engine::start(&dir.path().join("engine"), false).await;
@@ -85,7 +88,7 @@ async fn what_a_disk_does_not_take_is_said_when_it_does_and_the_worker_goes_on()
     // What is to be remembered of it takes more than what is left in the last block of a file.
     let env = || BTreeMap::from([("V".to_owned(), "x".repeat(30_000))]);
     let running = world.runs(SubmitRequest { env: env(), ..until_told(7) }).await;
-    world.disk.starve();
+    world.disk.starve().expect("it starves");
     let large = world.submit(SubmitRequest { env: env(), ..shell_task("exit 3") }).await;
     // That it fails, or that it is full: kernels differ.
     world.tells("its disk ").await;
@@ -100,7 +103,7 @@ async fn what_a_disk_does_not_take_is_said_when_it_does_and_the_worker_goes_on()
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     world.cluster.workers[0].process.assert_runs();
-    world.disk.feed();
+    world.disk.feed().expect("it is fed");
     world.ends_with(&running, 7).await;
     world.ends_with(&large, 3).await;
     world.ends_with(&waiting, 4).await;
@@ -112,7 +115,7 @@ async fn a_disk_that_has_become_read_only_ends_nothing_and_a_worker_on_a_good_on
     let ends = world.runs(until_told(7)).await;
     let stays = "trap '' USR1; trap 'exit 9' USR2; echo ready; while :; do sleep 0.1; done";
     let stays = world.runs(shell_task(stays)).await;
-    world.disk.fail();
+    world.disk.fail().expect("it has failed");
     // Before anything has to be written.
     let problem = world.tells("nothing can be written in ").await;
     assert!(problem.contains("Read-only file system (os error 30)"), "{problem}");
@@ -130,7 +133,7 @@ async fn a_disk_that_has_become_read_only_ends_nothing_and_a_worker_on_a_good_on
     world.cluster.workers[0].restart();
     let ended = world.cluster.workers[0].process.ended().await;
     assert_eq!(ended.code(), Some(1), "nothing can be remembered there");
-    world.disk.replace();
+    world.disk.replace().expect("it is replaced");
     world.cluster.workers[0].restart();
     world.ends_with(&ends, 7).await;
     world.ends_with(&waiting, 4).await;

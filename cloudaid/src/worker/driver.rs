@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use cloudaid_core::agent::{Agent, AgentEffect, AgentInput, AgentSettings, FoundContainer, Lease};
 use parking_lot::Mutex;
@@ -137,16 +138,19 @@ impl Driver {
     }
 
     /// Runs until `shutdown` and what is to be done then, or until the journal cannot be kept. Who leaves and does not keep
-    /// its runs says so by `leaving`.
+    /// its runs says so by `leaving`, and keeps them after all when the journal has taken nothing for so long as `patience`.
     pub(super) async fn run(
         mut self,
         shutdown: CancellationToken,
         on_stop: OnStop,
         leaving: CancellationToken,
+        patience: Duration,
     ) -> Result<(), WorkerError> {
         let hand_back = on_stop == OnStop::HandBack;
+        let mut leaves_since = None;
         loop {
             let mut batch = Vec::new();
+            let given_up_at = leaves_since.and_then(|since| self.refusals.given_up_at(since, patience));
             tokio::select! {
                 biased;
                 () = shutdown.cancelled(), if !leaving.is_cancelled() => {
@@ -155,14 +159,27 @@ impl Driver {
                     }
                     tracing::info!("Nothing new is taken; {}", if hand_back { "what runs is handed back" } else { "waiting for what runs" });
                     leaving.cancel();
+                    leaves_since = Some(Instant::now());
                     batch.push(Event::Input(AgentInput::Leave { hand_back }));
                 }
                 _ = self.inbox.recv_many(&mut batch, BATCH_LIMIT) => {}
                 () = clock::sleep_until(self.agent.next_wake()) => batch.push(Event::Input(AgentInput::Tick)),
                 () = sleep_until(self.refusals.again_at(Instant::now())), if !self.backlog.is_empty() => {}
+                () = sleep_until(given_up_at.unwrap_or_else(Instant::now)), if given_up_at.is_some() => {}
             }
             self.step_all(batch).await?;
             if leaving.is_cancelled() && self.agent.may_leave(hand_back) {
+                break;
+            }
+            let given_up_at = leaves_since.and_then(|since| self.refusals.given_up_at(since, patience));
+            if given_up_at.is_some_and(|at| at <= Instant::now()) {
+                let problem = self.refusals.in_words(self.journal.lock().path()).unwrap_or_default();
+                tracing::warn!(
+                    problem,
+                    "Nothing could be remembered for {} s: it is not waited for any longer, and what is here is kept for the next \
+                     start, which finds how it ended",
+                    patience.as_secs()
+                );
                 break;
             }
         }

@@ -34,6 +34,8 @@ use crate::runtime::{ContainerSpec, ImageWish, Runtime, RuntimeError};
 
 /// Engine calls at a time, waits and log streams not counted: more only queue inside the engine.
 const ENGINE_CALLS: usize = 32;
+/// Looks at files without a name at a time: the threads that they take are everybody's.
+const LOOKS: usize = 2;
 
 /// How long a container may run before its log is followed. Most that are short have ended by then, and to read a log
 /// that is complete costs the engine less than following it.
@@ -65,6 +67,7 @@ pub(super) struct Executor {
     data: Arc<DataDir>,
     events: mpsc::Sender<Event>,
     calls: Arc<Semaphore>,
+    looks: Arc<Semaphore>,
     tidy: Arc<Tidy>,
     lanes: Arc<Lanes>,
     /// Disk for logs that wait for the master.
@@ -102,6 +105,7 @@ impl Executor {
             data,
             events,
             calls,
+            looks: Arc::new(Semaphore::new(LOOKS)),
             tidy,
             lanes,
             log_room: Arc::default(),
@@ -221,7 +225,7 @@ impl Executor {
 
     fn wait(&mut self, key: AttemptKey) {
         let (runtime, gpus) = (Arc::clone(&self.runtime), self.gpus.clone());
-        let (volume, output, events) = (self.data.volume(&key), self.data.output(&key), self.events.clone());
+        let (data, events) = (Arc::clone(&self.data), self.events.clone());
         let ended = self.runs.entry(key).or_default().ended.clone();
         self.follow(key, async move {
             match runtime.wait(&key).await {
@@ -233,7 +237,8 @@ impl Executor {
                         gpus.look().await;
                         // Before its end: it is why it failed, unless there is a better reason.
                         let may_be = !exit.by_engine && !exit.oom;
-                        if may_be && let Some(largest) = storage::filled(volume, output).await {
+                        let (volume, output, limit) = (data.volume(&key), data.output(&key), data.storage(&key));
+                        if may_be && let Some(largest) = storage::filled(volume, output, limit).await {
                             let full = AgentInput::StorageExceeded { key, used_bytes: None, largest };
                             let _ = events.send(Event::Input(full)).await;
                         }
@@ -294,9 +299,10 @@ impl Executor {
             return;
         }
         let (runtime, output) = (Arc::clone(&self.runtime), self.data.output(&key));
-        let (calls, ended) = (Arc::clone(&self.calls), self.runs.entry(key).or_default().ended.clone());
+        let (calls, looks) = (Arc::clone(&self.calls), Arc::clone(&self.looks));
+        let ended = self.runs.entry(key).or_default().ended.clone();
         self.follow(key, async move {
-            let watch = StorageWatch { key, runtime, calls, output, limit_bytes };
+            let watch = StorageWatch { key, runtime, calls, looks, output, limit_bytes };
             match ended.run_until_cancelled(watch.seen(reserved)).await {
                 Some(Excess { used_bytes, largest }) => {
                     AgentInput::StorageExceeded { key, used_bytes: Some(used_bytes), largest }

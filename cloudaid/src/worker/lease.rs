@@ -159,7 +159,7 @@ mod tests {
         let lease = |since| Lease { since: BootTime(since), length: Duration::from_secs(30) };
         file.save(lease(1));
         fill(&disk);
-        assert!(volume.is_full());
+        assert!(volume.is_full(None));
         file.save(lease(2));
         assert_eq!(file.load(), Some(lease(2)));
         volume.close().expect("closed");

@@ -29,8 +29,8 @@ pub const NOTE_LIMIT: usize = 100;
 const LONG_PATHS: usize = 256 << 20;
 /// Characters of a path in a note: a master takes no long ones, and each of them may need ten bytes.
 const SHOWN_LIMIT: usize = 500;
-/// The most files and folders of which [`lengths`] are told: somebody waits for it.
-const LENGTHS_LIMIT: usize = 100_000;
+/// The most files and folders of which [`lengths`] and [`used_soon`] tell: somebody waits for it.
+const SOON_LIMIT: usize = 100_000;
 
 /// For directories of ours and of theirs: no links, and a FIFO does not block.
 const FOLDER: OFlags =
@@ -68,21 +68,31 @@ pub fn open(root: &Path, path: &[u8]) -> io::Result<File> {
 /// Bytes on the disk below `root`, at whatever depth, as far as they can be seen; each file and folder is one block at the
 /// least. Once they are more than `enough` the rest is not looked at. `each` is told the path of everything that is counted,
 /// and its share; what is in a folder comes right behind it.
-pub fn used(root: &Path, enough: u64, mut each: impl FnMut(&[u8], u64)) -> u64 {
-    let mut used = 0u64;
+pub fn used(root: &Path, enough: u64, each: impl FnMut(&[u8], u64)) -> u64 {
+    used_by(root, usize::MAX, enough, each)
+}
+
+/// The same of as many as are worth the time.
+pub(super) fn used_soon(root: &Path, each: impl FnMut(&[u8], u64)) -> u64 {
+    used_by(root, SOON_LIMIT, u64::MAX, each)
+}
+
+/// The same of so many files and folders.
+fn used_by(root: &Path, entries: usize, enough: u64, mut each: impl FnMut(&[u8], u64)) -> u64 {
+    let (mut used, mut left) = (0u64, entries);
     look_through(root, |path, stat| {
         let bytes = if is_folder(stat) { FOLDER_BYTES } else { file_bytes(stat) };
         each(path, bytes);
         used = used.saturating_add(bytes);
-        used <= enough
+        left = left.saturating_sub(1);
+        used <= enough && left > 0
     });
     used
 }
 
-/// The same for what a container engine has measured, which counts lengths, and of files alone: `each` is told of as many as
-/// are worth the time.
+/// The same as [`used_soon`] for what a container engine has measured, which counts lengths, and of files alone.
 pub(super) fn lengths(root: &Path, mut each: impl FnMut(&[u8], u64)) {
-    let mut left = LENGTHS_LIMIT;
+    let mut left = SOON_LIMIT;
     look_through(root, |path, stat| {
         if !is_folder(stat) {
             each(path, u64::try_from(stat.st_size).unwrap_or(0));

@@ -20,12 +20,14 @@ const LONGEST: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(super) struct Refusals {
     last: Option<(Written, Instant)>,
+    /// Since when it has taken nothing.
+    since: Option<Instant>,
     pauses: Pauses,
 }
 
 impl Default for Refusals {
     fn default() -> Self {
-        Self { last: None, pauses: Pauses::up_to(LONGEST) }
+        Self { last: None, since: None, pauses: Pauses::up_to(LONGEST) }
     }
 }
 
@@ -34,7 +36,10 @@ impl Refusals {
     pub(super) fn note(&mut self, written: Written, now: Instant) {
         let pause = match written {
             // Others may wait still.
-            Written::Durable => return,
+            Written::Durable => {
+                self.since = None;
+                return;
+            }
             Written::NoRoom => {
                 self.pauses.reset();
                 ROOM_AGAIN
@@ -42,11 +47,12 @@ impl Refusals {
             Written::Failed(_) => self.pauses.next(),
         };
         self.last = Some((written, now + pause));
+        self.since.get_or_insert(now);
     }
 
     /// Nothing waits any more.
     pub(super) fn clear(&mut self) {
-        self.last = None;
+        (self.last, self.since) = (None, None);
         self.pauses.reset();
     }
 
@@ -59,6 +65,12 @@ impl Refusals {
     /// When what waits is tried again, if nothing comes that is tried with it.
     pub(super) fn again_at(&self, now: Instant) -> Instant {
         self.last.map_or(now + ROOM_AGAIN, |(_, again_at)| again_at)
+    }
+
+    /// When who has waited for it since `from` has waited for `patience`; none: it does not refuse. What it takes meanwhile is
+    /// a reason to go on waiting.
+    pub(super) fn given_up_at(&self, from: Instant, patience: Duration) -> Option<Instant> {
+        self.since.map(|since| since.max(from) + patience)
     }
 
     /// Why no new tasks should come, and what to do.
@@ -110,6 +122,27 @@ mod tests {
         assert_eq!((refusals.stands(now), refusals.again_at(now)), (None, now + ROOM_AGAIN));
         refusals.note(Written::Durable, now);
         assert!(refusals.in_words(Path::new("/data/journal")).is_some(), "what needs no room is not all that there is");
+    }
+
+    #[test]
+    fn who_waits_for_it_gives_up_when_it_has_taken_nothing_for_so_long() {
+        let mut refusals = Refusals::default();
+        let (begin, second, patience) = (Instant::now(), Duration::from_secs(1), Duration::from_secs(30));
+        assert_eq!(refusals.given_up_at(begin, patience), None);
+        for (number, written) in
+            (1_u32..).zip([Written::Failed(Errno::IO), Written::NoRoom, Written::Failed(Errno::ROFS)])
+        {
+            refusals.note(written, begin + second * number);
+            assert_eq!(refusals.given_up_at(begin, patience), Some(begin + second + patience), "{written:?}");
+        }
+        let late = begin + second * 50;
+        assert_eq!(refusals.given_up_at(late, patience), Some(late + patience), "it is tried for so long then");
+        refusals.note(Written::Durable, late);
+        assert_eq!(refusals.given_up_at(begin, patience), None, "something ends still");
+        refusals.note(Written::NoRoom, late + second);
+        assert_eq!(refusals.given_up_at(begin, patience), Some(late + second + patience));
+        refusals.clear();
+        assert_eq!(refusals.given_up_at(begin, patience), None);
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub(super) struct StorageWatch {
     pub(super) runtime: Arc<dyn Runtime>,
     /// Engine calls are counted.
     pub(super) calls: Arc<Semaphore>,
+    /// Looks at files without a name: each may take long, and takes a thread for that.
+    pub(super) looks: Arc<Semaphore>,
     pub(super) output: PathBuf,
     pub(super) limit_bytes: u64,
 }
@@ -131,7 +133,7 @@ impl StorageWatch {
                 let hidden = volumes.iter().map(|volume| &volume.host).find(|host| !host.is_dir());
                 let hidden = hidden.map(|host| host.display().to_string());
                 let volumes = seen_in(volumes, enough).await;
-                let nameless = without_a_name(nameless).await;
+                let nameless = without_a_name(nameless, &self.looks).await;
                 layer.bytes = bytes.saturating_add(volumes.bytes).saturating_add(nameless);
                 layer.own = (place, bytes);
                 layer.largest = volumes.largest;
@@ -205,11 +207,15 @@ fn largest_of_layer(place: Option<&Path>, bytes: u64) -> Largest {
     tally.finish(bytes)
 }
 
-/// What takes the most in the /output of its own that a run has filled; none: it has not filled it.
-pub(super) async fn filled(volume: Volume, output: PathBuf) -> Option<Vec<StoredPart>> {
+/// What takes the most in the /output of its own that a run has filled, which may store so many bytes, if that is known; none:
+/// it has not filled it.
+pub(super) async fn filled(volume: Volume, output: PathBuf, limit: Option<u64>) -> Option<Vec<StoredPart>> {
     let look = move || {
-        let place = MountedPlace { host: output, inside: OUTPUT.to_owned() };
-        volume.is_full().then(|| count(&[place], u64::MAX).largest.into_parts())
+        volume.is_full(limit).then(|| {
+            let mut tally = Tally::of(OUTPUT);
+            let bytes = outputs::used_soon(&output, |path, bytes| tally.add(path, bytes));
+            tally.finish(bytes.max(volume.stored())).into_parts()
+        })
     };
     tokio::task::spawn_blocking(look).await.ok().flatten()
 }
@@ -236,9 +242,16 @@ fn count(places: &[MountedPlace], enough: u64) -> Seen {
 }
 
 /// Bytes in files without a name.
-async fn without_a_name(nameless: Option<Nameless>) -> u64 {
+async fn without_a_name(nameless: Option<Nameless>, looks: &Arc<Semaphore>) -> u64 {
     let Some(nameless) = nameless else { return 0 };
-    tokio::task::spawn_blocking(move || nameless.bytes()).await.unwrap_or(0)
+    // The semaphore is never closed.
+    let turn = Arc::clone(looks).acquire_owned().await;
+    let look = move || {
+        // To its end, also where nobody waits for that any more.
+        let _turn = turn;
+        nameless.bytes()
+    };
+    tokio::task::spawn_blocking(look).await.unwrap_or(0)
 }
 
 #[cfg(test)]

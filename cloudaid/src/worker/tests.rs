@@ -18,8 +18,8 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{WorkerError, run_with};
-use crate::config::{CapacityOverrides, GpuSettings, JoinFrom, Secret, WorkerConfig};
+use super::{JOURNAL_PATIENCE, WorkerError, run_within};
+use crate::config::{CapacityOverrides, GpuSettings, JoinFrom, OnStop, Secret, WorkerConfig};
 use crate::master::join_token::JoinToken;
 use crate::runtime::fake::{Behaviour, FakeRuntime};
 use master::{CLUSTER, Master, Talk};
@@ -68,6 +68,25 @@ fn welcome(decisions: Vec<(AttemptKey, Decision)>) -> ToWorker {
     })
 }
 
+fn config(master: &Master, data_dir: &Path, token: Option<&str>) -> WorkerConfig {
+    WorkerConfig {
+        masters: vec![master.address.clone()],
+        name: "w1".parse().expect("a name"),
+        data_dir: data_dir.to_owned(),
+        join: token.map(|token| JoinFrom::Inline(Secret::new(token))),
+        docker_host: None,
+        registry_patience: Duration::from_secs(1),
+        pull_limits: Default::default(),
+        image_room: 0,
+        gpus: GpuSettings { library: None, quarantine: Duration::from_secs(600) },
+        on_stop: Default::default(),
+        overrides: CapacityOverrides { cpu_millis: Some(64_000), gpu_millis: Some(0), ..CapacityOverrides::default() },
+        labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
+        advertise: None,
+        seed: None,
+    }
+}
+
 /// A worker that can be stopped and started again on the same engine and directory.
 struct Running {
     shutdown: CancellationToken,
@@ -80,28 +99,18 @@ impl Running {
     }
 
     fn start_with(master: &Master, data_dir: &Path, runtime: &Arc<FakeRuntime>, token: Option<&str>) -> Self {
-        let config = WorkerConfig {
-            masters: vec![master.address.clone()],
-            name: "w1".parse().expect("a name"),
-            data_dir: data_dir.to_owned(),
-            join: token.map(|token| JoinFrom::Inline(Secret::new(token))),
-            docker_host: None,
-            registry_patience: Duration::from_secs(1),
-            pull_limits: Default::default(),
-            image_room: 0,
-            gpus: GpuSettings { library: None, quarantine: Duration::from_secs(600) },
-            on_stop: Default::default(),
-            overrides: CapacityOverrides {
-                cpu_millis: Some(64_000),
-                gpu_millis: Some(0),
-                ..CapacityOverrides::default()
-            },
-            labels: BTreeMap::from([("zone".to_owned(), "a".to_owned())]),
-            advertise: None,
-            seed: None,
-        };
+        Self::run(runtime, config(master, data_dir, token), JOURNAL_PATIENCE)
+    }
+
+    /// One that does this with what runs when it is stopped, with a second for its journal.
+    fn start_with_end(master: &Master, data_dir: &Path, runtime: &Arc<FakeRuntime>, on_stop: OnStop) -> Self {
+        let config = WorkerConfig { on_stop, ..config(master, data_dir, Some(&master.token)) };
+        Self::run(runtime, config, Duration::from_secs(1))
+    }
+
+    fn run(runtime: &Arc<FakeRuntime>, config: WorkerConfig, patience: Duration) -> Self {
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(run_with(Arc::clone(runtime) as _, config, shutdown.clone()));
+        let task = tokio::spawn(run_within(Arc::clone(runtime) as _, config, shutdown.clone(), patience));
         Self { shutdown, task }
     }
 

@@ -37,6 +37,8 @@ const WHOLE_PER_AROUND: u64 = 64;
 /// back the whole of a piece that has no room. So much is there beyond what the task may store that nobody who keeps to
 /// that has a full one, however small it is.
 const FULL: u64 = 2 * MIB;
+/// The same for one that an earlier version has made, with less around it.
+const FULL_BEFORE: u64 = 64 * 1024;
 /// How long it is waited at the start for one to be made.
 const TRIAL_LIMIT: Duration = Duration::from_secs(30);
 
@@ -90,11 +92,25 @@ impl Volume {
         self.device()?.ok_or_else(|| io::Error::other("it was mounted and is not there"))
     }
 
-    /// Whether the run has one, and nothing more can be written to it.
-    pub(super) fn is_full(&self) -> bool {
+    /// Whether the run has one, and nothing more can be written to it. `limit`: how many bytes it was to hold, if that is known.
+    pub(super) fn is_full(&self, limit: Option<u64>) -> bool {
         let is_there = self.exists() && self.mount().is_ok();
         let stat = is_there.then(|| rustix::fs::statvfs(&self.output).ok()).flatten();
-        stat.is_some_and(|stat| stat.f_bavail.saturating_mul(stat.f_frsize) < FULL || stat.f_favail == 0)
+        stat.is_some_and(|stat| {
+            stat.f_bavail.saturating_mul(stat.f_frsize) < self.full_below(limit) || stat.f_favail == 0
+        })
+    }
+
+    /// Bytes that are stored in it, by the word of its file system; 0: it does not say.
+    pub(super) fn stored(&self) -> u64 {
+        let stat = rustix::fs::statvfs(&self.output);
+        stat.map_or(0, |stat| stat.f_blocks.saturating_sub(stat.f_bfree).saturating_mul(stat.f_frsize))
+    }
+
+    /// With less than this left it is full: in one that is smaller than it would be made now, what it may hold leaves no more.
+    fn full_below(&self, limit: Option<u64>) -> u64 {
+        let length = fs::metadata(&self.image).map_or(0, |image| image.len());
+        if limit.is_some_and(|limit| length >= length_for(limit)) { FULL } else { FULL_BEFORE }
     }
 
     /// Unmounts it; its file is left to whoever removes the run.
@@ -108,9 +124,8 @@ impl Volume {
 
     /// Makes the file, with room for `bytes` of what is stored in files.
     fn format(&self, image: &Path, bytes: u64) -> io::Result<()> {
-        let inodes = (bytes / BYTES_PER_INODE).clamp(INODES.0, INODES.1);
-        let around = inodes * INODE_BYTES + bytes / WHOLE_PER_AROUND + AROUND;
-        File::create(image)?.set_len(bytes.saturating_add(around))?;
+        let inodes = inodes_for(bytes);
+        File::create(image)?.set_len(length_for(bytes))?;
         let mut mkfs = Command::new("mkfs.ext4");
         mkfs.args(["-q", "-F", "-m", "0", "-J", "size=4", "-N", &inodes.to_string()]);
         mkfs.args(["-O", "^resize_inode", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard"]);
@@ -122,6 +137,16 @@ impl Volume {
         let Ok(output) = fs::canonicalize(&self.output) else { return Ok(None) };
         Ok(device_at(&fs::read("/proc/self/mountinfo")?, &output))
     }
+}
+
+fn inodes_for(bytes: u64) -> u64 {
+    (bytes / BYTES_PER_INODE).clamp(INODES.0, INODES.1)
+}
+
+/// Of the file, in bytes, for so many in it.
+fn length_for(bytes: u64) -> u64 {
+    let around = inodes_for(bytes) * INODE_BYTES + bytes / WHOLE_PER_AROUND + AROUND;
+    bytes.saturating_add(around)
 }
 
 /// Tries whether this machine has the means; a directory of its disk is enough to know. What takes longer than anybody waits is
@@ -198,11 +223,14 @@ pub(super) mod testkit {
 
     use super::*;
 
-    /// One of 16 MiB, and where it is mounted; none where there are no means for that, which are root and loop devices.
+    /// What a small disk holds, in bytes.
+    pub(in crate::worker) const SMALL: u64 = 16 << 20;
+
+    /// One of [`SMALL`], and where it is mounted; none where there are no means for that, which are root and loop devices.
     pub(in crate::worker) fn small_disk(scratch: &Path) -> Option<(Volume, PathBuf)> {
         let run = scratch.join("run");
         let volume = Volume::of(&run);
-        if try_out(scratch, None).is_err() || volume.ensure(16 << 20).is_err() {
+        if try_out(scratch, None).is_err() || volume.ensure(SMALL).is_err() {
             assert!(!rustix::process::geteuid().is_root() || !Path::new("/dev/loop-control").exists());
             return None;
         }
@@ -268,26 +296,44 @@ mod tests {
             let stat = rustix::fs::statvfs(&volume.output).expect("it is mounted");
             let room = stat.f_bavail * stat.f_frsize;
             assert!(room >= bytes + FULL && room < bytes + bytes / 16 + 16 * MIB, "{room} for {bytes}");
-            assert!(!volume.is_full());
+            assert!(!volume.is_full(Some(bytes)));
             assert_eq!(fs::read_dir(&volume.output).expect("it is mounted").count(), 0);
             if bytes == MIB {
                 let allowed = vec![1; usize::try_from(bytes).expect("small")];
                 fs::write(volume.output.join("f"), allowed).expect("there is room for all that it may store");
-                assert!(!volume.is_full(), "who keeps to the limit has no full one");
+                assert!(!volume.is_full(Some(bytes)), "who keeps to the limit has no full one");
                 let full = vec![1; usize::try_from(room).expect("small") + 1];
                 assert!(fs::write(volume.output.join("f"), full).is_err(), "there is no more room");
-                assert!(volume.is_full());
+                assert!(volume.is_full(Some(bytes)));
+                assert!(volume.stored() >= bytes, "{} stored", volume.stored());
             }
             fs::write(volume.output.join("kept"), "").expect("an empty one needs no room");
             volume.close().expect("closed");
             volume.close().expect("closed twice");
-            assert_eq!(volume.is_full(), bytes == MIB, "it is mounted for the look");
+            assert_eq!(volume.is_full(Some(bytes)), bytes == MIB, "it is mounted for the look");
             volume.close().expect("closed");
             volume.mount().expect("mounted again");
             assert!(volume.output.join("kept").exists());
             volume.close().expect("closed");
         }
     }
+
+    #[test]
+    fn one_of_an_earlier_version_is_not_full_with_what_that_left_free() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let volume = Volume::of(scratch.path());
+        for limit in [MIB, 64 * MIB, 3072 * MIB] {
+            let now = length_for(limit);
+            // That had 8 MiB around it.
+            let earlier = now - AROUND + 8 * MIB;
+            for (length, expected) in [(earlier, FULL_BEFORE), (now, FULL)] {
+                File::create(&volume.image).and_then(|image| image.set_len(length)).expect("a file");
+                assert_eq!(volume.full_below(Some(limit)), expected, "{length} for {limit}");
+                assert_eq!(volume.full_below(None), FULL_BEFORE, "nobody knows what it may hold");
+            }
+        }
+    }
+
     #[test]
     fn it_is_full_in_whatever_pieces_it_is_filled() {
         let scratch = tempfile::tempdir().expect("a directory");
@@ -297,13 +343,16 @@ mod tests {
             let mut file = File::create(&path).expect("a file");
             let piece = vec![1; piece * 1024];
             while file.write_all(&piece).is_ok() {}
-            assert!(volume.is_full(), "after pieces of {} bytes", piece.len());
+            assert!(volume.is_full(Some(testkit::SMALL)), "after pieces of {} bytes", piece.len());
             drop(file);
             fs::remove_file(path).expect("removed");
-            assert!(!volume.is_full());
+            assert!(!volume.is_full(Some(testkit::SMALL)));
         }
         let many = (0..100_000).take_while(|number| fs::write(output.join(number.to_string()), "").is_ok()).count();
-        assert!(many < 100_000 && volume.is_full(), "{many} files: there is room for no more names");
+        assert!(
+            many < 100_000 && volume.is_full(Some(testkit::SMALL)),
+            "{many} files: there is room for no more names"
+        );
         volume.close().expect("closed");
     }
 }

@@ -404,7 +404,6 @@ fn encode_segment(segment: &[u8]) -> String {
     encode_path(segment).replace('/', "%2F")
 }
 
-/// Every byte that is not plainly harmless in a URL as `%XX`. A slash stays: it separates.
 /// Of one file.
 fn file_url(of: &FilesOf, path: &[u8]) -> String {
     if path.len() > PLAIN_PATH {
@@ -413,6 +412,7 @@ fn file_url(of: &FilesOf, path: &[u8]) -> String {
     format!("api/files/{of}/{}", encode_path(path))
 }
 
+/// Every byte that is not plainly harmless in a URL as `%XX`. A slash stays: it separates.
 fn encode_path(path: &[u8]) -> String {
     let mut encoded = String::with_capacity(path.len());
     for &byte in path {

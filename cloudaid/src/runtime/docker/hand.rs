@@ -5,13 +5,14 @@
 //! which it has not told, the engine is asked what it remembers: some hundred events, for as long as it runs.
 
 use std::collections::{HashMap, VecDeque};
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bollard::Docker;
 use bollard::models::EventMessage;
 use bollard::query_parameters::EventsOptionsBuilder;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt};
 use parking_lot::Mutex;
 use shared::task;
 use shared::time::WallTime;
@@ -147,29 +148,37 @@ async fn follow(engine: Docker, heard: Arc<Mutex<Heard>>) {
     loop {
         // From the beginning: what was sent while it was not open is among what the engine remembers.
         let options = EventsOptionsBuilder::default().since("1").filters(&filters).build();
-        let mut events = Box::pin(engine.events(Some(options)));
-        let mut is_settled = false;
-        loop {
-            let next = match is_settled {
-                true => events.next().await,
-                false => match tokio::time::timeout(SETTLED, events.next()).await {
-                    Ok(next) => next,
-                    Err(_) => {
-                        is_settled = true;
-                        heard.lock().is_open = true;
-                        pauses.reset();
-                        continue;
-                    }
-                },
-            };
-            match next {
-                Some(Ok(event)) => heard.lock().note(&event),
-                Some(Err(_)) | None => break,
-            }
+        if hear(Box::pin(engine.events(Some(options))), &heard, SETTLED).await {
+            pauses.reset();
         }
-        heard.lock().is_open = false;
         tokio::time::sleep(pauses.next()).await;
     }
+}
+
+/// Notes what one stream tells, until it breaks. Returns whether it had not for so long, and so was open.
+async fn hear<E>(
+    mut events: impl Stream<Item = Result<EventMessage, E>> + Unpin,
+    heard: &Mutex<Heard>,
+    settled: Duration,
+) -> bool {
+    // From its opening, however much it tells.
+    let mut opens = pin!(tokio::time::sleep(settled));
+    let mut is_open = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut opens, if !is_open => {
+                is_open = true;
+                heard.lock().is_open = true;
+            }
+            next = events.next() => match next {
+                Some(Ok(event)) => heard.lock().note(&event),
+                Some(Err(_)) | None => break,
+            },
+        }
+    }
+    heard.lock().is_open = false;
+    is_open
 }
 
 /// Asks the engine what it remembers.
@@ -196,7 +205,11 @@ fn read(event: &EventMessage) -> Option<(i32, WallTime)> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::future::ready;
+
     use bollard::models::EventActor;
+    use futures_util::stream;
 
     use super::*;
 
@@ -233,6 +246,20 @@ mod tests {
         assert_eq!(cause(143, &[(15, 1_100_000)]), Some(15));
         assert_eq!(cause(143, &[(15, 900_000)]), None, "to the one that ran before");
         assert_eq!(cause(138, &[(10, 1_100_000)]), Some(10));
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_open_soon_though_it_tells_of_something_all_the_time() {
+        let heard = Mutex::new(Heard::default());
+        let often = stream::iter(0..1000).then(|number| async move {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Ok::<_, Infallible>(killed("a", "15", number * 1_000_000))
+        });
+        let until_open = often.take_while(|_| ready(!heard.lock().is_open));
+        assert!(hear(Box::pin(until_open), &heard, Duration::from_millis(50)).await, "it never was");
+        assert!(!heard.lock().is_open, "it has broken");
+        let none = stream::empty::<Result<EventMessage, Infallible>>();
+        assert!(!hear(none, &heard, Duration::from_secs(60)).await, "it broke at once");
     }
 
     #[test]

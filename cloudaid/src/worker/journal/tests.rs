@@ -275,23 +275,23 @@ fn what_a_disk_did_not_take_goes_into_a_new_file_with_all_that_was_known() {
 #[test]
 fn a_sync_that_failed_is_not_believed_when_it_succeeds_the_next_time() {
     let scratch = tempfile::tempdir().expect("a directory");
-    let Some(disk) = BadDisk::thin(scratch.path()) else { return };
+    let Some(disk) = BadDisk::thin(scratch.path()).expect("a disk") else { return };
     let mut journal = Journal::open(disk.path()).expect("a new journal");
     let mut known = vec![accepted(0), starting(0)];
     append(&mut journal, &known);
-    disk.starve();
+    disk.starve().expect("it starves");
     // The block that it ends in is on the disk already, and takes some more.
     let more: Vec<_> = (1..50).map(accepted).collect();
     for _ in 0..5 {
         assert_ne!(journal.append(&more).expect("no end"), Written::Durable);
         assert_eq!(journal.entries(), sum(&known));
     }
-    disk.feed();
+    disk.feed().expect("it is fed");
     append(&mut journal, &more);
     known.extend(more);
     drop(journal);
     // What was only in memory is gone now.
-    disk.mount_again();
+    disk.mount_again().expect("it is mounted");
     let journal = Journal::open(disk.path()).expect("the same journal");
     assert_eq!(journal.entries(), sum(&known));
     assert!(!journal.is_damaged());
@@ -300,15 +300,15 @@ fn a_sync_that_failed_is_not_believed_when_it_succeeds_the_next_time() {
 #[test]
 fn a_disk_that_has_become_read_only_still_has_what_was_durable() {
     let scratch = tempfile::tempdir().expect("a directory");
-    let Some(disk) = BadDisk::thin(scratch.path()) else { return };
+    let Some(disk) = BadDisk::thin(scratch.path()).expect("a disk") else { return };
     let mut journal = Journal::open(disk.path()).expect("a new journal");
     append(&mut journal, &[accepted(0)]);
-    disk.fail();
+    disk.fail().expect("it has failed");
     for _ in 0..3 {
         assert_eq!(journal.append(&[starting(0)]).expect("no end"), Written::Failed(Errno::ROFS));
     }
     drop(journal);
-    disk.mount_again();
+    disk.mount_again().expect("it is mounted");
     let mut journal = Journal::open(disk.path()).expect("the same journal");
     assert_eq!(journal.entries(), sum(&[accepted(0)]));
     append(&mut journal, &[starting(0)]);
@@ -322,7 +322,7 @@ fn a_full_disk_takes_what_ends_and_nothing_that_begins() {
     let mut known = vec![accepted(0), starting(0)];
     append(&mut journal, &known);
     let filler = fill(&disk);
-    assert!(volume.is_full());
+    assert!(volume.is_full(None));
     // At first there is what was reserved ahead.
     let mut next = 1;
     loop {

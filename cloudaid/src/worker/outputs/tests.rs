@@ -322,6 +322,22 @@ fn what_is_empty_takes_room_too() {
 }
 
 #[test]
+fn of_many_as_many_are_counted_as_are_worth_the_time() {
+    let root = folder();
+    for number in 0..10 {
+        write(root.path(), format!("{number}/f").as_bytes(), b"");
+    }
+    let counted = |entries| {
+        let mut told = 0;
+        let bytes = used_by(root.path(), entries, u64::MAX, |_, _| told += 1);
+        (told, bytes)
+    };
+    assert_eq!(counted(7), (7, 7 * UNIT));
+    assert_eq!(counted(SOON_LIMIT), (20, 20 * UNIT));
+    assert_eq!(used_soon(root.path(), |_, _| {}), 20 * UNIT);
+}
+
+#[test]
 fn what_is_stored_counts_blocks_and_each_file_once() {
     use std::os::unix::fs::FileExt;
     let root = folder();

@@ -28,6 +28,7 @@ async fn who_stores_too_much_is_told_what_takes_the_most() {
         key: key(0),
         runtime: Arc::new(FakeRuntime::with(|_| Behaviour::endless())),
         calls: Arc::new(Semaphore::new(1)),
+        looks: Arc::new(Semaphore::new(1)),
         output: output.path().to_owned(),
         limit_bytes: 4 * MIB,
     };
@@ -55,7 +56,7 @@ async fn its_own_layer_is_looked_into_where_it_can_be_seen() {
 }
 
 #[tokio::test]
-async fn who_looks_at_what_is_held_holds_up_no_call_of_the_engine() {
+async fn who_looks_at_what_is_held_holds_up_who_looks_too_and_no_call_of_the_engine() {
     let scratch = tempfile::tempdir().expect("a directory");
     let assignment = assignment(0);
     let spec = ContainerSpec {
@@ -80,11 +81,12 @@ async fn who_looks_at_what_is_held_holds_up_no_call_of_the_engine() {
     let list = scratch.path().join("cgroup.procs");
     mknodat(CWD, &list, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a FIFO");
     fake.set_nameless(&key(0), Nameless::of(scratch.path().to_owned(), "container".to_owned()));
-    let calls = Arc::new(Semaphore::new(1));
+    let (calls, turns) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
     let watch = StorageWatch {
         key: key(0),
         runtime: Arc::new(fake),
         calls: Arc::clone(&calls),
+        looks: Arc::clone(&turns),
         output: spec.output,
         limit_bytes: 1,
     };
@@ -97,6 +99,8 @@ async fn who_looks_at_what_is_held_holds_up_no_call_of_the_engine() {
     let written = tokio::task::spawn_blocking(|| File::options().write(true).open(list)).await;
     let written = written.expect("no panic").expect("it is read");
     assert_eq!(calls.available_permits(), 1, "it still has its turn at the engine");
+    assert_eq!(turns.available_permits(), 0, "all look at once");
     drop(written);
     assert_eq!(looks.await.expect("no panic"), (7, (None, 7)));
+    assert_eq!(turns.available_permits(), 1, "it is the next one's turn");
 }

@@ -6,6 +6,7 @@ use cloudaid_core::agent::Lease;
 use shared::time::BootTime;
 
 use super::*;
+use crate::config::OnStop;
 use crate::worker::bad_disk::BadDisk;
 use crate::worker::lease::LeaseFile;
 use crate::worker::volume::testkit::{fill, small_disk};
@@ -70,7 +71,7 @@ async fn tells(talk: &mut Talk, begin: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_has_become_read_only_ends_no_worker_and_the_next_one_finds_everything() {
     let scratch = tempfile::tempdir().expect("a directory");
-    let Some(disk) = BadDisk::thin(scratch.path()) else { return };
+    let Some(disk) = BadDisk::thin(scratch.path()).expect("a disk") else { return };
     let data_dir = disk.path().join("data");
     let runtime = Arc::new(FakeRuntime::with(|_| Behaviour::endless()));
     let mut master = Master::start().await;
@@ -80,7 +81,7 @@ async fn a_disk_that_has_become_read_only_ends_no_worker_and_the_next_one_finds_
     let both = BTreeSet::from([talk.started().await, talk.started().await]);
     assert_eq!(both, BTreeSet::from([key(0), key(1)]));
 
-    disk.fail();
+    disk.fail().expect("it has failed");
     // Before anything has to be written.
     let problem = tells(&mut talk, "nothing can be written in ").await;
     assert!(problem.contains("Read-only file system (os error 30); what runs goes on"), "{problem}");
@@ -93,7 +94,7 @@ async fn a_disk_that_has_become_read_only_ends_no_worker_and_the_next_one_finds_
     worker.stop().await;
     assert_eq!(runtime.len(), 2, "the containers go on");
 
-    disk.mount_again();
+    disk.mount_again().expect("it is mounted");
     let worker = Running::start(&master, &data_dir, &runtime);
     let (mut talk, inventory) = master.welcome(|_| Decision::Keep).await;
     assert_eq!(inventory, [0, 1].map(|index| Held { key: key(index), phase: Phase::Running }));
@@ -109,9 +110,54 @@ async fn a_disk_that_has_become_read_only_ends_no_worker_and_the_next_one_finds_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_wants_nothing_kept_is_stopped_on_a_disk_that_fails_too() {
+    for on_stop in [OnStop::HandBack, OnStop::Finish] {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let Some(disk) = BadDisk::thin(scratch.path()).expect("a disk") else { return };
+        let data_dir = disk.path().join("data");
+        let runtime = Arc::new(FakeRuntime::with(|_| Behaviour::endless()));
+        let mut master = Master::start().await;
+        let worker = Running::start_with_end(&master, &data_dir, &runtime, on_stop);
+        let (mut talk, _) = master.welcome(|_| Decision::Keep).await;
+        talk.say(ToWorker::Assign(vec![assignment(0), assignment(1)]));
+        let both = BTreeSet::from([talk.started().await, talk.started().await]);
+        assert_eq!(both, BTreeSet::from([key(0), key(1)]));
+        disk.fail().expect("it has failed");
+        talk.say(cancel(0));
+        tells(&mut talk, "its disk fails, and ").await;
+        worker.stop().await;
+        assert_eq!(runtime.len(), 2, "{on_stop:?}: the containers go on");
+
+        disk.mount_again().expect("it is mounted");
+        let worker = Running::start(&master, &data_dir, &runtime);
+        let (_talk, inventory) = master.welcome(|_| Decision::Keep).await;
+        assert_eq!(inventory, [0, 1].map(|index| Held { key: key(index), phase: Phase::Running }));
+        worker.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wants_nothing_kept_is_stopped_on_a_full_disk_too() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let Some((volume, disk)) = small_disk(scratch.path()) else { return };
+    let runtime = Arc::new(FakeRuntime::with(|_| Behaviour::endless()));
+    let mut master = Master::start().await;
+    let worker = Running::start_with_end(&master, &disk.join("data"), &runtime, OnStop::Finish);
+    let (mut talk, _) = master.welcome(|_| Decision::Keep).await;
+    fill(&disk);
+    // Longer than what is reserved ahead.
+    let env = (0..120).map(|number| (format!("V{number}"), "x".repeat(30_000))).collect();
+    talk.say(ToWorker::Assign(vec![Assignment { env, ..assignment(0) }]));
+    tells(&mut talk, "its disk is full, and ").await;
+    worker.stop().await;
+    assert_eq!(runtime.starts(), [], "nothing begins that may be forgotten");
+    volume.close().expect("closed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_could_not_be_synced_is_said_when_it_is_durable_and_the_worker_goes_on() {
     let scratch = tempfile::tempdir().expect("a directory");
-    let Some(disk) = BadDisk::thin(scratch.path()) else { return };
+    let Some(disk) = BadDisk::thin(scratch.path()).expect("a disk") else { return };
     let runtime = Arc::new(FakeRuntime::with(|_| Behaviour::endless()));
     let mut master = Master::start().await;
     let worker = Running::start(&master, &disk.path().join("data"), &runtime);
@@ -119,20 +165,20 @@ async fn what_could_not_be_synced_is_said_when_it_is_durable_and_the_worker_goes
     talk.say(ToWorker::Assign(vec![assignment(0)]));
     assert_eq!(talk.started().await, key(0));
 
-    disk.starve();
+    disk.starve().expect("it starves");
     // More than what the last block takes.
     let env = BTreeMap::from([("V".to_owned(), "x".repeat(30_000))]);
     talk.say(ToWorker::Assign(vec![Assignment { env, ..assignment(1) }]));
     // That it fails, or that it is full: kernels differ.
     tells(&mut talk, "its disk ").await;
     assert_eq!(runtime.starts(), [key(0)], "nothing begins that may be forgotten");
-    disk.feed();
+    disk.feed().expect("it is fed");
     assert_eq!(talk.started().await, key(1));
     let waits =
         |beat: &shared::link::Heartbeat| beat.problem.as_ref().is_some_and(|problem| problem.starts_with("its disk "));
     while !matches!(talk.next().await, FromWorker::Heartbeat(beat) if !waits(&beat)) {}
     worker.stop().await;
-    disk.mount_again();
+    disk.mount_again().expect("it is mounted");
     let worker = Running::start(&master, &disk.path().join("data"), &runtime);
     let (_talk, inventory) = master.welcome(|_| Decision::Keep).await;
     assert_eq!(inventory, [0, 1].map(|index| Held { key: key(index), phase: Phase::Running }));
