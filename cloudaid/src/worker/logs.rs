@@ -112,7 +112,7 @@ impl Pump {
             self.unspool(&lane, &mut route).await?;
             if let Some(to) = self.intake.bridge().await {
                 self.declare(&lane, &mut route, to).await?;
-            } else if self.relay(&lane, &mut route).await? {
+            } else if self.intake.kept().is_none() && self.relay(&lane, &mut route).await? {
                 return Ok(());
             }
         }
@@ -177,7 +177,7 @@ impl Pump {
 
     /// Tells the master that what it lacks before that is nowhere any more, and waits until it knows it.
     async fn declare(&mut self, lane: &Lane, route: &mut Route, to: Offsets) -> Result<(), Broken> {
-        send_cut(self.key, lane, self.intake.durable(), to).await?;
+        send_cut(self.key, lane, route, self.intake.durable(), to).await?;
         while !self.intake.durable().reach(to) {
             self.intake.learn(taken(route.next().await)?);
         }
@@ -193,7 +193,7 @@ impl Pump {
             let cut = self.intake.cut().filter(|to| told != Some(*to));
             if let Some(to) = cut.filter(|_| !chunks.is_empty()) {
                 told = cut;
-                send_cut(self.key, lane, self.intake.durable(), to).await?;
+                send_cut(self.key, lane, route, self.intake.durable(), to).await?;
             }
             for chunk in std::mem::take(&mut chunks) {
                 send_chunk(self.key, lane, chunk).await?;
@@ -234,7 +234,12 @@ async fn send_chunk(key: AttemptKey, lane: &Lane, (stream, offset, data): Chunk)
     send(key, lane, Content::Chunk(chunk)).await
 }
 
-async fn send_cut(key: AttemptKey, lane: &Lane, durable: Offsets, to: Offsets) -> Result<(), Broken> {
+async fn send_cut(key: AttemptKey, lane: &Lane, route: &Route, durable: Offsets, to: Offsets) -> Result<(), Broken> {
+    if !route.takes_cuts() {
+        // It would close the lane of all runs.
+        let reason = "a part of it is nowhere any more, and this master is of a version that cannot be told so";
+        return Err(Broken::Later(reason.to_owned()));
+    }
     let Offsets { stdout, stderr } = to;
     tracing::warn!(task = %key, bytes = to.beyond(durable), "A part of the log was written while the master was away, and is nowhere any more; the master is told how much");
     send(key, lane, Content::Cut(proto::LogCut { stdout_offset: stdout, stderr_offset: stderr })).await
@@ -253,3 +258,6 @@ fn taken(ack: Option<proto::LogAck>) -> Result<Offsets, Broken> {
     let reason = ack.refused.chars().take(500).collect::<String>().escape_debug().to_string();
     Err(if ack.later { Broken::Later(reason) } else { Broken::GiveUp(reason) })
 }
+
+#[cfg(test)]
+mod tests;

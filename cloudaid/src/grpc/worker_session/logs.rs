@@ -114,7 +114,13 @@ impl Intake {
     async fn ack(&self, key: AttemptKey, offsets: LogOffsets) -> Result<(), Status> {
         let LogOffsets { stdout, stderr } = offsets;
         let attempt = Some(key.into());
-        let taken = proto::LogAck { attempt, stdout_offset: stdout, stderr_offset: stderr, ..proto::LogAck::default() };
+        let taken = proto::LogAck {
+            attempt,
+            stdout_offset: stdout,
+            stderr_offset: stderr,
+            takes_cuts: true,
+            ..proto::LogAck::default()
+        };
         self.answer(taken).await
     }
 

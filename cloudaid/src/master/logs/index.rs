@@ -15,7 +15,8 @@ const FIRST_STRIDE: u64 = 64 * 1024;
 /// Checkpoints per log; when there are more, every other one goes and the stride doubles. So an index never takes more
 /// than 24 KiB, whatever the size of its log.
 const CHECKPOINTS: usize = 1024;
-/// Files per log. Only one that is cut all the time by its worker comes to so many.
+/// Files per log. Only one that is cut all the time by its worker comes to so many; to more, if all of it is kept and there is
+/// something in each.
 const SPANS: usize = 1024;
 
 /// The start of a record, and how much of each stream stands before it. Positions count all records that were ever written,
@@ -132,12 +133,18 @@ impl Index {
         self.spans.push(span);
     }
 
-    /// Which of the files is to go now: the oldest behind the beginning and the remains, if there is too much of all. Never the
-    /// one that is written.
+    /// Which of the files is to go now, if there is too much of all: the oldest behind the beginning and the remains. Where there
+    /// are only too many, one between two cuts that has nothing goes before it; and where everything is kept, no other. Never
+    /// the one that is written.
     pub(super) fn surplus(&self, keep: Keep) -> Option<usize> {
         let oldest = 1 + usize::from(self.spans.get(1).is_some_and(|span| span.thin.is_some()));
-        let is_much = !self.stored().is_within(keep.most) || self.spans.len() > SPANS;
-        (is_much && oldest + 1 < self.spans.len()).then_some(oldest)
+        let older = self.spans.get(oldest..self.spans.len().saturating_sub(1))?;
+        let has_much = !self.stored().is_within(keep.most);
+        if older.is_empty() || !has_much && self.spans.len() <= SPANS {
+            return None;
+        }
+        let empty = older.iter().position(|span| span.size == Size::default()).filter(|_| !has_much);
+        empty.or_else(|| (keep != Keep::ALL).then_some(0)).map(|index| oldest + index)
     }
 
     /// Takes these files out; `remains` are in their place. Returns what is not a part of the log any more.
@@ -232,6 +239,8 @@ impl Index {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use shared::link::LogStream::{Stderr, Stdout};
 
     use super::*;
@@ -253,5 +262,47 @@ mod tests {
         }
         assert_eq!(index.before_last(u64::MAX), Checkpoint::default());
         assert!(index.end().position - index.before_last(1).position <= 2 * index.stride);
+    }
+
+    #[test]
+    fn of_too_many_files_those_go_that_have_nothing_and_of_what_is_all_kept_no_other() {
+        let record = Step { disk: 40, data: LogOffsets { stdout: 10, stderr: 0 } };
+        let cut = |index: &mut Index| {
+            let Checkpoint { position, offsets } = index.end();
+            let offsets = LogOffsets { stdout: offsets.stdout + 1, ..offsets };
+            index.begin(Arc::new(Part::later(PathBuf::new(), Checkpoint { position: position + 1, offsets })));
+        };
+        for keep in [Keep::ALL, Keep::at_most(1 << 40)] {
+            let mut index = Index::default();
+            index.begin(Arc::new(Part::head(PathBuf::new())));
+            let mut written = 0;
+            for number in 0..SPANS + 100 {
+                cut(&mut index);
+                if number < 3 || number % 100 == 0 {
+                    index.push(&record);
+                    written += 10;
+                }
+                while let Some(number) = index.surplus(keep) {
+                    index.take_out(number..=number, None);
+                }
+            }
+            assert_eq!((index.spans().len(), index.stored().data), (SPANS, written));
+            // Something is in each.
+            let mut index = Index::default();
+            for _ in 0..=SPANS {
+                cut(&mut index);
+                index.push(&record);
+            }
+            assert_eq!(index.surplus(keep), (keep != Keep::ALL).then_some(1));
+        }
+        // Where there is too much, what has nothing makes no room.
+        let mut index = Index::default();
+        for number in 0..10 {
+            cut(&mut index);
+            if number != 4 {
+                index.push(&Step { data: LogOffsets { stdout: 100_000, stderr: 0 }, ..record });
+            }
+        }
+        assert_eq!(index.surplus(Keep::at_most(0)), Some(1));
     }
 }

@@ -173,9 +173,10 @@ impl Intake {
         self.spool.read(at).await
     }
 
-    /// That part cannot be read.
+    /// That part cannot be read. It may have been brought by reading again: that begins anew, from what the master has.
     pub(super) async fn lose_kept(&mut self) {
         self.spool.lose_first().await;
+        self.turn_back();
     }
 
     /// What is in memory.
@@ -385,11 +386,14 @@ impl Intake {
         self.marks.clear();
     }
 
-    /// What was read again has come to where nothing is lacking any more: it goes on as any reading does.
+    /// What was read again has come to where nothing is lacking any more: it goes on as any reading does. One that has not come
+    /// so far itself, as the rest was kept here, would count a second time what the engine drops before it comes there.
     fn join(&mut self) {
         let is_whole = self.position.reach(self.counted) && self.spool.is_reached(self.durable);
         if let Some(back) = self.back.take_if(|back| is_whole && !back.is_torn) {
             self.end = self.end.or(back.end);
+            let readers = [self.reader.take(), back.reader];
+            self.reader = readers.into_iter().flatten().find(|reader| reader.position.reach(self.counted));
         }
     }
 

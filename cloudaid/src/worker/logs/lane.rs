@@ -42,6 +42,7 @@ pub(super) struct Route {
     key: AttemptKey,
     lane: Arc<Lane>,
     acks: mpsc::UnboundedReceiver<LogAck>,
+    takes_cuts: bool,
 }
 
 impl Lanes {
@@ -104,7 +105,7 @@ impl Lane {
             return None;
         }
         routes.insert(key, sender);
-        Some(Route { key, lane: Arc::clone(self), acks })
+        Some(Route { key, lane: Arc::clone(self), acks, takes_cuts: false })
     }
 
     pub(super) async fn send(&self, frame: LogFrame) -> Result<(), Closed> {
@@ -118,12 +119,39 @@ impl Lane {
 impl Route {
     /// None when the stream is over.
     pub(super) async fn next(&mut self) -> Option<LogAck> {
-        self.acks.recv().await
+        let ack = self.acks.recv().await?;
+        self.takes_cuts |= ack.takes_cuts;
+        Some(ack)
+    }
+
+    /// Whether the master may be told what is lacking: it has said so with an acknowledgement. One of an earlier version takes
+    /// that for a breach of the protocol.
+    pub(super) fn takes_cuts(&self) -> bool {
+        self.takes_cuts
     }
 }
 
 impl Drop for Route {
     fn drop(&mut self) {
         self.lane.routes.lock().remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Lane {
+        /// One that ends here, and what is sent on it.
+        pub(in crate::worker::logs) fn loose() -> (Arc<Self>, mpsc::Receiver<LogFrame>) {
+            let (frames, sent) = mpsc::channel(FRAMES_LIMIT);
+            let closed = CancellationToken::new();
+            (Arc::new(Self { frames, routes: Mutex::default(), closed }), sent)
+        }
+
+        /// What the master answers.
+        pub(in crate::worker::logs) fn answer(&self, ack: LogAck) {
+            self.deliver(ack);
+        }
     }
 }

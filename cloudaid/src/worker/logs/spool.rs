@@ -85,7 +85,7 @@ impl Spool {
     /// are the last. Behind everything that is kept older parts go for it.
     ///
     /// # Errors
-    /// They are not kept. Behind everything that is kept, it is noted that they were there.
+    /// They are not kept. What of them is behind everything that is kept, it is noted that it was there.
     pub(super) async fn append(&mut self, at: Offsets, chunks: &[Chunk], is_whole: bool) -> io::Result<()> {
         let frames = part::frames(chunks, is_whole)?;
         let mut end = at;
@@ -104,8 +104,8 @@ impl Spool {
                 Ok(())
             }
             Err(error) => {
-                if is_behind {
-                    self.count(end).await;
+                if !self.end().reach(end) {
+                    self.count(end.max(self.end())).await;
                 }
                 Err(error)
             }

@@ -108,7 +108,8 @@ fn append(known: &Known, pieces: Vec<Piece>) -> io::Result<Offsets> {
 }
 
 fn taken(key: AttemptKey, Offsets { stdout, stderr }: Offsets) -> LogAck {
-    LogAck { attempt: Some(key.into()), stdout_offset: stdout, stderr_offset: stderr, ..LogAck::default() }
+    let attempt = Some(key.into());
+    LogAck { attempt, stdout_offset: stdout, stderr_offset: stderr, takes_cuts: true, ..LogAck::default() }
 }
 
 fn refused(key: AttemptKey) -> LogAck {

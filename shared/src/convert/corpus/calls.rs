@@ -65,7 +65,9 @@ fn logs() -> Vec<Sample> {
         stderr_offset: 4,
         refused: "no such attempt".to_owned(),
         later: true,
+        takes_cuts: false,
     };
+    let able = LogAck { refused: String::new(), later: false, takes_cuts: true, ..ack.clone() };
     vec![
         plain("cloudai.v1.LogFrame@open", frame(log_frame::Content::Open(LogOpen {}))),
         plain("cloudai.v1.LogFrame@stdout", chunk(LogStream::Stdout)),
@@ -75,6 +77,7 @@ fn logs() -> Vec<Sample> {
             frame(log_frame::Content::Cut(LogCut { stdout_offset: 300, stderr_offset: 4 })),
         ),
         plain("cloudai.v1.LogAck", ack),
+        plain("cloudai.v1.LogAck@takes_cuts", able),
     ]
 }
 

@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use shared::link::{LogStream, RunLimits};
 use tempfile::TempDir;
 
 use super::super::room::Room;
 use super::super::spool::HEAD;
 use super::*;
-use crate::runtime::ContainerSpec;
 use crate::runtime::fake::{Behaviour, FakeRuntime, Piece};
+use crate::runtime::{ContainerSpec, LogPiece};
 use crate::worker::tests::{assignment, key};
 
 /// A run that writes to stdout, and where it is kept.
@@ -124,10 +125,13 @@ impl Taker {
     async fn drain(&mut self, intake: &mut Intake, until: u64) {
         intake.begin(self.has).await;
         loop {
-            while intake.kept().is_some() {
-                for chunk in intake.spooled(HEAD).await.expect("read").chunks {
-                    self.take(&chunk);
+            while let Some((end, _)) = intake.kept() {
+                let batch = intake.spooled(HEAD).await.expect("read");
+                if batch.next == HEAD && !self.has.reach(end) {
+                    intake.lose_kept().await;
+                    continue;
                 }
+                batch.chunks.iter().for_each(|chunk| self.take(chunk));
                 intake.learn(self.has);
                 intake.tidy().await;
             }
@@ -135,6 +139,9 @@ impl Taker {
                 self.cut(to);
                 intake.learn(self.has);
                 intake.tidy().await;
+                continue;
+            }
+            if intake.kept().is_some() {
                 continue;
             }
             let mut chunks = Vec::from(intake.held().clone());
@@ -294,6 +301,61 @@ async fn what_is_read_again_while_the_master_goes_away_is_kept_too() {
     master.drain(&mut again, u64::MAX).await;
     assert_eq!((master.cuts.len(), master.text.len()), (0, 2200));
     assert!(again.spool().is_empty());
+}
+
+#[tokio::test]
+async fn what_was_read_again_and_cannot_be_read_where_it_was_kept_is_read_once_more() {
+    for end in [None, Some(End::Whole)] {
+        let (_scene, mut intake) = Scene::long(10_000).await;
+        let mut master = Taker::default();
+        master.drain(&mut intake, 1400).await;
+        next(&mut intake).await;
+        intake.put_by().await;
+        assert_eq!(intake.spool().extents(), [(1400, 2200), (1800, 2000), (2000, 2200)]);
+        intake.end = end;
+        intake.spool().spoil_first();
+        intake.begin(stdout(1400)).await;
+        assert_eq!(intake.spooled(HEAD).await.expect("a file").next, HEAD, "nothing of it can be read");
+        intake.lose_kept().await;
+        assert_eq!((intake.kept(), intake.bridge().await), (None, None), "the engine may have it");
+        assert_eq!((intake.cut(), intake.has_ended()), (None, false), "nothing is cut, and something comes");
+        master.drain(&mut intake, 2200).await;
+        assert_eq!(master.cuts.len(), 0, "{:?}", master.cuts);
+        let letters = [('a', 1200), ('b', 200), ('c', 200), ('d', 200), ('e', 200), ('f', 200)];
+        assert_eq!(master.letters(), letters);
+    }
+}
+
+#[tokio::test]
+async fn what_is_put_by_when_reading_again_breaks_off_is_brought_before_anything_is_cut() {
+    let (_scene, mut intake) = Scene::long(10_000).await;
+    let mut master = Taker::default();
+    master.drain(&mut intake, 1400).await;
+    next(&mut intake).await;
+    intake.back.as_mut().expect("it is read again").is_torn = true;
+    assert_eq!((intake.bridge().await, intake.kept().map(|(end, _)| end)), (None, Some(stdout(2200))));
+    master.drain(&mut intake, 2200).await;
+    assert_eq!((master.cuts.len(), master.text.len()), (0, 2200));
+}
+
+#[tokio::test]
+async fn who_has_read_again_less_than_was_kept_does_not_go_on_from_there() {
+    let (_scene, mut intake) = Scene::long(10_000).await;
+    let mut master = Taker::default();
+    master.drain(&mut intake, 1400).await;
+    let text = ["c".repeat(200), "d".repeat(200), "e".repeat(50)].concat();
+    let pieces =
+        stream::iter([Ok::<_, RuntimeError>(LogPiece::Data(LogStream::Stdout, text.into()))]).chain(stream::pending());
+    let mark = LogMark { bytes: [1400, 0], ..LogMark::default() };
+    intake.reader = Some(Reader::new(Box::pin(pieces), mark, stdout(1400)));
+    next(&mut intake).await;
+    intake.put_by().await;
+    assert_eq!(intake.spool().extents(), [(1400, 1850), (1800, 2000), (2000, 2200)]);
+    master.drain(&mut intake, 2200).await;
+    assert_eq!((master.cuts.len(), master.text.len()), (0, 2200));
+    assert!(intake.back.is_none() && !intake.has_ended());
+    let position = intake.reader.as_ref().map(|reader| reader.position);
+    assert_eq!(position, None, "what the engine drops before it comes to 2200 would be counted twice");
 }
 
 #[tokio::test]

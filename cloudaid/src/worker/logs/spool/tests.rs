@@ -45,6 +45,14 @@ impl Spool {
         Self { limit, ..self }
     }
 
+    /// The disk has lost what the first part begins with.
+    pub(in crate::worker::logs) fn spoil_first(&self) {
+        let path = &self.first().expect("a part").path;
+        let mut bytes = fs::read(path).expect("read");
+        bytes[HEAD as usize] ^= 1;
+        fs::write(path, bytes).expect("written");
+    }
+
     /// Where the parts begin and end, in bytes of stdout.
     pub(in crate::worker::logs) fn extents(&self) -> Vec<(u64, u64)> {
         self.parts.iter().map(|part| (part.start.stdout, part.end.stdout)).collect()
@@ -246,6 +254,19 @@ async fn what_is_read_again_goes_before_what_is_kept_of_the_end() {
     assert_eq!(again.extents(), [(100, 350), (500, 800)]);
     again.forget(stdout(400)).await;
     assert_eq!(again.extents(), [(500, 800)]);
+}
+
+#[tokio::test]
+async fn what_is_read_again_and_goes_on_behind_the_end_is_counted_where_there_is_no_room() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let mut kept = spool(scratch.path()).limited_to(1000);
+    kept.append(stdout(500), &[data(500, 300)], false).await.expect("it has room");
+    kept.append(stdout(100), &[data(100, 800)], false).await.expect_err("the end is not given up for that");
+    let expected = [(500, 800), (900, 900)];
+    assert_eq!((kept.extents(), kept.end()), (expected.to_vec(), stdout(900)));
+    let mut again = spool(scratch.path());
+    again.recall().await;
+    assert_eq!(again.extents(), expected);
 }
 
 #[tokio::test]
