@@ -31,6 +31,12 @@ fn hello(inventory: &Value) -> Value {
                      "boot_id": "b", "incarnation": "i", "inventory": inventory, "features": features}})
 }
 
+/// A digest of what has arrived, with one more file of so many bytes.
+fn chain_after(chain: &[u8], path: &[u8], size: u64) -> blake3::Hash {
+    let path_length = (path.len() as u64).to_le_bytes();
+    blake3::hash(&[chain, &path_length, path, &size.to_le_bytes()].concat())
+}
+
 /// What a worker that is called by hand can do.
 struct ByHand {
     cluster: Cluster,
@@ -77,6 +83,17 @@ impl ByHand {
         let task = SubmitRequest { input, worker_id, ..shell_task("cat /input/data.txt") };
         self.cluster.api().submit(&task).await.expect("accepted").task_id
     }
+
+    /// The same, and how it is given to this worker when it connects, which it has done before.
+    async fn assigned(&self) -> (String, Value) {
+        let task = self.submit().await;
+        let answers = self.open(&json!([hello(&json!([]))]), 2).await;
+        let assigned = answers.as_array().expect("a list").iter().find_map(|answer| {
+            let assignment = answer["assignments"]["assignments"].get(0)?;
+            Some(assignment.clone())
+        });
+        (task, assigned.unwrap_or_else(|| panic!("no assignment: {answers}")))
+    }
 }
 
 #[tokio::test]
@@ -91,13 +108,7 @@ async fn every_call_of_a_worker_can_be_made_by_another_program() {
     assert_eq!((worker.capacity.cpu_millis, worker.labels["pool"].as_str()), (4000, "hand"));
 
     // It is given a task when it comes again.
-    let task = by_hand.submit().await;
-    let answers = by_hand.open(&json!([hello(&json!([]))]), 2).await;
-    let assigned = answers.as_array().expect("a list").iter().find_map(|answer| {
-        let assignment = answer["assignments"]["assignments"].get(0)?;
-        Some(assignment.clone())
-    });
-    let assigned = assigned.unwrap_or_else(|| panic!("no assignment: {answers}"));
+    let (task, assigned) = by_hand.assigned().await;
     let attempt = assigned["attempt"].clone();
     assert_eq!((&attempt["task_id"], &assigned["shell"]), (&json!(task), &json!("cat /input/data.txt")));
 
@@ -130,11 +141,8 @@ async fn every_call_of_a_worker_can_be_made_by_another_program() {
         frames.push(json!({"last": last}));
         Value::Array(frames)
     };
-    let chain = |path: &[u8], size: u64| {
-        let path_length = (path.len() as u64).to_le_bytes();
-        blake3::hash(&[&[0; 32][..], &path_length, path, &size.to_le_bytes()].concat())
-    };
-    let last = |files: &str, path: &[u8]| json!({"files": files, "chain": base64(chain(path, 4).as_bytes())});
+    let last =
+        |files: &str, path: &[u8]| json!({"files": files, "chain": base64(chain_after(&[0; 32], path, 4).as_bytes())});
     for broken_off in [whole.clone(), with(last("2", b"out")), with(last("1", b"other"))] {
         let broken = by_hand.call("UploadTaskFiles", &broken_off).await;
         assert_eq!(broken.code, "ABORTED", "{broken:?}");
@@ -171,6 +179,39 @@ async fn every_call_of_a_worker_can_be_made_by_another_program() {
     )
     .await;
     assert_eq!((renewed.code.as_str(), &renewed.answer["worker_id"]), ("OK", &json!(NAME)));
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_without_a_file_that_its_worker_cannot_bring() {
+    let by_hand = ByHand::join().await;
+    by_hand.open(&json!([hello(&json!([]))]), 1).await;
+    let (task, assigned) = by_hand.assigned().await;
+    let attempt = assigned["attempt"].clone();
+    let begin = |path: &[u8], size: u64| json!({"begin": {"path": base64(path), "size": size.to_string()}});
+    let data = json!({"data": base64(b"data")});
+    let end = json!({"end": {"blake3": base64(blake3::hash(b"data").as_bytes())}});
+    // It breaks off in a large file.
+    let first = json!([{"attempt": attempt}, begin(b"first", 4), data, end, begin(b"large", 32 << 20)]);
+    assert_eq!(by_hand.call("UploadTaskFiles", &first).await.code, "ABORTED");
+    let state = by_hand.expect("DescribeUpload", &attempt).await;
+    assert_eq!((&state["files"], &state["open"]["path"]), (&json!("1"), &json!(base64(b"large"))), "{state}");
+    assert_eq!(state["may_leave_open"], true, "{state}");
+    // Without it, what came before stays, and that nothing of it has come is durable.
+    let chain = state["chain"].clone();
+    let other = json!([{"attempt": attempt}, {"resume": {"files": "2", "chain": chain, "leaves_open": true}}]);
+    assert_eq!(by_hand.call("UploadTaskFiles", &other).await.code, "ABORTED");
+    assert_eq!(by_hand.expect("DescribeUpload", &attempt).await, state, "that was another upload");
+    let leaving = json!([{"attempt": attempt}, {"resume": {"files": "1", "chain": chain, "leaves_open": true}}]);
+    assert_eq!(by_hand.call("UploadTaskFiles", &leaving).await.code, "ABORTED", "it lacks its end");
+    let state = by_hand.expect("DescribeUpload", &attempt).await;
+    assert!(state["files"] == "1" && state["chain"] == chain && state["open"].is_null(), "{state}");
+    let whole = chain_after(chain_after(&[0; 32], b"first", 4).as_bytes(), b"last", 4);
+    let last = json!({"last": {"files": "2", "chain": base64(whole.as_bytes())}});
+    let resume = json!({"resume": {"files": "1", "chain": chain}});
+    let rest = json!([{"attempt": attempt}, resume, begin(b"last", 4), data, end, last]);
+    let receipt = by_hand.expect("UploadTaskFiles", &rest).await;
+    assert_eq!((&receipt["files"], &receipt["bytes"]), (&json!(2), &json!("8")));
+    assert_eq!(by_hand.cluster.api().files(&task).await.expect("a list").files.len(), 2);
 }
 
 #[tokio::test]

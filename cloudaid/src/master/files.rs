@@ -253,6 +253,15 @@ impl FileStore {
         self.delete(paths).await
     }
 
+    /// Removes what has arrived of a content that nothing names any more.
+    ///
+    /// # Errors
+    /// It cannot be looked at, or some of it not be removed.
+    pub async fn remove_arrived(&self, place: Place, blob: BlobId) -> io::Result<()> {
+        let size = self.arrived(place, blob).await?;
+        self.remove_content(&Content::whole(place, blob, size)).await
+    }
+
     /// Removes contents that nothing names, in the background: nobody waits, and what cannot be removed is only in nobody's
     /// way.
     fn remove_later(&self, contents: Vec<Content>) {

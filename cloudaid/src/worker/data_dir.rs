@@ -10,6 +10,7 @@
 //! runs/<task>.<index>-<attempt>/output.img, output-device  see `volume.rs`
 //! runs/<task>.<index>-<attempt>/input  the id of the input that the run reads
 //! runs/<task>.<index>-<attempt>/storage  how many bytes the run may store
+//! runs/<task>.<index>-<attempt>/given-up  see `uploads/unreadable.rs`
 //! runs/<task>.<index>-<attempt>/log-place  see `logs/place.rs`
 //! runs/<task>.<index>-<attempt>/log-spool, log-spool.<number>  see `logs/spool.rs`
 //! images      see `runtime/docker/image/shelf.rs`
@@ -133,6 +134,11 @@ impl DataDir {
         let run = self.run(key);
         fs::create_dir_all(&run)?;
         fs::write(run.join(STORAGE), bytes.to_string())
+    }
+
+    /// Where it is kept which of its output files are given up: see `uploads/unreadable.rs`.
+    pub(super) fn given_up(&self, key: &AttemptKey) -> PathBuf {
+        self.run(key).join("given-up")
     }
 
     /// The file system that the /output of a run may be.

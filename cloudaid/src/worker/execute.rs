@@ -315,7 +315,8 @@ impl Executor {
 
     fn upload_outputs(&mut self, key: AttemptKey) {
         let (uploads, volume) = (Arc::clone(&self.uploads), self.data.volume(&key));
-        let outputs = Outputs { root: self.data.output(&key), storage: self.data.storage(&key) };
+        let (storage, given_up) = (self.data.storage(&key), self.data.given_up(&key));
+        let outputs = Outputs { root: self.data.output(&key), storage, given_up };
         self.follow(key, async move {
             match open_volume(key, volume).await {
                 Ok(()) => uploads.upload(key, outputs).await,

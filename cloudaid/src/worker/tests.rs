@@ -27,6 +27,7 @@ use master::{CLUSTER, Master, Talk};
 mod fetching;
 mod master;
 mod outbox;
+mod outputs;
 mod remembering;
 
 /// No wait for a condition is longer.

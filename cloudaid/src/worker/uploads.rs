@@ -13,7 +13,7 @@ use shared::files_of::{PATH_LIMIT, PLAIN_PATH};
 use shared::id::AttemptKey;
 use shared::link::CHUNK_LIMIT;
 use shared::proto::file_frame::Content;
-use shared::proto::{FileBegin, FileEnd, FileFrame, FileReceipt, UploadEnd, UploadResume, UploadState};
+use shared::proto::{FileBegin, FileEnd, FileFrame, FileReceipt, UploadEnd, UploadOpen, UploadResume, UploadState};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
@@ -70,6 +70,8 @@ pub(super) struct Outputs {
     pub(super) root: PathBuf,
     /// How many bytes its task may store; none: not known.
     pub(super) storage: Option<u64>,
+    /// Where it is kept which of its files are given up: see `unreadable.rs`.
+    pub(super) given_up: PathBuf,
 }
 
 /// What came of an upload.
@@ -93,7 +95,7 @@ impl Uploads {
             return AgentInput::OutputsUploaded { key, files: 0, bytes: 0, notes: Vec::new() };
         }
         let outputs = Arc::new(outputs);
-        let looked = blocking(&outputs, look).await;
+        let looked = blocking(&outputs, |outputs| look(&outputs.root)).await;
         match looked {
             Ok(Some(notes)) => return AgentInput::OutputsUploaded { key, files: 0, bytes: 0, notes: bounded(notes) },
             Ok(None) => {}
@@ -118,7 +120,11 @@ impl Uploads {
     async fn upload_files(&self, key: AttemptKey, outputs: Arc<Outputs>) -> Result<Uploaded, String> {
         let mut pauses = Pauses::default();
         let (mut reads, mut anew) = (0, false);
-        let mut unreadable = Unreadable::default();
+        let loaded = blocking(&outputs, |outputs| Unreadable::load(&outputs.given_up)).await;
+        let mut unreadable = loaded.unwrap_or_else(|error| {
+            tracing::warn!(task = %key, %error, "Which output files were given up is not known any more");
+            Unreadable::default()
+        });
         loop {
             let Some(uplink) = self.wait_for_uplink().await else { return Err("the worker stops".to_owned()) };
             match try_upload(uplink, key, &outputs, &unreadable, anew).await {
@@ -135,6 +141,7 @@ impl Uploads {
                     if !unreadable.add(path, &error) {
                         return Err(format!("very many of them cannot be read to their end, such as {file}: {error}"));
                     }
+                    keep(key, &outputs, unreadable.clone()).await;
                 }
                 Err(Broken::Other) => {
                     tracing::warn!(task = %key, "What the master has of the output files is not what is here: they are sent anew");
@@ -171,11 +178,29 @@ fn longest(state: &UploadState) -> usize {
     }
 }
 
-/// What is left out of all that is there.
-fn all_notes(root: &Path, longest: usize) -> io::Result<Vec<String>> {
+/// Another worker of this run has to pass over the same files, or what has arrived is none of what it has.
+async fn keep(key: AttemptKey, outputs: &Arc<Outputs>, unreadable: Unreadable) {
+    if let Err(error) = blocking(outputs, move |outputs| unreadable.keep(&outputs.given_up)).await {
+        tracing::warn!(task = %key, %error, "Which output files are given up cannot be kept");
+    }
+}
+
+/// What is left out of all that is there, of which so many files have `arrived`. An upload that ended without us has told nobody
+/// what it left out itself: that is counted.
+fn all_notes(root: &Path, longest: usize, arrived: u64, unreadable: &Unreadable) -> io::Result<Vec<String>> {
     let mut walk = Walk::new(root, longest)?;
-    while walk.next_file()?.is_some() {}
-    Ok(walk.finish())
+    let mut files = 0u64;
+    while walk.next_file()?.is_some() {
+        files += 1;
+    }
+    let given_up = unreadable.notes();
+    let unexplained = match files.saturating_sub(arrived).saturating_sub(given_up.len() as u64) {
+        0 => None,
+        1 => Some("1 file of /output is not among them; why is not known any more".to_owned()),
+        more => Some(format!("{more} files of /output are not among them; why is not known any more")),
+    };
+    // It stands first, where it is never cut off.
+    Ok(unexplained.into_iter().chain(walk.finish()).chain(given_up).collect())
 }
 
 /// `anew`: not from where an earlier one was.
@@ -192,9 +217,10 @@ async fn try_upload(
         let state = client.describe_upload(shared::proto::Attempt::from(key)).await;
         let state = state.map_err(|status| refused(&status))?.into_inner();
         if let Some(receipt) = state.ended {
-            let longest = longest(&state);
-            let mut notes = blocking(outputs, move |root| all_notes(root, longest)).await.map_err(Broken::Read)?;
-            notes.extend(unreadable.notes());
+            let (longest, unreadable) = (longest(&state), unreadable.clone());
+            let notes =
+                move |outputs: &Outputs| all_notes(&outputs.root, longest, u64::from(receipt.files), &unreadable);
+            let notes = blocking(outputs, notes).await.map_err(Broken::Read)?;
             return Ok(Uploaded { files: receipt.files, bytes: receipt.bytes, notes });
         }
         send(uplink, key, outputs, unreadable.clone(), (state, anew)).await
@@ -324,16 +350,20 @@ impl<'a> Feed<'a> {
         if self.chain[..] != state.chain {
             return Err(Broken::Other);
         }
+        let is_left = |open: &UploadOpen| state.may_leave_open && self.unreadable.given_up(&open.path).is_some();
+        let leaves_open = state.open.as_ref().is_some_and(is_left);
         let open = match &state.open {
             None => None,
+            // It is passed over where the rest is sent.
+            Some(_) if leaves_open => None,
             Some(open) => {
                 let is_it = |(path, _, size): &(Vec<u8>, File, u64)| *path == open.path && *size == open.size;
                 let (path, opened, size) = self.next()?.filter(is_it).ok_or(Broken::Other)?;
                 Some((path, opened, size, open.offset.min(size)))
             }
         };
-        let offset = open.as_ref().map_or(0, |(.., offset)| *offset);
-        let resume = UploadResume { files: state.files, chain: state.chain.clone(), offset };
+        let offset = state.open.as_ref().map_or(0, |open| open.offset.min(open.size));
+        let resume = UploadResume { files: state.files, chain: state.chain.clone(), offset, leaves_open };
         if !self.send(Content::Attempt(key.into())) || !self.send(Content::Resume(resume)) {
             return Ok(self.notes());
         }
@@ -391,10 +421,10 @@ fn read(mut file: impl Read, size: u64, send: impl Fn(u64, Bytes) -> bool) -> io
 
 async fn blocking<T: Send + 'static>(
     outputs: &Arc<Outputs>,
-    work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    work: impl FnOnce(&Outputs) -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     let outputs = Arc::clone(outputs);
-    super::inputs::blocking(move || work(&outputs.root)).await
+    super::inputs::blocking(move || work(&outputs)).await
 }
 
 /// What the master says about this run or these files stays so; everything else may pass.

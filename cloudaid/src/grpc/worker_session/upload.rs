@@ -13,7 +13,7 @@ use tonic::{Status, Streaming};
 
 use super::{Caller, live};
 use crate::grpc::{GrpcState, audit, in_words, status};
-use crate::master::files::{StagedUpload, UploadError};
+use crate::master::files::{Part, Place, StagedUpload, UploadError, show_path};
 use crate::master::handle::files::detached;
 use crate::upload_chain;
 
@@ -45,7 +45,7 @@ pub(super) async fn describe(
     let offset = state.files.arrived_of(key, &upload).await.map_err(|error| refused(&error.into()))?;
     let open = upload.open.map(|open| proto::UploadOpen { path: open.path.into(), size: open.size, offset });
     let (files, chain) = (upload.size.files, upload.chain.to_vec().into());
-    Ok(proto::UploadState { ended: None, files, chain, open, room, path_limit: PATH_LIMIT })
+    Ok(proto::UploadState { ended: None, files, chain, open, room, path_limit: PATH_LIMIT, may_leave_open: true })
 }
 
 /// Takes the whole stream. What was not part of it when it broke off is removed.
@@ -80,7 +80,7 @@ async fn take_all(
     let mut next = inbound.message().await?;
     let mut upload = match next.as_ref().and_then(|frame| frame.content.as_ref()) {
         Some(Content::Resume(resume)) => {
-            let upload = go_on(state, key, room, resume).await?;
+            let upload = go_on(state, caller, (key, &hold), room, resume).await?;
             next = inbound.message().await?;
             upload
         }
@@ -175,18 +175,49 @@ fn nothing() -> UploadRecord {
 /// The worker names what it takes to have arrived.
 async fn go_on(
     state: &GrpcState,
-    key: AttemptKey,
+    caller: &Caller,
+    (key, hold): (AttemptKey, &Hold),
     room: Option<FileUsage>,
     resume: &proto::UploadResume,
 ) -> Result<StagedUpload, Status> {
     let upload = state.cluster.upload_of(key).await.map_err(|error| status(&error))?;
-    let upload = upload.ok_or_else(|| Status::aborted("there is no upload to go on with"))?;
-    let offset = state.files.arrived_of(key, &upload).await.map_err(|error| refused(&error.into()))?;
+    let mut upload = upload.ok_or_else(|| Status::aborted("there is no upload to go on with"))?;
+    let mut offset = state.files.arrived_of(key, &upload).await.map_err(|error| refused(&error.into()))?;
     if (resume.files, &resume.chain[..], resume.offset) != (upload.size.files, &upload.chain[..], offset) {
         return Err(Status::aborted("more or less has arrived than the worker takes to have"));
     }
+    if resume.leaves_open {
+        leave_out_open(state, caller, (key, hold), &mut upload).await?;
+        offset = 0;
+    }
     tracing::info!("Upload of {key} goes on after {} files and {} bytes of the next", upload.size.files, offset);
     state.files.resume_staged(key, room, (upload, offset)).await.map_err(|error| refused(&error))
+}
+
+/// The worker cannot bring the file that was arriving: durably nothing has come of it, and then its bytes go.
+async fn leave_out_open(
+    state: &GrpcState,
+    caller: &Caller,
+    (key, hold): (AttemptKey, &Hold),
+    upload: &mut UploadRecord,
+) -> Result<(), Status> {
+    let Some(open) = upload.open.take() else { return Ok(()) };
+    let part = Part { files: [].into(), upload: upload.clone() };
+    let (cluster, by, hold) = (state.cluster.clone(), caller.worker.clone(), Arc::clone(hold));
+    let left = detached(async move {
+        let _hold = hold;
+        cluster.files_staged(by, key, part).await
+    });
+    if let Err(error) = left.await {
+        return Err(not_kept(state, caller, key, error).await);
+    }
+    let file = show_path(&open.path);
+    tracing::warn!("Upload of {key} goes on without {file}, which its worker cannot read to its end");
+    // No record names them any more: what stays is found when the master starts.
+    if let Err(error) = state.files.remove_arrived(Place::Run(key.element(), key.attempt), open.blob).await {
+        tracing::warn!(%error, "What has come of {file} cannot be removed now");
+    }
+    Ok(())
 }
 
 /// Removes what an earlier upload has brought. Its bytes go at once: nobody else writes there.

@@ -11,7 +11,7 @@ use shared::id::{BlobId, ElementId, InputId};
 use tokio::io::AsyncWriteExt;
 
 use super::failed;
-use super::reserve::Reserve;
+use super::reserve::{Promise, Reserve};
 
 /// Bytes of one object. Part of the format: what is larger is kept in several, all but the last of this size.
 pub const PIECE: u64 = 8 << 20;
@@ -58,6 +58,8 @@ pub struct BlobWriter {
     blob: BlobId,
     /// The present piece; none: it has no byte yet.
     piece: Option<BufWriter>,
+    /// Of room on the disk for what comes to the present piece.
+    promise: Option<Promise>,
     now: Progress,
     /// As of the last piece that is complete.
     kept: Progress,
@@ -84,7 +86,8 @@ impl BlobWriter {
         (kept, tail): (Progress, Vec<Bytes>),
     ) -> io::Result<Self> {
         let now = kept.clone();
-        let mut writer = Self { objects, reserve, part, place, blob, piece: None, now, kept, is_new: false };
+        let mut writer =
+            Self { objects, reserve, part, place, blob, piece: None, promise: None, now, kept, is_new: false };
         for data in tail {
             writer.piece(writer.now.size / PIECE).put(data).await.map_err(failed)?;
         }
@@ -115,8 +118,10 @@ impl BlobWriter {
     /// They cannot be kept; nothing more can be written then.
     pub async fn write(&mut self, mut data: Bytes) -> io::Result<()> {
         while !data.is_empty() {
-            if let (None, Some(reserve)) = (&self.piece, &self.reserve) {
-                reserve.check().await?;
+            if self.promise.is_none()
+                && let Some(reserve) = &self.reserve
+            {
+                self.promise = Some(reserve.promise(PIECE).await?);
             }
             let room = PIECE - self.now.size % PIECE;
             let next = data.split_to(data.len().min(usize::try_from(room).unwrap_or(usize::MAX)));
@@ -161,6 +166,7 @@ impl BlobWriter {
     }
 
     async fn end_piece(&mut self) -> io::Result<()> {
+        let _promise = self.promise.take();
         match self.piece.take() {
             Some(mut piece) if std::mem::take(&mut self.is_new) => piece.shutdown().await,
             Some(_) | None => Ok(()),

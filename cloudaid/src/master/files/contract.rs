@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use cloudaid_core::files::{FileUsage, Leftover};
+use cloudaid_core::files::{FileUsage, Leftover, UploadRecord};
 use cloudaid_core::record::FileRecord;
 use futures_util::TryStreamExt;
 use shared::id::{AttemptKey, BlobId, ElementId, Epoch, Fence, TaskId};
@@ -41,6 +41,7 @@ macro_rules! file_store_contract {
             small_files_are_kept_together_and_found_again,
             files_with_long_paths_make_smaller_parts,
             an_upload_goes_on_in_the_middle_of_a_large_file,
+            an_upload_goes_on_without_the_file_that_was_arriving,
             any_part_of_a_large_file_is_read,
             what_is_damaged_is_not_given_out,
             a_content_is_gone_on_with_from_any_byte,
@@ -282,6 +283,10 @@ pub async fn files_with_long_paths_make_smaller_parts(factory: &dyn FileStoreFac
     assert!(!upload.is_part_due());
     let too_long = upload.begin_file([&longest[..], b"c"].concat(), 1).await;
     assert!(matches!(too_long, Err(UploadError::Path { .. })), "{too_long:?}");
+    // No store could count it.
+    let too_large = upload.begin_file(b"large".to_vec(), 1 << 63).await;
+    assert!(matches!(too_large, Err(UploadError::TooLarge { .. })), "{too_large:?}");
+    upload.begin_file(b"large".to_vec(), (1 << 63) - 1).await.expect("begun");
 }
 
 pub async fn an_upload_goes_on_in_the_middle_of_a_large_file(factory: &dyn FileStoreFactory) {
@@ -318,6 +323,26 @@ pub async fn an_upload_goes_on_in_the_middle_of_a_large_file(factory: &dyn FileS
     let room = Some(FileUsage { bytes: size + 7, files: 2 });
     let mut upload = store.resume_staged(key(1), room, (last.upload.clone(), 0)).await.expect("gone on with");
     assert!(matches!(upload.begin_file(b"more".to_vec(), 0).await, Err(UploadError::NoRoom(_))));
+}
+
+pub async fn an_upload_goes_on_without_the_file_that_was_arriving(factory: &dyn FileStoreFactory) {
+    let store = factory.open().await;
+    let mut upload = store.begin_staged(key(1), None);
+    put_announced(&mut upload, b"first", b"content").await;
+    upload.begin_file(b"large".to_vec(), 4 * PIECE).await.expect("begun");
+    let part = upload.take_part().await.expect("taken");
+    upload.write(vec![7; usize::try_from(PIECE).expect("small")].into()).await.expect("written");
+    drop(upload);
+    let blob = part.upload.open.as_ref().expect("it is open").blob;
+    assert_eq!(store.arrived(place(1), blob).await.expect("looked at"), PIECE);
+    store.remove_arrived(place(1), blob).await.expect("removed");
+    assert_eq!(store.names(place(1)).await.expect("listed").len(), 1, "what came before it stays");
+    let record = UploadRecord { open: None, ..part.upload };
+    let mut upload = store.resume_staged(key(1), None, (record, 0)).await.expect("gone on with");
+    put_announced(&mut upload, b"last", b"more").await;
+    let last = upload.end().await.expect("ended");
+    assert_eq!((last.files.len(), last.upload.size), (1, FileUsage { bytes: 11, files: 2 }));
+    assert_eq!(read(&store, key(1).element(), &part.files[0], 0..7).await, b"content");
 }
 
 pub async fn any_part_of_a_large_file_is_read(factory: &dyn FileStoreFactory) {

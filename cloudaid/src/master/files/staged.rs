@@ -25,6 +25,9 @@ const PART_BYTES: u64 = 4 << 20;
 /// A file of this size or more is known before it has ended, so that its upload can go on in the middle of it.
 const LARGE: u64 = 2 * PIECE;
 
+/// The largest file that any disk has, in bytes, and that all stores can count.
+const LARGEST: u64 = i64::MAX.cast_unsigned();
+
 /// An upload that goes on. What of it was not taken when it is dropped is removed.
 #[derive(Debug)]
 pub struct StagedUpload {
@@ -126,12 +129,15 @@ impl StagedUpload {
     /// Begins a file of `size` bytes.
     ///
     /// # Errors
-    /// Bad path, another file is open, or there is no room for so much.
+    /// Bad path, another file is open, no file is so large, or there is no room for so much.
     pub async fn begin_file(&mut self, path: Vec<u8>, size: u64) -> Result<(), UploadError> {
         if let Some(open) = &self.open {
             return Err(UploadError::StillOpen(show_path(&open.path)));
         }
         path::check(&path).map_err(|why| UploadError::Path { shown: show_path(&path), why })?;
+        if size > LARGEST {
+            return Err(UploadError::TooLarge { shown: show_path(&path), announced: size });
+        }
         self.announce(FileUsage { bytes: size, files: 1 })?;
         let content = if size <= SMALL {
             Coming::Small(Vec::new())

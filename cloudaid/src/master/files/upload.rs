@@ -63,6 +63,14 @@ pub enum UploadError {
         /// Received so far.
         received: u64,
     },
+    /// More bytes than any file has: the store counts them in 63 bits.
+    #[error("the file `{shown}` was announced with {announced} bytes, and no file has so many")]
+    TooLarge {
+        /// The path, readable.
+        shown: String,
+        /// As said at its begin.
+        announced: u64,
+    },
     /// Its content is not what was sent.
     #[error("the file `{0}` does not match its checksum; send it again")]
     Checksum(String),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use shared::error::{ApiError, ErrorCode};
-use shared::id::{Elements, TaskId};
+use shared::id::{Elements, TaskId, UserName};
 
 use super::{ClusterHandle, unreadable};
 use crate::store::{FileCursor, FileName, FilePlace};
@@ -85,32 +85,42 @@ fn read(text: &str) -> Option<FileMark> {
 }
 
 impl ClusterHandle {
-    /// The place as the store knows it.
+    /// The place as the store knows it, in the list of the files of `user`.
     ///
     /// # Errors
-    /// The file is not there any more, or the store cannot be read.
-    pub(super) async fn place_of(&self, mark: FileMark) -> Result<FileCursor, ApiError> {
+    /// The file is not there any more, or none of this user's, or the store cannot be read.
+    pub(super) async fn place_of(&self, user: &UserName, mark: FileMark) -> Result<FileCursor, ApiError> {
         let FileMark { sequence, index, attempt, file } = mark;
         let path = match file {
             Marked::Path(path) => path,
             Marked::Digest { task, digest } => {
+                // Clients write what they like: nobody is told what others have.
+                let owned = self.store.find_task(task).await.map_err(|error| unreadable(&error))?;
+                if owned.is_none_or(|task| task.record.user != *user) {
+                    return Err(gone());
+                }
                 let name = FileName::Digest(digest);
                 let found = self.store.find_files(task, Elements::One(index), attempt, name).await;
                 let found = found.map_err(|error| unreadable(&error))?.pop();
-                let found = found.ok_or_else(|| {
-                    let message = "cursor: the file that it stands at is not there any more";
-                    ApiError::new(ErrorCode::InvalidArgument, message, "begin again with the first page")
-                })?;
-                found.file.path
+                found.ok_or_else(gone)?.file.path
             }
         };
         Ok(FileCursor { sequence, place: FilePlace { index, attempt, path } })
     }
 }
 
+fn gone() -> ApiError {
+    let message = "cursor: the file that it stands at is not there any more";
+    ApiError::new(ErrorCode::InvalidArgument, message, "begin again with the first page")
+}
+
 #[cfg(test)]
 mod tests {
+    use cloudaid_core::record::Change;
+
     use super::*;
+    use crate::master::logs::LogStore;
+    use crate::store::contract::fixture;
 
     fn task() -> TaskId {
         "task-01arz3ndektsv4rrffq69g5fav".parse().expect("an id")
@@ -161,5 +171,28 @@ mod tests {
             // As earlier versions have written it.
             assert_eq!(format!("1099511627776.7.{file}").parse::<FileMark>(), Ok(mark(None, path)));
         }
+    }
+
+    #[tokio::test]
+    async fn a_mark_in_a_task_of_somebody_else_is_like_one_that_is_gone() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let cluster = ClusterHandle::detached(LogStore::open(scratch.path()).expect("logs"));
+        let (key, path) = (fixture::attempt(1, 0, 1, "w1").key, vec![b'a'; 5000]);
+        let task = fixture::task(1);
+        let files = Change::Files(key, [fixture::file(&path, 1)].into());
+        fixture::commit(&*cluster.store, vec![Change::NewTask(task.clone()), files]).await;
+        let cursor =
+            |path| FileCursor { sequence: task.sequence, place: FilePlace { index: 0, attempt: Some(1), path } };
+        let mark = |path| FileMark::at(cursor(path), key.task);
+        let owner = cluster.place_of(&task.user, mark(path.clone())).await;
+        assert_eq!(owner.expect("it is there"), cursor(path.clone()));
+        let other = fixture::user_name("bob");
+        let of_other = cluster.place_of(&other, mark(path.clone())).await.expect_err("it is ada's");
+        let missing = cluster.place_of(&task.user, mark(vec![b'b'; 5000])).await.expect_err("there is none");
+        assert_eq!((of_other.code, &of_other.message), (missing.code, &missing.message));
+        // Neither does it matter whether there is such a task.
+        let none = FileMark::at(cursor(path), fixture::task_id(9));
+        let none = cluster.place_of(&other, none).await.expect_err("there is no such task");
+        assert_eq!((none.code, &none.message), (missing.code, &missing.message));
     }
 }

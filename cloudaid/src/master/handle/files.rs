@@ -80,7 +80,7 @@ impl ClusterHandle {
         limit: usize,
     ) -> Result<(Vec<StoredFile>, Option<FileMark>), ApiError> {
         let after = match after {
-            Some(mark) => Some(self.place_of(mark).await?),
+            Some(mark) => Some(self.place_of(&user, mark).await?),
             None => None,
         };
         let found = self.store.list_user_files(FileQuery { user, after, limit }).await;

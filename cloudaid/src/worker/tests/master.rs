@@ -71,6 +71,8 @@ pub(super) struct Stored {
     pub(super) frames: usize,
     /// The next uploads that fail for a passing reason.
     pub(super) upload_failures: usize,
+    /// As an upload has ended of which the worker does not know.
+    pub(super) ended: Option<FileReceipt>,
     /// The next log frames that cannot be kept.
     pub(super) log_failures: usize,
     /// Inputs that were asked for, that are being fetched, and how many of these there were at most.
@@ -264,7 +266,8 @@ impl WorkerSession for Service {
 
     async fn describe_upload(&self, request: Request<proto::Attempt>) -> Result<Response<UploadState>, Status> {
         authorize(&request)?;
-        Ok(Response::new(UploadState::default()))
+        let ended = self.stored.lock().ended;
+        Ok(Response::new(UploadState { ended, ..UploadState::default() }))
     }
 
     async fn upload_task_files(&self, request: Request<Streaming<FileFrame>>) -> Result<Response<FileReceipt>, Status> {

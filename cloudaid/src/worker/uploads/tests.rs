@@ -1,4 +1,4 @@
-use shared::proto::{UploadOpen, UploadRoom};
+use shared::proto::UploadRoom;
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn feed_without(
     anew: bool,
 ) -> (Result<Vec<String>, Broken>, Vec<Content>) {
     let (frames, mut outbound) = mpsc::channel(1000);
-    let outputs = Outputs { root: root.to_owned(), storage: Some(1 << 20) };
+    let outputs = Outputs { root: root.to_owned(), storage: Some(1 << 20), given_up: root.with_extension("given-up") };
     let feed = Feed::new(&frames, &outputs, unreadable, state).expect("a directory");
     let fed = if anew { feed.send_all(key()) } else { feed.send_the_rest(key(), state) };
     drop(frames);
@@ -81,7 +81,7 @@ fn an_upload_goes_on_where_it_was_only_if_the_same_is_here() {
     let (notes, rest) = feed(scratch.path(), &state, false);
     notes.expect("read");
     assert_eq!(begins(&rest), files[7..]);
-    let resume = UploadResume { files: 7, chain: state.chain, offset: 0 };
+    let resume = UploadResume { files: 7, chain: state.chain, offset: 0, leaves_open: false };
     assert_eq!(rest[..2], [Content::Attempt(key().into()), Content::Resume(resume)]);
     // In the middle of one.
     let offset = CHUNK_LIMIT as u64 * 2;
@@ -124,7 +124,8 @@ fn a_file_that_is_never_read_to_its_end_is_named_and_the_others_are_sent() {
     std::fs::write(&path, vec![1; CHUNK_LIMIT * 8]).expect("written");
     // The reader is never far ahead of the frame that is taken.
     let (frames, mut outbound) = mpsc::channel(1);
-    let outputs = Outputs { root: scratch.path().to_owned(), storage: None };
+    let given_up = scratch.path().with_extension("given-up");
+    let outputs = Outputs { root: scratch.path().to_owned(), storage: None, given_up };
     let reader = std::thread::spawn(move || {
         let unreadable = Unreadable::default();
         let feed = Feed::new(&frames, &outputs, &unreadable, &UploadState::default()).expect("a directory");
@@ -151,11 +152,70 @@ fn a_file_that_is_never_read_to_its_end_is_named_and_the_others_are_sent() {
     let chain = Bytes::copy_from_slice(&upload_chain::extend(upload_chain::START, b"other", 4));
     let last = Content::Last(UploadEnd { files: 1, chain });
     assert_eq!(contents[1..], [begin(b"other", 4), Content::Data(Bytes::from("data")), end(b"data"), last]);
-    // What had arrived of it is not gone on with.
-    let open = UploadOpen { path: "shrinks".into(), size: 1, offset: 0 };
-    let state = UploadState { chain: upload_chain::START.to_vec().into(), open: Some(open), ..UploadState::default() };
-    let (begun, _) = feed_without(&unreadable, scratch.path(), &state, false);
+}
+
+#[test]
+fn what_has_arrived_before_a_file_that_is_given_up_stays() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    for name in ["one", "two", "three"] {
+        std::fs::write(scratch.path().join(name), name).expect("written");
+    }
+    let (_, all) = feed(scratch.path(), &UploadState::default(), false);
+    let begin_of = |content: &Content| match content {
+        Content::Begin(begin) => Some((begin.path.clone(), begin.size)),
+        _ => None,
+    };
+    let files: Vec<_> = all.iter().filter_map(begin_of).collect();
+    let [(first, size), (broken, broken_size), _] = &files[..] else { panic!("{files:?}") };
+    let chain = Bytes::copy_from_slice(&upload_chain::extend(upload_chain::START, first, *size));
+    let open = UploadOpen { path: broken.clone(), size: *broken_size, offset: 2 };
+    let old = UploadState { files: 1, chain: chain.clone(), open: Some(open), ..UploadState::default() };
+    let state = UploadState { may_leave_open: true, ..old.clone() };
+    // While it is tried, it is gone on with.
+    let mut unreadable = Unreadable::default();
+    let resume = |leaves_open| UploadResume { files: 1, chain: chain.clone(), offset: 2, leaves_open };
+    for _ in 0..3 {
+        let (_, sent) = feed_without(&unreadable, scratch.path(), &state, false);
+        assert_eq!(sent[1], Content::Resume(resume(false)));
+        assert!(unreadable.add(broken.to_vec(), &io::Error::other("bad sector")));
+    }
+    // Then the rest comes without it, and nothing comes again.
+    let (notes, sent) = feed_without(&unreadable, scratch.path(), &state, false);
+    assert_eq!(notes.expect("read"), unreadable.notes());
+    assert_eq!(sent[1], Content::Resume(resume(true)));
+    assert_eq!(sent.iter().filter_map(begin_of).collect::<Vec<_>>(), files[2..]);
+    assert!(matches!(sent.last(), Some(Content::Last(last)) if last.files == 2), "{sent:?}");
+    // When that broke off, nothing is open any more: it is passed over in its place.
+    let state = UploadState { open: None, ..state };
+    let (_, sent) = feed_without(&unreadable, scratch.path(), &state, false);
+    assert_eq!(sent[1], Content::Resume(UploadResume { offset: 0, ..resume(false) }));
+    assert_eq!(sent.iter().filter_map(begin_of).collect::<Vec<_>>(), files[2..]);
+    // Earlier masters go on nowhere else than in it.
+    let (begun, _) = feed_without(&unreadable, scratch.path(), &old, false);
     assert!(matches!(begun, Err(Broken::Other)), "{begun:?}");
+}
+
+#[test]
+fn files_that_an_upload_left_out_and_has_told_nobody_are_counted() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    for name in ["a", "b", "c", "d"] {
+        std::fs::write(scratch.path().join(name), name).expect("written");
+    }
+    std::os::unix::fs::symlink("a", scratch.path().join("link")).expect("a link");
+    let mut unreadable = Unreadable::default();
+    let notes = |arrived, unreadable: &Unreadable| {
+        all_notes(scratch.path(), PATH_LIMIT, arrived, unreadable).expect("it can be looked through")
+    };
+    assert_eq!(notes(4, &unreadable), ["skipped link: link"]);
+    let unknown = ["2 files of /output are not among them; why is not known any more", "skipped link: link"];
+    assert_eq!(notes(2, &unreadable), unknown);
+    for _ in 0..3 {
+        assert!(unreadable.add(b"b".to_vec(), &io::Error::other("bad sector")));
+    }
+    let given_up = "skipped file that cannot be read to its end: b: bad sector";
+    let unknown = ["1 file of /output is not among them; why is not known any more", "skipped link: link", given_up];
+    assert_eq!(notes(2, &unreadable), unknown);
+    assert_eq!(notes(3, &unreadable), ["skipped link: link", given_up]);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Files that can be opened, and not be read to their end.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::path::Path;
+use std::{fs, io};
 
+use crate::worker::data_dir::replace;
 use crate::worker::outputs::shown;
 
 /// How often such a file is tried.
@@ -30,6 +32,35 @@ impl Unreadable {
         };
         self.0.insert(path, Failed { tries: tries + 1, why });
         self.0.len() <= LIMIT
+    }
+
+    /// Those that a worker before this one has given up, as [`Unreadable::keep`] has left them at `path`.
+    ///
+    /// # Errors
+    /// It cannot be read, or is no such list.
+    pub(super) fn load(path: &Path) -> io::Result<Self> {
+        let kept = match fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            other => other?,
+        };
+        let kept: BTreeMap<String, String> = serde_json::from_slice(&kept)?;
+        let mut given_up = BTreeMap::new();
+        for (path, why) in kept {
+            let path = hex::decode(path).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            given_up.insert(path, Failed { tries: TRIES, why });
+        }
+        Ok(Self(given_up))
+    }
+
+    /// Makes durable which files are given up, if any: their paths in hex, with why.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn keep(&self, path: &Path) -> io::Result<()> {
+        let given_up = self.0.iter().filter(|(_, failed)| failed.tries >= TRIES);
+        let kept: BTreeMap<String, &str> =
+            given_up.map(|(path, failed)| (hex::encode(path), &failed.why[..])).collect();
+        if kept.is_empty() { Ok(()) } else { replace(path, &serde_json::to_vec(&kept)?) }
     }
 
     /// Why a file is not tried any more, for people; none: it is.
@@ -70,6 +101,25 @@ mod tests {
         let note = "skipped file that cannot be read to its end: a: bad sector";
         assert_eq!(unreadable.given_up(b"a").as_deref(), Some(note));
         assert_eq!(unreadable.given_up(b"c"), None);
+    }
+
+    #[test]
+    fn another_worker_knows_what_was_given_up_and_tries_the_others_anew() {
+        let scratch = tempfile::tempdir().expect("a directory");
+        let path = scratch.path().join("given-up");
+        let mut unreadable = Unreadable::load(&path).expect("nothing is there");
+        for _ in 0..2 {
+            assert!(unreadable.add(b"a\xff".to_vec(), &broken()) && unreadable.add(b"b".to_vec(), &broken()));
+        }
+        unreadable.keep(&path).expect("kept");
+        assert!(!path.exists(), "none is given up");
+        assert!(unreadable.add(b"a\xff".to_vec(), &broken()));
+        unreadable.keep(&path).expect("kept");
+        let loaded = Unreadable::load(&path).expect("it is there");
+        assert_eq!(loaded.given_up(b"a\xff"), unreadable.given_up(b"a\xff"));
+        assert_eq!(loaded.notes().len(), 1, "{loaded:?}");
+        fs::write(&path, "{\"x\":").expect("written");
+        assert!(Unreadable::load(&path).is_err());
     }
 
     #[test]

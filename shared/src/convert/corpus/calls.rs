@@ -93,20 +93,23 @@ fn files() -> Vec<Sample> {
         open: Some(UploadOpen { path: bytes(b"a/\xff"), size: 300, offset: 150 }),
         room: Some(UploadRoom { bytes: 1 << 40, files: 1000 }),
         path_limit: 0,
+        may_leave_open: false,
     };
     let long_paths = UploadState { path_limit: 65_536, ..state.clone() };
+    let without_open = UploadState { may_leave_open: true, ..state.clone() };
+    let resume = UploadResume { files: 2, chain: bytes(b"\x01\x02"), offset: 150, leaves_open: false };
+    let leaving = UploadResume { leaves_open: true, ..resume.clone() };
     vec![
         plain("cloudai.v1.FileFrame@attempt", frame(Content::Attempt(attempt()))),
         plain("cloudai.v1.FileFrame@begin", frame(Content::Begin(begin))),
         plain("cloudai.v1.FileFrame@data", frame(Content::Data(bytes(b"\0data")))),
         plain("cloudai.v1.FileFrame@end", frame(Content::End(FileEnd { blake3: bytes(b"\x0a\x0b") }))),
-        plain(
-            "cloudai.v1.FileFrame@resume",
-            frame(Content::Resume(UploadResume { files: 2, chain: bytes(b"\x01\x02"), offset: 150 })),
-        ),
+        plain("cloudai.v1.FileFrame@resume", frame(Content::Resume(resume))),
+        plain("cloudai.v1.FileFrame@leaves_open", frame(Content::Resume(leaving))),
         plain("cloudai.v1.FileFrame@last", frame(Content::Last(UploadEnd { files: 3, chain: bytes(b"\x03\x04") }))),
         plain("cloudai.v1.FileReceipt", receipt),
         plain("cloudai.v1.UploadState", state),
         plain("cloudai.v1.UploadState@path_limit", long_paths),
+        plain("cloudai.v1.UploadState@may_leave_open", without_open),
     ]
 }
