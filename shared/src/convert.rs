@@ -18,6 +18,7 @@ mod from_worker;
 mod gpu;
 mod registry;
 mod to_worker;
+mod verdict;
 
 /// A message that cannot be taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

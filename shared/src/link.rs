@@ -235,6 +235,10 @@ pub struct Outcome {
     /// Whether its worker was being stopped, and gave it back for another one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub handed_back: bool,
+    /// Whether its worker may have stopped it itself and does not know: no journal spoke of it when it was taken up, and a
+    /// signal has ended it that workers stop runs with.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub perhaps_stopped: bool,
 }
 
 /// What a worker holds a run to. It is in the labels of its container, so that it holds when all else is lost.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::text::printable;
+use crate::text::printable_start;
 
 /// As `docker run --pull` has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -86,9 +86,7 @@ impl PullFailure {
     /// Makes the message printable, and cuts it at its limit.
     #[must_use]
     pub fn new(message: &str, tries: u32) -> Self {
-        let mut message = printable(&message[..message.floor_char_boundary(Self::LIMIT)]);
-        message.truncate(message.floor_char_boundary(Self::LIMIT));
-        Self { message, tries }
+        Self { message: printable_start(message, Self::LIMIT), tries }
     }
 }
 

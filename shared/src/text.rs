@@ -15,6 +15,14 @@ pub fn printable(text: &str) -> String {
     safe
 }
 
+/// The same of no more than `limit` bytes of it, and cut at that: what is escaped is longer than it was.
+#[must_use]
+pub fn printable_start(text: &str, limit: usize) -> String {
+    let mut safe = printable(&text[..text.floor_char_boundary(limit)]);
+    safe.truncate(safe.floor_char_boundary(limit));
+    safe
+}
+
 /// Whether a terminal would act on the character, or would show the line other than it is: control characters, line and
 /// paragraph separators, marks and overrides of the direction of writing, the invisible joiner.
 #[must_use]

@@ -180,7 +180,7 @@ impl Agent {
                     self.on_run(now, key, effects, Run::acknowledged);
                 }
             }
-            AgentInput::Removed(key) => self.on_removed(key, effects),
+            AgentInput::Removed(key) => self.on_removed(now, key, effects),
             AgentInput::RemoveFailed(key) => self.on_run(now, key, effects, Run::remove_failed),
             AgentInput::Heard { .. } => {}
             AgentInput::Tick => {
@@ -252,7 +252,7 @@ impl Agent {
         }
     }
 
-    fn on_removed(&mut self, key: AttemptKey, effects: &mut Vec<AgentEffect>) {
+    fn on_removed(&mut self, now: Now, key: AttemptKey, effects: &mut Vec<AgentEffect>) {
         if self.runs.get(&key).is_some_and(Run::is_removing) {
             let made_room = self.runs.remove(&key).is_some_and(|run| run.makes_room());
             self.index.update(key, None);
@@ -261,9 +261,7 @@ impl Agent {
                 self.gone.pop_first();
             }
             effects.push(AgentEffect::Journal(JournalRecord::Forgotten(key)));
-            if made_room {
-                self.look_again(effects);
-            }
+            self.room_was_made(now, made_room, effects);
         }
     }
 

@@ -425,6 +425,7 @@ impl World {
             output_notes: Vec::new(),
             usage: None,
             handed_back: false,
+            perhaps_stopped: false,
         }
     }
 }

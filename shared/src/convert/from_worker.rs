@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::gpu::{gpus, ill_gpus};
+use super::verdict::plain;
 use super::{InvalidMessage, attempt_key, each, plain_text, required, sorted, variant, wall_time};
 use crate::id::{AttemptKey, Fence};
 use crate::link::{
@@ -271,6 +272,7 @@ impl From<Outcome> for proto::Finished {
             output_bytes: outcome.output_bytes,
             output_notes: outcome.output_notes,
             handed_back: outcome.handed_back,
+            perhaps_stopped: outcome.perhaps_stopped,
             usage: outcome.usage.map(Into::into),
         }
     }
@@ -288,6 +290,7 @@ impl TryFrom<proto::Finished> for Outcome {
         }
         Ok(Self {
             verdict: serde_json::from_str(&wire.verdict_json)
+                .map(plain)
                 .map_err(|error| InvalidMessage::new("verdict_json", error))?,
             started_at: wire.started_unix_ms.map(|millis| wall_time("started_unix_ms", millis)).transpose()?,
             finished_at: wall_time("finished_unix_ms", wire.finished_unix_ms)?,
@@ -297,6 +300,7 @@ impl TryFrom<proto::Finished> for Outcome {
             output_bytes: wire.output_bytes,
             output_notes: wire.output_notes,
             handed_back: wire.handed_back,
+            perhaps_stopped: wire.perhaps_stopped,
             usage: wire.usage.map(Into::into),
         })
     }
@@ -323,7 +327,7 @@ mod tests {
     use crate::gpu::{Gpu, IllGpu};
     use crate::id::{AttemptKey, Fence};
     use crate::resources::Resources;
-    use crate::task::Verdict;
+    use crate::task::{StoredPart, Verdict};
     use crate::time::WallTime;
 
     fn key() -> AttemptKey {
@@ -342,6 +346,7 @@ mod tests {
             output_bytes: Some(u64::MAX),
             output_notes: vec!["a link was left out".to_owned()],
             handed_back: true,
+            perhaps_stopped: true,
             usage: Some(ContainerUsage { cpu_ms: 6, memory_peak_bytes: u64::MAX, oom_kills: 7, forks_refused: 8 }),
         }
     }
@@ -468,6 +473,15 @@ mod tests {
         let failure = heartbeat.expect("taken").pulling.remove(0).progress.failure.expect("it failed");
         assert!(failure.message.starts_with("\\u{1b}[2J\\nxxx") && failure.message.len() <= PullFailure::LIMIT);
         assert_eq!(failure.tries, 2);
+    }
+
+    #[test]
+    fn what_a_verdict_names_is_made_printable() {
+        let largest = vec![StoredPart { path: "/a\nb".to_owned(), bytes: 1 }];
+        let verdict = Verdict::Disk { limit_bytes: 1, used_bytes: None, largest };
+        let read = Outcome::try_from(proto::Finished::from(outcome(verdict))).expect("taken").verdict;
+        let Verdict::Disk { largest, .. } = read else { panic!("it stored too much") };
+        assert_eq!(largest[0].path, "/a\\nb");
     }
 
     #[test]

@@ -18,13 +18,19 @@ const LOOKS: Duration = Duration::from_secs(5);
 /// How long others wait for the room of one that has been ended: what it has left goes to the master first, which may be away,
 /// and they may go on writing meanwhile.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long it counts what was measured: a disk that was full then may have room by now. Longer than all looks take.
+const FRESH: Duration = Duration::from_secs(10);
 
 /// Runs that are over, and have not been told to end.
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
     used: BTreeMap<AttemptKey, Used>,
-    /// Since when they wait: since the first was known, or since the last one was told to end.
+    /// Since when the first of them is known.
     since: Option<BootTime>,
+    /// Since when they wait for room: since the first was known, or since the last one was told to end.
+    waits: BootTime,
+    /// When they were last looked at again though what they wait for was not over.
+    looked: Option<BootTime>,
 }
 
 /// What one stores.
@@ -46,6 +52,9 @@ impl Agent {
     ) {
         match used_bytes {
             Some(bytes) if self.runs.get(&key).is_some_and(Run::may_be_over) => {
+                if self.crowd.used.is_empty() && !self.crowd.was_looked_at(PATIENCE, now) {
+                    self.crowd.waits = now.boot;
+                }
                 self.crowd.used.insert(key, Used { bytes, largest });
                 self.crowd.since.get_or_insert(now.boot);
                 self.make_room(now, effects);
@@ -54,7 +63,8 @@ impl Agent {
         }
     }
 
-    /// Ends the one that is furthest over, if it is time for that.
+    /// Ends the one that is furthest over, if it is time for that. Where what is known of them is old, they are looked at again
+    /// first.
     pub(super) fn make_room(&mut self, now: Now, effects: &mut Vec<AgentEffect>) {
         // Some have ended meanwhile.
         self.crowd.used.retain(|key, _| self.runs.get(key).is_some_and(Run::may_be_over));
@@ -64,13 +74,20 @@ impl Agent {
         if self.room_due().is_none_or(|due| now.boot < due) {
             return;
         }
+        if self.crowd.since.is_some_and(|since| now.boot.since(since) > FRESH) {
+            self.look_early(now, effects);
+            return;
+        }
         let over =
             |key: &AttemptKey, used: &Used| self.runs.get(key).map(|run| used.bytes.saturating_sub(run.storage_limit));
         // Of two alike the later one: it has done less.
         let furthest = self.crowd.used.iter().max_by_key(|&(key, used)| (over(key, used), *key));
         let furthest = furthest.map(|(key, _)| *key);
         if let Some((key, Used { bytes, largest })) = furthest.and_then(|key| self.crowd.used.remove_entry(&key)) {
-            self.crowd.since = (!self.crowd.used.is_empty()).then_some(now.boot);
+            self.crowd.waits = now.boot;
+            if self.crowd.used.is_empty() {
+                self.crowd.since = None;
+            }
             self.on_run(now, key, effects, |run, out| run.storage_exceeded(Some(bytes), largest, out));
         }
     }
@@ -79,18 +96,43 @@ impl Agent {
     pub(super) fn room_due(&self) -> Option<BootTime> {
         let since = self.crowd.since?;
         let is_known = |run: &Run| self.crowd.used.contains_key(&run.key);
+        let all_known = self.runs.values().filter(|run| run.may_be_over()).all(is_known);
+        let looks = if all_known { since } else { since + LOOKS };
         Some(match self.runs.values().any(Run::makes_room) {
-            true => since + PATIENCE,
-            false if self.runs.values().filter(|run| run.may_be_over()).all(is_known) => since,
-            false => since + LOOKS,
+            true => looks.max(self.crowd.waits + PATIENCE),
+            false => looks,
         })
     }
 
-    /// Nothing is left of one that was ended for its room: who waited for that is looked at again.
-    pub(super) fn look_again(&mut self, effects: &mut Vec<AgentEffect>) {
-        let used = std::mem::take(&mut self.crowd).used;
+    /// Nothing is left of one: who is over is looked at again. Where that was not what they wait for, they wait on, and are not
+    /// looked at each time that one of many goes.
+    pub(super) fn room_was_made(&mut self, now: Now, was_waited_for: bool, effects: &mut Vec<AgentEffect>) {
+        if was_waited_for {
+            self.look_again(effects);
+            self.crowd = Crowd::default();
+        } else if !self.crowd.used.is_empty() && !self.crowd.was_looked_at(FRESH, now) {
+            self.look_early(now, effects);
+        }
+    }
+
+    fn look_early(&mut self, now: Now, effects: &mut Vec<AgentEffect>) {
+        self.look_again(effects);
+        self.crowd.looked = Some(now.boot);
+    }
+
+    /// What was known of those that are over is old.
+    fn look_again(&mut self, effects: &mut Vec<AgentEffect>) {
+        self.crowd.since = None;
+        let used = std::mem::take(&mut self.crowd.used);
         let waited = used.keys().filter_map(|key| self.runs.get(key)).filter(|run| run.may_be_over());
         effects.extend(waited.map(Run::watch_storage));
+    }
+}
+
+impl Crowd {
+    /// Whether they were looked at again no longer ago than that, though what they wait for was not over.
+    fn was_looked_at(&self, ago: Duration, now: Now) -> bool {
+        self.looked.is_some_and(|looked| now.boot.since(looked) <= ago)
     }
 }
 

@@ -38,7 +38,8 @@ pub enum AgentEffect {
     /// answered.
     HoldForLog(AttemptKey),
     /// Measure what it stores for as long as it runs: answered by `StorageExceeded` when that is more than it may, if ever. It
-    /// comes again for a run that was over, and was left alone because the room of another was to be enough.
+    /// comes again for a run that was over, and was left alone because the room of another was to be enough, and for one that
+    /// had ended when it was taken up and was started again since.
     WatchStorage {
         /// Whose.
         key: AttemptKey,

@@ -84,19 +84,26 @@ impl Run {
             self.remove(out);
             return;
         }
-        harvest.logs = watch.logs;
+        let logs = watch.logs;
+        let reads_anew = self.was_started_again && logs.is_some();
+        // Who reads it, or has, may have stopped at an earlier end.
+        self.reads_log_again = self.was_started_again && logs.is_none();
+        harvest.logs = logs.filter(|_| !reads_anew);
         // Now, and not when log and outputs have arrived: until then the container may go, and its exit code with it.
         let (verdict, finished_at, usage) = (harvest.verdict.clone(), harvest.finished_at, harvest.usage);
         let exited = Exited { verdict, started_at: self.started_at, finished_at, usage, notes: harvest.notes.clone() };
         out.journal(JournalRecord::Exited { key: self.key, exited });
         self.stage = Stage::Harvesting(harvest);
+        if reads_anew {
+            out.emit(AgentEffect::CollectLogs(self.key));
+        }
         out.emit(AgentEffect::UploadOutputs(self.key));
     }
 
     pub(super) fn logs_drained(&mut self, bytes: LogBytes, out: &mut Out<'_>) {
         match &mut self.stage {
-            // Who reads it may have stopped at an earlier end.
-            Stage::Running(_) | Stage::Stopping(..) if self.was_started_again => {
+            Stage::Running(_) | Stage::Stopping(..) | Stage::Harvesting(_) if self.reads_log_again => {
+                self.reads_log_again = false;
                 out.emit(AgentEffect::CollectLogs(self.key));
             }
             Stage::Running(watch) | Stage::Stopping(watch, _) => watch.logs = Some(bytes),
@@ -138,8 +145,12 @@ impl Run {
             let (limit, used) = (*limit_bytes, *used_bytes);
             notes.push(storage_note(limit, used, self.storage_reserved, harvest.exit_code));
         }
+        let (verdict, perhaps_stopped) = match self.is_adopted {
+            true => verdict::of_adopted(harvest.verdict.clone()),
+            false => (harvest.verdict.clone(), false),
+        };
         let outcome = Outcome {
-            verdict: harvest.verdict.clone(),
+            verdict,
             started_at: self.started_at,
             finished_at: harvest.finished_at,
             stdout_bytes: logs.stdout,
@@ -149,6 +160,7 @@ impl Run {
             output_notes: notes,
             usage: harvest.usage,
             handed_back: self.is_handed_back(),
+            perhaps_stopped,
         };
         self.finish(outcome, out);
     }
@@ -180,6 +192,7 @@ impl Run {
             output_notes: Vec::new(),
             usage: None,
             handed_back: self.is_handed_back(),
+            perhaps_stopped: false,
         };
         self.finish(outcome, out);
     }

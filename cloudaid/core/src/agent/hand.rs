@@ -6,7 +6,7 @@ use shared::task::signal_of;
 
 use super::effect::AgentEffect;
 use super::input::Ended;
-use super::journal::{StopOrder, StopReason};
+use super::journal::{JournalRecord, Starting, StopOrder, StopReason};
 use super::out::Out;
 use super::run::{Run, Stage, Stop};
 use super::verdict;
@@ -35,9 +35,19 @@ impl Run {
             | Stage::Removing(_) => return,
         };
         self.was_started_again = true;
+        // Its time counts from the first start, by the wall clock: its host may have booted since.
+        let at = self.started_at.or(ended.started_at).unwrap_or(out.now.wall);
+        self.started_at = Some(at);
+        out.journal(JournalRecord::Starting { key: self.key, at, boot: None, again: true });
         out.emit(AgentEffect::Wait(self.key));
+        self.reads_log_again = logs.is_none();
         if logs.is_some() {
             out.emit(AgentEffect::CollectLogs(self.key));
+        }
+        // Of one that had ended nobody has watched more than its end.
+        let had_ended = std::mem::take(&mut self.has_ended);
+        if had_ended {
+            self.limit_again(Some(Starting { at, boot: None }), out);
         }
         if let Stage::Stopping(_, kill_at) = &mut self.stage {
             // What was asked once is not asked again.
@@ -45,6 +55,8 @@ impl Run {
         } else if self.at_most_once {
             let first = verdict::of(ended, self.memory_limit, None);
             self.order_stop(StopOrder { grace: Duration::ZERO, reason: StopReason::StartedAgain { first } }, out);
+        } else if had_ended {
+            self.hold_to_limits(out);
         }
     }
 
@@ -55,7 +67,9 @@ impl Run {
             (false, true) => Some(STARTED_AGAIN.to_owned()),
             (false, false) => None,
         };
-        let stopped = ended.filter(|ended| self.stop.is_none() && !ended.by_engine).and_then(stopped_by_hand);
+        // Of one that no journal spoke of, that may have been its worker.
+        let is_told = self.stop.is_none() && !self.is_adopted;
+        let stopped = ended.filter(|ended| is_told && !ended.by_engine).and_then(stopped_by_hand);
         again.into_iter().chain(stopped).collect()
     }
 

@@ -27,6 +27,9 @@ pub enum JournalRecord {
         /// The same by the clock of its host, which nobody sets.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         boot: Option<BootTime>,
+        /// Whether that was long ago, and somebody has started it again past its worker since.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
     },
     /// The container is about to be stopped.
     Stopping {
@@ -96,7 +99,7 @@ pub enum StopReason {
 /// How a container has ended, before its log and its outputs are at the master.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exited {
-    /// As the master will be told.
+    /// As the master will be told, but for who sent a signal where that may have been an earlier life of the worker.
     pub verdict: Verdict,
     /// By the engine's clock, or when it was ordered to start.
     pub started_at: Option<WallTime>,
@@ -128,6 +131,8 @@ pub struct JournalEntry {
     pub assignment: Option<Arc<Assignment>>,
     /// When its start was ordered, if it was.
     pub starting: Option<Starting>,
+    /// Whether somebody was seen to have started it again past its worker.
+    pub was_started_again: bool,
     /// Whether it was ordered to end.
     pub stop: Option<StopOrder>,
     /// How its container ended.
@@ -139,7 +144,15 @@ pub struct JournalEntry {
 impl JournalEntry {
     /// Of a run of which nothing is known yet.
     pub(super) fn new(key: AttemptKey) -> Self {
-        Self { key, assignment: None, starting: None, stop: None, exited: None, outcome: None }
+        Self {
+            key,
+            assignment: None,
+            starting: None,
+            was_started_again: false,
+            stop: None,
+            exited: None,
+            outcome: None,
+        }
     }
 
     /// The fewest records that add up to this entry.
@@ -150,7 +163,8 @@ impl JournalEntry {
             Some(assignment) => JournalRecord::Accepted(Arc::clone(assignment)),
             None => JournalRecord::Adopted(key),
         };
-        let starting = self.starting.map(|Starting { at, boot }| JournalRecord::Starting { key, at, boot });
+        let again = self.was_started_again;
+        let starting = self.starting.map(|Starting { at, boot }| JournalRecord::Starting { key, at, boot, again });
         let stopping = self.stop.clone().map(|order| JournalRecord::Stopping { key, order });
         let exited = self.exited.clone().map(|exited| JournalRecord::Exited { key, exited });
         let finished = self.outcome.clone().map(|outcome| JournalRecord::Finished { key, outcome });
@@ -183,7 +197,10 @@ impl JournalRecord {
         let entry = entries.entry(key).or_insert_with(|| JournalEntry::new(key));
         match self {
             Self::Accepted(assignment) => entry.assignment = Some(Arc::clone(assignment)),
-            Self::Starting { at, boot, .. } => entry.starting = Some(Starting { at: *at, boot: *boot }),
+            Self::Starting { at, boot, again, .. } => {
+                entry.starting = Some(Starting { at: *at, boot: *boot });
+                entry.was_started_again = *again;
+            }
             Self::Stopping { order, .. } => entry.stop = Some(order.clone()),
             Self::Exited { exited, .. } => entry.exited = Some(exited.clone()),
             Self::Finished { outcome, .. } => entry.outcome = Some(outcome.clone()),
@@ -202,7 +219,7 @@ mod tests {
         let key = key(1);
         let records = [
             JournalRecord::Accepted(Arc::new(assignment(1))),
-            JournalRecord::Starting { key, at: WallTime(5), boot: Some(BootTime(6)) },
+            JournalRecord::Starting { key, at: WallTime(5), boot: Some(BootTime(6)), again: true },
             JournalRecord::Stopping {
                 key,
                 order: StopOrder { grace: Duration::from_secs(1), reason: StopReason::Lease },
@@ -231,6 +248,15 @@ mod tests {
         let reason = StopReason::Storage { limit_bytes: 7, used_bytes: Some(8), largest: Vec::new() };
         assert_eq!(serde_json::from_str::<StopReason>(old).expect("a reason"), reason);
         assert_eq!(serde_json::to_string(&reason).expect("json"), old);
+    }
+
+    #[test]
+    fn a_first_start_is_read_and_written_as_it_always_was() {
+        let key = key(1);
+        let starting = JournalRecord::Starting { key, at: WallTime(5), boot: Some(BootTime(6)), again: false };
+        let text = serde_json::to_string(&starting).expect("json");
+        assert!(!text.contains("again"), "{text}");
+        assert_eq!(serde_json::from_str::<JournalRecord>(&text).expect("a start"), starting);
     }
 
     #[test]

@@ -98,6 +98,8 @@ fn take_up(entry: &JournalEntry, container: Option<FoundContainer>, out: &mut Ou
     let state = container.map(|container| container.state);
     let mut run = Run::new(entry.key, limits, Stage::WaitsToStart);
     run.started_at = entry.starting.map(|starting| starting.at);
+    run.is_adopted = entry.assignment.is_none();
+    run.was_started_again = entry.was_started_again;
     run.stop = entry.stop.clone().map(Stop::Order);
     if let Some(outcome) = &entry.outcome {
         run.stage = Stage::Reporting(outcome.clone());
@@ -162,7 +164,7 @@ impl Run {
 
     /// Its time limit goes on: by the clock of the host, which has not booted since, or the container would not run, unless
     /// somebody has started it again by hand. Where that is seen, or the journal does not say, by the wall clock.
-    fn limit_again(&mut self, starting: Option<Starting>, out: &Out<'_>) {
+    pub(super) fn limit_again(&mut self, starting: Option<Starting>, out: &Out<'_>) {
         let ran = match starting {
             Some(Starting { boot: Some(boot), .. }) if boot <= out.now.boot => out.now.boot.since(boot),
             Some(Starting { at, .. }) => out.now.wall.since(at),

@@ -50,10 +50,14 @@ pub(super) struct Run {
     pub(super) may_have_begun: bool,
     pub(super) started_at: Option<WallTime>,
     pub(super) stop: Option<Stop>,
+    /// Whether no journal spoke of it when it was taken up, so that an earlier life may have stopped it.
+    pub(super) is_adopted: bool,
     /// Whether its container had ended when it was taken up, so that only its end has to be read.
     pub(super) has_ended: bool,
     /// Whether somebody was seen to have started its container again.
     pub(super) was_started_again: bool,
+    /// Whether its log is read once more when who reads it is done, which may have stopped at an earlier end.
+    pub(super) reads_log_again: bool,
     pub(super) stage: Stage,
 }
 
@@ -151,8 +155,10 @@ impl Run {
             may_have_begun: false,
             started_at: None,
             stop: None,
+            is_adopted: false,
             has_ended: false,
             was_started_again: false,
+            reads_log_again: false,
             stage,
         }
     }
@@ -162,10 +168,17 @@ impl Run {
         self.stage = Stage::Running(Watch::default());
         out.emit(AgentEffect::Wait(self.key));
         out.emit(AgentEffect::CollectLogs(self.key));
-        if self.blocking_log && !self.has_ended {
+        if !self.has_ended {
+            self.hold_to_limits(out);
+        }
+    }
+
+    /// The orders that hold what runs to its limits.
+    pub(super) fn hold_to_limits(&self, out: &mut Out<'_>) {
+        if self.blocking_log {
             out.emit(AgentEffect::HoldForLog(self.key));
         }
-        if self.storage_limit > 0 && !self.has_ended {
+        if self.storage_limit > 0 {
             out.emit(self.watch_storage());
         }
     }

@@ -130,7 +130,8 @@ impl Run {
     }
 
     fn start(&mut self, out: &mut Out<'_>) {
-        out.journal(JournalRecord::Starting { key: self.key, at: out.now.wall, boot: Some(out.now.boot) });
+        let (at, boot) = (out.now.wall, Some(out.now.boot));
+        out.journal(JournalRecord::Starting { key: self.key, at, boot, again: false });
         out.emit(AgentEffect::Start(self.key));
         self.started_at = Some(out.now.wall);
         self.stage = Stage::Starting(Pace::default());

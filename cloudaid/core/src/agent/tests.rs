@@ -94,6 +94,7 @@ fn outcome(verdict: Verdict, started_at: Option<i64>, finished_at: i64) -> Outco
         output_notes: Vec::new(),
         usage: None,
         handed_back: false,
+        perhaps_stopped: false,
     }
 }
 
@@ -111,7 +112,10 @@ fn started(key: AttemptKey, sequence: u64, at: i64) -> AgentEffect {
 
 fn starting(key: AttemptKey, at: i64) -> Vec<AgentEffect> {
     let boot = Some(BootTime(at.unsigned_abs()));
-    vec![AgentEffect::Journal(JournalRecord::Starting { key, at: WallTime(at), boot }), AgentEffect::Start(key)]
+    vec![
+        AgentEffect::Journal(JournalRecord::Starting { key, at: WallTime(at), boot, again: false }),
+        AgentEffect::Start(key),
+    ]
 }
 
 fn prepare(key: AttemptKey) -> AgentEffect {

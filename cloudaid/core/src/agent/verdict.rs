@@ -7,6 +7,10 @@ use super::input::Ended;
 use super::journal::{StopOrder, StopReason};
 use super::run::Stop;
 
+/// The signals that workers stop runs with, where an image does not want another one first.
+const TERM: i32 = 15;
+const KILL: i32 = 9;
+
 /// What is said when a container that was started is not there any more.
 pub(super) fn container_gone() -> Verdict {
     Verdict::WorkerLost { message: "the container is gone".to_owned() }
@@ -82,6 +86,18 @@ pub(super) fn of(ended: &Ended, memory_limit: u64, stop: Option<&Stop>) -> Verdi
             Some(signal) => Verdict::Signal { signal, by_hand: ended.by_hand == Some(signal) },
             None => Verdict::ExitCode { exit_code },
         },
+    }
+}
+
+/// What is told of one that no journal spoke of when it was taken up, and whether an earlier life may have stopped it: an
+/// engine remembers the signals that it was asked to send, and not whether its worker or somebody else did that.
+pub(super) fn of_adopted(verdict: Verdict) -> (Verdict, bool) {
+    match verdict {
+        // The signal that its image wants first is not known any more.
+        Verdict::Signal { signal, by_hand } => {
+            (Verdict::Signal { signal, by_hand: false }, by_hand || matches!(signal, TERM | KILL))
+        }
+        verdict => (verdict, false),
     }
 }
 

@@ -22,10 +22,6 @@ use crate::settings::Settings;
 use crate::task::{Run, RunPhase, Task};
 use crate::worker::Worker;
 
-/// The signals that workers stop runs with, where an image does not want another one first.
-const TERM: i32 = 15;
-const KILL: i32 = 9;
-
 /// Why the worker of a run was told to stop it, as its task knows.
 #[derive(Debug, Clone, Copy)]
 struct Told {
@@ -52,7 +48,7 @@ impl Told {
         let is_late = run.overdue || time_limit.zip(ran(outcome)).is_some_and(|(limit, ran)| ran >= limit.0);
         let is_told = self.cancelling || self.evicted || is_late;
         // A worker that has lost its journal does not know that it stopped it. What ended otherwise may have been over before.
-        let (verdict, exit_code) = match stopped_with(&verdict).filter(|_| is_told) {
+        let (verdict, exit_code) = match stopped_with(&verdict, outcome).filter(|_| is_told) {
             Some(exit_code) => (Verdict::Cancelled, Some(exit_code)),
             None => (verdict, None),
         };
@@ -192,13 +188,10 @@ fn ran(outcome: Option<&Outcome>) -> Option<Duration> {
     Some(outcome.finished_at.since(outcome.started_at?))
 }
 
-/// What a run ended with that was ended by a signal that workers stop runs with; none: by itself. The signal that its image
-/// wants is not known here, but an engine remembers what it was asked to send, and does not know that it was its worker.
-fn stopped_with(verdict: &Verdict) -> Option<i32> {
-    match verdict {
-        Verdict::Signal { signal: TERM | KILL, .. } | Verdict::Signal { by_hand: true, .. } => verdict.exit_code(),
-        _ => None,
-    }
+/// What a run ended with that its worker may have stopped without knowing it; none: its worker knows how it ended.
+fn stopped_with(verdict: &Verdict, outcome: Option<&Outcome>) -> Option<i32> {
+    let is_unsure = matches!(verdict, Verdict::Signal { .. }) && outcome.is_some_and(|outcome| outcome.perhaps_stopped);
+    verdict.exit_code().filter(|_| is_unsure)
 }
 
 /// A command that fails while something is wrong with a GPU that it has is not to blame.

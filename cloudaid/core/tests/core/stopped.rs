@@ -1,15 +1,17 @@
-//! The end of a run that its worker was told to stop, reported by a worker that has lost its journal and does not know that.
+//! The end of a run that its worker was told to stop, reported by a worker that has lost its journal and does not know that, or
+//! by one that has it and knows better.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cloudaid_core::agent::{
-    Agent, AgentEffect, AgentInput, ContainerState, Ended, FoundContainer, JournalRecord, LogBytes,
+    Agent, AgentEffect, AgentInput, ContainerState, Ended, FoundContainer, JournalEntry, JournalRecord, LogBytes,
 };
 use cloudaid_core::input::{Input, Submission};
 use cloudaid_core::testkit::{Link, World, assigned};
 use shared::id::AttemptKey;
-use shared::link::{AttemptChange, Held, Outcome, Phase};
+use shared::link::{Assignment, AttemptChange, Held, Outcome, Phase};
 use shared::policy::RunPolicy;
 use shared::span::Span;
 use shared::task::{TaskSpec, Verdict};
@@ -34,22 +36,40 @@ const ENDS: [(i32, bool, bool); 9] = [
 
 /// A run with this policy on a worker `a`.
 fn running(policy: RunPolicy) -> (World, Link, AttemptKey) {
+    let (world, a, assignment) = assigned_with(policy);
+    (world, a, assignment.key)
+}
+
+/// The same, as its worker was given it.
+fn assigned_with(policy: RunPolicy) -> (World, Link, Assignment) {
     let mut world = World::default();
     let (a, _) = world.connect("a", 4, vec![]);
     let submission = world.submission(1, 1);
     let spec = Arc::new(TaskSpec { policy, ..(*submission.spec).clone() });
     let (_, effects) = world.submit_this(Submission { spec, ..submission });
-    let key = assigned(&effects)[0].1.key;
-    world.started(&a, key);
-    (world, a, key)
+    let (_, assignment) = assigned(&effects).remove(0);
+    world.started(&a, assignment.key);
+    (world, a, assignment)
 }
 
-/// What a worker says of a container that no journal speaks of, and that has ended so.
-fn outcome(world: &World, key: AttemptKey, ended: Ended) -> Outcome {
+/// The journal of a worker that has started it now.
+fn journal_of(world: &World, assignment: Assignment) -> Vec<JournalEntry> {
+    let (key, at, boot) = (assignment.key, world.now.wall, Some(world.now.boot));
+    let mut entries = BTreeMap::new();
+    for record in
+        [JournalRecord::Accepted(Arc::new(assignment)), JournalRecord::Starting { key, at, boot, again: false }]
+    {
+        record.apply(&mut entries);
+    }
+    entries.into_values().collect()
+}
+
+/// What a worker with that journal says of a container that has ended so.
+fn outcome(world: &World, key: AttemptKey, journal: Vec<JournalEntry>, ended: Ended) -> Outcome {
     let (mut agent, mut effects) = (Agent::new(), Vec::new());
     let found = Some(vec![FoundContainer { key, state: ContainerState::Exited, limits: None }]);
     for input in [
-        AgentInput::Recovered { journal: Vec::new(), found, lease: None },
+        AgentInput::Recovered { journal, found, lease: None },
         AgentInput::Exited(key, ended),
         AgentInput::LogsDrained(key, LogBytes::default()),
         AgentInput::OutputsUploaded { key, files: 0, bytes: 0, notes: Vec::new() },
@@ -80,9 +100,20 @@ fn ended(code: i32, by_hand: bool) -> Ended {
 
 /// The worker is back without its journal, and says how the run ended. Returns that, and what became of the run.
 fn report(world: &mut World, link: &Link, key: AttemptKey, ended: Ended) -> (Verdict, Verdict) {
+    report_with(world, link, key, Vec::new(), ended)
+}
+
+/// The same with this journal.
+fn report_with(
+    world: &mut World,
+    link: &Link,
+    key: AttemptKey,
+    journal: Vec<JournalEntry>,
+    ended: Ended,
+) -> (Verdict, Verdict) {
     world.disconnect(link);
     let (link, _) = world.connect("a", 4, vec![Held { key, phase: Phase::Running }]);
-    let outcome = outcome(world, key, ended);
+    let outcome = outcome(world, key, journal, ended);
     let said = outcome.verdict.clone();
     world.report(&link, key, AttemptChange::Finished(outcome));
     let recorded = world.saved.attempts[&(key.task, key.index, key.attempt)].verdict.clone();
@@ -110,16 +141,21 @@ fn what_nobody_wanted_stopped_was_not_stopped() {
     }
 }
 
+/// Its worker is drained, and the time for that is over.
+fn drain(world: &mut World, link: &Link) {
+    let since = world.now.wall;
+    let by = "ada".parse().expect("a name");
+    let cordon = Some(Cordon { since, by, reason: None, draining: true, deadline: Some(since) });
+    let worker = link.worker.clone();
+    world.ask(|request| Input::CordonWorker { request, worker, cordon }).0.expect("drained");
+    world.pass(SECOND);
+}
+
 #[test]
 fn what_was_to_leave_a_drained_worker_runs_elsewhere() {
     for (code, by_hand, is_stop) in ENDS {
         let (mut world, a, key) = running(RunPolicy::default());
-        let since = world.now.wall;
-        let by = "ada".parse().expect("a name");
-        let cordon = Some(Cordon { since, by, reason: None, draining: true, deadline: Some(since) });
-        let worker = a.worker.clone();
-        world.ask(|request| Input::CordonWorker { request, worker, cordon }).0.expect("drained");
-        world.pass(SECOND);
+        drain(&mut world, &a);
         assert!(world.cluster.is_stopping(key));
         let (said, recorded) = report(&mut world, &a, key, ended(code, by_hand));
         let drained = Verdict::WorkerLost { message: "a was drained".to_owned() };
@@ -171,4 +207,50 @@ fn a_person_who_cancels_comes_before_the_time_limit() {
     }
     world.cancel(key.task.into()).0.expect("accepted");
     assert_eq!(report(&mut world, &a, key, ended(143, false)).1, Verdict::Cancelled);
+}
+
+/// It had ended before it was told to be stopped, and its log and its outputs have taken a while.
+#[test]
+fn what_a_worker_with_its_journal_says_stays_when_it_is_drained_meanwhile() {
+    for (code, by_hand, _) in ENDS {
+        let (mut world, a, assignment) = assigned_with(RunPolicy::default());
+        let (key, journal) = (assignment.key, journal_of(&world, assignment));
+        drain(&mut world, &a);
+        assert!(world.cluster.is_stopping(key));
+        let (said, recorded) = report_with(&mut world, &a, key, journal, ended(code, by_hand));
+        assert_eq!(recorded, said, "{code} {by_hand}");
+        assert!(!world.cluster.is_open(key.task.into()), "its own end costs it its run: {code} {by_hand}");
+        assert_eq!(world.saved.results[&(key.task, 0)].verdict, said, "{code} {by_hand}");
+    }
+}
+
+#[test]
+fn what_a_worker_with_its_journal_says_stays_when_a_person_cancels_it_meanwhile() {
+    for (code, by_hand, _) in ENDS {
+        let (mut world, a, assignment) = assigned_with(RunPolicy { retries: 3, ..RunPolicy::default() });
+        let (key, journal) = (assignment.key, journal_of(&world, assignment));
+        world.cancel(key.task.into()).0.expect("accepted");
+        let (said, recorded) = report_with(&mut world, &a, key, journal, ended(code, by_hand));
+        assert_eq!(recorded, said, "{code} {by_hand}");
+        assert_eq!(world.saved.results[&(key.task, 0)].verdict, said, "{code} {by_hand}");
+    }
+}
+
+#[test]
+fn what_a_worker_with_its_journal_says_stays_when_it_is_heard_of_after_the_time_limit() {
+    for (code, by_hand, _) in ENDS {
+        let (mut world, a, assignment) = assigned_with(limited());
+        let (key, journal) = (assignment.key, journal_of(&world, assignment));
+        let started_at = Some(world.now.wall);
+        for _ in 0..160 {
+            world.pass(SECOND);
+            world.heard(&a);
+        }
+        assert!(world.cluster.is_stopping(key));
+        let finished_at = started_at.map(|at| WallTime(at.0 + 50_000));
+        let ended = Ended { started_at, finished_at, ..ended(code, by_hand) };
+        let (said, recorded) = report_with(&mut world, &a, key, journal, ended);
+        assert!(!matches!(said, Verdict::Timeout { .. }), "{said}");
+        assert_eq!(recorded, said, "{code} {by_hand}");
+    }
 }

@@ -201,6 +201,7 @@ pub fn result(task: u64, index: u32, verdict: Verdict) -> ResultRecord {
         output_notes: vec!["link: not followed".into()],
         usage: Some(ContainerUsage { cpu_ms: 7, memory_peak_bytes: 4096, oom_kills: 1, forks_refused: 2 }),
         handed_back: true,
+        perhaps_stopped: true,
     };
     ResultRecord {
         element: ElementId { task: task_id(task), index },

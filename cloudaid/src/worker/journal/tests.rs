@@ -45,7 +45,7 @@ fn accepted_with(index: u32, image: String) -> JournalRecord {
 }
 
 fn starting(index: u32) -> JournalRecord {
-    JournalRecord::Starting { key: key(index), at: WallTime(1_700_000_000_123), boot: Some(BootTime(77)) }
+    JournalRecord::Starting { key: key(index), at: WallTime(1_700_000_000_123), boot: Some(BootTime(77)), again: false }
 }
 
 fn finished(index: u32) -> JournalRecord {
@@ -60,6 +60,7 @@ fn finished(index: u32) -> JournalRecord {
         output_notes: vec!["x".to_owned()],
         usage: None,
         handed_back: true,
+        perhaps_stopped: true,
     };
     JournalRecord::Finished { key: key(index), outcome }
 }

@@ -256,6 +256,7 @@ mod tests {
             output_notes: vec!["x: a link".to_owned()],
             usage: None,
             handed_back: false,
+            perhaps_stopped: false,
         };
         let end = End::from(&outcome(Verdict::ExitCode { exit_code: 3 }));
         assert_eq!(end.status.as_str(), "failed");

@@ -34,6 +34,7 @@ pub(super) fn samples() -> Vec<Sample> {
         from_worker("cloudai.v1.FromWorker@refused", FromWorker::Reports(reports(vec![refused()]))),
         from_worker("cloudai.v1.FromWorker@pull_failure", FromWorker::Heartbeat(failing())),
         from_worker("cloudai.v1.FromWorker@output_bytes", FromWorker::Reports(reports(vec![weighed()]))),
+        from_worker("cloudai.v1.FromWorker@perhaps_stopped", FromWorker::Reports(reports(vec![unsure()]))),
         from_worker("cloudai.v1.FromWorker@inventory", FromWorker::Inventory(inventory())),
         to_worker("cloudai.v1.ToWorker@welcome", ToWorker::Welcome(welcome())),
         to_worker("cloudai.v1.ToWorker@assignments", ToWorker::Assign(assignments())),
@@ -151,6 +152,7 @@ fn changes() -> Vec<AttemptChange> {
         output_notes: vec!["a link was left out".to_owned(), "a device was left out".to_owned()],
         usage: Some(ContainerUsage { cpu_ms: 1234, memory_peak_bytes: 1 << 29, ..ContainerUsage::default() }),
         handed_back: true,
+        perhaps_stopped: false,
     };
     vec![
         AttemptChange::Preparing,
@@ -233,6 +235,12 @@ fn weighed() -> AttemptChange {
     AttemptChange::Finished(Outcome { output_files: 2, output_bytes: Some(1 << 33), ..outcome(Verdict::Success) })
 }
 
+/// Of one whose worker has lost its journal.
+fn unsure() -> AttemptChange {
+    let verdict = Verdict::Signal { signal: 9, by_hand: false };
+    AttemptChange::Finished(Outcome { perhaps_stopped: true, ..outcome(verdict) })
+}
+
 fn finished(verdict: Verdict) -> AttemptChange {
     AttemptChange::Finished(outcome(verdict))
 }
@@ -249,6 +257,7 @@ fn outcome(verdict: Verdict) -> Outcome {
         output_notes: Vec::new(),
         usage: None,
         handed_back: false,
+        perhaps_stopped: false,
     }
 }
 

@@ -96,11 +96,55 @@ fn room_that_does_not_become_free_is_not_waited_for_without_end() {
     assert_eq!(scene.is_over_by(2, 3), ended_for(2, 3));
     // Its outputs wait for the master.
     scene.step(AgentInput::Exited(key(2), exit(137)));
-    assert_eq!(scene.wake(), ended_for(1, 2));
+    assert_eq!(scene.wake(), [looked_at(0), looked_at(1)], "what is known of them is old");
     assert_eq!(scene.now, PATIENCE);
+    assert_eq!(scene.is_over_by(0, 1), []);
+    assert_eq!(scene.is_over_by(1, 2), ended_for(1, 2));
     scene.step(AgentInput::Exited(key(1), exit(137)));
-    assert_eq!(scene.wake(), ended_for(0, 1));
+    assert_eq!(scene.wake(), [looked_at(0)]);
     assert_eq!(scene.now, 2 * PATIENCE);
+    assert_eq!(scene.is_over_by(0, 1), ended_for(0, 1));
+}
+
+#[test]
+fn who_has_room_by_then_is_not_ended_for_what_was_measured_before() {
+    let mut scene = running(4);
+    scene.is_over_by(0, 1);
+    scene.is_over_by(1, 9);
+    scene.is_over_by(2, 2);
+    assert_eq!(scene.is_over_by(3, 10), ended_for(3, 10));
+    scene.step(AgentInput::Exited(key(3), exit(137)));
+    assert_eq!(scene.wake(), [looked_at(0), looked_at(1), looked_at(2)]);
+    // The one that was the furthest over is not heard of.
+    scene.now += 1;
+    assert_eq!(scene.is_over_by(0, 1), []);
+    assert_eq!(scene.is_over_by(2, 2), []);
+    assert_eq!(scene.wake(), ended_for(2, 2));
+    assert_eq!(scene.now, PATIENCE + 1 + LOOKS);
+    // Nor are the others: they go on, and nothing is due.
+    scene.step(AgentInput::Exited(key(2), exit(137)));
+    assert_eq!(scene.wake(), [looked_at(0)]);
+    assert_eq!(scene.agent.next_wake(), None);
+}
+
+#[test]
+fn who_waits_is_looked_at_when_anything_goes_and_waits_no_longer_for_that() {
+    let mut scene = running(3);
+    scene.step(AgentInput::Exited(key(2), exit(0)));
+    scene.step(AgentInput::LogsDrained(key(2), LogBytes::default()));
+    scene.step(AgentInput::OutputsUploaded { key: key(2), files: 0, bytes: 0, notes: Vec::new() });
+    scene.step(AgentInput::Acked { through: u64::MAX });
+    scene.is_over_by(0, 1);
+    assert_eq!(scene.is_over_by(1, 9), ended_for(1, 9));
+    scene.step(AgentInput::Exited(key(1), exit(137)));
+    scene.now = 60_000;
+    let gone = AgentEffect::Journal(JournalRecord::Forgotten(key(2)));
+    assert_eq!(scene.step(AgentInput::Removed(key(2))), [gone, looked_at(0)]);
+    scene.now = 61_000;
+    assert_eq!(scene.is_over_by(0, 3), [], "there may be room soon");
+    assert_eq!(scene.wake(), [looked_at(0)]);
+    assert_eq!(scene.now, PATIENCE);
+    assert_eq!(scene.is_over_by(0, 3), ended_for(0, 3));
 }
 
 #[test]

@@ -74,6 +74,7 @@ async fn try_outcome(run: &Run, result: &TaskResult) -> Result<Outcome, String> 
         output_notes: found.notes,
         usage: None,
         handed_back: false,
+        perhaps_stopped: false,
     })
 }
 

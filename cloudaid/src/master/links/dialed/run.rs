@@ -183,6 +183,7 @@ impl Run {
             output_notes: Vec::new(),
             usage: None,
             handed_back: false,
+            perhaps_stopped: false,
         }
     }
 
