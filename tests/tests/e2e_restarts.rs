@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::panic, clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -184,6 +185,27 @@ async fn a_worker_that_lost_its_journal_finds_its_containers_by_their_labels() {
     assert_eq!((ended.verdict, ended.attempts.len()), (Some(Verdict::Success), 1));
     let log = api.get_bytes(&format!("/api/tasks/{task}/logs?stream=stdout")).await.expect("a log");
     assert_eq!(String::from_utf8_lossy(&log), "one\ntwo\n");
+    let said = cluster.workers[0].process.log();
+    let taken_up = format!("Taken up: {task}.0 attempt 1: found by its labels, without a journal");
+    assert!(said.contains(&taken_up), "{said}");
+}
+
+#[tokio::test]
+async fn a_journal_with_a_torn_tail_is_mended_and_the_worker_says_so() {
+    let mut cluster = Cluster::start(1).await;
+    let api = cluster.api();
+    let task = api.submit(&shell_task("echo one; sleep 3; exit 5")).await.expect("accepted").task_id;
+    api.said(PATIENCE, &task, "one").await;
+    cluster.workers[0].kill9();
+    let journal = cluster.workers[0].data_dir().join("journal");
+    let mut file = std::fs::File::options().append(true).open(journal).expect("the journal");
+    file.write_all(&[7; 33]).expect("half a record");
+    cluster.workers[0].restart();
+    let ended = api.ended(THREE_MINUTES, &task).await;
+    assert_eq!((ended.verdict, ended.attempts.len()), (Some(Verdict::ExitCode { exit_code: 5 }), 1));
+    let said = cluster.workers[0].process.log();
+    assert!(said.contains("The end of the journal cannot be read"), "{said}");
+    assert!(said.contains(&format!("Taken up: {task}.0 attempt 1: ")), "{said}");
 }
 
 #[tokio::test]

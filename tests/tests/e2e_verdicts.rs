@@ -96,20 +96,22 @@ async fn a_process_that_is_out_of_memory_is_told_from_the_command_itself() {
 async fn what_ends_at_once_or_says_nothing_loses_nothing() {
     let (_cluster, api) = start().await;
     let mut ids = Vec::new();
-    for number in 0..12 {
-        let (line, expected) = match number % 3 {
+    for number in 0..16 {
+        let (line, expected) = match number % 4 {
             0 => ("exec true".to_owned(), String::new()),
             1 => (format!("printf {number}"), number.to_string()),
+            2 => (format!("exit {number}"), String::new()),
             _ => (format!("echo {number}; exit {number}"), format!("{number}\n")),
         };
         ids.push((number, expected, api.submit(&shell_task(&line)).await.expect("accepted").task_id));
     }
     for (number, expected, id) in ids {
         let task = api.ended(PATIENCE, &id).await;
-        let verdict = if number % 3 == 2 { Verdict::ExitCode { exit_code: number } } else { Verdict::Success };
+        let verdict = if number % 4 > 1 { Verdict::ExitCode { exit_code: number } } else { Verdict::Success };
         assert_eq!(task.verdict, Some(verdict), "{number}");
         assert_eq!(String::from_utf8_lossy(&log(&api, &id, "stdout").await), expected);
-        assert_eq!(task.usage.expect("what it used").stdout_bytes, expected.len() as u64);
+        let usage = task.usage.expect("what it used");
+        assert_eq!((usage.stdout_bytes, usage.stderr_bytes), (expected.len() as u64, 0));
     }
 }
 

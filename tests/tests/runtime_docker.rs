@@ -39,7 +39,10 @@ async fn it_keeps_the_contract() {
 #[tokio::test]
 async fn the_standard_profile_holds_inside() {
     let bench = Bench::new();
-    let mut spec = bench.shell("cat /proc/self/status; echo '--'; env; echo '--'; cat /proc/self/limits; id");
+    let mut spec = bench.shell(
+        "cat /proc/self/status; echo '--'; env; echo '--'; cat /proc/self/limits; id; grep /dev/shm /proc/mounts",
+    );
+    spec.resources.memory_bytes = 512 << 20;
     spec.env.insert("GREETING".to_owned(), "a=b c".to_owned());
     let (code, stdout, stderr) = bench.run(&spec).await;
     let stdout = text(&stdout);
@@ -50,6 +53,9 @@ async fn the_standard_profile_holds_inside() {
     assert!(stdout.contains("\nOMP_NUM_THREADS=1\n"), "{stdout}");
     let core = stdout.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
     assert_eq!(core.split_whitespace().collect::<Vec<_>>(), ["Max", "core", "file", "size", "0", "0", "bytes"]);
+    // A quarter of its memory.
+    let shared = stdout.lines().find(|line| line.contains(" /dev/shm ")).expect("shared memory");
+    assert!(shared.contains("size=131072k"), "{shared}");
 }
 
 #[tokio::test]

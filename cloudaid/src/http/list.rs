@@ -239,7 +239,12 @@ fn task_paths(routes: Routes) -> Routes {
         .get("/api/tasks/{id}/why", Look, tasks::why, task(doc("Say why a task waits")).answers::<WhyView>(OK, "Why"))
         .get("/api/tasks/{id}/logs", Look, logs::read, attempt(task(doc("Read the log of a task")))
             .query("stream", stream(), "Which; both, as they came, if left out")
-            .query("offset", whole(0, None), "From this byte on")
+            .query(
+                "offset",
+                whole(0, None),
+                "From this byte on of what there is. Who goes on later asks for one stream: of both together, what is cut from \
+                 the middle moves what follows",
+            )
             .query("limit", whole(0, None), "The most bytes")
             .query("tail", whole(0, Some(10_000)), "Only the last lines; not with offset or limit")
             .answers_as(OK, BYTES, bytes(), "The bytes, as they were written")

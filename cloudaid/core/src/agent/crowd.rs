@@ -110,9 +110,14 @@ impl Agent {
         if was_waited_for {
             self.look_again(effects);
             self.crowd = Crowd::default();
-        } else if !self.crowd.used.is_empty() && !self.crowd.was_looked_at(FRESH, now) {
+        } else if self.waits_for_room() && !self.crowd.was_looked_at(FRESH, now) {
             self.look_early(now, effects);
         }
+    }
+
+    /// Whether somebody who is over would have to end, if it were not for one that ends already.
+    fn waits_for_room(&self) -> bool {
+        !self.crowd.used.is_empty() && self.runs.values().any(Run::makes_room)
     }
 
     fn look_early(&mut self, now: Now, effects: &mut Vec<AgentEffect>) {

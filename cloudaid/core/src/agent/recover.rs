@@ -141,6 +141,8 @@ impl Run {
     fn harvest_again(&mut self, exited: &Exited, out: &mut Out<'_>) {
         let Exited { verdict, started_at, finished_at, usage, notes } = exited.clone();
         self.started_at = started_at;
+        // What was kept of its log may end with its first life.
+        self.reads_log_again = self.was_started_again;
         self.stage = Stage::Harvesting(Harvest {
             verdict,
             exit_code: None,

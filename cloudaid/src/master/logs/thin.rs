@@ -15,6 +15,7 @@ use std::io::{self, Write};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
 use shared::link::LogStream;
 
 use super::disk::Disk;
@@ -117,7 +118,7 @@ impl Remains {
         let mut frames = Extent::of_spans(self.sources.clone()).read_from(position);
         let (mut pack, mut reached, mut bytes) = (Packer::new(DATA_LIMIT), from, 0);
         while reached != to
-            && let Some(next) = frames.next()?
+            && let Some(next) = frames.next().map_err(unreadable)?
         {
             let Next::Frame(frame) = next else { continue };
             let (begin, end) = (frame.offset.max(from.of(frame.stream)), frame.end().min(to.of(frame.stream)));
@@ -130,7 +131,12 @@ impl Remains {
             }
             *known = end;
             let place = |offset: u64| usize::try_from(offset - frame.offset).map_err(io::Error::other);
-            pack.push(frame.stream, begin, frame.at_unix_ms, &frames.data()?[place(begin)?..place(end)?]);
+            pack.push(
+                frame.stream,
+                begin,
+                frame.at_unix_ms,
+                &frames.data().map_err(unreadable)?[place(begin)?..place(end)?],
+            );
             if pack.bytes().len() >= DATA_LIMIT {
                 bytes += flush(&mut pack, file)?;
             }
@@ -140,6 +146,11 @@ impl Remains {
         }
         Ok(bytes + flush(&mut pack, file)?)
     }
+}
+
+/// A place of the disk that cannot be read stays so, as what is damaged does.
+fn unreadable(error: io::Error) -> io::Error {
+    if Errno::from_io_error(&error) == Some(Errno::IO) { damaged() } else { error }
 }
 
 /// Writes what was packed, and returns how much that was.

@@ -16,6 +16,9 @@ use crate::store::StoreError;
 /// The names of objects that have names of people's choice.
 const FREE: [&str; 2] = ["env", "labels"];
 
+/// A list of objects whose paths are texts, as they are shown to people; elsewhere paths are of any bytes.
+const SHOWN: &str = "largest";
+
 /// The bounds of a range of indices.
 const FROM: &str = "from";
 const BEFORE: &str = "before";
@@ -162,13 +165,20 @@ fn to_value(name: &str, value: Bson) -> Value {
         }
         Bson::Binary(binary) => numbers(&binary.bytes),
         Bson::Array(values) if FREE.contains(&name) => Value::Object(values.into_iter().filter_map(named).collect()),
-        Bson::Array(values) => Value::Array(values.into_iter().map(|value| to_value("", value)).collect()),
+        Bson::Array(values) => {
+            let within = if name == SHOWN { SHOWN } else { "" };
+            Value::Array(values.into_iter().map(|value| to_value(within, value)).collect())
+        }
         Bson::Document(range) if range.len() == 2 && range.contains_key(FROM) && range.contains_key(BEFORE) => {
             let bound = |name| range.get(name).cloned().map_or(Value::Null, |bound| to_value("", bound));
             Value::Array(vec![bound(FROM), bound(BEFORE)])
         }
         Bson::Document(document) => {
-            Value::Object(document.into_iter().map(|(name, value)| (name.clone(), to_value(&name, value))).collect())
+            let field = |(field, value): (String, Bson)| match value {
+                Bson::String(text) if name == SHOWN => (field, Value::String(text)),
+                value => (field.clone(), to_value(&field, value)),
+            };
+            Value::Object(document.into_iter().map(field).collect())
         }
         // Nothing that was written here.
         _ => Value::Null,

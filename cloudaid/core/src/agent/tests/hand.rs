@@ -142,6 +142,26 @@ fn a_second_start_is_still_known_when_the_worker_has_died() {
 }
 
 #[test]
+fn what_a_second_life_wrote_is_read_though_the_worker_has_died_after_it() {
+    let entry = JournalEntry {
+        exited: Some(Exited {
+            verdict: Verdict::Success,
+            started_at: None,
+            finished_at: WallTime(50),
+            usage: None,
+            notes: Vec::new(),
+        }),
+        was_started_again: true,
+        ..entry_started(key(0))
+    };
+    let (mut scene, effects) = Scene::recovered(vec![entry], &[(key(0), ContainerState::Exited)]);
+    assert_eq!(effects, [AgentEffect::CollectLogs(key(0)), AgentEffect::UploadOutputs(key(0))]);
+    // What was kept of it may be no more than what its first life wrote.
+    let effects = scene.step(AgentInput::LogsDrained(key(0), LogBytes::default()));
+    assert_eq!(effects, [AgentEffect::CollectLogs(key(0))]);
+}
+
+#[test]
 fn what_had_ended_and_runs_again_is_held_to_its_limits() {
     let limit = Duration::from_secs(10);
     let assignment = Assignment { blocking_log: true, time_limit: Some(limit), ..assignment(0) };

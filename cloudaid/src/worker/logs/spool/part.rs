@@ -70,7 +70,7 @@ impl Part {
         self.length <= HEAD
     }
 
-    /// Reads all of the file, and cuts off what is torn. What has no head is none.
+    /// Reads all of the file, and cuts off what is torn, which is said. What has no head is none.
     pub(super) fn find(path: PathBuf, number: u64) -> io::Result<Option<Self>> {
         let file = File::options().read(true).write(true).open(&path)?;
         let Some(start) = read_head(&file)? else {
@@ -87,7 +87,11 @@ impl Part {
             found.is_whole |= batch.is_whole;
             found.length = batch.next;
         }
-        file.set_len(found.length)?;
+        let torn = file.metadata()?.len().saturating_sub(found.length);
+        if torn > 0 {
+            tracing::warn!(path = %found.path.display(), torn, "The end of what was kept of a log for the master cannot be read (a crash may have torn it) and is cut off; it is read again, if its container is there");
+            file.set_len(found.length)?;
+        }
         Ok(Some(found))
     }
 }
