@@ -87,14 +87,6 @@ async fn an_end_that_the_engine_does_not_tell_is_looked_for() {
     assert_eq!((task.verdict.clone(), task.attempts.len()), (Some(Verdict::ExitCode { exit_code: 4 }), 1), "{task:?}");
     let problem = problem(&cluster).await;
     assert!(problem.contains("not /wait"), "{problem}");
-    engine.hold_answers_to(&[]);
-    eventually(PATIENCE * 2, "it is well again", || async {
-        let worker = api.workers().await.ok()?.into_iter().next()?;
-        worker.problem.is_none().then_some(())
-    })
-    .await;
-    let id = api.submit(&shell_task("exit 3")).await.expect("accepted").task_id;
-    assert_eq!(api.ended(PATIENCE, &id).await.verdict, Some(Verdict::ExitCode { exit_code: 3 }));
 }
 
 #[tokio::test]

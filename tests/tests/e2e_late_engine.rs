@@ -21,6 +21,7 @@ const CREATE: &str = "/containers/create";
 const START: &str = "/start";
 /// A worker that is silent for so long is suspect.
 const SUSPECT: Duration = Duration::from_secs(15);
+const SHORT: Duration = Duration::from_secs(2);
 
 /// Ends with `code` when there is such a file in its /output.
 fn until_there_is(file: &str, code: u8) -> SubmitRequest {
@@ -52,8 +53,8 @@ async fn check(api: &Api, id: &str, exit_code: i32) {
     assert_eq!(String::from_utf8_lossy(&seen), "start\n", "it ran once");
 }
 
-/// A worker is killed, one of its two runs ends, and it starts again on an engine that hangs there.
-async fn starts_again_on(hang: Hang) {
+/// A worker is killed, one of its two runs ends, and it starts again on an engine that hangs there, for so long.
+async fn starts_again_on(hang: Hang, long: Duration) {
     let dir = tempfile::tempdir().expect("a directory");
     let engine = EngineProxy::start(&docker::host(), dir.path().join("engine.sock"));
     let options = WorkerOptions { docker_host: Some(engine.host()), ..WorkerOptions::default() };
@@ -75,7 +76,7 @@ async fn starts_again_on(hang: Hang) {
     let waiting = api.submit(&until_there_is("third", 3)).await.expect("accepted").task_id;
     assert_eq!(api.why(&waiting).await.expect("a reason").reasons[0].code, "worker_unhealthy");
     let begin = Instant::now();
-    while begin.elapsed() < SUSPECT {
+    while begin.elapsed() < long {
         let worker = api.workers().await.expect("workers").remove(0);
         assert_eq!(worker.state, WorkerState::Active, "heartbeats go on: {worker:?}");
         assert!(worker.problem.is_some(), "{worker:?}");
@@ -105,22 +106,22 @@ async fn starts_again_on(hang: Hang) {
 
 #[tokio::test]
 async fn an_engine_that_accepts_and_does_not_answer_is_waited_for() {
-    starts_again_on(Hang::Answering).await;
+    starts_again_on(Hang::Answering, SUSPECT).await;
 }
 
 #[tokio::test]
 async fn so_is_one_that_does_not_even_accept() {
-    starts_again_on(Hang::Accepting).await;
+    starts_again_on(Hang::Accepting, SHORT).await;
 }
 
 #[tokio::test]
 async fn so_is_one_that_is_there_and_does_not_say_what_it_has() {
-    starts_again_on(Hang::Listing).await;
+    starts_again_on(Hang::Listing, SHORT).await;
 }
 
 #[tokio::test]
 async fn so_is_one_of_which_there_is_not_even_a_socket() {
-    starts_again_on(Hang::Absent).await;
+    starts_again_on(Hang::Absent, SHORT).await;
 }
 
 #[tokio::test]
